@@ -1,0 +1,196 @@
+"""Carries claims: build the notification, send it, commit what was decided, and go on with what waits behind it.
+
+At least once and in order per subscription: a claim is the only permission to send, the cursor moves only after the endpoint's
+2xx, and a notification under retry is rebuilt byte by byte the same from what its claim pinned.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from broker.channels.base import Channel, SendRequest
+from broker.clock import Clock
+from broker.delivery.policy import RetryPolicy, decide
+from broker.errors import StoreUnavailable
+from broker.model.change import VersionKey
+from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
+from broker.model.outcome import Delivered, Outcome, TryAgain, Unreachable
+from broker.model.release import Release
+from broker.model.subscription import PayloadContent, Subscription, SubscriptionId
+from broker.store.resources import Resources
+from broker.store.schedule import Claim, Committed, Schedule
+from broker.store.subscriptions import Subscriptions
+from broker.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+_NOTIFICATIONS = uuid.UUID("6f1b6f0e-64f5-5a0c-9b4c-0d0f0f4b9a55")
+_CACHED = 50_000
+DEFAULT_TIMEOUT_S = 10.0
+
+Render = Callable[[Notification], bytes]
+Convert = Callable[[Event, bytes, Release], bytes | None]
+
+
+@dataclass(slots=True)
+class Carried:
+    """What one `carry` holds at the moment, for whoever renews its lease."""
+
+    claim: Claim
+    since: float
+
+
+class Engine:
+    """Delivers; one call of `carry` a claimed subscription."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        subscriptions: Subscriptions,
+        resources: Resources,
+        channels: Mapping[str, Channel],
+        render: Render,
+        convert: Convert,
+        policy: RetryPolicy,
+        clock: Clock,
+    ) -> None:
+        self._schedule = schedule
+        self._subscriptions = subscriptions
+        self._resources = resources
+        self._channels = channels
+        self._render = render
+        self._convert = convert
+        self._policy = policy
+        self._clock = clock
+        self._cache: OrderedDict[tuple[str, SubscriptionId], Subscription] = OrderedDict()
+        self.is_draining = False
+
+    async def carry(self, carried: Carried) -> int | None:
+        """Delivers until the subscription has nothing to send; answers in how many ms it is due again, if it is.
+
+        Cancellation gives the claim back: it is due at once, for whoever claims next.
+        """
+        while True:
+            try:
+                committed = await self._attempt(carried.claim)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._schedule.commit(carried.claim, None, take_next=False))
+                raise
+            if committed.is_stale:
+                _log.info("claim lost", subscription=carried.claim.id, token=carried.claim.token)
+            if committed.next_claim is None:
+                return committed.next_in_ms
+            carried.claim, carried.since = committed.next_claim, time.monotonic()
+
+    async def _attempt(self, claim: Claim) -> Committed:
+        try:
+            outcome = await self._send(claim)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
+            outcome = Unreachable(
+                ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
+            )
+        now_ms = self._clock.now_ms()
+        decision = decide(
+            outcome,
+            attempt=claim.attempts + 1,
+            # both from Redis time, so that no clock of this process can end a budget early
+            first_failure_ms=claim.since_ms or claim.now_ms,
+            now_ms=claim.now_ms,
+            policy=self._policy,
+            jitter=random.random(),
+            is_handshake=claim.type is NotificationType.HANDSHAKE,
+        )
+        metrics.notifications.labels(type=claim.type, outcome=type(outcome).__name__.lower()).inc()
+        if isinstance(outcome, Delivered):
+            for event in claim.events:
+                metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
+        else:
+            _log.warning(
+                "notification not delivered",
+                subscription=claim.id,
+                type=claim.type,
+                attempt=claim.attempts + 1,
+                reason=outcome.error.text,
+                retry_in_ms=decision.delay_ms if isinstance(decision, TryAgain) else None,
+            )
+        return await self._commit(claim, decision)
+
+    async def _commit(self, claim: Claim, decision: object) -> Committed:
+        """Insists while the store is away: the endpoint has answered, and a commit that is lost means a duplicate."""
+        while True:
+            try:
+                return await self._schedule.commit(claim, decision, take_next=not self.is_draining)  # type: ignore[arg-type]  # a Decision
+            except StoreUnavailable as error:
+                metrics.store_errors.inc()
+                _log.warning("commit waits for the store", subscription=claim.id, error=str(error))
+                await asyncio.sleep(0.2)
+
+    async def _send(self, claim: Claim) -> Outcome:
+        subscription = await self._subscription(claim)
+        if subscription is None:
+            return Unreachable(ErrorReport(None, "the subscription was deleted"))
+        channel = self._channels.get(subscription.channel.type.code)
+        if channel is None or subscription.channel.endpoint is None:
+            return Unreachable(ErrorReport(None, f"no channel {subscription.channel.type.code!r} here"))
+        body = self._render(await self._notification(claim, subscription))
+        return await channel.send(
+            SendRequest(
+                subscription_id=claim.id,
+                endpoint=subscription.channel.endpoint,
+                content_type=subscription.channel.content_type,
+                headers=subscription.channel.headers,
+                body=body,
+                timeout_s=float(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S),
+            )
+        )
+
+    async def _subscription(self, claim: Claim) -> Subscription | None:
+        key = (claim.tenant, claim.id)
+        cached = self._cache.get(key)
+        if cached is not None and cached.version == claim.subscription_version:
+            self._cache.move_to_end(key)
+            return cached
+        record = await self._subscriptions.get(*key)
+        if record is None:
+            return None
+        self._cache[key] = record.subscription
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return record.subscription
+
+    async def _notification(self, claim: Claim, subscription: Subscription) -> Notification:
+        content = subscription.channel.content
+        bodies: Mapping[VersionKey, bytes | None] = {}
+        if content is PayloadContent.FULL_RESOURCE and claim.events:
+            found = await self._resources.many(event.focus for event in claim.events)
+            bodies = {key: version.body for key, version in found.items()}
+        numbers = f"{claim.events[0].number}-{claim.events[-1].number}" if claim.events else str(claim.count)
+        return Notification(
+            id=str(
+                uuid.uuid5(_NOTIFICATIONS, f"{claim.tenant}/{claim.id}/{claim.type}/{numbers}/{claim.at_ms}")
+            ),
+            type=claim.type,
+            release=subscription.release,
+            subscription=subscription.id,
+            topic=subscription.topic,
+            status=claim.status,
+            content=content,
+            events_since_start=claim.count,
+            at_ms=claim.at_ms,
+            foci=tuple(
+                self._focus(event, bodies.get(event.focus), subscription.release) for event in claim.events
+            ),
+        )
+
+    def _focus(self, event: Event, body: bytes | None, release: Release) -> Focus:
+        if body is None or event.release is release:
+            return Focus(event, body)
+        return Focus(event, self._convert(event, body, release))

@@ -1,0 +1,190 @@
+"""Turns a request into an accepted change: validate, plan the id, make repetition harmless, append.
+
+Raises `RequestError`s for what the caller must mend and `StoreUnavailable` when nothing could be promised. Nothing here
+answers before the store has made the change durable.
+"""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
+from broker.fhir import documents
+from broker.fhir.release import adapter
+from broker.ingest.group import GroupCommit
+from broker.model.change import Tenant
+from broker.model.release import Release
+from broker.store import keys
+from broker.store.changes import Acceptance, Accepted, Changes, Proposal
+from broker.store.resources import Resources, assign_id
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One change as a producer asks for it.
+
+    `condition` is the identifier token of If-None-Exist; `reserved_id` an id planned elsewhere (a transaction's urn:uuid).
+    """
+
+    tenant: Tenant
+    release: Release
+    op: Literal["create", "put", "delete"]
+    type: str
+    id: str = ""
+    body: bytes = b""
+    expected_version: str = ""
+    idempotency_key: str = ""
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of a request. `accepted` is None where a condition found `existing_id` and nothing was to be done."""
+
+    request: Request
+    accepted: Accepted | None
+    existing_id: str = ""
+
+
+class Intake:
+    """The one way in, for HTTP and for the inbox stream."""
+
+    def __init__(self, changes: Changes, resources: Resources, group: GroupCommit) -> None:
+        self._changes = changes
+        self._resources = resources
+        self._group = group
+
+    async def admit(self, request: Request) -> Admission:
+        """Accepts one change on its own.
+
+        Requests without a condition reach the store in the order in which `admit` was called.
+        """
+        _validate(request)
+        if request.condition:
+            existing = await self._matching(request)
+            if existing:
+                return Admission(request, None, existing)
+        proposal = self.propose(request)
+        accepted = (await self._group.submit([proposal]))[0]
+        if accepted.status is Acceptance.EXISTS:
+            accepted = await self._repeated_create(proposal)
+        _raise_for(request, accepted)
+        return Admission(request, accepted)
+
+    async def admit_together(self, requests: Sequence[Request]) -> list[Admission]:
+        """Accepts all of them or none: a transaction. Conditions and ids were settled by the caller (`plan`)."""
+        for request in requests:
+            _validate(request)
+        proposals = [self.propose(request) for request in requests]
+        answers = await self._changes.append_together(proposals) if proposals else []
+        for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
+            if accepted.status is not Acceptance.UNTRIED:
+                _raise_for(request, accepted, f"Bundle.entry[{n}]")
+        return [Admission(request, accepted) for request, accepted in zip(requests, answers, strict=True)]
+
+    async def matching(self, request: Request) -> str:
+        """The id of the one resource that meets the request's condition, or ''. Several: `PreconditionFailed`."""
+        return await self._matching(request)
+
+    async def _matching(self, request: Request) -> str:
+        found = await self._resources.find(request.tenant, request.type, request.condition)
+        if len(found) > 1:
+            raise PreconditionFailed(
+                Issue(
+                    "multiple-matches",
+                    f"If-None-Exist: {len(found)} {request.type} resources carry {request.condition}",
+                )
+            )
+        return found[0] if found else ""
+
+    async def _repeated_create(self, proposal: Proposal) -> Accepted:
+        """The planned id is taken: by an earlier send of the same request, or by a resource deleted since."""
+        current = await self._resources.current(proposal.tenant, proposal.type, proposal.id)
+        if current is None or current.body is None:
+            return (await self._group.submit([replace(proposal, op="put")]))[0]
+        return Accepted(Acceptance.REPLAYED, current.key, current.at_ms)
+
+    def propose(self, request: Request) -> Proposal:
+        """The change for the store: id, placement, stored bytes, and what makes its repetition harmless."""
+        one = request.id or self.plan_id(request)
+        digest = ""
+        if request.idempotency_key:
+            asked = f"{request.op} {request.type}/{request.id if request.op != 'create' else ''}\n".encode()
+            digest = hashlib.sha256(asked + request.body).hexdigest()[:32]
+        if request.op == "delete":
+            head, tail, identifiers = b"", b"", ()
+        else:
+            head, tail = documents.split(request.body, type=request.type, id=one)
+            identifiers = tuple(documents.identifiers(request.body))
+        return Proposal(
+            tenant=request.tenant,
+            op=request.op,
+            type=request.type,
+            id=one,
+            release=request.release,
+            head=head,
+            tail=tail,
+            expected_version=request.expected_version,
+            idempotency_key=request.idempotency_key,
+            digest=digest,
+            identifiers=identifiers,
+        )
+
+    def plan_id(self, request: Request) -> str:
+        """A new resource's id, placed with its patient; the same for a repetition under the same key or condition."""
+        seed = ""
+        if request.idempotency_key or request.condition:
+            seed = f"{request.tenant}\n{request.type}\n{request.idempotency_key or '?' + request.condition}"
+        patient = documents.patient_reference(request.body)
+        if patient and patient.startswith("Patient/"):
+            placement = keys.placement(request.tenant, patient.removeprefix("Patient/"))
+        elif seed:
+            placement = keys.placement(request.tenant, seed)
+        else:
+            placement = random.getrandbits(16)
+        return assign_id(placement, seed)
+
+
+def _validate(request: Request) -> None:
+    if request.op == "delete":
+        return
+    adapter(request.release).validate(request.type, request.body)
+    if request.op == "put":
+        held = documents.resource_id(request.body)
+        if held != request.id:
+            raise Unprocessable(
+                Issue("invalid", f"the body's id is {held!r}, the URL's {request.id!r}", f"{request.type}.id")
+                if held
+                else Issue("required", "an update needs the id of the URL in its body", f"{request.type}.id")
+            )
+
+
+def _raise_for(request: Request, accepted: Accepted, where: str = "") -> None:
+    name = f"{request.type}/{request.id or accepted.key.id}"
+    match accepted.status:
+        case Acceptance.CONFLICT:
+            raise PreconditionFailed(
+                Issue(
+                    "conflict",
+                    f"{name} is at version {accepted.key.version}, not {request.expected_version}",
+                    where or None,
+                )
+            )
+        case Acceptance.ABSENT:
+            raise NotFound(Issue("not-found", f"{name} does not exist", where or None))
+        case Acceptance.MISMATCH:
+            raise Unprocessable(
+                Issue(
+                    "business-rule",
+                    f"the idempotency key was used for another request ({name})",
+                    where or None,
+                )
+            )
+        case Acceptance.EXISTS:
+            raise Conflict(Issue("conflict", f"{name} exists already", where or None))
+        case Acceptance.GONE if request.expected_version:
+            raise Gone(Issue("deleted", f"{name} was deleted", where or None))
+        case _:
+            return

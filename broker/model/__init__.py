@@ -1,0 +1,1 @@
+"""Values and laws; no I/O and nothing but the standard library."""

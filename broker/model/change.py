@@ -1,0 +1,71 @@
+"""A change: one create, update or delete of one resource, accepted.
+
+A stored version is immutable. `body` is the resource's JSON exactly as it is served in its own release, with the `id`,
+`meta.versionId` and `meta.lastUpdated` that the broker assigned; nothing is parsed and encoded again on the way out.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+from broker.model.release import Release
+
+Tenant = NewType("Tenant", str)
+"""What a client belongs to; nothing crosses tenants."""
+
+DEFAULT_TENANT = Tenant("default")
+
+
+class Interaction(StrEnum):
+    """What happened to the resource (SubscriptionTopic.resourceTrigger.supportedInteraction)."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionKey:
+    """Names one version of one resource."""
+
+    tenant: Tenant
+    type: str
+    id: str
+    version: int
+
+    @property
+    def reference(self) -> str:
+        return f"{self.type}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of one resource; `body` is None for a deletion."""
+
+    key: VersionKey
+    release: Release
+    interaction: Interaction
+    at_ms: int
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An accepted change as a matcher reads it.
+
+    `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is the version
+    before (None on create). On delete `current.body` is None.
+    """
+
+    id: str
+    partition: int
+    current: Version
+    previous: Version | None
+
+    @property
+    def interaction(self) -> Interaction:
+        return self.current.interaction
+
+    @property
+    def release(self) -> Release:
+        return self.current.release

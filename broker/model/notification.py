@@ -1,0 +1,74 @@
+"""What is told to a subscriber: a handshake, a heartbeat, numbered events, or the answer to a query."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from broker.model.change import Interaction, VersionKey
+from broker.model.release import Release
+from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
+
+
+class NotificationType(StrEnum):
+    """SubscriptionStatus.type (R-220)."""
+
+    HANDSHAKE = "handshake"
+    HEARTBEAT = "heartbeat"
+    EVENT_NOTIFICATION = "event-notification"
+    QUERY_STATUS = "query-status"
+    QUERY_EVENT = "query-event"
+
+
+class DeliveryError(StrEnum):
+    """Codes of http://terminology.hl7.org/CodeSystem/subscription-error (R-267)."""
+
+    DNS = "dns-resolution-error"
+    NO_RESPONSE = "no-response"
+    ERROR_RESPONSE = "error-response"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """Why delivery last failed. `code` is None for reasons the code system has no word for."""
+
+    code: DeliveryError | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change that matched one subscription. `number` starts at 1 and has no gaps (R-270)."""
+
+    number: int
+    at_ms: int
+    focus: VersionKey
+    release: Release
+    interaction: Interaction
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """The stored bytes of an event's focus; None where it may not or can't be included (R-244)."""
+
+    event: Event
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One notification Bundle, before it takes the shape of a release.
+
+    `events_since_start` is the count including this notification (R-252). `at_ms` and `id` are fixed at the first attempt, so
+    that a retry sends the identical body (R-209). `topic` is left out of `empty` notifications by the renderer (R-241).
+    """
+
+    id: str
+    type: NotificationType
+    release: Release
+    subscription: SubscriptionId
+    topic: str
+    status: SubscriptionStatus
+    content: PayloadContent
+    events_since_start: int
+    at_ms: int
+    foci: tuple[Focus, ...] = ()
+    errors: tuple[ErrorReport, ...] = ()

@@ -1,0 +1,11 @@
+"""The FHIR releases the broker speaks. Outside `broker/fhir/` a release is an opaque label that travels with a value."""
+
+from enum import StrEnum
+
+
+class Release(StrEnum):
+    """A FHIR release; the value is also the path of its base (`/r4`)."""
+
+    R4 = "r4"
+    R4B = "r4b"
+    R5 = "r5"

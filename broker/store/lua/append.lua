@@ -1,0 +1,117 @@
+-- Accepts changes: writes versions, moves the current version, logs each change.
+-- Keys, five a change: current hash | version prefix | changes stream | identifier hash | idempotency string
+-- ARGV[1]  'each' (the changes are independent) or 'all' (a transaction: nothing is written unless every one can be)
+-- ARGV[2]  how long superseded versions and idempotency answers stay, ms
+-- then eleven a change:
+--   op create|put|delete, request id, tenant, type, id, release, head, tail, If-Match version or '',
+--   idempotency digest or '', identifiers (a line each)
+-- Answers one row a change, {status, version, ms}:
+--   created updated deleted replayed gone | exists conflict absent mismatch (these fail a transaction)
+-- A request id that wrote the current version is answered again without writing: the client library may send twice.
+local FIELDS, KEYS_EACH = 11, 5
+local atomic, keep = ARGV[1] == 'all', ARGV[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local at = string.format('%.0f', now)
+
+-- the FHIR instant of an epoch time: civil date from the count of days
+local function instant(ms)
+  local z = math.floor(ms / 86400000) + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  local seconds = math.floor(ms / 1000) % 86400
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day,
+    math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60, ms % 1000)
+end
+
+-- An answer that needs no write, or nil after settling the change's version, previous version and interaction.
+local function decide(c)
+  if c.digest ~= '' then
+    local known = redis.call('GET', c.idempotency)
+    if known then
+      local digest, version, written = string.match(known, '^(%S+) (%d+) (%d+)$')
+      if digest ~= c.digest then return {'mismatch', 0, 0} end
+      return {'replayed', tonumber(version), tonumber(written)}
+    end
+  end
+  local held = redis.call('HMGET', c.current, 'v', 'x', 'q')
+  local exists = held[1] and held[2] ~= 'delete'
+  if held[3] == c.request then
+    local written = string.match(redis.call('GETRANGE', c.versions .. held[1], 0, 63), '^%S+ %S+ (%d+)')
+    return {'replayed', tonumber(held[1]), tonumber(written)}
+  end
+  if c.op == 'create' and held[1] then return {'exists', tonumber(held[1]), 0} end
+  if c.expected ~= '' and not (exists and c.expected == held[1]) then return {'conflict', tonumber(held[1] or '0'), 0} end
+  if c.op == 'delete' and not held[1] then return {'absent', 0, 0} end
+  if c.op == 'delete' and not exists then return {'gone', tonumber(held[1]), 0} end
+  c.superseded = held[1]
+  c.version = string.format('%.0f', tonumber(held[1] or '0') + 1)
+  c.previous = exists and held[1] or ''
+  c.interaction = c.op == 'delete' and 'delete' or (exists and 'update' or 'create')
+end
+
+-- Keeps `system|value` -> ids in step with what the current version says of itself.
+local function reindex(c)
+  local old = redis.call('HGET', c.current, 'n') or ''
+  if old == c.identifiers then return end
+  for token in string.gmatch(old, '[^\n]+') do
+    local left = {}
+    for id in string.gmatch(redis.call('HGET', c.index, token) or '', '%S+') do
+      if id ~= c.id then left[#left + 1] = id end
+    end
+    if #left == 0 then redis.call('HDEL', c.index, token)
+    else redis.call('HSET', c.index, token, table.concat(left, ' ')) end
+  end
+  for token in string.gmatch(c.identifiers, '[^\n]+') do
+    local held = redis.call('HGET', c.index, token)
+    redis.call('HSET', c.index, token, held and (held .. ' ' .. c.id) or c.id)
+  end
+end
+
+local function write(c)
+  local body = c.op == 'delete' and '' or
+    (c.head .. '"versionId":"' .. c.version .. '","lastUpdated":"' .. instant(now) .. '"' .. c.tail)
+  redis.call('SET', c.versions .. c.version, c.release .. ' ' .. c.interaction .. ' ' .. at .. '\n' .. body)
+  if c.superseded then redis.call('PEXPIRE', c.versions .. c.superseded, keep) end
+  reindex(c)
+  redis.call('HSET', c.current, 'v', c.version, 'x', c.interaction, 'q', c.request, 'n', c.identifiers)
+  redis.call('XADD', c.log, '*', 't', c.tenant, 'y', c.type, 'i', c.id, 'v', c.version, 'p', c.previous,
+    'x', c.interaction, 'r', c.release, 'a', at)
+  if c.digest ~= '' then
+    redis.call('SET', c.idempotency, c.digest .. ' ' .. c.version .. ' ' .. at, 'PX', keep)
+  end
+  local done = {create = 'created', update = 'updated', delete = 'deleted'}
+  return {done[c.interaction], tonumber(c.version), now}
+end
+
+local changes, answers, refused = {}, {}, false
+for n = 1, (#ARGV - 2) / FIELDS do
+  local a, k = 2 + (n - 1) * FIELDS, (n - 1) * KEYS_EACH
+  changes[n] = {
+    op = ARGV[a + 1], request = ARGV[a + 2], tenant = ARGV[a + 3], type = ARGV[a + 4], id = ARGV[a + 5],
+    release = ARGV[a + 6], head = ARGV[a + 7], tail = ARGV[a + 8], expected = ARGV[a + 9], digest = ARGV[a + 10],
+    identifiers = ARGV[a + 11],
+    current = KEYS[k + 1], versions = KEYS[k + 2], log = KEYS[k + 3], index = KEYS[k + 4], idempotency = KEYS[k + 5],
+  }
+end
+if atomic then
+  for n, c in ipairs(changes) do
+    answers[n] = decide(c) or false
+    local status = answers[n] and answers[n][1]
+    if status and status ~= 'replayed' and status ~= 'gone' then refused = true end
+  end
+  if refused then
+    for n in ipairs(changes) do answers[n] = answers[n] or {'', 0, 0} end
+    return answers
+  end
+  for n, c in ipairs(changes) do answers[n] = answers[n] or write(c) end
+else
+  for n, c in ipairs(changes) do answers[n] = decide(c) or write(c) end
+end
+return answers

@@ -1,0 +1,53 @@
+-- Numbers events and puts them into outboxes; a repeated call adds nothing.
+-- KEYS: fence hash | due set | then a pair a subscription: subscription hash, outbox stream
+-- ARGV: partition, lease token, wake channel, shard, then a subscription:
+--   member, count of events, and each event as change id, type, id, version, interaction, release, ms, bytes
+-- Each outbox keeps, a partition, the last change id it took: older ones were numbered by an earlier call.
+-- Answers the number of events added, or -1 if a newer matcher holds the partition.
+local FIELDS = 8
+local partition, token = ARGV[1], tonumber(ARGV[2])
+local seen = tonumber(redis.call('HGET', KEYS[1], partition) or '0')
+if token < seen then return -1 end
+if token > seen then redis.call('HSET', KEYS[1], partition, ARGV[2]) end
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+
+local function after(a, b)
+  local am, as = string.match(a, '^(%d+)-(%d+)$')
+  local bm, bs = string.match(b, '^(%d+)-(%d+)$')
+  am, bm = tonumber(am), tonumber(bm)
+  return am > bm or (am == bm and tonumber(as) > tonumber(bs))
+end
+
+local added, woken, k, a = 0, false, 3, 5
+while k <= #KEYS do
+  local sub, outbox, member, events = KEYS[k], KEYS[k + 1], ARGV[a], tonumber(ARGV[a + 1])
+  a = a + 2
+  local held = redis.call('HMGET', sub, 'st', 'on', 'count', 'p' .. partition, 'busy')
+  local status = held[1]
+  -- counted while active or in error, and while a re-activation is under way (R-272)
+  local counts = status == 'active' or status == 'error' or (status == 'requested' and held[2] ~= '')
+  if counts then
+    local count, last, before = tonumber(held[3]), held[4] or '0-0', added
+    for e = 0, events - 1 do
+      local f = a + e * FIELDS
+      if after(ARGV[f], last) then
+        count, last = count + 1, ARGV[f]
+        redis.call('XADD', outbox, string.format('%.0f-0', count), 'c', ARGV[f], 'y', ARGV[f + 1], 'i', ARGV[f + 2],
+          'v', ARGV[f + 3], 'x', ARGV[f + 4], 'r', ARGV[f + 5], 'a', ARGV[f + 6], 'n', ARGV[f + 7], 'p', partition)
+        added = added + 1
+      end
+    end
+    if added > before then
+      redis.call('HSET', sub, 'count', string.format('%.0f', count), 'p' .. partition, last)
+      if status == 'active' and held[5] == '' then
+        redis.call('ZADD', KEYS[2], now, member)
+        woken = true
+      end
+    end
+  end
+  a = a + events * FIELDS
+  k = k + 2
+end
+if woken then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+return added

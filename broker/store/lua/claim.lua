@@ -1,0 +1,18 @@
+-- Takes due subscriptions of a shard: each gets a fencing token and is due again when its lease runs out.
+-- KEYS: due set | registry stream
+-- ARGV: most to take, lease ms, bytes of resources a notification may carry, prefix of subscription hashes, prefix of outboxes
+-- Answers {now, next due or 0, row, row, …}; a row is drawn in turn.lua.
+local now = now_ms()
+local answer = {whole(now), '0'}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now), 'LIMIT', 0, tonumber(ARGV[1]))) do
+  local key = {member = member, due = KEYS[1], registry = KEYS[2], sub = ARGV[4] .. member, outbox = ARGV[5] .. member}
+  local s = load(key.sub)
+  if not s then
+    redis.call('ZREM', KEYS[1], member)
+  else
+    answer[#answer + 1] = take(key, s, now, tonumber(ARGV[2]), tonumber(ARGV[3]))
+  end
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if first[2] then answer[2] = first[2] end
+return answer

@@ -1,0 +1,61 @@
+-- Ends an attempt: carries out what was decided and takes the next notification of the same subscription.
+-- KEYS: due set | registry stream | subscription hash | outbox stream
+-- ARGV: member, token, decision advance|retry|error|off|release, delay ms, error code, error text, resume backlog|newest,
+--       take the next 1|0, lease ms, bytes of resources a notification may carry
+-- Answers {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, row or nothing}.
+local key = {due = KEYS[1], registry = KEYS[2], sub = KEYS[3], outbox = KEYS[4], member = ARGV[1]}
+local decision = ARGV[3]
+local s = load(key.sub)
+if not s or whole(s.token) ~= ARGV[2] or redis.call('HGET', key.sub, 'busy') ~= 'flight' then return {'stale'} end
+local now = now_ms()
+-- the client re-registered meanwhile: what was sent belongs to the document before
+local outdated = s.st == 'requested' and (s.kind ~= 'handshake' or s.pinv ~= s.v)
+local failure = {'ec', ARGV[5], 'et', ARGV[6]}
+local at
+
+if decision == 'advance' then
+  redis.call('HDEL', key.sub, 'ec', 'et')
+  if s.kind == 'event-notification' then
+    s.cursor = tonumber(s.upto)
+    redis.call('HSET', key.sub, 'cursor', s.upto)
+  elseif s.kind == 'handshake' and not outdated and s.st == 'requested' then
+    s.st = 'active'
+    redis.call('HSET', key.sub, 'st', 'active')
+    if redis.call('HGET', key.sub, 'on') == '' then redis.call('HSET', key.sub, 'on', whole(now)) end
+    if ARGV[7] == 'newest' then
+      s.cursor = s.count
+      redis.call('HSET', key.sub, 'cursor', whole(s.count))
+    end
+    tell(key.registry, key.member)
+  end
+  s.last, s.kind, s.tries, s.since = now, '', 0, 0
+  redis.call('HSET', key.sub, 'last', whole(now), 'kind', '', 'tries', '0', 'since', '0')
+elseif decision == 'release' or outdated then
+  -- tries, since and the pinned notification stay: the next attempt sends the same
+elseif decision == 'retry' and s.st == 'active' then
+  at = now + tonumber(ARGV[4])
+  redis.call('HSET', key.sub, 'busy', 'backoff', 'tries', whole(s.tries + 1), 'since',
+    whole(s.since == 0 and now or s.since), unpack(failure))
+  redis.call('ZADD', key.due, whole(at), key.member)
+  return {s.st, whole(now), whole(at)}
+elseif s.st == 'active' or s.st == 'requested' then
+  s.st = decision == 'off' and 'off' or 'error'
+  redis.call('HSET', key.sub, 'st', s.st, unpack(failure))
+  if s.st == 'off' then redis.call('HSET', key.sub, 'on', '') end
+  tell(key.registry, key.member)
+end
+
+if ARGV[8] == '1' then
+  local row
+  row, at = take(key, s, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
+  return {s.st, whole(now), row and '0' or whole(at), row}
+end
+local is_waiting = s.st == 'requested' or (s.st == 'active' and (s.cursor < s.count or s.kind ~= ''))
+if is_waiting then
+  redis.call('HSET', key.sub, 'busy', '')
+  redis.call('ZADD', key.due, whole(now), key.member)
+  at = now
+else
+  at = rest(key, s)
+end
+return {s.st, whole(now), whole(at)}

@@ -1,0 +1,58 @@
+-- Creates, replaces or deletes a subscription document, tells the matchers, and sets when a dispatcher looks at it.
+-- KEYS: subscription hash | members set | due set | registry stream | outbox stream
+-- ARGV: op create|put|delete, member, request id, expected version or '', model bytes, status, content_max, heartbeat ms,
+--       end ms, full-resource 1|0, ms before the handshake
+-- Subscription hash:
+--   model, v version, upd ms, q request id, created ms        the document, as last registered
+--   st status, on ms of the first activation or ''            the status machine
+--   count, cursor                                             last event number, last delivered
+--   max, hb, end, full                                        maxCount, heartbeat ms, end ms, carries resources 1|0
+--   busy flight|backoff|'', token                             the claim; token fences a late commit
+--   kind, upto, at, pinv                                      the notification under way, pinned for identical retries,
+--                                                             and the document version it was made for
+--   tries, since                                              failed attempts of it, ms of the first failure
+--   last ms of the last notification, ec error code, et error text, p<partition> last change id taken
+-- Answers {status, version, ms}: created updated deleted replayed | exists absent conflict
+local op, member, request, expected = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local sub, members, due, registry, outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local at = string.format('%.0f', now)
+local held = redis.call('HMGET', sub, 'v', 'q', 'busy', 'upd', 'on')
+
+local function tell(what)
+  local last = redis.call('XREVRANGE', registry, '+', '-', 'COUNT', 1)
+  local n = last[1] and tonumber(string.match(last[1][1], '^(%d+)')) or 0
+  redis.call('XADD', registry, string.format('%.0f-0', n + 1), 'm', member, 'o', what)
+end
+
+if held[2] == request and op ~= 'delete' then return {'replayed', tonumber(held[1]), tonumber(held[4])} end
+if op == 'create' and held[1] then return {'exists', tonumber(held[1]), 0} end
+if expected ~= '' and expected ~= held[1] then return {'conflict', tonumber(held[1] or '0'), 0} end
+if op == 'delete' then
+  if not held[1] then return {'absent', 0, 0} end
+  redis.call('DEL', sub, outbox)
+  redis.call('SREM', members, member)
+  redis.call('ZREM', due, member)
+  tell('delete')
+  return {'deleted', tonumber(held[1]), now}
+end
+
+local version, status = tonumber(held[1] or '0') + 1, ARGV[6]
+redis.call('HSET', sub, 'model', ARGV[5], 'v', string.format('%.0f', version), 'upd', at, 'q', request, 'st', status,
+  'max', ARGV[7], 'hb', ARGV[8], 'end', ARGV[9], 'full', ARGV[10])
+if not held[1] then redis.call('HSET', sub, 'created', at, 'on', '', 'count', '0', 'cursor', '0', 'token', '0', 'busy', '') end
+redis.call('SADD', members, member)
+if status == 'off' or status == 'entered-in-error' then redis.call('HSET', sub, 'on', '') end
+if held[3] ~= 'flight' then
+  -- nothing is on its way: what waited for a retry starts afresh under the new document
+  redis.call('HSET', sub, 'busy', '', 'kind', '', 'tries', '0', 'since', '0')
+  if status == 'requested' then
+    redis.call('ZADD', due, string.format('%.0f', now + tonumber(ARGV[11])), member)
+  else
+    redis.call('ZREM', due, member)
+  end
+end
+if status == 'requested' then redis.call('HDEL', sub, 'ec', 'et') end
+tell('put')
+return {held[1] and 'updated' or 'created', version, now}

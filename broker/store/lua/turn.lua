@@ -1,0 +1,90 @@
+-- Shared by claim.lua and commit.lua: what a subscription needs now, and when to look at it next.
+-- The subscription hash is drawn at the head of register.lua.
+local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
+  'full', 'pinv'}
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function whole(n) return string.format('%.0f', n) end
+
+local function load(sub)
+  local values, s = redis.call('HMGET', sub, unpack(FIELDS)), {}
+  if not values[1] then return nil end
+  for n, name in ipairs(FIELDS) do s[name] = values[n] or '' end
+  for _, name in ipairs({'count', 'cursor', 'max', 'hb', 'end', 'tries', 'since', 'last', 'token'}) do
+    s[name] = tonumber(s[name]) or 0
+  end
+  return s
+end
+
+local function tell(registry, member)
+  local last = redis.call('XREVRANGE', registry, '+', '-', 'COUNT', 1)
+  local n = last[1] and tonumber(string.match(last[1][1], '^(%d+)')) or 0
+  redis.call('XADD', registry, whole(n + 1) .. '-0', 'm', member, 'o', 'put')
+end
+
+-- Nothing to send now: due at the next heartbeat or at `end`, whichever is first; answers that time or 0.
+local function rest(key, s)
+  local at = 0
+  if s.st == 'active' and s.hb > 0 then at = s.last + s.hb end
+  if s['end'] > 0 and s.st ~= 'off' and (at == 0 or s['end'] < at) then at = s['end'] end
+  redis.call('HSET', key.sub, 'busy', '', 'kind', '', 'tries', '0', 'since', '0')
+  if at == 0 then redis.call('ZREM', key.due, key.member) else redis.call('ZADD', key.due, whole(at), key.member) end
+  return at
+end
+
+-- Events after the cursor that fit one notification: up to `max`, and up to `max_bytes` of resources (always one).
+local function waiting(key, s, upto, max_bytes)
+  local entries = redis.call('XRANGE', key.outbox, whole(s.cursor + 1) .. '-0', upto and upto .. '-0' or '+', 'COUNT',
+    upto and 100000 or math.max(s.max, 1))
+  if upto or s.full ~= '1' then return entries end
+  local bytes, fitting = 0, {}
+  for n, entry in ipairs(entries) do
+    for f = 1, #entry[2], 2 do
+      if entry[2][f] == 'n' then bytes = bytes + tonumber(entry[2][f + 1]) end
+    end
+    if n > 1 and bytes > max_bytes then break end
+    fitting[n] = entry
+  end
+  return fitting
+end
+
+-- Takes the subscription's next notification, pinned so that every attempt sends the same; answers its row, or nil and the
+-- time to look again (0: not until something happens).
+local function take(key, s, now, lease_ms, max_bytes)
+  if s['end'] > 0 and now >= s['end'] and s.st ~= 'off' and s.st ~= 'entered-in-error' then
+    s.st = 'off'
+    redis.call('HSET', key.sub, 'st', 'off', 'on', '')
+    tell(key.registry, key.member)
+  end
+  if s.st ~= 'active' and s.st ~= 'requested' then return nil, rest(key, s) end
+  local kind, events = s.kind, {}
+  if s.st == 'requested' then
+    if kind ~= 'handshake' or s.pinv ~= s.v then kind, s.kind, s.tries, s.since = 'handshake', '', 0, 0 end
+  elseif kind == '' or kind == 'handshake' or (kind == 'heartbeat' and s.cursor < s.count) then
+    s.kind = ''
+    if s.cursor < s.count then kind = 'event-notification'
+    elseif s.hb > 0 and s.last + s.hb <= now then kind = 'heartbeat'
+    else return nil, rest(key, s) end
+  end
+  if kind == 'event-notification' then
+    events = waiting(key, s, s.kind ~= '' and s.upto or nil, max_bytes)
+    if #events == 0 then
+      redis.call('HSET', key.sub, 'cursor', whole(s.count))
+      s.cursor = s.count
+      return nil, rest(key, s)
+    end
+  end
+  if s.kind == '' then
+    s.at = whole(now)
+    s.upto = #events > 0 and string.match(events[#events][1], '^(%d+)') or whole(s.count)
+  end
+  s.token = s.token + 1
+  redis.call('HSET', key.sub, 'kind', kind, 'upto', s.upto, 'at', s.at, 'pinv', s.v, 'token', whole(s.token),
+    'busy', 'flight', 'tries', whole(s.tries), 'since', whole(s.since))
+  redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
+  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events}
+end

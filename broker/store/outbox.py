@@ -1,0 +1,90 @@
+"""One stream of numbered events per subscription; the entry id is the event number, so Redis itself refuses a repeat."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from broker.errors import BrokerError
+from broker.model.change import Change, Interaction, Tenant, VersionKey
+from broker.model.notification import Event
+from broker.model.release import Release
+from broker.model.subscription import SubscriptionId
+from broker.store import keys
+from broker.store.server import Argument, Server, translating
+
+SubscriptionKey = tuple[Tenant, SubscriptionId]
+
+
+class Fenced(BrokerError):  # noqa: N818 a state, told to the matcher that lost its partition
+    """A newer matcher holds the partition; nothing was added."""
+
+
+def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    return Event(
+        number=int(entry_id.partition(b"-")[0]),
+        at_ms=int(fields[b"a"]),
+        focus=VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"])),
+        release=Release(fields[b"r"].decode()),
+        interaction=Interaction(fields[b"x"].decode()),
+    )
+
+
+class Outboxes:
+    """Appends and reads events."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def append(
+        self, partition: int, token: int, matched: Mapping[SubscriptionKey, Sequence[Change]]
+    ) -> int:
+        """Numbers the changes of one partition in each subscription they matched, in order; answers how many were new.
+
+        Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on.
+        """
+        by_shard: dict[int, list[SubscriptionKey]] = {}
+        for key in matched:
+            by_shard.setdefault(self._server.layout.shard_of(*key), []).append(key)
+        calls: list[tuple[list[str], list[Argument]]] = []
+        for shard, some in by_shard.items():
+            script_keys = [keys.fence(shard), keys.due(shard)]
+            arguments: list[Argument] = [partition, token, keys.WAKE, shard]
+            for key in some:
+                script_keys += [keys.subscription(shard, *key), keys.outbox(shard, *key)]
+                arguments += [keys.member(*key), len(matched[key])]
+                for change in matched[key]:
+                    now = change.current
+                    arguments += [
+                        change.id,
+                        now.key.type,
+                        now.key.id,
+                        now.key.version,
+                        now.interaction,
+                        now.release,
+                        now.at_ms,
+                        len(now.body or b""),
+                    ]
+            calls.append((script_keys, arguments))
+        answers = await self._server.call_many("append_events", calls) if calls else []
+        if any(answer < 0 for answer in answers):
+            raise Fenced(f"partition {partition} is matched by another process now")
+        return sum(answers)
+
+    @translating
+    async def read(
+        self,
+        tenant: Tenant,
+        subscription_id: SubscriptionId,
+        first: int | None,
+        last: int | None,
+        *,
+        limit: int,
+    ) -> list[Event]:
+        """Events by number, both bounds inclusive and open if None; the oldest `limit` of them."""
+        shard = self._server.layout.shard_of(tenant, subscription_id)
+        entries: Any = await self._server.client.xrange(
+            keys.outbox(shard, tenant, subscription_id),
+            min="-" if first is None else f"{max(first, 0)}-0",
+            max="+" if last is None else f"{max(last, 0)}-0",
+            count=limit,
+        )
+        return [event_of(tenant, cast("bytes", entry_id), fields) for entry_id, fields in entries]

@@ -1,0 +1,90 @@
+"""Resource versions: read any, find by identifier; and ids, planned so that a repeated create makes one resource."""
+
+import hashlib
+import os
+import random
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from broker.model.change import Interaction, Tenant, Version, VersionKey
+from broker.model.release import Release
+from broker.store import keys
+from broker.store.server import Server, translating
+
+_random = random.Random(os.urandom(16))
+
+
+def assign_id(placement: int, seed: str = "") -> str:
+    """A new opaque id (UUID version 8) that carries its placement, so that its partition is known from it alone.
+
+    The same placement and seed give the same id: what names a request makes its repetition find the resource it made.
+    """
+    rest = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:14]) if seed else _random.getrandbits(112)
+    bits = placement << 112 | rest
+    bits = bits & ~(0xF << 76) | 8 << 76
+    bits = bits & ~(0x3 << 62) | 2 << 62
+    return str(uuid.UUID(int=bits))
+
+
+def unpack(key: VersionKey, stored: bytes) -> Version:
+    """A version key's string: `release interaction ms` on the first line, the resource after it."""
+    line, _, body = stored.partition(b"\n")
+    release, interaction, at_ms = line.decode().split(" ")
+    return Version(key, Release(release), Interaction(interaction), int(at_ms), body or None)
+
+
+class Resources:
+    """Reads; every write goes through `Changes.append`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def partition_of(self, tenant: Tenant, resource_id: str) -> int:
+        return self._server.layout.partition_of(tenant, resource_id)
+
+    @translating
+    async def current(self, tenant: Tenant, resource_type: str, resource_id: str) -> Version | None:
+        """The current version (a deletion too); None if there never was one."""
+        partition = self.partition_of(tenant, resource_id)
+        number = await self._server.client.hget(
+            keys.current(partition, tenant, resource_type, resource_id), "v"
+        )
+        if number is None:
+            return None
+        # should a writer move on in between, the version it superseded is still kept
+        return await self.version(VersionKey(tenant, resource_type, resource_id, int(number)))
+
+    @translating
+    async def version(self, key: VersionKey) -> Version | None:
+        stored = await self._server.client.get(keys.version(self.partition_of(key.tenant, key.id), key))
+        return None if stored is None else unpack(key, cast("bytes", stored))
+
+    @translating
+    async def many(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, Version]:
+        """Those of the versions that are still kept; one round trip."""
+        by_partition: dict[int, list[VersionKey]] = {}
+        for key in wanted:
+            by_partition.setdefault(self.partition_of(key.tenant, key.id), []).append(key)
+        if not by_partition:
+            return {}
+        pipe = self._server.client.pipeline(transaction=False)
+        for partition, some in by_partition.items():
+            pipe.mget([keys.version(partition, key) for key in some])
+        answers: Sequence[Sequence[bytes | None]] = await pipe.execute()
+        return {
+            key: unpack(key, stored)
+            for some, answer in zip(by_partition.values(), answers, strict=True)
+            for key, stored in zip(some, answer, strict=True)
+            if stored is not None
+        }
+
+    @translating
+    async def find(self, tenant: Tenant, resource_type: str, identifier: str) -> list[str]:
+        """Ids of the current resources of a type that carry the identifier `system|value`."""
+        pipe = self._server.client.pipeline(transaction=False)
+        for partition in range(self._server.layout.partitions):
+            pipe.hget(keys.identifiers(partition, tenant, resource_type), identifier)
+        return [
+            one for held in await pipe.execute() if held for one in cast("bytes", held).decode().split(" ")
+        ]

@@ -1,0 +1,198 @@
+"""Who is due, who holds the claim, and what an attempt came to: the delivery state machine's door to its scripts.
+
+A claim is a lease with a fencing token. Whoever lost it can't commit; whoever holds it sends one notification at a time, so a
+subscription never has two requests in flight.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from broker.model.change import Tenant
+from broker.model.notification import Event, NotificationType
+from broker.model.outcome import Advance, Decision, MarkError, TryAgain, TurnOff
+from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.store import keys
+from broker.store.outbox import event_of
+from broker.store.server import Argument, Server
+
+Resume = Literal["backlog", "newest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
+
+    `count` is the highest event number up to and including this notification; `since_ms` the time of the first failed attempt
+    (0: none); `now_ms` Redis time.
+    """
+
+    tenant: Tenant
+    id: SubscriptionId
+    shard: int
+    token: int
+    type: NotificationType
+    subscription_version: int
+    status: SubscriptionStatus
+    count: int
+    at_ms: int
+    attempts: int
+    since_ms: int
+    now_ms: int
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one look at a shard gave: claims, and how long until the next subscription is due (None: nothing scheduled)."""
+
+    claims: tuple[Claim, ...]
+    next_in_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to a commit. `is_stale`: the claim was lost and nothing was written."""
+
+    is_stale: bool
+    status: SubscriptionStatus | None = None
+    next_claim: Claim | None = None
+    next_in_ms: int | None = None
+
+
+class Schedule:
+    """Claims, commits, and the wake-up channel."""
+
+    def __init__(self, server: Server, *, lease_ms: int, max_bytes: int, resume: Resume) -> None:
+        self._server = server
+        self._lease_ms = lease_ms
+        self._max_bytes = max_bytes
+        self._resume = resume
+
+    @property
+    def shards(self) -> range:
+        return range(self._server.layout.shards)
+
+    async def claim(self, shard: int, limit: int) -> Claimed:
+        """Takes up to `limit` due subscriptions of a shard."""
+        answer = await self._server.call(
+            "claim",
+            [keys.due(shard), keys.registry(shard)],
+            [
+                limit,
+                self._lease_ms,
+                self._max_bytes,
+                f"{keys.shard_tag(shard)}:sub:",
+                f"{keys.shard_tag(shard)}:outbox:",
+            ],
+        )
+        now, following, *rows = answer
+        return Claimed(tuple(_claim_of(shard, row) for row in rows), _wait(int(now), int(float(following))))
+
+    async def commit(self, claim: Claim, decision: Decision | None, *, take_next: bool) -> Committed:
+        """Carries out the decision (None: give the claim back untouched) and, if asked, takes the next notification."""
+        verb, delay_ms, code, text = "release", 0, "", ""
+        match decision:
+            case None:
+                pass
+            case Advance():
+                verb = "advance"
+            case TryAgain(delay_ms=delay_ms, error=error):
+                verb, code, text = "retry", error.code or "", error.text
+            case MarkError(error=error):
+                verb, code, text = "error", error.code or "", error.text
+            case TurnOff(error=error):
+                verb, code, text = "off", error.code or "", error.text
+        shard, tenant, one = claim.shard, claim.tenant, claim.id
+        arguments: list[Argument] = [
+            keys.member(tenant, one),
+            claim.token,
+            verb,
+            delay_ms,
+            code,
+            text,
+            self._resume,
+            int(take_next),
+            self._lease_ms,
+            self._max_bytes,
+        ]
+        script_keys = [
+            keys.due(shard),
+            keys.registry(shard),
+            keys.subscription(shard, tenant, one),
+            keys.outbox(shard, tenant, one),
+        ]
+        answer = await self._server.call("commit", script_keys, arguments)
+        if answer[0] == b"stale":
+            return Committed(is_stale=True)
+        status, now, following, *rows = answer
+        return Committed(
+            is_stale=False,
+            status=SubscriptionStatus(cast("bytes", status).decode()),
+            next_claim=_claim_of(shard, rows[0]) if rows else None,
+            next_in_ms=_wait(int(now), int(following)),
+        )
+
+    async def extend(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Renews the leases of attempts under way; answers those that were lost."""
+        by_shard: dict[int, list[Claim]] = {}
+        for claim in claims:
+            by_shard.setdefault(claim.shard, []).append(claim)
+        calls: list[tuple[list[str], list[Argument]]] = []
+        for shard, some in by_shard.items():
+            arguments: list[Argument] = [self._lease_ms]
+            for claim in some:
+                arguments += [keys.member(claim.tenant, claim.id), claim.token]
+            calls.append(
+                ([keys.due(shard), *(keys.subscription(shard, c.tenant, c.id) for c in some)], arguments)
+            )
+        answers = await self._server.call_many("extend", calls) if calls else []
+        return [
+            claim
+            for some, kept in zip(by_shard.values(), answers, strict=True)
+            for claim, is_kept in zip(some, kept, strict=True)
+            if not is_kept
+        ]
+
+    async def wake(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
+        """Makes a subscription that waits for its handshake due now and tells the dispatchers."""
+        shard = self._server.layout.shard_of(tenant, subscription_id)
+        await self._server.call(
+            "wake",
+            [keys.subscription(shard, tenant, subscription_id), keys.due(shard)],
+            [keys.member(tenant, subscription_id), keys.WAKE, shard],
+        )
+
+    async def wakes(self) -> AsyncIterator[int | None]:
+        """Shards in which something became due; None after each (re)connection: look at all of them."""
+        async for message in self._server.listen(keys.WAKE):
+            yield None if message is None else int(message)
+
+
+def _wait(now_ms: int, at_ms: int) -> int | None:
+    return None if at_ms == 0 else max(0, at_ms - now_ms)
+
+
+def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
+    member, token, kind, version, status, count, at_ms, tries, since, now, events = row
+    tenant_text, _, one = cast("bytes", member).decode().partition(":")
+    tenant = Tenant(tenant_text)
+    return Claim(
+        tenant=tenant,
+        id=SubscriptionId(one),
+        shard=shard,
+        token=int(token),
+        type=NotificationType(cast("bytes", kind).decode()),
+        subscription_version=int(version),
+        status=SubscriptionStatus(cast("bytes", status).decode()),
+        count=int(count),
+        at_ms=int(at_ms),
+        attempts=int(tries),
+        since_ms=int(since),
+        now_ms=int(now),
+        events=tuple(event_of(tenant, entry_id, _pairs(fields)) for entry_id, fields in events),
+    )
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,216 @@
+"""The connection to Redis or Valkey: scripts loaded, errors translated, and a server refused that would lose data.
+
+Everything that speaks to the store goes through `Server`; a redis error leaves this package only as `StoreUnavailable`.
+"""
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from importlib import resources
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
+
+import redis.asyncio as redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from broker.errors import ConfigurationError, StoreUnavailable
+from broker.store import keys
+from broker.store.keys import Layout
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Argument = str | bytes | int
+Connection: TypeAlias = redis.Redis
+"""What `Server.connection` gives: opaque outside this package."""
+Durability = Literal["fsync", "everysec"]
+
+_SHARED = {"claim": "turn", "commit": "turn"}
+_SCRIPTS = (
+    "append",
+    "append_events",
+    "claim",
+    "commit",
+    "extend",
+    "lease",
+    "register",
+    "reserve",
+    "unlease",
+    "wake",
+)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turns the client library's errors into `StoreUnavailable`, the cause kept."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(f"the store does not answer: {type(error).__name__}: {error}") from error
+
+
+def translating(
+    call: Callable[Concatenate[Any, P], Awaitable[R]],
+) -> Callable[Concatenate[Any, P], Awaitable[R]]:
+    """`translated` around a method."""
+
+    @functools.wraps(call)
+    async def wrapper(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with translated():
+            return await call(self, *args, **kwargs)
+
+    return wrapper
+
+
+def _source(name: str) -> str:
+    folder = resources.files("broker.store") / "lua"
+    shared = (folder / f"{_SHARED[name]}.lua").read_text() if name in _SHARED else ""
+    return shared + (folder / f"{name}.lua").read_text()
+
+
+class Server:
+    """One Redis or Valkey. `open` connects, checks that it is safe, and loads the scripts."""
+
+    def __init__(
+        self, url: str, layout: Layout, *, durability: Durability = "fsync", name: str = "broker"
+    ) -> None:
+        self.url = url
+        self.layout = layout
+        self.durability = durability
+        self._name = name
+        self._waits_for_fsync = False
+        self._digests: dict[str, str] = {}
+        self.client: redis.Redis = self.connection()
+
+    def connection(self, *, timeout_s: float | None = 10.0) -> Connection:
+        """A client of its own; give blocking readers one with `timeout_s=None`."""
+        options: dict[str, Any] = {} if self.url.startswith("unix") else {"socket_keepalive": True}
+        return redis.Redis.from_url(
+            self.url,
+            protocol=2,
+            client_name=self._name,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=5.0,
+            **options,
+        )
+
+    @translating
+    async def open(self, *, allow_unsafe: bool = False) -> None:
+        """Raises `ConfigurationError` for a store that may lose what it acknowledged, or one laid out differently."""
+        await self._refuse_unsafe(allow_unsafe=allow_unsafe)
+        await self._agree_on_layout()
+        await self.load_scripts()
+
+    async def _refuse_unsafe(self, *, allow_unsafe: bool) -> None:
+        server = await self.client.info("server")
+        version = str(server.get("valkey_version") or server["redis_version"])
+        major, minor = (int(part) for part in version.split(".")[:2])
+        if major < 7:
+            raise ConfigurationError(
+                f"the store is version {version}; Redis 7.0 or Valkey 7.2 is the oldest that works"
+            )
+        try:
+            config = cast(
+                "dict[str, str]",
+                await self.client.config_get("maxmemory-policy", "appendonly", "appendfsync", "maxmemory"),
+            )
+        except ResponseError:
+            if allow_unsafe:
+                return
+            raise ConfigurationError(
+                "the store does not let CONFIG GET tell whether it keeps its data; set BROKER_ALLOW_UNSAFE_STORE=true if it does"
+            ) from None
+        if allow_unsafe:
+            return
+        if config.get("maxmemory-policy", "noeviction") != "noeviction":
+            raise ConfigurationError(
+                f"the store evicts data (maxmemory-policy {config['maxmemory-policy']}); set it to noeviction"
+            )
+        if config.get("appendonly") != "yes":
+            raise ConfigurationError(
+                "the store keeps no append-only file (appendonly no); set appendonly yes"
+            )
+        if self.durability == "fsync" and config.get("appendfsync") != "always":
+            if (major, minor) < (7, 2):
+                raise ConfigurationError(
+                    f"the store ({version}) syncs to disk once a second (appendfsync {config.get('appendfsync')}); "
+                    "set appendfsync always, or BROKER_DURABILITY=everysec"
+                )
+            self._waits_for_fsync = True
+
+    async def _agree_on_layout(self) -> None:
+        mine = {"partitions": self.layout.partitions, "shards": self.layout.shards}
+        for field, number in mine.items():
+            await self.client.hsetnx(keys.LAYOUT, field, str(number))
+        held = await cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(keys.LAYOUT))
+        for field, number in mine.items():
+            there = int(held[field.encode()])
+            if there != number:
+                raise ConfigurationError(
+                    f"this data set was made with BROKER_{field.upper()}={there}, not {number}; the number can't change later"
+                )
+
+    @translating
+    async def load_scripts(self) -> None:
+        for name in _SCRIPTS:
+            self._digests[name] = str(await self.client.script_load(_source(name)))
+
+    @translating
+    async def call(self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Runs one script. Each is idempotent: a call whose answer was lost may be repeated."""
+        try:
+            return await self._evalsha(self.client, script, script_keys, arguments)
+        except NoScriptError:  # the server was restarted or its scripts flushed
+            await self.load_scripts()
+            return await self._evalsha(self.client, script, script_keys, arguments)
+
+    @translating
+    async def call_many(
+        self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]], *, durable: bool = False
+    ) -> list[Any]:
+        """Runs one script several times in one round trip; an error in any is raised.
+
+        `durable` answers only after what was written is on disk, where the server does not see to that itself.
+        """
+        for _ in range(2):
+            pipe = self.client.pipeline(transaction=False)
+            for script_keys, arguments in calls:
+                self._evalsha(pipe, script, script_keys, arguments)
+            if durable and self._waits_for_fsync:
+                pipe.execute_command("WAITAOF", 1, 0, 5000)
+            answers = await pipe.execute(raise_on_error=False)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                await self.load_scripts()
+                continue
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            if durable and self._waits_for_fsync and answers.pop()[0] < 1:
+                raise StoreUnavailable("the store did not write to disk within 5 s")
+            return answers
+        raise StoreUnavailable("the store keeps forgetting its scripts")
+
+    def _evalsha(
+        self, client: "redis.Redis", script: str, script_keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> Awaitable[Any]:
+        return client.evalsha(self._digests[script], len(script_keys), *script_keys, *arguments)
+
+    @translating
+    async def ping(self) -> None:
+        await self.client.ping()
+
+    async def listen(self, channel: str) -> AsyncIterator[str | None]:
+        """Messages of a channel; None after each (re)connection, when some may have been missed."""
+        with translated():
+            client = self.connection(timeout_s=None)
+            pubsub = client.pubsub()
+            try:
+                await pubsub.subscribe(channel)
+                yield None
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        yield cast("bytes", message["data"]).decode()
+            finally:
+                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+                await client.aclose()
+
+    async def close(self) -> None:
+        await self.client.aclose()

@@ -1,0 +1,265 @@
+"""Subscription documents, their delivery state, and the registry log by which matchers follow them."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, cast
+
+import msgspec
+
+from broker.model.change import Tenant
+from broker.model.notification import DeliveryError, ErrorReport
+from broker.model.subscription import PayloadContent, Subscription, SubscriptionId, SubscriptionStatus
+from broker.store import keys
+from broker.store.outbox import SubscriptionKey
+from broker.store.server import Argument, Server, translating
+
+_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "since", "busy")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Subscription).decode
+
+
+class Registration(StrEnum):
+    """What became of a create, put or delete."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    REPLAYED = "replayed"
+    EXISTS = "exists"
+    ABSENT = "absent"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A subscription and where its delivery stands.
+
+    `subscription.status` is the live one; `activated_ms` the time of its first activation since it was created or off, or 0.
+    """
+
+    subscription: Subscription
+    count: int
+    cursor: int
+    activated_ms: int
+    error: ErrorReport | None
+    attempts: int
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether matching changes get a number (R-272)."""
+        status = self.subscription.status
+        return status in {SubscriptionStatus.ACTIVE, SubscriptionStatus.ERROR} or (
+            status is SubscriptionStatus.REQUESTED and self.activated_ms > 0
+        )
+
+
+def record_of(values: Sequence[bytes | None]) -> Record | None:
+    """A record from the hash fields `_FIELDS`."""
+    model, version, updated, status, on, count, cursor, code, text, tries, _, _ = values
+    if model is None or version is None or updated is None or status is None:
+        return None
+    error = (
+        None if text is None else ErrorReport(DeliveryError(code.decode()) if code else None, text.decode())
+    )
+    subscription = replace(
+        _decode(model),
+        version=int(version),
+        updated_ms=int(updated),
+        status=SubscriptionStatus(status.decode()),
+        error=error.text if error else None,
+    )
+    return Record(subscription, int(count or 0), int(cursor or 0), int(on or 0), error, int(tries or 0))
+
+
+class Subscriptions:
+    """Registers, reads and lists."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
+        return self._server.layout.shard_of(tenant, subscription_id)
+
+    async def put(
+        self,
+        subscription: Subscription,
+        *,
+        create: bool,
+        expected_version: str = "",
+        handshake_in_ms: int = 0,
+    ) -> tuple[Registration, int, int]:
+        """Stores the document with its status; answers what happened, the version, and the time.
+
+        A `requested` subscription becomes due for its handshake after `handshake_in_ms`: give the response a head start and
+        then call `Schedule.wake`.
+        """
+        channel = subscription.channel
+        arguments: list[Argument] = [
+            "create" if create else "put",
+            keys.member(subscription.tenant, subscription.id),
+            uuid.uuid4().hex,
+            expected_version,
+            _encode(subscription),
+            subscription.status,
+            channel.max_count or 1,
+            (channel.heartbeat_s or 0) * 1000,
+            subscription.end_ms or 0,
+            int(channel.content is PayloadContent.FULL_RESOURCE),
+            handshake_in_ms,
+        ]
+        return await self._register(subscription.tenant, subscription.id, arguments)
+
+    async def delete(
+        self, tenant: Tenant, subscription_id: SubscriptionId, *, expected_version: str = ""
+    ) -> tuple[Registration, int, int]:
+        """Forgets it at once, queued retries and the outbox included (R-158)."""
+        member = keys.member(tenant, subscription_id)
+        arguments: list[Argument] = [
+            "delete",
+            member,
+            uuid.uuid4().hex,
+            expected_version,
+            "",
+            "",
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]
+        return await self._register(tenant, subscription_id, arguments)
+
+    async def _register(
+        self, tenant: Tenant, subscription_id: SubscriptionId, arguments: Sequence[Argument]
+    ) -> tuple[Registration, int, int]:
+        shard = self.shard_of(tenant, subscription_id)
+        script_keys = [
+            keys.subscription(shard, tenant, subscription_id),
+            keys.members(shard),
+            keys.due(shard),
+            keys.registry(shard),
+            keys.outbox(shard, tenant, subscription_id),
+        ]
+        answers = await self._server.call_many("register", [(script_keys, arguments)], durable=True)
+        status, version, at_ms = answers[0]
+        return Registration(cast("bytes", status).decode()), int(version), int(at_ms)
+
+    async def get(self, tenant: Tenant, subscription_id: SubscriptionId) -> Record | None:
+        return (await self.many([(tenant, subscription_id)]))[0]
+
+    @translating
+    async def many(self, wanted: Sequence[SubscriptionKey]) -> list[Record | None]:
+        """Records in the order asked for; None where there is none. One round trip."""
+        pipe = self._server.client.pipeline(transaction=False)
+        for tenant, one in wanted:
+            pipe.hmget(keys.subscription(self.shard_of(tenant, one), tenant, one), *_FIELDS)
+        return [record_of(values) for values in await pipe.execute()]
+
+    async def of_tenant(self, tenant: Tenant) -> AsyncIterator[Record]:
+        """Every subscription of a tenant, by id within each shard."""
+        for shard in range(self._server.layout.shards):
+            wanted = sorted(key for key in await self._members(shard) if key[0] == tenant)
+            for start in range(0, len(wanted), 500):
+                for record in await self.many(wanted[start : start + 500]):
+                    if record is not None:
+                        yield record
+
+    @translating
+    async def _members(self, shard: int) -> list[SubscriptionKey]:
+        members: Any = await self._server.client.smembers(keys.members(shard))
+        return [_key_of(member) for member in members]
+
+    @translating
+    async def depths(self) -> dict[SubscriptionKey, tuple[str, int]]:
+        """Status and number of undelivered events of every subscription, for gauges."""
+        depths = {}
+        for shard in range(self._server.layout.shards):
+            members = await self._members(shard)
+            pipe = self._server.client.pipeline(transaction=False)
+            for key in members:
+                pipe.hmget(keys.subscription(shard, *key), "st", "count", "cursor")
+            for key, (status, count, cursor) in zip(members, await pipe.execute(), strict=True):
+                if status:
+                    depths[key] = (cast("bytes", status).decode(), int(count) - int(cursor))
+        return depths
+
+    @translating
+    async def trim_outboxes(self, older_than_ms: int) -> None:
+        """Drops delivered events older than that age; undelivered ones stay, however old."""
+        now = int((await self._server.client.time())[0]) * 1000
+        for shard in range(self._server.layout.shards):
+            for key in await self._members(shard):
+                outbox = keys.outbox(shard, *key)
+                cursor = int(await self._server.client.hget(keys.subscription(shard, *key), "cursor") or 0)
+                keep_from = await self._first_younger(outbox, cursor, now - older_than_ms)
+                if keep_from:
+                    await self._server.client.xtrim(outbox, minid=f"{keep_from}-0", approximate=False)
+
+    async def _first_younger(self, outbox: str, cursor: int, at_ms: int) -> int:
+        """The lowest event number to keep: delivered before it, and older than `at_ms`."""
+        number = 0
+        while True:
+            some: Any = await self._server.client.xrange(
+                outbox, min=f"({number}-0", max=f"{cursor}-0", count=200
+            )
+            for entry_id, fields in some:
+                if int(fields[b"a"]) >= at_ms:
+                    return number + 1 if number else 0
+                number = int(entry_id.partition(b"-")[0])
+            if not some:
+                return number + 1 if number else 0
+
+
+class RegistryFollower:
+    """What changed in the registry since the last call; the first call tells everything there is."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._subscriptions = Subscriptions(server)
+        self._positions: dict[int, int] = {}
+
+    @translating
+    async def changes(self) -> list[tuple[SubscriptionKey, Record | None]]:
+        """Subscriptions put (with their state now) or deleted (None) since the last call, one round trip where nothing is.
+
+        Read it after a batch of changes and before matching it: what was accepted after an activation then meets it.
+        """
+        told: dict[SubscriptionKey, None] = {}
+        pipe = self._server.client.pipeline(transaction=False)
+        known = sorted(self._positions)
+        if known:
+            pipe.xread({keys.registry(shard): f"{self._positions[shard]}-0" for shard in known})
+            streams = {keys.registry(shard).encode(): shard for shard in known}
+            for stream, entries in (await pipe.execute())[0] or ():
+                shard = streams[stream]
+                for entry_id, fields in entries:
+                    number = int(entry_id.partition(b"-")[0])
+                    if number != self._positions[shard] + 1:
+                        del self._positions[shard]  # trimmed before it was read: start over
+                        break
+                    self._positions[shard] = number
+                    told[_key_of(fields[b"m"])] = None
+        for shard in range(self._server.layout.shards):
+            if shard not in self._positions:
+                last: Any = await self._server.client.xrevrange(keys.registry(shard), count=1)
+                self._positions[shard] = int(last[0][0].partition(b"-")[0]) if last else 0
+                told.update(dict.fromkeys(await self._subscriptions._members(shard)))  # noqa: SLF001 same module
+        wanted = list(told)
+        changed: list[tuple[SubscriptionKey, Record | None]] = []
+        for start in range(0, len(wanted), 1000):
+            some = wanted[start : start + 1000]
+            changed += zip(some, await self._subscriptions.many(some), strict=True)
+        return changed
+
+    @translating
+    async def trim(self, keep: int) -> None:
+        """Bounds each shard's log; a follower that fell further behind starts over by itself."""
+        for shard in range(self._server.layout.shards):
+            await self._server.client.xtrim(keys.registry(shard), maxlen=keep, approximate=True)
+
+
+def _key_of(member: bytes) -> SubscriptionKey:
+    tenant, _, one = member.decode().partition(":")
+    return Tenant(tenant), SubscriptionId(one)

@@ -1,0 +1,132 @@
+"""Finds what is due and has the engine deliver it. Any dispatcher may claim in any shard; nothing is owned for long.
+
+Nothing polls: a dispatcher sleeps until the next due time it knows, or until a wake-up message says that something became due.
+Messages may be lost with a connection, so a new connection looks everywhere, and so does each shard every `RESCAN_S`.
+"""
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+
+from broker.delivery.engine import Carried, Engine
+from broker.errors import StoreUnavailable
+from broker.store.schedule import Schedule
+from broker.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+LEASE_MS = 5_000
+RENEW_S = LEASE_MS / 3000
+RESCAN_S = 10.0
+IN_FLIGHT = 1_000
+AT_ONCE = 64
+
+
+class Dispatcher:
+    """One dispatcher. `run` returns after `stop` is set and what was in flight has ended, within `drain_s`."""
+
+    def __init__(self, schedule: Schedule, engine: Engine, stop: asyncio.Event, *, drain_s: float) -> None:
+        self._schedule = schedule
+        self._engine = engine
+        self._stop = stop
+        self._drain_s = drain_s
+        self._woken = {shard: asyncio.Event() for shard in schedule.shards}
+        self._looks_at = dict.fromkeys(schedule.shards, 0.0)
+        self._in_flight: dict[asyncio.Task[None], Carried] = {}
+        self._room = asyncio.Event()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(self._listen()), tasks.create_task(self._keep_claims())]
+            shards = [tasks.create_task(self._serve(shard, tasks)) for shard in self._schedule.shards]
+            await self._stop.wait()
+            self._engine.is_draining = True
+            for event in self._woken.values():
+                event.set()
+            self._room.set()
+            await asyncio.wait(shards)
+            if self._in_flight:
+                await asyncio.wait(self._in_flight, timeout=self._drain_s)
+            for task in [*self._in_flight, *background]:
+                task.cancel()
+
+    async def _serve(self, shard: int, tasks: asyncio.TaskGroup) -> None:
+        woken = self._woken[shard]
+        while not self._stop.is_set():
+            woken.clear()
+            self._looks_at[shard] = time.monotonic() + RESCAN_S
+            limit = min(AT_ONCE, IN_FLIGHT - len(self._in_flight))
+            if limit <= 0:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                claimed = await self._schedule.claim(shard, limit)
+            except StoreUnavailable as error:
+                metrics.store_errors.inc()
+                _log.warning("store unavailable", worker="dispatcher", shard=shard, error=str(error))
+                await self._wait(woken, 0.5)
+                continue
+            for claim in claimed.claims:
+                carried = Carried(claim, time.monotonic())
+                task = tasks.create_task(self._carry(carried))
+                self._in_flight[task] = carried
+                task.add_done_callback(self._ended)
+            if len(claimed.claims) == limit:
+                continue
+            if claimed.next_in_ms is not None:
+                self._look_in(shard, claimed.next_in_ms)
+            await self._wait(woken, self._looks_at[shard] - time.monotonic())
+
+    async def _wait(self, woken: asyncio.Event, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(woken.wait(), max(0.0, seconds))
+
+    def _look_in(self, shard: int, ms: int) -> None:
+        """Something of the shard is due in `ms`: look again then, if no earlier look is planned."""
+        # a millisecond more, so that Redis's clock has reached the due time when we look
+        at = time.monotonic() + (ms + 1) / 1000
+        if at < self._looks_at[shard]:
+            self._looks_at[shard] = at
+            asyncio.get_running_loop().call_later((ms + 1) / 1000, self._woken[shard].set)
+
+    async def _carry(self, carried: Carried) -> None:
+        try:
+            next_in_ms = await self._engine.carry(carried)
+        except StoreUnavailable as error:
+            # the claim runs out by itself; whoever takes it then sends the same again
+            metrics.store_errors.inc()
+            _log.warning("claim dropped", subscription=carried.claim.id, error=str(error))
+        else:
+            if next_in_ms is not None:
+                self._look_in(carried.claim.shard, next_in_ms)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.pop(task, None)
+        self._room.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for shard in self._schedule.wakes():
+                    for one in self._woken if shard is None else (shard,):
+                        self._woken[one].set()
+            except StoreUnavailable:
+                await asyncio.sleep(0.2)
+
+    async def _keep_claims(self) -> None:
+        """Renews the leases of attempts that take long; one that was lost (deleted, or taken over) is given up."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            old = time.monotonic() - RENEW_S / 2
+            lasting = {
+                task: carried.claim for task, carried in self._in_flight.items() if carried.since < old
+            }
+            if not lasting:
+                continue
+            with contextlib.suppress(StoreUnavailable):
+                lost = set(await self._schedule.extend(list(lasting.values())))
+                for task, claim in lasting.items():
+                    if claim in lost:
+                        task.cancel()

@@ -1,0 +1,203 @@
+"""Reads accepted changes, matches them, and puts the matches into outboxes.
+
+A partition has one matcher at a time, under a lease; whoever takes it over reads again what was read and not acknowledged,
+and the outboxes pass over what they hold already. So each change is matched at least once and numbered exactly once.
+"""
+
+import asyncio
+import contextlib
+import math
+import uuid
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from broker.errors import StoreUnavailable
+from broker.matching.catalog import Catalog
+from broker.matching.matcher import Matcher
+from broker.model.change import Change
+from broker.store.changes import Changes
+from broker.store.outbox import Fenced, Outboxes, SubscriptionKey
+from broker.store.server import Connection, Server
+from broker.store.subscriptions import RegistryFollower
+from broker.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+LEASE_MS = 4_000
+RENEW_S = 1.3
+BLOCK_MS = 5_000
+BATCH = 128
+STALE_MS = 5_000
+"""A change this much older than a subscription's activation is not its event: it waited in a backlog."""
+
+
+class MatcherWorker:
+    """One matcher. `run` returns after `stop` is set and the batch under way is done."""
+
+    def __init__(
+        self, server: Server, changes: Changes, catalog: Catalog, matcher: Matcher, stop: asyncio.Event
+    ) -> None:
+        self._server = server
+        self._changes = changes
+        self._outboxes = Outboxes(server)
+        self._follower = RegistryFollower(server)
+        self._catalog = catalog
+        self._matcher = matcher
+        self._activated: dict[SubscriptionKey, int] = {}
+        self._stop = stop
+        self._owner = uuid.uuid4().hex
+        self._tokens: dict[int, int] = {}
+        self._recovered: dict[int, int] = {}
+        self._lease_changed = asyncio.Event()
+
+    async def run(self) -> None:
+        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                renewing = tasks.create_task(self._keep_leases())
+                while not self._stop.is_set():
+                    try:
+                        await self._turn(client)
+                    except StoreUnavailable as error:
+                        metrics.store_errors.inc()
+                        _log.warning("store unavailable", worker="matcher", error=str(error))
+                        await self._pause(0.5)
+                    except Fenced as error:
+                        _log.info("partition lost", reason=str(error))
+                renewing.cancel()
+        finally:
+            await client.aclose()
+            with contextlib.suppress(StoreUnavailable):
+                await self._changes.unlease(list(self._tokens), self._owner)
+                await self._changes.presence(self._owner, 0)
+
+    async def _turn(self, client: Connection) -> None:
+        """One read and what follows from it."""
+        held = dict(self._tokens)
+        self._lease_changed.clear()
+        fresh = [partition for partition, token in held.items() if self._recovered.get(partition) != token]
+        if fresh:
+            await self._recover(client, fresh, held)
+        elif held:
+            positions = dict.fromkeys(held, ">")
+            changes = await self._unless_interrupted(
+                self._changes.read(client, positions, count=BATCH, block_ms=BLOCK_MS)
+            )
+            if changes:
+                await self._process(changes, held)
+        else:
+            await self._unless_interrupted(asyncio.sleep(RENEW_S, []))
+
+    async def _recover(self, client: Connection, partitions: Sequence[int], held: dict[int, int]) -> None:
+        """What a predecessor, or this process before it was interrupted, read and did not finish."""
+        for partition in partitions:
+            while not self._stop.is_set():
+                pending = await self._changes.read(client, {partition: "0"}, count=BATCH, block_ms=None)
+                if not pending:
+                    break
+                await self._process(pending, held)
+            self._recovered[partition] = held[partition]
+
+    async def _process(self, changes: Sequence[Change], tokens: dict[int, int]) -> None:
+        # after the read and before matching: a subscription activated before a change was accepted is known by now
+        await self.follow()
+        matched: dict[int, dict[SubscriptionKey, list[Change]]] = {}
+        done: dict[int, list[str]] = {}
+        for n, change in enumerate(changes):
+            for key in await self._match(change):
+                matched.setdefault(change.partition, {}).setdefault(key, []).append(change)
+            done.setdefault(change.partition, []).append(change.id)
+            if n % 32 == 31:
+                await asyncio.sleep(0)  # other loops of this process get their turn
+        for partition, some in matched.items():
+            added = await self._outboxes.append(partition, tokens[partition], some)
+            metrics.events_appended.inc(added)
+        await self._changes.acknowledge(done)
+        metrics.changes_matched.inc(len(changes))
+
+    async def _match(self, change: Change) -> list[SubscriptionKey]:
+        try:
+            matches = self._matcher.match(change)
+        except Exception as error:
+            _log.exception("change set aside", change=change.id, focus=change.current.key.reference)
+            await self._changes.set_aside(change, f"{type(error).__name__}: {error}")
+            return []
+        for problem in self._matcher.drain_errors():
+            _log.warning("evaluation failed", change=change.id, problem=str(problem))
+        oldest = change.current.at_ms + STALE_MS
+        keys = [(match.tenant, match.subscription_id) for match in matches]
+        return [key for key in keys if self._activated.get(key, 0) <= oldest]
+
+    async def follow(self) -> None:
+        """Brings the matcher in step with the registry."""
+        for key, record in await self._follower.changes():
+            if record is None or not record.is_counting:
+                self._matcher.remove(*key)
+                self._activated.pop(key, None)
+                continue
+            topic = self._catalog.resolve(record.subscription.topic_canonical)
+            if topic is None:
+                _log.error(
+                    "subscription of an unknown topic",
+                    subscription=key[1],
+                    topic=record.subscription.topic_canonical,
+                )
+                self._matcher.remove(*key)
+                continue
+            self._matcher.put(record.subscription, topic)
+            self._activated[key] = record.activated_ms
+
+    async def _keep_leases(self) -> None:
+        """Holds a fair share of the partitions: what is free is taken, what is too many given back."""
+        while True:
+            try:
+                await self._renew()
+            except StoreUnavailable as error:
+                _log.warning("leases not renewed", error=str(error))
+            await self._pause(RENEW_S)
+
+    async def _renew(self) -> None:
+        total = self._server.layout.partitions
+        matchers = await self._changes.presence(self._owner, LEASE_MS)
+        share = math.ceil(total / matchers)
+        mine = sorted(self._tokens)
+        excess = mine[share:]
+        if excess:
+            for partition in excess:
+                self._tokens.pop(partition)
+            await self._changes.unlease(excess, self._owner)
+        wanted = mine[:share]
+        if len(wanted) < share:
+            # ask for all that might be free, keep no more than the share
+            wanted += [partition for partition in range(total) if partition not in mine]
+        tokens = await self._changes.lease(wanted, self._owner, LEASE_MS)
+        surplus = [partition for partition in tokens if partition not in mine][
+            max(0, share - len(mine[:share])) :
+        ]
+        if surplus:
+            await self._changes.unlease(surplus, self._owner)
+        held = {partition: token for partition, token in tokens.items() if partition not in surplus}
+        if held != self._tokens:
+            self._tokens = held
+            self._lease_changed.set()
+
+    async def _unless_interrupted(self, reading: Coroutine[Any, Any, list[Change]]) -> list[Change]:
+        """Waits, but not beyond `stop` or a change of leases; what a cancelled read had taken is pending and comes again."""
+        task = asyncio.ensure_future(reading)
+        events = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self._lease_changed.wait())]
+        try:
+            await asyncio.wait([task, *events], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            self._recovered.clear()
+            return []
+        finally:
+            for one in (task, *events):
+                if not one.done():
+                    one.cancel()
+            await asyncio.gather(task, *events, return_exceptions=True)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)

@@ -1,0 +1,170 @@
+"""The intake log on a real store: versions, order, conditions, idempotency, leases."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
+from broker.model.release import Release
+from broker.store import keys
+from broker.store.changes import Acceptance, Changes, Proposal
+from broker.store.resources import Resources, assign_id
+from broker.store.server import Server
+
+HOUR_MS = 3_600_000
+
+
+def proposal(one: str = "a", op: str = "put", **more: object) -> Proposal:
+    made = Proposal(
+        tenant=DEFAULT_TENANT,
+        op="put",
+        type="Observation",
+        id=one,
+        release=Release.R4,
+        head=f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode(),
+        tail=b'},"status":"final"}',
+    )
+    return replace(made, op=op, **more)  # type: ignore[arg-type]  # fields by name, checked by the tests that use them
+
+
+@pytest.fixture
+async def changes(store: Server) -> Changes:
+    log = Changes(store, keep_ms=HOUR_MS)
+    await log.prepare()
+    return log
+
+
+async def test_a_put_creates_then_updates_and_every_version_stays_readable(
+    changes: Changes, store: Server
+) -> None:
+    first, second = (await changes.append([proposal()]))[0], (await changes.append([proposal()]))[0]
+    assert [first.status, second.status] == [Acceptance.CREATED, Acceptance.UPDATED]
+    assert [first.key.version, second.key.version] == [1, 2]
+    current = await Resources(store).current(DEFAULT_TENANT, "Observation", "a")
+    old = await Resources(store).version(VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
+    assert current is not None
+    assert old is not None
+    assert current.key.version == 2
+    body = json.loads(old.body or b"")
+    assert body["meta"]["versionId"] == "1"
+    assert body["status"] == "final"
+
+
+async def test_last_updated_is_the_stores_time_as_an_instant(changes: Changes, store: Server) -> None:
+    accepted = (await changes.append([proposal()]))[0]
+    current = await Resources(store).current(DEFAULT_TENANT, "Observation", "a")
+    assert current is not None
+    from broker.clock import to_instant  # noqa: PLC0415 compared here only
+
+    assert json.loads(current.body or b"")["meta"]["lastUpdated"] == to_instant(accepted.at_ms)
+
+
+async def test_a_deleted_resource_has_no_body_and_a_put_brings_it_back_as_a_create(
+    changes: Changes, store: Server
+) -> None:
+    statuses = []
+    for op in ("put", "delete", "delete", "put"):
+        statuses.append((await changes.append([proposal(op=op)]))[0].status)
+        if op == "delete":
+            current = await Resources(store).current(DEFAULT_TENANT, "Observation", "a")
+            assert current is not None
+            assert current.body is None
+            assert current.interaction is Interaction.DELETE
+    assert statuses == [Acceptance.CREATED, Acceptance.DELETED, Acceptance.GONE, Acceptance.CREATED]
+
+
+async def test_deleting_what_never_was_is_refused(changes: Changes) -> None:
+    assert (await changes.append([proposal(op="delete")]))[0].status is Acceptance.ABSENT
+
+
+async def test_if_match_with_another_version_writes_nothing(changes: Changes) -> None:
+    await changes.append([proposal(), proposal()])
+    refused = (await changes.append([proposal(expected_version="1")]))[0]
+    assert refused.status is Acceptance.CONFLICT
+    assert refused.key.version == 2
+    assert (await changes.append([proposal(expected_version="2")]))[0].key.version == 3
+
+
+async def test_the_same_request_sent_twice_is_one_change(changes: Changes) -> None:
+    once = proposal()
+    first, again = (await changes.append([once]))[0], (await changes.append([once]))[0]
+    assert again.status is Acceptance.REPLAYED
+    assert (first.key, first.at_ms) == (again.key, again.at_ms)
+
+
+async def test_an_idempotency_key_answers_the_first_result_and_refuses_another_body(changes: Changes) -> None:
+    first = (await changes.append([proposal(idempotency_key="k", digest="d1")]))[0]
+    await changes.append([proposal()])
+    again = (await changes.append([proposal(idempotency_key="k", digest="d1")]))[0]
+    other = (await changes.append([proposal(idempotency_key="k", digest="d2")]))[0]
+    assert again.status is Acceptance.REPLAYED
+    assert again.key == first.key
+    assert other.status is Acceptance.MISMATCH
+
+
+async def test_a_transaction_with_one_refusal_writes_nothing(changes: Changes, store: Server) -> None:
+    rows = await changes.append_together([proposal("b"), proposal("c", op="delete")])
+    assert [row.status for row in rows] == [Acceptance.UNTRIED, Acceptance.ABSENT]
+    assert await Resources(store).current(DEFAULT_TENANT, "Observation", "b") is None
+
+
+async def test_identifiers_find_current_resources_only(changes: Changes, store: Server) -> None:
+    resources = Resources(store)
+    await changes.append([proposal("a", identifiers=("s|1", "s|2")), proposal("b", identifiers=("s|1",))])
+    assert sorted(await resources.find(DEFAULT_TENANT, "Observation", "s|1")) == ["a", "b"]
+    await changes.append([proposal("a", identifiers=("s|2",)), proposal("b", op="delete")])
+    assert await resources.find(DEFAULT_TENANT, "Observation", "s|1") == []
+    assert await resources.find(DEFAULT_TENANT, "Observation", "s|2") == ["a"]
+
+
+def test_an_assigned_id_keeps_its_placement_and_repeats_for_a_seed() -> None:
+    for placement in (0, 1, 4097, 0xFFFF):
+        assert keys.placement(DEFAULT_TENANT, assign_id(placement)) == placement
+        assert assign_id(placement) != assign_id(placement)
+        assert assign_id(placement, "k") == assign_id(placement, "k") != assign_id(placement, "l")
+
+
+async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_acknowledged(
+    changes: Changes, store: Server
+) -> None:
+    await changes.append([proposal()])
+    await changes.append([proposal(), proposal(op="delete")])
+    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
+    read = await changes.read(store.client, {partition: ">"}, count=10, block_ms=None)
+    assert [change.interaction for change in read] == [
+        Interaction.CREATE,
+        Interaction.UPDATE,
+        Interaction.DELETE,
+    ]
+    assert read[0].previous is None
+    assert read[1].previous is not None
+    assert read[1].previous.key.version == 1
+    assert read[2].current.body is None
+    assert await changes.read(store.client, {partition: ">"}, count=10, block_ms=None) == []
+    assert await changes.read(store.client, {partition: "0"}, count=10, block_ms=None) == read
+    await changes.acknowledge({partition: [change.id for change in read[:2]]})
+    assert await changes.read(store.client, {partition: "0"}, count=10, block_ms=None) == read[2:]
+    assert (await changes.backlog())[partition] == 1
+
+
+async def test_trimming_keeps_what_is_not_matched(changes: Changes, store: Server) -> None:
+    for _ in range(300):
+        await changes.append([proposal()])
+    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
+    await changes.trim(older_than_ms=-60_000)
+    assert await store.client.xlen(keys.changes(partition)) == 300
+    read = await changes.read(store.client, {partition: ">"}, count=299, block_ms=None)
+    await changes.acknowledge({partition: [change.id for change in read]})
+    await changes.trim(older_than_ms=-60_000)
+    assert await store.client.xlen(keys.changes(partition)) < 300
+    rest = await changes.read(store.client, {partition: ">"}, count=10, block_ms=None)
+    assert [change.current.key.version for change in rest] == [300]
+
+
+async def test_a_lease_has_one_owner_and_a_higher_token_for_the_next(changes: Changes) -> None:
+    assert await changes.lease([0, 1], "m1", 60_000) == {0: 1, 1: 1}
+    assert await changes.lease([0, 1], "m2", 60_000) == {}
+    assert await changes.lease([0], "m1", 60_000) == {0: 1}
+    await changes.unlease([0], "m1")
+    assert await changes.lease([0, 1], "m2", 60_000) == {0: 2}

@@ -1,0 +1,302 @@
+"""The delivery state machine on a real store: numbering, claims, fencing, retries, status, registry."""
+
+import pytest
+
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
+from broker.model.notification import DeliveryError, ErrorReport, NotificationType
+from broker.model.outcome import Advance, MarkError, TryAgain, TurnOff
+from broker.model.release import Release
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    Subscription,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+from broker.store.outbox import Fenced, Outboxes
+from broker.store.schedule import Claim, Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import Registration, RegistryFollower, Subscriptions
+
+ONE = SubscriptionId("one")
+KEY = (DEFAULT_TENANT, ONE)
+FAILURE = ErrorReport(DeliveryError.NO_RESPONSE, "nobody answered")
+
+
+def subscription(**channel: object) -> Subscription:
+    settings: dict[str, object] = {"content": PayloadContent.ID_ONLY, "max_count": 2} | channel
+    return Subscription(
+        tenant=DEFAULT_TENANT,
+        id=ONE,
+        release=Release.R5,
+        status=SubscriptionStatus.REQUESTED,
+        topic="http://example.org/topic",
+        filters=(),
+        channel=Channel(
+            ChannelType("rest-hook"), "http://127.0.0.1:1/", (), "application/fhir+json", **settings
+        ),  # type: ignore[arg-type]  # fields by name
+        document=b"{}",
+    )
+
+
+def change(n: int, size: int = 10) -> Change:
+    key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
+    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, b"x" * size), None)
+
+
+class Desk:
+    """One subscription's way through the store."""
+
+    def __init__(self, server: Server, resume: str = "backlog") -> None:
+        self.subscriptions = Subscriptions(server)
+        self.outboxes = Outboxes(server)
+        self.schedule = Schedule(server, lease_ms=60_000, max_bytes=100, resume=resume)  # type: ignore[arg-type]  # a literal
+        self.shard = server.layout.shard_of(*KEY)
+
+    async def take(self) -> Claim:
+        claimed = await self.schedule.claim(self.shard, 10)
+        assert len(claimed.claims) == 1
+        return claimed.claims[0]
+
+    async def activate(self) -> None:
+        await self.subscriptions.put(subscription(), create=True)
+        await self.schedule.commit(await self.take(), Advance(), take_next=False)
+
+    async def append(self, *numbers: int, token: int = 1) -> int:
+        return await self.outboxes.append(0, token, {KEY: [change(n) for n in numbers]})
+
+    async def status(self) -> SubscriptionStatus:
+        record = await self.subscriptions.get(*KEY)
+        assert record is not None
+        return record.subscription.status
+
+
+@pytest.fixture
+async def desk(store: Server) -> Desk:
+    return Desk(store)
+
+
+async def test_a_new_subscription_is_due_for_a_handshake_and_active_after_it(desk: Desk) -> None:
+    await desk.subscriptions.put(subscription(), create=True)
+    claim = await desk.take()
+    assert (claim.type, claim.count, claim.status) == (
+        NotificationType.HANDSHAKE,
+        0,
+        SubscriptionStatus.REQUESTED,
+    )
+    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
+    assert (committed.status, committed.next_claim, committed.next_in_ms) == (
+        SubscriptionStatus.ACTIVE,
+        None,
+        None,
+    )
+
+
+async def test_a_handshake_waits_for_its_head_start_unless_woken(desk: Desk) -> None:
+    await desk.subscriptions.put(subscription(), create=True, handshake_in_ms=60_000)
+    claimed = await desk.schedule.claim(desk.shard, 10)
+    assert claimed.claims == ()
+    assert 0 < (claimed.next_in_ms or 0) <= 60_000
+    await desk.schedule.wake(*KEY)
+    assert (await desk.take()).type is NotificationType.HANDSHAKE
+    await desk.schedule.wake(*KEY)
+    assert (await desk.schedule.claim(desk.shard, 10)).claims == (), "a claim under way is not taken twice"
+
+
+async def test_events_are_numbered_from_one_and_a_repeated_append_adds_none(desk: Desk) -> None:
+    await desk.activate()
+    assert await desk.append(1, 2, 3) == 3
+    assert await desk.append(1, 2, 3) == 0
+    assert await desk.append(2, 3, 4) == 1
+    events = await desk.outboxes.read(*KEY, None, None, limit=10)
+    assert [(event.number, event.focus.id) for event in events] == [
+        (1, "o1"),
+        (2, "o2"),
+        (3, "o3"),
+        (4, "o4"),
+    ]
+
+
+async def test_nothing_is_numbered_before_the_first_activation_or_while_off(desk: Desk) -> None:
+    await desk.subscriptions.put(subscription(), create=True)
+    assert await desk.append(1) == 0
+    await desk.schedule.commit(await desk.take(), TurnOff(FAILURE), take_next=False)
+    assert await desk.append(2) == 0
+    assert await desk.status() is SubscriptionStatus.OFF
+
+
+async def test_an_older_matcher_of_a_partition_is_fenced(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1, token=2)
+    with pytest.raises(Fenced):
+        await desk.append(5, token=1)
+    assert await desk.append(3, token=2) == 1
+
+
+async def test_a_backlog_leaves_in_batches_of_max_count_in_order(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1, 2, 3, 4, 5)
+    claim = await desk.take()
+    batches = []
+    while True:
+        batches.append([event.number for event in claim.events])
+        assert claim.count == claim.events[-1].number
+        following = (await desk.schedule.commit(claim, Advance(), take_next=True)).next_claim
+        if following is None:
+            break
+        claim = following
+    assert batches == [[1, 2], [3, 4], [5]]
+
+
+async def test_resources_in_one_notification_are_bounded_in_bytes(desk: Desk, store: Server) -> None:
+    await desk.subscriptions.put(
+        subscription(content=PayloadContent.FULL_RESOURCE, max_count=10), create=True
+    )
+    await desk.schedule.commit(await desk.take(), Advance(), take_next=False)
+    await desk.outboxes.append(0, 1, {KEY: [change(1, 60), change(2, 60), change(3, 500), change(4, 1)]})
+    sizes = []
+    claim: Claim | None = await desk.take()
+    while claim:
+        sizes.append(len(claim.events))
+        claim = (await desk.schedule.commit(claim, Advance(), take_next=True)).next_claim
+    assert sizes == [1, 1, 1, 1]
+
+
+async def test_a_retry_sends_the_identical_notification_although_more_events_came(
+    desk: Desk, store: Server
+) -> None:
+    await desk.activate()
+    await desk.append(1)
+    first = await desk.take()
+    committed = await desk.schedule.commit(first, TryAgain(delay_ms=0, error=FAILURE), take_next=True)
+    assert committed.status is SubscriptionStatus.ACTIVE
+    await desk.append(2)
+    again = await desk.take()
+    assert (again.events, again.at_ms, again.count) == (first.events, first.at_ms, first.count)
+    assert again.attempts == 1
+    assert again.since_ms > 0
+    record = await desk.subscriptions.get(*KEY)
+    assert record is not None
+    assert record.error == FAILURE, "$status tells while retries go on"
+
+
+async def test_events_that_arrive_during_a_backoff_do_not_shorten_it(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1)
+    await desk.schedule.commit(await desk.take(), TryAgain(delay_ms=60_000, error=FAILURE), take_next=False)
+    await desk.append(2)
+    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
+
+
+async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refused(store: Server) -> None:
+    desk = Desk(store)
+    desk.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
+    await desk.subscriptions.put(subscription(), create=True)
+    late, newer = await desk.take(), await desk.take()
+    assert newer.token > late.token
+    assert await desk.schedule.extend([late, newer]) == [late]
+    assert (await desk.schedule.commit(late, Advance(), take_next=True)).is_stale
+    assert not (await desk.schedule.commit(newer, Advance(), take_next=True)).is_stale
+
+
+async def test_in_error_events_are_counted_and_delivered_after_reactivation(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1)
+    await desk.schedule.commit(await desk.take(), MarkError(FAILURE), take_next=True)
+    assert await desk.status() is SubscriptionStatus.ERROR
+    await desk.append(2)
+    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
+    await desk.subscriptions.put(subscription(), create=False)
+    await desk.append(3)
+    handshake = await desk.take()
+    assert (handshake.type, handshake.count) == (NotificationType.HANDSHAKE, 3)
+    following = (await desk.schedule.commit(handshake, Advance(), take_next=True)).next_claim
+    assert following is not None
+    assert [event.number for event in following.events] == [1, 2]
+
+
+async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Server) -> None:
+    desk = Desk(store, resume="newest")
+    await desk.activate()
+    await desk.append(1)
+    await desk.schedule.commit(await desk.take(), MarkError(FAILURE), take_next=False)
+    await desk.subscriptions.put(subscription(), create=False)
+    committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+    assert committed.next_claim is None
+    assert len(await desk.outboxes.read(*KEY, None, None, limit=10)) == 1
+
+
+async def test_a_document_replaced_during_its_handshake_gets_a_handshake_of_its_own(desk: Desk) -> None:
+    await desk.subscriptions.put(subscription(), create=True)
+    first = await desk.take()
+    await desk.subscriptions.put(subscription(), create=False)
+    committed = await desk.schedule.commit(first, Advance(), take_next=True)
+    assert committed.status is SubscriptionStatus.REQUESTED
+    assert committed.next_claim is not None
+    assert committed.next_claim.subscription_version == 2
+
+
+async def test_heartbeats_come_due_when_the_period_passed_without_a_notification(desk: Desk) -> None:
+    await desk.subscriptions.put(subscription(heartbeat_s=60), create=True)
+    committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+    assert committed.next_claim is None
+    assert 59_000 < (committed.next_in_ms or 0) <= 60_000
+    await desk.append(1)
+    assert (await desk.take()).type is NotificationType.EVENT_NOTIFICATION
+
+
+async def test_end_turns_a_subscription_off(desk: Desk, store: Server) -> None:
+    from dataclasses import replace  # noqa: PLC0415 one use
+
+    await desk.subscriptions.put(replace(subscription(), end_ms=1), create=True)
+    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
+    assert await desk.status() is SubscriptionStatus.OFF
+
+
+async def test_a_released_claim_is_due_again_as_it_was(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1)
+    first = await desk.take()
+    await desk.schedule.commit(first, None, take_next=False)
+    again = await desk.take()
+    assert (again.events, again.at_ms, again.attempts) == (first.events, first.at_ms, 0)
+
+
+async def test_a_deleted_subscription_is_never_due_and_its_commit_is_refused(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1)
+    claim = await desk.take()
+    assert (await desk.subscriptions.delete(*KEY))[0] is Registration.DELETED
+    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
+    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
+    assert await desk.subscriptions.get(*KEY) is None
+
+
+async def test_a_follower_is_told_everything_first_and_then_what_changed(desk: Desk, store: Server) -> None:
+    await desk.activate()
+    follower = RegistryFollower(store)
+    told = await follower.changes()
+    assert [(key, record.is_counting if record else None) for key, record in told] == [(KEY, True)]
+    assert await follower.changes() == []
+    await desk.subscriptions.put(subscription(), create=False)
+    await desk.subscriptions.delete(*KEY)
+    assert await follower.changes() == [(KEY, None)]
+
+
+async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(desk: Desk, store: Server) -> None:
+    follower = RegistryFollower(store)
+    await follower.changes()
+    for _ in range(300):
+        await desk.subscriptions.put(subscription(), create=False)
+    await follower.trim(keep=1)
+    told = await follower.changes()
+    assert [key for key, record in told if record] == [KEY]
+
+
+async def test_delivered_events_are_trimmed_by_age_and_waiting_ones_kept(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1, 2, 3)
+    await desk.schedule.commit(await desk.take(), Advance(), take_next=False)
+    await desk.subscriptions.trim_outboxes(older_than_ms=0)
+    assert [event.number for event in await desk.outboxes.read(*KEY, None, None, limit=10)] == [3]
