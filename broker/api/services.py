@@ -1,0 +1,37 @@
+"""What the handlers work with; built once by `app.py`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.channels.base import Channel
+from broker.clock import Clock
+from broker.ingest.intake import Intake
+from broker.matching.catalog import Catalog
+from broker.model.search import ParameterTable
+from broker.settings import Settings
+from broker.store.outbox import Outboxes
+from broker.store.resources import Resources
+from broker.store.schedule import Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import Subscriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything behind the API."""
+
+    settings: Settings
+    clock: Clock
+    server: Server
+    intake: Intake
+    resources: Resources
+    subscriptions: Subscriptions
+    outboxes: Outboxes
+    schedule: Schedule
+    catalog: Catalog
+    parameters: ParameterTable
+    channels: Mapping[str, Channel]
+
+    @property
+    def base_url(self) -> str:
+        return self.settings.base_url
