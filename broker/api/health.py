@@ -1,13 +1,27 @@
-"""Is the process alive, is it ready, and its figures."""
+"""Is the process alive, is it ready, and its figures. Every process answers these, whatever its role."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from broker.api.services import Services
 from broker.errors import StoreUnavailable
+from broker.store.changes import Changes
+from broker.store.server import Server
+from broker.store.subscriptions import Subscriptions
 from broker.telemetry import metrics
+
+
+@dataclass(slots=True)
+class Health:
+    """What is looked at; `workers` are the loops of this process by name, each running until its task is done."""
+
+    server: Server
+    changes: Changes
+    subscriptions: Subscriptions
+    workers: Mapping[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
 
 async def livez(_request: Request) -> Response:
@@ -17,26 +31,28 @@ async def livez(_request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """200 when every part works; else 503, and the part that does not."""
-    services: Services = request.app.state.services
-    parts = {"store": "ok"} | {name: "ok" for name in request.app.state.workers}
+    health: Health = request.app.state.health
+    parts = {"store": "ok"} | dict.fromkeys(health.workers, "ok")
     try:
         async with asyncio.timeout(1.5):
-            await services.server.ping()
+            await health.server.ping()
     except (StoreUnavailable, TimeoutError):
         parts["store"] = "does not answer"
-    for name, task in request.app.state.workers.items():
+    for name, task in health.workers.items():
         if task.done():
             parts[name] = "has ended"
     is_ready = all(state == "ok" for state in parts.values())
-    return JSONResponse({"status": "ready" if is_ready else "not ready", "parts": parts}, 200 if is_ready else 503)
+    return JSONResponse(
+        {"status": "ready" if is_ready else "not ready", "parts": parts}, 200 if is_ready else 503
+    )
 
 
 async def prometheus(request: Request) -> Response:
     """Metrics in Prometheus's text format; the gauges that describe the store are read now."""
-    services: Services = request.app.state.services
+    health: Health = request.app.state.health
     try:
         async with asyncio.timeout(5):
-            await metrics.observe_store(services.subscriptions.depths, request.app.state.changes.backlog)
+            await metrics.observe_store(health.subscriptions.depths, health.changes.backlog)
     except (StoreUnavailable, TimeoutError):
         metrics.store_errors.inc()
     return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -37,7 +37,10 @@ def check_accept(request: Request, release: Release) -> None:
         if name in _ANY and parameters.get("q") not in {"0", "0.0"} and _fits(parameters, release):
             return
     raise NotAcceptable(
-        Issue("not-supported", f"this base answers {FHIR_JSON}; fhirVersion={_short(release)} only, not {wanted!r}")
+        Issue(
+            "not-supported",
+            f"this base answers {FHIR_JSON}; fhirVersion={_short(release)} only, not {wanted!r}",
+        )
     )
 
 
@@ -51,7 +54,10 @@ def check_content_type(request: Request, release: Release) -> None:
         return
     if name not in _JSON or not _fits(parameters, release):
         raise UnsupportedMedia(
-            Issue("not-supported", f"send {FHIR_JSON} of fhirVersion {_short(release)} to this base, not {given!r}")
+            Issue(
+                "not-supported",
+                f"send {FHIR_JSON} of fhirVersion {_short(release)} to this base, not {given!r}",
+            )
         )
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import cast
 
 import structlog
 from starlette.background import BackgroundTask
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,29 +41,44 @@ STATUS: Mapping[type[RequestError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a FHIR base."""
+    """One request to a FHIR base, or one entry of a batch. `path` is what stands behind the base, without a leading slash."""
 
-    request: Request
     services: Services
     release: Release
     adapter: ReleaseAdapter
     tenant: Tenant
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: QueryParams
+    headers: Mapping[str, str]
     body: bytes
 
-    def path(self, name: str) -> str:
-        return cast("str", self.request.path_params[name])
+    @property
+    def base(self) -> str:
+        return f"{self.services.base_url}/{self.release}"
 
     def url(self, path: str) -> str:
-        return f"{self.services.base_url}/{self.release}/{path}"
+        return f"{self.base}/{path}"
 
     @property
     def self_url(self) -> str:
-        query = self.request.url.query
-        return f"{self.services.base_url}{self.request.url.path}" + (f"?{query}" if query else "")
+        return self.url(self.path) + (f"?{self.query}" if self.query else "")
 
     @property
     def wants_minimal(self) -> bool:
-        return "return=minimal" in self.request.headers.get("prefer", "")
+        return "return=minimal" in self.headers.get("prefer", "")
+
+    @property
+    def expected_version(self) -> str:
+        """The version If-Match names, '' without one."""
+        given = self.headers.get("if-match", "").strip()
+        if not given:
+            return ""
+        version = given.removeprefix("W/").strip('"')
+        if not version.isdigit():
+            raise errors.Malformed(Issue("value", f'If-Match takes an ETag like W/"3", not {given!r}'))
+        return version
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +124,47 @@ async def _answer(handler: Handler, request: Request, services: Services) -> Rep
         if request.method in {"POST", "PUT", "PATCH"}:
             check_content_type(request, release)
             body = await read_body(request, services.settings.max_body)
-        call = Call(request, services, release, adapter(release), tenant_of(request), body)
+        call = Call(
+            services,
+            release,
+            adapter(release),
+            tenant_of(request),
+            method="GET" if request.method == "HEAD" else request.method,
+            path=request.url.path.removeprefix(f"/{release}").lstrip("/"),
+            params={},
+            query=request.query_params,
+            headers=request.headers,
+            body=body,
+        )
+    except RequestError as error:
+        return failure(error)
+    return await answer(handler, call)
+
+
+async def answer(handler: Handler, call: Call) -> Reply:
+    """What the handler replies; each error as the OperationOutcome it deserves."""
+    try:
         return await handler(call)
     except RequestError as error:
         return failure(error)
     except StoreUnavailable as error:
         metrics.store_errors.inc()
-        _log.warning("store unavailable", path=request.url.path, error=str(error))
+        _log.warning("store unavailable", path=call.path, error=str(error))
         issue = Issue("transient", "the store is away; nothing was promised: send it again")
         return Reply(503, operation_outcome([issue]), {"Retry-After": "2"})
-    except Exception:
-        _log.exception("request failed", method=request.method, path=request.url.path)
-        return Reply(500, operation_outcome([Issue("exception", "the broker failed on this request; it is logged")]))
+    except Exception:  # noqa: BLE001 the caller is told, the log has the rest
+        _log.exception("request failed", path=call.path)
+        return Reply(
+            500, operation_outcome([Issue("exception", "the broker failed on this request; it is logged")])
+        )
 
 
 def _release(request: Request) -> Release:
-    name = request.path_params["release"]
+    name = request.path_params.get("release", "")
     try:
         return Release(name)
     except ValueError:
         known = ", ".join(f"/{release}" for release in Release)
-        raise errors.NotFound(Issue("not-found", f"there is no FHIR base /{name}; the bases are {known}")) from None
+        raise errors.NotFound(
+            Issue("not-found", f"there is no FHIR base /{name}; the bases are {known}")
+        ) from None

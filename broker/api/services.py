@@ -31,6 +31,7 @@ class Services:
     catalog: Catalog
     parameters: ParameterTable
     channels: Mapping[str, Channel]
+    started_ms: int
 
     @property
     def base_url(self) -> str:

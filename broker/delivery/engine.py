@@ -92,7 +92,7 @@ class Engine:
             outcome = await self._send(claim)
         except StoreUnavailable:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, the subscriber's status tells it
             _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
             outcome = Unreachable(
                 ErrorReport(None, f"the notification could not be built: {type(error).__name__}")

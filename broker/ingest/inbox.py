@@ -31,7 +31,7 @@ def request_of(entry: InboxEntry) -> Request:
     unknown = set(entry.fields) - _KNOWN
     if unknown:
         raise Malformed(
-            Issue("structure", f"unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(_KNOWN))}")
+            Issue("structure", f"unknown field {min(unknown)!r}; known are {', '.join(sorted(_KNOWN))}")
         )
     body = entry.fields.get("resource")
     if not body:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from broker.clock import to_instant
 from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir import documents
 from broker.fhir.release import adapter
@@ -25,7 +26,7 @@ from broker.store.resources import Resources, assign_id
 class Request:
     """One change as a producer asks for it.
 
-    `condition` is the identifier token of If-None-Exist; `reserved_id` an id planned elsewhere (a transaction's urn:uuid).
+    `condition` is the identifier token of If-None-Exist; the `id` of a create is one that was planned (for a transaction).
     """
 
     tenant: Tenant
@@ -41,11 +42,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of a request. `accepted` is None where a condition found `existing_id` and nothing was to be done."""
+    """What became of a request. `accepted` is None where a condition found `existing_id` and nothing was to be done.
+
+    `stored` is the resource as it is kept now; empty where an earlier request wrote it (read it then), and for a deletion.
+    """
 
     request: Request
     accepted: Accepted | None
     existing_id: str = ""
+    stored: bytes = b""
 
 
 class Intake:
@@ -63,7 +68,7 @@ class Intake:
         """
         _validate(request)
         if request.condition:
-            existing = await self._matching(request)
+            existing = await self.matching(request)
             if existing:
                 return Admission(request, None, existing)
         proposal = self.propose(request)
@@ -71,7 +76,7 @@ class Intake:
         if accepted.status is Acceptance.EXISTS:
             accepted = await self._repeated_create(proposal)
         _raise_for(request, accepted)
-        return Admission(request, accepted)
+        return Admission(request, accepted, stored=_stored(proposal, accepted))
 
     async def admit_together(self, requests: Sequence[Request]) -> list[Admission]:
         """Accepts all of them or none: a transaction. Conditions and ids were settled by the caller (`plan`)."""
@@ -82,13 +87,13 @@ class Intake:
         for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
             if accepted.status is not Acceptance.UNTRIED:
                 _raise_for(request, accepted, f"Bundle.entry[{n}]")
-        return [Admission(request, accepted) for request, accepted in zip(requests, answers, strict=True)]
+        return [
+            Admission(request, accepted, stored=_stored(proposal, accepted))
+            for request, proposal, accepted in zip(requests, proposals, answers, strict=True)
+        ]
 
     async def matching(self, request: Request) -> str:
         """The id of the one resource that meets the request's condition, or ''. Several: `PreconditionFailed`."""
-        return await self._matching(request)
-
-    async def _matching(self, request: Request) -> str:
         found = await self._resources.find(request.tenant, request.type, request.condition)
         if len(found) > 1:
             raise PreconditionFailed(
@@ -110,11 +115,12 @@ class Intake:
         """The change for the store: id, placement, stored bytes, and what makes its repetition harmless."""
         one = request.id or self.plan_id(request)
         digest = ""
+        identifiers: tuple[str, ...] = ()
         if request.idempotency_key:
             asked = f"{request.op} {request.type}/{request.id if request.op != 'create' else ''}\n".encode()
             digest = hashlib.sha256(asked + request.body).hexdigest()[:32]
         if request.op == "delete":
-            head, tail, identifiers = b"", b"", ()
+            head, tail = b"", b""
         else:
             head, tail = documents.split(request.body, type=request.type, id=one)
             identifiers = tuple(documents.identifiers(request.body))
@@ -132,19 +138,28 @@ class Intake:
             identifiers=identifiers,
         )
 
-    def plan_id(self, request: Request) -> str:
+    def plan_id(self, request: Request, placement: int | None = None) -> str:
         """A new resource's id, placed with its patient; the same for a repetition under the same key or condition."""
         seed = ""
         if request.idempotency_key or request.condition:
             seed = f"{request.tenant}\n{request.type}\n{request.idempotency_key or '?' + request.condition}"
+        if placement is None:
+            placement = self.plan_placement(request, seed)
+        return assign_id(placement, seed)
+
+    def plan_placement(self, request: Request, seed: str = "") -> int:
+        """Where a new resource goes: to its patient; else where its seed says, or anywhere."""
         patient = documents.patient_reference(request.body)
         if patient and patient.startswith("Patient/"):
-            placement = keys.placement(request.tenant, patient.removeprefix("Patient/"))
-        elif seed:
-            placement = keys.placement(request.tenant, seed)
-        else:
-            placement = random.getrandbits(16)
-        return assign_id(placement, seed)
+            return keys.placement(request.tenant, patient.removeprefix("Patient/"))
+        return keys.placement(request.tenant, seed) if seed else random.getrandbits(16)
+
+
+def _stored(proposal: Proposal, accepted: Accepted) -> bytes:
+    if accepted.status not in {Acceptance.CREATED, Acceptance.UPDATED}:
+        return b""
+    meta = f'"versionId":"{accepted.key.version}","lastUpdated":"{to_instant(accepted.at_ms)}"'
+    return proposal.head + meta.encode() + proposal.tail
 
 
 def _validate(request: Request) -> None:

@@ -31,8 +31,8 @@ _SCRIPTS = (
     "commit",
     "extend",
     "lease",
+    "presence",
     "register",
-    "reserve",
     "unlease",
     "wake",
 )

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import math
 import uuid
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
 
 import structlog
 
@@ -119,7 +118,7 @@ class MatcherWorker:
     async def _match(self, change: Change) -> list[SubscriptionKey]:
         try:
             matches = self._matcher.match(change)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
             _log.exception("change set aside", change=change.id, focus=change.current.key.reference)
             await self._changes.set_aside(change, f"{type(error).__name__}: {error}")
             return []
@@ -182,7 +181,7 @@ class MatcherWorker:
             self._tokens = held
             self._lease_changed.set()
 
-    async def _unless_interrupted(self, reading: Coroutine[Any, Any, list[Change]]) -> list[Change]:
+    async def _unless_interrupted(self, reading: Awaitable[list[Change]]) -> list[Change]:
         """Waits, but not beyond `stop` or a change of leases; what a cancelled read had taken is pending and comes again."""
         task = asyncio.ensure_future(reading)
         events = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self._lease_changed.wait())]

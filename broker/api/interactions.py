@@ -1,0 +1,78 @@
+"""The interactions of a FHIR base, as one table: what the routes and the entries of a batch are looked up in."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from broker.api import metadata, operations, resources, subscriptions, topics
+from broker.api.responses import Handler
+from broker.errors import Issue, MethodNotAllowed, NotFound
+
+
+class Interaction(NamedTuple):
+    """A method, a path below the base, and who answers. The first that fits is taken."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+INTERACTIONS: Sequence[Interaction] = (
+    Interaction("GET", "metadata", metadata.read),
+    Interaction("POST", "Subscription", subscriptions.create),
+    Interaction("GET", "Subscription", subscriptions.find),
+    Interaction("POST", "Subscription/_search", subscriptions.find_by_form),
+    Interaction("GET", "Subscription/$status", operations.status_of_many),
+    Interaction("POST", "Subscription/$status", operations.status_of_many),
+    Interaction("GET", "Subscription/{id}", subscriptions.read),
+    Interaction("PUT", "Subscription/{id}", subscriptions.update),
+    Interaction("DELETE", "Subscription/{id}", subscriptions.delete),
+    Interaction("GET", "Subscription/{id}/_history/{version}", subscriptions.vread),
+    Interaction("GET", "Subscription/{id}/$status", operations.status),
+    Interaction("POST", "Subscription/{id}/$status", operations.status),
+    Interaction("GET", "Subscription/{id}/$events", operations.events),
+    Interaction("POST", "Subscription/{id}/$events", operations.events),
+    Interaction("GET", "SubscriptionTopic", topics.find),
+    Interaction("POST", "SubscriptionTopic/_search", topics.find_by_form),
+    Interaction("GET", "SubscriptionTopic/{id}", topics.read),
+    Interaction("POST", "SubscriptionTopic", resources.refuse_topic_change),
+    Interaction("PUT", "SubscriptionTopic/{id}", resources.refuse_topic_change),
+    Interaction("DELETE", "SubscriptionTopic/{id}", resources.refuse_topic_change),
+    Interaction("GET", "Basic", topics.find_basic),
+    Interaction("GET", "Basic/{id}", topics.read_basic),
+    Interaction("POST", "{type}", resources.create),
+    Interaction("GET", "{type}", resources.refuse_search),
+    Interaction("PUT", "{type}", resources.refuse_conditional),
+    Interaction("DELETE", "{type}", resources.refuse_conditional),
+    Interaction("POST", "{type}/_search", resources.refuse_search),
+    Interaction("GET", "{type}/{id}", resources.read),
+    Interaction("PUT", "{type}/{id}", resources.update),
+    Interaction("DELETE", "{type}/{id}", resources.delete),
+    Interaction("PATCH", "{type}/{id}", resources.refuse_conditional),
+    Interaction("GET", "{type}/{id}/_history/{version}", resources.vread),
+)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    return re.compile(
+        "".join(f"(?P<{part}>[^/]+)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
+    )
+
+
+_PATTERNS = [(interaction, _pattern(interaction.path)) for interaction in INTERACTIONS]
+
+
+def find_handler(method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
+    """Who answers, and the path's parameters. Raises `NotFound` or `MethodNotAllowed`."""
+    known = False
+    for interaction, pattern in _PATTERNS:
+        found = pattern.fullmatch(path)
+        if found is None:
+            continue
+        known = True
+        if interaction.method == method:
+            return interaction.handler, found.groupdict()
+    if known:
+        raise MethodNotAllowed(Issue("not-supported", f"{method} is not supported on {path}"))
+    raise NotFound(Issue("not-found", f"there is nothing at {path!r}"))

@@ -1,0 +1,301 @@
+"""The composition root: the only module that builds everything. A process runs one or more roles; each may run many times.
+
+`running` starts what the roles need and, on the way out, drains it: no request is taken any more, what was accepted is written,
+what is under way is delivered or given back.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from broker.api.health import Health
+from broker.api.routes import HEALTH, ROUTES
+from broker.api.services import Services
+from broker.channels.base import Channel
+from broker.channels.registry import channels
+from broker.clock import SystemClock
+from broker.delivery.engine import Engine
+from broker.delivery.policy import RetryPolicy
+from broker.egress.addresses import Allowance
+from broker.egress.client import EgressClient
+from broker.errors import ConfigurationError
+from broker.fhir import validation
+from broker.fhir.conversion import convert
+from broker.fhir.parameters import Parameters
+from broker.fhir.release import adapter
+from broker.fhir.topics import parse_topic
+from broker.ingest.group import GroupCommit
+from broker.ingest.inbox import InboxIntake
+from broker.ingest.intake import Intake
+from broker.matching.catalog import Catalog
+from broker.matching.matcher import NaiveMatcher
+from broker.model.notification import Notification
+from broker.model.release import Release
+from broker.settings import Settings
+from broker.store.changes import Changes
+from broker.store.embedded import EmbeddedServer
+from broker.store.inbox import Inbox
+from broker.store.keys import Layout
+from broker.store.outbox import Outboxes
+from broker.store.resources import Resources
+from broker.store.schedule import Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import RegistryFollower, Subscriptions
+from broker.workers.dispatcher import LEASE_MS, Dispatcher
+from broker.workers.housekeeper import Housekeeper
+from broker.workers.inbox import InboxWorker
+from broker.workers.matcher import MatcherWorker
+
+_log = structlog.get_logger(__name__)
+_RESTART_S = 1.0
+_OFTEN = ("Observation", "Subscription")
+"""Resource types whose models are loaded before the first request, so that it doesn't wait for them."""
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    API = "api"
+    MATCH = "match"
+    DISPATCH = "dispatch"
+
+
+ALL_ROLES = frozenset(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that has started. `settings` are those given, with the port and base URL it really has."""
+
+    settings: Settings
+    store_url: str
+    tasks: Mapping[str, "asyncio.Task[None]"]
+
+
+class _HttpServer(uvicorn.Server):
+    """Uvicorn without signal handling: the process decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket; raises `ConfigurationError` if the address can't be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host.strip("[]"), settings.port))
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"BROKER_HOST={settings.host} BROKER_PORT={settings.port}: {error.strerror}; take another port or stop what listens there"
+        ) from error
+    listening.listen(2048)
+    listening.setblocking(False)
+    return listening
+
+
+def placed(settings: Settings, listening: socket.socket) -> Settings:
+    """The settings with the port that was really bound."""
+    port = listening.getsockname()[1]
+    return replace(
+        settings,
+        port=port,
+        base_url=settings.base_url.removesuffix(":0") + ("" if settings.port else f":{port}"),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, roles: frozenset[Role] = ALL_ROLES, *, listening: socket.socket | None = None
+) -> AsyncIterator[Running]:
+    """Starts the roles; ready when it is entered. Raises `ConfigurationError` for what the operator has to mend."""
+    if Role.API in roles:
+        settings.refuse_open()
+    catalog = Catalog(parse_topic, Parameters())
+    catalog.load(settings.topics_dir)
+    async with contextlib.AsyncExitStack() as stack:
+        if listening is None:
+            listening = bind(settings)
+        stack.callback(listening.close)
+        settings = placed(settings, listening)
+        url = settings.redis_url or stack.enter_context(embedded_store(settings))
+        server = Server(url, Layout(settings.partitions, settings.shards), durability=settings.durability)
+        stack.push_async_callback(server.close)
+        await server.open(allow_unsafe=settings.allow_unsafe_store)
+        egress = await stack.enter_async_context(EgressClient(Allowance(settings.egress_allow)))
+        parts = _Parts(settings, server, catalog, channels(egress))
+        await parts.changes.prepare()
+        await parts.inbox.prepare()
+        tasks = await stack.enter_async_context(_started(parts, roles, listening))
+        yield Running(settings, url, tasks)
+
+
+@contextlib.contextmanager
+def embedded_store(settings: Settings) -> Iterator[str]:
+    """The embedded server's URL while it runs."""
+    embedded = EmbeddedServer(settings.data_dir, durability=settings.durability)
+    embedded.start()
+    try:
+        yield embedded.url
+    finally:
+        embedded.stop()
+
+
+class _Parts:
+    """The objects the roles are made of."""
+
+    def __init__(
+        self, settings: Settings, server: Server, catalog: Catalog, by_code: Mapping[str, Channel]
+    ) -> None:
+        retention_ms = int(settings.retention.total_seconds() * 1000)
+        self.settings = settings
+        self.server = server
+        self.catalog = catalog
+        self.channels = by_code
+        self.clock = SystemClock()
+        self.stop = asyncio.Event()
+        self.changes = Changes(server, keep_ms=retention_ms)
+        self.resources = Resources(server)
+        self.subscriptions = Subscriptions(server)
+        self.inbox = Inbox(server)
+        self.schedule = Schedule(
+            server, lease_ms=LEASE_MS, max_bytes=settings.max_notification, resume=settings.resume
+        )
+        self.group = GroupCommit(self.changes.append)
+        self.intake = Intake(self.changes, self.resources, self.group)
+        self.health = Health(server, self.changes, self.subscriptions)
+
+    def services(self) -> Services:
+        return Services(
+            settings=self.settings,
+            clock=self.clock,
+            server=self.server,
+            intake=self.intake,
+            resources=self.resources,
+            subscriptions=self.subscriptions,
+            outboxes=Outboxes(self.server),
+            schedule=self.schedule,
+            catalog=self.catalog,
+            parameters=Parameters(),
+            channels=self.channels,
+            started_ms=self.clock.now_ms(),
+        )
+
+    def matcher(self) -> MatcherWorker:
+        bases = frozenset(f"{self.settings.base_url}/{release}" for release in Release)
+        matcher = NaiveMatcher(Parameters(), bases)
+        return MatcherWorker(self.server, self.changes, self.catalog, matcher, self.stop)
+
+    def dispatcher(self) -> Dispatcher:
+        settings = self.settings
+
+        def render(notification: Notification) -> bytes:
+            base = f"{settings.base_url}/{notification.release}"
+            return adapter(notification.release).render_notification(notification, base=base)
+
+        engine = Engine(
+            schedule=self.schedule,
+            subscriptions=self.subscriptions,
+            resources=self.resources,
+            channels=self.channels,
+            render=render,
+            convert=lambda event, body, release: convert(body, event.focus.type, event.release, release),
+            policy=RetryPolicy(
+                base_ms=_ms(settings.retry_base.total_seconds()),
+                max_ms=_ms(settings.retry_max.total_seconds()),
+                budget_ms=_ms(settings.retry_budget.total_seconds()),
+            ),
+            clock=self.clock,
+        )
+        return Dispatcher(self.schedule, engine, self.stop, drain_s=settings.drain.total_seconds())
+
+    def inbox_worker(self) -> InboxWorker:
+        return InboxWorker(self.server, self.inbox, InboxIntake(self.intake), self.stop)
+
+    def housekeeper(self) -> Housekeeper:
+        return Housekeeper(
+            self.changes,
+            self.subscriptions,
+            RegistryFollower(self.server),
+            self.stop,
+            retention=self.settings.retention,
+        )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+@contextlib.asynccontextmanager
+async def _started(
+    parts: _Parts, roles: frozenset[Role], listening: socket.socket
+) -> AsyncIterator[Mapping[str, "asyncio.Task[None]"]]:
+    loops: dict[str, Callable[[], Awaitable[None]]] = {}
+    if Role.API in roles:
+        validation.prepare(Release.R4, _OFTEN)
+        validation.prepare(Release.R5, _OFTEN)
+        loops["inbox"] = lambda: parts.inbox_worker().run()
+    if Role.MATCH in roles:
+        loops["matcher"] = lambda: parts.matcher().run()
+        loops["housekeeper"] = lambda: parts.housekeeper().run()
+    if Role.DISPATCH in roles:
+        loops["dispatcher"] = lambda: parts.dispatcher().run()
+    committing = asyncio.create_task(parts.group.run(), name="group commit")
+    tasks = {
+        name: asyncio.create_task(_kept(name, loop, parts.stop), name=name) for name, loop in loops.items()
+    }
+    parts.health.workers = tasks
+    http = _HttpServer(_http_config(parts, roles))
+    serving = asyncio.create_task(http.serve(sockets=[listening]), name="http")
+    try:
+        while not http.started:
+            if serving.done():
+                serving.result()
+                raise ConfigurationError("the HTTP server did not start")
+            await asyncio.sleep(0.005)
+        yield tasks | {"http": serving}
+    finally:
+        http.should_exit = True
+        await asyncio.wait([serving])
+        parts.stop.set()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        parts.group.close()
+        await asyncio.gather(committing, return_exceptions=True)
+
+
+def _http_config(parts: _Parts, roles: frozenset[Role]) -> uvicorn.Config:
+    app = Starlette(routes=ROUTES if Role.API in roles else HEALTH)
+    app.state.health = parts.health
+    if Role.API in roles:
+        app.state.services = parts.services()
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=max(1, round(parts.settings.drain.total_seconds())),
+    )
+
+
+async def _kept(name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Runs a worker loop until `stop`; one that fails is logged and started again."""
+    while not stop.is_set():
+        try:
+            await loop()
+        except Exception:  # noqa: BLE001 one failed round must not end the process
+            _log.exception("worker failed; it starts again", worker=name)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _RESTART_S)

@@ -1,0 +1,37 @@
+"""The seam between delivery and the ways to reach a subscriber. A new channel passes `tests/conformance/test_channel.py` first."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.errors import Issue
+from broker.model.outcome import Outcome
+from broker.model.subscription import Channel as ChannelSettings
+from broker.model.subscription import SubscriptionId
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """One attempt: the body goes out byte by byte as it is, the headers as registered (R-302)."""
+
+    subscription_id: SubscriptionId
+    endpoint: str
+    content_type: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    timeout_s: float
+
+
+class Channel(Protocol):
+    """One way to reach subscribers; shared by all subscriptions that use it."""
+
+    async def send(self, request: SendRequest) -> Outcome:
+        """One attempt. Whatever goes wrong is an outcome; the only exception is `CancelledError`."""
+        ...
+
+    def check(self, channel: ChannelSettings) -> list[Issue]:
+        """Why this channel can't serve the settings, asked at registration.
+
+        `expression` is neutral: `endpoint`, `parameter[i]` (i counts `headers`), `contentType` or `content`; the caller makes it
+        the element of a release.
+        """
+        ...

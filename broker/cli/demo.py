@@ -1,0 +1,81 @@
+"""`demo`: the whole road on one machine, shown while it happens. Exits 0 only if all that should have arrived did."""
+
+import asyncio
+import ipaddress
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from broker.app import running
+from broker.cli import demo_view, loop
+from broker.cli.demo_run import DemoRun, Summary
+from broker.settings import Settings
+from broker.telemetry import logs
+from broker.testing.inputs import Input, read_folder
+from broker.testing.subscriber import SimulatedSubscriber
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(min=1, help="How long readings are sent.")] = 15.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=2000, help="Readings a second.")] = 20.0,
+    forever: Annotated[bool, typer.Option("--forever", help="Until Ctrl-C.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--input", help="Replay the FHIR JSON files of a folder in place of the simulator."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,
+) -> None:
+    """Start a broker with an embedded store, subscribers of three FHIR releases and a gateway, and watch.
+
+    Nothing is left behind: the data live in a temporary folder. Exit code 0 if everything that should have been notified was.
+
+    Examples:
+
+        fhir-broker demo
+
+        fhir-broker demo --seconds 60 --rate 200
+
+        fhir-broker demo --input us-core-examples/
+    """
+    inputs = read_folder(folder) if folder is not None else None
+    summary = loop.run(lambda stop: _demo(stop, seconds, rate, inputs, forever=forever, as_json=as_json))
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict()))
+    raise typer.Exit(0 if summary.is_complete else 1)
+
+
+async def _demo(
+    stop: asyncio.Event,
+    seconds: float,
+    rate: float,
+    inputs: list[Input] | None,
+    *,
+    forever: bool,
+    as_json: bool,
+) -> Summary:
+    logs.configure("error", json=False)
+    console = Console(quiet=as_json)
+    with tempfile.TemporaryDirectory(prefix="fhir-broker-demo-") as temporary:
+        settings = Settings(
+            port=0,
+            data_dir=Path(temporary),
+            egress_allow=(ipaddress.ip_network("127.0.0.0/8"),),
+        )
+        async with running(settings) as broker, SimulatedSubscriber() as subscriber:
+            run = DemoRun(broker.settings.base_url, subscriber, stop)
+            await run.register(with_filters=inputs is None)
+            with demo_view.live(
+                console, run, None if forever or inputs is not None else int(seconds * rate), inputs
+            ):
+                if inputs is None:
+                    await run.simulate(rate, None if forever else int(seconds * rate))
+                else:
+                    await run.replay(inputs)
+                await run.settle()
+            summary = run.summary()
+    demo_view.conclude(console, run, summary)
+    return summary

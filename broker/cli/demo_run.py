@@ -1,0 +1,202 @@
+"""What a demo does: registers, sends, and knows by itself what must arrive, so that it can say what was lost."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx
+
+from broker.cli.simulate import times
+from broker.errors import ConfigurationError
+from broker.testing.gateway import SimulatedGateway
+from broker.testing.inputs import Input
+from broker.testing.readings import GLUCOSE, HEART_RATE, Reading, readings
+from broker.testing.registration import register_subscription, subscription
+from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+
+TOPICS = "http://fhir-broker.org/topics/"
+PATIENTS = ("demo-1", "demo-2", "demo-3")
+_SETTLE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One subscription of the demo, and which readings it has to be told of."""
+
+    name: str
+    release: str
+    topic: str
+    content: str
+    filters: tuple[str, ...]
+    wants: Callable[[Reading], bool]
+    max_count: int | None = None
+
+
+PLANS = (
+    Plan(
+        "ehr-r5",
+        "r5",
+        "vital-signs",
+        "full-resource",
+        ("code=http://loinc.org|8867-4", "value-quantity=ge100"),
+        lambda reading: reading.kind is HEART_RATE and reading.value >= 100,
+        max_count=10,
+    ),
+    Plan(
+        "ehr-r4",
+        "r4",
+        "vital-signs",
+        "id-only",
+        ("Observation?patient=Patient/demo-1",),
+        lambda reading: reading.kind.category == "vital-signs" and reading.patient == "demo-1",
+    ),
+    Plan(
+        "ehr-r4b",
+        "r4b",
+        "glucose",
+        "empty",
+        ("value-quantity=gt180|http://unitsofmeasure.org|mg/dL",),
+        lambda reading: reading.kind is GLUCOSE and reading.value > 180,
+    ),
+)
+REPLAY_PLANS = (
+    Plan("ehr-r5", "r5", "vital-signs", "full-resource", (), lambda _: True, max_count=10),
+    Plan("ehr-r4", "r4", "vital-signs", "id-only", (), lambda _: True),
+    Plan("ehr-r4b", "r4b", "vital-signs", "empty", (), lambda _: True),
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """A subscription while the demo runs."""
+
+    plan: Plan
+    id: str
+    endpoint: Endpoint
+    expected: int = 0
+
+    @property
+    def lost(self) -> int:
+        return max(0, self.expected - len(self.endpoint.numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the demo came to; latencies from acceptance to arrival, ms."""
+
+    accepted: int
+    refused: int
+    matched: int
+    notified: int
+    lost: int
+    unexpected: int
+    duplicates: int
+    out_of_order: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        wrong = self.refused + self.lost + self.unexpected + self.duplicates + self.out_of_order
+        return wrong == 0 and self.matched > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class DemoRun:
+    """One run against a broker that has started."""
+
+    def __init__(self, base_url: str, subscriber: SimulatedSubscriber, stop: asyncio.Event) -> None:
+        self.base_url = base_url
+        self.rows: list[Row] = []
+        self.sent = 0
+        self.gateway = SimulatedGateway(f"{base_url}/r4")
+        self._subscriber = subscriber
+        self._stop = stop
+
+    async def register(self, *, with_filters: bool) -> None:
+        """Registers over HTTP and waits until the handshakes made every subscription active."""
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            for plan in PLANS if with_filters else REPLAY_PLANS:
+                base = f"{self.base_url}/{plan.release}"
+                document = subscription(
+                    plan.release,
+                    TOPICS + plan.topic,
+                    self._subscriber.url(plan.name),
+                    content=plan.content,
+                    filters=plan.filters,
+                    max_count=plan.max_count,
+                )
+                accepted = await register_subscription(client, base, document)
+                self.rows.append(Row(plan, accepted["id"], self._subscriber.endpoint(plan.name)))
+            deadline = time.monotonic() + 10
+            while not all([await self._is_active(client, row) for row in self.rows]):
+                if time.monotonic() > deadline:
+                    raise ConfigurationError("the subscriptions did not become active within 10 s")
+                await asyncio.sleep(0.02)
+
+    async def _is_active(self, client: httpx.AsyncClient, row: Row) -> bool:
+        read = await client.get(f"{self.base_url}/{row.plan.release}/Subscription/{row.id}")
+        return bool(read.json().get("status") == "active")
+
+    async def simulate(self, rate: float, count: int | None) -> None:
+        """Sends readings at a steady rate until `count` or a stop."""
+        start = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for n, reading in enumerate(itertools.islice(readings(PATIENTS, 1, times()), count)):
+                try:
+                    await asyncio.wait_for(self._stop.wait(), max(0.0, start + n / rate - time.monotonic()))
+                except TimeoutError:
+                    tasks.create_task(self._send(reading))
+                else:
+                    return
+
+    async def _send(self, reading: Reading) -> None:
+        if await self.gateway.send(reading.resource, label=reading.kind.name):
+            for row in self.rows:
+                row.expected += row.plan.wants(reading)
+        self.sent += 1
+
+    async def replay(self, inputs: list[Input]) -> None:
+        """Sends each resource of a folder; every vital sign among them must arrive everywhere."""
+        for one in inputs:
+            if self._stop.is_set():
+                return
+            for row in self.rows:
+                row.expected += one.is_vital_sign
+            await self.gateway.send(one.body, label=one.label)
+            self.sent += 1
+
+    async def settle(self) -> None:
+        """Waits for what is still on its way."""
+        await self._subscriber.wait_until(lambda: not any(row.lost for row in self.rows), _SETTLE_S)
+
+    def summary(self) -> Summary:
+        latencies = sorted(one for row in self.rows for one in row.endpoint.latencies_ms)
+
+        def percentile(part: float) -> float:
+            return round(latencies[int((len(latencies) - 1) * part)], 1) if latencies else 0.0
+
+        return Summary(
+            accepted=self.gateway.accepted,
+            refused=len(self.gateway.refused),
+            matched=sum(row.expected for row in self.rows),
+            notified=sum(len(row.endpoint.numbers) for row in self.rows),
+            lost=sum(row.lost for row in self.rows),
+            unexpected=sum(max(0, len(row.endpoint.numbers) - row.expected) for row in self.rows),
+            duplicates=sum(row.endpoint.duplicates for row in self.rows),
+            out_of_order=sum(_breaks(row.endpoint.numbers) for row in self.rows),
+            latency_p50_ms=percentile(0.5),
+            latency_p99_ms=percentile(0.99),
+            reasons=[f"{label}: {reason}" for label, reason in self.gateway.refused[:20]],
+        )
+
+
+def _breaks(numbers: list[int]) -> int:
+    """How often a number is not the one after its predecessor."""
+    return sum(after != before + 1 for before, after in itertools.pairwise([0, *numbers]))

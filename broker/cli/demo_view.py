@@ -1,0 +1,96 @@
+"""How a demo looks in the terminal: a table of subscriptions, a progress bar, and in the end one Bundle and the sums."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+from rich.console import Console, Group
+from rich.json import JSON
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from broker.cli.demo_run import DemoRun, Summary
+from broker.testing.inputs import Input
+
+
+class _View:
+    """Drawn anew at each refresh from what the run holds."""
+
+    def __init__(self, run: DemoRun, total: int | None) -> None:
+        self._run = run
+        self._progress = Progress(
+            TextColumn("sent"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            expand=True,
+        )
+        self._task = self._progress.add_task("sent", total=total)
+
+    def __rich__(self) -> Group:
+        self._progress.update(self._task, completed=self._run.sent)
+        return Group(_table(self._run), self._progress)
+
+
+def _table(run: DemoRun) -> Table:
+    table = Table(title=f"Subscriptions at {run.base_url}", expand=True)
+    for name in ("subscriber", "release", "topic", "filters", "content", "status"):
+        table.add_column(name, overflow="fold")
+    for name in ("last event", "expected", "received"):
+        table.add_column(name, justify="right")
+    for row in run.rows:
+        last = row.endpoint.last
+        table.add_row(
+            row.plan.name,
+            row.plan.release.upper(),
+            row.plan.topic,
+            "\n".join(row.plan.filters) or "–",
+            row.plan.content,
+            "active" if last is not None else "requested",
+            str(row.endpoint.numbers[-1]) if row.endpoint.numbers else "–",
+            str(row.expected),
+            str(len(row.endpoint.numbers)),
+        )
+    return table
+
+
+@contextlib.contextmanager
+def live(console: Console, run: DemoRun, total: int | None, inputs: list[Input] | None) -> Iterator[None]:
+    """Shows the run while the block lasts. Without a terminal, only its last state is printed."""
+    with Live(
+        _View(run, len(inputs) if inputs is not None else total), console=console, refresh_per_second=8
+    ):
+        yield
+
+
+def conclude(console: Console, run: DemoRun, summary: Summary) -> None:
+    """One Bundle as an example, then the sums."""
+    samples = [
+        one.body
+        for row in run.rows
+        for one in row.endpoint.received
+        if one.notification is not None and one.notification.type == "event-notification"
+    ]
+    if samples:
+        shortest = min(samples[:50], key=len)
+        console.print(
+            Panel(JSON(json.dumps(json.loads(shortest))), title="one notification Bundle", expand=True)
+        )
+    table = Table(title="Summary", show_header=False)
+    table.add_row("changes accepted", str(summary.accepted))
+    table.add_row("events expected (matches)", str(summary.matched))
+    table.add_row("events notified", str(summary.notified))
+    table.add_row("lost", str(summary.lost), style="red" if summary.lost else "green")
+    table.add_row("not expected", str(summary.unexpected))
+    table.add_row("duplicates", str(summary.duplicates))
+    table.add_row("out of order", str(summary.out_of_order))
+    table.add_row("latency p50 / p99", f"{summary.latency_p50_ms:g} ms / {summary.latency_p99_ms:g} ms")
+    console.print(table)
+    for reason in summary.reasons:
+        console.print(f"[red]refused[/] {reason}", highlight=False)
+    if summary.is_complete:
+        console.print("[green]Everything that should have arrived did.[/]")
+    else:
+        console.print("[red]Not everything went as it should; see the table above.[/]")

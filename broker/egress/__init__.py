@@ -1,0 +1,1 @@
+"""The only way out: which addresses may be notified, and the client that sends to them."""

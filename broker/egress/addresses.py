@@ -1,0 +1,156 @@
+"""May we connect there? A pure table of addresses and a check of URLs; no lookup, no socket (R-308, R-455).
+
+The table is ours rather than `ipaddress.is_global`, whose answers differ between Python's patch releases. An IPv6 address that
+carries an IPv4 address counts as both: it is public only if each address in it is.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from yarl import URL
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_RESERVED: tuple[Network, ...] = tuple(
+    ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this network, unspecified
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # shared by carriers (CGNAT); some clouds keep metadata here
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local, and the metadata service of most clouds
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+        "2001::/23",  # protocol assignments; Teredo in it is taken apart before
+        "2001:db8::/32",  # documentation
+        "3fff::/20",  # documentation
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_TEREDO = IPv6Network("2001::/32")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
+_NAME = re.compile(
+    r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
+)
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+
+
+def is_public(ip: Address) -> bool:
+    """True for an address of the public internet."""
+    if isinstance(ip, IPv6Address):
+        carried = list(_carried(ip))
+        if carried:
+            return all(is_public(one) for one in carried)
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return not any(ip in network for network in _RESERVED)
+
+
+def _carried(ip: IPv6Address) -> Iterator[IPv4Address]:
+    """The IPv4 addresses that traffic to `ip` may end up at."""
+    if ip.ipv4_mapped is not None:
+        yield ip.ipv4_mapped
+    elif ip in _SIX_TO_FOUR:
+        yield IPv4Address(int(ip) >> 80 & 0xFFFFFFFF)
+    elif ip in _TEREDO:
+        yield IPv4Address(int(ip) >> 64 & 0xFFFFFFFF)
+        yield IPv4Address(~int(ip) & 0xFFFFFFFF)
+    elif ip in _NAT64:
+        yield IPv4Address(int(ip) & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be notified beyond https to public addresses: the networks an operator named."""
+
+    networks: tuple[Network, ...] = ()
+
+    def permits(self, ip: Address, scheme: str) -> str | None:
+        """None if `ip` may be connected to, else the reason why not."""
+        if scheme not in {"http", "https"}:
+            return f"{scheme!r} is neither http nor https"
+        if self._names(ip):
+            return None
+        if not is_public(ip):
+            return f"{ip} is no public address"
+        if scheme != "https":
+            return f"{ip} may be notified by https only"
+        return None
+
+    def _names(self, ip: Address) -> bool:
+        candidates: Iterable[Address] = [ip]
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+            candidates = [ip, ip.ipv4_mapped]  # the operating system connects to the IPv4 address
+        return any(one in network for one in candidates for network in self.networks)
+
+
+def check_form(url: str) -> list[str]:
+    """What is wrong with the URL as such; empty if it can be sent to as it is written (R-300)."""
+    if not _URL_CHARACTERS.fullmatch(url):
+        return ["the URL holds characters that must be percent-encoded"]
+    try:
+        parsed = URL(url, encoded=True)
+        port = parsed.port
+    except ValueError:
+        return ["the URL can't be read: its host or port is malformed"]
+    if parsed.scheme not in {"http", "https"}:
+        return ["the URL must be absolute and start with https:// or http://"]
+    if not parsed.raw_host:
+        return ["the URL names no host"]
+    problems = []
+    if "@" in parsed.raw_authority:
+        problems.append("the URL must not hold a user name or password; use a header")
+    if "#" in url:
+        problems.append("the URL must not have a fragment")
+    if port == 0 or parsed.raw_authority.endswith(":"):
+        problems.append("the port must be between 1 and 65535, or left out with its colon")
+    ip = literal(parsed.raw_host)
+    is_bracketed = "[" in parsed.raw_authority
+    if is_bracketed != isinstance(ip, IPv6Address) or (ip is None and not _is_name(parsed.raw_host)):
+        problems.append(f"{parsed.raw_host!r} is neither a host name nor an address in its usual notation")
+    return problems
+
+
+def check_reach(url: str, allowance: Allowance) -> list[str]:
+    """Why a well-formed URL may not be notified, as far as that is known without a lookup; the client asks again on connecting."""
+    parsed = URL(url, encoded=True)
+    ip = literal(parsed.raw_host or "")
+    if ip is not None:
+        reason = allowance.permits(ip, parsed.scheme)
+        return [] if reason is None else [reason]
+    if parsed.scheme == "http" and not allowance.networks:
+        return ["plain http is not allowed: use https"]
+    return []
+
+
+def check_url(url: str, allowance: Allowance) -> list[str]:
+    """Every reason known without a lookup why `url` can't or may not be notified."""
+    return check_form(url) or check_reach(url, allowance)
+
+
+def literal(host: str) -> Address | None:
+    """The address that `host` spells, in canonical notation and without a zone; None for anything else."""
+    if "%" in host:
+        return None
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_name(host: str) -> bool:
+    """A name that no resolver takes for a number: `127.1`, `0x7f000001` and `2130706433` are spellings of 127.0.0.1."""
+    return bool(_NAME.fullmatch(host)) and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])

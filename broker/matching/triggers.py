@@ -1,0 +1,224 @@
+"""When a topic fires: interaction, type, then query criteria or FHIRPath criteria (R-020..R-042).
+
+Criteria are compiled for the release of the resource they meet, on first use. A criteria that fails doesn't fire; why is
+part of the verdict.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from broker.errors import BrokerError
+from broker.matching.fhirpath import BadExpression, EvaluationFailed, compile_expression, evaluate_criteria
+from broker.matching.filters import BadFilter, compile_filter
+from broker.matching.values import BadValue
+from broker.model.change import Interaction
+from broker.model.release import Release
+from broker.model.search import Filter, ParameterTable
+from broker.model.topic import QueryCriteria, ResourceTrigger, Topic
+
+ANY_TYPE = "Resource"
+"""As a trigger's resource it stands for every type (R-020)."""
+
+State = dict[str, Any] | None
+_Releases = tuple[Release, Release]
+"""Of the previous and of the current version: each is searched by its own release's parameters."""
+_Query = Callable[[State], bool]
+_Criteria = Callable[[Interaction, State, State], bool]
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+class BadTopic(BrokerError):  # noqa: N818 named for what is the case
+    """A topic's criteria can't be evaluated; found when the topic is loaded (R-035)."""
+
+
+class Verdict(NamedTuple):
+    """Whether a topic fired, and what failed on the way."""
+
+    fired: bool
+    failures: tuple[str, ...] = ()
+
+
+def compile_query(
+    query: str,
+    resource_type: str,
+    release: Release,
+    table: ParameterTable,
+    base_urls: frozenset[str] = frozenset(),
+) -> _Query:
+    """A search string as a test: `&` is AND, a comma in a value OR (R-035). No state, no match.
+
+    Raises BadTopic; the test raises EvaluationFailed. The string may be percent-encoded or not; where it isn't, a `+`
+    is a plus (R-034).
+    """
+    prefix, mark, rest = query.partition("?")
+    if mark and "=" not in prefix:
+        if prefix not in {"", resource_type, ANY_TYPE}:
+            raise BadTopic(f"criteria for {prefix} in a trigger for {resource_type}")
+        query = rest
+    is_encoded = _ENCODED.search(query) is not None
+    tests = []
+    for term in query.split("&"):
+        name, sign, value = term.partition("=")
+        if not sign:
+            raise BadTopic(f"{term!r} is not parameter=value")
+        if is_encoded:
+            name, value = unquote_plus(name), unquote_plus(value)
+        code, colon, modifier = name.partition(":")
+        parameter = table.find(release, resource_type, code)
+        if parameter is None:
+            raise BadTopic(f"{resource_type} has no search parameter {code} in {release}")
+        wanted = Filter(code, value, modifier=modifier if colon else None)
+        try:
+            tests.append(compile_filter(wanted, parameter, base_urls, release))
+        except (BadFilter, BadValue, BadExpression) as error:
+            raise BadTopic(f"{term}: {error}") from error
+    return lambda state: state is not None and all(test(state) for test in tests)
+
+
+class TopicTriggers:
+    """The resource triggers of one topic."""
+
+    def __init__(self, topic: Topic, table: ParameterTable, base_urls: frozenset[str] = frozenset()) -> None:
+        self._triggers = topic.resource_triggers
+        self._table = table
+        self._base_urls = base_urls
+        self._compiled: dict[tuple[int, _Releases, str], list[_Criteria]] = {}
+
+    def concerns(self, resource_type: str, interaction: Interaction) -> bool:
+        """Whether a change of that kind can fire at all; tells it without looking into a resource (R-023)."""
+        return any(_concerns(trigger, resource_type, interaction) for trigger in self._triggers)
+
+    def judge(
+        self,
+        interaction: Interaction,
+        release: Release,
+        resource_type: str,
+        previous: State,
+        current: State,
+        *,
+        previous_release: Release | None = None,
+    ) -> Verdict:
+        """Triggers are OR-ed, and so are the criteria of one (R-021, R-028). What fails doesn't keep another from firing.
+
+        `release` is that of the current version, and of the previous one too unless told otherwise.
+        """
+        releases = (previous_release or release, release)
+        failures: list[str] = []
+        for n, trigger in enumerate(self._triggers):
+            if not _concerns(trigger, resource_type, interaction):
+                continue
+            if trigger.query is None and trigger.fhirpath is None:
+                return Verdict(fired=True, failures=tuple(failures))
+            for criteria in self._criteria(n, releases, resource_type, failures):
+                try:
+                    if criteria(interaction, previous, current):
+                        return Verdict(fired=True, failures=tuple(failures))
+                except EvaluationFailed as error:
+                    failures.append(f"resourceTrigger[{n}]: {error}")
+        return Verdict(fired=False, failures=tuple(failures))
+
+    def _criteria(
+        self, n: int, releases: _Releases, resource_type: str, failures: list[str]
+    ) -> list[_Criteria]:
+        """A criteria that a release can't express is told once and never fires there."""
+        key = (n, releases, resource_type)
+        if key not in self._compiled:
+            trigger, usable = self._triggers[n], []
+            for compile_one in (self._query_criteria, self._fhirpath_criteria):
+                try:
+                    criteria = compile_one(trigger, releases, resource_type)
+                except BrokerError as error:
+                    failures.append(f"resourceTrigger[{n}] never fires in {releases[1]}: {error}")
+                    continue
+                if criteria is not None:
+                    usable.append(criteria)
+            self._compiled[key] = usable
+        return self._compiled[key]
+
+    def _query_criteria(
+        self, trigger: ResourceTrigger, releases: _Releases, resource_type: str
+    ) -> _Criteria | None:
+        if trigger.query is None:
+            return None
+        return _compile_criteria(trigger.query, resource_type, releases, self._table, self._base_urls)
+
+    def _fhirpath_criteria(
+        self, trigger: ResourceTrigger, releases: _Releases, _resource_type: str
+    ) -> _Criteria | None:
+        expression, (_, release) = trigger.fhirpath, releases
+        if expression is None:
+            return None
+        compile_expression(expression, release)
+        return lambda _, previous, current: evaluate_criteria(expression, previous, current, release)
+
+
+def check_triggers(topic: Topic, table: ParameterTable) -> tuple[list[str], list[str]]:
+    """Errors that keep a topic from being loaded, and warnings for its author.
+
+    Criteria must be evaluable in at least one release; the releases in which they aren't are warnings.
+    """
+    errors: list[str] = []
+    warnings: list[str] = []
+    for n, trigger in enumerate(topic.resource_triggers):
+        where = f"resourceTrigger[{n}]"
+        if trigger.query is not None and trigger.fhirpath is not None:
+            warnings.append(f"{where} has query and FHIRPath criteria: either one fires it")
+        if trigger.fhirpath is not None:
+            try:
+                compile_expression(trigger.fhirpath)
+            except BadExpression as error:
+                errors.append(f"{where}.fhirPathCriteria: {error}")
+        if trigger.query is None:
+            continue
+        failures: dict[Release, str] = {}
+        for release in Release:
+            try:
+                _compile_criteria(trigger.query, trigger.resource, (release, release), table, frozenset())
+            except BadTopic as error:
+                failures[release] = str(error)
+        told = [f"{where}.queryCriteria: {failure}" for failure in failures.values()]
+        if len(failures) == len(Release):
+            errors.append(f"{where}.queryCriteria: {failures.get(topic.release)}")
+        else:
+            warnings += told
+    return errors, warnings
+
+
+def _concerns(trigger: ResourceTrigger, resource_type: str, interaction: Interaction) -> bool:
+    return interaction in trigger.interactions and trigger.resource in {resource_type, ANY_TYPE}
+
+
+def _compile_criteria(
+    query: QueryCriteria,
+    resource_type: str,
+    releases: _Releases,
+    table: ParameterTable,
+    base_urls: frozenset[str],
+) -> _Criteria:
+    """The truth table of R-031..R-033: a test that the topic leaves out is ignored, the other one decides alone."""
+
+    def compiled(text: str | None, release: Release) -> _Query | None:
+        return None if text is None else compile_query(text, resource_type, release, table, base_urls)
+
+    before, after = compiled(query.previous, releases[0]), compiled(query.current, releases[1])
+    if before is None and after is None:
+        return lambda _, __, ___: True  # nothing is asked (R-024)
+
+    def fires(interaction: Interaction, previous: State, current: State) -> bool:
+        def passed_before() -> bool:
+            if before is None:
+                return False
+            return query.result_for_create is True if interaction is Interaction.CREATE else before(previous)
+
+        def passed_after() -> bool:
+            if after is None:
+                return False
+            return query.result_for_delete is True if interaction is Interaction.DELETE else after(current)
+
+        if query.require_both and before is not None and after is not None:
+            return passed_before() and passed_after()
+        return passed_before() or passed_after()
+
+    return fires

@@ -1,0 +1,331 @@
+"""Every setting: name, type, default, unit, sentence. The only module that reads the environment, once, at start.
+
+A value that can't be used ends the start with one line that names the variable, the value and what it takes; so does a `BROKER_*`
+variable that is no setting, which is a misspelling more often than not.
+"""
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from broker.errors import ConfigurationError
+
+PREFIX = "BROKER_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SIZES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of setting: its name in the docs, what it takes, and how it is read (ValueError: not that)."""
+
+    name: str
+    takes: str
+    read: Callable[[str], Any]
+
+
+def _read_duration(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
+    if not found:
+        raise ValueError
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _spelled(duration: timedelta) -> str:
+    """As it would be written in the environment, in the largest unit that fits."""
+    unit = next((one for one in reversed(_UNITS) if not duration % timedelta(**{_UNITS[one]: 1})), "ms")
+    return f"{duration // timedelta(**{_UNITS[unit]: 1})}{unit}"
+
+
+def _read_bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,12}) ?(|KiB|MiB|GiB)", text)
+    if not found or int(found[1]) == 0:
+        raise ValueError
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def _read_bool(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError
+
+
+def _read_networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part) for part in re.split(r"[,\s]+", text) if part)
+
+
+def _read_base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError
+    _ = parts.port  # raises ValueError if there is none of that number
+    return text
+
+
+def _read_redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+        raise ValueError
+    _ = parts.port
+    return text
+
+
+def _number(low: int, high: int) -> Kind:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return Kind("number", f"a whole number from {low} to {high}", read)
+
+
+def _choice(*codes: str) -> Kind:
+    def read(text: str) -> str:
+        if text.lower() not in codes:
+            raise ValueError
+        return text.lower()
+
+    return Kind(" | ".join(codes), f"one of {', '.join(codes)}", read)
+
+
+_TEXT = Kind("text", "text", str)
+_PATH = Kind("path", "a path", Path)
+_BOOL = Kind("bool", "true or false", _read_bool)
+_DURATION = Kind("duration", "a number and a unit of ms, s, m, h or d, such as 500ms or 72h", _read_duration)
+_BYTES = Kind("bytes", "a number of bytes, or of KiB, MiB or GiB, such as 5MiB", _read_bytes)
+_NETWORKS = Kind("networks", "networks such as 10.0.0.0/8, separated by commas or blanks", _read_networks)
+_BASE_URL = Kind("url", "an http or https URL without query and fragment", _read_base_url)
+_REDIS_URL = Kind("url", "a redis://, rediss:// or unix:// URL", _read_redis_url)
+
+
+def _about(kind: Kind, shown: str, sentence: str) -> dict[str, Any]:
+    """What docs and errors need to know of a field; `shown` is its default as one would write it in the environment."""
+    return {"kind": kind, "shown": shown, "sentence": sentence}
+
+
+def _topics_dir() -> Path:
+    here = Path.cwd() / "topics"
+    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "topics"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this process runs. `BROKER_` and the field's name in capitals is the variable; an empty variable counts as unset."""
+
+    host: str = field(default="127.0.0.1", metadata=_about(_TEXT, "127.0.0.1", "The address to listen on."))
+    port: int = field(
+        default=8080,
+        metadata=_about(_number(0, 65_535), "8080", "The port to listen on; 0 takes any free one."),
+    )
+    base_url: str = field(
+        default="",
+        metadata=_about(
+            _BASE_URL,
+            "http://{host}:{port}",
+            "What clients put before /r4, /r4b and /r5; links and full URLs start with it.",
+        ),
+    )
+    data_dir: Path = field(
+        default=Path("./broker-data"),
+        metadata=_about(_PATH, "./broker-data", "Where the embedded store keeps its files."),
+    )
+    redis_url: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(_REDIS_URL, "", "The Redis or Valkey to use; unset, an embedded one."),
+    )
+    topics_dir: Path = field(
+        default_factory=_topics_dir,
+        metadata=_about(
+            _PATH,
+            "./topics, else the topics that come with the broker",
+            "The folder of SubscriptionTopic files.",
+        ),
+    )
+    auth: Literal["off", "smart"] = field(
+        default="off",
+        metadata=_about(_choice("off", "smart"), "off", "Who may ask: anyone, or SMART clients."),
+    )
+    allow_open: bool = field(
+        default=False,
+        metadata=_about(_BOOL, "false", "Lets a broker without access control listen beyond loopback."),
+    )
+    egress_allow: tuple[Network, ...] = field(
+        default=(),
+        metadata=_about(
+            _NETWORKS,
+            "",
+            "Networks that may be notified although they are not public; there plain http is allowed too.",
+        ),
+    )
+    durability: Literal["fsync", "everysec"] = field(
+        default="fsync",
+        metadata=_about(
+            _choice("fsync", "everysec"),
+            "fsync",
+            "Acknowledge a change when it is on disk, or up to a second before.",
+        ),
+    )
+    partitions: int = field(
+        default=16,
+        metadata=_about(_number(1, 1024), "16", "Partitions of the intake log; fixed once there are data."),
+    )
+    shards: int = field(
+        default=16,
+        metadata=_about(_number(1, 1024), "16", "Shards of the delivery state; fixed once there are data."),
+    )
+    retry_base: timedelta = field(
+        default=timedelta(seconds=1),
+        metadata=_about(_DURATION, "1s", "The wait after the first failed attempt; it doubles."),
+    )
+    retry_max: timedelta = field(
+        default=timedelta(hours=1), metadata=_about(_DURATION, "1h", "The longest wait between two attempts.")
+    )
+    retry_budget: timedelta = field(
+        default=timedelta(hours=72),
+        metadata=_about(_DURATION, "72h", "How long after its first failure a notification is tried again."),
+    )
+    resume: Literal["backlog", "newest"] = field(
+        default="backlog",
+        metadata=_about(
+            _choice("backlog", "newest"),
+            "backlog",
+            "What a re-activated subscription gets first: what it missed, or what is new.",
+        ),
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = field(
+        default="info",
+        metadata=_about(
+            _choice("debug", "info", "warning", "error"),
+            "info",
+            "The least serious log lines that are written.",
+        ),
+    )
+    max_body: int = field(
+        default=5 * 1024**2, metadata=_about(_BYTES, "5MiB", "The largest request body that is read.")
+    )
+    max_notification: int = field(
+        default=4 * 1024**2,
+        metadata=_about(
+            _BYTES,
+            "4MiB",
+            "Resources that ride in one notification, at most; a larger one goes alone.",
+        ),
+    )
+    retention: timedelta = field(
+        default=timedelta(days=7),
+        metadata=_about(
+            _DURATION, "7d", "How long past versions and events are kept; no less than the retry budget."
+        ),
+    )
+    drain: timedelta = field(
+        default=timedelta(seconds=10),
+        metadata=_about(_DURATION, "10s", "How long a stop waits for notifications under way."),
+    )
+    max_timeout: timedelta = field(
+        default=timedelta(seconds=60),
+        metadata=_about(
+            _DURATION,
+            "60s",
+            "The longest time an endpoint may take to answer, whatever its subscription asks.",
+        ),
+    )
+    allow_unsafe_store: bool = field(
+        default=False,
+        metadata=_about(_BOOL, "false", "Starts on a store that may lose what was acknowledged."),
+    )
+
+    def __post_init__(self) -> None:
+        if not self.base_url:
+            object.__setattr__(self, "base_url", f"http://{_authority(self.host)}:{self.port}")
+        object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
+        if self.auth != "off":
+            raise ConfigurationError(
+                f"{PREFIX}AUTH={self.auth}: access control is not available yet; the value it takes is off"
+            )
+        if self.retry_base <= timedelta() or self.max_timeout <= timedelta():
+            raise ConfigurationError(
+                f"{PREFIX}RETRY_BASE and {PREFIX}MAX_TIMEOUT must be longer than no time at all"
+            )
+        if self.retry_max < self.retry_base:
+            raise ConfigurationError(
+                f"{PREFIX}RETRY_MAX={_spelled(self.retry_max)}: it takes a duration of at least {PREFIX}RETRY_BASE ({_spelled(self.retry_base)})"
+            )
+        if self.retention < self.retry_budget:
+            raise ConfigurationError(
+                f"{PREFIX}RETENTION={_spelled(self.retention)}: it takes a duration of at least {PREFIX}RETRY_BUDGET "
+                f"({_spelled(self.retry_budget)}), or a retry could find its resources gone"
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Raises `ConfigurationError`, one line, for the first variable that can't be used."""
+        known = {_variable(one): one for one in fields(cls)}
+        for name in sorted(environ):
+            if name.startswith(PREFIX) and name not in known:
+                words = [one.removeprefix(PREFIX) for one in known]
+                near = difflib.get_close_matches(name.removeprefix(PREFIX), words, 1)
+                hint = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(known)}"
+                raise ConfigurationError(f"{name} is no setting; {hint}")
+        given: dict[str, Any] = {}
+        for name, one in known.items():
+            text = environ.get(name, "").strip()
+            if text:
+                given[one.name] = _read(name, one.metadata["kind"], text)
+        return cls(**given)
+
+    @classmethod
+    def describe(cls) -> list[tuple[str, str, str, str]]:
+        """Variable, type, default and sentence of each setting, for the docs."""
+        return [
+            (
+                _variable(one),
+                one.metadata["kind"].name,
+                one.metadata["shown"],
+                one.metadata["sentence"],
+            )
+            for one in fields(cls)
+        ]
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if only this machine can connect."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    def refuse_open(self) -> None:
+        """Raises `ConfigurationError` where anyone on the network could read and write everything."""
+        if self.auth == "off" and not self.is_loopback and not self.allow_open:
+            raise ConfigurationError(
+                f"{PREFIX}HOST={self.host} would let anyone on the network in ({PREFIX}AUTH=off); "
+                f"it takes a loopback address, or {PREFIX}ALLOW_OPEN=true if something else guards the broker"
+            )
+
+
+def _variable(one: "Field[Any]") -> str:
+    return PREFIX + one.name.upper()
+
+
+def _read(name: str, kind: Kind, text: str) -> object:
+    try:
+        return kind.read(text)
+    except ValueError:
+        # a password may stand in a URL
+        shown = re.sub(r"//[^/]*@", "//***@", text)
+        raise ConfigurationError(f"{name}={shown!r}: it takes {kind.takes}") from None
+
+
+def _authority(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -1,0 +1,73 @@
+"""Every metric, by name. They live in a registry of their own; `render` is what `/metrics` answers.
+
+Counters and the histogram are this process's; the gauges describe the store and are read when asked for (`observe_store`), so
+every process answers the same for them.
+"""
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from broker.model.subscription import SubscriptionStatus
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+changes_accepted = Counter(
+    "broker_changes_accepted", "Changes written to the intake log.", ["interaction"], registry=REGISTRY
+)
+changes_matched = Counter(
+    "broker_changes_matched", "Changes matched against the subscriptions.", registry=REGISTRY
+)
+inbox_refused = Counter(
+    "broker_inbox_refused", "Entries of the inbox stream that were refused.", registry=REGISTRY
+)
+events_appended = Counter(
+    "broker_events_appended", "Events numbered and put into an outbox.", registry=REGISTRY
+)
+notifications = Counter(
+    "broker_notifications",
+    "Attempts to notify, by type and by what they came to.",
+    ["type", "outcome"],
+    registry=REGISTRY,
+)
+delivery_latency = Histogram(
+    "broker_delivery_latency_seconds",
+    "From the acceptance of a change to the endpoint's 2xx, per event.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 43_200, 259_200),
+    registry=REGISTRY,
+)
+store_errors = Counter("broker_store_errors", "Times the store did not answer.", registry=REGISTRY)
+
+subscriptions = Gauge("broker_subscriptions", "Subscriptions by status.", ["status"], registry=REGISTRY)
+undelivered_events = Gauge(
+    "broker_undelivered_events", "Events in outboxes that no endpoint has taken yet.", registry=REGISTRY
+)
+matcher_backlog = Gauge(
+    "broker_matcher_backlog", "Accepted changes that are not matched yet.", ["partition"], registry=REGISTRY
+)
+
+Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int]]]]
+Backlog = Callable[[], Awaitable[Mapping[int, int]]]
+
+
+async def observe_store(depths: Depths, backlog: Backlog) -> None:
+    """Sets the gauges from the store. `depths` gives status and number of undelivered events of each subscription, `backlog`
+    the unmatched changes of each partition. The gauges keep their values if either fails.
+    """
+    by_subscription, by_partition = await asyncio.gather(depths(), backlog())
+    tally = Tally(status for status, _ in by_subscription.values())
+    subscriptions.clear()
+    for status in {*SubscriptionStatus, *tally}:
+        subscriptions.labels(status=str(status)).set(tally[status])
+    undelivered_events.set(sum(waiting for _, waiting in by_subscription.values()))
+    matcher_backlog.clear()
+    for partition, waiting in by_partition.items():
+        matcher_backlog.labels(partition=str(partition)).set(waiting)
+
+
+def render() -> bytes:
+    """All metrics in Prometheus's text format."""
+    return generate_latest(REGISTRY)

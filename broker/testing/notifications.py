@@ -1,0 +1,82 @@
+"""Reads a notification Bundle of any release into one shape. Written on its own, so that it checks what the broker writes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """One notificationEvent: its number, its time as written, and the reference of its focus ('' at `empty`)."""
+
+    number: int
+    timestamp: str
+    focus: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedNotification:
+    """What the status entry says, and the resources that came with it."""
+
+    id: str
+    bundle_type: str
+    type: str
+    status: str
+    subscription: str
+    topic: str
+    events_since_start: int
+    events: tuple[ReceivedEvent, ...]
+    resources: tuple[Mapping[str, Any], ...]
+
+
+def _parts(parameters: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for parameter in parameters:
+        values = [value for key, value in parameter.items() if key.startswith("value")]
+        yield parameter["name"], values[0] if values else parameter.get("part", [])
+
+
+def _of_parameters(status: dict[str, Any]) -> dict[str, Any]:
+    """R4's Parameters in the names of SubscriptionStatus."""
+    names = {"events-since-subscription-start": "eventsSinceSubscriptionStart"}
+    flat: dict[str, Any] = {"notificationEvent": []}
+    for name, value in _parts(status.get("parameter", [])):
+        if name == "notification-event":
+            parts = dict(_parts(value))
+            flat["notificationEvent"].append(
+                {
+                    "eventNumber": parts["event-number"],
+                    **{k: v for k, v in parts.items() if k != "event-number"},
+                }
+            )
+        else:
+            flat[names.get(name, name)] = value
+    return flat
+
+
+def read_notification(body: bytes) -> ReceivedNotification:
+    """Raises KeyError or ValueError for what is no notification Bundle."""
+    bundle = orjson.loads(body)
+    first, *rest = (entry for entry in bundle["entry"])
+    status = first["resource"]
+    if status["resourceType"] == "Parameters":
+        status = _of_parameters(status)
+    return ReceivedNotification(
+        id=bundle["id"],
+        bundle_type=bundle["type"],
+        type=status["type"],
+        status=status.get("status", ""),
+        subscription=status["subscription"]["reference"],
+        topic=status.get("topic", ""),
+        events_since_start=int(status.get("eventsSinceSubscriptionStart", 0)),
+        events=tuple(
+            ReceivedEvent(
+                int(event["eventNumber"]),
+                event.get("timestamp", ""),
+                event.get("focus", {}).get("reference", ""),
+            )
+            for event in status.get("notificationEvent", [])
+        ),
+        resources=tuple(entry["resource"] for entry in rest if "resource" in entry),
+    )

@@ -1,0 +1,71 @@
+"""Reads the inbox stream into the intake. One reader at a time, under a lease; entries leave the stream when they are settled."""
+
+import asyncio
+import contextlib
+import uuid
+
+import structlog
+
+from broker.errors import StoreUnavailable
+from broker.ingest.inbox import InboxIntake
+from broker.store.inbox import Inbox, InboxEntry
+from broker.store.server import Connection, Server
+from broker.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+LEASE_MS = 5_000
+BLOCK_MS = 1_000
+BATCH = 64
+
+
+class InboxWorker:
+    """One reader. `run` returns after `stop` is set and the batch under way is settled."""
+
+    def __init__(self, server: Server, inbox: Inbox, intake: InboxIntake, stop: asyncio.Event) -> None:
+        self._server = server
+        self._inbox = inbox
+        self._intake = intake
+        self._stop = stop
+        self._owner = uuid.uuid4().hex
+
+    async def run(self) -> None:
+        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10)
+        is_fresh = True
+        try:
+            while not self._stop.is_set():
+                try:
+                    if not await self._inbox.lease(self._owner, LEASE_MS):
+                        is_fresh = True
+                        await self._pause(LEASE_MS / 2000)
+                        continue
+                    # what a predecessor read and did not settle comes first
+                    entries = await self._read(client, "0" if is_fresh else ">")
+                    is_fresh = is_fresh and bool(entries)
+                    if entries:
+                        await self._settle(entries)
+                except StoreUnavailable as error:
+                    metrics.store_errors.inc()
+                    _log.warning("store unavailable", worker="inbox", error=str(error))
+                    is_fresh = True
+                    await self._pause(0.5)
+        finally:
+            await client.aclose()
+            with contextlib.suppress(StoreUnavailable):
+                await self._inbox.unlease(self._owner)
+
+    async def _read(self, client: Connection, position: str) -> list[InboxEntry]:
+        block_ms = BLOCK_MS if position == ">" else None
+        return await self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
+
+    async def _settle(self, entries: list[InboxEntry]) -> None:
+        accepted, refused = await self._intake.admit(entries)
+        await self._inbox.finish(accepted, refused)
+        metrics.inbox_refused.inc(len(refused))
+        for entry, outcome in refused:
+            _log.warning(
+                "inbox entry refused", entry=entry.id, outcome=outcome.decode(errors="replace")[:500]
+            )
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)

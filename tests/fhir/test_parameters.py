@@ -1,0 +1,98 @@
+"""The table of search parameters says what the published definitions say."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.fhir import parameters
+from broker.fhir.parameters import Parameters
+from broker.fhir.validation import RESOURCE_TYPES
+from broker.model.release import Release
+from broker.model.search import Component, ParameterTable, ParameterType, SearchParameter
+
+DATA = Path(__file__).parents[2].parent / "shared" / "spec" / "data"
+TABLE: ParameterTable = Parameters()
+
+
+@pytest.mark.parametrize("release", list(Release))
+def test_the_table_agrees_with_the_published_definitions(release: Release) -> None:
+    path = DATA / f"search-parameters-{release}.json"
+    if not path.exists():
+        pytest.skip(f"no published definitions at {path}")
+    published: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    for resource_type, definitions in published.items():
+        for code, definition in definitions.items():
+            parts = definition.get("component", [])
+            known = all(part["code"] in definitions for part in parts)
+            found = TABLE.find(release, resource_type, code)
+            if not definition.get("expression") or not known or code == "_in":
+                assert found is None, (resource_type, code)
+                continue
+            assert found == SearchParameter(
+                code,
+                ParameterType(definition["type"]),
+                definition["expression"],
+                tuple(definition.get("target", ())),
+                tuple(
+                    Component(
+                        part["code"], ParameterType(definitions[part["code"]]["type"]), part["expression"]
+                    )
+                    for part in parts
+                ),
+            )
+    for resource_type in RESOURCE_TYPES[release]:
+        added = parameters.Parameters().codes(release, resource_type) - set(published["Resource"])
+        assert added - set(published.get(resource_type, {})) <= {"_language"}
+
+
+def test_known_parameters_are_found() -> None:
+    code = TABLE.find(Release.R4, "Observation", "code")
+    assert code == SearchParameter("code", ParameterType.TOKEN, "Observation.code")
+    composite = TABLE.find(Release.R4, "Observation", "code-value-quantity")
+    assert composite is not None
+    assert composite.components == (
+        Component("code", ParameterType.TOKEN, "code"),
+        Component("value-quantity", ParameterType.QUANTITY, "value.as(Quantity)"),
+    )
+    device = TABLE.find(Release.R5, "DeviceMetric", "device")
+    assert device is not None
+    assert device.targets == ("Device",)
+    assert TABLE.find(Release.R4, "DeviceMetric", "device") is None
+
+
+@pytest.mark.parametrize("release", list(Release))
+@pytest.mark.parametrize(
+    "code", ["_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_language"]
+)
+def test_parameters_of_every_resource_are_found_on_each_type(release: Release, code: str) -> None:
+    found = TABLE.find(release, "Observation", code)
+    assert found is not None
+    assert found.expression.startswith("Resource.")
+
+
+@pytest.mark.parametrize("code", ["_text", "_content", "_has", "_list", "_in", "_query", "nonsense", ""])
+def test_what_no_expression_selects_is_not_found(code: str) -> None:
+    for release in Release:
+        assert TABLE.find(release, "Observation", code) is None
+
+
+def test_codes_are_those_that_are_found() -> None:
+    table = Parameters()
+    for release in Release:
+        for resource_type in ("Observation", "Encounter", "Device"):
+            codes = table.codes(release, resource_type)
+            assert {"_id", "identifier"} <= codes
+            assert all(table.find(release, resource_type, code) for code in codes)
+
+
+def test_the_table_is_read_quickly() -> None:
+    def load() -> float:
+        parameters._table.cache_clear()
+        start = time.perf_counter()
+        parameters._table()
+        return time.perf_counter() - start
+
+    assert min(load() for _ in range(5)) < 0.05

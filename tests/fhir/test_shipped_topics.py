@@ -1,0 +1,98 @@
+"""The topics that come with the broker are valid, can be evaluated, and offer only filters that exist."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from broker.fhir.parameters import Parameters
+from broker.fhir.validation import validate
+from broker.model.release import Release
+from broker.model.search import Comparator, Modifier, ParameterType
+
+TOPICS = Path(__file__).parents[2] / "topics"
+PARAMETERS = Parameters()
+NAMES = {
+    *("vital-signs", "laboratory-results", "glucose", "device-status", "device-metric"),
+    *("patient-demographics", "encounter-start", "encounter-end"),
+}
+ORDERED = {ParameterType.DATE, ParameterType.NUMBER, ParameterType.QUANTITY}
+MODIFIERS = {
+    ParameterType.TOKEN: {"missing", "not", "text", "of-type", "code-text"},
+    ParameterType.REFERENCE: {"missing", "identifier", "type"},
+    ParameterType.STRING: {"missing", "exact", "contains", "text"},
+    ParameterType.DATE: {"missing"},
+    ParameterType.QUANTITY: {"missing"},
+    ParameterType.COMPOSITE: set[str](),
+}
+paths = pytest.mark.parametrize("path", sorted(TOPICS.glob("*.json")), ids=lambda path: path.stem)
+
+
+def types_of(resource_type: str, code: str) -> set[ParameterType]:
+    found = (PARAMETERS.find(release, resource_type, code) for release in Release)
+    return {one.type for one in found if one is not None}
+
+
+def terms(query: str) -> list[str]:
+    return [term.split("=", 1)[0].split(":", 1)[0] for term in query.split("&")]
+
+
+def test_the_shipped_topics_are_these() -> None:
+    assert {path.stem for path in TOPICS.glob("*.json")} == NAMES
+
+
+@paths
+def test_a_topic_is_a_valid_r5_subscription_topic_named_like_its_file(path: Path) -> None:
+    body = path.read_bytes()
+    validate(Release.R5, "SubscriptionTopic", body)
+    topic = orjson.loads(body)
+    assert topic["id"] == path.stem
+    assert topic["url"] == f"http://fhir-broker.org/topics/{path.stem}"
+    assert (topic["version"], topic["status"]) == ("1.0.0", "active")
+    assert topic["title"]
+    assert topic["description"]
+    assert topic["date"]
+
+
+@paths
+def test_criteria_use_known_parameters_and_one_form_only(path: Path) -> None:
+    for trigger in orjson.loads(path.read_bytes())["resourceTrigger"]:
+        assert trigger["supportedInteraction"]
+        assert not ("queryCriteria" in trigger and "fhirPathCriteria" in trigger)
+        criteria = trigger.get("queryCriteria", {})
+        for query in (criteria.get("previous"), criteria.get("current")):
+            for code in terms(query) if query else ():
+                assert len([r for r in Release if PARAMETERS.find(r, trigger["resource"], code)]) == 3
+
+
+@paths
+def test_filters_exist_and_offer_what_their_type_allows(path: Path) -> None:
+    topic: dict[str, Any] = orjson.loads(path.read_bytes())
+    foci = {trigger["resource"] for trigger in topic["resourceTrigger"]}
+    seen = set()
+    for one in topic["canFilterBy"]:
+        resource_type, code = one["resource"], one["filterParameter"]
+        assert resource_type in foci
+        assert (resource_type, code) not in seen
+        seen.add((resource_type, code))
+        types = types_of(resource_type, code)
+        assert len(types) == 1, (resource_type, code)
+        kind = types.pop()
+        assert set(one.get("comparator", ())) <= set(Comparator)
+        assert bool(one.get("comparator")) is (kind in ORDERED)
+        assert set(one.get("modifier", ())) <= MODIFIERS[kind] & set(Modifier)
+        assert one["filterDefinition"].startswith("http://hl7.org/fhir/SearchParameter/")
+        assert one["description"]
+
+
+@paths
+def test_shapes_include_references_that_exist(path: Path) -> None:
+    topic = orjson.loads(path.read_bytes())
+    foci = {trigger["resource"] for trigger in topic["resourceTrigger"]}
+    for shape in topic["notificationShape"]:
+        assert shape["resource"] in foci
+        for include in shape["include"]:
+            resource_type, code = include.split(":")
+            assert resource_type == shape["resource"]
+            assert types_of(resource_type, code) == {ParameterType.REFERENCE}

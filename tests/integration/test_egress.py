@@ -1,0 +1,393 @@
+"""The egress client against real sockets: where it connects, what it refuses to, and how it bounds what comes back."""
+
+import asyncio
+import contextlib
+import gzip
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, ip_network
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from broker.egress.addresses import Allowance
+from broker.egress.client import Answer, EgressClient, NoAnswer
+
+HERE = Allowance((ip_network("127.0.0.1/32"),))
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server of raw connections on a free loopback port; what still runs at the end is cancelled."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(run(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def take(reader: asyncio.StreamReader) -> list[str]:
+    """Reads one request; answers its head."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+    await reader.readexactly(next(int(line[15:]) for line in head if line.startswith("Content-Length:")))
+    return head
+
+
+async def fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await take(reader)
+        writer.write(OK)
+
+
+def answering(raw: bytes) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await take(reader)
+        writer.write(raw)
+        await writer.drain()
+
+    return serve
+
+
+async def post(client: EgressClient, url: str, *, timeout_s: float = 5.0) -> Answer | NoAnswer:
+    return await client.post(url, headers=[], body=b"{}", timeout_s=timeout_s)
+
+
+class Names:
+    """A resolver whose answers a test sets; counts its lookups."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        self.asked.append(host)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+async def test_a_name_is_looked_up_once_and_only_its_permitted_addresses_are_used() -> None:
+    names = Names(["10.0.0.1", "::1", "127.0.0.1", "169.254.169.254"])
+    async with listening(fine) as port, EgressClient(HERE, resolve=names) as client:
+        answer = await post(client, f"http://ehr.example:{port}/")
+    assert answer == Answer(200, None, b"ok")
+    assert names.asked == ["ehr.example"]
+
+
+async def test_a_name_that_is_bound_anew_to_an_inside_address_is_refused_on_the_next_connection() -> None:
+    names = Names(["127.0.0.1"], ["127.0.0.2"])
+    closing = answering(OK)  # so that the second attempt needs a connection of its own
+    async with listening(closing) as port, EgressClient(HERE, resolve=names) as client:
+        first = await post(client, f"http://ehr.example:{port}/")
+        second = await post(client, f"http://ehr.example:{port}/")
+    assert first == Answer(200, None, b"ok")
+    assert second == NoAnswer("refused-address", "ehr.example has no address that may be notified")
+    assert names.asked == ["ehr.example"] * 2
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.2", "10.0.0.1", "8.8.8.8", "::1", "::ffff:10.0.0.1", "fe80::1%lo", "nonsense"]
+)
+async def test_plain_http_goes_to_named_networks_only_whatever_the_name_says(address: str) -> None:
+    async with EgressClient(HERE, resolve=Names([address])) as client:
+        answer = await post(client, "http://ehr.example/")
+    assert isinstance(answer, NoAnswer)
+    assert answer.kind == "refused-address"
+    assert address not in answer.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.2", "10.0.0.1", "[::1]", "[::ffff:10.0.0.1]", "2130706433", "127.1", "0x7f.1", "0177.0.0.1"],
+)
+async def test_an_address_in_the_url_is_judged_without_a_lookup(host: str) -> None:
+    names = Names(["127.0.0.1"])
+    async with listening(fine) as port, EgressClient(HERE, resolve=names) as client:
+        answer = await post(client, f"http://{host}:{port}/")
+    assert isinstance(answer, NoAnswer)
+    assert answer.kind == "refused-address"
+    assert names.asked == []
+
+
+async def test_the_systems_own_resolver_is_judged_too() -> None:
+    async with listening(fine) as port:
+        async with EgressClient(Allowance()) as client:
+            refused = await post(client, f"https://localhost:{port}/")
+        async with EgressClient(Allowance((*HERE.networks, ip_network("::1/128")))) as client:
+            allowed = await post(client, f"http://localhost:{port}/")
+    assert refused == NoAnswer("refused-address", "localhost has no address that may be notified")
+    assert allowed == Answer(200, None, b"ok")
+
+
+@pytest.mark.parametrize("found", [OSError("no such name"), UnicodeError("label too long")])
+async def test_a_failed_lookup_is_told_from_silence(found: Exception) -> None:
+    async def failing(_host: str, _port: int) -> list[str]:
+        raise found
+
+    async with EgressClient(HERE, resolve=failing) as client:
+        assert await post(client, "https://ehr.example/") == NoAnswer("dns", "ehr.example can't be resolved")
+
+
+async def test_a_lookup_counts_into_the_time_limit() -> None:
+    async def stuck(_host: str, _port: int) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    async with EgressClient(HERE, resolve=stuck) as client:
+        answer = await post(client, "https://ehr.example/", timeout_s=0.1)
+    assert answer == NoAnswer("no-response", "no answer within 0.1 s")
+
+
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with listening(fine) as port, EgressClient(HERE) as client:
+        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, b"ok")
+
+
+async def test_cookies_of_an_endpoint_are_not_sent_back() -> None:
+    heads: list[list[str]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await take(reader))
+            writer.write(b"HTTP/1.1 204 No Content\r\nSet-Cookie: who=me; Path=/\r\n\r\n")
+
+    async with listening(serve) as port, EgressClient(HERE) as client:
+        await post(client, f"http://127.0.0.1:{port}/")
+        await post(client, f"http://127.0.0.1:{port}/")
+    assert len(heads) == 2
+    assert not [line for head in heads for line in head if line.lower().startswith("cookie")]
+
+
+async def test_no_more_of_an_answer_is_kept_than_allowed() -> None:
+    raw = b"HTTP/1.1 400 Bad\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
+    async with (
+        listening(answering(raw)) as port,
+        EgressClient(HERE, max_response_bytes=1_000) as client,
+    ):
+        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(400, None, b"x" * 1_000)
+
+
+async def test_compressed_answers_are_not_unpacked() -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+    raw = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
+    async with listening(answering(raw)) as port, EgressClient(HERE) as client:
+        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, bomb)
+
+
+async def test_an_answer_stands_though_its_body_never_ends_or_breaks_off() -> None:
+    async def trickling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await take(reader)
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\nx")
+        await asyncio.Event().wait()
+
+    broken = answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\nx")
+    async with EgressClient(HERE) as client:
+        for serve in (trickling, broken):
+            async with listening(serve) as port:
+                assert await post(client, f"http://127.0.0.1:{port}/") == Answer(202, None, b"x")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200",
+        b"",
+    ],
+)
+async def test_what_is_no_http_answer_is_no_response(raw: bytes) -> None:
+    async with listening(answering(raw)) as port, EgressClient(HERE) as client:
+        answer = await post(client, f"http://127.0.0.1:{port}/")
+    assert isinstance(answer, NoAnswer)
+    assert answer.kind == "no-response"
+
+
+async def test_an_idle_connection_that_the_endpoint_closed_is_no_failure() -> None:
+    connections = 0
+
+    async def one_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await take(reader)
+        writer.write(OK)
+        await reader.readexactly(1)  # the next request has begun, too late for this connection
+
+    async with listening(one_each) as port, EgressClient(HERE) as client:
+        answers = [await post(client, f"http://127.0.0.1:{port}/") for _ in range(3)]
+    assert answers == [Answer(200, None, b"ok")] * 3
+    assert connections >= 3
+
+
+async def test_an_endpoint_that_hangs_up_on_a_new_connection_is_asked_once() -> None:
+    requests = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await take(reader)
+        requests += 1
+
+    async with listening(hang_up) as port, EgressClient(HERE) as client:
+        answer = await post(client, f"http://127.0.0.1:{port}/")
+    assert answer == NoAnswer("no-response", "the connection was closed before an answer")
+    assert requests == 1
+
+
+async def test_connections_are_kept() -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await fine(reader, writer)
+
+    async with listening(serve) as port, EgressClient(HERE) as client:
+        for _ in range(5):
+            await post(client, f"http://127.0.0.1:{port}/")
+    assert connections == 1
+
+
+async def test_waiting_for_a_share_of_an_origin_is_not_counted_as_its_silence() -> None:
+    at_once = most = 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once, most
+        while True:
+            await take(reader)
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.1)  # the endpoint's own slowness
+            at_once -= 1
+            writer.write(OK)
+
+    async with listening(slow) as port, EgressClient(HERE, connections_per_origin=2) as client:
+        url = f"http://127.0.0.1:{port}/"
+        answers = await asyncio.gather(*(post(client, url, timeout_s=0.8) for _ in range(20)))
+    assert answers == [Answer(200, None, b"ok")] * 20
+    assert most == 2
+
+
+async def test_an_origin_that_is_silent_takes_nothing_from_another() -> None:
+    async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        listening(silent) as dead,
+        listening(fine) as alive,
+        EgressClient(HERE, connections_per_origin=2) as client,
+    ):
+        stuck = [asyncio.ensure_future(post(client, f"http://127.0.0.1:{dead}/")) for _ in range(50)]
+        started = time.monotonic()
+        answers = [await post(client, f"http://127.0.0.1:{alive}/") for _ in range(20)]
+        elapsed_s = time.monotonic() - started
+        for one in stuck:
+            one.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+        assert answers == [Answer(200, None, b"ok")] * 20
+        assert elapsed_s < 4
+        assert client._shares == {}
+
+
+async def test_a_header_that_can_not_be_sent_is_a_value_not_an_exception() -> None:
+    async with listening(fine) as port, EgressClient(HERE) as client:
+        answer = await client.post(
+            f"http://127.0.0.1:{port}/", headers=[("X", "a\r\nb: c")], body=b"{}", timeout_s=5
+        )
+    assert isinstance(answer, NoAnswer)
+    assert answer.kind == "no-response"
+
+
+async def test_the_wait_an_endpoint_asks_for_is_read() -> None:
+    raw = (
+        b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nDate: Thu, 01 Jan 2026 12:00:00 GMT\r\n"
+        b"Retry-After: Thu, 01 Jan 2026 12:02:00 GMT\r\n\r\n"
+    )
+    async with listening(answering(raw)) as port, EgressClient(HERE) as client:
+        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(503, 120.0, b"")
+
+
+def certificate(folder: Path, *, name: str, address: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's and a trusting client's context of a self-signed certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(IPv4Address(address))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "cert.pem"
+    pem.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(pem)
+    return serving, ssl.create_default_context(cafile=os.fspath(pem))
+
+
+async def test_certificates_are_verified_and_bound_to_the_name(tmp_path: Path) -> None:
+    serving, trusting = certificate(tmp_path, name="ehr.example", address="127.0.0.1")
+    names = Names(["127.0.0.1"])
+    async with listening(fine, serving) as port:
+        async with EgressClient(HERE, resolve=names) as client:
+            unknown = await post(client, f"https://ehr.example:{port}/")
+        async with EgressClient(HERE, resolve=names, tls=trusting) as client:
+            known = await post(client, f"https://ehr.example:{port}/")
+            other = await post(client, f"https://other.example:{port}/")
+    assert isinstance(unknown, NoAnswer)
+    assert unknown.text.startswith("the certificate is not accepted: self")
+    assert known == Answer(200, None, b"ok")
+    assert isinstance(other, NoAnswer)
+    assert "other.example" in other.text
+
+
+async def test_an_endpoint_that_speaks_no_tls_is_no_response() -> None:
+    async def plain(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await asyncio.Event().wait()
+
+    async with listening(plain) as port, EgressClient(HERE) as client:
+        assert await post(client, f"https://127.0.0.1:{port}/", timeout_s=2) == NoAnswer(
+            "no-response", "no TLS connection could be made"
+        )

@@ -1,0 +1,158 @@
+"""Log lines: their form, and what never gets into them."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from broker.telemetry import logs
+from broker.telemetry.logs import redact_url
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.getLogger("broker").setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return [json.loads(line) for line in err.splitlines()]
+
+
+def test_a_json_line_holds_event_level_time_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    structlog.get_logger("broker.delivery").warning("not delivered", subscription="s1", attempt=2)
+    [line] = written(capsys)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "not delivered", "level": "warning", "subscription": "s1", "attempt": 2}
+
+
+def test_a_text_line_is_key_and_value_and_never_more_than_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure("info", json=False)
+    structlog.get_logger("broker.x").info("two\nlines", reason='said "no"\nlevel=error', attempt=2, empty="")
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert line.endswith('Z info two\\nlines reason="said \\"no\\"\\nlevel=error" attempt=2 empty=""\n')
+
+
+def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("warning", json=True)
+    structlog.get_logger("broker.x").info("quiet")
+    assert written(capsys) == []
+    logs.configure("debug", json=True)
+    structlog.get_logger("broker.x").debug("loud")
+    assert [line["event"] for line in written(capsys)] == ["loud"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "authorization",
+        "Authorization",
+        "headers",
+        "header",
+        "token",
+        "access_token",
+        "accessToken",
+        "X-Auth-Token",
+        "client_secret",
+        "password",
+        "PASSWORD",
+        "body",
+        "response_body",
+        "cookie",
+        "api_key",
+        "apiKey",
+    ],
+)
+def test_secrets_are_masked_by_key_at_any_depth(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    structlog.get_logger("broker.x").info("m", **{key: "hunter2"}, deep=[{"inner": {key: ("hunter2", "x")}}])
+    [line] = written(capsys)
+    assert line[key] == "***"
+    assert line["deep"] == [{"inner": {key: "***"}}]
+
+
+def test_innocent_keys_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    structlog.get_logger("broker.x").info("m", bodyguard="b", tokenizer="t", key="k", has_token=True)
+    [line] = written(capsys)
+    assert {k: line[k] for k in ("bodyguard", "tokenizer", "key", "has_token")} == {
+        "bodyguard": "b",
+        "tokenizer": "t",
+        "key": "k",
+        "has_token": True,
+    }
+
+
+def test_resources_given_as_bytes_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    structlog.get_logger("broker.x").info("m", document=b'{"resourceType":"Patient"}')
+    assert written(capsys)[0]["document"] == "<26 bytes>"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://ehr.example/hook", "https://ehr.example/hook"),
+        ("https://u:p@ehr.example:8443/hook?key=1#x", "https://***@ehr.example:8443/hook?***"),
+        ("redis://:pw@redis:6379/0", "redis://***@redis:6379/0"),
+        ("https://a@b@c/", "https://***@c/"),
+        ("https://[::1/", "***"),
+        ("https://ehr.example/topic|1.0", "https://ehr.example/topic|1.0"),
+    ],
+)
+def test_a_url_is_shown_by_its_place_only(url: str, shown: str) -> None:
+    assert redact_url(url) == shown
+
+
+def test_urls_inside_messages_and_tracebacks_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    cause = ValueError("no answer from https://ehr.example/hook?key=hunter2")
+    structlog.get_logger("broker.x").error(
+        "failed at redis://u:hunter2@redis/0", why="x https://h/?hunter2", exc_info=cause
+    )
+    out = capsys.readouterr().err
+    assert "hunter2" not in out
+    assert "https://ehr.example/hook?***" in out
+
+
+def test_a_traceback_keeps_to_its_event(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=False)
+    structlog.get_logger("broker.x").error("failed", subscription="s1", exc_info=ValueError("first\nsecond"))
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith("error failed subscription=s1")
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
+
+
+@pytest.mark.parametrize("name", ["uvicorn.error", "aiohttp.client", "apscheduler.executors", "some.library"])
+def test_other_libraries_pass_the_same_way_from_warnings_on(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("debug", json=True)
+    logging.getLogger(name).info("chatter")
+    logging.getLogger(name).error("broken: %s", "https://u:hunter2@h/", exc_info=ValueError("cause"))
+    [line] = written(capsys)
+    assert line["event"] == "broken: https://***@h/"
+    assert line["logger"] == name
+    assert line["level"] == "error"
+    assert "ValueError: cause" in line["exception"]
+
+
+def test_configuring_twice_writes_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    logs.configure("info", json=True)
+    structlog.get_logger("broker.x").info("once")
+    assert len(written(capsys)) == 1

@@ -1,0 +1,162 @@
+"""Settings: what the environment may say, and the one line that refuses the rest."""
+
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from broker.errors import ConfigurationError
+from broker.settings import Settings
+
+WITHOUT_WRITTEN_DEFAULT = {"BROKER_BASE_URL", "BROKER_REDIS_URL", "BROKER_TOPICS_DIR", "BROKER_EGRESS_ALLOW"}
+
+
+def refusal(**environ: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment(environ)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert Settings.from_environment({"PATH": "/bin", "BROKER_PORT": ""}) == Settings()
+
+
+def test_the_defaults_that_the_docs_show_are_the_real_ones() -> None:
+    shown = {name: default for name, _, default, _ in Settings.describe()}
+    written = {name: default for name, default in shown.items() if name not in WITHOUT_WRITTEN_DEFAULT}
+    assert Settings.from_environment(written) == Settings()
+
+
+def test_each_setting_is_described_by_type_and_sentence() -> None:
+    described = Settings.describe()
+    assert [name for name, *_ in described] == [f"BROKER_{one.name.upper()}" for one in fields(Settings)]
+    assert all(kind and sentence.endswith(".") for _, kind, _, sentence in described)
+
+
+def test_every_kind_of_value_is_read() -> None:
+    settings = Settings.from_environment(
+        {
+            "BROKER_HOST": "::1",
+            "BROKER_PORT": "9000",
+            "BROKER_REDIS_URL": "rediss://user:pw@redis.example:6380/0",
+            "BROKER_DATA_DIR": "/var/lib/broker",
+            "BROKER_TOPICS_DIR": "mine",
+            "BROKER_ALLOW_OPEN": "Yes",
+            "BROKER_EGRESS_ALLOW": "10.0.0.0/8, 192.168.1.7  fd00::/8",
+            "BROKER_DURABILITY": "everysec",
+            "BROKER_RETRY_BASE": "500ms",
+            "BROKER_RETRY_BUDGET": "5m",
+            "BROKER_RETENTION": "7d",
+            "BROKER_LOG_LEVEL": "WARNING",
+            "BROKER_MAX_BODY": "512KiB",
+            "BROKER_MAX_NOTIFICATION": "1000000",
+        }
+    )
+    assert settings.base_url == "http://[::1]:9000"
+    assert settings.redis_url == "rediss://user:pw@redis.example:6380/0"
+    assert settings.data_dir == Path("/var/lib/broker")
+    assert settings.topics_dir == Path("mine")
+    assert settings.allow_open is True
+    assert settings.egress_allow == tuple(map(ip_network, ("10.0.0.0/8", "192.168.1.7/32", "fd00::/8")))
+    assert settings.durability == "everysec"
+    assert settings.retry_base == timedelta(milliseconds=500)
+    assert settings.retry_budget == timedelta(minutes=5)
+    assert settings.retention == timedelta(days=7)
+    assert settings.log_level == "warning"
+    assert settings.max_body == 512 * 1024
+    assert settings.max_notification == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "http"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("PARTITIONS", "0"),
+        ("AUTH", "on"),
+        ("ALLOW_OPEN", "maybe"),
+        ("EGRESS_ALLOW", "10.0.0.1/8"),
+        ("EGRESS_ALLOW", "intranet"),
+        ("DURABILITY", "none"),
+        ("RETRY_BASE", "1"),
+        ("RETRY_BASE", "1 week"),
+        ("RETRY_BASE", "-1s"),
+        ("MAX_BODY", "5m"),
+        ("MAX_BODY", "0"),
+        ("BASE_URL", "broker.example"),
+        ("BASE_URL", "https://broker.example/?a=b"),
+        ("BASE_URL", "https://broker.example:70000"),
+        ("REDIS_URL", "http://redis"),
+        ("LOG_LEVEL", "trace"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_value_and_what_is_taken(name: str, text: str) -> None:
+    message = refusal(**{f"BROKER_{name}": text})
+    assert f"BROKER_{name}=" in message
+    assert text in message
+    assert "it takes" in message
+
+
+def test_a_refused_url_does_not_show_its_password() -> None:
+    assert "s3cret" not in refusal(BROKER_REDIS_URL="http://broker:s3cret@redis")
+
+
+def test_settings_do_not_show_the_store_password_when_printed() -> None:
+    assert "s3cret" not in repr(Settings(redis_url="redis://:s3cret@redis"))
+
+
+def test_a_misspelled_setting_is_refused_with_the_likely_one() -> None:
+    assert refusal(BROKER_PROT="1") == "BROKER_PROT is no setting; did you mean BROKER_PORT?"
+    assert "the settings are BROKER_HOST" in refusal(BROKER_XYZZY="1")
+
+
+def test_access_control_is_refused_as_long_as_there_is_none() -> None:
+    assert "not available yet" in refusal(BROKER_AUTH="smart")
+
+
+def test_retention_covers_the_retry_budget() -> None:
+    message = refusal(BROKER_RETENTION="36h", BROKER_RETRY_BUDGET="48h")
+    assert message.startswith(
+        "BROKER_RETENTION=36h: it takes a duration of at least BROKER_RETRY_BUDGET (2d)"
+    )
+    Settings.from_environment({"BROKER_RETENTION": "2d", "BROKER_RETRY_BUDGET": "48h"})
+
+
+def test_waits_have_a_length_and_an_order() -> None:
+    assert "BROKER_RETRY_BASE" in refusal(BROKER_RETRY_BASE="0s")
+    assert "BROKER_RETRY_MAX=1s" in refusal(BROKER_RETRY_BASE="2s", BROKER_RETRY_MAX="1s")
+
+
+def test_the_base_url_loses_its_trailing_slash() -> None:
+    assert Settings(base_url="https://broker.example/fhir/").base_url == "https://broker.example/fhir"
+
+
+def test_settings_can_not_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]  # the point of the test
+
+
+def test_topics_of_the_working_directory_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    beside_the_package = Settings().topics_dir
+    (tmp_path / "topics").mkdir()
+    assert Settings().topics_dir == tmp_path / "topics"
+    assert beside_the_package.name == "topics"
+    assert (beside_the_package.parent / "broker").is_dir()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
+def test_loopback_may_be_open(host: str) -> None:
+    Settings(host=host).refuse_open()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "broker.example"])
+def test_beyond_loopback_an_open_broker_needs_the_flag(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="BROKER_ALLOW_OPEN=true"):
+        Settings(host=host).refuse_open()
+    Settings(host=host, allow_open=True).refuse_open()
