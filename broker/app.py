@@ -216,6 +216,7 @@ class _Parts:
                 budget_ms=_ms(settings.retry_budget.total_seconds()),
             ),
             clock=self.clock,
+            max_timeout_s=settings.max_timeout.total_seconds(),
         )
         return Dispatcher(self.schedule, engine, self.stop, drain_s=settings.drain.total_seconds())
 

@@ -11,7 +11,6 @@ from broker.fhir.conversion import convert
 from broker.ingest.intake import Admission, Request
 from broker.model.change import Version, VersionKey
 from broker.store.changes import Acceptance
-from broker.telemetry import metrics
 
 
 def resource_type(call: Call) -> str:
@@ -117,7 +116,6 @@ async def reply_of(call: Call, admission: Admission) -> Reply:
             status, stored = 200, b"" if version is None else version.body or b""
         case _:
             status, stored = 201 if accepted.status is Acceptance.CREATED else 200, admission.stored
-            metrics.changes_accepted.labels(interaction=accepted.status.value).inc()
     body = b"" if call.wants_minimal else stored
     return Reply(status, body, {**headers, "Location": location})
 

@@ -58,6 +58,8 @@ class Engine:
         convert: Convert,
         policy: RetryPolicy,
         clock: Clock,
+        *,
+        max_timeout_s: float,
     ) -> None:
         self._schedule = schedule
         self._subscriptions = subscriptions
@@ -67,6 +69,7 @@ class Engine:
         self._convert = convert
         self._policy = policy
         self._clock = clock
+        self._max_timeout_s = max_timeout_s
         self._cache: OrderedDict[tuple[str, SubscriptionId], Subscription] = OrderedDict()
         self.is_draining = False
 
@@ -148,7 +151,7 @@ class Engine:
                 content_type=subscription.channel.content_type,
                 headers=subscription.channel.headers,
                 body=body,
-                timeout_s=float(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S),
+                timeout_s=min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s),
             )
         )
 

@@ -15,11 +15,12 @@ from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, U
 from broker.fhir import documents
 from broker.fhir.release import adapter
 from broker.ingest.group import GroupCommit
-from broker.model.change import Tenant
+from broker.model.change import Interaction, Tenant
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Acceptance, Accepted, Changes, Proposal
 from broker.store.resources import Resources, assign_id
+from broker.telemetry import metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Intake:
         if accepted.status is Acceptance.EXISTS:
             accepted = await self._repeated_create(proposal)
         _raise_for(request, accepted)
+        _count(accepted)
         return Admission(request, accepted, stored=_stored(proposal, accepted))
 
     async def admit_together(self, requests: Sequence[Request]) -> list[Admission]:
@@ -87,6 +89,8 @@ class Intake:
         for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
             if accepted.status is not Acceptance.UNTRIED:
                 _raise_for(request, accepted, f"Bundle.entry[{n}]")
+        for accepted in answers:
+            _count(accepted)
         return [
             Admission(request, accepted, stored=_stored(proposal, accepted))
             for request, proposal, accepted in zip(requests, proposals, answers, strict=True)
@@ -153,6 +157,19 @@ class Intake:
         if patient and patient.startswith("Patient/"):
             return keys.placement(request.tenant, patient.removeprefix("Patient/"))
         return keys.placement(request.tenant, seed) if seed else random.getrandbits(16)
+
+
+_INTERACTIONS = {
+    Acceptance.CREATED: Interaction.CREATE,
+    Acceptance.UPDATED: Interaction.UPDATE,
+    Acceptance.DELETED: Interaction.DELETE,
+}
+
+
+def _count(accepted: Accepted) -> None:
+    interaction = _INTERACTIONS.get(accepted.status)
+    if interaction is not None:
+        metrics.changes_accepted.labels(interaction=interaction).inc()
 
 
 def _stored(proposal: Proposal, accepted: Accepted) -> bytes:
