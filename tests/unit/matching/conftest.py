@@ -164,8 +164,13 @@ def resources() -> dict[str, dict[str, Any]]:
         "length": quantity(90, "min"),
     }
     risk = {"resourceType": "RiskAssessment", "id": "r", "prediction": [{"probabilityDecimal": 0.25}]}
-    made = (pressure, temperature, patient, encounter, risk)
-    return {one["id"] if one is not patient else "patient": one for one in made}  # type: ignore[misc]  # ids are text
+    return {
+        "pressure": pressure,
+        "temperature": temperature,
+        "patient": patient,
+        "encounter": encounter,
+        "risk": risk,
+    }
 
 
 @pytest.fixture

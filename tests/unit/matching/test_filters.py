@@ -1,0 +1,235 @@
+"""What each filter lets pass."""
+
+from typing import Any, Protocol
+
+import pytest
+
+from broker.matching.fhirpath import EvaluationFailed
+from broker.matching.filters import BadFilter, comparators_used, compile_filter, unsupported
+from broker.matching.values import BadValue
+from broker.model.release import Release
+from broker.model.search import Comparator, Filter, SearchParameter
+
+Resources = dict[str, dict[str, Any]]
+BASES = frozenset({"http://broker.example/r4"})
+UCUM = "http://unitsofmeasure.org"
+
+
+class Table(Protocol):
+    def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None: ...
+
+
+def parse(term: str) -> Filter:
+    name, _, value = term.partition("=")
+    code, colon, modifier = name.partition(":")
+    return Filter(code, value, modifier=modifier if colon else None)
+
+
+def passes(table: Table, resource: dict[str, Any], term: str, comparator: Comparator | None = None) -> bool:
+    wanted = parse(term)
+    if comparator is not None:
+        wanted = Filter(wanted.parameter, wanted.value, comparator=comparator)
+    parameter = table.find(Release.R4, resource["resourceType"], wanted.parameter)
+    assert parameter is not None
+    return compile_filter(wanted, parameter, BASES, Release.R4)(resource)
+
+
+PASSING = [
+    ("pressure", "code=85354-9"),
+    ("pressure", "code=http://loinc.org|85354-9"),
+    ("pressure", "code=http://loinc.org|"),
+    ("pressure", "code=1,85354-9"),
+    ("pressure", "code:not=1,2"),
+    ("pressure", "code:text=blood"),
+    ("pressure", "code:code-text=BLOOD PR"),
+    ("pressure", "category=|vital-signs"),
+    ("pressure", "status=final"),
+    ("pressure", "status=http://hl7.org/fhir/observation-status|final"),
+    ("pressure", "identifier=urn:gateway|17"),
+    ("pressure", "identifier:of-type=http://t|SNO|17"),
+    ("pressure", "identifier:text=serial"),
+    ("pressure", "value-quantity:missing=true"),
+    ("pressure", "component-value-quantity=gt140"),
+    ("pressure", f"component-value-quantity=lt12.2|{UCUM}|kPa,gt18.9|{UCUM}|kPa"),
+    ("pressure", "combo-code-value-quantity=8480-6$gt140"),
+    ("pressure", "combo-code-value-quantity=http://loinc.org|8462-4$gt90||mm[Hg]"),
+    ("pressure", "patient=1"),
+    ("pressure", "patient=Patient/1"),
+    ("pressure", "patient=http://broker.example/r4/Patient/1"),
+    ("pressure", "subject:Patient=1"),
+    ("pressure", "subject:type=Patient/1"),
+    ("pressure", "subject:identifier=P1"),
+    ("pressure", "subject:text=ana nu"),
+    ("pressure", "device=Device/9"),
+    ("pressure", "date=2024-03-10"),
+    ("pressure", "date=ge2024-03-10T07:59:30Z"),
+    ("pressure", "date=ap2024-03-10T07:30:00Z,ap2024-03-10"),
+    ("pressure", "_id=pressure"),
+    ("pressure", "_lastUpdated=ge2024-03-10"),
+    ("pressure", "_tag=http://example.org/tags|ward-3"),
+    ("pressure", "_profile=http://example.org/pressure"),
+    ("pressure", "_profile=http://example.org/pressure|2.0"),
+    ("pressure", "_source:below=http://gateway.example/ward"),
+    ("pressure", "_source:above=http://gateway.example/ward/3/bed/1"),
+    ("pressure", "_language=en"),
+    ("temperature", "patient:missing=true"),
+    ("temperature", "category:not=vital-signs"),
+    ("temperature", "value-quantity=gt99||[degF]"),
+    ("temperature", "value-quantity=38"),
+    ("temperature", "date=2024-03-11"),
+    ("temperature", "date=sa2024-03-10"),
+    ("patient", "active=true"),
+    ("patient", "deceased=true"),
+    ("patient", "name=nunez"),
+    ("patient", "name=ANI"),
+    ("patient", "name:contains=arí"),
+    ("patient", "family:exact=Núñez"),
+    ("patient", "phone=555-1"),
+    ("patient", "birthdate=1980"),
+    ("patient", "death-date=ge2024-01-01"),
+    ("encounter", "class=AMB"),
+    ("encounter", f"length=ge1.5|{UCUM}|h"),
+    ("encounter", "date=gt2024-06"),
+    ("risk", "probability=gt0.2"),
+    ("risk", "probability=0.25"),
+]
+FAILING = [
+    ("pressure", "code=85354"),
+    ("pressure", "code=http://other|85354-9"),
+    ("pressure", "code=|85354-9"),
+    ("pressure", "code:not=85354-9"),
+    ("pressure", "code:text=pressure"),
+    ("pressure", "status=FINAL"),
+    ("pressure", "identifier=urn:other|17"),
+    ("pressure", "identifier:of-type=http://t|MR|17"),
+    ("pressure", "value-quantity=gt0"),
+    ("pressure", "component-value-quantity=gt142"),
+    ("pressure", "combo-code-value-quantity=8480-6$lt100"),
+    ("pressure", "combo-code-value-quantity=8462-4$gt140"),
+    ("pressure", "patient=2"),
+    ("pressure", "patient=http://other.example/r4/Patient/1"),
+    ("pressure", "subject:Group=1"),
+    ("pressure", "date=2024-03-09"),
+    ("pressure", "_source=http://gateway.example/ward"),
+    ("pressure", "_source:below=http://gateway.example/war"),
+    ("temperature", "patient:missing=false"),
+    ("temperature", "category=vital-signs"),
+    ("temperature", "value-quantity=37"),
+    ("temperature", "value-quantity=gt1||mg"),
+    ("temperature", "date=2024-03-10"),
+    ("patient", "name=aria"),
+    ("patient", "family:exact=nunez"),
+    ("patient", "phone=a@example.org"),
+    ("patient", "birthdate=1980-05-01"),
+    ("encounter", "date=2024"),
+    ("risk", "probability=0.24"),
+]
+
+
+@pytest.mark.parametrize(("name", "term"), PASSING)
+def test_a_filter_lets_pass(name: str, term: str, table: Table, resources: Resources) -> None:
+    assert passes(table, resources[name], term)
+
+
+@pytest.mark.parametrize(("name", "term"), FAILING)
+def test_a_filter_holds_back(name: str, term: str, table: Table, resources: Resources) -> None:
+    assert not passes(table, resources[name], term)
+
+
+@pytest.mark.parametrize(
+    ("comparator", "expected"),
+    [("eq", True), ("ne", False), ("gt", False), ("ge", True), ("lt", False), ("le", True)],
+)
+def test_a_comparator_given_apart_means_the_prefix(
+    *, comparator: str, expected: bool, table: Table, resources: Resources
+) -> None:
+    resource = resources["temperature"]
+    assert passes(table, resource, "value-quantity=37.5", Comparator(comparator)) is expected
+    assert passes(table, resource, f"value-quantity={comparator}37.5") is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("Observation", Filter("code", "x", modifier="in")),
+        ("Observation", Filter("code", "x", modifier="below")),
+        ("Observation", Filter("code", "x", modifier="text-advanced")),
+        ("Observation", Filter("code", "x", modifier="nonsense")),
+        ("Observation", Filter("code", "x", modifier="exact")),
+        ("Observation", Filter("code", "x", comparator=Comparator.GT)),
+        ("Observation", Filter("value-quantity", "5", comparator=Comparator.GT, modifier="missing")),
+        ("Observation", Filter("subject", "1", modifier="Encounter")),
+        ("Observation", Filter("subject", "1", modifier="iterate")),
+        ("Observation", Filter("combo-code-value-quantity", "true", modifier="missing")),
+        ("Observation", Filter("_in", "Group/1")),
+        ("Observation", Filter("_content", "x")),
+        ("Patient", Filter("phonetic", "x")),
+    ],
+)
+def test_what_cannot_be_evaluated_exactly_is_refused(kind: str, wanted: Filter, table: Table) -> None:
+    parameter = table.find(Release.R4, kind, wanted.parameter)
+    assert parameter is not None
+    assert unsupported(wanted, parameter)
+    with pytest.raises(BadFilter):
+        compile_filter(wanted, parameter)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("Observation", Filter("code", "")),
+        ("Observation", Filter("code", "a,,b")),
+        ("Observation", Filter("code", "a|b|c")),
+        ("Observation", Filter("code", "yes", modifier="missing")),
+        ("Observation", Filter("value-quantity", "abc")),
+        ("Observation", Filter("value-quantity", "5|mg")),
+        ("Observation", Filter("value-quantity", "le5", comparator=Comparator.GE)),
+        ("Observation", Filter("subject", "1")),
+        ("Observation", Filter("patient", "Group/1")),
+        ("Observation", Filter("date", "soon")),
+        ("Observation", Filter("combo-code-value-quantity", "8480-6")),
+        ("Observation", Filter("identifier", "a|b", modifier="of-type")),
+    ],
+)
+def test_a_value_the_parameter_cannot_have_is_refused(kind: str, wanted: Filter, table: Table) -> None:
+    parameter = table.find(Release.R4, kind, wanted.parameter)
+    assert parameter is not None
+    with pytest.raises(BadValue):
+        compile_filter(wanted, parameter)
+
+
+@pytest.mark.parametrize(
+    ("term", "broken"),
+    [
+        ("value-quantity=gt5", {"valueQuantity": {"value": "much"}}),
+        ("date=2024", {"effectiveDateTime": "soon"}),
+        ("code=a", {"code": {"coding": "a"}}),
+        ("code:not=a", {"code": {"coding": "a"}}),
+    ],
+)
+def test_bad_data_fails_instead_of_passing(term: str, broken: dict[str, Any], table: Table) -> None:
+    with pytest.raises(EvaluationFailed):
+        passes(table, {"resourceType": "Observation", **broken}, term)
+
+
+@pytest.mark.parametrize(
+    ("term", "used"),
+    [
+        ("value-quantity=gt5,6", {"gt", "eq"}),
+        ("combo-code-value-quantity=ge$le5", {"eq", "le"}),
+        ("code=gt5", {"eq"}),
+        ("date=sa2024", {"eq", "sa"}),
+    ],
+)
+def test_prefixes_within_a_value_count_as_comparators(term: str, used: set[str], table: Table) -> None:
+    wanted = parse(term)
+    parameter = table.find(Release.R4, "Observation", wanted.parameter)
+    assert parameter is not None
+    assert comparators_used(wanted, parameter) | {Comparator.EQ} == used
+
+
+def test_every_resource_takes_missing_or_not_missing(table: Table, resources: Resources) -> None:
+    for code in ("code", "value-quantity", "date", "subject", "device", "identifier"):
+        for name in ("pressure", "temperature"):
+            is_missing = passes(table, resources[name], f"{code}:missing=true")
+            assert passes(table, resources[name], f"{code}:missing=false") is not is_missing

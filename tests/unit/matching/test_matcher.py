@@ -1,0 +1,209 @@
+"""A change finds the subscriptions it is an event of, and no others."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from broker.matching.matcher import Match, Matcher, NaiveMatcher
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
+from broker.model.release import Release
+from broker.model.search import Filter
+from broker.model.subscription import Subscription, SubscriptionId
+from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic
+
+Topics = Callable[..., Topic]
+Subscriptions = Callable[..., Subscription]
+UPDATE, DELETE = Interaction.UPDATE, Interaction.DELETE
+
+
+@pytest.fixture
+def matcher(table: Any) -> NaiveMatcher:
+    return NaiveMatcher(table, frozenset({"http://broker.example/r4"}))
+
+
+def version(state: dict[str, Any] | None, number: int, interaction: Interaction, **more: Any) -> Version:
+    kind = more.get("kind", "Encounter")
+    key = VersionKey(more.get("tenant", DEFAULT_TENANT), kind, "e", number)
+    body = None if state is None else json.dumps({"resourceType": kind, "id": "e", **state}).encode()
+    return Version(key, more.get("release", Release.R4), interaction, 0, body)
+
+
+def change(
+    current: dict[str, Any] | None,
+    previous: dict[str, Any] | None = None,
+    interaction: Interaction = Interaction.CREATE,
+    **more: Any,
+) -> Change:
+    before = None if previous is None else version(previous, 1, Interaction.CREATE, **more)
+    return Change("1-0", 0, version(current, 2, interaction, **more), before)
+
+
+def ids(matches: list[Match]) -> set[str]:
+    return {match.subscription_id for match in matches}
+
+
+OF_ONE = Filter("patient", "Patient/1")
+ONE = {"status": "finished", "subject": {"reference": "Patient/1"}}
+TWO = {"status": "finished", "subject": {"reference": "Patient/2"}}
+
+
+def test_it_is_a_matcher(matcher: NaiveMatcher) -> None:
+    promised: Matcher = matcher
+    assert promised.match(change(ONE)) == []
+
+
+def test_all_filters_must_pass(matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions) -> None:
+    matcher.put(subscription(id=SubscriptionId("all")), topic())
+    matcher.put(subscription(OF_ONE, id=SubscriptionId("one")), topic())
+    matcher.put(subscription(OF_ONE, Filter("status", "planned"), id=SubscriptionId("both")), topic())
+    assert ids(matcher.match(change(ONE))) == {"all", "one"}
+    assert ids(matcher.match(change(TWO))) == {"all"}
+    assert ids(matcher.match(change({**ONE, "status": "planned"}))) == {"all", "one", "both"}
+
+
+def test_a_match_names_tenant_subscription_and_topic_version(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(), topic())
+    found = matcher.match(change(ONE))
+    assert found == [Match(DEFAULT_TENANT, SubscriptionId("s"), "http://example.org/topics/t|1.0")]
+
+
+def test_nothing_crosses_tenants(matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions) -> None:
+    other = Tenant("other")
+    matcher.put(subscription(), topic())
+    matcher.put(subscription(tenant=other), topic())
+    assert [one.tenant for one in matcher.match(change(ONE, tenant=other))] == [other]
+    assert matcher.match(change(ONE, tenant=Tenant("third"))) == []
+
+
+def test_putting_again_replaces_and_removing_ends(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(OF_ONE), topic())
+    matcher.put(subscription(Filter("patient", "Patient/2")), topic())
+    assert matcher.match(change(ONE)) == []
+    assert ids(matcher.match(change(TWO))) == {"s"}
+    matcher.put(subscription(), topic(version="2.0"))
+    assert [one.topic_canonical[-3:] for one in matcher.match(change(ONE))] == ["2.0"]
+    matcher.remove(DEFAULT_TENANT, SubscriptionId("s"))
+    matcher.remove(DEFAULT_TENANT, SubscriptionId("s"))
+    assert matcher.match(change(ONE)) == []
+    assert matcher._tests == {}
+    assert matcher._groups == {}
+
+
+def test_a_topic_that_does_not_fire_matches_nobody(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    query = QueryCriteria(
+        "status:not=finished",
+        "status=finished",
+        result_for_create=True,
+        result_for_delete=False,
+        require_both=True,
+    )
+    trigger = ResourceTrigger("Encounter", frozenset({Interaction.CREATE, UPDATE}), query)
+    matcher.put(subscription(), topic(resource_triggers=(trigger,)))
+    planned = {**ONE, "status": "planned"}
+    assert matcher.match(change(ONE, planned, UPDATE))
+    assert matcher.match(change(ONE))
+    assert not matcher.match(change(ONE, ONE, UPDATE))
+    assert not matcher.match(change(planned, ONE, UPDATE))
+    assert not matcher.match(change(None, ONE, DELETE))
+
+
+def test_filters_look_at_the_current_state_and_on_delete_at_the_one_before(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(OF_ONE), topic())
+    assert matcher.match(change(ONE, TWO, UPDATE))
+    assert not matcher.match(change(TWO, ONE, UPDATE))
+    assert matcher.match(change(None, ONE, DELETE))
+    assert not matcher.match(change(None, TWO, DELETE))
+
+
+def test_a_deletion_whose_previous_state_is_gone_passes_no_filter(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("status", "x", modifier="not")), topic())
+    assert not matcher.match(change(None, None, DELETE))
+    (problem,) = matcher.drain_errors()
+    assert problem.subscription_id == "s"
+    assert "no longer stored" in str(problem)
+
+
+def test_a_filter_for_one_type_does_not_block_another(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    every = frozenset(Interaction)
+    two = topic(
+        resource_triggers=(ResourceTrigger("Encounter", every), ResourceTrigger("Patient", every)),
+        filters=(FilterDefinition("patient", "Encounter"), FilterDefinition("active", "Patient")),
+    )
+    matcher.put(subscription(OF_ONE, Filter("active", "true", resource_type="Patient")), two)
+    assert matcher.match(change(ONE))
+    assert not matcher.match(change(TWO))
+    assert matcher.match(change({"active": True}, kind="Patient"))
+    assert not matcher.match(change({"active": False}, kind="Patient"))
+
+
+def test_a_filter_that_fails_does_not_pass_and_is_recorded_once(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("date", "2024")), topic(filters=(FilterDefinition("date"),)))
+    assert not matcher.match(change({"period": {"start": "soon"}}))
+    (problem,) = matcher.drain_errors()
+    assert "subscription s" in str(problem)
+    assert "date" in problem.where
+    assert matcher.drain_errors() == []
+
+
+def test_a_failing_topic_is_recorded_and_does_not_fire(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    trigger = ResourceTrigger("Encounter", frozenset(Interaction), fhirpath="%current.status")
+    matcher.put(subscription(), topic(resource_triggers=(trigger,)))
+    assert not matcher.match(change(ONE))
+    (problem,) = matcher.drain_errors()
+    assert problem.subscription_id is None
+    assert "topics/t" in str(problem)
+
+
+def test_a_release_without_the_parameter_does_not_pass(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    table.only["patient"] = Release.R5
+    matcher.put(subscription(OF_ONE), topic())
+    assert not matcher.match(change(ONE))
+    assert matcher.match(change(ONE, release=Release.R5))
+
+
+def test_a_filter_nobody_can_evaluate_matches_nothing(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("status", "x", modifier="in")), topic())
+    assert not matcher.match(change(ONE))
+    assert matcher.drain_errors()
+
+
+def test_identical_filters_are_compiled_once(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    for n in range(10):
+        matcher.put(subscription(OF_ONE, id=SubscriptionId(str(n))), topic())
+    assert len(matcher.match(change(ONE))) == 10
+    assert len(matcher._tests) == 1
+
+
+def test_decimals_are_compared_as_written(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    kind = "Observation"
+    offers = (FilterDefinition("value-quantity"),)
+    fitting = topic(resource_triggers=(ResourceTrigger(kind, frozenset(Interaction)),), filters=offers)
+    matcher.put(subscription(Filter("value-quantity", "ge0.3")), fitting)
+    assert matcher.match(change({"valueQuantity": {"value": 0.3}}, kind=kind))
+    assert not matcher.match(change({"valueQuantity": {"value": 0.2999}}, kind=kind))
