@@ -25,6 +25,7 @@ from broker.delivery.engine import Engine
 from broker.delivery.policy import RetryPolicy
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
+from broker.egress.smtp import Mailer, relay_of
 from broker.errors import ConfigurationError
 from broker.fhir import validation
 from broker.fhir.conversion import convert
@@ -133,7 +134,8 @@ async def running(
         stack.push_async_callback(server.close)
         await server.open(allow_unsafe=settings.allow_unsafe_store)
         egress = await stack.enter_async_context(EgressClient(Allowance(settings.egress_allow)))
-        parts = _Parts(settings, server, catalog, channels(egress))
+        mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
+        parts = _Parts(settings, server, catalog, channels(egress, mailer, settings.base_url))
         await parts.changes.prepare()
         await parts.inbox.prepare()
         tasks = await stack.enter_async_context(_started(parts, roles, listening))
@@ -142,9 +144,10 @@ async def running(
 
 @contextlib.contextmanager
 def embedded_store(settings: Settings) -> Iterator[str]:
-    """The embedded server's URL while it runs."""
+    """The embedded server's URL; the server is kept running, and started again if it dies."""
     embedded = EmbeddedServer(settings.data_dir, durability=settings.durability)
     embedded.start()
+    embedded.keep()
     try:
         yield embedded.url
     finally:

@@ -78,6 +78,14 @@ def _read_redis_url(text: str) -> str:
     return text
 
 
+def _read_smtp_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+        raise ValueError
+    _ = parts.port
+    return text
+
+
 def _number(low: int, high: int) -> Kind:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
@@ -103,6 +111,7 @@ _DURATION = Kind("duration", "a number and a unit of ms, s, m, h or d, such as 5
 _BYTES = Kind("bytes", "a number of bytes, or of KiB, MiB or GiB, such as 5MiB", _read_bytes)
 _NETWORKS = Kind("networks", "networks such as 10.0.0.0/8, separated by commas or blanks", _read_networks)
 _BASE_URL = Kind("url", "an http or https URL without query and fragment", _read_base_url)
+_SMTP_URL = Kind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
 _REDIS_URL = Kind("url", "a redis://, rediss:// or unix:// URL", _read_redis_url)
 
 
@@ -237,6 +246,15 @@ class Settings:
             "60s",
             "The longest time an endpoint may take to answer, whatever its subscription asks.",
         ),
+    )
+    smtp_url: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(_SMTP_URL, "", "The mail relay of the email channel; unset, there is no such channel."),
+    )
+    smtp_from: str = field(
+        default="fhir-broker@localhost",
+        metadata=_about(_TEXT, "fhir-broker@localhost", "The sender of mails."),
     )
     allow_unsafe_store: bool = field(
         default=False,

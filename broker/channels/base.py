@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.errors import Issue
+from broker.model.notification import Notification
 from broker.model.outcome import Outcome
 from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import SubscriptionId
@@ -11,13 +12,14 @@ from broker.model.subscription import SubscriptionId
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """One attempt: the body goes out byte by byte as it is, the headers as registered (R-302)."""
+    """One attempt: the headers go out as registered (R-302), and `body`, the rendered `notification`, as it is or wrapped."""
 
     subscription_id: SubscriptionId
     endpoint: str
     content_type: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    notification: Notification
     timeout_s: float
 
 

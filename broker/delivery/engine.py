@@ -20,7 +20,7 @@ from broker.delivery.policy import RetryPolicy, decide
 from broker.errors import StoreUnavailable
 from broker.model.change import VersionKey
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
-from broker.model.outcome import Delivered, Outcome, TryAgain, Unreachable
+from broker.model.outcome import Decision, Delivered, Outcome, TryAgain, Unreachable
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionId
 from broker.store.resources import Resources
@@ -92,7 +92,11 @@ class Engine:
 
     async def _attempt(self, claim: Claim) -> Committed:
         try:
-            outcome = await self._send(claim)
+            subscription = await self._subscription(claim)
+            if subscription is None:
+                # deleted or replaced since it was claimed: the store says what to send now, if anything
+                return await self._commit(claim, None)
+            outcome = await self._send(claim, subscription)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, the subscriber's status tells it
@@ -126,36 +130,35 @@ class Engine:
             )
         return await self._commit(claim, decision)
 
-    async def _commit(self, claim: Claim, decision: object) -> Committed:
+    async def _commit(self, claim: Claim, decision: Decision | None) -> Committed:
         """Insists while the store is away: the endpoint has answered, and a commit that is lost means a duplicate."""
         while True:
             try:
-                return await self._schedule.commit(claim, decision, take_next=not self.is_draining)  # type: ignore[arg-type]  # a Decision
+                return await self._schedule.commit(claim, decision, take_next=not self.is_draining)
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("commit waits for the store", subscription=claim.id, error=str(error))
                 await asyncio.sleep(0.2)
 
-    async def _send(self, claim: Claim) -> Outcome:
-        subscription = await self._subscription(claim)
-        if subscription is None:
-            return Unreachable(ErrorReport(None, "the subscription was deleted"))
+    async def _send(self, claim: Claim, subscription: Subscription) -> Outcome:
         channel = self._channels.get(subscription.channel.type.code)
         if channel is None or subscription.channel.endpoint is None:
             return Unreachable(ErrorReport(None, f"no channel {subscription.channel.type.code!r} here"))
-        body = self._render(await self._notification(claim, subscription))
+        notification = await self._notification(claim, subscription)
         return await channel.send(
             SendRequest(
                 subscription_id=claim.id,
                 endpoint=subscription.channel.endpoint,
                 content_type=subscription.channel.content_type,
                 headers=subscription.channel.headers,
-                body=body,
+                body=self._render(notification),
+                notification=notification,
                 timeout_s=min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s),
             )
         )
 
     async def _subscription(self, claim: Claim) -> Subscription | None:
+        """The document the claim was made for; None if there is another by now, or none."""
         key = (claim.tenant, claim.id)
         cached = self._cache.get(key)
         if cached is not None and cached.version == claim.subscription_version:
@@ -167,7 +170,7 @@ class Engine:
         self._cache[key] = record.subscription
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
-        return record.subscription
+        return record.subscription if record.subscription.version == claim.subscription_version else None
 
     async def _notification(self, claim: Claim, subscription: Subscription) -> Notification:
         content = subscription.channel.content

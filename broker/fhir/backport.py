@@ -101,7 +101,7 @@ def _channel(root: Elements, version: str) -> Channel:
     settings = _extensions(channel, {HEARTBEAT, TIMEOUT, MAX_COUNT})
     payload = _extensions(channel.object("_payload"), {CONTENT})
     content_type = channel.text("payload", required=True) or "application/fhir+json"
-    rules.check_content_type(channel, content_type, version, "payload")
+    rules.check_version(channel, content_type, version, "payload")
     level = payload[CONTENT].text("valueCode", required=True) if CONTENT in payload else None
     if CONTENT not in payload and channel.has("payload"):
         channel.refuse(

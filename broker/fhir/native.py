@@ -61,7 +61,7 @@ def _filter(elements: Elements) -> Filter:
 def _channel(root: Elements, version: str) -> Channel:
     coding = root.object("channelType", required=True)
     content_type = root.text("contentType") or "application/fhir+json"
-    rules.check_content_type(root, content_type, version, "contentType")
+    rules.check_version(root, content_type, version, "contentType")
     timeout = rules.bounded(root, "timeout", root.whole("timeout"), rules.MAX_TIMEOUT_S)
     return Channel(
         type=ChannelType(coding.text("code", required=True) or "", coding.text("system")),

@@ -65,22 +65,11 @@ def content(elements: Elements, given: str | None, name: str) -> PayloadContent:
         return PayloadContent.EMPTY
 
 
-def check_content_type(elements: Elements, given: str, version: str, name: str) -> None:
-    """JSON of the release of the base it was registered at, or refused (R-175)."""
-    mime, *parameters = (part.strip() for part in given.split(";"))
-    if mime.lower() not in {"application/fhir+json", "application/json"}:
-        elements.refuse(
-            "not-supported", f"notifications are sent as application/fhir+json, not {mime!r}", name
-        )
-    for parameter in parameters:
+def check_version(elements: Elements, content_type: str, version: str, name: str) -> None:
+    """The release of the base it was registered at, or refused (R-175); which types a channel sends is its own to say."""
+    short = version.rpartition(".")[0]
+    for parameter in content_type.split(";")[1:]:
         key, _, value = parameter.partition("=")
-        if key.strip().lower() == "fhirversion" and value.strip(' "') not in {
-            version,
-            version.rpartition(".")[0],
-        }:
-            short = version.rpartition(".")[0]
-            elements.refuse(
-                "not-supported",
-                f"this base sends FHIR {short}; register at the base of the version wanted",
-                name,
-            )
+        if key.strip().lower() == "fhirversion" and value.strip(' "') not in {version, short}:
+            text = f"this base sends FHIR {short}; register at the base of the version wanted"
+            elements.refuse("not-supported", text, name)

@@ -13,12 +13,24 @@ from broker.channels.base import Channel, SendRequest
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
-from broker.model.notification import DeliveryError, ErrorReport
+from broker.model.notification import DeliveryError, ErrorReport, Notification, NotificationType
 from broker.model.outcome import Delivered, Gone, Outcome, Refused, Unreachable
+from broker.model.release import Release
 from broker.model.subscription import Channel as ChannelSettings
-from broker.model.subscription import ChannelType, PayloadContent, SubscriptionId
+from broker.model.subscription import ChannelType, PayloadContent, SubscriptionId, SubscriptionStatus
 
 HERE = Allowance((ip_network("127.0.0.0/8"),))
+NOTIFICATION = Notification(
+    id="3b0d0f5c-6f3e-4d52-9a4e-8a7f0f6f2a11",
+    type=NotificationType.HEARTBEAT,
+    release=Release.R4,
+    subscription=SubscriptionId("s1"),
+    topic="http://example.org/topic",
+    status=SubscriptionStatus.ACTIVE,
+    content=PayloadContent.EMPTY,
+    events_since_start=0,
+    at_ms=1_700_000_000_000,
+)
 BODY = '{"resourceType":"Bundle", "x": "é\\u0000 \n"}'.encode()
 
 
@@ -89,13 +101,19 @@ async def egress() -> AsyncIterator[EgressClient]:
         yield client
 
 
-@pytest.fixture(params=["rest-hook"])
+@pytest.fixture(params=["rest-hook", "message"])
 def channel(request: pytest.FixtureRequest, egress: EgressClient) -> Channel:
-    return channels(egress)[request.param]
+    found: Channel = channels(egress, None, "http://broker.example")[request.param]
+    return found
+
+
+@pytest.fixture
+def rest_hook(egress: EgressClient) -> Channel:
+    return channels(egress, None, "http://broker.example")["rest-hook"]
 
 
 def request_to(url: str, **more: object) -> SendRequest:
-    made = SendRequest(SubscriptionId("s1"), url, "application/fhir+json", (), BODY, 5.0)
+    made = SendRequest(SubscriptionId("s1"), url, "application/fhir+json", (), BODY, NOTIFICATION, 5.0)
     return replace(made, **more)  # type: ignore[arg-type]  # fields by name, checked by the tests that use them
 
 
@@ -108,7 +126,7 @@ def error_of(outcome: Outcome) -> ErrorReport:
     return outcome.error
 
 
-async def test_the_request_is_what_was_registered_and_built(channel: Channel, endpoint: Endpoint) -> None:
+async def test_the_request_is_what_was_registered_and_built(rest_hook: Channel, endpoint: Endpoint) -> None:
     registered = (
         ("Authorization", "Bearer a.b-c=="),
         ("X-Ward", "3 West, bed 4"),
@@ -120,7 +138,7 @@ async def test_the_request_is_what_was_registered_and_built(channel: Channel, en
     )
     mime = "application/fhir+json; fhirVersion=4.0"
     url = f"http://127.0.0.1:{endpoint.port}/Hook/%7Eward//x/?a=b%2Bc&&d"
-    outcome = await channel.send(request_to(url, content_type=mime, headers=registered))
+    outcome = await rest_hook.send(request_to(url, content_type=mime, headers=registered))
     assert outcome == Delivered(200)
     [(head, body)] = endpoint.requests
     assert body == BODY
@@ -223,7 +241,7 @@ async def test_a_name_that_leads_inside_is_never_tried(endpoint: Endpoint) -> No
         return ["127.0.0.1", "::1"]
 
     async with EgressClient(Allowance(), resolve=inside) as egress:
-        outcome = await channels(egress)["rest-hook"].send(
+        outcome = await channels(egress, None, "http://broker.example")["rest-hook"].send(
             request_to(f"https://ehr.example:{endpoint.port}/")
         )
     assert outcome == Unreachable(ErrorReport(None, "ehr.example has no address that may be notified"))

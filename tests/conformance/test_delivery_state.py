@@ -24,8 +24,9 @@ KEY = (DEFAULT_TENANT, ONE)
 FAILURE = ErrorReport(DeliveryError.NO_RESPONSE, "nobody answered")
 
 
-def subscription(**channel: object) -> Subscription:
-    settings: dict[str, object] = {"content": PayloadContent.ID_ONLY, "max_count": 2} | channel
+def subscription(
+    content: PayloadContent = PayloadContent.ID_ONLY, max_count: int = 2, heartbeat_s: int | None = None
+) -> Subscription:
     return Subscription(
         tenant=DEFAULT_TENANT,
         id=ONE,
@@ -34,8 +35,14 @@ def subscription(**channel: object) -> Subscription:
         topic="http://example.org/topic",
         filters=(),
         channel=Channel(
-            ChannelType("rest-hook"), "http://127.0.0.1:1/", (), "application/fhir+json", **settings
-        ),  # type: ignore[arg-type]  # fields by name
+            type=ChannelType("rest-hook"),
+            endpoint="http://127.0.0.1:1/",
+            headers=(),
+            content_type="application/fhir+json",
+            content=content,
+            heartbeat_s=heartbeat_s,
+            max_count=max_count,
+        ),
         document=b"{}",
     )
 

@@ -1,0 +1,184 @@
+"""The email channel against a real SMTP server (R-330..R-334)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope
+
+from broker.channels.base import SendRequest
+from broker.channels.email import Email
+from broker.egress.smtp import Mailer, relay_of
+from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
+from broker.model.notification import Event, Focus, Notification, NotificationType
+from broker.model.outcome import Delivered, Refused, Unreachable
+from broker.model.release import Release
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+
+BODY = b'{"resourceType":"Bundle","type":"history"}'
+FOCUS = VersionKey(DEFAULT_TENANT, "Observation", "o1", 1)
+
+
+@dataclass
+class Mailbox:
+    """What the server took; `answer` replaces its reply to the recipient."""
+
+    mails: list[EmailMessage] = field(default_factory=list)
+    answer: str = "250 OK"
+    port: int = 0
+
+    async def handle_RCPT(  # noqa: N802 aiosmtpd's name
+        self, _server: object, _session: object, envelope: Envelope, address: str, _options: object
+    ) -> str:
+        if self.answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.answer
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self.mails.append(message_from_bytes(content, policy=policy.default))
+        return "250 taken"
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    box = Mailbox()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(box, loop=loop), "127.0.0.1", 0)
+    box.port = server.sockets[0].getsockname()[1]
+    yield box
+    server.close()
+    await server.wait_closed()
+
+
+def email(port: int) -> Email:
+    return Email(Mailer(relay_of(f"smtp://127.0.0.1:{port}", "broker@hospital.example")))
+
+
+def notification(content: PayloadContent) -> Notification:
+    event = Event(7, 1_700_000_000_000, FOCUS, Release.R4, Interaction.CREATE)
+    return Notification(
+        id="3b0d0f5c-6f3e-4d52-9a4e-8a7f0f6f2a11",
+        type=NotificationType.EVENT_NOTIFICATION,
+        release=Release.R4,
+        subscription=SubscriptionId("s1"),
+        topic="http://example.org/topic",
+        status=SubscriptionStatus.ACTIVE,
+        content=content,
+        events_since_start=7,
+        at_ms=1_700_000_000_000,
+        foci=(Focus(event, None),),
+    )
+
+
+def request(content: PayloadContent, content_type: str) -> SendRequest:
+    return SendRequest(
+        SubscriptionId("s1"),
+        "mailto:ward@hospital.example",
+        content_type,
+        (),
+        BODY,
+        notification(content),
+        5.0,
+    )
+
+
+def text_of(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+async def test_a_notification_is_one_mail_people_can_read_with_the_bundle_attached(mailbox: Mailbox) -> None:
+    sent = request(PayloadContent.ID_ONLY, "text/plain;attach=application/fhir+json")
+    assert await email(mailbox.port).send(sent) == Delivered(250)
+    [mail] = mailbox.mails
+    assert mail["To"] == "ward@hospital.example"
+    assert "Observation/o1" in text_of(mail)
+    [attached] = mail.iter_attachments()
+    assert attached.get_content_type() == "application/fhir+json"
+    assert json.loads(attached.get_content()) == json.loads(BODY)
+
+
+async def test_an_empty_notification_says_nothing_about_its_focus(mailbox: Mailbox) -> None:
+    assert await email(mailbox.port).send(request(PayloadContent.EMPTY, "text/plain")) == Delivered(250)
+    [mail] = mailbox.mails
+    assert "event 7" in text_of(mail)
+    assert "Observation" not in mail.as_string()
+    assert list(mail.iter_attachments()) == []
+
+
+async def test_a_repetition_has_the_same_message_id(mailbox: Mailbox) -> None:
+    channel = email(mailbox.port)
+    for _ in range(2):
+        await channel.send(request(PayloadContent.EMPTY, "text/plain"))
+    first, second = mailbox.mails
+    assert first["Message-ID"] == second["Message-ID"]
+
+
+@pytest.mark.parametrize(("answer", "is_curable"), [("450 later", True), ("550 no such box", False)])
+async def test_a_refusal_is_curable_as_its_code_says(
+    answer: str,
+    is_curable: bool,
+    mailbox: Mailbox,
+) -> None:
+    mailbox.answer = answer
+    outcome = await email(mailbox.port).send(request(PayloadContent.EMPTY, "text/plain"))
+    assert isinstance(outcome, Refused)
+    assert (outcome.status, outcome.is_curable) == (int(answer[:3]), is_curable)
+
+
+async def test_a_relay_that_is_away_is_unreachable(mailbox: Mailbox, unused_port: int) -> None:
+    outcome = await email(unused_port).send(request(PayloadContent.EMPTY, "text/plain"))
+    assert isinstance(outcome, Unreachable)
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+GOOD = Channel(
+    type=ChannelType("email"),
+    endpoint="mailto:ward@hospital.example",
+    headers=(),
+    content_type="text/plain;attach=application/fhir+json",
+    content=PayloadContent.ID_ONLY,
+)
+
+
+def test_usable_settings_are_accepted() -> None:
+    assert email(25).check(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "element"),
+    [
+        ({"endpoint": "https://hospital.example"}, "endpoint"),
+        ({"endpoint": "mailto:a@b.example,c@d.example"}, "endpoint"),
+        ({"endpoint": "mailto:a@b.example?bcc=c@d.example"}, "endpoint"),
+        ({"endpoint": "mailto:a@b.example\r\nBcc: c@d.example"}, "endpoint"),
+        ({"content_type": "application/fhir+json"}, "contentType"),
+        ({"content_type": "text/plain;attach=application/pdf"}, "contentType"),
+        ({"content": PayloadContent.FULL_RESOURCE}, "content"),
+        ({"headers": (("X-A", "b"),)}, "parameter[0]"),
+    ],
+)
+def test_what_mail_can_not_do_is_refused_by_its_element(change: dict[str, object], element: str) -> None:
+    issues = email(25).check(replace(GOOD, **change))  # type: ignore[arg-type]  # fields by name
+    assert [issue.expression for issue in issues] == [element]
