@@ -21,7 +21,9 @@ from broker.api.services import Services
 from broker.channels.base import Channel
 from broker.channels.registry import channels
 from broker.clock import SystemClock
+from broker.delivery.composing import Composer
 from broker.delivery.engine import Engine
+from broker.delivery.following import Following, Wakes
 from broker.delivery.policy import RetryPolicy
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
@@ -49,6 +51,7 @@ from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
+from broker.store.tokens import Tokens
 from broker.workers.dispatcher import LEASE_MS, Dispatcher
 from broker.workers.housekeeper import Housekeeper
 from broker.workers.inbox import InboxWorker
@@ -176,6 +179,11 @@ class _Parts:
         )
         self.group = GroupCommit(self.changes.append)
         self.intake = Intake(self.changes, self.resources, self.group)
+        self.composer = Composer(
+            self.resources,
+            lambda event, body, release: convert(body, event.focus.type, event.release, release),
+        )
+        self.wakes = Wakes(self.schedule)
         self.health = Health(server, self.changes, self.subscriptions)
 
     def services(self) -> Services:
@@ -191,6 +199,10 @@ class _Parts:
             catalog=self.catalog,
             parameters=Parameters(),
             channels=self.channels,
+            tokens=Tokens(self.server),
+            following=Following(
+                self.subscriptions, Outboxes(self.server), self.composer, self.wakes, self.clock
+            ),
             started_ms=self.clock.now_ms(),
         )
 
@@ -209,10 +221,9 @@ class _Parts:
         engine = Engine(
             schedule=self.schedule,
             subscriptions=self.subscriptions,
-            resources=self.resources,
+            composer=self.composer,
             channels=self.channels,
             render=render,
-            convert=lambda event, body, release: convert(body, event.focus.type, event.release, release),
             policy=RetryPolicy(
                 base_ms=_ms(settings.retry_base.total_seconds()),
                 max_ms=_ms(settings.retry_max.total_seconds()),
@@ -248,6 +259,7 @@ async def _started(
     if Role.API in roles:
         validation.prepare(Release.R4, _OFTEN)
         validation.prepare(Release.R5, _OFTEN)
+        loops["wakes"] = lambda: parts.wakes.run(parts.stop)
         loops["inbox"] = lambda: parts.inbox_worker().run()
     if Role.MATCH in roles:
         loops["matcher"] = lambda: parts.matcher().run()
@@ -289,7 +301,8 @@ def _http_config(parts: _Parts, roles: frozenset[Role]) -> uvicorn.Config:
         lifespan="off",
         server_header=False,
         proxy_headers=False,
-        ws="none",
+        ws="websockets-sansio" if Role.API in roles else "none",
+        ws_max_size=65_536,
         timeout_graceful_shutdown=max(1, round(parts.settings.drain.total_seconds())),
     )
 

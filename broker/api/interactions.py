@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from broker.api import metadata, operations, resources, subscriptions, topics
+from broker.api import binding, event_stream, metadata, operations, resources, subscriptions, topics
 from broker.api.responses import Handler
 from broker.errors import Issue, MethodNotAllowed, NotFound
 
@@ -24,6 +24,8 @@ INTERACTIONS: Sequence[Interaction] = (
     Interaction("POST", "Subscription/_search", subscriptions.find_by_form),
     Interaction("GET", "Subscription/$status", operations.status_of_many),
     Interaction("POST", "Subscription/$status", operations.status_of_many),
+    Interaction("GET", "Subscription/$get-ws-binding-token", binding.token_for_many),
+    Interaction("POST", "Subscription/$get-ws-binding-token", binding.token_for_many),
     Interaction("GET", "Subscription/{id}", subscriptions.read),
     Interaction("PUT", "Subscription/{id}", subscriptions.update),
     Interaction("DELETE", "Subscription/{id}", subscriptions.delete),
@@ -32,6 +34,9 @@ INTERACTIONS: Sequence[Interaction] = (
     Interaction("POST", "Subscription/{id}/$status", operations.status),
     Interaction("GET", "Subscription/{id}/$events", operations.events),
     Interaction("POST", "Subscription/{id}/$events", operations.events),
+    Interaction("GET", "Subscription/{id}/$get-ws-binding-token", binding.token),
+    Interaction("POST", "Subscription/{id}/$get-ws-binding-token", binding.token),
+    Interaction("GET", "Subscription/{id}/$stream", event_stream.stream),
     Interaction("GET", "SubscriptionTopic", topics.find),
     Interaction("POST", "SubscriptionTopic/_search", topics.find_by_form),
     Interaction("GET", "SubscriptionTopic/{id}", topics.read),

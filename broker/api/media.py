@@ -33,6 +33,8 @@ def check_accept(request: Request, release: Release) -> None:
     if "_format" in request.query_params:
         # an unescaped `+` in a query string arrives as a blank
         wanted = wanted.replace("fhir json", "fhir+json").replace("fhir xml", "fhir+xml")
+    if "text/event-stream" in wanted and request.url.path.endswith("/$stream"):
+        return
     for name, parameters in _parts(wanted):
         if name in _ANY and parameters.get("q") not in {"0", "0.0"} and _fits(parameters, release):
             return

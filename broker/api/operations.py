@@ -15,7 +15,7 @@ MAX_EVENTS = 1_000
 _LEVELS = list(PayloadContent)
 
 
-def _parameters(call: Call) -> dict[str, list[str]]:
+def parameters(call: Call) -> dict[str, list[str]]:
     """The operation's input: query parameters, commas and repetitions alike, and a Parameters body (R-362)."""
     given: dict[str, list[str]] = {}
     for name, text in call.query.multi_items():
@@ -37,7 +37,7 @@ def _of_body(body: bytes) -> list[tuple[str, str]]:
     ]
 
 
-def _refuse_unknown(given: dict[str, list[str]], known: set[str]) -> None:
+def refuse_unknown(given: dict[str, list[str]], known: set[str]) -> None:
     for name in given:
         if name not in known:
             text = f"unknown parameter {name!r}; known are {', '.join(sorted(known))}"
@@ -65,14 +65,14 @@ def _query_status(call: Call, record: Record) -> bytes:
 async def status(call: Call) -> Reply:
     """One subscription; its `id` and `status` parameters are ignored at this level."""
     record = await _record(call)
-    _refuse_unknown(_parameters(call), {"id", "status"})
+    refuse_unknown(parameters(call), {"id", "status"})
     return Reply(body=bundles.searchset([_query_status(call, record)], call.self_url, total=1))
 
 
 async def status_of_many(call: Call) -> Reply:
     """Those asked for by id and status, both at once if both are given; without either, all."""
-    given = _parameters(call)
-    _refuse_unknown(given, {"id", "ids", "status"})
+    given = parameters(call)
+    refuse_unknown(given, {"id", "ids", "status"})
     ids = {one.rpartition("/")[2] for one in given.get("id", []) + given.get("ids", [])}
     statuses = set(given.get("status", []))
     if ids:
@@ -100,8 +100,8 @@ def _number(given: dict[str, list[str]], name: str) -> int | None:
 async def events(call: Call) -> Reply:
     """The numbered events of a range, both ends inclusive; at most `MAX_EVENTS`, the oldest of the range."""
     record = await _record(call)
-    given = _parameters(call)
-    _refuse_unknown(given, {"eventsSinceNumber", "eventsUntilNumber", "content"})
+    given = parameters(call)
+    refuse_unknown(given, {"eventsSinceNumber", "eventsUntilNumber", "content"})
     level = _level(given, record.subscription.channel.content)
     found = await call.services.outboxes.read(
         call.tenant,

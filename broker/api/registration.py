@@ -7,10 +7,14 @@ from broker.errors import Issue, Unprocessable
 from broker.fhir.conversion import can_convert
 from broker.matching.registration import check_filters
 from broker.model.release import Release
-from broker.model.subscription import PayloadContent, Subscription
+from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import Topic, TopicStatus
 
-STANDARD_SYSTEM = "http://terminology.hl7.org/CodeSystem/subscription-channel-type"
+_SYSTEMS = {
+    None,
+    "http://terminology.hl7.org/CodeSystem/subscription-channel-type",
+    "http://fhir-broker.org/channel-types",
+}
 
 
 def accept(call: Call, draft: Subscription) -> Subscription:
@@ -23,7 +27,13 @@ def accept(call: Call, draft: Subscription) -> Subscription:
         issues += _content(call, draft, topic)
     if issues or topic is None:
         raise Unprocessable(*issues)
-    return replace(draft, topic_canonical=topic.canonical)
+    status = draft.status
+    if (
+        status is SubscriptionStatus.REQUESTED
+        and not call.services.channels[draft.channel.type.code].is_pushed
+    ):
+        status = SubscriptionStatus.ACTIVE
+    return replace(draft, topic_canonical=topic.canonical, status=status)
 
 
 def _topic(call: Call, draft: Subscription) -> tuple[Topic | None, list[Issue]]:
@@ -42,7 +52,7 @@ def _topic(call: Call, draft: Subscription) -> tuple[Topic | None, list[Issue]]:
 def _channel(call: Call, draft: Subscription) -> list[Issue]:
     kind = draft.channel.type
     channel = call.services.channels.get(kind.code)
-    if channel is None or kind.system not in {None, STANDARD_SYSTEM}:
+    if channel is None or kind.system not in _SYSTEMS:
         offered = ", ".join(call.services.channels)
         text = f"the channel {kind.code!r} is not supported; {offered} is"
         return [Issue("not-supported", text, call.adapter.element("channelType"))]

@@ -1,6 +1,6 @@
 """From handler to HTTP and back: what a handler is given, what it answers, and how errors become an OperationOutcome."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
@@ -8,7 +8,7 @@ import structlog
 from starlette.background import BackgroundTask
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from broker import errors
 from broker.api.auth import tenant_of
@@ -83,12 +83,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A FHIR answer; `after` runs once it has left."""
+    """A FHIR answer; `after` runs once it has left. With `chunks` the body is what they bring, in `media_type`."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     after: Callable[[], Awaitable[None]] | None = None
+    media_type: str = FHIR_JSON
+    chunks: AsyncIterator[bytes] | None = None
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -109,7 +111,9 @@ def fhir(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         services: Services = request.app.state.services
         reply = await _answer(handler, request, services)
-        headers = {"Content-Type": FHIR_JSON} if reply.body else {}
+        if reply.chunks is not None:
+            return StreamingResponse(reply.chunks, reply.status, reply.headers, media_type=reply.media_type)
+        headers = {"Content-Type": reply.media_type} if reply.body else {}
         task = BackgroundTask(reply.after) if reply.after else None
         return Response(reply.body, reply.status, headers | reply.headers, background=task)
 

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from broker.api import bundles, health
 from broker.api.interactions import find_handler
 from broker.api.responses import Call, Reply, fhir
+from broker.api.websockets import websocket
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -25,6 +26,7 @@ HEALTH = [
 ]
 ROUTES = [
     *HEALTH,
+    WebSocketRoute("/ws", websocket),
     Route("/{release}", fhir(_interact), methods=_METHODS),
     Route("/{release}/{path:path}", fhir(_interact), methods=_METHODS),
     Route("/", fhir(_interact), methods=_METHODS),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from broker.channels.base import Channel
 from broker.clock import Clock
+from broker.delivery.following import Following
 from broker.ingest.intake import Intake
 from broker.matching.catalog import Catalog
 from broker.model.search import ParameterTable
@@ -14,6 +15,7 @@ from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
+from broker.store.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Services:
     catalog: Catalog
     parameters: ParameterTable
     channels: Mapping[str, Channel]
+    tokens: Tokens
+    following: Following
     started_ms: int
 
     @property

@@ -9,6 +9,7 @@ from broker.api.registration import accept
 from broker.api.responses import Call, Reply, version_headers
 from broker.api.search import Field, search
 from broker.api.searchsets import searchset, with_form
+from broker.channels.base import Channel
 from broker.errors import Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir import documents
 from broker.fhir.backport import CONTENT
@@ -30,7 +31,10 @@ async def create(call: Call) -> Reply:
     one = str(uuid.uuid5(_KEYS, f"{call.tenant}/{key}") if key else uuid.uuid4())
     draft = _draft(call, one)
     registration, version, at_ms = await call.services.subscriptions.put(
-        draft, create=True, handshake_in_ms=_HANDSHAKE_HEAD_START_MS
+        draft,
+        create=True,
+        handshake_in_ms=_HANDSHAKE_HEAD_START_MS,
+        is_pushed=_channel(call, draft).is_pushed,
     )
     if registration is Registration.EXISTS:
         record = await _record(call, one)
@@ -56,6 +60,7 @@ async def update(call: Call) -> Reply:
         create=False,
         expected_version=call.expected_version,
         handshake_in_ms=_HANDSHAKE_HEAD_START_MS,
+        is_pushed=_channel(call, draft).is_pushed,
     )
     _refuse_conflict(call, registration, version)
     status = 201 if registration is Registration.CREATED else 200
@@ -66,6 +71,10 @@ def _draft(call: Call, one: str) -> Subscription:
     documents.check_type(call.body, "Subscription")
     now_ms = call.services.clock.now_ms()
     return accept(call, call.adapter.parse_subscription(call.body, tenant=call.tenant, id=one, now_ms=now_ms))
+
+
+def _channel(call: Call, subscription: Subscription) -> Channel:
+    return call.services.channels[subscription.channel.type.code]
 
 
 def _refuse_conflict(call: Call, registration: Registration, version: int) -> None:

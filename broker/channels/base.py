@@ -24,7 +24,12 @@ class SendRequest:
 
 
 class Channel(Protocol):
-    """One way to reach subscribers; shared by all subscriptions that use it."""
+    """One way to reach subscribers; shared by all subscriptions that use it.
+
+    Where it isn't `is_pushed`, subscribers come and read; such a subscription needs no handshake to be active (R-153).
+    """
+
+    is_pushed: bool
 
     async def send(self, request: SendRequest) -> Outcome:
         """One attempt. Whatever goes wrong is an outcome; the only exception is `CancelledError`."""

@@ -23,6 +23,8 @@ _ATTACHED = {"application/fhir+json", "application/json"}
 class Email:
     """Hands each notification to the operator's mail relay."""
 
+    is_pushed = True
+
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
 

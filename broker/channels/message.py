@@ -15,6 +15,8 @@ OPERATION = "$process-message"
 class Message:
     """Posts as a rest-hook does; the endpoint is the base URL of a FHIR server."""
 
+    is_pushed = True
+
     def __init__(self, hook: RestHook, base_url: str) -> None:
         self._hook = hook
         self._base_url = base_url

@@ -38,6 +38,8 @@ _VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?")
 class RestHook:
     """Posts through the egress client, which decides whether an address may be reached."""
 
+    is_pushed = True
+
     def __init__(self, egress: EgressClient) -> None:
         self._egress = egress
 

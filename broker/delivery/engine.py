@@ -7,7 +7,6 @@ At least once and in order per subscription: a claim is the only permission to s
 import asyncio
 import random
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,25 +15,21 @@ import structlog
 
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
+from broker.delivery.composing import Composer
 from broker.delivery.policy import RetryPolicy, decide
 from broker.errors import StoreUnavailable
-from broker.model.change import VersionKey
-from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
+from broker.model.notification import ErrorReport, Notification, NotificationType
 from broker.model.outcome import Decision, Delivered, Outcome, TryAgain, Unreachable
-from broker.model.release import Release
-from broker.model.subscription import PayloadContent, Subscription, SubscriptionId
-from broker.store.resources import Resources
+from broker.model.subscription import Subscription, SubscriptionId
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.store.subscriptions import Subscriptions
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_NOTIFICATIONS = uuid.UUID("6f1b6f0e-64f5-5a0c-9b4c-0d0f0f4b9a55")
 _CACHED = 50_000
 DEFAULT_TIMEOUT_S = 10.0
 
 Render = Callable[[Notification], bytes]
-Convert = Callable[[Event, bytes, Release], bytes | None]
 
 
 @dataclass(slots=True)
@@ -52,10 +47,9 @@ class Engine:
         self,
         schedule: Schedule,
         subscriptions: Subscriptions,
-        resources: Resources,
+        composer: Composer,
         channels: Mapping[str, Channel],
         render: Render,
-        convert: Convert,
         policy: RetryPolicy,
         clock: Clock,
         *,
@@ -63,10 +57,9 @@ class Engine:
     ) -> None:
         self._schedule = schedule
         self._subscriptions = subscriptions
-        self._resources = resources
+        self._composer = composer
         self._channels = channels
         self._render = render
-        self._convert = convert
         self._policy = policy
         self._clock = clock
         self._max_timeout_s = max_timeout_s
@@ -144,7 +137,14 @@ class Engine:
         channel = self._channels.get(subscription.channel.type.code)
         if channel is None or subscription.channel.endpoint is None:
             return Unreachable(ErrorReport(None, f"no channel {subscription.channel.type.code!r} here"))
-        notification = await self._notification(claim, subscription)
+        notification = await self._composer.compose(
+            subscription,
+            claim.type,
+            claim.events,
+            count=claim.count,
+            at_ms=claim.at_ms,
+            status=claim.status,
+        )
         return await channel.send(
             SendRequest(
                 subscription_id=claim.id,
@@ -171,32 +171,3 @@ class Engine:
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
         return record.subscription if record.subscription.version == claim.subscription_version else None
-
-    async def _notification(self, claim: Claim, subscription: Subscription) -> Notification:
-        content = subscription.channel.content
-        bodies: Mapping[VersionKey, bytes | None] = {}
-        if content is PayloadContent.FULL_RESOURCE and claim.events:
-            found = await self._resources.many(event.focus for event in claim.events)
-            bodies = {key: version.body for key, version in found.items()}
-        numbers = f"{claim.events[0].number}-{claim.events[-1].number}" if claim.events else str(claim.count)
-        return Notification(
-            id=str(
-                uuid.uuid5(_NOTIFICATIONS, f"{claim.tenant}/{claim.id}/{claim.type}/{numbers}/{claim.at_ms}")
-            ),
-            type=claim.type,
-            release=subscription.release,
-            subscription=subscription.id,
-            topic=subscription.topic,
-            status=claim.status,
-            content=content,
-            events_since_start=claim.count,
-            at_ms=claim.at_ms,
-            foci=tuple(
-                self._focus(event, bodies.get(event.focus), subscription.release) for event in claim.events
-            ),
-        )
-
-    def _focus(self, event: Event, body: bytes | None, release: Release) -> Focus:
-        if body is None or event.release is release:
-            return Focus(event, body)
-        return Focus(event, self._convert(event, body, release))

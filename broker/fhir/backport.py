@@ -77,7 +77,7 @@ def _filter_terms(criteria: Elements) -> Iterator[tuple[str, Filter]]:
             for one in parse_filter_string(text):
                 yield place, one
         except ValueError as error:
-            extension.refuse("invalid", f"the filter can't be read: {error}", "valueString")
+            extension.refuse("invalid", f"the filter can't be read: {error}", "value")
 
 
 def _headers(channel: Elements) -> tuple[tuple[str, str], ...]:

@@ -54,7 +54,10 @@ class Elements:
             self.refuse("required", f"{self.path}.{name} is missing", name)
         elif value is not None and not isinstance(value, dict):
             self.refuse("structure", f"{self.path}.{name} is not an object", name)
-        return Elements(value if isinstance(value, dict) else {}, f"{self.path}.{name}", self.issues)
+        # JSON's `_criteria` holds the extensions of `criteria`: the same element in FHIRPath
+        return Elements(
+            value if isinstance(value, dict) else {}, f"{self.path}.{name.removeprefix('_')}", self.issues
+        )
 
     def objects(self, name: str) -> Iterator["Elements"]:
         values = self.values.get(name)

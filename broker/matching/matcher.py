@@ -5,30 +5,35 @@ tenants: only subscriptions of the change's own tenant are looked at.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from broker.errors import BrokerError
-from broker.matching.fhirpath import EvaluationFailed
+from broker.matching.chains import ChainTest, compile_chain, is_chained, read_chain
+from broker.matching.definitions import find_parameter
 from broker.matching.filters import Test, compile_filter
-from broker.matching.problems import Problem
+from broker.matching.problems import EvaluationFailed, Problem
 from broker.matching.registration import filter_applies
+from broker.matching.states import NOTHING_RELATED, Related, RelatedStates, State, Target, state_of
 from broker.matching.triggers import TopicTriggers
-from broker.model.change import Change, Interaction, Tenant, Version
+from broker.matching.valuesets import NO_VALUE_SETS, ValueSets
+from broker.model.change import Change, Interaction, Tenant
 from broker.model.release import Release
-from broker.model.search import Filter, ParameterTable
+from broker.model.search import Filter, ParameterTable, SearchParameter
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.model.topic import Topic
 
 _MAX_PROBLEMS = 1000
-_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _Key = tuple[Tenant, SubscriptionId]
 _Outcome = bool | str
 """Whether a filter passed, or why it couldn't be told."""
+_Compiled = Test | ChainTest | str
+"""A compiled filter, or why there is none: then nothing passes (R-410)."""
+_Where = tuple[Release, str]
+"""Release and type of a focus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,15 @@ class Matcher(Protocol):
         """Unknown ones are passed over."""
         ...
 
-    def match(self, change: Change) -> list[Match]:
-        """The order is not defined. Raises only for a body that is no JSON object."""
+    def needs(self, change: Change) -> frozenset[Target]:
+        """The resources that chained filters ask about; empty, and at no cost, where no subscription has any. Never raises."""
+        ...
+
+    def match(self, change: Change, related: Related = NOTHING_RELATED) -> list[Match]:
+        """`related` holds the current versions of what `needs` named, as far as they are stored in the change's tenant.
+
+        The order is not defined. Raises only for a body that is no JSON object.
+        """
         ...
 
     def drain_errors(self) -> list[Problem]:
@@ -67,35 +79,67 @@ class _Group:
     topic: Topic
     triggers: TopicTriggers
     by_tenant: dict[Tenant, dict[SubscriptionId, tuple[Filter, ...]]] = field(default_factory=dict)
+    chained: Counter[tuple[Tenant, Filter]] = field(default_factory=Counter)
+    parameters: dict[tuple[_Where, str], SearchParameter | None] = field(default_factory=dict)
+    """What a filter's name means in this topic."""
+
+    def concerns(self, change: Change) -> bool:
+        key = change.current.key
+        if key.tenant not in self.by_tenant:
+            return False
+        if change.events:
+            return self.triggers.judge_event(change.events, key.type)
+        return self.triggers.concerns(key.type, change.interaction)
+
+
+@dataclass(slots=True)
+class _Focus:
+    """What one change shows to filters, and what they said about it."""
+
+    where: _Where
+    state: State
+    related: RelatedStates
+    outcomes: dict[tuple[Filter, str], _Outcome] = field(default_factory=dict)
 
 
 class NaiveMatcher:
     """Evaluates a topic once a change, and identical filters once; looks at each subscription of a fired topic."""
 
-    def __init__(self, table: ParameterTable, base_urls: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        table: ParameterTable,
+        base_urls: frozenset[str] = frozenset(),
+        value_sets: ValueSets = NO_VALUE_SETS,
+    ) -> None:
         self._table = table
         self._base_urls = base_urls
+        self._value_sets = value_sets
         self._groups: dict[str, _Group] = {}
         self._topics: dict[_Key, str] = {}
         self._uses: Counter[Filter] = Counter()
-        self._tests: dict[Filter, dict[tuple[Release, str], Test | str]] = {}
+        self._tests: dict[Filter, dict[tuple[_Where, str], _Compiled]] = {}
         self._problems: deque[Problem] = deque(maxlen=_MAX_PROBLEMS)
 
     def put(self, subscription: Subscription, topic: Topic) -> None:
         self.remove(subscription.tenant, subscription.id)
         group = self._groups.get(topic.canonical)
         if group is None:
-            group = _Group(topic, TopicTriggers(topic, self._table, self._base_urls))
-            self._groups[topic.canonical] = group
+            group = self._groups[topic.canonical] = _Group(topic, self._triggers(topic))
         elif group.topic is not topic:
-            group.topic, group.triggers = topic, TopicTriggers(topic, self._table, self._base_urls)
-        group.by_tenant.setdefault(subscription.tenant, {})[subscription.id] = subscription.filters
-        self._topics[subscription.tenant, subscription.id] = topic.canonical
-        self._uses.update(subscription.filters)
-        for wanted in subscription.filters:
+            group.topic, group.triggers = topic, self._triggers(topic)
+            group.parameters.clear()
+        tenant, filters = subscription.tenant, subscription.filters
+        group.by_tenant.setdefault(tenant, {})[subscription.id] = filters
+        group.chained.update((tenant, one) for one in filters if is_chained(one))
+        self._topics[tenant, subscription.id] = topic.canonical
+        self._uses.update(filters)
+        for wanted in filters:
             for resource_type in topic.focus_types:
                 if filter_applies(wanted, topic, resource_type):
-                    self._test(wanted, subscription.release, resource_type)
+                    self._test(group, wanted, (subscription.release, resource_type))
+
+    def _triggers(self, topic: Topic) -> TopicTriggers:
+        return TopicTriggers(topic, self._table, self._base_urls, self._value_sets)
 
     def remove(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
         canonical = self._topics.pop((tenant, subscription_id), None)
@@ -104,6 +148,10 @@ class NaiveMatcher:
         group = self._groups[canonical]
         members = group.by_tenant[tenant]
         filters = members.pop(subscription_id)
+        for wanted in filters:
+            if is_chained(wanted):
+                group.chained[tenant, wanted] -= 1
+        group.chained = +group.chained
         if not members:
             del group.by_tenant[tenant]
         if not group.by_tenant:
@@ -114,51 +162,70 @@ class NaiveMatcher:
                 del self._uses[wanted]
                 self._tests.pop(wanted, None)
 
-    def match(self, change: Change) -> list[Match]:
-        key, interaction = change.current.key, change.interaction
-        groups = [
-            group
+    def needs(self, change: Change) -> frozenset[Target]:
+        key = change.current.key
+        asking = [
+            (group, wanted)
             for group in self._groups.values()
-            if key.tenant in group.by_tenant and group.triggers.concerns(key.type, interaction)
+            if group.chained and group.concerns(change)
+            for tenant, wanted in group.chained
+            if tenant == key.tenant and filter_applies(wanted, group.topic, key.type)
         ]
+        if not asking:
+            return frozenset()
+        try:
+            focus = _focus(change, NOTHING_RELATED)
+        except msgspec.DecodeError:
+            return frozenset()  # `match` tells
+        found = frozenset[Target]()
+        for group, wanted in asking:
+            test = self._test(group, wanted, focus.where)
+            if isinstance(test, ChainTest) and focus.state is not None:
+                found |= test.needs(focus.state)
+        return found
+
+    def match(self, change: Change, related: Related = NOTHING_RELATED) -> list[Match]:
+        groups = [group for group in self._groups.values() if group.concerns(change)]
         if not groups:
             return []
-        previous, current = _state(change.previous), _state(change.current)
-        before = change.previous.release if change.previous is not None else change.release
-        # on delete the state before it is what filters are about (R-069)
-        is_gone = interaction is Interaction.DELETE
-        state, release = (previous, before) if is_gone else (current, change.release)
-        outcomes: dict[Filter, _Outcome] = {}
-
-        def outcome(wanted: Filter) -> _Outcome:
-            found = outcomes.get(wanted)
-            if found is None:
-                found = outcomes[wanted] = self._evaluate(wanted, release, key.type, state)
-            return found
-
+        key, focus = change.current.key, _focus(change, related)
         matches: list[Match] = []
-        for group in groups:
-            canonical = group.topic.canonical
-            fired, failures = group.triggers.judge(
-                interaction, change.release, key.type, previous, current, previous_release=before
-            )
-            self._problems += [Problem(f"topic {canonical}", failure) for failure in failures]
-            if fired:
-                passing = self._passing(group, key.tenant, key.type, outcome)
-                matches += [Match(key.tenant, one, canonical) for one in passing]
+        for group, fires in self._fired(groups, change, focus):
+            if fires:
+                passing = self._passing(group, key.tenant, focus)
+                matches += [Match(key.tenant, one, group.topic.canonical) for one in passing]
         return matches
 
-    def _passing(
-        self, group: _Group, tenant: Tenant, resource_type: str, outcome: Callable[[Filter], _Outcome]
-    ) -> Iterator[SubscriptionId]:
+    def _fired(self, groups: list[_Group], change: Change, focus: _Focus) -> Iterator[tuple[_Group, bool]]:
+        if change.events:
+            yield from ((group, True) for group in groups)  # what concerns the group was judged already
+            return
+        is_gone = change.interaction is Interaction.DELETE
+        previous = focus.state if is_gone else state_of(change.previous)
+        current = None if is_gone else focus.state
+        before = change.previous.release if change.previous is not None else change.release
+        for group in groups:
+            fired, failures = group.triggers.judge(
+                change.interaction,
+                change.release,
+                change.current.key.type,
+                previous,
+                current,
+                previous_release=before,
+            )
+            self._problems += [Problem(f"topic {group.topic.canonical}", failure) for failure in failures]
+            yield group, fired
+
+    def _passing(self, group: _Group, tenant: Tenant, focus: _Focus) -> Iterator[SubscriptionId]:
         """All filters that apply must pass; filters for other types don't block (R-144)."""
         here: dict[Filter, _Outcome] = {}
+        resource_type = focus.where[1]
         for subscription_id, filters in group.by_tenant[tenant].items():
             for wanted in filters:
                 found = here.get(wanted)
                 if found is None:
-                    found = not filter_applies(wanted, group.topic, resource_type) or outcome(wanted)
-                    here[wanted] = found
+                    applies = filter_applies(wanted, group.topic, resource_type)
+                    found = here[wanted] = not applies or self._outcome(group, wanted, focus)
                 if isinstance(found, str):
                     self._problems.append(Problem(f"filter {wanted.parameter}", found, subscription_id))
                 if found is not True:
@@ -171,39 +238,63 @@ class NaiveMatcher:
         self._problems.clear()
         return drained
 
-    def _evaluate(
-        self, wanted: Filter, release: Release, resource_type: str, state: dict[str, Any] | None
-    ) -> _Outcome:
-        test = self._test(wanted, release, resource_type)
+    def _outcome(self, group: _Group, wanted: Filter, focus: _Focus) -> _Outcome:
+        parameter = self._parameter(group, wanted, focus.where)
+        key = wanted, parameter.code if parameter is not None else ""
+        if key not in focus.outcomes:
+            focus.outcomes[key] = self._evaluate(self._test(group, wanted, focus.where), focus)
+        return focus.outcomes[key]
+
+    @staticmethod
+    def _evaluate(test: _Compiled, focus: _Focus) -> _Outcome:
         if isinstance(test, str):
             return test
-        if state is None:
+        if focus.state is None:
             return "the state to filter by is no longer stored"
         try:
-            return test(state)
+            if isinstance(test, ChainTest):
+                return test.passes(focus.state, focus.related)
+            return test(focus.state)
         except EvaluationFailed as error:
             return str(error)
 
-    def _test(self, wanted: Filter, release: Release, resource_type: str) -> Test | str:
-        """The compiled filter, shared by all that use it; or why there is none, and then nothing passes (R-410)."""
-        tests = self._tests.setdefault(wanted, {})
-        test = tests.get((release, resource_type))
-        if test is None:
-            test = tests[release, resource_type] = self._compile(wanted, release, resource_type)
-        return test
+    def _parameter(self, group: _Group, wanted: Filter, where: _Where) -> SearchParameter | None:
+        """What the filter is about: of a chain, the reference it follows."""
+        chain = read_chain(wanted) if is_chained(wanted) else None
+        name = wanted.parameter if chain is None else chain.link
+        if (where, name) not in group.parameters:
+            group.parameters[where, name] = find_parameter(self._table, *where, name, group.topic)
+        return group.parameters[where, name]
 
-    def _compile(self, wanted: Filter, release: Release, resource_type: str) -> Test | str:
-        parameter = self._table.find(release, resource_type, wanted.parameter)
+    def _test(self, group: _Group, wanted: Filter, where: _Where) -> _Compiled:
+        """Shared by all that use the filter and mean the same parameter by it."""
+        parameter = self._parameter(group, wanted, where)
         if parameter is None:
-            return f"{resource_type} has no search parameter {wanted.parameter} in {release}"
+            return f"{where[1]} has no search parameter {wanted.parameter} in {where[0]}"
+        tests = self._tests.setdefault(wanted, {})
+        key = where, parameter.code
+        if key not in tests:
+            tests[key] = self._compile(wanted, parameter, where[0])
+        return tests[key]
+
+    def _compile(self, wanted: Filter, parameter: SearchParameter, release: Release) -> _Compiled:
         try:
-            return compile_filter(wanted, parameter, self._base_urls, release)
+            if not is_chained(wanted):
+                return compile_filter(wanted, parameter, self._base_urls, release, self._value_sets)
+            chain = read_chain(wanted)
+            if chain is None:
+                return f"{wanted.parameter} can't be read as a chain"
+            return compile_chain(chain, parameter, self._table, self._base_urls, release, self._value_sets)
         except BrokerError as error:
             return str(error)
 
 
-def _state(version: Version | None) -> dict[str, Any] | None:
-    """The resource, its decimals exact; None before it existed, after it was deleted, or where it is no longer stored."""
-    if version is None or version.body is None:
-        return None
-    return _decoder.decode(version.body)
+def _focus(change: Change, related: Related) -> _Focus:
+    """The state that filters are about: the current one, after a deletion the one before (R-069)."""
+    version = change.current
+    if change.interaction is Interaction.DELETE and not change.events:
+        version = change.previous or version
+        state = state_of(change.previous)
+    else:
+        state = state_of(version)
+    return _Focus((version.release, change.current.key.type), state, RelatedStates(related))

@@ -1,25 +1,25 @@
-"""When a topic fires: interaction, type, then query criteria or FHIRPath criteria (R-020..R-042).
+"""When a topic fires: interaction, type, then query criteria or FHIRPath criteria (R-020..R-042); or an event (R-050).
 
 Criteria are compiled for the release of the resource they meet, on first use. A criteria that fails doesn't fire; why is
 part of the verdict.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from broker.errors import BrokerError
+from broker.matching.definitions import ANY_TYPE
 from broker.matching.fhirpath import BadExpression, EvaluationFailed, compile_expression, evaluate_criteria
-from broker.matching.filters import BadFilter, compile_filter
-from broker.matching.values import BadValue
+from broker.matching.filters import compile_filter
+from broker.matching.support import unsupported_code
+from broker.matching.values import BadFilter, BadValue
+from broker.matching.valuesets import NO_VALUE_SETS, ValueSets
 from broker.model.change import Interaction
 from broker.model.release import Release
 from broker.model.search import Filter, ParameterTable
-from broker.model.topic import QueryCriteria, ResourceTrigger, Topic
-
-ANY_TYPE = "Resource"
-"""As a trigger's resource it stands for every type (R-020)."""
+from broker.model.topic import Coding, QueryCriteria, ResourceTrigger, Topic
 
 State = dict[str, Any] | None
 _Releases = tuple[Release, Release]
@@ -46,6 +46,7 @@ def compile_query(
     release: Release,
     table: ParameterTable,
     base_urls: frozenset[str] = frozenset(),
+    value_sets: ValueSets = NO_VALUE_SETS,
 ) -> _Query:
     """A search string as a test: `&` is AND, a comma in a value OR (R-035). No state, no match.
 
@@ -68,20 +69,31 @@ def compile_query(
         code, colon, modifier = name.partition(":")
         parameter = table.find(release, resource_type, code)
         if parameter is None:
-            raise BadTopic(f"{resource_type} has no search parameter {code} in {release}")
+            reason = f"{code} {unsupported_code(code)}" if unsupported_code(code) else None
+            if "." in name:
+                reason = f"{name}: a trigger sees the resource that changed, not those it refers to"
+            raise BadTopic(reason or f"{resource_type} has no search parameter {code} in {release}")
         wanted = Filter(code, value, modifier=modifier if colon else None)
         try:
-            tests.append(compile_filter(wanted, parameter, base_urls, release))
+            tests.append(compile_filter(wanted, parameter, base_urls, release, value_sets))
         except (BadFilter, BadValue, BadExpression) as error:
             raise BadTopic(f"{term}: {error}") from error
     return lambda state: state is not None and all(test(state) for test in tests)
 
 
 class TopicTriggers:
-    """The resource triggers of one topic."""
+    """The triggers of one topic."""
 
-    def __init__(self, topic: Topic, table: ParameterTable, base_urls: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        topic: Topic,
+        table: ParameterTable,
+        base_urls: frozenset[str] = frozenset(),
+        value_sets: ValueSets = NO_VALUE_SETS,
+    ) -> None:
         self._triggers = topic.resource_triggers
+        self._event_triggers = topic.event_triggers
+        self._value_sets = value_sets
         self._table = table
         self._base_urls = base_urls
         self._compiled: dict[tuple[int, _Releases, str], list[_Criteria]] = {}
@@ -89,6 +101,18 @@ class TopicTriggers:
     def concerns(self, resource_type: str, interaction: Interaction) -> bool:
         """Whether a change of that kind can fire at all; tells it without looking into a resource (R-023)."""
         return any(_concerns(trigger, resource_type, interaction) for trigger in self._triggers)
+
+    def judge_event(self, codings: Iterable[Coding], resource_type: str) -> bool:
+        """Whether a business event with these codings, about a focus of that type, fires (R-050..R-052).
+
+        System and code must both be equal, whatever the display; triggers are OR-ed, and so are the codings of one.
+        """
+        said = {(one.system, one.code) for one in codings}
+        return any(
+            trigger.resource in {resource_type, ANY_TYPE}
+            and any((one.system, one.code) in said for one in trigger.codings)
+            for trigger in self._event_triggers
+        )
 
     def judge(
         self,
@@ -142,7 +166,9 @@ class TopicTriggers:
     ) -> _Criteria | None:
         if trigger.query is None:
             return None
-        return _compile_criteria(trigger.query, resource_type, releases, self._table, self._base_urls)
+        return _compile_criteria(
+            trigger.query, resource_type, releases, self._table, self._base_urls, self._value_sets
+        )
 
     def _fhirpath_criteria(
         self, trigger: ResourceTrigger, releases: _Releases, _resource_type: str
@@ -154,7 +180,9 @@ class TopicTriggers:
         return lambda _, previous, current: evaluate_criteria(expression, previous, current, release)
 
 
-def check_triggers(topic: Topic, table: ParameterTable) -> tuple[list[str], list[str]]:
+def check_triggers(
+    topic: Topic, table: ParameterTable, value_sets: ValueSets = NO_VALUE_SETS
+) -> tuple[list[str], list[str]]:
     """Errors that keep a topic from being loaded, and warnings for its author.
 
     Criteria must be evaluable in at least one release; the releases in which they aren't are warnings.
@@ -175,7 +203,9 @@ def check_triggers(topic: Topic, table: ParameterTable) -> tuple[list[str], list
         failures: dict[Release, str] = {}
         for release in Release:
             try:
-                _compile_criteria(trigger.query, trigger.resource, (release, release), table, frozenset())
+                _compile_criteria(
+                    trigger.query, trigger.resource, (release, release), table, frozenset(), value_sets
+                )
             except BadTopic as error:
                 failures[release] = str(error)
         told = [f"{where}.queryCriteria: {failure}" for failure in failures.values()]
@@ -196,29 +226,51 @@ def _compile_criteria(
     releases: _Releases,
     table: ParameterTable,
     base_urls: frozenset[str],
+    value_sets: ValueSets,
 ) -> _Criteria:
-    """The truth table of R-031..R-033: a test that the topic leaves out is ignored, the other one decides alone."""
+    """The truth table of R-031..R-033.
+
+    Where a state doesn't exist, the result the topic gives stands for its test, whether or not it has a query for that state;
+    if it gives none, a query counts as failed. A half with neither is ignored, the other one decides alone.
+    """
 
     def compiled(text: str | None, release: Release) -> _Query | None:
-        return None if text is None else compile_query(text, resource_type, release, table, base_urls)
+        return (
+            None
+            if text is None
+            else compile_query(text, resource_type, release, table, base_urls, value_sets)
+        )
 
     before, after = compiled(query.previous, releases[0]), compiled(query.current, releases[1])
-    if before is None and after is None:
-        return lambda _, __, ___: True  # nothing is asked (R-024)
 
     def fires(interaction: Interaction, previous: State, current: State) -> bool:
-        def passed_before() -> bool:
-            if before is None:
-                return False
-            return query.result_for_create is True if interaction is Interaction.CREATE else before(previous)
-
-        def passed_after() -> bool:
-            if after is None:
-                return False
-            return query.result_for_delete is True if interaction is Interaction.DELETE else after(current)
-
-        if query.require_both and before is not None and after is not None:
-            return passed_before() and passed_after()
-        return passed_before() or passed_after()
+        is_new, is_gone = interaction is Interaction.CREATE, interaction is Interaction.DELETE
+        halves = [
+            _Half(before, previous, query.result_for_create, is_given=is_new),
+            _Half(after, current, query.result_for_delete, is_given=is_gone),
+        ]
+        asked = [half for half in halves if half.is_asked]
+        if not asked:
+            return True  # nothing is asked (R-024)
+        combine = all if query.require_both else any
+        return combine(half.passes() for half in asked)
 
     return fires
+
+
+class _Half(NamedTuple):
+    """The previous-test or the current-test; `is_given` where there is no such state and the topic gives the result."""
+
+    query: _Query | None
+    state: State
+    result: bool | None
+    is_given: bool
+
+    @property
+    def is_asked(self) -> bool:
+        return self.query is not None or (self.is_given and self.result is not None)
+
+    def passes(self) -> bool:
+        if self.is_given:
+            return self.result is True
+        return self.query is not None and self.query(self.state)

@@ -6,9 +6,12 @@ A stored version is immutable. `body` is the resource's JSON exactly as it is se
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
 from broker.model.release import Release
+
+if TYPE_CHECKING:  # a topic is told in terms of interactions, so it imports this module
+    from broker.model.topic import Coding
 
 Tenant = NewType("Tenant", str)
 """What a client belongs to; nothing crosses tenants."""
@@ -54,13 +57,15 @@ class Change:
     """An accepted change as a matcher reads it.
 
     `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is the version
-    before (None on create). On delete `current.body` is None.
+    before (None on create). On delete `current.body` is None. A change with `events` reports a business event about the
+    resource, not a new state of it: only event triggers fire on it (R-052).
     """
 
     id: str
     partition: int
     current: Version
     previous: Version | None
+    events: "tuple[Coding, ...]" = ()
 
     @property
     def interaction(self) -> Interaction:

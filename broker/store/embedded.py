@@ -3,10 +3,13 @@
 It listens on a Unix socket that only this user can open, writes an append-only file synced before each answer, and ends with
 the process that started it. A second start in the same directory joins the first one's server. Two locks keep two servers from
 ever writing the same files: `owner.lock` belongs to the broker process, `valkey.lock` to the server process itself.
+A server that dies is started again on its files: `keep` watches it.
 """
 
 import contextlib
+import ctypes
 import fcntl
+import functools
 import os
 import shutil
 import signal
@@ -14,15 +17,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Literal
 
+import structlog
+
 from broker.errors import ConfigurationError
 
+_log = structlog.get_logger(__name__)
 _START_DEADLINE_S = 20.0
+_RESPAWN_S = 1.0
 
 
 def find_binary() -> str:
@@ -63,6 +71,8 @@ class EmbeddedServer:
         self.durability = durability
         self.process: subprocess.Popen[bytes] | None = None
         self._owner: IO[str] | None = None
+        self._keeper: threading.Thread | None = None
+        self._is_stopping = threading.Event()
 
     @property
     def url(self) -> str:
@@ -84,6 +94,26 @@ class EmbeddedServer:
             owner.close()
             self._await_answer()
 
+    def keep(self) -> None:
+        """Starts the server again whenever it dies before `stop`. Nothing to do where another process owns it."""
+        if self.process is None:
+            return
+        # a thread, and always the same: the kernel takes the end of the thread that started the server for its parent's
+        self._keeper = threading.Thread(target=self._keep, name="embedded store", daemon=True)
+        self._keeper.start()
+
+    def _keep(self) -> None:
+        while self.process is not None and not self._is_stopping.is_set():
+            code = self.process.wait()
+            if self._is_stopping.is_set():
+                return
+            _log.error("embedded store ended; it starts again", code=code)
+            try:
+                self.respawn()
+            except (ConfigurationError, OSError) as error:
+                _log.error("embedded store did not start", error=str(error))
+                self._is_stopping.wait(_RESPAWN_S)
+
     def respawn(self) -> None:
         """Starts the server process (again); waits until it answers."""
         held = self._await_end_of_predecessor()
@@ -98,7 +128,7 @@ class EmbeddedServer:
                 pass_fds=[held.fileno()],  # the lock lives as long as the server
                 # Ctrl-C reaches the whole foreground group: the store must outlive the broker's drain
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 no threads yet
+                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
             )
         stdin = self.process.stdin
         if stdin is None:  # pragma: no cover
@@ -162,6 +192,18 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Ends the server if this object started it; everything is on disk already."""
+        self._is_stopping.set()
+        self._end()
+        if self._keeper is not None:
+            self._keeper.join()
+            self._end()  # it may have been starting one
+        self.process = self._keeper = None
+        self._is_stopping.clear()
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
+
+    def _end(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -169,10 +211,6 @@ class EmbeddedServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self.process = None
-        if self._owner is not None:
-            self._owner.close()
-            self._owner = None
 
 
 def _lock(file: IO[str]) -> bool:
@@ -183,8 +221,8 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _die_with_parent() -> None:
+def _dying_with_parent() -> Callable[[], object] | None:
     """Linux: the kernel ends the server when the broker is killed, so that no orphan keeps the directory."""
-    import ctypes  # noqa: PLC0415 only in the child
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if sys.platform != "linux":
+        return None
+    return functools.partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)

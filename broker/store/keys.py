@@ -93,6 +93,11 @@ def idempotency(partition: int, tenant: Tenant, key: str) -> str:
     return f"{partition_tag(partition)}:idem:{tenant}:{key}"
 
 
+def token(digest: str) -> str:
+    """String, JSON: what a binding token stands for; gone when it is redeemed or expires."""
+    return f"broker:token:{digest}"
+
+
 def member(tenant: Tenant, subscription_id: str) -> str:
     """How a subscription is named inside its shard's sets."""
     return f"{tenant}:{subscription_id}"

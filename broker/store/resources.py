@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
 from broker.model.change import Interaction, Tenant, Version, VersionKey
@@ -78,6 +78,25 @@ class Resources:
             for key, stored in zip(some, answer, strict=True)
             if stored is not None
         }
+
+    @translating
+    async def current_many(
+        self, tenant: Tenant, wanted: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Version]:
+        """The current versions (deletions too) by type and id, those that there are; two round trips."""
+        if not wanted:
+            return {}
+        targets = list(wanted)
+        pipe = self._server.client.pipeline(transaction=False)
+        for kind, resource_id in targets:
+            pipe.hget(keys.current(self.partition_of(tenant, resource_id), tenant, kind, resource_id), "v")
+        numbers: Sequence[bytes | None] = await pipe.execute()
+        found = await self.many(
+            VersionKey(tenant, kind, resource_id, int(number))
+            for (kind, resource_id), number in zip(targets, numbers, strict=True)
+            if number is not None
+        )
+        return {(key.type, key.id): version for key, version in found.items()}
 
     @translating
     async def find(self, tenant: Tenant, resource_type: str, identifier: str) -> list[str]:

@@ -10,6 +10,8 @@ from importlib import resources
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from broker.errors import ConfigurationError, StoreUnavailable
@@ -25,6 +27,7 @@ Durability = Literal["fsync", "everysec"]
 
 _SHARED = {"claim": "turn", "commit": "turn"}
 _SCRIPTS = (
+    "advance",
     "append",
     "append_events",
     "claim",
@@ -80,9 +83,15 @@ class Server:
         self._digests: dict[str, str] = {}
         self.client: redis.Redis = self.connection()
 
-    def connection(self, *, timeout_s: float | None = 10.0) -> Connection:
-        """A client of its own; give blocking readers one with `timeout_s=None`."""
+    def connection(self, *, timeout_s: float | None = 10.0, repeats: bool = True) -> Connection:
+        """A client of its own; give blocking readers one with `timeout_s=None`.
+
+        Readers of a consumer group take one that does not repeat what failed: the lost answer of an XREADGROUP has entries
+        that are pending now, and a repetition would read on behind them.
+        """
         options: dict[str, Any] = {} if self.url.startswith("unix") else {"socket_keepalive": True}
+        if not repeats:
+            options["retry"] = Retry(NoBackoff(), 0)
         return redis.Redis.from_url(
             self.url,
             protocol=2,
@@ -200,7 +209,7 @@ class Server:
     async def listen(self, channel: str) -> AsyncIterator[str | None]:
         """Messages of a channel; None after each (re)connection, when some may have been missed."""
         with translated():
-            client = self.connection(timeout_s=None)
+            client = self.connection(timeout_s=None, repeats=False)  # each reconnection is told
             pubsub = client.pubsub()
             try:
                 await pubsub.subscribe(channel)

@@ -89,11 +89,12 @@ class Subscriptions:
         create: bool,
         expected_version: str = "",
         handshake_in_ms: int = 0,
+        is_pushed: bool = True,
     ) -> tuple[Registration, int, int]:
         """Stores the document with its status; answers what happened, the version, and the time.
 
         A `requested` subscription becomes due for its handshake after `handshake_in_ms`: give the response a head start and
-        then call `Schedule.wake`.
+        then call `Schedule.wake`. Without `is_pushed` its subscriber reads the outbox and no dispatcher ever looks at it.
         """
         channel = subscription.channel
         arguments: list[Argument] = [
@@ -108,8 +109,14 @@ class Subscriptions:
             subscription.end_ms or 0,
             int(channel.content is PayloadContent.FULL_RESOURCE),
             handshake_in_ms,
+            int(not is_pushed),
         ]
         return await self._register(subscription.tenant, subscription.id, arguments)
+
+    async def advance(self, tenant: Tenant, subscription_id: SubscriptionId, number: int) -> None:
+        """A reader of a pull subscription was sent events up to `number`; nothing happens to others."""
+        shard = self.shard_of(tenant, subscription_id)
+        await self._server.call("advance", [keys.subscription(shard, tenant, subscription_id)], [number])
 
     async def delete(
         self, tenant: Tenant, subscription_id: SubscriptionId, *, expected_version: str = ""
@@ -123,11 +130,7 @@ class Subscriptions:
             expected_version,
             "",
             "",
-            0,
-            0,
-            0,
-            0,
-            0,
+            *([0] * 6),
         ]
         return await self._register(tenant, subscription_id, arguments)
 
@@ -219,6 +222,7 @@ class RegistryFollower:
         self._server = server
         self._subscriptions = Subscriptions(server)
         self._positions: dict[int, int] = {}
+        self._known: dict[int, set[SubscriptionKey]] = {}
 
     @translating
     async def changes(self) -> list[tuple[SubscriptionKey, Record | None]]:
@@ -227,30 +231,40 @@ class RegistryFollower:
         Read it after a batch of changes and before matching it: what was accepted after an activation then meets it.
         """
         told: dict[SubscriptionKey, None] = {}
+        positions = dict(self._positions)
+        listed: dict[int, set[SubscriptionKey]] = {}
         pipe = self._server.client.pipeline(transaction=False)
-        known = sorted(self._positions)
+        known = sorted(positions)
         if known:
-            pipe.xread({keys.registry(shard): f"{self._positions[shard]}-0" for shard in known})
+            pipe.xread({keys.registry(shard): f"{positions[shard]}-0" for shard in known})
             streams = {keys.registry(shard).encode(): shard for shard in known}
             for stream, entries in (await pipe.execute())[0] or ():
                 shard = streams[stream]
                 for entry_id, fields in entries:
                     number = int(entry_id.partition(b"-")[0])
-                    if number != self._positions[shard] + 1:
-                        del self._positions[shard]  # trimmed before it was read: start over
+                    if number != positions[shard] + 1:
+                        del positions[shard]  # trimmed before it was read: start over
                         break
-                    self._positions[shard] = number
+                    positions[shard] = number
                     told[_key_of(fields[b"m"])] = None
         for shard in range(self._server.layout.shards):
-            if shard not in self._positions:
+            if shard not in positions:
                 last: Any = await self._server.client.xrevrange(keys.registry(shard), count=1)
-                self._positions[shard] = int(last[0][0].partition(b"-")[0]) if last else 0
-                told.update(dict.fromkeys(await self._subscriptions._members(shard)))  # noqa: SLF001 same module
+                positions[shard] = int(last[0][0].partition(b"-")[0]) if last else 0
+                listed[shard] = set(await self._subscriptions._members(shard))  # noqa: SLF001 same module
+                # with those that were deleted where the log is gone
+                told.update(dict.fromkeys(listed[shard] | self._known.get(shard, set())))
         wanted = list(told)
         changed: list[tuple[SubscriptionKey, Record | None]] = []
         for start in range(0, len(wanted), 1000):
             some = wanted[start : start + 1000]
             changed += zip(some, await self._subscriptions.many(some), strict=True)
+        # only now: a call that failed tells the same again
+        self._positions = positions
+        self._known.update(listed)
+        for key, record in changed:
+            of_shard = self._known[self._subscriptions.shard_of(*key)]
+            (of_shard.discard if record is None else of_shard.add)(key)
         return changed
 
     @translating

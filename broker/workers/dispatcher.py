@@ -12,7 +12,7 @@ import structlog
 
 from broker.delivery.engine import Carried, Engine
 from broker.errors import StoreUnavailable
-from broker.store.schedule import Schedule
+from broker.store.schedule import Claim, Schedule
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +69,7 @@ class Dispatcher:
                 await self._wait(woken, 0.5)
                 continue
             for claim in claimed.claims:
+                self._give_up(claim)
                 carried = Carried(claim, time.monotonic())
                 task = tasks.create_task(self._carry(carried))
                 self._in_flight[task] = carried
@@ -101,6 +102,12 @@ class Dispatcher:
         else:
             if next_in_ms is not None:
                 self._look_in(carried.claim.shard, next_in_ms)
+
+    def _give_up(self, newer: Claim) -> None:
+        """Ends an attempt whose claim ran out (the store was away) before the same subscription is sent to again."""
+        for task, carried in self._in_flight.items():
+            if (carried.claim.tenant, carried.claim.id) == (newer.tenant, newer.id):
+                task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.pop(task, None)

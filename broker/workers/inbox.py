@@ -29,7 +29,7 @@ class InboxWorker:
         self._owner = uuid.uuid4().hex
 
     async def run(self) -> None:
-        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10)
+        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10, repeats=False)
         is_fresh = True
         try:
             while not self._stop.is_set():

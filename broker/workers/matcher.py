@@ -18,6 +18,7 @@ from broker.matching.matcher import Matcher
 from broker.model.change import Change
 from broker.store.changes import Changes
 from broker.store.outbox import Fenced, Outboxes, SubscriptionKey
+from broker.store.resources import Resources
 from broker.store.server import Connection, Server
 from broker.store.subscriptions import RegistryFollower
 from broker.telemetry import metrics
@@ -40,6 +41,7 @@ class MatcherWorker:
         self._server = server
         self._changes = changes
         self._outboxes = Outboxes(server)
+        self._resources = Resources(server)
         self._follower = RegistryFollower(server)
         self._catalog = catalog
         self._matcher = matcher
@@ -51,7 +53,7 @@ class MatcherWorker:
         self._lease_changed = asyncio.Event()
 
     async def run(self) -> None:
-        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10)
+        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10, repeats=False)
         try:
             async with asyncio.TaskGroup() as tasks:
                 renewing = tasks.create_task(self._keep_leases())
@@ -61,9 +63,12 @@ class MatcherWorker:
                     except StoreUnavailable as error:
                         metrics.store_errors.inc()
                         _log.warning("store unavailable", worker="matcher", error=str(error))
+                        self._recovered.clear()
                         await self._pause(0.5)
                     except Fenced as error:
                         _log.info("partition lost", reason=str(error))
+                        # what was read of the other partitions comes again before anything newer
+                        self._recovered.clear()
                 renewing.cancel()
         finally:
             await client.aclose()
@@ -117,7 +122,11 @@ class MatcherWorker:
 
     async def _match(self, change: Change) -> list[SubscriptionKey]:
         try:
-            matches = self._matcher.match(change)
+            wanted = self._matcher.needs(change)
+            related = await self._resources.current_many(change.current.key.tenant, wanted) if wanted else {}
+            matches = self._matcher.match(change, related)
+        except StoreUnavailable:
+            raise  # the batch comes again
         except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
             _log.exception("change set aside", change=change.id, focus=change.current.key.reference)
             await self._changes.set_aside(change, f"{type(error).__name__}: {error}")
@@ -149,7 +158,7 @@ class MatcherWorker:
 
     async def _keep_leases(self) -> None:
         """Holds a fair share of the partitions: what is free is taken, what is too many given back."""
-        while True:
+        while not self._stop.is_set():
             try:
                 await self._renew()
             except StoreUnavailable as error:
@@ -198,5 +207,7 @@ class MatcherWorker:
             await asyncio.gather(task, *events, return_exceptions=True)
 
     async def _pause(self, seconds: float) -> None:
+        # not wait_for: Python 3.11's loses a cancellation that comes together with the event
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()

@@ -23,7 +23,7 @@ local added, woken, k, a = 0, false, 3, 5
 while k <= #KEYS do
   local sub, outbox, member, events = KEYS[k], KEYS[k + 1], ARGV[a], tonumber(ARGV[a + 1])
   a = a + 2
-  local held = redis.call('HMGET', sub, 'st', 'on', 'count', 'p' .. partition, 'busy')
+  local held = redis.call('HMGET', sub, 'st', 'on', 'count', 'p' .. partition, 'busy', 'pull')
   local status = held[1]
   -- counted while active or in error, and while a re-activation is under way (R-272)
   local counts = status == 'active' or status == 'error' or (status == 'requested' and held[2] ~= '')
@@ -40,7 +40,9 @@ while k <= #KEYS do
     end
     if added > before then
       redis.call('HSET', sub, 'count', string.format('%.0f', count), 'p' .. partition, last)
-      if status == 'active' and held[5] == '' then
+      if status == 'active' and held[6] == '1' then
+        woken = true -- its readers look for themselves
+      elseif status == 'active' and held[5] == '' then
         redis.call('ZADD', KEYS[2], now, member)
         woken = true
       end

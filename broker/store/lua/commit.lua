@@ -34,6 +34,7 @@ elseif decision == 'release' or outdated then
   -- tries, since and the pinned notification stay: the next attempt sends the same
 elseif decision == 'retry' and s.st == 'active' then
   at = now + tonumber(ARGV[4])
+  if s['end'] > 0 and s['end'] < at then at = s['end'] end
   redis.call('HSET', key.sub, 'busy', 'backoff', 'tries', whole(s.tries + 1), 'since',
     whole(s.since == 0 and now or s.since), unpack(failure))
   redis.call('ZADD', key.due, whole(at), key.member)

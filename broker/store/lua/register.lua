@@ -1,13 +1,15 @@
 -- Creates, replaces or deletes a subscription document, tells the matchers, and sets when a dispatcher looks at it.
 -- KEYS: subscription hash | members set | due set | registry stream | outbox stream
 -- ARGV: op create|put|delete, member, request id, expected version or '', model bytes, status, content_max, heartbeat ms,
---       end ms, full-resource 1|0, ms before the handshake
+--       end ms, full-resource 1|0, ms before the handshake, pull 1|0
 -- Subscription hash:
 --   model, v version, upd ms, q request id, created ms        the document, as last registered
 --   st status, on ms of the first activation or ''            the status machine
 --   count, cursor                                             last event number, last delivered
 --   max, hb, end, full                                        maxCount, heartbeat ms, end ms, carries resources 1|0
---   busy flight|backoff|'', token                             the claim; token fences a late commit
+--   pull                                                      1: its subscriber reads the outbox, nothing is sent to it
+--   busy flight|backoff|'', token                             the claim; token fences a late commit; it starts at the
+--                                                             time of creation, above those of a deleted namesake
 --   kind, upto, at, pinv                                      the notification under way, pinned for identical retries,
 --                                                             and the document version it was made for
 --   tries, since                                              failed attempts of it, ms of the first failure
@@ -40,19 +42,25 @@ end
 
 local version, status = tonumber(held[1] or '0') + 1, ARGV[6]
 redis.call('HSET', sub, 'model', ARGV[5], 'v', string.format('%.0f', version), 'upd', at, 'q', request, 'st', status,
-  'max', ARGV[7], 'hb', ARGV[8], 'end', ARGV[9], 'full', ARGV[10])
-if not held[1] then redis.call('HSET', sub, 'created', at, 'on', '', 'count', '0', 'cursor', '0', 'token', '0', 'busy', '') end
+  'max', ARGV[7], 'hb', ARGV[8], 'end', ARGV[9], 'full', ARGV[10], 'pull', ARGV[12])
+if not held[1] then
+  redis.call('HSET', sub, 'created', at, 'on', '', 'count', '0', 'cursor', '0', 'busy', '',
+    'token', string.format('%.0f', time[1] * 1000000 + time[2]))
+end
 redis.call('SADD', members, member)
 if status == 'off' or status == 'entered-in-error' then redis.call('HSET', sub, 'on', '') end
+if status == 'active' and (held[5] or '') == '' then redis.call('HSET', sub, 'on', at) end
 if held[3] ~= 'flight' then
   -- nothing is on its way: what waited for a retry starts afresh under the new document
   redis.call('HSET', sub, 'busy', '', 'kind', '', 'tries', '0', 'since', '0')
   if status == 'requested' then
     redis.call('ZADD', due, string.format('%.0f', now + tonumber(ARGV[11])), member)
+  elseif status == 'active' and ARGV[9] ~= '0' then
+    redis.call('ZADD', due, ARGV[9], member)
   else
     redis.call('ZREM', due, member)
   end
 end
-if status == 'requested' then redis.call('HDEL', sub, 'ec', 'et') end
+if status == 'requested' or status == 'active' then redis.call('HDEL', sub, 'ec', 'et') end
 tell('put')
 return {held[1] and 'updated' or 'created', version, now}

@@ -1,7 +1,7 @@
 -- Shared by claim.lua and commit.lua: what a subscription needs now, and when to look at it next.
 -- The subscription hash is drawn at the head of register.lua.
 local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
-  'full', 'pinv'}
+  'full', 'pinv', 'pull'}
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -29,7 +29,7 @@ end
 -- Nothing to send now: due at the next heartbeat or at `end`, whichever is first; answers that time or 0.
 local function rest(key, s)
   local at = 0
-  if s.st == 'active' and s.hb > 0 then at = s.last + s.hb end
+  if s.st == 'active' and s.hb > 0 and s.pull ~= '1' then at = s.last + s.hb end
   if s['end'] > 0 and s.st ~= 'off' and (at == 0 or s['end'] < at) then at = s['end'] end
   redis.call('HSET', key.sub, 'busy', '', 'kind', '', 'tries', '0', 'since', '0')
   if at == 0 then redis.call('ZREM', key.due, key.member) else redis.call('ZADD', key.due, whole(at), key.member) end
@@ -60,7 +60,7 @@ local function take(key, s, now, lease_ms, max_bytes)
     redis.call('HSET', key.sub, 'st', 'off', 'on', '')
     tell(key.registry, key.member)
   end
-  if s.st ~= 'active' and s.st ~= 'requested' then return nil, rest(key, s) end
+  if (s.st ~= 'active' and s.st ~= 'requested') or s.pull == '1' then return nil, rest(key, s) end
   local kind, events = s.kind, {}
   if s.st == 'requested' then
     if kind ~= 'handshake' or s.pinv ~= s.v then kind, s.kind, s.tries, s.since = 'handshake', '', 0, 0 end

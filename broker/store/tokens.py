@@ -1,0 +1,57 @@
+"""Short-lived tokens that can be redeemed once: what a websocket is bound with (R-326). Only a digest of each is stored."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.model.change import Tenant
+from broker.model.subscription import SubscriptionId
+from broker.store import keys
+from broker.store.server import Server, translating
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a token stands for. `expires_ms` ends the binding too, not only the time to redeem it."""
+
+    tenant: Tenant
+    subscriptions: tuple[SubscriptionId, ...]
+    expires_ms: int
+
+
+class Tokens:
+    """Issues and redeems."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    @translating
+    async def issue(
+        self, tenant: Tenant, subscriptions: Sequence[SubscriptionId], lifetime_ms: int
+    ) -> tuple[str, int]:
+        """A new token, and when it expires (ms)."""
+        token = secrets.token_urlsafe(32)
+        seconds, micros = await self._server.client.time()
+        expires_ms = int(seconds) * 1000 + int(micros) // 1000 + lifetime_ms
+        stored = json.dumps({"tenant": tenant, "subscriptions": list(subscriptions), "expires": expires_ms})
+        await self._server.client.set(keys.token(_digest(token)), stored, px=lifetime_ms)
+        return token, expires_ms
+
+    @translating
+    async def redeem(self, token: str) -> Binding | None:
+        """What the token stands for, once; None for one that is unknown, used or expired."""
+        stored = await self._server.client.getdel(keys.token(_digest(token)))
+        if stored is None:
+            return None
+        held = json.loads(stored)
+        return Binding(
+            Tenant(held["tenant"]),
+            tuple(SubscriptionId(one) for one in held["subscriptions"]),
+            int(held["expires"]),
+        )
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

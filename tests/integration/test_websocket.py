@@ -1,0 +1,206 @@
+"""The websocket channel over a real socket: bind, handshake, events in order, resume, single use, expiry (R-320..R-327)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from broker.api import binding
+from broker.app import Running
+from broker.testing.notifications import ReceivedNotification, read_notification
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.registration import BACKPORT, subscription
+
+TOPIC = "http://fhir-broker.org/topics/vital-signs"
+TIMEOUT_S = 10
+
+
+def document(release: str, **more: Any) -> dict[str, Any]:
+    made = subscription(release, TOPIC, "http://127.0.0.1/", **more)
+    if release == "r5":
+        made["channelType"]["code"] = "websocket"
+        del made["endpoint"]
+    else:
+        made["channel"]["type"] = "websocket"
+        del made["channel"]["endpoint"]
+    return made
+
+
+async def registered(client: httpx.AsyncClient, release: str = "r5", **more: Any) -> str:
+    response = await client.post(f"/{release}/Subscription", json=document(release, **more))
+    assert response.status_code == 201, response.text
+    assert response.json()["status"] == "active"
+    return str(response.json()["id"])
+
+
+async def bound_token(client: httpx.AsyncClient, *ids: str, release: str = "r5") -> tuple[str, str]:
+    response = await client.get(
+        f"/{release}/Subscription/$get-ws-binding-token", params={"id": ",".join(ids)}
+    )
+    assert response.status_code == 200, response.text
+    held: dict[str, Any] = {}
+    for parameter in response.json()["parameter"]:
+        held[parameter["name"]] = next(value for key, value in parameter.items() if key.startswith("value"))
+    return str(held["token"]), str(held["websocket-url"])
+
+
+@asynccontextmanager
+async def bound(
+    client: httpx.AsyncClient, one: str, since: int | None = None
+) -> AsyncIterator[ClientConnection]:
+    token, url = await bound_token(client, one)
+    async with websockets.connect(url) as socket:
+        payload = {"token": token} | ({} if since is None else {"eventsSinceNumber": since})
+        await socket.send(json.dumps({"type": "bind-with-token", "payload": payload}))
+        handshake = await received(socket)
+        assert handshake.type == "handshake"
+        yield socket
+
+
+async def received(socket: ClientConnection) -> ReceivedNotification:
+    async with asyncio.timeout(TIMEOUT_S):
+        message = await socket.recv()
+    assert isinstance(message, str)
+    return read_notification(message.encode())
+
+
+async def numbers(socket: ClientConnection, last: int) -> list[int]:
+    """The event numbers received until `last` is among them."""
+    seen: list[int] = []
+    while last not in seen:
+        seen += [event.number for event in (await received(socket)).events]
+    return seen
+
+
+async def post(client: httpx.AsyncClient, times: int = 1) -> None:
+    for value in range(times):
+        body = observation(HEART_RATE, "p1", "2026-01-01T08:00:00Z", 60 + value)
+        assert (await client.post("/r4/Observation", json=body)).status_code == 201
+
+
+@pytest.mark.parametrize("release", ["r4", "r4b", "r5"])
+async def test_a_bound_connection_is_sent_a_handshake_and_then_each_event(
+    release: str, client: httpx.AsyncClient
+) -> None:
+    one = await registered(client, release)
+    token, url = await bound_token(client, one, release=release)
+    async with websockets.connect(url) as socket:
+        await socket.send(f"bind-with-token {token}")
+        handshake = await received(socket)
+        assert (handshake.type, handshake.status) == ("handshake", "active")
+        await post(client, 3)
+        assert await numbers(socket, 3) == [1, 2, 3]
+
+
+async def test_events_while_nobody_is_bound_come_with_the_next_connection(client: httpx.AsyncClient) -> None:
+    one = await registered(client, max_count=10)
+    async with bound(client, one) as socket:
+        await post(client, 2)
+        assert await numbers(socket, 2) == [1, 2]
+    await post(client, 3)
+    async with bound(client, one) as socket:
+        assert await numbers(socket, 5) == [3, 4, 5]
+
+
+async def test_a_client_may_resume_from_an_event_number(client: httpx.AsyncClient) -> None:
+    one = await registered(client)
+    async with bound(client, one) as socket:
+        await post(client, 4)
+        assert await numbers(socket, 4) == [1, 2, 3, 4]
+    async with bound(client, one, since=2) as socket:
+        assert await numbers(socket, 4) == [2, 3, 4]
+
+
+async def test_one_connection_carries_several_subscriptions(client: httpx.AsyncClient) -> None:
+    first, second = await registered(client), await registered(client, content="empty")
+    token, url = await bound_token(client, first, second)
+    async with websockets.connect(url) as socket:
+        await socket.send(f"bind-with-token: {token}")
+        handshakes = {(await received(socket)).subscription.rpartition("/")[2] for _ in range(2)}
+        assert handshakes == {first, second}
+        await post(client)
+        told = {(await received(socket)).subscription.rpartition("/")[2] for _ in range(2)}
+        assert told == {first, second}
+
+
+async def closed_with(socket: ClientConnection) -> int:
+    async with asyncio.timeout(TIMEOUT_S):
+        await socket.wait_closed()
+    assert socket.close_code is not None
+    return socket.close_code
+
+
+async def test_a_token_binds_once(client: httpx.AsyncClient) -> None:
+    token, url = await bound_token(client, await registered(client))
+    async with websockets.connect(url) as first, websockets.connect(url) as second:
+        await first.send(f"bind-with-token {token}")
+        await received(first)
+        await second.send(f"bind-with-token {token}")
+        assert await closed_with(second) == 1008
+
+
+@pytest.mark.parametrize("message", ["hello", "bind-with-token", '{"type": "bind-with-token"}', "{", "[]"])
+async def test_a_message_that_is_no_command_closes_the_connection(
+    message: str, client: httpx.AsyncClient
+) -> None:
+    _, url = await bound_token(client, await registered(client))
+    async with websockets.connect(url) as socket:
+        await socket.send(message)
+        assert await closed_with(socket) == 1003
+
+
+async def test_what_a_token_bound_ends_when_it_expires(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binding, "LIFETIME_MS", 700)
+    one = await registered(client, heartbeat_s=1)
+    async with bound(client, one) as socket:
+        with pytest.raises(TimeoutError):  # no heartbeat after a second, nothing at all
+            async with asyncio.timeout(2.5):
+                await socket.recv()
+
+
+async def test_heartbeats_come_at_the_period_that_was_asked_for(client: httpx.AsyncClient) -> None:
+    one = await registered(client, heartbeat_s=1)
+    async with bound(client, one) as socket:
+        heartbeat = await received(socket)
+        assert (heartbeat.type, heartbeat.events_since_start) == ("heartbeat", 0)
+
+
+async def test_unbinding_and_deleting_end_what_is_sent(client: httpx.AsyncClient) -> None:
+    one = await registered(client)
+    token, url = await bound_token(client, one)
+    async with websockets.connect(url) as socket:
+        await socket.send(f"bind-with-token {token}")
+        await received(socket)
+        await socket.send(json.dumps({"type": "unbind-from-token", "payload": {"token": token}}))
+        await post(client)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await socket.recv()
+
+
+async def test_tokens_are_for_active_websocket_subscriptions_only(
+    client: httpx.AsyncClient, broker: Running
+) -> None:
+    hook = await client.post("/r5/Subscription", json=subscription("r5", TOPIC, "http://127.0.0.1:9/x"))
+    refused = await client.get(f"/r5/Subscription/{hook.json()['id']}/$get-ws-binding-token")
+    assert refused.status_code == 422
+    assert (await client.post("/r5/Subscription/nope/$get-ws-binding-token")).status_code == 404
+    assert (await client.get("/r5/Subscription/$get-ws-binding-token")).status_code == 404
+    assert broker.settings.base_url
+
+
+async def test_headers_make_no_sense_for_a_websocket_and_are_refused(client: httpx.AsyncClient) -> None:
+    made = document("r4")
+    made["channel"]["header"] = ["X-A: b"]
+    refused = await client.post("/r4/Subscription", json=made)
+    assert refused.status_code == 422
+    assert refused.json()["issue"][0]["expression"] == ["Subscription.channel.header[0]"]
+    assert BACKPORT
