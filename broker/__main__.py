@@ -3,13 +3,13 @@
 import sys
 
 from broker.cli import app
-from broker.errors import ConfigurationError
+from broker.errors import ConfigurationError, StoreUnavailable
 
 
 def main() -> None:
     try:
         app()
-    except ConfigurationError as error:
+    except (ConfigurationError, StoreUnavailable) as error:
         print(f"fhir-broker: {error}", file=sys.stderr)  # noqa: T201 the last word of a command
         sys.exit(2)
 

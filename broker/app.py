@@ -125,17 +125,14 @@ async def running(
     """Starts the roles; ready when it is entered. Raises `ConfigurationError` for what the operator has to mend."""
     if Role.API in roles:
         settings.refuse_open()
-    catalog = Catalog(parse_topic, Parameters())
-    catalog.load(settings.topics_dir)
+    catalog = _catalog(settings)
     async with contextlib.AsyncExitStack() as stack:
         if listening is None:
             listening = bind(settings)
         stack.callback(listening.close)
         settings = placed(settings, listening)
         url = settings.redis_url or stack.enter_context(embedded_store(settings))
-        server = Server(url, Layout(settings.partitions, settings.shards), durability=settings.durability)
-        stack.push_async_callback(server.close)
-        await server.open(allow_unsafe=settings.allow_unsafe_store)
+        server = await stack.enter_async_context(_opened(settings, url))
         egress = await stack.enter_async_context(EgressClient(Allowance(settings.egress_allow)))
         mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
         parts = _Parts(settings, server, catalog, channels(egress, mailer, settings.base_url))
@@ -143,6 +140,29 @@ async def running(
         await parts.inbox.prepare()
         tasks = await stack.enter_async_context(_started(parts, roles, listening))
         yield Running(settings, url, tasks)
+
+
+async def check(settings: Settings, store_url: str) -> None:
+    """Raises `ConfigurationError` for topics or a store that `running` would refuse; starts nothing."""
+    _catalog(settings)
+    async with _opened(settings, store_url):
+        pass
+
+
+def _catalog(settings: Settings) -> Catalog:
+    catalog = Catalog(parse_topic, Parameters())
+    catalog.load(settings.topics_dir)
+    return catalog
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings, store_url: str) -> AsyncIterator[Server]:
+    server = Server(store_url, Layout(settings.partitions, settings.shards), durability=settings.durability)
+    try:
+        await server.open(allow_unsafe=settings.allow_unsafe_store)
+        yield server
+    finally:
+        await server.close()
 
 
 @contextlib.contextmanager

@@ -117,7 +117,10 @@ async def _transact(call: Call, entries: Sequence[BundleEntry]) -> list[BundleRe
     }
     # FHIR's order of processing: deletes, then creates, then updates
     order = sorted(writes, key=lambda n: ("delete", "create", "put").index(writes[n].op))
-    admitted = await call.services.intake.admit_together([writes[n] for n in order])
+    try:
+        admitted = await call.services.intake.admit_together([writes[n] for n in order])
+    except RequestError as error:
+        raise _placed(call, error, [(n, writes[n]) for n in order]) from None
     admissions = dict(zip(order, admitted, strict=True))
     results = []
     for n, request in enumerate(requests):
@@ -128,7 +131,6 @@ async def _transact(call: Call, entries: Sequence[BundleEntry]) -> list[BundleRe
 
 def _request(call: Call, entry: BundleEntry, n: int, key: str) -> Request:
     """The change an entry of a transaction asks for. Raises `RequestError` naming the entry."""
-    where = f"Bundle.entry[{n}].request"
     try:
         one = _entry_call(call, entry)
         name, _, given_id = one.path.partition("/")
@@ -147,6 +149,10 @@ def _request(call: Call, entry: BundleEntry, n: int, key: str) -> Request:
             documents.check_id(given_id)
         if one.method != "DELETE":
             documents.check_type(one.body, kind)
+        if one.method == "PUT" and documents.resource_id(one.body) != given_id:
+            raise Unprocessable(
+                Issue("invalid", f"an update needs the id {given_id!r} in its body", f"{kind}.id")
+            )
         return Request(
             tenant=call.tenant,
             release=call.release,
@@ -159,8 +165,38 @@ def _request(call: Call, entry: BundleEntry, n: int, key: str) -> Request:
             condition=condition(one.headers.get("if-none-exist", "")),
         )
     except RequestError as error:
-        issues = [replace(issue, expression=issue.expression or where) for issue in error.issues]
-        raise type(error)(*issues) from None
+        raise type(error)(*(_at_entry(issue, n) for issue in error.issues)) from None
+
+
+def _at_entry(issue: Issue, n: int) -> Issue:
+    """The issue with its place seen from the Bundle: `Patient.active` of entry 2 is `Bundle.entry[2].resource.active`."""
+    place = f"Bundle.entry[{n}].request"
+    if issue.expression:
+        path = issue.expression
+        inside = path.partition(".")[2] if path[0].isupper() else path
+        place = f"Bundle.entry[{n}].resource" + (f".{inside}" if inside else "")
+    return replace(issue, expression=place)
+
+
+_ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")
+
+
+def _placed(call: Call, error: RequestError, writes: Sequence[tuple[int, Request]]) -> RequestError:
+    """A refusal of the ordered writes, told by the places of the entries they came from."""
+    found = [_ENTRY.match(issue.expression or "") for issue in error.issues]
+    if all(found):
+        places = [f"Bundle.entry[{writes[int(match[1])][0]}]" for match in found if match]
+        return type(error)(
+            *(replace(issue, expression=place) for issue, place in zip(error.issues, places, strict=True))
+        )
+    for n, request in writes:
+        if request.op == "delete":
+            continue
+        try:
+            call.adapter.validate(request.type, request.body)
+        except RequestError as own:
+            return type(own)(*(_at_entry(issue, n) for issue in own.issues))
+    return error
 
 
 def _refuse_repeated(requests: Sequence[Request]) -> None:

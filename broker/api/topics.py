@@ -72,14 +72,21 @@ def _identifiers(topic: Topic) -> Iterable[str]:
         yield f"{one.get('system', '')}|{one.get('value', '')}"
 
 
-def _trigger_resources(topic: Topic) -> list[str]:
-    return [trigger.resource for trigger in topic.resource_triggers]
+def _spellings(names: Iterable[str | None]) -> Iterable[str]:
+    """A type may be asked for by its name or by its StructureDefinition's URL (R-020)."""
+    for name in names:
+        if name is not None:
+            yield from (name, f"http://hl7.org/fhir/StructureDefinition/{name}")
 
 
-def _all_resources(topic: Topic) -> Iterable[str | None]:
-    yield from topic.focus_types
-    yield from (one.resource for one in topic.filters)
-    yield from (shape.resource for shape in topic.shapes)
+def _trigger_resources(topic: Topic) -> Iterable[str]:
+    return _spellings(trigger.resource for trigger in topic.resource_triggers)
+
+
+def _all_resources(topic: Topic) -> Iterable[str]:
+    yield from _spellings(topic.focus_types)
+    yield from _spellings(one.resource for one in topic.filters)
+    yield from _spellings(shape.resource for shape in topic.shapes)
 
 
 def _events(topic: Topic) -> Iterable[str]:

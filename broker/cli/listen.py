@@ -71,7 +71,9 @@ def listen(
                         if as_json:
                             typer.echo(received.body.decode())
                         elif received.notification is not None:
-                            console.print(summary_line(received.notification), highlight=False)
+                            console.print(
+                                summary_line(received.notification), highlight=False, soft_wrap=True
+                            )
         except OSError as error:
             raise ConfigurationError(f"{host}:{port} can't be listened on: {error.strerror}") from error
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from typing import Annotated
 
 import structlog
@@ -25,6 +26,8 @@ def _settings() -> Settings:
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
     async def until_stopped(stop: asyncio.Event) -> None:
+        if listening is not None:
+            _stop_without_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
             _log.info(
                 "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
@@ -36,6 +39,17 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
         _log.info("stopped", pid=os.getpid())
 
     loop.run(until_stopped)
+
+
+def _stop_without_supervisor(stop: asyncio.Event) -> None:
+    """The supervisor holds the other end of standard input; it closes when that process ends, however it ends."""
+    events = asyncio.get_running_loop()
+
+    def gone() -> None:
+        events.remove_reader(sys.stdin)
+        stop.set()
+
+    events.add_reader(sys.stdin, gone)
 
 
 def serve(

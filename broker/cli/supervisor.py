@@ -1,4 +1,8 @@
-"""Keeps N worker processes of `serve` alive on one listening socket; a stop asks all of them to drain."""
+"""Keeps N worker processes of `serve` alive on one listening socket; a stop asks all of them to drain.
+
+Each worker's standard input is a pipe that nothing is written to: its end tells the worker that the supervisor is gone, even one
+that was killed, so that no worker stays behind on the port.
+"""
 
 import asyncio
 import os
@@ -6,7 +10,9 @@ import socket
 import sys
 
 import structlog
+import typer
 
+from broker.app import check
 from broker.cli import loop
 from broker.settings import Settings
 
@@ -16,7 +22,7 @@ _RESTART_S = 1.0
 
 
 def supervise(workers: int, listening: socket.socket, store_url: str, settings: Settings) -> None:
-    """Returns when every worker has ended after a stop was asked for."""
+    """Returns when every worker has ended after a stop was asked for. Exit code 2 if a worker found what the operator must mend."""
     environment = {
         **os.environ,
         "BROKER_REDIS_URL": store_url,
@@ -25,17 +31,23 @@ def supervise(workers: int, listening: socket.socket, store_url: str, settings: 
     }
     deadline_s = settings.drain.total_seconds() + _GRACE_S
 
-    async def keep_all(stop: asyncio.Event) -> None:
+    async def keep_all(stop: asyncio.Event) -> bool:
+        await check(settings, store_url)  # said once here, not by each worker
         async with asyncio.TaskGroup() as tasks:
-            for n in range(workers):
+            kept = [
                 tasks.create_task(_keep(n, listening.fileno(), environment, stop, deadline_s))
+                for n in range(workers)
+            ]
+        return all(one.result() for one in kept)
 
-    loop.run(keep_all)
+    if not loop.run(keep_all):
+        raise typer.Exit(2)
 
 
 async def _keep(
     number: int, descriptor: int, environment: dict[str, str], stop: asyncio.Event, deadline_s: float
-) -> None:
+) -> bool:
+    """False if the worker ended for what a restart can't mend; it has said so."""
     while not stop.is_set():
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -44,6 +56,7 @@ async def _keep(
             "serve",
             "--socket-fd",
             str(descriptor),
+            stdin=asyncio.subprocess.PIPE,
             pass_fds=[descriptor],
             env=environment,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone; it asks the workers to drain
@@ -60,9 +73,10 @@ async def _keep(
                 _log.warning("worker did not drain in time", worker=number)
                 process.kill()
                 await ended
-            return
+            return True
         if process.returncode == 2:
-            stop.set()  # a setting is wrong: it has said so, and a restart would only say it again
-            return
+            stop.set()
+            return False
         _log.error("worker ended; it starts again", worker=number, code=process.returncode)
         await asyncio.sleep(_RESTART_S)
+    return True

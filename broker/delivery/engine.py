@@ -22,7 +22,7 @@ from broker.model.notification import ErrorReport, Notification, NotificationTyp
 from broker.model.outcome import Decision, Delivered, Outcome, TryAgain, Unreachable
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.store.schedule import Claim, Committed, Schedule
-from broker.store.subscriptions import Subscriptions
+from broker.store.subscriptions import Record, Subscriptions
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class Engine:
         self._policy = policy
         self._clock = clock
         self._max_timeout_s = max_timeout_s
-        self._cache: OrderedDict[tuple[str, SubscriptionId], Subscription] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, SubscriptionId], Record] = OrderedDict()
         self.is_draining = False
 
     async def carry(self, carried: Carried) -> int | None:
@@ -160,14 +160,13 @@ class Engine:
     async def _subscription(self, claim: Claim) -> Subscription | None:
         """The document the claim was made for; None if there is another by now, or none."""
         key = (claim.tenant, claim.id)
-        cached = self._cache.get(key)
-        if cached is not None and cached.version == claim.subscription_version:
-            self._cache.move_to_end(key)
-            return cached
-        record = await self._subscriptions.get(*key)
-        if record is None:
-            return None
-        self._cache[key] = record.subscription
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
-        return record.subscription if record.subscription.version == claim.subscription_version else None
+        record = self._cache.get(key)
+        if record is None or record.revision != claim.revision:
+            record = await self._subscriptions.get(*key)
+            if record is None or record.revision != claim.revision:
+                return None
+            self._cache[key] = record
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return record.subscription

@@ -28,6 +28,8 @@ MAX_COUNT = BASE + "backport-max-count"
 CHANNEL_TYPE = BASE + "backport-channel-type"
 CONTENT = BASE + "backport-payload-content"
 
+_WHOLE = ("valueUnsignedInt", "valuePositiveInt", "valueInteger")
+
 ELEMENTS: Mapping[str, str] = {
     "topic": "criteria",
     "channelType": "channel.type",
@@ -112,7 +114,11 @@ def _channel(root: Elements, version: str) -> Channel:
         extension = settings.get(url)
         if extension is None:
             return None
-        return rules.bounded(extension, name, extension.whole(name, least=least), most)
+        # the other integer types say the same number; an extension without one must not pass for absent
+        written = next((one for one in _WHOLE if extension.has(one)), name)
+        if not extension.has(written):
+            extension.refuse("required", f"the extension {url} needs a {name}", name)
+        return rules.bounded(extension, written, extension.whole(written, least=least), most)
 
     return Channel(
         type=kind,

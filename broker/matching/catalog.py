@@ -165,7 +165,7 @@ class Catalog:
                 read.append(_Read(path, self._parse(path.read_bytes()), [], []))
             except (BrokerError, ValueError, OSError) as error:
                 read.append(_Read(path, None, [" ".join(str(error).split()) or type(error).__name__], []))
-        topics = [one.topic for one in read if one.topic is not None]
+        topics = [*self._put.values(), *(one.topic for one in read if one.topic is not None)]
         seen: dict[str, Path] = {}
         for one in read:
             if one.topic is None:

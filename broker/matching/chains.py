@@ -77,9 +77,9 @@ def compile_chain(
     for one, target, parameter in ends(chain, reference, table):
         reason = unsupported(chain.last, parameter)
         if reason is not None:
-            raise BadFilter(f"{chain.name}: {parameter.code} of {target} {reason}")
+            raise BadFilter(f"{parameter.code} of {target} {reason}")
         tests[one, target] = compile_filter(chain.last, parameter, base_urls, one, value_sets)
-    return ChainTest(chain.name, reference, base_urls, release, tests)
+    return ChainTest(reference, base_urls, release, tests)
 
 
 def ends(
@@ -87,9 +87,9 @@ def ends(
 ) -> list[tuple[Release, str, SearchParameter]]:
     """The parameters that the end of a chain may mean, by release and type. Raises BadFilter where there are none."""
     if reference.type is not ParameterType.REFERENCE:
-        raise BadFilter(f"{chain.name}: {chain.link} is no reference, so nothing can be followed")
+        raise BadFilter(f"{chain.link} is no reference that can be followed")
     if is_chained(chain.last):
-        raise BadFilter(f"{chain.name} follows more than one reference, which is not evaluated")
+        raise BadFilter("it follows more than one reference, which is not evaluated")
     targets = reference_targets(reference)
     if chain.type is not None:
         if targets and chain.type not in targets:
@@ -99,7 +99,7 @@ def ends(
     found = [(one, target, table.find(one, target, code)) for one in Release for target in targets]
     known = [(one, target, parameter) for one, target, parameter in found if parameter is not None]
     if not known:
-        raise BadFilter(f"{chain.name}: no search parameter {code} of {' or '.join(targets)} is known")
+        raise BadFilter(f"no search parameter {code} of {' or '.join(targets)} is known")
     return known
 
 
@@ -108,13 +108,11 @@ class ChainTest:
 
     def __init__(
         self,
-        name: str,
         reference: SearchParameter,
         base_urls: frozenset[str],
         release: Release,
         tests: dict[tuple[Release, str], Test],
     ) -> None:
-        self._name = name
         self._extract = compile_extractor(reference.expression, release)
         self._base_urls = base_urls
         self._release = release
@@ -146,7 +144,7 @@ class ChainTest:
         try:
             return [node.value for node in self._extract(resource)]
         except (ValueError, TypeError, AttributeError, LookupError) as error:
-            raise EvaluationFailed(f"{self._name}: {error}") from error
+            raise EvaluationFailed(str(error)) from error
 
     def _passes_one(self, element: Any, resource: dict[str, Any], related: RelatedStates) -> bool:
         text = reference_text(element)
@@ -155,17 +153,17 @@ class ChainTest:
                 (one for one in resource.get("contained", ()) if one.get("id") == text[1:]), None
             )
             if contained is None:
-                raise EvaluationFailed(f"{self._name}: {text} is not contained")
+                raise EvaluationFailed(f"{text} is not contained")
             return self._test(contained, self._release, contained.get("resourceType", ""))
         target = self._target(element)
         if target is None:
             said = referenced_type(element)
             if said is not None and said not in self._types:
                 return False  # it leads to a type that the filter isn't about
-            raise EvaluationFailed(f"{self._name}: {text or 'what is referred to'} is not stored here")
+            raise EvaluationFailed(f"{text or 'what is referred to'} is not stored here")
         found = related.find(target)
         if found is None:
-            raise EvaluationFailed(f"{self._name}: {'/'.join(target)} is not stored here")
+            raise EvaluationFailed(f"{'/'.join(target)} is not stored here")
         return self._test(*found, target[0])
 
     def _test(self, state: dict[str, Any], release: Release, resource_type: str) -> bool:

@@ -188,7 +188,11 @@ def check_triggers(
     Criteria must be evaluable in at least one release; the releases in which they aren't are warnings.
     """
     errors: list[str] = []
-    warnings: list[str] = []
+    warnings = [
+        f"eventTrigger[{n}] has no coding: no event can fire it"
+        for n, one in enumerate(topic.event_triggers)
+        if not one.codings
+    ]
     for n, trigger in enumerate(topic.resource_triggers):
         where = f"resourceTrigger[{n}]"
         if trigger.query is not None and trigger.fhirpath is not None:

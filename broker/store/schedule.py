@@ -24,7 +24,7 @@ class Claim:
     """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
 
     `count` is the highest event number up to and including this notification; `since_ms` the time of the first failed attempt
-    (0: none); `now_ms` Redis time.
+    (0: none); `now_ms` Redis time. `revision` names the document: a namesake of a deleted subscription has the same versions.
     """
 
     tenant: Tenant
@@ -40,6 +40,7 @@ class Claim:
     since_ms: int
     now_ms: int
     events: tuple[Event, ...]
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def _wait(now_ms: int, at_ms: int) -> int | None:
 
 
 def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
-    member, token, kind, version, status, count, at_ms, tries, since, now, events = row
+    member, token, kind, version, status, count, at_ms, tries, since, now, events, revision = row
     tenant_text, _, one = cast("bytes", member).decode().partition(":")
     tenant = Tenant(tenant_text)
     return Claim(
@@ -191,6 +192,7 @@ def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
         since_ms=int(since),
         now_ms=int(now),
         events=tuple(event_of(tenant, entry_id, _pairs(fields)) for entry_id, fields in events),
+        revision=cast("bytes", revision).decode(),
     )
 
 

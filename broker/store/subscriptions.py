@@ -15,7 +15,7 @@ from broker.store import keys
 from broker.store.outbox import SubscriptionKey
 from broker.store.server import Argument, Server, translating
 
-_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "since", "busy")
+_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Subscription).decode
 
@@ -37,6 +37,7 @@ class Record:
     """A subscription and where its delivery stands.
 
     `subscription.status` is the live one; `activated_ms` the time of its first activation since it was created or off, or 0.
+    `revision` names this document among all that were ever put under the id.
     """
 
     subscription: Subscription
@@ -45,6 +46,7 @@ class Record:
     activated_ms: int
     error: ErrorReport | None
     attempts: int
+    revision: str
 
     @property
     def is_counting(self) -> bool:
@@ -57,8 +59,8 @@ class Record:
 
 def record_of(values: Sequence[bytes | None]) -> Record | None:
     """A record from the hash fields `_FIELDS`."""
-    model, version, updated, status, on, count, cursor, code, text, tries, _, _ = values
-    if model is None or version is None or updated is None or status is None:
+    model, version, updated, status, on, count, cursor, code, text, tries, revision = values
+    if model is None or version is None or updated is None or status is None or revision is None:
         return None
     error = (
         None if text is None else ErrorReport(DeliveryError(code.decode()) if code else None, text.decode())
@@ -70,7 +72,15 @@ def record_of(values: Sequence[bytes | None]) -> Record | None:
         status=SubscriptionStatus(status.decode()),
         error=error.text if error else None,
     )
-    return Record(subscription, int(count or 0), int(cursor or 0), int(on or 0), error, int(tries or 0))
+    return Record(
+        subscription,
+        int(count or 0),
+        int(cursor or 0),
+        int(on or 0),
+        error,
+        int(tries or 0),
+        revision.decode(),
+    )
 
 
 class Subscriptions:

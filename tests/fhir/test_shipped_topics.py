@@ -8,6 +8,7 @@ import pytest
 
 from broker.fhir.parameters import Parameters
 from broker.fhir.validation import validate
+from broker.matching.references import reference_targets
 from broker.model.release import Release
 from broker.model.search import Comparator, Modifier, ParameterType
 
@@ -19,7 +20,7 @@ NAMES = {
 }
 ORDERED = {ParameterType.DATE, ParameterType.NUMBER, ParameterType.QUANTITY}
 MODIFIERS = {
-    ParameterType.TOKEN: {"missing", "not", "text", "of-type", "code-text"},
+    ParameterType.TOKEN: {"missing", "not", "text", "of-type", "code-text", "in", "not-in"},
     ParameterType.REFERENCE: {"missing", "identifier", "type"},
     ParameterType.STRING: {"missing", "exact", "contains", "text"},
     ParameterType.DATE: {"missing"},
@@ -30,6 +31,12 @@ paths = pytest.mark.parametrize("path", sorted(TOPICS.glob("*.json")), ids=lambd
 
 
 def types_of(resource_type: str, code: str) -> set[ParameterType]:
+    """Of a chained parameter, the types of its last one."""
+    link, dot, last = code.partition(".")
+    if dot:
+        references = [PARAMETERS.find(release, resource_type, link) for release in Release]
+        targets = {target for one in references if one for target in reference_targets(one)}
+        return {kind for target in targets for kind in types_of(target, last)}
     found = (PARAMETERS.find(release, resource_type, code) for release in Release)
     return {one.type for one in found if one is not None}
 

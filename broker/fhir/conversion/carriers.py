@@ -1,8 +1,9 @@
 """Elements inside extensions: written into one, and read out of one again.
 
-An element with a type that an Extension may have goes into `value[x]`, `_value[x]` included; a backbone element, or a
-data type that no Extension may have, becomes one sub-extension for each of its elements, named like it. The types here
-are those of R5 and R4 together; `datatypes.py` sees to it that the release in question knows them.
+An element with a type that an Extension may have goes into `value[x]`; a backbone element, or a data type that no
+Extension may have, becomes one sub-extension for each of its elements, named like it. A primitive with an id or
+extensions of its own becomes a sub-extension `value` beside them, as fhir.resources knows no `_value[x]`. The types
+here are those of R5 and R4 together; `datatypes.py` sees to it that the release in question knows them.
 """
 
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ SHAPES: dict[str, tuple[Field, ...]] = {
 }
 """The elements of each type that may have to become sub-extensions."""
 
+_VALUE = "value"
 _NEVER_A_VALUE = frozenset({"VirtualServiceDetail"})
 
 
@@ -70,13 +72,13 @@ def read(prefix: str, wanted: tuple[Field, ...], extensions: list[Node]) -> Node
         mine = [given for given in extensions if given.get("url") == prefix + one.name]
         if not mine:
             continue
-        found = {_read(one, given) for given in map(_Given, mine)}
+        found = {_held(one, given) for given in mine}
         if len(found) != 1 or (len(mine) > 1 and not one.many):
             return None
         member = found.pop()
         if member is None:
             return None
-        values, siblings = zip(*(_value(*member, given) for given in mine), strict=True)
+        values, siblings = zip(*(_value(member[1], given) for given in mine), strict=True)
         if any(value is None and sibling is None for value, sibling in zip(values, siblings, strict=True)):
             return None
         if any(value is not None for value in values):
@@ -140,33 +142,43 @@ def _extension(url: str, kind: str, value: Any, sibling: Any) -> Node:
     if _is_shape(kind):
         return shaped(url, kind, value)
     name = f"value{capital(kind)}"
-    extension: Node = {"url": url}
+    if sibling is None:
+        return {"url": url, name: value}
+    parts = [{"url": DATATYPE, "valueString": kind}]
     if value is not None:
-        extension[name] = value
-    if sibling is not None:
-        extension[f"_{name}"] = sibling
-    return extension
+        parts.append({"url": _VALUE, name: value})
+    start = {"id": sibling["id"]} if "id" in sibling else {}
+    return {**start, "url": url, "extension": [*parts, *sibling.get("extension", [])]}
 
 
-class _Given:
-    """An extension to look at; hashing is by identity, so that a set of results can be built from several."""
-
-    def __init__(self, extension: Node) -> None:
-        self.members = frozenset(extension)
-        self.has_parts = "extension" in extension
-
-
-def _read(one: Field, given: _Given) -> tuple[str, str] | None:
+def _held(one: Field, extension: Node) -> tuple[str, str] | None:
     """The member that the extension holds, with its type."""
+    parts = extension.get("extension", [])
     for name, kind in one.members():
-        value = f"value{capital(kind)}"
-        if given.has_parts if _is_shape(kind) else value in given.members or f"_{value}" in given.members:
+        if parts if _is_shape(kind) else f"value{capital(kind)}" in extension or _names(parts, kind):
             return name, kind
     return None
 
 
-def _value(_name: str, kind: str, extension: Node) -> tuple[Any, Any]:
+def _value(kind: str, extension: Node) -> tuple[Any, Any]:
+    """The value and its sibling."""
+    name = f"value{capital(kind)}"
     if _is_shape(kind):
         return unshaped(kind, extension), None
-    name = f"value{capital(kind)}"
-    return extension.get(name), extension.get(f"_{name}")
+    if name in extension:
+        return extension[name], None
+    sibling: Node = {"id": extension["id"]} if "id" in extension else {}
+    value = None
+    own = []
+    for part in extension["extension"]:
+        if part.get("url") == _VALUE:
+            value = part.get(name)
+        elif not _names([part], kind):
+            own.append(part)
+    if own:
+        sibling["extension"] = own
+    return value, sibling or None
+
+
+def _names(parts: list[Node], kind: str) -> bool:
+    return {"url": DATATYPE, "valueString": kind} in parts

@@ -27,7 +27,7 @@ LACKS: Mapping[Release, frozenset[str]] = {
 _OLD_NARROW: Mapping[str, frozenset[str]] = {
     "Annotation.authorReference": frozenset({"PractitionerRole"}),
     "DiagnosticReport.media.link": frozenset({"DocumentReference"}),
-    "DiagnosticReport.subject": frozenset({"BiologicallyDerivedProduct", "NutritionProduct"}),
+    "DiagnosticReport.subject": frozenset({"BiologicallyDerivedProduct"}),
     "Encounter.basedOn": frozenset({"CarePlan", "DeviceRequest", "MedicationRequest"}),
     "Encounter.participant.individual": frozenset({"Patient", "Group", "Device", "HealthcareService"}),
     "Encounter.reasonReference": frozenset({"DiagnosticReport"}),
@@ -39,7 +39,7 @@ NARROW: Mapping[Release, Mapping[str, frozenset[str]]] = {
     Release.R4B: _OLD_NARROW,
     Release.R5: {
         "DiagnosticReport.subject": frozenset({"Procedure"}),
-        "Encounter.diagnosis.condition": frozenset({"Procedure"}),
+        "Encounter.diagnosis.condition.reference": frozenset({"Procedure"}),
     },
 }
 """Types that an element can't refer to in the release, but can in another."""
@@ -72,7 +72,7 @@ def encoded(extension: Node, target: Release) -> Node:
     """The inverse of `decoded`, for types the target lacks."""
     for kind in LACKS[target]:
         name = f"value{capital(kind)}"
-        if name in extension or f"_{name}" in extension:
+        if name in extension:
             if "id" in extension:
                 raise Uncarriable(f"the id of an Extension of type {kind} has no place in {target}")
             if kind == "integer64":
@@ -115,22 +115,15 @@ def referred(node: Node) -> str:
 
 
 def _spelt(extension: Node) -> Node:
-    value, sibling = extension.get("valueInteger64"), extension.get("_valueInteger64")
+    value = extension["valueInteger64"]
     name = "valueDecimal" if isinstance(value, msgspec.Raw) else "valueString"
-    part: Node = {"url": "value"}
-    if value is not None:
-        part[name] = value
-    if sibling is not None:
-        part[f"_{name}"] = sibling
-    return {"url": extension["url"], "extension": [{"url": DATATYPE, "valueString": "integer64"}, part]}
+    parts = [{"url": DATATYPE, "valueString": "integer64"}, {"url": "value", name: value}]
+    return {"url": extension["url"], "extension": parts}
 
 
 def _unspelt(extension: Node) -> Node | None:
     parts = [part for part in extension["extension"] if part.get("url") == "value"]
     if len(parts) != 1:
         return None
-    names = {
-        **{"valueString": "valueInteger64", "valueDecimal": "valueInteger64"},
-        **{"_valueString": "_valueInteger64", "_valueDecimal": "_valueInteger64"},
-    }
-    return {names[name]: value for name, value in parts[0].items() if name in names}
+    value = parts[0].get("valueString", parts[0].get("valueDecimal"))
+    return None if value is None else {"valueInteger64": value}

@@ -129,9 +129,7 @@ def rewrapped(
 
         return change
 
-    return Rule(
-        old, new, changed(old[0].name, new[0].name, wrap), changed(new[0].name, old[0].name, unwrap)
-    )
+    return Rule(old, new, changed(old[0].name, new[0].name, wrap), changed(new[0].name, old[0].name, unwrap))
 
 
 def needed(name: str, kind: str, *, new: bool) -> Rule:
@@ -153,7 +151,7 @@ def recoded(
     """A code as the other side has it: listed in `changes`, else the same if it is one of `known` (None: any)."""
 
     def recode(code: str) -> str | None:
-        return changes[code] if code in changes else code if known is None or code in known else None
+        return changes.get(code, code if known is None or code in known else None)
 
     return recode
 

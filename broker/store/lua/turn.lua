@@ -1,7 +1,7 @@
 -- Shared by claim.lua and commit.lua: what a subscription needs now, and when to look at it next.
 -- The subscription hash is drawn at the head of register.lua.
 local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
-  'full', 'pinv', 'pull'}
+  'full', 'pinv', 'pull', 'q'}
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -86,5 +86,5 @@ local function take(key, s, now, lease_ms, max_bytes)
   redis.call('HSET', key.sub, 'kind', kind, 'upto', s.upto, 'at', s.at, 'pinv', s.v, 'token', whole(s.token),
     'busy', 'flight', 'tries', whole(s.tries), 'since', whole(s.since))
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
-  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events}
+  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events, s.q}
 end

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from broker.errors import ConfigurationError, Issue, Malformed
-from broker.matching.catalog import Catalog
+from broker.matching.catalog import Catalog, CatalogChanges
+from broker.matching.triggers import BadTopic
 from broker.model.change import Interaction
 from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic, TopicStatus
 
@@ -33,6 +34,7 @@ def catalog(topic: Topics, table: Any) -> Catalog:
         )
         status = TopicStatus(said.pop("status", "active"))
         triggers = (ResourceTrigger(kind, frozenset(Interaction), query, fhirpath),)
+        said["derived_from"] = tuple(said.pop("derived_from", ()))
         return topic(resource_triggers=triggers, filters=offers, status=status, **said)
 
     return Catalog(parse, table)
@@ -126,7 +128,124 @@ def test_checking_tells_errors_and_warnings_file_by_file(catalog: Catalog, folde
     said = {path.stem: (topic is not None, messages) for path, topic, messages in checked}
     assert said["a"][0]
     assert "either one" in said["a"][1][0]
-    assert [one.split(":")[0] for one in said["b"][1]] == ["warning"] * 3
+    assert [one.split(" ")[2] for one in said["b"][1]] == ["_in", "unheard"]
     assert not said["c"][0]
     assert said["c"][1][0].startswith("error: ")
     assert said["d"] == (True, [])
+
+
+def value_set(code: str) -> str:
+    include = [{"system": "http://s", "concept": [{"code": code}]}]
+    return json.dumps({"resourceType": "ValueSet", "url": "http://sets/x", "compose": {"include": include}})
+
+
+def test_value_sets_beside_the_topics_serve_their_criteria(catalog: Catalog, folder: Folder) -> None:
+    path = folder(a={"id": "a", "query": "class:in=http://sets/x"})
+    with pytest.raises(ConfigurationError, match="http://sets/x"):
+        catalog.load(path)
+    (path / "valuesets").mkdir()
+    (path / "valuesets" / "x.json").write_text(value_set("one"))
+    catalog.load(path)
+    held = catalog.value_sets
+    assert held.resolve("http://sets/x") == frozenset({("http://s", "one")})
+    (path / "valuesets" / "x.json").write_text(value_set("two"))
+    catalog.reload(path)
+    assert held.resolve("http://sets/x") == frozenset({("http://s", "two")})
+    (path / "valuesets" / "y.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"y\.json"):
+        catalog.reload(path)
+    assert held.resolve("http://sets/x") == frozenset({("http://s", "two")})
+    assert [(one.name, said) for one, topic, said in catalog.check(path) if topic is None] == [
+        ("y.json", ["error: this is neither a ValueSet nor a CodeSystem"])
+    ]
+
+
+def test_a_reload_tells_what_came_changed_and_went(catalog: Catalog, folder: Folder) -> None:
+    first = catalog.reload(folder(a={"id": "a", "url": "http://a"}, b={"id": "b", "url": "http://b"}))
+    assert [one.id for one in first.added] == ["a", "b"]
+    path = folder(b={"id": "b", "url": "http://b", "title": "new"}, c={"id": "c", "url": "http://c"})
+    (path / "a.json").unlink()
+    changes = catalog.reload(path)
+    told = [[one.id for one in some] for some in (changes.added, changes.changed, changes.removed)]
+    assert told == [["c"], ["b"], ["a"]]
+    assert changes.changed[0].title == "new"
+    assert catalog.reload(path) == CatalogChanges()
+
+
+def test_a_broken_folder_keeps_the_old_state(catalog: Catalog, folder: Folder) -> None:
+    path = folder(a={"id": "a", "url": "http://a"})
+    catalog.load(path)
+    folder(b={"id": "b", "url": "http://a"})
+    with pytest.raises(ConfigurationError, match="taken by"):
+        catalog.reload(path)
+    assert [one.id for one in catalog.all()] == ["a"]
+
+
+def test_a_topic_that_was_put_stands_before_the_folders_and_outlives_a_reload(
+    catalog: Catalog, folder: Folder, topic: Topics
+) -> None:
+    path = folder(a={"id": "a", "url": "http://a"})
+    catalog.load(path)
+    catalog.put(topic(id="a", url="http://a", title="put"))
+    catalog.put(topic(id="n", url="http://n"))
+    assert catalog.reload(path) == CatalogChanges()
+    found = catalog.resolve("http://a")
+    assert found is not None
+    assert found.title == "put"
+    assert catalog.get("n") is not None
+    for name in ("a", "n", "unheard-of"):
+        catalog.remove(name)
+    assert catalog.all() == []
+    assert [one.id for one in catalog.reload(path).added] == ["a"]
+
+
+def test_putting_another_version_replaces_the_one_of_its_id(catalog: Catalog, topic: Topics) -> None:
+    catalog.put(topic(version="1.0"))
+    catalog.put(topic(version="2.0"))
+    assert catalog.resolve(f"{URL}|1.0") is None
+    assert [one.canonical for one in catalog.all()] == [f"{URL}|2.0"]
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        ({"id": "other"}, "is taken by topic t"),
+        ({"id": "t", "query": "nothing=1"}, "nothing"),
+        (
+            {"id": "child", "version": "2", "derived_from": (f"{URL}|1.0",), "filters": ()},
+            "drops canFilterBy",
+        ),
+    ],
+)
+def test_a_topic_with_an_error_is_not_put(
+    more: dict[str, Any], word: str, catalog: Catalog, topic: Topics
+) -> None:
+    catalog.put(topic())
+    if "query" in more:
+        query = QueryCriteria(current=more.pop("query"))
+        more["resource_triggers"] = (ResourceTrigger("Encounter", frozenset(Interaction), query),)
+    with pytest.raises(BadTopic, match=word):
+        catalog.put(topic(**more))
+    assert catalog.all() == [topic()]
+    assert catalog.examine(topic()) == ([], [])
+
+
+def test_replacing_all_keeps_these_and_no_others(catalog: Catalog, folder: Folder, topic: Topics) -> None:
+    catalog.load(folder(a={"id": "a", "url": "http://a"}))
+    catalog.put(topic(id="b", url="http://b"))
+    catalog.replace_all([topic(id="c", url="http://c")])
+    assert [one.id for one in catalog.all()] == ["c"]
+    with pytest.raises(BadTopic, match="is that of topic x and of topic y"):
+        catalog.replace_all([topic(id="x"), topic(id="y")])
+    assert [one.id for one in catalog.all()] == ["c"]
+
+
+def test_a_derived_topic_in_a_folder_must_keep_what_its_parent_promised(
+    catalog: Catalog, folder: Folder
+) -> None:
+    parent = {"id": "p", "url": "http://p", "offers": {"status": ["not"]}}
+    child = {"id": "c", "url": "http://c", "derived_from": ["http://p|1.0"], "offers": {"status": []}}
+    with pytest.raises(ConfigurationError, match=r"c\.json.*http://p\|1\.0.*modifier not"):
+        catalog.load(folder(c=child, p=parent))
+    catalog.load(folder(c=child | {"offers": {"status": ["not"], "class": []}}, p=parent))
+    assert len(catalog.all()) == 2

@@ -5,13 +5,31 @@ from typing import Any, Protocol
 import pytest
 
 from broker.matching.fhirpath import EvaluationFailed
-from broker.matching.filters import BadFilter, comparators_used, compile_filter, unsupported
-from broker.matching.values import BadValue
+from broker.matching.filters import compile_filter
+from broker.matching.support import comparators_used, unsupported
+from broker.matching.values import BadFilter, BadValue
+from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter, SearchParameter
 
 Resources = dict[str, dict[str, Any]]
 BASES = frozenset({"http://broker.example/r4"})
+LOINC = "http://loinc.org"
+VALUE_SETS = ValueSetFolder(
+    codes={
+        "http://sets/pressure": frozenset({(LOINC, "85354-9"), (LOINC, "8480-6")}),
+        "http://sets/heart": frozenset({(LOINC, "8867-4")}),
+        "http://sets/other": frozenset({("http://other", "85354-9")}),
+        "http://sets/final": frozenset({("http://hl7.org/fhir/observation-status", "final")}),
+    },
+    above={
+        LOINC: {
+            "85354-9": frozenset({"85354-9", "vitals"}),
+            "8480-6": frozenset({"8480-6", "85354-9", "vitals"}),
+            "vitals": frozenset({"vitals"}),
+        }
+    },
+)
 UCUM = "http://unitsofmeasure.org"
 
 
@@ -31,7 +49,7 @@ def passes(table: Table, resource: dict[str, Any], term: str, comparator: Compar
         wanted = Filter(wanted.parameter, wanted.value, comparator=comparator)
     parameter = table.find(Release.R4, resource["resourceType"], wanted.parameter)
     assert parameter is not None
-    return compile_filter(wanted, parameter, BASES, Release.R4)(resource)
+    return compile_filter(wanted, parameter, BASES, Release.R4, VALUE_SETS)(resource)
 
 
 PASSING = [
@@ -42,6 +60,16 @@ PASSING = [
     ("pressure", "code:not=1,2"),
     ("pressure", "code:text=blood"),
     ("pressure", "code:code-text=BLOOD PR"),
+    ("pressure", "code:in=http://sets/pressure"),
+    ("pressure", "code:in=http://sets/heart,http://sets/pressure"),
+    ("pressure", "code:not-in=http://sets/heart"),
+    ("pressure", "code:not-in=http://sets/other"),
+    ("temperature", "category:not-in=http://sets/heart"),
+    ("pressure", "status:in=http://sets/final"),
+    ("pressure", "code:below=http://loinc.org|vitals"),
+    ("pressure", "code:below=http://loinc.org|85354-9"),
+    ("pressure", "code:above=http://loinc.org|8480-6"),
+    ("pressure", "component-code:below=http://loinc.org|85354-9"),
     ("pressure", "category=|vital-signs"),
     ("pressure", "status=final"),
     ("pressure", "status=http://hl7.org/fhir/observation-status|final"),
@@ -98,6 +126,15 @@ FAILING = [
     ("pressure", "code=http://other|85354-9"),
     ("pressure", "code=|85354-9"),
     ("pressure", "code:not=85354-9"),
+    ("pressure", "code:in=http://sets/heart"),
+    ("pressure", "code:in=http://sets/other"),
+    ("pressure", "code:not-in=http://sets/heart,http://sets/pressure"),
+    ("pressure", "component-code:not-in=http://sets/pressure"),
+    ("temperature", "category:in=http://sets/heart"),
+    ("pressure", "status:not-in=http://sets/final"),
+    ("pressure", "code:below=http://loinc.org|8480-6"),
+    ("pressure", "code:above=http://loinc.org|vitals"),
+    ("temperature", "code:below=http://loinc.org|vitals"),
     ("pressure", "code:text=pressure"),
     ("pressure", "status=FINAL"),
     ("pressure", "identifier=urn:other|17"),
@@ -151,9 +188,14 @@ def test_a_comparator_given_apart_means_the_prefix(
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [
-        ("Observation", Filter("code", "x", modifier="in")),
-        ("Observation", Filter("code", "x", modifier="below")),
+        ("Observation", Filter("subject", "x", modifier="in")),
+        ("Observation", Filter("subject", "x", modifier="below")),
+        ("Observation", Filter("subject", "x", modifier="not")),
+        ("Observation", Filter("status", "x", modifier="identifier")),
+        ("Observation", Filter("date", "2024", modifier="not")),
+        ("Observation", Filter("_source", "x", modifier="exact")),
         ("Observation", Filter("code", "x", modifier="text-advanced")),
+        ("Observation", Filter("code", "x", modifier="iterate")),
         ("Observation", Filter("code", "x", modifier="nonsense")),
         ("Observation", Filter("code", "x", modifier="exact")),
         ("Observation", Filter("code", "x", comparator=Comparator.GT)),
@@ -189,6 +231,8 @@ def test_what_cannot_be_evaluated_exactly_is_refused(kind: str, wanted: Filter, 
         ("Observation", Filter("date", "soon")),
         ("Observation", Filter("combo-code-value-quantity", "8480-6")),
         ("Observation", Filter("identifier", "a|b", modifier="of-type")),
+        ("Observation", Filter("code", "85354-9", modifier="below")),
+        ("Observation", Filter("code", "http://loinc.org|", modifier="above")),
     ],
 )
 def test_a_value_the_parameter_cannot_have_is_refused(kind: str, wanted: Filter, table: Table) -> None:
@@ -233,3 +277,65 @@ def test_every_resource_takes_missing_or_not_missing(table: Table, resources: Re
         for name in ("pressure", "temperature"):
             is_missing = passes(table, resources[name], f"{code}:missing=true")
             assert passes(table, resources[name], f"{code}:missing=false") is not is_missing
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        (Filter("code", "http://sets/unheard", modifier="in"), "http://sets/unheard"),
+        (Filter("code", "http://sets/heart,http://sets/unheard", modifier="not-in"), "http://sets/unheard"),
+        (Filter("code", "http://loinc.org|unheard", modifier="below"), "unheard"),
+        (Filter("code", "http://snomed.info/sct|1", modifier="above"), "http://snomed.info/sct"),
+    ],
+)
+def test_unknown_codes_are_refused_by_name(wanted: Filter, named: str, table: Table) -> None:
+    parameter = table.find(Release.R4, "Observation", wanted.parameter)
+    assert parameter is not None
+    with pytest.raises(BadFilter, match=named):
+        compile_filter(wanted, parameter, value_sets=VALUE_SETS)
+
+
+def test_a_value_set_that_went_away_fails_instead_of_passing(table: Table, resources: Resources) -> None:
+    parameter = table.find(Release.R4, "Observation", "code")
+    assert parameter is not None
+    current = CurrentValueSets()
+    current.contents = VALUE_SETS
+    tests = [
+        compile_filter(parse(term), parameter, value_sets=current)
+        for term in ("code:not-in=http://sets/heart", "code:below=http://loinc.org|vitals")
+    ]
+    assert all(test(resources["pressure"]) for test in tests)
+    current.contents = ValueSetFolder()
+    for test in tests:
+        with pytest.raises(EvaluationFailed, match="no longer known"):
+            test(resources["pressure"])
+
+
+@pytest.mark.parametrize("term", ["value-quantity=gt0", "value-quantity=ne5", "value-quantity=5||mV"])
+def test_sampled_data_is_passed_over(term: str, table: Table) -> None:
+    sampled = {"origin": {"value": 2048}, "period": 10, "dimensions": 1, "lowerLimit": 1, "data": "1 2 E"}
+    resource = {"resourceType": "Observation", "valueSampledData": sampled}
+    assert not passes(table, resource, term)
+    assert passes(table, resource, "value-quantity:missing=false")
+
+
+@pytest.mark.parametrize(
+    ("effective", "term", "expected"),
+    [
+        ({"effectiveDateTime": "2024-03"}, "date=2024", True),
+        ({"effectiveDateTime": "2024-03"}, "date=2024-03-10", False),
+        ({"effectiveDateTime": "2024-03"}, "date=gt2024-03-10", True),
+        ({"effectiveDateTime": "2024-03-10T23:30:00-02:00"}, "date=2024-03-11T01:30:00Z", True),
+        ({"effectiveDateTime": "2024-03-10T23:30:00-02:00"}, "date=2024-03-10", False),
+        ({"effectiveInstant": "2024-03-10T10:00:00.000Z"}, "date=2024-03-10T10:00", True),
+        ({"effectivePeriod": {"start": "2024-03-10"}}, "date=sa2024-03-09", True),
+        ({"effectivePeriod": {"start": "2024-03-10"}}, "date=eb2999", False),
+        ({"effectiveTiming": {"event": ["2024-03-10", "2024-03-12"]}}, "date=2024-03", True),
+        ({"effectiveTiming": {"event": ["2024-03-10", "2024-03-12"]}}, "date=2024-03-11", False),
+        ({"effectiveTiming": {"repeat": {"frequency": 2}}}, "date=ne2024", False),
+    ],
+)
+def test_dates_of_every_kind_compare_by_precision_in_utc(
+    *, effective: dict[str, Any], term: str, expected: bool, table: Table
+) -> None:
+    assert passes(table, {"resourceType": "Observation", **effective}, term) is expected

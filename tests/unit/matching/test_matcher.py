@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from broker.matching.matcher import Match, Matcher, NaiveMatcher
+from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.search import Filter
 from broker.model.subscription import Subscription, SubscriptionId
-from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic
+from broker.model.topic import Coding, EventTrigger, FilterDefinition, QueryCriteria, ResourceTrigger, Topic
 
 Topics = Callable[..., Topic]
 Subscriptions = Callable[..., Subscription]
@@ -207,3 +209,41 @@ def test_decimals_are_compared_as_written(
     matcher.put(subscription(Filter("value-quantity", "ge0.3")), fitting)
     assert matcher.match(change({"valueQuantity": {"value": 0.3}}, kind=kind))
     assert not matcher.match(change({"valueQuantity": {"value": 0.2999}}, kind=kind))
+
+
+ADMIT = Coding("http://v2", "A01")
+
+
+def test_a_business_event_fires_event_triggers_only(
+    matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    states = topic(url="http://states")
+    events = topic(
+        url="http://events", resource_triggers=(), event_triggers=(EventTrigger("Encounter", (ADMIT,)),)
+    )
+    matcher.put(subscription(id=SubscriptionId("states")), states)
+    matcher.put(subscription(id=SubscriptionId("events")), events)
+    matcher.put(subscription(OF_ONE, id=SubscriptionId("of one")), events)
+    happened = replace(change(TWO, ONE, UPDATE), events=(ADMIT,))
+    assert ids(matcher.match(happened)) == {"events"}
+    assert ids(matcher.match(replace(change(ONE), events=(ADMIT,)))) == {"events", "of one"}
+    assert ids(matcher.match(change(ONE))) == {"states"}
+    assert matcher.match(replace(happened, events=(Coding("http://v2", "A02"),))) == []
+
+
+def test_criteria_and_filters_use_the_value_sets_of_the_moment(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    current = CurrentValueSets()
+    current.contents = ValueSetFolder(codes={"http://sets/x": frozenset({("http://c", "AMB")})})
+    matcher = NaiveMatcher(table, value_sets=current)
+    query = QueryCriteria(current="class:in=http://sets/x")
+    firing = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), query),))
+    wanted = Filter("class", "http://sets/x", modifier="in")
+    matcher.put(subscription(wanted), firing)
+    ambulatory = {"class": {"system": "http://c", "code": "AMB"}}
+    assert matcher.match(change(ambulatory))
+    assert not matcher.match(change({"class": {"system": "http://c", "code": "IMP"}}))
+    current.contents = ValueSetFolder()
+    assert not matcher.match(change(ambulatory))
+    assert "no longer known" in str(matcher.drain_errors()[0])

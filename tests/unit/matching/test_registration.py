@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from broker.matching.registration import check_filters, filter_applies
+from broker.matching.valuesets import ValueSetFolder
 from broker.model.change import Interaction
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter
@@ -23,6 +24,16 @@ OFFERS = (
     FilterDefinition("class", resource="Encounter"),
     FilterDefinition("date", resource="Patient"),
     FilterDefinition("unheard-of"),
+    FilterDefinition("_in"),
+    FilterDefinition("person", definition="http://hl7.org/fhir/SearchParameter/clinical-patient"),
+    FilterDefinition("ward", definition="http://example.org/SearchParameter/ward"),
+    FilterDefinition("patient.birthdate", comparators=frozenset({Comparator.GE})),
+    FilterDefinition("patient.family", modifiers=frozenset({"exact", "type"})),
+    FilterDefinition("subject.family"),
+    FilterDefinition("patient.phonetic"),
+    FilterDefinition("patient.unheard"),
+    FilterDefinition("status.family"),
+    FilterDefinition("patient.link.family"),
 )
 
 
@@ -48,6 +59,12 @@ def observations(topic: Topics) -> Topic:
         Filter("subject", "1", modifier="Patient", resource_type="Observation"),
         Filter("class", "AMB"),
         Filter("class", "AMB", resource_type="Encounter"),
+        Filter("person", "Patient/1"),
+        Filter("patient.birthdate", "ge1980"),
+        Filter("patient.birthdate", "1980", comparator=Comparator.GE),
+        Filter("patient.family", "x", modifier="exact"),
+        Filter("subject", "x", modifier="Patient.family", resource_type="Observation"),
+        Filter("subject:Patient.family", "x", resource_type="Observation"),
     ],
 )
 def test_a_filter_the_topic_offers_is_accepted(
@@ -65,7 +82,7 @@ def test_a_filter_the_topic_offers_is_accepted(
         (Filter("patient", "1", resource_type="Patient"), "not-supported", "never notifies about Patient"),
         (Filter("unheard-of", "1"), "not-supported", "no search parameter"),
         (Filter("patient.name", "x"), "not-supported", "patient.name"),
-        (Filter("status", "x", modifier="in"), "not-supported", ":in is not implemented"),
+        (Filter("status", "x", modifier="in"), "not-supported", "value set x is not known"),
         (Filter("status", "x", modifier="text"), "not-supported", "offer the modifier :text"),
         (Filter("value-quantity", "lt5"), "not-supported", "comparator lt"),
         (Filter("value-quantity", "5", comparator=Comparator.LT), "not-supported", "comparator lt"),
@@ -74,6 +91,20 @@ def test_a_filter_the_topic_offers_is_accepted(
         (Filter("value-quantity", "gt5", comparator=Comparator.GT), "value", "twice"),
         (Filter("value-quantity", "much"), "value", "no number"),
         (Filter("patient", "Group/1"), "value", "never refers to Group"),
+        (Filter("_in", "Group/1"), "not-supported", "may be defined by traits"),
+        (Filter("ward", "1"), "not-supported", "no search parameter ward"),
+        (Filter("person", "Group/1"), "value", "never refers to Group"),
+        (Filter("patient.birthdate", "lt1980"), "not-supported", "comparator lt"),
+        (Filter("patient.birthdate", "soon"), "value", "no date"),
+        (Filter("patient.family", "x", modifier="contains"), "not-supported", "modifier :contains"),
+        (Filter("patient.family", "x", Comparator.GT, "exact"), "invalid", "exclude each other"),
+        (Filter("patient.phonetic", "x"), "not-supported", "algorithm of sounds"),
+        (Filter("patient.unheard", "x"), "not-supported", "no search parameter unheard of Patient"),
+        (Filter("patient.gender", "x"), "not-supported", "can't be filtered by patient.gender"),
+        (Filter("status.family", "x"), "not-supported", "status is no reference"),
+        (Filter("patient.link.family", "x"), "not-supported", "more than one reference"),
+        (Filter("patient:Group.family", "x"), "not-supported", "never refers to Group"),
+        (Filter("patient:exact.family", "x"), "not-supported", "can't be filtered by patient:exact"),
     ],
 )
 def test_a_filter_that_cannot_be_honoured_is_refused_by_name(
@@ -81,7 +112,7 @@ def test_a_filter_that_cannot_be_honoured_is_refused_by_name(
 ) -> None:
     (issue,) = check_filters(subscription(Filter("patient", "1"), wanted), observations, table)
     assert issue.code == code
-    assert wanted.parameter in issue.text
+    assert wanted.parameter.partition(":")[0] in issue.text
     assert word in issue.text
     assert issue.expression == "Subscription.criteria.extension[1]"
 
@@ -117,3 +148,30 @@ def test_a_filter_without_a_type_applies_where_the_topic_offers_it(observations:
     assert not filter_applies(Filter("class", "x"), observations, "Observation")
     assert filter_applies(Filter("patient", "x"), observations, "Observation")
     assert filter_applies(Filter("offered-nowhere", "x"), observations, "Observation")
+
+
+def test_a_composite_takes_comparators_unless_its_topic_lists_some(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    name = "combo-code-value-quantity"
+    wanted = subscription(Filter(name, "8867-4$gt120"), Filter(name, "8867-4$lt120"))
+    triggers = (ResourceTrigger("Observation", frozenset(Interaction)),)
+    open_topic = topic(resource_triggers=triggers, filters=(FilterDefinition(name),))
+    narrow = FilterDefinition(name, comparators=frozenset({Comparator.GT}))
+    narrow_topic = topic(resource_triggers=triggers, filters=(narrow,))
+    assert check_filters(wanted, open_topic, table) == []
+    (issue,) = check_filters(wanted, narrow_topic, table)
+    assert "comparator lt" in issue.text
+
+
+def test_a_known_value_set_is_accepted(observations: Topic, subscription: Subscriptions, table: Any) -> None:
+    value_sets = ValueSetFolder(codes={"http://sets/a": frozenset({("s", "c")})})
+    wanted = subscription(Filter("status", "http://sets/a", modifier="in"))
+    assert check_filters(wanted, observations, table, value_sets=value_sets) == []
+
+
+def test_the_chain_of_an_untyped_filter_applies_where_it_is_offered(topic: Topics) -> None:
+    offers = (FilterDefinition("patient.family", resource="Encounter"),)
+    about = topic(filters=offers)
+    assert filter_applies(Filter("patient", "x", modifier="Patient.family"), about, "Encounter")
+    assert not filter_applies(Filter("patient.family", "x"), about, "Observation")

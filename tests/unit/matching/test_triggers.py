@@ -10,7 +10,7 @@ from broker.matching.triggers import BadTopic, TopicTriggers, check_triggers, co
 from broker.model.change import Interaction
 from broker.model.release import Release
 from broker.model.search import ParameterTable
-from broker.model.topic import QueryCriteria, ResourceTrigger, Topic
+from broker.model.topic import Coding, EventTrigger, QueryCriteria, ResourceTrigger, Topic
 
 CREATE, UPDATE, DELETE = Interaction.CREATE, Interaction.UPDATE, Interaction.DELETE
 Topics = Callable[..., Topic]
@@ -58,6 +58,71 @@ def test_a_test_the_topic_leaves_out_is_ignored(*, both: bool, topic: Topics, ta
         states = (UPDATE, Release.R4, "Encounter", encounter(status), encounter(status))
         assert after.judge(*states).fired is (status == "new")
         assert before.judge(*states).fired is (status == "old")
+
+
+@pytest.mark.parametrize("current", ["status=x", "status=other", None])
+@pytest.mark.parametrize(("result", "both"), list(product([None, True, False], [True, False])))
+def test_a_result_for_create_counts_without_a_previous_query(
+    *, current: str | None, result: bool | None, both: bool, topic: Topics, table: ParameterTable
+) -> None:
+    query = QueryCriteria(current=current, result_for_create=result, require_both=both)
+    fired = triggers(topic, table, query=query).judge(CREATE, Release.R4, "Encounter", None, encounter("x"))
+    asked = [one for one in (result, None if current is None else current == "status=x") if one is not None]
+    assert fired == ((all(asked) if both else any(asked)) if asked else True, ())
+
+
+@pytest.mark.parametrize("previous", ["status=x", "status=other", None])
+@pytest.mark.parametrize(("result", "both"), list(product([None, True, False], [True, False])))
+def test_a_result_for_delete_counts_without_a_current_query(
+    *, previous: str | None, result: bool | None, both: bool, topic: Topics, table: ParameterTable
+) -> None:
+    query = QueryCriteria(previous=previous, result_for_delete=result, require_both=both)
+    fired = triggers(topic, table, query=query).judge(DELETE, Release.R4, "Encounter", encounter("x"), None)
+    asked = [one for one in (None if previous is None else previous == "status=x", result) if one is not None]
+    assert fired == ((all(asked) if both else any(asked)) if asked else True, ())
+
+
+def test_results_that_pass_or_fail_decide_every_create(topic: Topics, table: ParameterTable) -> None:
+    for status in ("new", "old"):
+        created = (CREATE, Release.R4, "Encounter", None, encounter(status))
+        passing = QueryCriteria(current="status=new", result_for_create=True)
+        failing = QueryCriteria(current="status=new", result_for_create=False, require_both=True)
+        assert triggers(topic, table, query=passing).judge(*created).fired
+        assert not triggers(topic, table, query=failing).judge(*created).fired
+
+
+def test_a_result_for_create_says_nothing_about_an_update(topic: Topics, table: ParameterTable) -> None:
+    query = QueryCriteria(current="status=new", result_for_create=False, require_both=True)
+    compiled = triggers(topic, table, query=query)
+    assert compiled.judge(UPDATE, Release.R4, "Encounter", encounter("old"), encounter("new")).fired
+    assert not compiled.judge(DELETE, Release.R4, "Encounter", encounter("new"), None).fired
+
+
+ADMIT, DISCHARGE = Coding("http://v2", "A01", "Admit"), Coding("http://v2", "A03")
+
+
+@pytest.mark.parametrize(
+    ("said", "resource_type", "fires"),
+    [
+        ([ADMIT], "Encounter", True),
+        ([Coding("http://v2", "A01", "another word")], "Encounter", True),
+        ([Coding("http://other", "x"), DISCHARGE], "Encounter", True),
+        ([Coding("http://other", "A01")], "Encounter", False),
+        ([Coding(None, "A01")], "Encounter", False),
+        ([ADMIT], "Patient", False),
+        ([Coding(None, "any")], "Patient", True),
+        ([], "Encounter", False),
+    ],
+)
+def test_an_event_fires_by_system_code_and_focus_type(
+    *, said: list[Coding], resource_type: str, fires: bool, topic: Topics, table: ParameterTable
+) -> None:
+    events = (
+        EventTrigger("Encounter", (ADMIT, DISCHARGE)),
+        EventTrigger("Resource", (Coding(None, "any"),)),
+    )
+    compiled = TopicTriggers(topic(event_triggers=events), table)
+    assert compiled.judge_event(said, resource_type) is fires
 
 
 def test_a_previous_state_no_longer_stored_passes_no_test(topic: Topics, table: ParameterTable) -> None:
@@ -156,7 +221,8 @@ def test_a_query_is_read_encoded_or_plain(
 
 
 @pytest.mark.parametrize(
-    "query", ["nothing=1", "status", "", "status:in=x", "date=soon", "Patient?status=a", "patient.name=x"]
+    "query",
+    ["nothing=1", "status", "", "status:in=x", "date=soon", "Patient?status=a", "patient.name=x", "_has=x"],
 )
 def test_a_query_that_cannot_be_evaluated_is_refused(query: str, table: ParameterTable) -> None:
     with pytest.raises(BadTopic):
@@ -183,3 +249,14 @@ def test_checking_names_errors_and_doubtful_triggers(topic: Topics, table: Any) 
     ]
     assert len(warnings) == 3
     assert "either one" in warnings[0]
+
+
+def test_a_chain_in_a_trigger_is_refused_with_its_reason(table: ParameterTable) -> None:
+    with pytest.raises(BadTopic, match="not those it refers to"):
+        compile_query("patient.name=x", "Encounter", Release.R4, table)
+
+
+def test_an_event_trigger_without_coding_is_told_to_its_author(topic: Topics, table: ParameterTable) -> None:
+    errors, warnings = check_triggers(topic(event_triggers=(EventTrigger("Encounter", ()),)), table)
+    assert errors == []
+    assert warnings == ["eventTrigger[0] has no coding: no event can fire it"]

@@ -1,0 +1,51 @@
+"""Current versions of several resources at once, as chained filters ask for them."""
+
+from typing import Literal
+
+import pytest
+
+from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.release import Release
+from broker.store.changes import Changes, Proposal
+from broker.store.resources import Resources
+from broker.store.server import Server
+
+
+@pytest.fixture
+async def changes(store: Server) -> Changes:
+    log = Changes(store, keep_ms=3_600_000)
+    await log.prepare()
+    return log
+
+
+def proposal(kind: str, one: str, op: Literal["put", "delete"]) -> Proposal:
+    return Proposal(
+        tenant=DEFAULT_TENANT,
+        op=op,
+        type=kind,
+        id=one,
+        release=Release.R4,
+        head=f'{{"resourceType":"{kind}","id":"{one}","meta":{{'.encode(),
+        tail=b"}}",
+    )
+
+
+async def test_what_is_stored_comes_in_its_current_version_and_nothing_else(
+    changes: Changes, store: Server
+) -> None:
+    for one in (
+        proposal("Patient", "a", "put"),
+        proposal("Patient", "a", "put"),
+        proposal("Device", "a", "put"),
+        proposal("Patient", "gone", "put"),
+        proposal("Patient", "gone", "delete"),
+    ):
+        await changes.append([one])
+    wanted = {("Patient", "a"), ("Device", "a"), ("Patient", "gone"), ("Patient", "never")}
+    found = await Resources(store).current_many(DEFAULT_TENANT, wanted)
+    assert set(found) == wanted - {("Patient", "never")}
+    assert found["Patient", "a"].key.version == 2
+    assert found["Device", "a"].key.version == 1
+    assert found["Patient", "gone"].body is None
+    assert await Resources(store).current_many(Tenant("other"), wanted) == {}
+    assert await Resources(store).current_many(DEFAULT_TENANT, set()) == {}

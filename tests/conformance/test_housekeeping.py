@@ -1,0 +1,210 @@
+"""Retention on a real store: what may still be needed stays, the rest goes, and a sweep may run twice."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
+from broker.model.outcome import Advance
+from broker.model.release import Release
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    Subscription,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+from broker.store import keys
+from broker.store.changes import Changes, Proposal
+from broker.store.outbox import Outboxes
+from broker.store.resources import Resources
+from broker.store.schedule import Claim, Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import RegistryFollower, Subscriptions
+from broker.workers.housekeeper import Housekeeper
+
+HOUR_MS = 3_600_000
+KEY = (DEFAULT_TENANT, SubscriptionId("one"))
+SUBSCRIPTION = Subscription(
+    tenant=DEFAULT_TENANT,
+    id=KEY[1],
+    release=Release.R4,
+    status=SubscriptionStatus.REQUESTED,
+    topic="http://example.org/topic",
+    filters=(),
+    channel=Channel(
+        type=ChannelType("rest-hook"),
+        endpoint="http://127.0.0.1:1/",
+        headers=(),
+        content_type="application/fhir+json",
+        content=PayloadContent.FULL_RESOURCE,
+        max_count=2,
+    ),
+    document=b"{}",
+)
+
+
+def proposal(one: str = "a") -> Proposal:
+    return Proposal(
+        tenant=DEFAULT_TENANT,
+        op="put",
+        type="Observation",
+        id=one,
+        release=Release.R4,
+        head=f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode(),
+        tail=b'},"status":"final"}',
+    )
+
+
+def old_change(n: int) -> Change:
+    """A change of 1970, as old as can be."""
+    key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
+    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, b"x"), None)
+
+
+class Desk:
+    """A store with one subscription on it, and the housekeeper that sweeps it."""
+
+    def __init__(self, server: Server, *, keep_ms: int = HOUR_MS) -> None:
+        self.server = server
+        self.changes = Changes(server, keep_ms=keep_ms)
+        self.subscriptions = Subscriptions(server)
+        self.outboxes = Outboxes(server)
+        self.schedule = Schedule(server, lease_ms=60_000, max_bytes=10_000, resume="backlog")
+
+    async def sweep(self, retention: timedelta) -> None:
+        keeper = Housekeeper(
+            self.changes,
+            self.subscriptions,
+            RegistryFollower(self.server),
+            asyncio.Event(),
+            retention=retention,
+        )
+        await keeper.sweep()
+        await keeper.sweep()  # as two processes would
+
+    async def claim(self) -> Claim:
+        (one,) = (await self.schedule.claim(self.server.layout.shard_of(*KEY), 10)).claims
+        return one
+
+    async def activate(self) -> None:
+        await self.subscriptions.put(SUBSCRIPTION, create=True)
+        await self.schedule.commit(await self.claim(), Advance(), take_next=False)
+
+    async def numbers(self) -> list[int]:
+        return [event.number for event in await self.outboxes.read(*KEY, None, None, limit=1_000)]
+
+
+@pytest.fixture
+async def desk(store: Server) -> Desk:
+    one = Desk(store)
+    await one.changes.prepare()
+    return one
+
+
+async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(desk: Desk, store: Server) -> None:
+    for _ in range(300):
+        await desk.changes.append([proposal()])
+    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
+    read = await desk.changes.read(store.client, {partition: ">"}, count=200, block_ms=None)
+    await desk.sweep(timedelta(seconds=-60))
+    assert sum((await desk.changes.backlog()).values()) == 300
+    await desk.changes.acknowledge({partition: [change.id for change in read[:150]]})
+    await desk.sweep(timedelta(seconds=-60))
+    pending = await desk.changes.read(store.client, {partition: "0"}, count=200, block_ms=None)
+    assert [change.current.key.version for change in pending] == list(range(151, 201))
+    rest = await desk.changes.read(store.client, {partition: ">"}, count=200, block_ms=None)
+    assert [change.current.key.version for change in rest] == list(range(201, 301))
+
+
+async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(desk: Desk, store: Server) -> None:
+    for _ in range(300):
+        await desk.changes.append([proposal()])
+    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
+    read = await desk.changes.read(store.client, {partition: ">"}, count=300, block_ms=None)
+    await desk.changes.acknowledge({partition: [change.id for change in read]})
+    await desk.sweep(timedelta(hours=1))
+    assert await store.client.xlen(keys.changes(partition)) == 300
+
+
+async def test_a_sweep_keeps_events_that_are_not_delivered_however_old(desk: Desk) -> None:
+    await desk.activate()
+    await desk.outboxes.append(0, 1, {KEY: [old_change(n) for n in range(1, 6)]})
+    await desk.sweep(timedelta())
+    assert await desk.numbers() == [1, 2, 3, 4, 5]
+    committed = await desk.schedule.commit(await desk.claim(), Advance(), take_next=True)
+    await desk.sweep(timedelta())
+    assert await desk.numbers() == [3, 4, 5], "1 and 2 are delivered"
+    assert committed.next_claim is not None
+    assert [event.number for event in committed.next_claim.events] == [3, 4]
+
+
+async def test_numbers_go_on_after_everything_was_trimmed(desk: Desk) -> None:
+    await desk.activate()
+    await desk.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
+    await desk.schedule.commit(await desk.claim(), Advance(), take_next=False)
+    await desk.sweep(timedelta())
+    assert await desk.numbers() == []
+    assert await desk.outboxes.append(0, 1, {KEY: [old_change(2), old_change(3)]}) == 1
+    assert await desk.numbers() == [3]
+
+
+async def test_a_sweep_keeps_the_end_of_the_registry(desk: Desk, store: Server) -> None:
+    follower = RegistryFollower(store)
+    await follower.changes()
+    for _ in range(30):
+        await desk.subscriptions.put(SUBSCRIPTION, create=False)
+    await desk.sweep(timedelta())
+    assert [key for key, _ in await follower.changes()] == [KEY]
+    shard = store.layout.shard_of(*KEY)
+    assert await store.client.xlen(keys.registry(shard)) == 30
+
+
+async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
+    desk: Desk, store: Server
+) -> None:
+    await desk.activate()
+    follower = RegistryFollower(store)
+    await follower.changes()
+    await desk.subscriptions.delete(*KEY)
+    other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
+    for _ in range(3):
+        await desk.subscriptions.put(other, create=False)
+    await store.client.xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
+    told = {key[1]: record is not None for key, record in await follower.changes()}
+    assert told == {KEY[1]: False, other.id: True}
+
+
+def _in_shard(store: Server, shard: int) -> SubscriptionId:
+    names = (SubscriptionId(f"n{n}") for n in range(1_000))
+    return next(name for name in names if store.layout.shard_of(DEFAULT_TENANT, name) == shard)
+
+
+async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_the_retention(
+    desk: Desk, store: Server
+) -> None:
+    await desk.activate()
+    first = (await desk.changes.append([proposal()]))[0]
+    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
+    (change,) = await desk.changes.read(store.client, {partition: ">"}, count=1, block_ms=None)
+    await desk.outboxes.append(partition, 1, {KEY: [change]})
+    assert await store.client.pttl(keys.version(partition, first.key)) == -1, "a current version stays"
+    await desk.changes.append([proposal(), proposal()])
+    left = await store.client.pttl(keys.version(partition, first.key))
+    assert HOUR_MS - 60_000 < left <= HOUR_MS
+    (event,) = (await desk.claim()).events
+    assert (await Resources(store).many([event.focus]))[event.focus].body
+
+
+async def test_a_version_goes_when_the_retention_is_over(store: Server) -> None:
+    desk = Desk(store, keep_ms=1)
+    await desk.changes.prepare()
+    first, second = [(await desk.changes.append([proposal()]))[0] for _ in range(2)]
+    resources = Resources(store)
+    async with asyncio.timeout(5):
+        while await resources.version(first.key) is not None:  # noqa: ASYNC110 the store's clock sets no event
+            await asyncio.sleep(0.005)
+    assert await resources.version(second.key) is not None

@@ -1,0 +1,153 @@
+"""Notification Bundles as each release writes them, checked row by row without a network."""
+
+from dataclasses import replace
+from itertools import product
+
+import orjson
+import pytest
+
+from broker.fhir.release import adapter
+from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
+from broker.model.notification import DeliveryError, ErrorReport, Event, Focus, Notification, NotificationType
+from broker.model.release import Release
+from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
+from tests.fhir.rows import Sent, check_rows, read_back
+
+TOPIC = "http://example.org/topics/any|1"
+ALL = list(product(Release, PayloadContent))
+STORED = b'{"resourceType":"Observation","id":"%s","meta":{"versionId":"%d"},"status":"final","code":{"text":"x"},"valueQuantity":{"value":98.60}}'
+
+
+def focus(number: int, interaction: Interaction, one: str = "o1", version: int = 1) -> Focus:
+    event = Event(
+        number,
+        1_700_000_000_000,
+        VersionKey(DEFAULT_TENANT, "Observation", one, version),
+        Release.R4,
+        interaction,
+    )
+    return Focus(event, None if interaction is Interaction.DELETE else STORED % (one.encode(), version))
+
+
+def notification(
+    release: Release, content: PayloadContent, kind: NotificationType, *foci: Focus
+) -> Notification:
+    return Notification(
+        id="0a1b2c3d-0000-4000-8000-000000000001",
+        type=kind,
+        release=release,
+        subscription=SubscriptionId("s1"),
+        topic=TOPIC,
+        status=SubscriptionStatus.ACTIVE,
+        content=content,
+        events_since_start=foci[-1].event.number if foci else 0,
+        at_ms=1_700_000_000_123,
+        foci=foci,
+    )
+
+
+def render(one: Notification) -> Sent:
+    base = f"https://broker.example/{one.release}"
+    body = adapter(one.release).render_notification(one, base=base)
+    return Sent(body, one.release, one.content, base, one.subscription, one.topic)
+
+
+@pytest.mark.parametrize(("release", "content"), ALL)
+@pytest.mark.parametrize("kind", [NotificationType.HANDSHAKE, NotificationType.HEARTBEAT])
+def test_a_notification_without_events_meets_every_row(
+    release: Release, content: PayloadContent, kind: NotificationType
+) -> None:
+    sent = check_rows(render(notification(release, content, kind)))
+    assert sent.type == kind
+    assert sent.status["eventsSinceSubscriptionStart"] == "0"
+    assert len(sent.entries) == 1
+
+
+@pytest.mark.parametrize(("release", "content"), ALL)
+def test_a_batch_of_create_update_and_delete_meets_every_row(
+    release: Release, content: PayloadContent
+) -> None:
+    foci = (
+        focus(7, Interaction.CREATE),
+        focus(8, Interaction.UPDATE, version=2),
+        focus(9, Interaction.DELETE, version=3),
+    )
+    sent = check_rows(render(notification(release, content, NotificationType.EVENT_NOTIFICATION, *foci)))
+    assert sent.numbers == [7, 8, 9]
+    if content is PayloadContent.FULL_RESOURCE:
+        methods = [entry["request"]["method"] for entry in sent.entries[1:]]
+        assert methods == ["POST", "PUT", "DELETE"]
+        assert STORED % (b"o1", 1) in sent.body
+        assert STORED % (b"o1", 2) in sent.body
+
+
+@pytest.mark.parametrize("release", Release)
+def test_r_250_a_version_shared_by_two_events_rides_once(release: Release) -> None:
+    foci = (focus(1, Interaction.CREATE), focus(2, Interaction.CREATE))
+    sent = check_rows(
+        render(
+            notification(release, PayloadContent.FULL_RESOURCE, NotificationType.EVENT_NOTIFICATION, *foci)
+        )
+    )
+    assert len(sent.entries) == 2
+    assert sent.numbers == [1, 2]
+
+
+@pytest.mark.parametrize("release", Release)
+def test_r_244_a_resource_that_cannot_be_carried_is_named_with_a_request_to_read_it(release: Release) -> None:
+    bare = replace(focus(1, Interaction.UPDATE), body=None)
+    sent = check_rows(
+        render(notification(release, PayloadContent.FULL_RESOURCE, NotificationType.EVENT_NOTIFICATION, bare))
+    )
+    assert sent.entries[1]["request"] == {"method": "GET", "url": "Observation/o1"}
+
+
+@pytest.mark.parametrize(("release", "content"), ALL)
+def test_r_209_rendering_a_notification_again_gives_the_identical_bytes(
+    release: Release, content: PayloadContent
+) -> None:
+    one = notification(release, content, NotificationType.EVENT_NOTIFICATION, focus(1, Interaction.CREATE))
+    assert render(one).body == render(one).body
+
+
+@pytest.mark.parametrize("release", Release)
+def test_r_208_two_notifications_share_neither_bundle_id_nor_status_id(release: Release) -> None:
+    one = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
+    first, second = render(one), render(replace(one, id="0a1b2c3d-0000-4000-8000-000000000002"))
+    assert first.bundle["id"] != second.bundle["id"]
+    assert first.entries[0]["fullUrl"] != second.entries[0]["fullUrl"]
+
+
+@pytest.mark.parametrize("release", Release)
+@pytest.mark.parametrize("code", [*DeliveryError, None])
+def test_r_267_an_error_is_a_coding_where_there_is_one_and_always_a_text(
+    release: Release, code: DeliveryError | None
+) -> None:
+    plain = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
+    failed = replace(plain, status=SubscriptionStatus.ERROR, errors=(ErrorReport(code, "no luck"),))
+    error = check_rows(render(failed)).status["error"]
+    assert [one["text"] for one in error] == ["no luck"]
+    assert [coding["code"] for one in error for coding in one.get("coding", [])] == ([code] if code else [])
+
+
+@pytest.mark.parametrize("release", Release)
+def test_r_266_an_empty_range_is_a_query_event_except_in_r5_whose_rules_forbid_it(release: Release) -> None:
+    sent = check_rows(render(notification(release, PayloadContent.ID_ONLY, NotificationType.QUERY_EVENT)))
+    assert sent.type == ("query-status" if release is Release.R5 else "query-event")
+    assert not sent.events
+
+
+@pytest.mark.parametrize("release", Release)
+def test_r_265_a_query_status_names_its_topic_even_at_empty(release: Release) -> None:
+    one = notification(release, PayloadContent.EMPTY, NotificationType.QUERY_STATUS)
+    body = adapter(release).render_status(one, base="https://broker.example/x")
+    read_back(release, body)
+    assert TOPIC in orjson.dumps(orjson.loads(body)).decode()
+
+
+@pytest.mark.parametrize("release", [Release.R4, Release.R4B])
+def test_r_238_the_status_profile_is_named(release: Release) -> None:
+    sent = render(notification(release, PayloadContent.ID_ONLY, NotificationType.HANDSHAKE))
+    profiles = sent.entries[0]["resource"].get("meta", {}).get("profile", [])
+    suffix = {Release.R4: "backport-subscription-status-r4"}.get(release)
+    assert [one.rpartition("/")[2] for one in profiles] == ([suffix] if suffix else [])

@@ -1,0 +1,128 @@
+"""`fhir-broker` as a user runs it: commands as processes, their output read, signals sent. Every wait has a deadline."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+START_S = 20.0
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment with these settings and no others; every process of a test divides the store alike."""
+    given = {
+        "egress_allow": "127.0.0.0/8",
+        "retry_base": "50ms",
+        "retry_max": "400ms",
+        "partitions": "4",
+        "shards": "4",
+    } | settings
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+    return inherited | {f"BROKER_{name.upper()}": value for name, value in given.items()}
+
+
+def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`fhir-broker ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "broker", *arguments],
+        env=environment(**settings),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+class Command:
+    """A process that runs while it is entered, or until it is told to stop. What it prints, on either stream, goes to one file."""
+
+    def __init__(self, command: list[str], log: Path, env: Mapping[str, str], cwd: Path = REPOSITORY) -> None:
+        self._command = command
+        self._log = log
+        self._env = dict(env)
+        self._cwd = cwd
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def of_broker(cls, folder: Path, *arguments: str, **settings: str) -> "Command":
+        """`fhir-broker ARGUMENTS`; its log file is named after them."""
+        log = folder / ("-".join(one.strip("-") for one in arguments if "/" not in one) + ".log")
+        return cls([sys.executable, "-m", "broker", *arguments], log, environment(**settings))
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def spawn(self) -> Self:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, env=self._env, cwd=self._cwd, stdout=log, stderr=log, start_new_session=True
+            )
+        return self
+
+    def __enter__(self) -> Self:
+        return self.spawn()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def _check_alive(self, waiting_for: str) -> None:
+        assert self.process is not None
+        code = self.process.poll()
+        assert code is None, f"ended with {code} before {waiting_for}: {self.output[-2000:]}"
+
+    async def until_says(self, text: str, times: int = 1, timeout_s: float = START_S) -> str:
+        """Until the output holds `text` so many times; the output."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.output.count(text) < times:
+                    self._check_alive(text)
+                    await asyncio.sleep(0.02)
+        assert self.output.count(text) >= times, f"no {text!r} within {timeout_s} s: {self.output[-2000:]}"
+        return self.output
+
+    async def until_ready(self, base: str) -> None:
+        """Until /readyz answers 200."""
+        async with asyncio.timeout(START_S), httpx.AsyncClient(trust_env=False, timeout=3) as client:
+            while True:
+                self._check_alive("ready")
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(f"{base}/readyz")).status_code == 200:
+                        return
+                await asyncio.sleep(0.02)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 20.0) -> int:
+        """Sends the signal; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, timeout_s)
+
+    def kill(self) -> None:
+        """What is left of it; nothing if it has ended."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()

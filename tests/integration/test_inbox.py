@@ -1,0 +1,165 @@
+"""The inbox stream's contract: what a gateway that writes to Redis directly may rely on."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.app import Role, Running
+from broker.store import keys
+from broker.store.server import Server
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from broker.workers.inbox import LEASE_MS
+from tests.conftest import StartBroker
+from tests.integration.desk import Desk, until
+
+_NOW = "2025-03-01T08:00:00Z"
+
+
+def reading(one: str = "", value: float = 72) -> str:
+    return json.dumps(observation(HEART_RATE, "ana", _NOW, value) | ({"id": one} if one else {}))
+
+
+async def put(store: Server, **fields: str) -> str:
+    written: dict[Any, Any] = dict(fields)
+    entry: Any = await store.client.xadd(keys.INBOX, written)
+    return str(entry.decode())
+
+
+async def until_empty(store: Server, timeout_s: float = 10.0) -> None:
+    async def holds() -> bool:
+        return not await store.client.xlen(keys.INBOX)
+
+    await until(holds, timeout_s)
+
+
+async def refusals(store: Server) -> list[dict[str, Any]]:
+    entries: Any = await store.client.xrange(keys.INBOX_REFUSED)
+    return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
+
+
+async def test_create_update_and_delete_are_accepted_in_order_and_leave_the_stream(
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
+) -> None:
+    desk = Desk(client, subscriber)
+    await desk.subscribe("a")
+    await put(store, resource=reading())
+    await put(store, resource=reading("hr"), interaction="update", release="r4", tenant="default", key="k1")
+    await put(store, resource=reading("hr", 90), interaction="update", key="k2")
+    endpoint = await desk.until_numbers("a", 3)
+    foci = [
+        event.focus.rpartition("/")[2] for n in endpoint.of_type("event-notification") for event in n.events
+    ]
+    assert foci[1:] == ["hr", "hr"]
+    assert (await client.get("/r4/Observation/hr")).json()["valueQuantity"]["value"] == 90
+    await put(store, resource=reading("hr"), interaction="delete")
+    await until_empty(store)
+    assert (await client.get("/r4/Observation/hr")).status_code == 410
+    assert await refusals(store) == []
+
+
+REFUSED = {
+    "an unknown field": ({"resource": reading(), "priority": "high"}, "priority"),
+    "no resource": ({"interaction": "create"}, "resource"),
+    "no JSON": ({"resource": "{"}, "JSON"),
+    "an unknown type": ({"resource": '{"resourceType":"Reading"}'}, "Reading"),
+    "an invalid resource": (
+        {"resource": '{"resourceType":"Observation","status":"final","extra":1}'},
+        "extra",
+    ),
+    "an update without id": ({"resource": reading(), "interaction": "update"}, "id"),
+    "a delete of what is not": ({"resource": reading("never"), "interaction": "delete"}, "never"),
+    "an unknown interaction": ({"resource": reading(), "interaction": "patch"}, "interaction"),
+    "an unknown release": ({"resource": reading(), "release": "r3"}, "release"),
+    "a tenant that is none": ({"resource": reading(), "tenant": "a b"}, "tenant"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+async def test_what_is_refused_is_set_aside_with_its_reason(
+    client: httpx.AsyncClient, store: Server, case: str
+) -> None:
+    fields, word = REFUSED[case]
+    entry = await put(store, **fields)
+    await put(store, resource=reading("next"), interaction="update")
+    await until_empty(store)
+    (refused,) = await refusals(store)
+    outcome = json.loads(refused.pop("outcome"))
+    assert outcome["resourceType"] == "OperationOutcome"
+    assert word in json.dumps(outcome)
+    assert refused.pop("entry") == entry
+    assert refused == fields
+    assert (await client.get("/r4/Observation/next")).status_code == 200, "those behind it go on"
+
+
+async def test_a_repeated_key_makes_no_second_event(
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
+) -> None:
+    desk = Desk(client, subscriber)
+    one = await desk.subscribe("a")
+    for _ in range(3):
+        await put(store, resource=reading(), key="once")
+    await put(store, resource=reading(), key="another")
+    await desk.until_numbers("a", 2)
+    await until_empty(store)
+    assert await desk.events(one) == [1, 2]
+
+
+async def test_a_key_used_again_for_another_resource_is_refused(
+    client: httpx.AsyncClient, store: Server
+) -> None:
+    await put(store, resource=reading(value=70), key="once")
+    await put(store, resource=reading(value=71), key="once")
+    await until_empty(store)
+    assert len(await refusals(store)) == 1
+
+
+async def test_entries_of_one_resource_keep_their_order(
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
+) -> None:
+    for n in range(200):
+        await put(store, resource=reading("hr", n), interaction="update")
+    await until_empty(store)
+    held = (await client.get("/r4/Observation/hr")).json()
+    assert (held["meta"]["versionId"], held["valueQuantity"]["value"]) == ("200", 199)
+
+
+async def test_what_a_dead_reader_left_is_taken_up_by_the_next_in_order(
+    store: Server, start_broker: StartBroker
+) -> None:
+    await store.client.xgroup_create(keys.INBOX, "ingest", id="0", mkstream=True)
+    for n in range(3):
+        await put(store, resource=reading("hr", n), interaction="update")
+    await store.client.xreadgroup("ingest", "ingest", {keys.INBOX: ">"}, count=2)
+    async with start_broker(frozenset({Role.API})) as broker:
+        await until_empty(store, LEASE_MS / 1000 + 5)
+        held = await _read(broker, "hr")
+        assert (held["meta"]["versionId"], held["valueQuantity"]["value"]) == ("3", 2)
+
+
+async def _read(broker: Running, one: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        found: dict[str, Any] = (await client.get(f"{broker.settings.base_url}/r4/Observation/{one}")).json()
+        return found
+
+
+async def test_two_api_processes_share_one_reader_and_the_other_takes_over(
+    store: Server, start_broker: StartBroker
+) -> None:
+    roles = frozenset({Role.API})
+    async with start_broker(roles) as staying:
+        async with start_broker(roles):
+            await asyncio.gather(
+                *(put(store, resource=reading(f"a{n}"), interaction="update") for n in range(50))
+            )
+            await until_empty(store)
+        await asyncio.gather(
+            *(put(store, resource=reading(f"b{n}"), interaction="update") for n in range(50))
+        )
+        await until_empty(store)
+        for one in [f"{letter}{n}" for letter in "ab" for n in range(50)]:
+            assert (await _read(staying, one))["meta"]["versionId"] == "1"
+        assert await refusals(store) == []

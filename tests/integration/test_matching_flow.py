@@ -1,0 +1,227 @@
+"""From an accepted change to its events: across bases, across matchers, and whatever happens to either."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.app import ALL_ROLES, Role
+from broker.errors import StoreUnavailable
+from broker.matching.matcher import NaiveMatcher
+from broker.model.change import DEFAULT_TENANT, Change
+from broker.store import keys
+from broker.store.changes import Changes
+from broker.store.outbox import Fenced, Outboxes
+from broker.store.server import Server
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.registration import register_subscription
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.desk import Desk, until
+
+_NOW = "2025-03-01T08:00:00Z"
+TOPICS = "http://fhir-broker.org/topics/"
+
+
+@pytest.fixture
+def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
+    return Desk(client, subscriber)
+
+
+def reading(one: str, value: float) -> dict[str, Any]:
+    return observation(HEART_RATE, "ana", _NOW, value) | {"id": one}
+
+
+async def test_a_change_at_one_base_reaches_subscriptions_at_all_of_them(desk: Desk) -> None:
+    for release in ("r4", "r4b", "r5"):
+        document = desk.document(release, release=release)
+        await register_subscription(desk.client, f"/{release}", document)
+
+    def all_active() -> bool:
+        return all(desk.subscriber.endpoint(release).received for release in ("r4", "r4b", "r5"))
+
+    assert await desk.subscriber.wait_until(all_active)
+    for base in ("r4", "r4b", "r5"):
+        response = await desk.client.put(f"/{base}/Observation/from-{base}", json=reading(f"from-{base}", 70))
+        assert response.status_code == 201, response.text
+    for release in ("r4", "r4b", "r5"):
+        endpoint = await desk.until_numbers(release, 3)
+        foci = {event.focus for n in endpoint.of_type("event-notification") for event in n.events}
+        root = str(desk.client.base_url).rstrip("/")
+        assert foci == {f"{root}/{release}/Observation/from-{base}" for base in ("r4", "r4b", "r5")}
+
+
+async def test_a_subscription_active_before_a_change_was_accepted_never_misses_it(desk: Desk) -> None:
+    """Activation and change race; whoever saw `active` before posting must get the event."""
+
+    async def race(n: int) -> None:
+        name = f"race{n}"
+        await desk.subscribe(name, filters=(f"patient=Patient/p{n}",))
+        await desk.send(1, patient=f"p{n}")
+        await desk.until_numbers(name, 1)
+
+    for start in range(0, 60, 20):
+        await asyncio.gather(*(race(n) for n in range(start, start + 20)))
+
+
+async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server
+) -> None:
+    async def owners() -> set[bytes]:
+        found: list[Any] = [
+            await store.client.hget(keys.partition_lease(p), "owner") for p in range(store.layout.partitions)
+        ]
+        return {owner for owner in found if owner}
+
+    async def are_two() -> bool:
+        return len(await owners()) == 2
+
+    async with start_broker(ALL_ROLES) as broker:
+        headers = {"Content-Type": "application/fhir+json"}
+        async with httpx.AsyncClient(
+            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+        ) as client:
+            desk = Desk(client, subscriber)
+            await desk.subscribe("a", release="r4", content="full-resource", max_count=10)
+            stop = asyncio.Event()
+
+            async def write(one: str) -> int:
+                n = 0
+                while not stop.is_set():
+                    response = await client.put(f"/r4/Observation/{one}", json=reading(one, n))
+                    assert response.is_success
+                    n += 1
+                return n
+
+            async with asyncio.TaskGroup() as tasks:
+                names = [f"o{n}" for n in range(6)]
+                writers = [tasks.create_task(write(name)) for name in names]
+                async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
+                    await until(are_two, 15)
+                known = len(subscriber.endpoint("a").numbers)
+                assert await subscriber.wait_until(
+                    lambda: len(subscriber.endpoint("a").numbers) > known + 50, 15
+                )
+                stop.set()
+            total = sum(writer.result() for writer in writers)
+            endpoint = await desk.until_numbers("a", total, timeout_s=20)
+    values: dict[str, list[float]] = {}
+    for notification in endpoint.of_type("event-notification"):
+        for resource in notification.resources:
+            values.setdefault(resource["id"], []).append(resource["valueQuantity"]["value"])
+    assert values == {name: list(range(writer.result())) for name, writer in zip(names, writers, strict=True)}
+    assert endpoint.duplicates == 0
+
+
+async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it_go_on(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = NaiveMatcher.match
+
+    def match(self: NaiveMatcher, change: Change, *rest: Any) -> Any:
+        if change.current.key.id == "poison":
+            raise RecursionError("too deep")
+        return sound(self, change, *rest)
+
+    monkeypatch.setattr(NaiveMatcher, "match", match)
+    async with start_broker() as broker:
+        headers = {"Content-Type": "application/fhir+json"}
+        async with httpx.AsyncClient(
+            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+        ) as client:
+            desk = Desk(client, subscriber)
+            await desk.subscribe("a")
+            for one in ("before", "poison", "after"):
+                assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
+            await desk.until_numbers("a", 2)
+    partition = store.layout.partition_of(DEFAULT_TENANT, "poison")
+    aside: Any = await store.client.xrange(keys.aside(partition))
+    assert [(fields[b"i"], b"too deep" in fields[b"e"]) for _, fields in aside] == [(b"poison", True)]
+    assert sum((await Changes(store, keep_ms=1).backlog()).values()) == 0
+
+
+async def test_what_could_not_be_appended_comes_again_before_what_is_newer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A matcher that read on after a failure left changes pending, and the outboxes then took them for repeats."""
+    sound = Outboxes.append
+    failures = iter([StoreUnavailable("away"), Fenced("lost"), StoreUnavailable("away")])
+
+    async def append(self: Outboxes, partition: int, token: int, matched: Any) -> int:
+        for failure in failures:
+            raise failure
+        return await sound(self, partition, token, matched)
+
+    await desk.subscribe("a", max_count=10)
+    monkeypatch.setattr(Outboxes, "append", append)
+    for n in range(8):
+        assert (await desk.client.put("/r4/Observation/hr", json=reading("hr", n))).is_success
+    endpoint = await desk.until_numbers("a", 8)
+    assert endpoint.duplicates == 0
+
+
+async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(desk: Desk, store: Server) -> None:
+    await desk.subscribe("a")
+    for shard in range(store.layout.shards):
+        at: Any = await store.client.xrevrange(keys.registry(shard), count=1)
+        last = int(at[0][0].partition(b"-")[0]) if at else 0
+        # as if a great deal had been written and trimmed before the matcher looked again
+        await store.client.xadd(keys.registry(shard), {"m": "default:gone", "o": "put"}, id=f"{last + 5}-0")
+        await store.client.xtrim(keys.registry(shard), maxlen=1, approximate=False)
+    await desk.subscribe("b")
+    await desk.send()
+    await desk.until_numbers("a", 1)
+    await desk.until_numbers("b", 1)
+
+
+def encounter(status: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Encounter",
+        "id": "stay",
+        "status": status,
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+        "subject": {"reference": "Patient/ana"},
+    }
+
+
+def device(status: str) -> dict[str, Any]:
+    return {"resourceType": "Device", "id": "monitor", "status": status}
+
+
+async def fired(desk: Desk, store: Server, topic: str, documents: list[dict[str, Any]]) -> list[int]:
+    """PUTs the documents in turn; those, counted from 1, that made an event."""
+    one = await desk.subscribe(topic, topic=TOPICS + topic)
+    changes = Changes(store, keep_ms=1)
+
+    async def all_matched() -> bool:
+        return not sum((await changes.backlog()).values())
+
+    counts = [0]
+    for document in documents:
+        response = await desk.client.put(f"/r4/{document['resourceType']}/{document['id']}", json=document)
+        assert response.is_success, response.text
+        await until(all_matched)
+        counts.append(int((await desk.ask(one))["eventsSinceSubscriptionStart"]))
+    await desk.until_numbers(topic, counts[-1])
+    return [n for n in range(1, len(counts)) if counts[n] > counts[n - 1]]
+
+
+STAY = ["planned", "in-progress", "in-progress", "onleave", "in-progress", "finished", "finished"]
+
+
+async def test_an_encounter_starts_once(desk: Desk, store: Server) -> None:
+    assert await fired(desk, store, "encounter-start", [encounter(status) for status in STAY]) == [2]
+
+
+async def test_an_encounter_ends_once(desk: Desk, store: Server) -> None:
+    assert await fired(desk, store, "encounter-end", [encounter(status) for status in STAY]) == [6]
+
+
+async def test_a_device_is_told_of_when_its_status_changes(desk: Desk, store: Server) -> None:
+    statuses = ["active", "active", "inactive", "inactive", "active"]
+    assert await fired(desk, store, "device-status", [device(status) for status in statuses]) == [
+        1,
+        3,
+        5,
+    ]

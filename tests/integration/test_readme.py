@@ -1,0 +1,97 @@
+"""The README's commands do what it says."""
+
+import asyncio
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.integration.shell import (
+    BROKER,
+    answers,
+    clean_environment,
+    free_port,
+    process,
+    run,
+    wait_until,
+)
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS: list[str] = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def words(part: str) -> list[str]:
+    """The one command of the README that begins with, or holds, `part`."""
+    [line] = [line for line in COMMANDS if part in line]
+    return shlex.split(line)
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_command_of_the_readme_is_tried_here_or_is_a_make_target() -> None:
+    tried = (
+        "make ",
+        "demo --input",
+        "fhir-broker serve",
+        "listen --broker",
+        "simulate --base",
+        "curl ",
+        '"',
+        "  ",
+    )
+    for line in COMMANDS:
+        assert any(part in line for part in tried), line
+
+
+def test_the_replay_command_takes_a_folder_of_fhir_files() -> None:
+    command = words("demo --input")
+    done = run(*command[1:-1], str(ROOT / "tests" / "fhir" / "examples" / "r4"), "--json")
+    assert done.code == 0, done.err
+
+
+async def test_serve_listen_simulate_and_the_subscription_by_hand_work_together(
+    tmp_path: Path, subscriber: SimulatedSubscriber
+) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    environment = clean_environment(
+        BROKER_PORT=str(port), BROKER_DATA_DIR=str(tmp_path), BROKER_EGRESS_ALLOW="127.0.0.0/8"
+    )
+
+    def local(command: list[str]) -> list[str]:
+        arguments = [word.replace("http://127.0.0.1:8080", base) for word in command]
+        return [*BROKER, *arguments[1:]]
+
+    with process([*BROKER, "serve"], environment):
+        await asyncio.to_thread(wait_until, lambda: answers(f"{base}/readyz"), "readyz")
+        listen = [*local(words("listen --broker")), "--port", str(free_port())]
+        with process(listen, environment) as listener:
+            await asyncio.to_thread(listener.line_with, "handshake")
+            simulate = [*local(words("simulate --base"))[:-1], "2"]
+            with process(simulate, environment) as gateway:
+                await asyncio.to_thread(listener.line_with, "event-notification")
+                assert await asyncio.to_thread(gateway.wait) == 0
+        by_hand = hand_written()
+        by_hand["endpoint"] = subscriber.url("listen")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            headers = {"Content-Type": "application/fhir+json"}
+            accepted = await client.post(f"{base}/r5/Subscription", json=by_hand, headers=headers)
+        assert accepted.json()["status"] == "requested"
+        assert await subscriber.wait_until(lambda: bool(subscriber.endpoint("listen").of_type("handshake")))
+
+
+def hand_written() -> dict[str, Any]:
+    """The Subscription of the curl command."""
+    [body] = re.findall(r"-d '(\{.*?\})'", README, re.DOTALL)
+    made: dict[str, Any] = json.loads(body)
+    return made

@@ -1,0 +1,198 @@
+"""Chained filters look at the resource that is referred to."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from broker.matching.chains import offered_name, read_chain
+from broker.matching.matcher import NaiveMatcher
+from broker.matching.states import Target
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
+from broker.model.release import Release
+from broker.model.search import Comparator, Filter
+from broker.model.subscription import Subscription
+from broker.model.topic import FilterDefinition, ResourceTrigger, Topic
+
+Topics = Callable[..., Topic]
+Subscriptions = Callable[..., Subscription]
+PATIENT = ("Patient", "1")
+FEMALE = {"active": True, "name": [{"family": "Núñez"}], "birthDate": "1980-05-01"}
+OF_ONE = {"subject": {"reference": "Patient/1"}}
+
+
+def version(
+    kind: str, resource_id: str, body: dict[str, Any] | None, release: Release = Release.R4
+) -> Version:
+    interaction = Interaction.DELETE if body is None else Interaction.UPDATE
+    text = None if body is None else json.dumps({"resourceType": kind, "id": resource_id, **body}).encode()
+    return Version(VersionKey(DEFAULT_TENANT, kind, resource_id, 1), release, interaction, 0, text)
+
+
+def change(body: dict[str, Any], kind: str = "Observation") -> Change:
+    return Change("1-0", 0, version(kind, "o", body), None)
+
+
+@pytest.fixture
+def matcher(table: Any) -> NaiveMatcher:
+    return NaiveMatcher(table, frozenset({"http://broker.example/r4"}))
+
+
+@pytest.fixture
+def chained(topic: Topics) -> Topic:
+    names = ("patient.family", "patient.active", "patient.birthdate", "subject.family", "subject.active")
+    return topic(
+        resource_triggers=(ResourceTrigger("Observation", frozenset(Interaction)),),
+        filters=tuple(FilterDefinition(one) for one in names),
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "type_name", "last"),
+    [
+        (Filter("patient.family", "x"), "patient.family", None, Filter("family", "x")),
+        (Filter("subject:Patient.family", "x"), "subject.family", "Patient", Filter("family", "x")),
+        (
+            Filter("subject", "x", modifier="Patient.family"),
+            "subject.family",
+            "Patient",
+            Filter("family", "x"),
+        ),
+        (
+            Filter("subject", "x", modifier="Patient.family:exact"),
+            "subject.family",
+            "Patient",
+            Filter("family", "x", modifier="exact"),
+        ),
+        (
+            Filter("patient.birthdate", "1980", comparator=Comparator.GE),
+            "patient.birthdate",
+            None,
+            Filter("birthdate", "1980", comparator=Comparator.GE),
+        ),
+    ],
+)
+def test_a_chain_is_read_in_each_of_its_forms(
+    wanted: Filter, name: str, type_name: str | None, last: Filter
+) -> None:
+    chain = read_chain(wanted)
+    assert chain is not None
+    assert (offered_name(wanted), chain.type, chain.last) == (name, type_name, last)
+
+
+@pytest.mark.parametrize(
+    "wanted", [Filter("patient", "x"), Filter("patient.", "x"), Filter("patient:exact.name", "x")]
+)
+def test_what_is_no_chain_is_not_read_as_one(wanted: Filter) -> None:
+    assert read_chain(wanted) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "passes"),
+    [
+        (Filter("patient.family", "nun"), True),
+        (Filter("patient.family", "Núñez", modifier="exact"), True),
+        (Filter("patient.family", "other"), False),
+        (Filter("patient.active", "true"), True),
+        (Filter("patient.active", "true", modifier="not"), False),
+        (Filter("patient.active", "true", modifier="missing"), False),
+        (Filter("patient.birthdate", "ge1980"), True),
+        (Filter("patient.birthdate", "1981", comparator=Comparator.LT), True),
+        (Filter("subject", "nun", modifier="Patient.family"), True),
+        (Filter("subject:Patient.family", "nun"), True),
+        (Filter("subject.active", "true"), True),
+    ],
+)
+def test_the_target_decides(
+    *, wanted: Filter, passes: bool, matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(wanted), chained)
+    about = change(OF_ONE)
+    assert matcher.needs(about) == {PATIENT}
+    assert bool(matcher.match(about, {PATIENT: version(*PATIENT, FEMALE)})) is passes
+    assert matcher.drain_errors() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "related", "needs", "word"),
+    [
+        (OF_ONE, {}, {PATIENT}, "Patient/1 is not stored"),
+        (OF_ONE, {PATIENT: version(*PATIENT, None)}, {PATIENT}, "Patient/1 is not stored"),
+        ({"subject": {"reference": "http://other/Patient/1"}}, {}, set(), "http://other/Patient/1"),
+        ({"subject": {"reference": "Patient/a b"}}, {}, set(), "Patient/a b"),
+        ({"subject": {"reference": "urn:uuid:1", "type": "Patient"}}, {}, set(), "urn:uuid:1"),
+        ({"subject": {"type": "Patient", "identifier": {"value": "1"}}}, {}, set(), "what is referred to"),
+    ],
+)
+def test_a_target_that_is_not_stored_fails_instead_of_passing(
+    body: dict[str, Any],
+    related: Mapping[Target, Version],
+    needs: set[Target],
+    word: str,
+    matcher: NaiveMatcher,
+    chained: Topic,
+    subscription: Subscriptions,
+) -> None:
+    matcher.put(subscription(Filter("patient.active", "x", modifier="not")), chained)
+    assert matcher.needs(change(body)) == needs
+    assert matcher.match(change(body), related) == []
+    (problem,) = matcher.drain_errors()
+    assert word in str(problem)
+    assert problem.subscription_id == "s"
+
+
+@pytest.mark.parametrize("body", [{}, {"subject": {"reference": "Group/1"}}])
+def test_without_a_fitting_reference_nothing_passes_and_nothing_is_wrong(
+    body: dict[str, Any], matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("patient.active", "x", modifier="not")), chained)
+    assert matcher.needs(change(body)) == set()
+    assert matcher.match(change(body)) == []
+    assert matcher.drain_errors() == []
+
+
+def test_a_contained_target_is_at_hand(
+    matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("patient.active", "true")), chained)
+    patient = {"resourceType": "Patient", "id": "p", "active": True}
+    body = {"subject": {"reference": "#p"}, "contained": [patient]}
+    assert matcher.needs(change(body)) == set()
+    assert matcher.match(change(body))
+
+
+def test_a_target_of_another_release_is_read_by_its_own(
+    matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions, table: Any
+) -> None:
+    table.only["active"] = Release.R5
+    matcher.put(subscription(Filter("patient.active", "true")), chained)
+    about = change({"subject": {"reference": "http://broker.example/r4/Patient/1/_history/3"}})
+    assert matcher.match(about, {PATIENT: version(*PATIENT, FEMALE, Release.R5)})
+    assert not matcher.match(about, {PATIENT: version(*PATIENT, FEMALE, Release.R4)})
+
+
+def test_nothing_is_needed_where_no_subscription_has_a_chain(
+    matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(), chained)
+    broken = Version(
+        VersionKey(DEFAULT_TENANT, "Observation", "o", 1), Release.R4, Interaction.CREATE, 0, b"{"
+    )
+    assert matcher.needs(Change("1-0", 0, broken, None)) == set()
+    matcher.put(subscription(Filter("patient.active", "true")), chained)
+    assert matcher.needs(Change("1-0", 0, broken, None)) == set()
+    assert matcher.needs(change(OF_ONE)) == {PATIENT}
+    assert matcher.needs(change(OF_ONE, "Encounter")) == set()
+    matcher.put(subscription(Filter("patient.active", "true"), tenant=Tenant("other")), chained)
+    matcher.remove(DEFAULT_TENANT, subscription().id)
+    assert matcher.needs(change(OF_ONE)) == set()
+
+
+def test_after_a_deletion_the_state_before_leads_to_the_target(
+    matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("patient.active", "true")), chained)
+    gone = Change("1-0", 0, version("Observation", "o", None), version("Observation", "o", OF_ONE))
+    assert matcher.needs(gone) == {PATIENT}
+    assert matcher.match(gone, {PATIENT: version(*PATIENT, FEMALE)})

@@ -1,0 +1,64 @@
+"""A topic that derives from another keeps what that promised."""
+
+from collections.abc import Callable
+
+import pytest
+
+from broker.matching.derivation import check_derivation
+from broker.model.change import Interaction
+from broker.model.search import Comparator
+from broker.model.topic import FilterDefinition, ResourceTrigger, Topic
+
+Topics = Callable[..., Topic]
+PARENT = "http://example.org/topics/parent"
+OFFERS = (
+    FilterDefinition("patient", modifiers=frozenset({"missing"})),
+    FilterDefinition("date", "Encounter", frozenset({Comparator.GE, Comparator.LE})),
+)
+
+
+@pytest.mark.parametrize(
+    ("offers", "word"),
+    [
+        (OFFERS, None),
+        ((*OFFERS, FilterDefinition("status")), None),
+        ((OFFERS[0], FilterDefinition("date", None, OFFERS[1].comparators)), None),
+        (OFFERS[:1], "drops canFilterBy date of Encounter"),
+        (
+            (FilterDefinition("patient", "Encounter", modifiers=frozenset({"missing"})), OFFERS[1]),
+            "drops canFilterBy patient",
+        ),
+        ((FilterDefinition("patient"), OFFERS[1]), "canFilterBy patient drops the modifier missing"),
+        (
+            (OFFERS[0], FilterDefinition("date", None, frozenset({Comparator.GE}))),
+            "canFilterBy date drops the comparator le",
+        ),
+    ],
+)
+def test_a_parents_filters_are_kept(
+    offers: tuple[FilterDefinition, ...], word: str | None, topic: Topics
+) -> None:
+    parent = topic(id="p", url=PARENT, filters=OFFERS)
+    child = topic(derived_from=(f"{PARENT}|1.0",), filters=offers)
+    errors, warnings = check_derivation(child, {parent.canonical: parent}.get)
+    assert warnings == []
+    assert len(errors) == (word is not None)
+    assert all(PARENT in error and (word or "") in error for error in errors)
+
+
+def test_the_base_resource_is_kept(topic: Topics) -> None:
+    parent = topic(id="p", url=PARENT)
+    child = topic(
+        derived_from=(PARENT,), resource_triggers=(ResourceTrigger("Patient", frozenset(Interaction)),)
+    )
+    (error,), _ = check_derivation(child, lambda _: parent)
+    assert "from Encounter to Patient" in error
+
+
+def test_an_unknown_parent_is_a_warning_and_oneself_an_error(topic: Topics) -> None:
+    child = topic(derived_from=("http://example.org/unknown",))
+    errors, (warning,) = check_derivation(child, lambda _: None)
+    assert errors == []
+    assert "http://example.org/unknown" in warning
+    (error,), _ = check_derivation(child, lambda _: child)
+    assert "itself" in error

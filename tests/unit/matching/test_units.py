@@ -1,0 +1,111 @@
+"""Units are converted where they share a scale, and nowhere else."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.matching import quantities, units
+from broker.matching.units import UCUM
+from broker.model.search import Comparator
+
+
+@given(st.decimals(-200, 2000, places=1))
+@settings(deadline=None)  # the registry of units takes its time when first asked
+def test_converting_there_and_back_gives_the_same_number(value: Decimal) -> None:
+    there, back = units.conversion("Cel", "[degF]"), units.conversion("[degF]", "Cel")
+    assert there is not None
+    assert back is not None
+    assert abs(back(there(value)) - value) < Decimal("0.0000001")
+
+
+SCALED = [
+    "mg",
+    "kg",
+    "mmol/L",
+    "mol/m3",
+    "Cel",
+    "[degF]",
+    "K",
+    "mm[Hg]",
+    "kPa",
+    "/min",
+    "Hz",
+    "10*9/L",
+    "%",
+    "[ppm]",
+]
+ODD = [
+    *(
+        "[iU]",
+        "k[iU]",
+        "[iU]/L",
+        "m[iU]/mL",
+        "[IU]",
+        "[arb'U]",
+        "[USP'U]",
+        "[CFU]",
+        "[CFU]/mL",
+        "[PFU]",
+        "[TCID_50]",
+    ),
+    *(
+        "[pH]",
+        "B",
+        "dB",
+        "B[SPL]",
+        "dB[SPL]",
+        "B[10.nV]",
+        "Np",
+        "bit_s",
+        "[hp_X]",
+        "[EU]",
+        "[Amb'a'1'U]",
+        "%[slope]",
+    ),
+    *("dB{loud}", "{count}[CFU]", "dB/m", "[todd'U]", "[APL'U]", "[PNU]", "[IR]", "[p'diop]"),
+]
+
+
+@given(st.sampled_from(ODD), st.sampled_from([*ODD, *SCALED, "1", "By", "Bq", "bit"]))
+@settings(deadline=None)  # the registry of units takes its time when first asked
+def test_logarithmic_and_arbitrary_units_are_never_converted(odd: str, other: str) -> None:
+    assert not units.is_convertible(odd)
+    assert units.conversion(odd, other) is None
+    assert units.conversion(other, odd) is None
+
+
+@given(st.sampled_from(ODD), st.integers(-50, 50))
+@settings(deadline=None)  # the registry of units takes its time when first asked
+def test_they_are_equal_by_the_same_code_only(odd: str, number: int) -> None:
+    element = {"value": number, "system": UCUM, "code": odd}
+    for other in ODD:
+        wanted = quantities.wanted_quantity(f"{number}|{UCUM}|{other}")
+        assert quantities.compare_quantity(Comparator.EQ, element, wanted) is (odd == other)
+
+
+@pytest.mark.parametrize(
+    "code", [*SCALED, "By", "Bq", "Bi", "Pa", "NL", "bit", "{beats}/min", "mm[Hg]", "[car_Au]"]
+)
+def test_names_that_only_look_alike_are_converted(code: str) -> None:
+    assert units.is_convertible(code)
+
+
+@given(st.sampled_from(SCALED), st.sampled_from(SCALED), st.decimals(1, 1000, places=3))
+@settings(deadline=None)  # the registry of units takes its time when first asked
+def test_conversion_is_undone_by_its_opposite_and_keeps_order(
+    given_unit: str, wanted: str, value: Decimal
+) -> None:
+    there, back = units.conversion(given_unit, wanted), units.conversion(wanted, given_unit)
+    assert (there is None) is (back is None)
+    if there is None or back is None:
+        return
+    assert abs(back(there(value)) - value) <= abs(value) / 10**6
+    assert there(value) < there(value + 1)
+
+
+@given(st.text(max_size=100), st.text(max_size=100))
+@settings(deadline=None)  # the registry of units takes its time when first asked
+def test_no_text_is_an_error(one: str, other: str) -> None:
+    units.conversion(one, other)
