@@ -228,7 +228,7 @@ class _Parts:
 
     def matcher(self) -> MatcherWorker:
         bases = frozenset(f"{self.settings.base_url}/{release}" for release in Release)
-        matcher = NaiveMatcher(Parameters(), bases)
+        matcher = NaiveMatcher(Parameters(), bases, self.catalog.value_sets)
         return MatcherWorker(self.server, self.changes, self.catalog, matcher, self.stop)
 
     def dispatcher(self) -> Dispatcher:

@@ -8,6 +8,7 @@ from broker.clock import Clock
 from broker.delivery.following import Following
 from broker.ingest.intake import Intake
 from broker.matching.catalog import Catalog
+from broker.model.release import Release
 from broker.model.search import ParameterTable
 from broker.settings import Settings
 from broker.store.outbox import Outboxes
@@ -36,6 +37,11 @@ class Services:
     tokens: Tokens
     following: Following
     started_ms: int
+
+    @property
+    def bases(self) -> frozenset[str]:
+        """The URLs under which resources of this broker may be referred to (R-405)."""
+        return frozenset(f"{self.base_url}/{release}" for release in Release)
 
     @property
     def base_url(self) -> str:

@@ -13,8 +13,8 @@ from broker.store.server import Connection, Server
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-LEASE_MS = 5_000
-BLOCK_MS = 1_000
+LEASE_MS = 8_000
+BLOCK_MS = 2_500
 BATCH = 64
 
 
@@ -54,8 +54,19 @@ class InboxWorker:
                 await self._inbox.unlease(self._owner)
 
     async def _read(self, client: Connection, position: str) -> list[InboxEntry]:
+        """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever reads next."""
         block_ms = BLOCK_MS if position == ">" else None
-        return await self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
+        reading = asyncio.ensure_future(
+            self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
+        )
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else []
+        finally:
+            reading.cancel()
+            stopping.cancel()
+            await asyncio.gather(reading, stopping, return_exceptions=True)
 
     async def _settle(self, entries: list[InboxEntry]) -> None:
         accepted, refused = await self._intake.admit(entries)
@@ -67,5 +78,7 @@ class InboxWorker:
             )
 
     async def _pause(self, seconds: float) -> None:
+        # not wait_for: Python 3.11's loses a cancellation that comes together with the event
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
