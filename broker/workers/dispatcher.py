@@ -12,6 +12,7 @@ import structlog
 
 from broker.delivery.engine import Carried, Engine
 from broker.errors import StoreUnavailable
+from broker.store.outbox import SubscriptionKey
 from broker.store.schedule import Claim, Schedule
 from broker.telemetry import metrics
 
@@ -34,6 +35,7 @@ class Dispatcher:
         self._woken = {shard: asyncio.Event() for shard in schedule.shards}
         self._looks_at = dict.fromkeys(schedule.shards, 0.0)
         self._in_flight: dict[asyncio.Task[None], Carried] = {}
+        self._sending: dict[SubscriptionKey, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
 
     async def run(self) -> None:
@@ -73,6 +75,7 @@ class Dispatcher:
                 carried = Carried(claim, time.monotonic())
                 task = tasks.create_task(self._carry(carried))
                 self._in_flight[task] = carried
+                self._sending[claim.tenant, claim.id] = task
                 task.add_done_callback(self._ended)
             if len(claimed.claims) == limit:
                 continue
@@ -105,12 +108,14 @@ class Dispatcher:
 
     def _give_up(self, newer: Claim) -> None:
         """Ends an attempt whose claim ran out (the store was away) before the same subscription is sent to again."""
-        for task, carried in self._in_flight.items():
-            if (carried.claim.tenant, carried.claim.id) == (newer.tenant, newer.id):
-                task.cancel()
+        task = self._sending.get((newer.tenant, newer.id))
+        if task is not None:
+            task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.pop(task, None)
+        claim = self._in_flight.pop(task).claim
+        if self._sending.get((claim.tenant, claim.id)) is task:
+            del self._sending[claim.tenant, claim.id]
         self._room.set()
 
     async def _listen(self) -> None:
