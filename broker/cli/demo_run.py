@@ -32,6 +32,7 @@ class Plan:
     content: str
     filters: tuple[str, ...]
     wants: Callable[[Reading], bool]
+    shown: str
     max_count: int | None = None
 
 
@@ -43,6 +44,7 @@ PLANS = (
         "full-resource",
         ("code=http://loinc.org|8867-4", "value-quantity=ge100"),
         lambda reading: reading.kind is HEART_RATE and reading.value >= 100,
+        "heart rate of 100 or more",
         max_count=10,
     ),
     Plan(
@@ -52,6 +54,7 @@ PLANS = (
         "id-only",
         ("Observation?patient=Patient/demo-1",),
         lambda reading: reading.kind.category == "vital-signs" and reading.patient == "demo-1",
+        "patient demo-1",
     ),
     Plan(
         "ehr-r4b",
@@ -60,12 +63,13 @@ PLANS = (
         "empty",
         ("value-quantity=gt180|http://unitsofmeasure.org|mg/dL",),
         lambda reading: reading.kind is GLUCOSE and reading.value > 180,
+        "over 180 mg/dL",
     ),
 )
 REPLAY_PLANS = (
-    Plan("ehr-r5", "r5", "vital-signs", "full-resource", (), lambda _: True, max_count=10),
-    Plan("ehr-r4", "r4", "vital-signs", "id-only", (), lambda _: True),
-    Plan("ehr-r4b", "r4b", "vital-signs", "empty", (), lambda _: True),
+    Plan("ehr-r5", "r5", "vital-signs", "full-resource", (), lambda _: True, "all", max_count=10),
+    Plan("ehr-r4", "r4", "vital-signs", "id-only", (), lambda _: True, "all"),
+    Plan("ehr-r4b", "r4b", "vital-signs", "empty", (), lambda _: True, "all"),
 )
 
 

@@ -36,17 +36,16 @@ class _View:
 
 def _table(run: DemoRun) -> Table:
     table = Table(title=f"Subscriptions at {run.base_url}", expand=True)
-    for name in ("subscriber", "release", "topic", "filters", "content", "status"):
-        table.add_column(name, overflow="fold")
-    for name in ("last event", "expected", "received"):
+    for name in ("FHIR", "topic", "which", "content", "status"):
+        table.add_column(name)
+    for name in ("event", "due", "got"):
         table.add_column(name, justify="right")
     for row in run.rows:
         last = row.endpoint.last
         table.add_row(
-            row.plan.name,
             row.plan.release.upper(),
             row.plan.topic,
-            "\n".join(row.plan.filters) or "–",
+            row.plan.shown,
             row.plan.content,
             "active" if last is not None else "requested",
             str(row.endpoint.numbers[-1]) if row.endpoint.numbers else "–",

@@ -7,9 +7,10 @@ At least once and in order per subscription: a claim is the only permission to s
 import asyncio
 import random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -19,7 +20,7 @@ from broker.delivery.composing import Composer
 from broker.delivery.policy import RetryPolicy, decide
 from broker.errors import StoreUnavailable
 from broker.model.notification import ErrorReport, Notification, NotificationType
-from broker.model.outcome import Decision, Delivered, Outcome, TryAgain, Unreachable
+from broker.model.outcome import Decision, Defer, Delivered, Outcome, TryAgain, Unreachable
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.store.subscriptions import Record, Subscriptions
@@ -28,6 +29,9 @@ from broker.telemetry import metrics
 _log = structlog.get_logger(__name__)
 _CACHED = 50_000
 DEFAULT_TIMEOUT_S = 10.0
+PER_ORIGIN = 256
+"""Attempts under way to one origin in this process; those beyond wait in the due set, where they hold up nobody."""
+DEFER_MS = (100, 300)
 
 Render = Callable[[Notification], bytes]
 
@@ -64,6 +68,7 @@ class Engine:
         self._clock = clock
         self._max_timeout_s = max_timeout_s
         self._cache: OrderedDict[tuple[str, SubscriptionId], Record] = OrderedDict()
+        self._at_origin: Counter[tuple[str, str]] = Counter()
         self.is_draining = False
 
     async def carry(self, carried: Carried) -> int | None:
@@ -89,7 +94,16 @@ class Engine:
             if subscription is None:
                 # deleted or replaced since it was claimed: the store says what to send now, if anything
                 return await self._commit(claim, None)
-            outcome = await self._send(claim, subscription)
+            origin = _origin(subscription)
+            if self._at_origin[origin] >= PER_ORIGIN:
+                return await self._commit(claim, Defer(random.randint(*DEFER_MS)))
+            self._at_origin[origin] += 1
+            try:
+                outcome = await self._send(claim, subscription)
+            finally:
+                self._at_origin[origin] -= 1
+                if not self._at_origin[origin]:
+                    del self._at_origin[origin]
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, the subscriber's status tells it
@@ -170,3 +184,9 @@ class Engine:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return record.subscription
+
+
+def _origin(subscription: Subscription) -> tuple[str, str]:
+    """What connections are shared by (scheme and authority)."""
+    parts = urlsplit(subscription.channel.endpoint or "")
+    return parts.scheme, parts.netloc

@@ -66,4 +66,11 @@ class TurnOff:
     error: ErrorReport
 
 
-Decision = Advance | TryAgain | MarkError | TurnOff
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Nothing was attempted: too much is under way to that endpoint's origin. Look again after `delay_ms`."""
+
+    delay_ms: int
+
+
+Decision = Advance | TryAgain | MarkError | TurnOff | Defer

@@ -10,11 +10,11 @@ from typing import Any, Literal, cast
 
 from broker.model.change import Tenant
 from broker.model.notification import Event, NotificationType
-from broker.model.outcome import Advance, Decision, MarkError, TryAgain, TurnOff
+from broker.model.outcome import Advance, Decision, Defer, MarkError, TryAgain, TurnOff
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
-from broker.store.server import Argument, Server
+from broker.store.server import Argument, Server, translating
 
 Resume = Literal["backlog", "newest"]
 
@@ -100,6 +100,8 @@ class Schedule:
                 verb = "advance"
             case TryAgain(delay_ms=delay_ms, error=error):
                 verb, code, text = "retry", error.code or "", error.text
+            case Defer(delay_ms=delay_ms):
+                verb = "defer"
             case MarkError(error=error):
                 verb, code, text = "error", error.code or "", error.text
             case TurnOff(error=error):
@@ -154,6 +156,16 @@ class Schedule:
             for claim, is_kept in zip(some, kept, strict=True)
             if not is_kept
         ]
+
+    @translating
+    async def next_attempt_ms(self, tenant: Tenant, subscription_id: SubscriptionId) -> int | None:
+        """When a failed notification is tried again; None where none waits for that."""
+        shard = self._server.layout.shard_of(tenant, subscription_id)
+        client = self._server.client
+        if await client.hget(keys.subscription(shard, tenant, subscription_id), "busy") != b"backoff":
+            return None
+        due = await client.zscore(keys.due(shard), keys.member(tenant, subscription_id))
+        return None if due is None else int(due)
 
     async def wake(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
         """Makes a subscription that waits for its handshake due now and tells the dispatchers."""

@@ -1,6 +1,6 @@
 -- Ends an attempt: carries out what was decided and takes the next notification of the same subscription.
 -- KEYS: due set | registry stream | subscription hash | outbox stream
--- ARGV: member, token, decision advance|retry|error|off|release, delay ms, error code, error text, resume backlog|newest,
+-- ARGV: member, token, decision advance|retry|error|off|release|defer, delay ms, error code, error text, resume backlog|newest,
 --       take the next 1|0, lease ms, bytes of resources a notification may carry
 -- Answers {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, row or nothing}.
 local key = {due = KEYS[1], registry = KEYS[2], sub = KEYS[3], outbox = KEYS[4], member = ARGV[1]}
@@ -32,6 +32,13 @@ if decision == 'advance' then
   redis.call('HSET', key.sub, 'last', whole(now), 'kind', '', 'tries', '0', 'since', '0')
 elseif decision == 'release' or outdated then
   -- tries, since and the pinned notification stay: the next attempt sends the same
+elseif decision == 'defer' then
+  -- not an attempt: what is pinned stays, and no failure is counted
+  at = now + tonumber(ARGV[4])
+  if s['end'] > 0 and s['end'] < at then at = s['end'] end
+  redis.call('HSET', key.sub, 'busy', 'backoff')
+  redis.call('ZADD', key.due, whole(at), key.member)
+  return {s.st, whole(now), whole(at)}
 elseif decision == 'retry' and s.st == 'active' then
   at = now + tonumber(ARGV[4])
   if s['end'] > 0 and s['end'] < at then at = s['end'] end
