@@ -80,4 +80,8 @@ def find_handler(method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
             return interaction.handler, found.groupdict()
     if known:
         raise MethodNotAllowed(Issue("not-supported", f"{method} is not supported on {path}"))
+    if not path:
+        raise MethodNotAllowed(
+            Issue("not-supported", "the base takes a Bundle by POST; GET metadata tells what there is")
+        )
     raise NotFound(Issue("not-found", f"there is nothing at {path!r}"))

@@ -19,7 +19,7 @@ from broker.telemetry import metrics
 _log = structlog.get_logger(__name__)
 LEASE_MS = 5_000
 RENEW_S = LEASE_MS / 3000
-RESCAN_S = 10.0
+RESCAN_S = 30.0
 IN_FLIGHT = 1_000
 AT_ONCE = 64
 

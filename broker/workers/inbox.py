@@ -13,8 +13,8 @@ from broker.store.server import Connection, Server
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-LEASE_MS = 8_000
-BLOCK_MS = 2_500
+LEASE_MS = 11_000
+BLOCK_MS = 5_000
 BATCH = 64
 
 

@@ -25,7 +25,8 @@ from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 LEASE_MS = 4_000
-RENEW_S = 1.3
+RENEW_S = 1.9
+PRESENCE_MS = 9_000
 BLOCK_MS = 5_000
 BATCH = 128
 STALE_MS = 5_000
@@ -48,6 +49,8 @@ class MatcherWorker:
         self._activated: dict[SubscriptionKey, int] = {}
         self._stop = stop
         self._owner = uuid.uuid4().hex
+        self._renewals = 0
+        self._matchers = 1
         self._tokens: dict[int, int] = {}
         self._recovered: dict[int, int] = {}
         self._lease_changed = asyncio.Event()
@@ -167,8 +170,10 @@ class MatcherWorker:
 
     async def _renew(self) -> None:
         total = self._server.layout.partitions
-        matchers = await self._changes.presence(self._owner, LEASE_MS)
-        share = math.ceil(total / matchers)
+        if self._renewals % 2 == 0:  # an idle matcher asks little of the store
+            self._matchers = await self._changes.presence(self._owner, PRESENCE_MS)
+        self._renewals += 1
+        share = math.ceil(total / self._matchers)
         mine = sorted(self._tokens)
         excess = mine[share:]
         if excess:
