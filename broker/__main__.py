@@ -2,16 +2,20 @@
 
 import sys
 
-from broker.cli import app
 from broker.errors import ConfigurationError, StoreUnavailable
 
 
 def main() -> None:
     try:
+        # half a second of imports, and Ctrl-C during them is no error either
+        from broker.cli import app  # noqa: PLC0415
+
         app()
     except (ConfigurationError, StoreUnavailable) as error:
         print(f"fhir-broker: {error}", file=sys.stderr)  # noqa: T201 the last word of a command
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

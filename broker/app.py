@@ -31,6 +31,7 @@ from broker.egress.smtp import Mailer, relay_of
 from broker.errors import ConfigurationError
 from broker.fhir import validation
 from broker.fhir.conversion import convert
+from broker.fhir.documents import split
 from broker.fhir.parameters import Parameters
 from broker.fhir.release import adapter
 from broker.fhir.topics import parse_topic
@@ -38,9 +39,13 @@ from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
 from broker.ingest.intake import Intake
 from broker.matching.catalog import Catalog
-from broker.matching.matcher import NaiveMatcher
+from broker.matching.index import IndexedMatcher
+from broker.matching.registration import check_filters
+from broker.matching.shapes import Referring
 from broker.model.notification import Notification
 from broker.model.release import Release
+from broker.model.subscription import Subscription
+from broker.model.topic import Topic
 from broker.settings import Settings
 from broker.store.changes import Changes
 from broker.store.embedded import EmbeddedServer
@@ -52,10 +57,13 @@ from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.store.tokens import Tokens
+from broker.store.topics import Topics
+from broker.workers.attaching import Attaching
 from broker.workers.dispatcher import LEASE_MS, Dispatcher
 from broker.workers.housekeeper import Housekeeper
 from broker.workers.inbox import InboxWorker
 from broker.workers.matcher import MatcherWorker
+from broker.workers.topics import Rules, TopicKeeper
 
 _log = structlog.get_logger(__name__)
 _RESTART_S = 1.0
@@ -81,6 +89,8 @@ class Running:
     settings: Settings
     store_url: str
     tasks: Mapping[str, "asyncio.Task[None]"]
+    reload_topics: Callable[[], Awaitable[None]]
+    """Has every process on the same store read its topics folder again."""
 
 
 class _HttpServer(uvicorn.Server):
@@ -135,11 +145,12 @@ async def running(
         server = await stack.enter_async_context(_opened(settings, url))
         egress = await stack.enter_async_context(EgressClient(Allowance(settings.egress_allow)))
         mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
-        parts = _Parts(settings, server, catalog, channels(egress, mailer, settings.base_url))
+        parts = _Parts(settings, server, catalog, channels(egress, mailer, settings.base_url), roles)
         await parts.changes.prepare()
         await parts.inbox.prepare()
+        await parts.keeper.sync()
         tasks = await stack.enter_async_context(_started(parts, roles, listening))
-        yield Running(settings, url, tasks)
+        yield Running(settings, url, tasks, parts.topics.announce_folder)
 
 
 async def check(settings: Settings, store_url: str) -> None:
@@ -181,7 +192,12 @@ class _Parts:
     """The objects the roles are made of."""
 
     def __init__(
-        self, settings: Settings, server: Server, catalog: Catalog, by_code: Mapping[str, Channel]
+        self,
+        settings: Settings,
+        server: Server,
+        catalog: Catalog,
+        by_code: Mapping[str, Channel],
+        roles: frozenset[Role],
     ) -> None:
         retention_ms = int(settings.retention.total_seconds() * 1000)
         self.settings = settings
@@ -197,14 +213,35 @@ class _Parts:
         self.schedule = Schedule(
             server, lease_ms=LEASE_MS, max_bytes=settings.max_notification, resume=settings.resume
         )
+        self.topics = Topics(server)
         self.group = GroupCommit(self.changes.append)
-        self.intake = Intake(self.changes, self.resources, self.group)
+        self.bases = frozenset(f"{settings.base_url}/{release}" for release in Release)
+        self.referring = Referring(Parameters(), self.bases)
+        self.intake = Intake(self.changes, self.resources, self.group, self.referring.references)
         self.composer = Composer(
             self.resources,
-            lambda event, body, release: convert(body, event.focus.type, event.release, release),
+            lambda kind, source, body, release: convert(body, kind, source, release),
         )
         self.wakes = Wakes(self.schedule)
+        self.keeper = TopicKeeper(
+            catalog,
+            self.topics,
+            self.subscriptions,
+            settings.topics_dir,
+            Rules(
+                parse_topic, lambda body, one: split(body, type="SubscriptionTopic", id=one), self._objection
+            ),
+            tell=lambda: self.referring.follow(catalog.all()),
+            validates=Role.MATCH in roles,
+        )
         self.health = Health(server, self.changes, self.subscriptions)
+
+    def _objection(self, subscription: Subscription, topic: Topic) -> str | None:
+        """What a topic no longer allows of a subscription it allowed before."""
+        issues = check_filters(
+            subscription, topic, Parameters(), base_urls=self.bases, value_sets=self.catalog.value_sets
+        )
+        return "; ".join(issue.text for issue in issues) or None
 
     def services(self) -> Services:
         return Services(
@@ -212,14 +249,18 @@ class _Parts:
             clock=self.clock,
             server=self.server,
             intake=self.intake,
+            changes=self.changes,
             resources=self.resources,
             subscriptions=self.subscriptions,
             outboxes=Outboxes(self.server),
             schedule=self.schedule,
             catalog=self.catalog,
+            topics=self.topics,
+            follow_topics=self.keeper.sync,
             parameters=Parameters(),
             channels=self.channels,
             tokens=Tokens(self.server),
+            composer=self.composer,
             following=Following(
                 self.subscriptions, Outboxes(self.server), self.composer, self.wakes, self.clock
             ),
@@ -227,9 +268,11 @@ class _Parts:
         )
 
     def matcher(self) -> MatcherWorker:
-        bases = frozenset(f"{self.settings.base_url}/{release}" for release in Release)
-        matcher = NaiveMatcher(Parameters(), bases, self.catalog.value_sets)
-        return MatcherWorker(self.server, self.changes, self.catalog, matcher, self.stop)
+        matcher = IndexedMatcher(Parameters(), self.bases, self.catalog.value_sets)
+        attaching = Attaching(self.catalog, Parameters(), self.resources, self.bases)
+        return MatcherWorker(
+            self.server, self.changes, self.catalog, matcher, attaching, self.keeper, self.stop
+        )
 
     def dispatcher(self) -> Dispatcher:
         settings = self.settings
@@ -281,6 +324,7 @@ async def _started(
         validation.prepare(Release.R5, _OFTEN)
         loops["wakes"] = lambda: parts.wakes.run(parts.stop)
         loops["inbox"] = lambda: parts.inbox_worker().run()
+    loops["topics"] = lambda: parts.keeper.run(parts.stop)
     if Role.MATCH in roles:
         loops["matcher"] = lambda: parts.matcher().run()
         loops["housekeeper"] = lambda: parts.housekeeper().run()

@@ -4,7 +4,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from broker.api import binding, event_stream, metadata, operations, resources, subscriptions, topics
+from broker.api import (
+    binding,
+    event_stream,
+    metadata,
+    operations,
+    resources,
+    subscriptions,
+    topic_changes,
+    topics,
+)
+from broker.api.business_events import report
+from broker.api.dry_run import dry_run
+from broker.api.explaining import explain_change
 from broker.api.responses import Handler
 from broker.errors import Issue, MethodNotAllowed, NotFound
 
@@ -19,6 +31,7 @@ class Interaction(NamedTuple):
 
 INTERACTIONS: Sequence[Interaction] = (
     Interaction("GET", "metadata", metadata.read),
+    Interaction("POST", "$business-event", report),
     Interaction("POST", "Subscription", subscriptions.create),
     Interaction("GET", "Subscription", subscriptions.find),
     Interaction("POST", "Subscription/_search", subscriptions.find_by_form),
@@ -26,6 +39,7 @@ INTERACTIONS: Sequence[Interaction] = (
     Interaction("POST", "Subscription/$status", operations.status_of_many),
     Interaction("GET", "Subscription/$get-ws-binding-token", binding.token_for_many),
     Interaction("POST", "Subscription/$get-ws-binding-token", binding.token_for_many),
+    Interaction("POST", "Subscription/$dry-run", dry_run),
     Interaction("GET", "Subscription/{id}", subscriptions.read),
     Interaction("PUT", "Subscription/{id}", subscriptions.update),
     Interaction("DELETE", "Subscription/{id}", subscriptions.delete),
@@ -36,15 +50,24 @@ INTERACTIONS: Sequence[Interaction] = (
     Interaction("POST", "Subscription/{id}/$events", operations.events),
     Interaction("GET", "Subscription/{id}/$get-ws-binding-token", binding.token),
     Interaction("POST", "Subscription/{id}/$get-ws-binding-token", binding.token),
+    Interaction("POST", "Subscription/{id}/$resend", operations.resend),
+    Interaction("POST", "Subscription/{id}/$explain", explain_change),
     Interaction("GET", "Subscription/{id}/$stream", event_stream.stream),
     Interaction("GET", "SubscriptionTopic", topics.find),
     Interaction("POST", "SubscriptionTopic/_search", topics.find_by_form),
     Interaction("GET", "SubscriptionTopic/{id}", topics.read),
-    Interaction("POST", "SubscriptionTopic", resources.refuse_topic_change),
-    Interaction("PUT", "SubscriptionTopic/{id}", resources.refuse_topic_change),
-    Interaction("DELETE", "SubscriptionTopic/{id}", resources.refuse_topic_change),
+    Interaction("POST", "SubscriptionTopic", topic_changes.create),
+    Interaction("PUT", "SubscriptionTopic/{id}", topic_changes.update),
+    Interaction("DELETE", "SubscriptionTopic/{id}", topic_changes.delete),
     Interaction("GET", "Basic", topics.find_basic),
     Interaction("GET", "Basic/{id}", topics.read_basic),
+    Interaction("POST", "Basic", topic_changes.create_basic),
+    Interaction("PUT", "Basic/{id}", topic_changes.update_basic),
+    Interaction("DELETE", "Basic/{id}", topic_changes.delete_basic),
+    Interaction("POST", "Basic/_search", topics.find_basic_by_form),
+    Interaction("GET", "OperationDefinition", metadata.find_operations),
+    Interaction("POST", "OperationDefinition/_search", metadata.find_operations_by_form),
+    Interaction("GET", "OperationDefinition/{id}", metadata.read_operation),
     Interaction("POST", "{type}", resources.create),
     Interaction("GET", "{type}", resources.refuse_search),
     Interaction("PUT", "{type}", resources.refuse_conditional),
@@ -60,12 +83,23 @@ INTERACTIONS: Sequence[Interaction] = (
 
 def _pattern(path: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", path)
+    # what starts with a dollar is an operation, never a type or an id
     return re.compile(
-        "".join(f"(?P<{part}>[^/]+)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
+        "".join(f"(?P<{part}>[^/$][^/]*)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
     )
 
 
 _PATTERNS = [(interaction, _pattern(interaction.path)) for interaction in INTERACTIONS]
+_REFUSALS: frozenset[Handler] = frozenset({resources.refuse_search, resources.refuse_conditional})
+
+
+def allowed(path: str) -> Sequence[str]:
+    """The methods that may be used on a path, for the Allow header that a 405 owes its reader."""
+    first: dict[str, Handler] = {}
+    for interaction, pattern in _PATTERNS:
+        if pattern.fullmatch(path):
+            first.setdefault(interaction.method, interaction.handler)
+    return sorted(method for method, handler in first.items() if handler not in _REFUSALS)
 
 
 def find_handler(method: str, path: str) -> tuple[Handler, Mapping[str, str]]:

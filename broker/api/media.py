@@ -54,6 +54,14 @@ def check_content_type(request: Request, release: Release) -> None:
     name, parameters = next(_parts(given))
     if name == "application/x-www-form-urlencoded" and request.url.path.endswith("/_search"):
         return
+    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMedia(
+            Issue("not-supported", f"FHIR JSON is in UTF-8, not {parameters['charset']!r}")
+        )
+    if "xml" in name:
+        raise UnsupportedMedia(
+            Issue("not-supported", f"XML is neither read nor written here; send {FHIR_JSON}, not {given!r}")
+        )
     if name not in _JSON or not _fits(parameters, release):
         raise UnsupportedMedia(
             Issue(

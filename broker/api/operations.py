@@ -1,17 +1,22 @@
-"""`$status` and `$events` (R-360..R-365): what a subscriber asks to find out whether it missed anything."""
+"""`$status`, `$events` and `$resend` (R-360..R-367): what a subscriber asks to find out whether it missed anything, and to get it."""
 
+import re
 import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from broker.api.responses import Call, Reply
-from broker.errors import Issue, Malformed, NotFound
+from broker.errors import Conflict, Issue, Malformed, NotFound, Unprocessable
 from broker.fhir import bundles, documents
-from broker.fhir.conversion import convert
 from broker.fhir.elements import Elements
-from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
-from broker.model.subscription import PayloadContent, SubscriptionId
+from broker.fhir.outcomes import operation_outcome
+from broker.model.notification import ErrorReport, Notification, NotificationType
+from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
+from broker.store.schedule import Resending
 from broker.store.subscriptions import Record
 
 MAX_EVENTS = 1_000
+MAX_RESENT = 10_000
 _LEVELS = list(PayloadContent)
 
 
@@ -29,12 +34,17 @@ def parameters(call: Call) -> dict[str, list[str]]:
 
 def _of_body(body: bytes) -> list[tuple[str, str]]:
     documents.check_type(body, "Parameters")
-    return [
-        (str(one.values.get("name")), str(value))
-        for one in Elements(documents.parse(body), "Parameters").objects("parameter")
-        for key, value in one.values.items()
-        if key.startswith("value")
-    ]
+    root = Elements(documents.parse(body), "Parameters")
+    found = []
+    for one in root.objects("parameter"):
+        name = one.text("name", required=True)
+        value = next((value for key, value in one.values.items() if key.startswith("value")), None)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            one.refuse("value", f"the parameter {name} takes a plain value", "value")
+        elif name:
+            found.append((name, str(value)))
+    root.finish()
+    return found
 
 
 def refuse_unknown(given: dict[str, list[str]], known: set[str]) -> None:
@@ -75,6 +85,10 @@ async def status_of_many(call: Call) -> Reply:
     refuse_unknown(given, {"id", "ids", "status"})
     ids = {one.rpartition("/")[2] for one in given.get("id", []) + given.get("ids", [])}
     statuses = set(given.get("status", []))
+    unknown = statuses - set(SubscriptionStatus)
+    if unknown:
+        text = f"status takes {', '.join(SubscriptionStatus)}, not {min(unknown)!r}"
+        raise Malformed(Issue("value", text, "status"))
     if ids:
         wanted = [(call.tenant, SubscriptionId(one)) for one in sorted(ids)]
         records = [record for record in await call.services.subscriptions.many(wanted) if record]
@@ -92,7 +106,7 @@ def _number(given: dict[str, list[str]], name: str) -> int | None:
     values = given.get(name, [])
     if not values:
         return None
-    if len(values) > 1 or not values[0].isdigit():
+    if len(values) > 1 or not re.fullmatch(r"[0-9]{1,18}", values[0]):
         raise Malformed(Issue("value", f"{name} takes one event number", name))
     return int(values[0])
 
@@ -120,10 +134,82 @@ async def events(call: Call) -> Reply:
         content=level,
         events_since_start=record.count,
         at_ms=call.services.clock.now_ms(),
-        foci=await _foci(call, found, level),
+        foci=await call.services.composer.foci(found, call.release, level),
         errors=_errors(record),
     )
     return Reply(body=call.adapter.render_notification(notification, base=call.base))
+
+
+async def resend(call: Call) -> Reply:
+    """Delivered events go out once more over the channel, under their numbers; the order of the others stays (R-367)."""
+    record = await _record(call)
+    given = parameters(call)
+    refuse_unknown(given, set(_BOUNDS))
+    subscription = record.subscription
+    if not call.services.channels[subscription.channel.type.code].is_pushed:
+        text = f"nothing is sent over {subscription.channel.type.code}: connect with eventsSinceNumber, or ask for $events"
+        raise Unprocessable(Issue("not-supported", text, call.adapter.element("channelType")))
+    if subscription.status is not SubscriptionStatus.ACTIVE:
+        text = f"Subscription/{subscription.id} is {subscription.status}; events are sent again while it is active"
+        raise Unprocessable(Issue("business-rule", text, "Subscription.status"))
+    first, last = (_number(given, name) for name in _BOUNDS[:2])
+    since_ms, until_ms = (_instant(given, name) for name in _BOUNDS[2:])
+    last = record.cursor if last is None else min(last, record.cursor)
+    found = await call.services.outboxes.read(call.tenant, subscription.id, first, last, limit=MAX_RESENT + 1)
+    if len(found) > MAX_RESENT:
+        raise Unprocessable(Issue("too-costly", f"ask for at most {MAX_RESENT} events at a time"))
+    numbers = [
+        event.number
+        for event in found
+        if (since_ms is None or event.at_ms >= since_ms) and (until_ms is None or event.at_ms <= until_ms)
+    ]
+    if numbers:
+        await _send_again(call, record, numbers)
+    text = f"{len(numbers)} event{'' if len(numbers) == 1 else 's'} will be sent again"
+    if numbers:
+        text += f", numbers {numbers[0]} to {numbers[-1]}"
+    return Reply(body=operation_outcome([Issue("informational", text, severity="information")]))
+
+
+async def _send_again(call: Call, record: Record, numbers: list[int]) -> None:
+    resending = await call.services.schedule.resend(
+        call.tenant, record.subscription.id, record.revision, _ranges(numbers)
+    )
+    match resending:
+        case Resending.CHANGED:
+            raise Conflict(Issue("conflict", "the subscription was changed meanwhile: ask again"))
+        case Resending.FULL:
+            raise Conflict(Issue("throttled", "too much waits to be sent again already: ask later"))
+        case Resending.ACCEPTED:
+            pass
+
+
+_BOUNDS = ("eventsSinceNumber", "eventsUntilNumber", "eventsSinceInstant", "eventsUntilInstant")
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as runs, both ends inclusive."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def _instant(given: dict[str, list[str]], name: str) -> int | None:
+    values = given.get(name, [])
+    if not values:
+        return None
+    try:
+        # a `+` of an offset that a URL decoder took for a blank
+        moment = datetime.fromisoformat(values[0].replace(" ", "+"))
+    except ValueError:
+        moment = None
+    if len(values) > 1 or moment is None or moment.tzinfo is None or "T" not in values[0]:
+        raise Malformed(Issue("value", f"{name} takes one instant, with its offset from UTC", name))
+    return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
 def _errors(record: Record) -> tuple[ErrorReport, ...]:
@@ -138,20 +224,6 @@ def _level(given: dict[str, list[str]], most: PayloadContent) -> PayloadContent:
         except ValueError:
             raise Malformed(Issue("value", f"content takes {', '.join(PayloadContent)}", "content")) from None
     return most
-
-
-async def _foci(call: Call, found: list[Event], level: PayloadContent) -> tuple[Focus, ...]:
-    if level is not PayloadContent.FULL_RESOURCE:
-        return tuple(Focus(event, None) for event in found)
-    versions = await call.services.resources.many(event.focus for event in found)
-    foci = []
-    for event in found:
-        version = versions.get(event.focus)
-        body = None
-        if version is not None and version.body is not None:
-            body = convert(version.body, event.focus.type, event.release, call.release)
-        foci.append(Focus(event, body))
-    return tuple(foci)
 
 
 async def _record(call: Call) -> Record:

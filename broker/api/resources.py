@@ -44,7 +44,7 @@ async def create(call: Call) -> Reply:
             op="create",
             type=name,
             body=call.body,
-            idempotency_key=_idempotency_key(call),
+            idempotency_key=idempotency_key(call),
             condition=condition(call.headers.get("if-none-exist", "")),
         )
     )
@@ -65,7 +65,7 @@ async def update(call: Call) -> Reply:
             id=one,
             body=call.body,
             expected_version=call.expected_version,
-            idempotency_key=_idempotency_key(call),
+            idempotency_key=idempotency_key(call),
         )
     )
     return await reply_of(call, admission)
@@ -83,13 +83,13 @@ async def delete(call: Call) -> Reply:
             type=name,
             id=one,
             expected_version=call.expected_version,
-            idempotency_key=_idempotency_key(call),
+            idempotency_key=idempotency_key(call),
         )
     )
     return await reply_of(call, admission)
 
 
-def _idempotency_key(call: Call) -> str:
+def idempotency_key(call: Call) -> str:
     key = call.headers.get("idempotency-key", "").strip()
     if len(key) > 256:
         raise Unprocessable(Issue("too-long", "an Idempotency-Key has at most 256 characters"))
@@ -178,8 +178,3 @@ async def refuse_search(call: Call) -> Reply:
 async def refuse_conditional(call: Call) -> Reply:
     text = "conditional update, conditional delete and patch are not supported; name the resource by its id"
     raise MethodNotAllowed(Issue("not-supported", f"{call.path}: {text}"))
-
-
-async def refuse_topic_change(call: Call) -> Reply:
-    text = f"{call.path}: topics are read from BROKER_TOPICS_DIR at start; add a file there"
-    raise MethodNotAllowed(Issue("not-supported", text))

@@ -125,7 +125,7 @@ async def _answer(handler: Handler, request: Request, services: Services) -> Rep
         release = _release(request)
         check_accept(request, release)
         body = b""
-        if request.method in {"POST", "PUT", "PATCH"}:
+        if request.method in {"POST", "PUT"}:
             check_content_type(request, release)
             body = await read_body(request, services.settings.max_body)
         call = Call(

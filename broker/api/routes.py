@@ -5,18 +5,27 @@ from dataclasses import replace
 from starlette.routing import Route, WebSocketRoute
 
 from broker.api import bundles, health
-from broker.api.interactions import find_handler
-from broker.api.responses import Call, Reply, fhir
+from broker.api.interactions import allowed, find_handler
+from broker.api.responses import Call, Reply, failure, fhir
 from broker.api.websockets import websocket
+from broker.errors import Issue, MethodNotAllowed
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 async def _interact(call: Call) -> Reply:
-    if not call.path and call.method == "POST":
-        return await bundles.receive(call)
-    handler, params = find_handler(call.method, call.path)
-    return await handler(replace(call, params=params))
+    if not call.path:
+        if call.method == "POST":
+            return await bundles.receive(call)
+        text = "a base takes batches and transactions by POST; it has neither a search nor a history"
+        return replace(failure(MethodNotAllowed(Issue("not-supported", text))), headers={"Allow": "POST"})
+    try:
+        handler, params = find_handler(call.method, call.path)
+        return await handler(replace(call, params=params))
+    except MethodNotAllowed as error:
+        # who answers a method may still refuse it at this base
+        others = (method for method in allowed(call.path) if method != call.method)
+        return replace(failure(error), headers={"Allow": ", ".join(others)})
 
 
 HEALTH = [

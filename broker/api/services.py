@@ -1,22 +1,25 @@
 """What the handlers work with; built once by `app.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from broker.channels.base import Channel
 from broker.clock import Clock
+from broker.delivery.composing import Composer
 from broker.delivery.following import Following
 from broker.ingest.intake import Intake
 from broker.matching.catalog import Catalog
 from broker.model.release import Release
 from broker.model.search import ParameterTable
 from broker.settings import Settings
+from broker.store.changes import Changes
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
 from broker.store.tokens import Tokens
+from broker.store.topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,18 @@ class Services:
     clock: Clock
     server: Server
     intake: Intake
+    changes: Changes
     resources: Resources
     subscriptions: Subscriptions
     outboxes: Outboxes
     schedule: Schedule
     catalog: Catalog
+    topics: Topics
+    follow_topics: Callable[[], Awaitable[None]]
     parameters: ParameterTable
     channels: Mapping[str, Channel]
     tokens: Tokens
+    composer: Composer
     following: Following
     started_ms: int
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from broker.api.registration import accept
 from broker.api.responses import Call, Reply, version_headers
-from broker.api.search import Field, search
-from broker.api.searchsets import searchset, with_form
+from broker.api.search import Field
+from broker.api.searchsets import respond, with_form
 from broker.channels.base import Channel
+from broker.clock import to_instant
 from broker.errors import Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir import documents
-from broker.fhir.backport import CONTENT
 from broker.fhir.documents import parse
 from broker.fhir.filter_strings import render_filter_string
+from broker.fhir.native import CHANNEL_TYPES
 from broker.model.release import Release
 from broker.model.search import ParameterType
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
@@ -134,13 +135,7 @@ async def delete(call: Call) -> Reply:
 async def find(call: Call) -> Reply:
     """Search by the parameters of the release (R-388, R-389)."""
     found = [record.subscription async for record in call.services.subscriptions.of_tenant(call.tenant)]
-    found.sort(key=lambda one: one.id)
-    return searchset(
-        call,
-        search(call.query, FIELDS[call.release], found),
-        lambda one: call.url(f"Subscription/{one.id}"),
-        call.adapter.render_subscription,
-    )
+    return respond(call, "Subscription", FIELDS[call.release], found, call.adapter.render_subscription)
 
 
 async def find_by_form(call: Call) -> Reply:
@@ -162,34 +157,50 @@ def _contacts(subscription: Subscription) -> Iterator[str]:
     yield from (f"{one.get('system', '')}|{one['value']}" for one in contacts if one.get("value"))
 
 
+def _topics(subscription: Subscription) -> Iterator[str]:
+    """As written and as bound, with and without the version: who names none means any."""
+    for canonical in (subscription.topic, subscription.topic_canonical):
+        yield from (canonical, canonical.partition("|")[0])
+
+
+def _channel_type(subscription: Subscription) -> Iterator[str]:
+    kind = subscription.channel.type
+    yield f"{kind.system or CHANNEL_TYPES}|{kind.code}"
+
+
 def _owner(subscription: Subscription) -> Iterator[str | None]:
     yield parse(subscription.document).get("managingEntity", {}).get("reference")
 
 
 _Fields = Mapping[str, Field[Subscription]]
 _TOKEN, _STRING, _URI = ParameterType.TOKEN, ParameterType.STRING, ParameterType.URI
+_DATE, _REFERENCE = ParameterType.DATE, ParameterType.REFERENCE
+_CONTENTS = "http://hl7.org/fhir/subscription-payload-content"
+_BACKPORT_CONTENTS = "http://hl7.org/fhir/uv/subscriptions-backport/CodeSystem/backport-content-code-system"
+_STATUSES = "http://hl7.org/fhir/subscription-status"
 _COMMON: _Fields = {
     "_id": Field(_TOKEN, lambda one: [one.id]),
+    "_lastUpdated": Field(_DATE, lambda one: [to_instant(one.updated_ms)]),
     "contact": Field(_TOKEN, _contacts),
     "identifier": Field(_TOKEN, _identifiers),
     "payload": Field(_TOKEN, lambda one: [one.channel.content_type]),
-    "status": Field(_TOKEN, lambda one: [one.status]),
-    "topic": Field(_URI, lambda one: [one.topic, one.topic_canonical]),
-    "type": Field(_TOKEN, lambda one: [one.channel.type.code]),
+    "status": Field(_TOKEN, lambda one: [f"{_STATUSES}|{one.status}"]),
+    "topic": Field(_URI, _topics),
+    "type": Field(_TOKEN, _channel_type),
     "url": Field(_URI, lambda one: [one.channel.endpoint]),
 }
 _R5: _Fields = {
     **_COMMON,
-    "content-level": Field(_TOKEN, lambda one: [one.channel.content]),
+    "content-level": Field(_TOKEN, lambda one: [f"{_CONTENTS}|{one.channel.content}"]),
     "filter-value": Field(_STRING, lambda one: [each.value for each in one.filters]),
     "name": Field(_STRING, lambda one: [one.name]),
-    "owner": Field(ParameterType.REFERENCE, _owner),
+    "owner": Field(_REFERENCE, _owner),
 }
 _BACKPORT: _Fields = {
     **_COMMON,
     "criteria": Field(_STRING, lambda one: [one.topic]),
-    "custom-channel": Field(_TOKEN, lambda one: [one.channel.type.code]),
+    "custom-channel": Field(_TOKEN, _channel_type),
     "filter-criteria": Field(_STRING, lambda one: [render_filter_string(each) for each in one.filters]),
-    "payload-type": Field(_TOKEN, lambda one: [one.channel.content, f"{CONTENT}|{one.channel.content}"]),
+    "payload-type": Field(_TOKEN, lambda one: [f"{_BACKPORT_CONTENTS}|{one.channel.content}"]),
 }
 FIELDS: Mapping[Release, _Fields] = {Release.R4: _BACKPORT, Release.R4B: _BACKPORT, Release.R5: _R5}

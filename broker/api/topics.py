@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from broker.api import resources
 from broker.api.responses import Call, Reply
-from broker.api.search import Field, search
-from broker.api.searchsets import searchset, with_form
+from broker.api.search import Field
+from broker.api.searchsets import respond, with_form
 from broker.errors import Issue, NotFound
 from broker.fhir.documents import parse
 from broker.model.release import Release
@@ -15,7 +15,7 @@ from broker.model.topic import Topic
 
 
 async def read(call: Call) -> Reply:
-    _refuse_where_unknown(call)
+    refuse_where_unknown(call)
     return _read(call)
 
 
@@ -30,7 +30,7 @@ def _read(call: Call) -> Reply:
 
 
 async def find(call: Call) -> Reply:
-    _refuse_where_unknown(call)
+    refuse_where_unknown(call)
     return _find(call)
 
 
@@ -51,20 +51,19 @@ async def find_basic(call: Call) -> Reply:
     return _find(call)
 
 
-def _refuse_where_unknown(call: Call) -> None:
+async def find_basic_by_form(call: Call) -> Reply:
+    return await find_basic(with_form(call))
+
+
+def refuse_where_unknown(call: Call) -> None:
     if call.adapter.topic_type != "SubscriptionTopic":
         text = f"FHIR {call.adapter.version} has no SubscriptionTopic; {call.url('Basic?code=SubscriptionTopic')} lists the topics"
         raise NotFound(Issue("not-supported", text))
 
 
 def _find(call: Call) -> Reply:
-    topics = sorted(call.services.catalog.all(), key=lambda topic: topic.id)
-    return searchset(
-        call,
-        search(call.query, FIELDS[call.release], topics),
-        lambda topic: call.url(f"{call.adapter.topic_type}/{topic.id}"),
-        call.adapter.render_topic,
-    )
+    topics = call.services.catalog.all()
+    return respond(call, call.adapter.topic_type, FIELDS[call.release], topics, call.adapter.render_topic)
 
 
 def _identifiers(topic: Topic) -> Iterable[str]:
@@ -95,7 +94,12 @@ def _events(topic: Topic) -> Iterable[str]:
 
 
 def _effective(topic: Topic) -> Iterable[str | None]:
-    yield parse(topic.document).get("effectivePeriod", {}).get("start")
+    period = parse(topic.document).get("effectivePeriod")
+    yield f"{period.get('start', '')}/{period.get('end', '')}" if period else None
+
+
+def _last_updated(topic: Topic) -> Iterable[str | None]:
+    yield parse(topic.document).get("meta", {}).get("lastUpdated")
 
 
 _Fields = Mapping[str, Field[Topic]]
@@ -107,6 +111,7 @@ _TOKEN, _STRING, _URI, _DATE = (
 )
 _COMMON: _Fields = {
     "_id": Field(_TOKEN, lambda topic: [topic.id]),
+    "_lastUpdated": Field(_DATE, _last_updated),
     "date": Field(_DATE, lambda topic: [parse(topic.document).get("date")]),
     "derived-or-self": Field(_URI, lambda topic: [topic.url, *topic.derived_from]),
     "identifier": Field(_TOKEN, _identifiers),
@@ -122,6 +127,7 @@ _COMMON: _Fields = {
 FIELDS: Mapping[Release, _Fields] = {
     Release.R4: {
         "_id": _COMMON["_id"],
+        "_lastUpdated": _COMMON["_lastUpdated"],
         "code": Field(_TOKEN, lambda _: ["http://hl7.org/fhir/fhir-types|SubscriptionTopic"]),
     },
     Release.R4B: _COMMON,

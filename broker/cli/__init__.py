@@ -1,11 +1,11 @@
-"""The command line; one file a command group. Commands are imported when they are called: `--help` answers at once."""
+"""The command line; one file a command group."""
 
 from typing import Annotated
 
 import typer
 
 from broker import __version__
-from broker.cli import demo, listen, processes, simulate, topics
+from broker.cli import demo, explain, listen, processes, simulate, topics
 
 app = typer.Typer(
     name="fhir-broker",
@@ -37,6 +37,7 @@ app.command("api")(processes.api)
 app.command("match")(processes.match)
 app.command("dispatch")(processes.dispatch)
 app.command("demo")(demo.demo)
+app.command("explain")(explain.explain)
 app.command("listen")(listen.listen)
 app.command("simulate")(simulate.simulate)
 app.add_typer(topics.app, name="topics")

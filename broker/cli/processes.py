@@ -2,16 +2,18 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import structlog
 import typer
 
-from broker.app import ALL_ROLES, Role, bind, embedded_store, placed, running
+from broker.app import ALL_ROLES, Role, Running, bind, embedded_store, placed, running
 from broker.cli import loop, supervisor
-from broker.errors import ConfigurationError
+from broker.errors import ConfigurationError, StoreUnavailable
 from broker.settings import Settings
 from broker.telemetry import logs
 
@@ -25,6 +27,8 @@ def _settings() -> Settings:
 
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are topics to read again
+
     async def until_stopped(stop: asyncio.Event) -> None:
         if listening is not None:
             _stop_without_supervisor(stop)
@@ -32,13 +36,35 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
             _log.info(
                 "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
             )
+            stop_reloading = _reload_on_hangup(broker)
             http = asyncio.ensure_future(stop.wait())
             await asyncio.wait([http, broker.tasks["http"]], return_when=asyncio.FIRST_COMPLETED)
             http.cancel()
+            stop_reloading()
             _log.info("stopping", pid=os.getpid())
         _log.info("stopped", pid=os.getpid())
 
     loop.run(until_stopped)
+
+
+def _reload_on_hangup(broker: Running) -> Callable[[], object]:
+    """SIGHUP has every process on the store read its topics folder again; gives what ends that."""
+    events = asyncio.get_running_loop()
+    asked: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        try:
+            await broker.reload_topics()
+        except StoreUnavailable as error:
+            _log.warning("topics not reloaded", error=str(error))
+
+    def hung_up() -> None:
+        task = asyncio.create_task(reload())
+        asked.add(task)
+        task.add_done_callback(asked.discard)
+
+    events.add_signal_handler(signal.SIGHUP, hung_up)
+    return lambda: events.remove_signal_handler(signal.SIGHUP)
 
 
 def _stop_without_supervisor(stop: asyncio.Event) -> None:
@@ -62,7 +88,7 @@ def serve(
 ) -> None:
     """Run everything: API, matcher, dispatcher, and, without BROKER_REDIS_URL, the embedded store.
 
-    Ready when http://127.0.0.1:8080/readyz answers 200. SIGTERM and Ctrl-C drain it.
+    Ready when http://127.0.0.1:8080/readyz answers 200. SIGTERM and Ctrl-C drain it; SIGHUP reads the topics folder again.
 
     Examples:
 
@@ -72,7 +98,11 @@ def serve(
     """
     settings = _settings()
     if socket_fd is not None:
-        _run(settings, ALL_ROLES, socket.socket(fileno=socket_fd))
+        try:
+            _run(settings, ALL_ROLES, socket.socket(fileno=socket_fd))
+        except StoreUnavailable as error:  # it may come back: not the exit code that ends the supervisor too
+            _log.error("the store is away", error=str(error))
+            raise typer.Exit(os.EX_TEMPFAIL) from error
         return
     if workers == 1:
         _run(settings, ALL_ROLES)

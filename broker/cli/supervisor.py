@@ -5,7 +5,9 @@ that was killed, so that no worker stays behind on the port.
 """
 
 import asyncio
+import functools
 import os
+import signal
 import socket
 import sys
 
@@ -33,9 +35,11 @@ def supervise(workers: int, listening: socket.socket, store_url: str, settings: 
 
     async def keep_all(stop: asyncio.Event) -> bool:
         await check(settings, store_url)  # said once here, not by each worker
+        running: set[asyncio.subprocess.Process] = set()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _pass_on, running)
         async with asyncio.TaskGroup() as tasks:
             kept = [
-                tasks.create_task(_keep(n, listening.fileno(), environment, stop, deadline_s))
+                tasks.create_task(_keep(n, listening.fileno(), environment, stop, deadline_s, running))
                 for n in range(workers)
             ]
         return all(one.result() for one in kept)
@@ -44,8 +48,23 @@ def supervise(workers: int, listening: socket.socket, store_url: str, settings: 
         raise typer.Exit(2)
 
 
+def _forget(running: set[asyncio.subprocess.Process], process: asyncio.subprocess.Process, _: object) -> None:
+    running.discard(process)
+
+
+def _pass_on(running: set[asyncio.subprocess.Process]) -> None:
+    """One worker tells all processes on the store."""
+    for process in list(running)[:1]:
+        process.send_signal(signal.SIGHUP)
+
+
 async def _keep(
-    number: int, descriptor: int, environment: dict[str, str], stop: asyncio.Event, deadline_s: float
+    number: int,
+    descriptor: int,
+    environment: dict[str, str],
+    stop: asyncio.Event,
+    deadline_s: float,
+    running: set[asyncio.subprocess.Process],
 ) -> bool:
     """False if the worker ended for what a restart can't mend; it has said so."""
     while not stop.is_set():
@@ -61,7 +80,9 @@ async def _keep(
             env=environment,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone; it asks the workers to drain
         )
+        running.add(process)
         ended = asyncio.ensure_future(process.wait())
+        ended.add_done_callback(functools.partial(_forget, running, process))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -1,16 +1,17 @@
 """Makes a Notification of a subscription and its events: the bodies fetched, each in the subscriber's release where it can be."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from broker.model.change import VersionKey
+from broker.model.change import Version
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.store.resources import Resources
 
 _NOTIFICATIONS = uuid.UUID("6f1b6f0e-64f5-5a0c-9b4c-0d0f0f4b9a55")
-Convert = Callable[[Event, bytes, Release], bytes | None]
+Convert = Callable[[str, Release, bytes, Release], bytes | None]
+"""Type, release and bytes of a resource, and the release wanted."""
 
 
 class Composer:
@@ -35,10 +36,6 @@ class Composer:
     ) -> Notification:
         """The same for the same arguments: its id is derived from them (R-209). What isn't given is the subscription's own."""
         release, content = release or subscription.release, content or subscription.channel.content
-        bodies: Mapping[VersionKey, bytes | None] = {}
-        if content is PayloadContent.FULL_RESOURCE and events:
-            found = await self._resources.many(event.focus for event in events)
-            bodies = {key: version.body for key, version in found.items()}
         numbers = f"{events[0].number}-{events[-1].number}" if events else str(count)
         return Notification(
             id=str(
@@ -54,11 +51,26 @@ class Composer:
             content=content,
             events_since_start=count,
             at_ms=at_ms,
-            foci=tuple(self._focus(event, bodies.get(event.focus), release) for event in events),
+            foci=await self.foci(events, release, content),
             errors=errors,
         )
 
-    def _focus(self, event: Event, body: bytes | None, release: Release) -> Focus:
-        if body is None or event.release is release:
-            return Focus(event, body)
-        return Focus(event, self._convert(event, body, release))
+    async def foci(
+        self, events: Sequence[Event], release: Release, content: PayloadContent
+    ) -> tuple[Focus, ...]:
+        """The events with what they carry at a level of content, in one round trip."""
+        if content is not PayloadContent.FULL_RESOURCE:
+            return tuple(Focus(event, None, (None,) * len(event.context)) for event in events)
+        wanted = {event.focus: event.release for event in events}
+        wanted |= {one.key: one.release for event in events for one in event.context}
+        found = await self._resources.many(wanted)
+        bodies = {key: self._body(found.get(key), wanted[key], release) for key in wanted}
+        return tuple(
+            Focus(event, bodies[event.focus], tuple(bodies[one.key] for one in event.context))
+            for event in events
+        )
+
+    def _body(self, version: Version | None, source: Release, release: Release) -> bytes | None:
+        if version is None or version.body is None or source is release:
+            return None if version is None else version.body
+        return self._convert(version.key.type, source, version.body, release)

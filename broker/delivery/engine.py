@@ -124,7 +124,7 @@ class Engine:
         )
         metrics.notifications.labels(type=claim.type, outcome=type(outcome).__name__.lower()).inc()
         if isinstance(outcome, Delivered):
-            for event in claim.events:
+            for event in () if claim.is_repeat else claim.events:
                 metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
         else:
             _log.warning(

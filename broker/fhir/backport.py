@@ -6,9 +6,8 @@ Each extension has exactly one place (R-122..R-132); one that is misplaced or un
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from broker.clock import to_instant
+from broker.fhir import ownership
 from broker.fhir import subscription_rules as rules
 from broker.fhir.documents import parse
 from broker.fhir.elements import Elements
@@ -139,6 +138,7 @@ def parse_subscription(
     values = parse(body)
     validate(release, "Subscription", body)
     root = Elements(values, "Subscription")
+    ownership.refuse_modifiers(root)
     status = rules.submitted_status(root)
     topic = root.text("criteria", required=True) or ""
     if topic and not topic.startswith(("http://", "https://", "urn:")):
@@ -160,6 +160,7 @@ def parse_subscription(
         channel=channel,
         document=body,
         end_ms=rules.end_ms(root, now_ms),
+        name=ownership.crossed_name(values),
         reason=root.text("reason", required=True),
     )
     root.finish()
@@ -207,11 +208,3 @@ def render_subscription(subscription: Subscription) -> dict[str, Any]:
     if subscription.end_ms is not None:
         document["end"] = to_instant(subscription.end_ms)
     return document
-
-
-def complete(document: dict[str, Any], subscription: Subscription) -> bytes:
-    """Adds what the server owns (R-157: clients don't write the error text)."""
-    document["error"] = subscription.error
-    if subscription.error is None:
-        del document["error"]
-    return orjson.dumps(document)

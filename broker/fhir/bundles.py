@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from broker.clock import to_instant
-from broker.model.change import Interaction
+from broker.model.change import Interaction, VersionKey
 from broker.model.notification import DeliveryError, ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.subscription import PayloadContent
 
@@ -32,9 +32,18 @@ def shows_topic(notification: Notification) -> bool:
     )
 
 
-def focus_reference(event: Event, base: str) -> dict[str, Any]:
+def reference_to(key: VersionKey, base: str) -> dict[str, Any]:
     """Absolute, the type in it and beside it (R-206, R-224, R-412)."""
-    return {"reference": f"{base}/{event.focus.reference}", "type": event.focus.type}
+    return {"reference": f"{base}/{key.reference}", "type": key.type}
+
+
+def focus_reference(event: Event, base: str) -> dict[str, Any]:
+    return reference_to(event.focus, base)
+
+
+def context_references(event: Event, base: str) -> list[dict[str, Any]]:
+    """What goes with the event (R-245); the caller leaves it out at `empty`."""
+    return [reference_to(one.key, base) for one in event.context]
 
 
 def error_concept(error: ErrorReport) -> dict[str, Any]:
@@ -74,18 +83,34 @@ def notification_bundle(
     return bundle(members, [status, *foci])
 
 
-def carried(notification: Notification) -> Iterator[Focus]:
-    """The foci that get an entry: only at full-resource, each version of a resource once (R-203a, R-242, R-250)."""
+class Carried(NamedTuple):
+    """A resource that gets an entry, with what `request` and `response` say of it."""
+
+    key: VersionKey
+    body: bytes | None
+    method: str
+    url: str
+    status: str
+
+
+def carried(notification: Notification) -> Iterator[Carried]:
+    """The foci, then what goes with them: only at full-resource, each version of a resource once (R-203a, R-242, R-250)."""
     if notification.content is not PayloadContent.FULL_RESOURCE:
         return
     seen: set[object] = set()
-    for focus in notification.foci:
+    foci = (Carried(focus.event.focus, focus.body, *request_of(focus)) for focus in notification.foci)
+    for one in (*foci, *(one for focus in notification.foci for one in _context(focus))):
         # without a resource in it, an entry has no version to tell it from another of the same URL
-        key = focus.event.focus if focus.body is not None else focus.event.focus.reference
-        if key in seen:
-            continue
-        seen.add(key)
-        yield focus
+        name = one.key if one.body is not None else one.key.reference
+        if name not in seen:
+            seen.add(name)
+            yield one
+
+
+def _context(focus: Focus) -> Iterator[Carried]:
+    """R-205: included resources say how they can be read."""
+    for one, body in zip(focus.event.context, focus.context, strict=True):
+        yield Carried(one.key, body, "GET", one.key.reference, "200")
 
 
 def request_of(focus: Focus) -> tuple[str, str, str]:
@@ -101,12 +126,13 @@ def request_of(focus: Focus) -> tuple[str, str, str]:
 
 
 def searchset(
-    entries: Sequence[bytes], self_url: str, *, total: int, more: Mapping[str, str] | None = None
+    entries: Sequence[bytes], self_url: str, *, total: int | None, more: Mapping[str, str] | None = None
 ) -> bytes:
-    """The answer to a search; the self link is obligatory in R5 and never wrong (R-361)."""
+    """The answer to a search, without a total where it is None; the self link is obligatory in R5 and never wrong (R-361)."""
     links = [{"relation": "self", "url": self_url}]
     links += [{"relation": relation, "url": url} for relation, url in (more or {}).items()]
-    return bundle({"id": str(uuid.uuid4()), "type": "searchset", "total": total, "link": links}, entries)
+    counted = {} if total is None else {"total": total}
+    return bundle({"id": str(uuid.uuid4()), "type": "searchset"} | counted | {"link": links}, entries)
 
 
 def match_entry(full_url: str, resource: bytes) -> bytes:
@@ -114,16 +140,15 @@ def match_entry(full_url: str, resource: bytes) -> bytes:
 
 
 def history_foci(notification: Notification, base: str) -> list[bytes]:
-    """Focus entries of a history Bundle: request and response on each (R-203)."""
+    """The entries after the status in a history Bundle: request and response on each (R-203)."""
     entries = []
-    for focus in carried(notification):
-        method, url, status = request_of(focus)
+    for one in carried(notification):
         members = {
-            "fullUrl": f"{base}/{focus.event.focus.reference}",
-            "request": {"method": method, "url": url},
-            "response": {"status": status},
+            "fullUrl": f"{base}/{one.key.reference}",
+            "request": {"method": one.method, "url": one.url},
+            "response": {"status": one.status},
         }
-        entries.append(entry(members, focus.body))
+        entries.append(entry(members, one.body))
     return entries
 
 
@@ -154,6 +179,8 @@ def subscription_status(notification: Notification, base: str, kind: str) -> byt
         }
         if notification.content is not PayloadContent.EMPTY:
             event["focus"] = focus_reference(focus.event, base)
+            if focus.event.context:
+                event["additionalContext"] = context_references(focus.event, base)
         events.append(event)
     if events:
         resource["notificationEvent"] = events

@@ -5,9 +5,10 @@ from typing import Any
 
 from broker.clock import to_instant
 from broker.fhir import subscription_rules as rules
-from broker.fhir.documents import parse
+from broker.fhir.documents import join, members, parse
 from broker.fhir.elements import Elements
 from broker.fhir.filter_strings import has_prefix
+from broker.fhir.ownership import refuse_modifiers
 from broker.fhir.validation import validate
 from broker.model.change import Tenant
 from broker.model.release import Release
@@ -85,6 +86,7 @@ def parse_subscription(body: bytes, *, version: str, tenant: Tenant, id: str, no
     values = parse(body)
     validate(Release.R5, "Subscription", body)
     root = Elements(values, "Subscription")
+    refuse_modifiers(root)
     subscription = Subscription(
         tenant=tenant,
         id=SubscriptionId(id),
@@ -102,10 +104,10 @@ def parse_subscription(body: bytes, *, version: str, tenant: Tenant, id: str, no
     return subscription
 
 
-def defaults(document: dict[str, Any]) -> None:
-    """Fills in what R5 leaves open, so that the client sees what it got (R-110)."""
-    document.setdefault("contentType", "application/fhir+json")
-    document.setdefault("content", "empty")
+def completed(document: bytes) -> bytes:
+    """With what R5 leaves open filled in, so that the client sees what it got (R-110)."""
+    defaults = {"contentType": b'"application/fhir+json"', "content": b'"empty"'}
+    return join(defaults | members(document))
 
 
 def render_subscription(subscription: Subscription) -> dict[str, Any]:

@@ -88,4 +88,8 @@ def _parts(focus: Focus, notification: Notification, base: str) -> list[dict[str
     ]
     if notification.content is not PayloadContent.EMPTY:
         parts.append({"name": "focus", "valueReference": bundles.focus_reference(focus.event, base)})
+        parts += [
+            {"name": "additional-context", "valueReference": one}
+            for one in bundles.context_references(focus.event, base)
+        ]
     return parts

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import orjson
+
 from broker.fhir import backport, bundles, capabilities, topics, validation
 from broker.fhir.capabilities import Capabilities
 from broker.fhir.documents import parse
-from broker.fhir.r5 import owned
+from broker.fhir.ownership import from_native, owned
 from broker.model.change import Tenant
 from broker.model.notification import Notification
 from broker.model.release import Release
@@ -32,9 +34,12 @@ class R4B:
         )
 
     def render_subscription(self, subscription: Subscription) -> bytes:
-        native = subscription.release is Release.R5
-        document = backport.render_subscription(subscription) if native else parse(subscription.document)
-        return backport.complete(owned(document, subscription), subscription)
+        document = subscription.document
+        if subscription.release is Release.R5:
+            rendered, carried = backport.render_subscription(subscription), from_native(parse(document))
+            meta = rendered["meta"] | carried.pop("meta", {})
+            document = orjson.dumps(rendered | carried | {"meta": meta})
+        return owned(document, subscription, with_error=True)
 
     def element(self, name: str) -> str:
         return backport.element(name)

@@ -1,30 +1,18 @@
 """R5 (5.0.0): the framework is native."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
-from broker.clock import to_instant
 from broker.fhir import bundles, capabilities, native, topics, validation
 from broker.fhir.capabilities import Capabilities
 from broker.fhir.documents import parse
+from broker.fhir.ownership import owned, to_native
 from broker.model.change import Tenant
 from broker.model.notification import Notification, NotificationType
 from broker.model.release import Release
 from broker.model.subscription import Subscription
 from broker.model.topic import Topic
-
-
-def owned(document: dict[str, Any], subscription: Subscription) -> dict[str, Any]:
-    """The document with what the server assigns: id, version, time, status."""
-    meta = document.get("meta")
-    return document | {
-        "id": subscription.id,
-        "meta": (meta if isinstance(meta, dict) else {})
-        | {"versionId": str(subscription.version), "lastUpdated": to_instant(subscription.updated_ms)},
-        "status": subscription.status,
-    }
 
 
 class R5:
@@ -43,11 +31,9 @@ class R5:
 
     def render_subscription(self, subscription: Subscription) -> bytes:
         if subscription.release is Release.R5:
-            document = parse(subscription.document)
-            native.defaults(document)
-        else:
-            document = native.render_subscription(subscription)
-        return orjson.dumps(owned(document, subscription))
+            return owned(native.completed(subscription.document), subscription)
+        carried = to_native(parse(subscription.document))
+        return owned(orjson.dumps(native.render_subscription(subscription) | carried), subscription)
 
     def element(self, name: str) -> str:
         return native.element(name)
@@ -65,13 +51,12 @@ class R5:
             self.render_status(notification, base=base),
         )
         foci = []
-        for focus in bundles.carried(notification):
-            method, url, _ = bundles.request_of(focus)
+        for one in bundles.carried(notification):
             members = {
-                "fullUrl": f"{base}/{focus.event.focus.reference}",
-                "request": {"method": method, "url": url},
+                "fullUrl": f"{base}/{one.key.reference}",
+                "request": {"method": one.method, "url": one.url},
             }
-            foci.append(bundles.entry(members, focus.body))
+            foci.append(bundles.entry(members, one.body))
         return bundles.notification_bundle(notification, "subscription-notification", status, foci)
 
     def render_status(self, notification: Notification, *, base: str) -> bytes:

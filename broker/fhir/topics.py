@@ -11,7 +11,7 @@ from broker.fhir.native import type_name
 from broker.fhir.validation import validate
 from broker.model.change import Interaction
 from broker.model.release import Release
-from broker.model.search import Comparator
+from broker.model.search import Comparator, Modifier
 from broker.model.topic import (
     Coding,
     EventTrigger,
@@ -116,6 +116,9 @@ def _filter_definition(elements: Elements) -> FilterDefinition:
     unknown = comparators - _COMPARATORS
     if unknown:
         elements.refuse("value", f"{min(unknown)!r} is no comparator", "comparator")
+    nameless = modifiers - _COMPARATORS - {"="} - set(Modifier)
+    if nameless:
+        elements.refuse("value", f"{min(nameless)!r} is no modifier", "modifier")
     kind = elements.text("resource")
     return FilterDefinition(
         elements.text("filterParameter", required=True) or "",
@@ -137,11 +140,17 @@ def parse_topic(body: bytes) -> Topic:
     release = Release.R5
     try:
         validate(Release.R5, "SubscriptionTopic", body)
-    except Unprocessable:
-        # the form of R4B differs in the modifiers it allows; what neither reads is told as R5
-        validate(Release.R4B, "SubscriptionTopic", body)
+    except Unprocessable as error:
+        try:
+            validate(Release.R4B, "SubscriptionTopic", body)
+        except Unprocessable:
+            raise error from None  # what neither release reads is told as R5
         release = Release.R4B
+    if any((_COMPARATORS | {"="}) & set(one.texts("modifier")) for one in root.objects("canFilterBy")):
+        release = Release.R4B  # its form, which the models of R5 read too
     status = root.text("status", required=True) or ""
+    if status and status not in set(TopicStatus):
+        root.refuse("value", f"{status!r} is none of {', '.join(TopicStatus)}", "status")
     topic = Topic(
         id=root.text("id", required=True) or "",
         url=root.text("url", required=True) or "",

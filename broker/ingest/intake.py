@@ -6,7 +6,7 @@ answers before the store has made the change durable.
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +17,7 @@ from broker.fhir.release import adapter
 from broker.ingest.group import GroupCommit
 from broker.model.change import Interaction, Tenant
 from broker.model.release import Release
+from broker.model.topic import Coding
 from broker.store import keys
 from broker.store.changes import Acceptance, Accepted, Changes, Proposal
 from broker.store.resources import Resources, assign_id
@@ -28,17 +29,23 @@ class Request:
     """One change as a producer asks for it.
 
     `condition` is the identifier token of If-None-Exist; the `id` of a create is one that was planned (for a transaction).
+    An `event` reports `events` about the resource as it is; its idempotency key is remembered with that resource.
     """
 
     tenant: Tenant
     release: Release
-    op: Literal["create", "put", "delete"]
+    op: Literal["create", "put", "delete", "event"]
     type: str
     id: str = ""
     body: bytes = b""
     expected_version: str = ""
     idempotency_key: str = ""
     condition: str = ""
+    events: tuple[Coding, ...] = ()
+
+
+References = Callable[[Release, str, bytes], tuple[tuple[str, str], ...]]
+"""The references by which a resource of a release and type is to be found: parameter, and `Type/id` it refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,17 @@ class Admission:
 class Intake:
     """The one way in, for HTTP and for the inbox stream."""
 
-    def __init__(self, changes: Changes, resources: Resources, group: GroupCommit) -> None:
+    def __init__(
+        self,
+        changes: Changes,
+        resources: Resources,
+        group: GroupCommit,
+        references: References = lambda _release, _type, _body: (),
+    ) -> None:
         self._changes = changes
         self._resources = resources
         self._group = group
+        self._references = references
 
     async def admit(self, request: Request) -> Admission:
         """Accepts one change on its own.
@@ -120,14 +134,17 @@ class Intake:
         one = request.id or self.plan_id(request)
         digest = ""
         identifiers: tuple[str, ...] = ()
+        references: tuple[tuple[str, str], ...] = ()
         if request.idempotency_key:
             asked = f"{request.op} {request.type}/{request.id if request.op != 'create' else ''}\n".encode()
-            digest = hashlib.sha256(asked + request.body).hexdigest()[:32]
-        if request.op == "delete":
+            told = "".join(f"{one.system}|{one.code}\n" for one in request.events).encode()
+            digest = hashlib.sha256(asked + told + request.body).hexdigest()[:32]
+        if request.op in {"delete", "event"}:
             head, tail = b"", b""
         else:
             head, tail = documents.split(request.body, type=request.type, id=one)
             identifiers = tuple(documents.identifiers(request.body))
+            references = self._references(request.release, request.type, request.body)
         return Proposal(
             tenant=request.tenant,
             op=request.op,
@@ -140,6 +157,8 @@ class Intake:
             idempotency_key=request.idempotency_key,
             digest=digest,
             identifiers=identifiers,
+            events=request.events,
+            references=references,
         )
 
     def plan_id(self, request: Request, placement: int | None = None) -> str:
@@ -167,7 +186,7 @@ _INTERACTIONS = {
 
 
 def _count(accepted: Accepted) -> None:
-    interaction = _INTERACTIONS.get(accepted.status)
+    interaction = "event" if accepted.status is Acceptance.REPORTED else _INTERACTIONS.get(accepted.status)
     if interaction is not None:
         metrics.changes_accepted.labels(interaction=interaction).inc()
 
@@ -180,7 +199,7 @@ def _stored(proposal: Proposal, accepted: Accepted) -> bytes:
 
 
 def _validate(request: Request) -> None:
-    if request.op == "delete":
+    if request.op in {"delete", "event"}:
         return
     adapter(request.release).validate(request.type, request.body)
     if request.op == "put":
@@ -196,6 +215,10 @@ def _validate(request: Request) -> None:
 def _raise_for(request: Request, accepted: Accepted, where: str = "") -> None:
     name = f"{request.type}/{request.id or accepted.key.id}"
     match accepted.status:
+        case Acceptance.ABSENT | Acceptance.GONE if request.op == "event":
+            is_gone = accepted.status is Acceptance.GONE
+            text = f"focus: {name} {'was deleted' if is_gone else 'is not stored here'}"
+            raise Unprocessable(Issue("deleted" if is_gone else "not-found", text, where or "focus"))
         case Acceptance.CONFLICT:
             raise PreconditionFailed(
                 Issue(

@@ -54,6 +54,8 @@ class Catalog:
         self._topics: dict[str, Topic] = {}
         self._ids: dict[str, Topic] = {}
         self._value_sets = CurrentValueSets()
+        self.revision = 0
+        """Another number whenever the topics are others."""
 
     @property
     def value_sets(self) -> ValueSets:
@@ -131,6 +133,10 @@ class Catalog:
         """`url|version` exactly; `url` alone is its newest version that isn't retired (R-013)."""
         return _resolve(canonical, self._topics)
 
+    def bound(self, canonical: str) -> Topic | None:
+        """The very version a subscription was bound to, retired or not; None once it is gone (R-013, R-480)."""
+        return self._topics.get(canonical)
+
     def get(self, topic_id: str) -> Topic | None:
         return self._ids.get(topic_id)
 
@@ -155,6 +161,7 @@ class Catalog:
                     f"canonical {topic.canonical} is that of topic {first.id} and of topic {topic.id}"
                 )
         self._from_folder, self._put, self._ids, self._topics = from_folder, put, ids, topics
+        self.revision += 1
 
     def _read(self, folder: Path, value_sets: ValueSets) -> list[_Read]:
         if not folder.is_dir():

@@ -96,19 +96,20 @@ def wanted_quantity(text: str) -> WantedQuantity:
 
 def compare_quantity(comparator: Comparator, element: Any, wanted: WantedQuantity) -> bool:
     """An element Quantity, Money or Range; in another unit after conversion, else not at all (R-402). SampledData never."""
+    span = quantity_span(element, wanted)
+    return span is not None and compare_numbers(comparator, span, wanted.number)
+
+
+def quantity_span(element: Any, wanted: WantedQuantity) -> Span | None:
+    """What a Quantity, Money or Range can be in the unit that is wanted; None where the units don't meet or no number is given."""
     if not isinstance(element, dict):
         raise BadValue("no quantity")
     if "low" in element or "high" in element:
         ends = [_span(element[end], wanted) if end in element else None for end in ("low", "high")]
-        if all(end is None for end in ends):
-            return False
-        low = ends[0].low if ends[0] else -_INFINITY
-        high = ends[1].high if ends[1] else _INFINITY
         if any(end in element and found is None for end, found in zip(("low", "high"), ends, strict=True)):
-            return False
-        return compare_numbers(comparator, Span(low, high), wanted.number)
-    span = _span(element, wanted)
-    return span is not None and compare_numbers(comparator, span, wanted.number)
+            return None
+        return Span(ends[0].low if ends[0] else -_INFINITY, ends[1].high if ends[1] else _INFINITY)
+    return _span(element, wanted)
 
 
 def _span(element: dict[str, Any], wanted: WantedQuantity) -> Span | None:

@@ -14,14 +14,14 @@ _STRING_PARTS = (*_NAME_PARTS, *_ADDRESS_PARTS)
 def string_test(text: str, modifier: Modifier | None) -> ElementTest:
     """By default the start of any part of a name or address, case and accents aside."""
     if modifier is Modifier.EXACT:
-        return lambda element, _: text in _strings(element)
+        return lambda element, _: text in string_parts(element)
     folded = fold(text)
     if modifier in {Modifier.CONTAINS, Modifier.TEXT}:
-        return lambda element, _: any(folded in fold(one) for one in _strings(element))
-    return lambda element, _: any(fold(one).startswith(folded) for one in _strings(element))
+        return lambda element, _: any(folded in fold(one) for one in string_parts(element))
+    return lambda element, _: any(fold(one).startswith(folded) for one in string_parts(element))
 
 
-def _strings(element: Any) -> list[str]:
+def string_parts(element: Any) -> list[str]:
     """A string, or the parts of a HumanName or Address."""
     if not isinstance(element, dict):
         return [element]

@@ -50,17 +50,17 @@ def token_test(text: str, modifier: Modifier | None, value_sets: ValueSets = NO_
             return wanted.code is not None
         return wanted.system is None or wanted.system == system
 
-    return lambda element, _: any(is_wanted(one) for one in _pairs(element))
+    return lambda element, _: any(is_wanted(one) for one in token_pairs(element))
 
 
-def _pairs(element: Any) -> Iterator[_Pair]:
+def token_pairs(element: Any) -> Iterator[_Pair]:
     """What a code, boolean, Coding, CodeableConcept, CodeableReference, Identifier or ContactPoint says."""
     if not isinstance(element, dict):
         yield None, str(element).lower() if isinstance(element, bool) else str(element)
     elif "coding" in element:
         yield from ((one.get("system") or "", one.get("code")) for one in element["coding"])
     elif "concept" in element:
-        yield from _pairs(element["concept"])
+        yield from token_pairs(element["concept"])
     else:
         yield element.get("system") or "", element.get("code", element.get("value"))
 
@@ -88,7 +88,7 @@ def _in(url: str, value_sets: ValueSets) -> ElementTest:
         codes = value_sets.resolve(url)
         if codes is None:
             raise EvaluationFailed(f"the value set {url} is no longer known")
-        for system, code in _pairs(element):
+        for system, code in token_pairs(element):
             if (system, code) in codes or (system is None and any(one == code for _, one in codes)):
                 return True
         return False
@@ -108,7 +108,7 @@ def _subsumption(text: str, value_sets: ValueSets, *, is_below: bool) -> Element
         above_wanted = value_sets.ancestors(system, code)
         if above_wanted is None:
             raise EvaluationFailed(f"the hierarchy of {system} is no longer known")
-        for said_system, said in _pairs(element):
+        for said_system, said in token_pairs(element):
             if said_system not in {None, system} or said is None:
                 continue
             if is_below and code in (value_sets.ancestors(system, said) or ()):

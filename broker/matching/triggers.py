@@ -53,13 +53,31 @@ def compile_query(
     Raises BadTopic; the test raises EvaluationFailed. The string may be percent-encoded or not; where it isn't, a `+`
     is a plus (R-034).
     """
+    tests = []
+    for term, wanted in query_terms(query, resource_type):
+        code = wanted.parameter
+        parameter = table.find(release, resource_type, code)
+        if parameter is None:
+            reason = f"{code} {unsupported_code(code)}" if unsupported_code(code) else None
+            if "." in f"{code}:{wanted.modifier or ''}":
+                reason = f"{term}: a trigger sees the resource that changed, not those it refers to"
+            raise BadTopic(reason or f"{resource_type} has no search parameter {code} in {release}")
+        try:
+            tests.append(compile_filter(wanted, parameter, base_urls, release, value_sets))
+        except (BadFilter, BadValue, BadExpression) as error:
+            raise BadTopic(f"{term}: {error}") from error
+    return lambda state: state is not None and all(test(state) for test in tests)
+
+
+def query_terms(query: str, resource_type: str) -> list[tuple[str, Filter]]:
+    """The terms of a search string, each as written and as the filter it means. Raises BadTopic."""
     prefix, mark, rest = query.partition("?")
     if mark and "=" not in prefix:
         if prefix not in {"", resource_type, ANY_TYPE}:
             raise BadTopic(f"criteria for {prefix} in a trigger for {resource_type}")
         query = rest
     is_encoded = _ENCODED.search(query) is not None
-    tests = []
+    terms = []
     for term in query.split("&"):
         name, sign, value = term.partition("=")
         if not sign:
@@ -67,18 +85,8 @@ def compile_query(
         if is_encoded:
             name, value = unquote_plus(name), unquote_plus(value)
         code, colon, modifier = name.partition(":")
-        parameter = table.find(release, resource_type, code)
-        if parameter is None:
-            reason = f"{code} {unsupported_code(code)}" if unsupported_code(code) else None
-            if "." in name:
-                reason = f"{name}: a trigger sees the resource that changed, not those it refers to"
-            raise BadTopic(reason or f"{resource_type} has no search parameter {code} in {release}")
-        wanted = Filter(code, value, modifier=modifier if colon else None)
-        try:
-            tests.append(compile_filter(wanted, parameter, base_urls, release, value_sets))
-        except (BadFilter, BadValue, BadExpression) as error:
-            raise BadTopic(f"{term}: {error}") from error
-    return lambda state: state is not None and all(test(state) for test in tests)
+        terms.append((term, Filter(code, value, modifier=modifier if colon else None)))
+    return terms
 
 
 class TopicTriggers:

@@ -35,22 +35,38 @@ class ErrorReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Included:
+    """A version of another resource that goes with an event, as the topic's notificationShape asks (R-070)."""
+
+    key: VersionKey
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """A change that matched one subscription. `number` starts at 1 and has no gaps (R-270)."""
+    """A change that matched one subscription. `number` starts at 1 and has no gaps (R-270).
+
+    `context` was settled when the change was matched, so that a retry tells the same (R-209).
+    """
 
     number: int
     at_ms: int
     focus: VersionKey
     release: Release
     interaction: Interaction
+    context: tuple[Included, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """The stored bytes of an event's focus; None where it may not or can't be included (R-244)."""
+    """The stored bytes of an event's focus; None where it may not or can't be included (R-244).
+
+    `context` has those of the event's context, in its order; it is empty where only references are sent.
+    """
 
     event: Event
     body: bytes | None
+    context: tuple[bytes | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """The intake log: accepted changes, appended durably; and each partition's one reader at a time, under a lease."""
 
+import heapq
+import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, cast
 
@@ -10,11 +12,18 @@ from redis.exceptions import ResponseError
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.topic import Coding
 from broker.store import keys
 from broker.store.resources import Resources
 from broker.store.server import Argument, Connection, Server, translating
 
 GROUP = "match"
+_PAGE = 256
+_NEAR_MS = 1_000
+"""How far the id of a log entry may be from the time of its version."""
+
+_Entry = tuple[int, str, Mapping[bytes, bytes]]
+"""Partition, entry id and fields."""
 
 
 class Acceptance(StrEnum):
@@ -23,8 +32,9 @@ class Acceptance(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
+    REPORTED = "reported"  # a business event about the current version
     REPLAYED = "replayed"  # the same request came before; answered again, nothing written
-    GONE = "gone"  # a delete of what is deleted already
+    GONE = "gone"  # a delete of what is deleted already, or an event about it
     EXISTS = "exists"
     CONFLICT = "conflict"  # If-Match named another version
     ABSENT = "absent"
@@ -44,10 +54,14 @@ class Acceptance(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`)."""
+    """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`).
+
+    An `event` writes no version: `events` are the codings of what happened to the current one. `references` are the search
+    parameters by which the resource is to be found, each with the `Type/id` it refers to.
+    """
 
     tenant: Tenant
-    op: Literal["create", "put", "delete"]
+    op: Literal["create", "put", "delete", "event"]
     type: str
     id: str
     release: Release
@@ -57,6 +71,8 @@ class Proposal:
     idempotency_key: str = ""
     digest: str = ""
     identifiers: tuple[str, ...] = ()
+    events: tuple[Coding, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -86,6 +102,7 @@ class Changes:
             keys.changes(p),
             keys.identifiers(p, tenant, kind),
             keys.idempotency(p, tenant, proposal.idempotency_key),
+            keys.references(p, tenant),
         ], [
             proposal.op,
             proposal.request_id,
@@ -98,6 +115,8 @@ class Changes:
             proposal.expected_version,
             proposal.digest if proposal.idempotency_key else "",
             "\n".join(proposal.identifiers),
+            _codings_text(proposal.events),
+            "\n".join(f"{target}:{kind}:{parameter}" for parameter, target in proposal.references),
         ]
 
     async def append(self, proposals: Sequence[Proposal]) -> list[Accepted]:
@@ -193,7 +212,7 @@ class Changes:
         ]
         return await self._with_bodies(entries)
 
-    async def _with_bodies(self, entries: Sequence[tuple[int, str, Mapping[bytes, bytes]]]) -> list[Change]:
+    async def _with_bodies(self, entries: Sequence[_Entry]) -> list[Change]:
         parsed = [
             (partition, entry_id, *_keys_of(fields)) for partition, entry_id, fields in entries if fields
         ]
@@ -210,7 +229,12 @@ class Changes:
                 int(fields[b"a"]),
                 None,
             )
-            changes.append(Change(entry_id, partition, version, found.get(previous) if previous else None))
+            events = _codings(fields.get(b"e", b""))
+            if events:  # it happened now, whenever the resource was written
+                version = replace(version, at_ms=int(fields[b"a"]), interaction=Interaction.UPDATE)
+            changes.append(
+                Change(entry_id, partition, version, found.get(previous) if previous else None, events)
+            )
         return changes
 
     @translating
@@ -233,6 +257,70 @@ class Changes:
             group = next(iter(groups), None)
             waiting[partition] = int(group["lag"] or 0) + int(group["pending"]) if group else 0
         return waiting
+
+    async def newest(self, tenant: Tenant, count: int) -> AsyncIterator[Change]:
+        """A tenant's last `count` changes that are still in the log, newest first, bodies included as far as they are kept."""
+        readers = {p: self._backwards(p) for p in range(self._server.layout.partitions)}
+        heads: list[tuple[int, int, int, _Entry]] = []
+
+        async def advance(partition: int) -> None:
+            async for entry in readers[partition]:
+                ms, sequence = _position(entry[1])
+                heapq.heappush(heads, (-ms, -sequence, partition, entry))
+                return
+
+        for partition in readers:
+            await advance(partition)
+        some: list[_Entry] = []
+        while heads and count:
+            _, _, partition, entry = heapq.heappop(heads)
+            if entry[2][b"t"] == tenant.encode():
+                some.append(entry)
+                count -= 1
+            if len(some) == _PAGE:
+                for change in await self._with_bodies(some):
+                    yield change
+                some = []
+            await advance(partition)
+        for change in await self._with_bodies(some):
+            yield change
+
+    async def _backwards(self, partition: int) -> AsyncIterator[_Entry]:
+        """A partition's entries from the newest on, a page at a time."""
+        bound = "+"
+        while True:
+            page = await self._page(partition, bound)
+            for entry_id, fields in page:
+                yield partition, entry_id.decode(), fields
+            if len(page) < _PAGE:
+                return
+            bound = f"({page[-1][0].decode()}"
+
+    @translating
+    async def _page(self, partition: int, bound: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        entries: Any = await self._server.client.xrevrange(keys.changes(partition), max=bound, count=_PAGE)
+        return list(entries)
+
+    @translating
+    async def is_waiting(self, version: Version) -> bool:
+        """Whether the change that made this version is not matched yet; one that left the log is (`trim`)."""
+        key = version.key
+        partition = self._server.layout.partition_of(key.tenant, key.id)
+        stream = keys.changes(partition)
+        wanted = (key.tenant.encode(), key.type.encode(), key.id.encode(), str(key.version).encode())
+        near: Any = await self._server.client.xrange(
+            stream, min=f"{version.at_ms - _NEAR_MS}", max=f"{version.at_ms + _NEAR_MS}"
+        )
+        for entry_id, fields in near:
+            if fields.get(b"e") or tuple(fields[name] for name in (b"t", b"y", b"i", b"v")) != wanted:
+                continue  # another change, or a business event about the version
+            group = next(iter(await self._server.client.xinfo_groups(stream)), None)
+            if group is None or _position(entry_id.decode()) > _position(group["last-delivered-id"].decode()):
+                return True
+            return bool(
+                await self._server.client.xpending_range(stream, GROUP, min=entry_id, max=entry_id, count=1)
+            )
+        return False
 
     @translating
     async def trim(self, older_than_ms: int) -> None:
@@ -264,6 +352,14 @@ def _keys_of(fields: Mapping[bytes, bytes]) -> tuple[VersionKey, VersionKey | No
         VersionKey(tenant, kind, one, int(fields[b"v"])),
         VersionKey(tenant, kind, one, int(previous)) if previous else None,
     )
+
+
+def _codings_text(events: Sequence[Coding]) -> str:
+    return json.dumps([[one.system, one.code] for one in events]) if events else ""
+
+
+def _codings(text: bytes) -> tuple[Coding, ...]:
+    return tuple(Coding(system, code) for system, code in json.loads(text)) if text else ()
 
 
 def _accepted(proposal: Proposal, row: Sequence[Any]) -> Accepted:

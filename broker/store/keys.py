@@ -18,6 +18,12 @@ INBOX_LEASE = "fhir:inbox:lease"
 LAYOUT = "broker:layout"
 WAKE = "broker:wake"
 MATCHERS = "broker:matchers"
+TOPICS = "broker:topics"
+"""Hash: id -> a topic given through the API; the value is drawn at the head of `lua/topic.lua`."""
+TOPICS_VALIDATED = "broker:topics:validated"
+"""Hash: canonical -> the document for which the subscriptions of that topic version were last looked at."""
+TOPICS_CHANGED = "broker:topics:changed"
+"""Channel: `topics` or `folder`."""
 
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BROKER_ID = re.compile(r"([0-9a-f]{4})[0-9a-f]{4}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -54,7 +60,10 @@ def shard_tag(shard: int) -> str:
 
 
 def changes(partition: int) -> str:
-    """Stream of accepted changes: t tenant, y type, i id, v version, p previous version or '', x interaction, r release, a ms, n bytes."""
+    """Stream of accepted changes: t tenant, y type, i id, v version, p previous version or '', x interaction, r release, a ms.
+
+    A business event has e: its codings, JSON.
+    """
     return f"{partition_tag(partition)}:changes"
 
 
@@ -69,7 +78,10 @@ def partition_lease(partition: int) -> str:
 
 
 def current(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
-    """Hash: v current version, x its interaction, q the request that wrote it."""
+    """Hash: v current version, x its interaction, q the request that wrote it, n its identifiers.
+
+    f the references it is found by, w the request of the last business event and its ms.
+    """
     return f"{partition_tag(partition)}:cur:{tenant}:{resource_type}/{resource_id}"
 
 
@@ -86,6 +98,11 @@ def version(partition: int, key: VersionKey) -> str:
 def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:
     """Hash: `system|value` -> ids, space-separated, of the current resources of this type and partition."""
     return f"{partition_tag(partition)}:ident:{tenant}:{resource_type}"
+
+
+def references(partition: int, tenant: Tenant) -> str:
+    """Prefix of the sorted sets `<Type/id>:<referring type>:<parameter>`: ids that refer to it -> ms since when."""
+    return f"{partition_tag(partition)}:refs:{tenant}:"
 
 
 def idempotency(partition: int, tenant: Tenant, key: str) -> str:
@@ -109,7 +126,9 @@ def subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
 
 
 def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """Stream; entry id `<event number>-0`: y type, i id, v version, x interaction, r release, a ms, n bytes, p partition, c change id."""
+    """Stream; entry id `<event number>-0`: y type, i id, v version, x interaction, r release, a ms, n bytes, p partition,
+    c change id, k what goes with it (`Type/id/version/release`, space-separated) where there is any; n counts that too.
+    """
     return f"{shard_tag(shard)}:outbox:{tenant}:{subscription_id}"
 
 

@@ -1,11 +1,13 @@
 """One stream of numbered events per subscription; the entry id is the event number, so Redis itself refuses a repeat."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 from broker.errors import BrokerError
 from broker.model.change import Change, Interaction, Tenant, VersionKey
-from broker.model.notification import Event
+from broker.model.notification import Event, Included
 from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
@@ -25,7 +27,28 @@ def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
         focus=VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"])),
         release=Release(fields[b"r"].decode()),
         interaction=Interaction(fields[b"x"].decode()),
+        context=tuple(_included(tenant, one) for one in fields.get(b"k", b"").decode().split()),
     )
+
+
+def _included(tenant: Tenant, text: str) -> Included:
+    kind, one, version, release = text.split("/")
+    return Included(VersionKey(tenant, kind, one, int(version)), Release(release))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What goes with the events of one change, and how many bytes of resources that is."""
+
+    included: tuple[Included, ...]
+    size: int
+
+    @property
+    def text(self) -> str:
+        return " ".join(f"{one.key.reference}/{one.key.version}/{one.release}" for one in self.included)
+
+
+NO_CONTEXT = Context((), 0)
 
 
 class Outboxes:
@@ -35,10 +58,15 @@ class Outboxes:
         self._server = server
 
     async def append(
-        self, partition: int, token: int, matched: Mapping[SubscriptionKey, Sequence[Change]]
+        self,
+        partition: int,
+        token: int,
+        matched: Mapping[SubscriptionKey, Sequence[Change]],
+        contexts: Mapping[tuple[SubscriptionKey, str], Context] = MappingProxyType({}),
     ) -> int:
         """Numbers the changes of one partition in each subscription they matched, in order; answers how many were new.
 
+        `contexts` has what goes with an event, by subscription and change id.
         Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on.
         """
         by_shard: dict[int, list[SubscriptionKey]] = {}
@@ -53,6 +81,7 @@ class Outboxes:
                 arguments += [keys.member(*key), len(matched[key])]
                 for change in matched[key]:
                     now = change.current
+                    context = contexts.get((key, change.id), NO_CONTEXT)
                     arguments += [
                         change.id,
                         now.key.type,
@@ -61,7 +90,8 @@ class Outboxes:
                         now.interaction,
                         now.release,
                         now.at_ms,
-                        len(now.body or b""),
+                        len(now.body or b"") + context.size,
+                        context.text,
                     ]
             calls.append((script_keys, arguments))
         answers = await self._server.call_many("append_events", calls) if calls else []

@@ -99,6 +99,27 @@ class Resources:
         return {(key.type, key.id): version for key, version in found.items()}
 
     @translating
+    async def referring(
+        self, tenant: Tenant, reference: str, by: Sequence[tuple[str, str]], *, limit: int
+    ) -> list[tuple[str, str]]:
+        """Type and id of those that refer to `Type/id` by any of the (type, parameter) pairs kept at intake; newest first."""
+        pipe = self._server.client.pipeline(transaction=False)
+        for partition in range(self._server.layout.partitions):
+            for kind, parameter in by:
+                pipe.zrevrange(
+                    f"{keys.references(partition, tenant)}{reference}:{kind}:{parameter}",
+                    0,
+                    limit - 1,
+                    withscores=True,
+                )
+        answers: Sequence[Sequence[tuple[bytes, float]]] = await pipe.execute()
+        found: dict[tuple[str, str], float] = {}
+        for (kind, _), rows in zip(list(by) * self._server.layout.partitions, answers, strict=True):
+            for one, at_ms in rows:
+                found[kind, one.decode()] = at_ms
+        return sorted(found, key=lambda target: (-found[target], target))[:limit]
+
+    @translating
     async def find(self, tenant: Tenant, resource_type: str, identifier: str) -> list[str]:
         """Ids of the current resources of a type that carry the identifier `system|value`."""
         pipe = self._server.client.pipeline(transaction=False)

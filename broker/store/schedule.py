@@ -6,6 +6,7 @@ subscription never has two requests in flight.
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, cast
 
 from broker.model.change import Tenant
@@ -17,6 +18,8 @@ from broker.store.outbox import event_of
 from broker.store.server import Argument, Server, translating
 
 Resume = Literal["backlog", "newest"]
+MAX_RANGES_BYTES = 65_536
+"""How much may wait to be sent again, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Claim:
     """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
 
     `count` is the highest event number up to and including this notification; `since_ms` the time of the first failed attempt
-    (0: none); `now_ms` Redis time. `revision` names the document: a namesake of a deleted subscription has the same versions.
+    (0: none); `now_ms` Redis time. `revision` names the document: a namesake of a deleted subscription has the same versions. `is_repeat`: its
+    events were delivered before and are sent because they were asked for again (R-367).
     """
 
     tenant: Tenant
@@ -41,6 +45,15 @@ class Claim:
     now_ms: int
     events: tuple[Event, ...]
     revision: str
+    is_repeat: bool = False
+
+
+class Resending(StrEnum):
+    """What became of the wish to have events sent again."""
+
+    ACCEPTED = "accepted"
+    CHANGED = "changed"
+    FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +189,33 @@ class Schedule:
             [keys.member(tenant, subscription_id), keys.WAKE, shard],
         )
 
+    async def resend(
+        self,
+        tenant: Tenant,
+        subscription_id: SubscriptionId,
+        revision: str,
+        ranges: Sequence[tuple[int, int]],
+    ) -> Resending:
+        """Has delivered events sent once more, by ranges of numbers, both ends inclusive.
+
+        They go out before events that wait, after the notification under way; the cursor doesn't move. A new registration, an
+        error and the end of the subscription drop what was not sent yet.
+        """
+        shard = self._server.layout.shard_of(tenant, subscription_id)
+        answer = await self._server.call(
+            "resend",
+            [keys.subscription(shard, tenant, subscription_id), keys.due(shard)],
+            [
+                keys.member(tenant, subscription_id),
+                revision,
+                ",".join(f"{low}-{high}" for low, high in ranges),
+                MAX_RANGES_BYTES,
+                keys.WAKE,
+                shard,
+            ],
+        )
+        return Resending(cast("bytes", answer).decode())
+
     async def wakes(self) -> AsyncIterator[int | None]:
         """Shards in which something became due; None after each (re)connection: look at all of them."""
         async for message in self._server.listen(keys.WAKE):
@@ -190,12 +230,15 @@ def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
     member, token, kind, version, status, count, at_ms, tries, since, now, events, revision = row
     tenant_text, _, one = cast("bytes", member).decode().partition(":")
     tenant = Tenant(tenant_text)
+    is_repeat = kind == b"resend"
     return Claim(
         tenant=tenant,
         id=SubscriptionId(one),
         shard=shard,
         token=int(token),
-        type=NotificationType(cast("bytes", kind).decode()),
+        type=NotificationType.EVENT_NOTIFICATION
+        if is_repeat
+        else NotificationType(cast("bytes", kind).decode()),
         subscription_version=int(version),
         status=SubscriptionStatus(cast("bytes", status).decode()),
         count=int(count),
@@ -205,6 +248,7 @@ def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
         now_ms=int(now),
         events=tuple(event_of(tenant, entry_id, _pairs(fields)) for entry_id, fields in events),
         revision=cast("bytes", revision).decode(),
+        is_repeat=is_repeat,
     )
 
 

@@ -33,9 +33,12 @@ _SCRIPTS = (
     "claim",
     "commit",
     "extend",
+    "fail",
     "lease",
     "presence",
     "register",
+    "resend",
+    "topic",
     "unlease",
     "wake",
 )

@@ -170,10 +170,18 @@ class Subscriptions:
             pipe.hmget(keys.subscription(self.shard_of(tenant, one), tenant, one), *_FIELDS)
         return [record_of(values) for values in await pipe.execute()]
 
-    async def of_tenant(self, tenant: Tenant) -> AsyncIterator[Record]:
-        """Every subscription of a tenant, by id within each shard."""
+    async def fail(self, record: Record, reason: str) -> bool:
+        """Sets it to `error` unless it was put again meanwhile, or isn't active or requested; whether it did."""
+        tenant, one = record.subscription.tenant, record.subscription.id
+        shard = self.shard_of(tenant, one)
+        script_keys = [keys.subscription(shard, tenant, one), keys.due(shard), keys.registry(shard)]
+        arguments = [keys.member(tenant, one), record.revision, reason]
+        return bool(await self._server.call("fail", script_keys, arguments))
+
+    async def of_tenant(self, tenant: Tenant | None) -> AsyncIterator[Record]:
+        """Every subscription of a tenant (None: of all), by id within each shard."""
         for shard in range(self._server.layout.shards):
-            wanted = sorted(key for key in await self._members(shard) if key[0] == tenant)
+            wanted = sorted(key for key in await self._members(shard) if tenant in {None, key[0]})
             for start in range(0, len(wanted), 500):
                 for record in await self.many(wanted[start : start + 500]):
                     if record is not None:
@@ -276,6 +284,10 @@ class RegistryFollower:
             of_shard = self._known[self._subscriptions.shard_of(*key)]
             (of_shard.discard if record is None else of_shard.add)(key)
         return changed
+
+    def start_over(self) -> None:
+        """The next call of `changes` tells everything there is, and what was deleted since."""
+        self._positions = {}
 
     @translating
     async def trim(self, keep: int) -> None:

@@ -56,9 +56,7 @@ class InboxWorker:
     async def _read(self, client: Connection, position: str) -> list[InboxEntry]:
         """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever reads next."""
         block_ms = BLOCK_MS if position == ">" else None
-        reading = asyncio.ensure_future(
-            self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
-        )
+        reading = asyncio.ensure_future(self._inbox.read(client, position, count=BATCH, block_ms=block_ms))
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -17,11 +17,13 @@ from broker.matching.catalog import Catalog
 from broker.matching.matcher import Matcher
 from broker.model.change import Change
 from broker.store.changes import Changes
-from broker.store.outbox import Fenced, Outboxes, SubscriptionKey
+from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey
 from broker.store.resources import Resources
 from broker.store.server import Connection, Server
-from broker.store.subscriptions import RegistryFollower
+from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.telemetry import metrics
+from broker.workers.attaching import Attaching
+from broker.workers.topics import TopicKeeper, unserved
 
 _log = structlog.get_logger(__name__)
 LEASE_MS = 4_000
@@ -37,7 +39,14 @@ class MatcherWorker:
     """One matcher. `run` returns after `stop` is set and the batch under way is done."""
 
     def __init__(
-        self, server: Server, changes: Changes, catalog: Catalog, matcher: Matcher, stop: asyncio.Event
+        self,
+        server: Server,
+        changes: Changes,
+        catalog: Catalog,
+        matcher: Matcher,
+        attaching: Attaching,
+        keeper: TopicKeeper,
+        stop: asyncio.Event,
     ) -> None:
         self._server = server
         self._changes = changes
@@ -46,6 +55,10 @@ class MatcherWorker:
         self._follower = RegistryFollower(server)
         self._catalog = catalog
         self._matcher = matcher
+        self._attaching = attaching
+        self._keeper = keeper
+        self._subscriptions = Subscriptions(server)
+        self._topics_seen = catalog.revision
         self._activated: dict[SubscriptionKey, int] = {}
         self._stop = stop
         self._owner = uuid.uuid4().hex
@@ -111,23 +124,27 @@ class MatcherWorker:
         await self.follow()
         matched: dict[int, dict[SubscriptionKey, list[Change]]] = {}
         done: dict[int, list[str]] = {}
+        contexts: dict[tuple[SubscriptionKey, str], Context] = {}
         for n, change in enumerate(changes):
-            for key in await self._match(change):
+            for key, context in await self._match(change):
                 matched.setdefault(change.partition, {}).setdefault(key, []).append(change)
+                contexts[key, change.id] = context
             done.setdefault(change.partition, []).append(change.id)
             if n % 32 == 31:
                 await asyncio.sleep(0)  # other loops of this process get their turn
         for partition, some in matched.items():
-            added = await self._outboxes.append(partition, tokens[partition], some)
+            added = await self._outboxes.append(partition, tokens[partition], some, contexts)
             metrics.events_appended.inc(added)
         await self._changes.acknowledge(done)
         metrics.changes_matched.inc(len(changes))
 
-    async def _match(self, change: Change) -> list[SubscriptionKey]:
+    async def _match(self, change: Change) -> list[tuple[SubscriptionKey, Context]]:
+        """The subscriptions it is an event of, with what goes with it there."""
         try:
             wanted = self._matcher.needs(change)
             related = await self._resources.current_many(change.current.key.tenant, wanted) if wanted else {}
             matches = self._matcher.match(change, related)
+            contexts = await self._attaching.contexts(change, {match.topic_canonical for match in matches})
         except StoreUnavailable:
             raise  # the batch comes again
         except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
@@ -137,24 +154,30 @@ class MatcherWorker:
         for problem in self._matcher.drain_errors():
             _log.warning("evaluation failed", change=change.id, problem=str(problem))
         oldest = change.current.at_ms + STALE_MS
-        keys = [(match.tenant, match.subscription_id) for match in matches]
-        return [key for key in keys if self._activated.get(key, 0) <= oldest]
+        found = [((one.tenant, one.subscription_id), contexts[one.topic_canonical]) for one in matches]
+        return [(key, context) for key, context in found if self._activated.get(key, 0) <= oldest]
 
     async def follow(self) -> None:
-        """Brings the matcher in step with the registry."""
+        """Brings the matcher in step with the registry, and with the topics where they changed."""
+        if self._topics_seen != self._catalog.revision:
+            self._topics_seen = self._catalog.revision
+            self._follower.start_over()
+        has_asked = False
         for key, record in await self._follower.changes():
             if record is None or not record.is_counting:
                 self._matcher.remove(*key)
                 self._activated.pop(key, None)
                 continue
-            topic = self._catalog.resolve(record.subscription.topic_canonical)
+            topic = self._catalog.bound(record.subscription.topic_canonical)
+            if topic is None and not has_asked:  # it may have been given to another process a moment ago
+                has_asked = True
+                await self._keeper.sync()
+                topic = self._catalog.bound(record.subscription.topic_canonical)
             if topic is None:
-                _log.error(
-                    "subscription of an unknown topic",
-                    subscription=key[1],
-                    topic=record.subscription.topic_canonical,
-                )
+                reason = unserved(record.subscription)
+                _log.error("subscription of an unknown topic", subscription=key[1], reason=reason)
                 self._matcher.remove(*key)
+                await self._subscriptions.fail(record, reason)
                 continue
             self._matcher.put(record.subscription, topic)
             self._activated[key] = record.activated_ms

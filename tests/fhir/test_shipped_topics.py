@@ -16,7 +16,7 @@ TOPICS = Path(__file__).parents[2] / "topics"
 PARAMETERS = Parameters()
 NAMES = {
     *("vital-signs", "laboratory-results", "glucose", "device-status", "device-metric"),
-    *("patient-demographics", "encounter-start", "encounter-end"),
+    *("patient-demographics", "encounter-start", "encounter-end", "admission"),
 }
 ORDERED = {ParameterType.DATE, ParameterType.NUMBER, ParameterType.QUANTITY}
 MODIFIERS = {
@@ -39,6 +39,10 @@ def types_of(resource_type: str, code: str) -> set[ParameterType]:
         return {kind for target in targets for kind in types_of(target, last)}
     found = (PARAMETERS.find(release, resource_type, code) for release in Release)
     return {one.type for one in found if one is not None}
+
+
+def focus_types(topic: dict[str, Any]) -> set[str]:
+    return {one["resource"] for name in ("resourceTrigger", "eventTrigger") for one in topic.get(name, ())}
 
 
 def terms(query: str) -> list[str]:
@@ -64,7 +68,7 @@ def test_a_topic_is_a_valid_r5_subscription_topic_named_like_its_file(path: Path
 
 @paths
 def test_criteria_use_known_parameters_and_one_form_only(path: Path) -> None:
-    for trigger in orjson.loads(path.read_bytes())["resourceTrigger"]:
+    for trigger in orjson.loads(path.read_bytes()).get("resourceTrigger", ()):
         assert trigger["supportedInteraction"]
         assert not ("queryCriteria" in trigger and "fhirPathCriteria" in trigger)
         criteria = trigger.get("queryCriteria", {})
@@ -76,7 +80,7 @@ def test_criteria_use_known_parameters_and_one_form_only(path: Path) -> None:
 @paths
 def test_filters_exist_and_offer_what_their_type_allows(path: Path) -> None:
     topic: dict[str, Any] = orjson.loads(path.read_bytes())
-    foci = {trigger["resource"] for trigger in topic["resourceTrigger"]}
+    foci = focus_types(topic)
     seen = set()
     for one in topic["canFilterBy"]:
         resource_type, code = one["resource"], one["filterParameter"]
@@ -96,7 +100,7 @@ def test_filters_exist_and_offer_what_their_type_allows(path: Path) -> None:
 @paths
 def test_shapes_include_references_that_exist(path: Path) -> None:
     topic = orjson.loads(path.read_bytes())
-    foci = {trigger["resource"] for trigger in topic["resourceTrigger"]}
+    foci = focus_types(topic)
     for shape in topic["notificationShape"]:
         assert shape["resource"] in foci
         for include in shape["include"]:

@@ -1,86 +1,195 @@
-"""compose.yaml without a container engine: each service's command, with its environment, as a local process."""
+"""compose.yaml without a container engine: each service's command, with its environment, as a process on this machine."""
 
 import contextlib
+import json
 import re
 import shlex
+import subprocess
+import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from broker.settings import Settings
 from broker.store.embedded import find_binary
-from tests.integration.shell import BROKER, answers, clean_environment, free_port, process, wait_until
+from tests.integration.commands import REPOSITORY, Command, environment, free_port
+from tests.integration.desk import until
 
-ROOT = Path(__file__).parents[2]
-SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-BROKERS = ("api", "match", "dispatch-1", "dispatch-2")
-PEOPLE = ("subscriber", "gateway")
-
-
-def test_the_services_are_those_of_a_broker_that_is_spread_out() -> None:
-    assert set(SERVICES) == {"store", *BROKERS, *PEOPLE}
-    command = " ".join(SERVICES["store"]["command"])
-    assert "--appendonly yes" in command
-    assert "noeviction" in command
+_LOOPBACK = "127.0.0.1"
+_BROKERS = {"api", "match", "dispatch-1", "dispatch-2"}
 
 
-def test_every_service_that_lasts_has_a_health_check() -> None:
-    for name in ("store", *BROKERS, "subscriber"):
-        assert "test" in SERVICES[name]["healthcheck"], name
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+    return read
 
 
-def test_only_the_api_is_published_and_only_on_this_host() -> None:
-    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+def dockerfile() -> list[tuple[str, str]]:
+    """Instruction and argument of each line of the Dockerfile, continued lines joined."""
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#")]
+    return [(word, rest.strip()) for word, rest in lines]
+
+
+def last(instruction: str) -> str:
+    """What the image ends up with."""
+    return [rest for word, rest in dockerfile() if word == instruction][-1]
+
+
+class Translation:
+    """Rewrites what compose says for one network to loopback: every service and port of it has a free port here."""
+
+    def __init__(self, compose: dict[str, Any]) -> None:
+        self._services = "|".join(compose["services"])
+        self._subnet: str = compose["networks"]["default"]["ipam"]["config"][0]["subnet"]
+        self._ports: defaultdict[tuple[str, str], int] = defaultdict(free_port)
+
+    def port(self, service: str, port: str) -> int:
+        return self._ports[service, port]
+
+    def of(self, service: str, text: str) -> str:
+        """As the service would have to be told here."""
+
+        def there(found: re.Match[str]) -> str:
+            name = service if found[1] in {_LOOPBACK, "localhost"} else found[1]
+            return f"{_LOOPBACK}:{self.port(name, found[2])}"
+
+        text = re.sub(rf"\b({self._services}|127\.0\.0\.1|localhost):(\d+)\b", there, text)
+        text = re.sub(r"(?<=--port=)\d+$", lambda own: str(self.port(service, own[0])), text)
+        text = re.sub(
+            r"'127\.0\.0\.1', (\d+)", lambda own: f"'{_LOOPBACK}', {self.port(service, own[1])}", text
+        )
+        return text.replace(self._subnet, "127.0.0.0/8").replace("0.0.0.0", _LOOPBACK)
+
+    def environment(self, service: str, given: dict[str, str]) -> dict[str, str]:
+        translated = {name: self.of(service, value) for name, value in given.items()}
+        if "BROKER_PORT" in given:
+            translated["BROKER_PORT"] = str(self.port(service, given["BROKER_PORT"]))
+        inherited = {name: v for name, v in environment().items() if not name.startswith("BROKER_")}
+        return inherited | translated
+
+
+class Stack:
+    """The services of compose.yaml, started in the order of their conditions."""
+
+    def __init__(self, compose: dict[str, Any], folder: Path, stack: contextlib.ExitStack) -> None:
+        self.services: dict[str, dict[str, Any]] = compose["services"]
+        self.running: dict[str, Command] = {}
+        self._translation = Translation(compose)
+        self._folder = folder
+        self._stack = stack
+
+    async def start(self, name: str) -> None:
+        """What it depends on first; returns when its health check passes, if it has one."""
+        if name in self.running:
+            return
+        for needed, condition in self.services[name].get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}, f"{name} waits for {needed} to work"
+            await self.start(needed)
+        service = self.services[name]
+        env = self._translation.environment(name, service.get("environment", {}))
+        log = self._folder / f"{name}.log"
+        self.running[name] = self._stack.enter_context(Command(self._command(name), log, env, self._folder))
+        if not service.get("healthcheck", {}).get("disable"):
+
+            async def is_healthy() -> bool:
+                return self._is_healthy(name, service["healthcheck"]["test"])
+
+            try:
+                await until(is_healthy, 30)
+            except TimeoutError:
+                pytest.fail(f"{name} is not healthy: {self.running[name].output[-2000:]}")
+
+    def _command(self, name: str) -> list[str]:
+        command = [self._translation.of(name, word) for word in self.services[name]["command"]]
+        if name == "store":
+            assert command.pop(0) == "valkey-server"
+            port = str(self._translation.port("store", "6379"))
+            return [find_binary(), *command, "--port", port, "--bind", _LOOPBACK, "--dir", str(self._folder)]
+        assert json.loads(last("ENTRYPOINT")) == ["fhir-broker"]
+        return [sys.executable, "-m", "broker", *command]
+
+    def _is_healthy(self, name: str, test: list[str]) -> bool:
+        kind, program, *arguments = test
+        assert kind == "CMD"
+        if name == "store":  # the bundled server comes without its command line client
+            assert [program, *arguments] == ["valkey-cli", "ping"]
+            program, arguments = "python", ["-c", _PING.format(self._translation.port("store", "6379"))]
+        assert program == "python"
+        translated = [self._translation.of(name, one) for one in arguments] if name != "store" else arguments
+        asked = subprocess.run(
+            [sys.executable, *translated], capture_output=True, timeout=10, check=False, cwd=self._folder
+        )
+        return asked.returncode == 0
+
+
+_PING = (
+    "import socket; s = socket.create_connection(('127.0.0.1', {}), 2); s.send(b'PING\\r\\n'); "
+    "assert s.recv(9).startswith(b'+PONG')"
+)
+
+
+async def test_the_services_of_the_compose_file_deliver_readings_to_the_demo_subscriber(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as processes:
+        stack = Stack(compose, tmp_path, processes)
+        for name in stack.services:
+            await stack.start(name)
+        said = await stack.running["subscriber"].until_says("event-notification #3", timeout_s=20)
+        assert "handshake" in said
+        assert "Observation/" in said
+        for name in ("gateway", "subscriber", *sorted(_BROKERS)):
+            assert await stack.running[name].stop() == 0, f"{name}: {stack.running[name].output[-2000:]}"
+        for name in _BROKERS:
+            assert re.search(r" (error|warning) ", stack.running[name].output) is None
+
+
+def test_every_service_is_checked_and_waited_for(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert set(services) == _BROKERS | {"store", "subscriber", "gateway"}
+    unchecked = {name for name, one in services.items() if one.get("healthcheck", {}).get("disable")}
+    assert unchecked == {"gateway"}, "it listens to nothing, and nothing waits for it"
+    assert all(one["healthcheck"].get("test") for name, one in services.items() if name != "gateway")
+    assert all("depends_on" in one for name, one in services.items() if name != "store")
+    assert "/readyz" in last("HEALTHCHECK")
+
+
+def test_nothing_runs_as_root(compose: dict[str, Any]) -> None:
+    assert last("USER") not in {"", "root", "0"}
+    assert compose["services"]["store"]["user"] not in {"", "root", "0"}
+    assert all(one.get("user", last("USER")) not in {"root", "0"} for one in compose["services"].values())
+
+
+def test_only_this_host_reaches_the_published_port(compose: dict[str, Any]) -> None:
+    published = {name: one["ports"] for name, one in compose["services"].items() if "ports" in one}
     assert published == {"api": ["127.0.0.1:8080:8080"]}
 
 
-def test_the_image_runs_as_an_ordinary_user() -> None:
-    lines = (ROOT / "Dockerfile").read_text().splitlines()
-    users = [line.split()[1] for line in lines if line.startswith("USER ")]
-    assert users[-1:] == ["broker"]
-    assert any("--require-hashes" in line for line in lines)
-    assert SERVICES["store"]["user"] != "root"
+def test_the_store_keeps_what_it_acknowledges(compose: dict[str, Any]) -> None:
+    store = compose["services"]["store"]
+    flags = shlex.join(store["command"])
+    for flag in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
+        assert flag in flags
+    assert store["volumes"] == ["store:/data"]
+    assert "store" in compose["volumes"]
 
 
-class Network:
-    """Where each service is found on this machine."""
-
-    def __init__(self) -> None:
-        self.ports = {name: free_port() for name in SERVICES}
-
-    def local(self, text: str, service: str) -> str:
-        """A setting or argument, its names and ports as they are here."""
-        text = re.sub(
-            r"(store|api|subscriber):(6379|8080|9000)", lambda m: f"127.0.0.1:{self.ports[m[1]]}", text
-        )
-        text = text.replace("0.0.0.0", "127.0.0.1").replace("172.30.0.0/24", "127.0.0.0/8")
-        return re.sub(r"\b(8080|9000)\b(?!:)", str(self.ports[service]), text) if ":" not in text else text
-
-    def environment(self, service: str) -> dict[str, str]:
-        given: dict[str, str] = SERVICES[service].get("environment", {})
-        return clean_environment(**{key: self.local(str(value), service) for key, value in given.items()})
-
-    def command(self, service: str) -> list[str]:
-        command = SERVICES[service]["command"]
-        words = shlex.split(command) if isinstance(command, str) else command
-        if service == "store":
-            return [find_binary(), *words[1:], "--port", str(self.ports["store"])]
-        return [*BROKER, *(self.local(word, service) for word in words)]
+def test_the_settings_of_every_service_are_settings(compose: dict[str, Any]) -> None:
+    network = compose["networks"]["default"]["ipam"]["config"][0]["subnet"]
+    for name in _BROKERS:
+        settings = Settings.from_environment(compose["services"][name]["environment"])
+        assert settings.redis_url == "redis://store:6379/0"
+        assert settings.base_url == "http://api:8080"
+        assert [str(one) for one in settings.egress_allow] == [network]
 
 
-def test_the_services_together_bring_a_notification_to_the_subscriber(tmp_path: Path) -> None:
-    network = Network()
-    with contextlib.ExitStack() as stack:
-        store = [*network.command("store"), "--dir", str(tmp_path)]
-        stack.enter_context(process(store, clean_environment())).line_with("Ready to accept connections")
-        for name in BROKERS:
-            stack.enter_context(process(network.command(name), network.environment(name)))
-        for name in BROKERS:
-            url = f"http://127.0.0.1:{network.ports[name]}/readyz"
-            wait_until(lambda url=url: answers(url), f"{name} is ready")
-        subscriber = stack.enter_context(
-            process(network.command("subscriber"), network.environment("subscriber"))
-        )
-        subscriber.line_with("handshake")
-        stack.enter_context(process(network.command("gateway"), network.environment("gateway")))
-        assert "Observation/" in subscriber.line_with("event-notification")
+def test_the_image_installs_from_the_lock_and_stops_on_sigterm() -> None:
+    lines = [rest for word, rest in dockerfile() if word == "RUN"]
+    assert any("--require-hashes -r requirements.lock" in line for line in lines)
+    assert all("--require-hashes" in line or "--no-deps" in line for line in lines if "pip install" in line)
+    assert last("STOPSIGNAL") == "SIGTERM"

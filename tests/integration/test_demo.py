@@ -1,116 +1,177 @@
-"""The commands a newcomer tries first."""
+"""`demo` and the small commands, run as a user runs them."""
 
 import json
+import os
+import re
 import signal
 import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import Typer
+from typer.testing import CliRunner
 
-from tests.integration.shell import BROKER, clean_environment, process, run, wait_until
+from broker.cli import app
+from tests.integration.commands import REPOSITORY, Command, environment, run
+from tests.integration.desk import until
 
-ROOT = Path(__file__).parents[2]
-US_CORE = ROOT.parent / "shared" / "spec" / "data" / "profiles-r4" / "examples"
-EXAMPLES = ROOT / "tests" / "fhir" / "examples" / "r4"
-
-
-def vital_signs(folder: Path) -> int:
-    """Observations with the vital-signs category in the files of a folder, Bundles looked into."""
-    count = 0
-    for path in folder.rglob("*.json"):
-        resource = json.loads(path.read_text())
-        inner = [entry["resource"] for entry in resource.get("entry", [])] or [resource]
-        count += sum(
-            one["resourceType"] == "Observation" and '"vital-signs"' in json.dumps(one.get("category"))
-            for one in inner
-        )
-    return count
+_OWN = REPOSITORY / "tests" / "fhir" / "examples" / "r4"
+_STYLING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_US_CORE = REPOSITORY.parent / "shared" / "spec" / "data" / "profiles-r4" / "examples"
 
 
-def test_the_demo_delivers_everything_and_exits_0() -> None:
-    done = run("demo", "--seconds", "2", "--rate", "40", "--json")
-    assert done.code == 0, done.err
-    summary = json.loads(done.out)
-    assert summary["accepted"] == 80
-    assert summary["notified"] == summary["matched"] > 0
-    assert summary["lost"] == summary["duplicates"] == summary["unexpected"] == summary["out_of_order"] == 0
+def summary_of(*arguments: str) -> dict[str, Any]:
+    ended = run("demo", *arguments, "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
 
 
-def test_the_demo_shows_subscriptions_a_bundle_and_a_summary() -> None:
-    done = run("demo", "--seconds", "1", "--rate", "30")
-    assert done.code == 0, done.err
-    for text in (
-        "ehr-r5",
-        "ehr-r4b",
-        '"resourceType": "Bundle"',
-        "latency p50 / p99",
-        "Everything that should",
-    ):
-        assert text in done.out
+def vital_signs_in(folder: Path) -> int:
+    """How many Observations of the folder say that they are vital signs."""
+    resources = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return sum(
+        "vital-signs" in json.dumps(one.get("category", ""))
+        for one in resources
+        if one["resourceType"] == "Observation"
+    )
 
 
-def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    environment = clean_environment(TMPDIR=str(tmp_path))
-    with process([*BROKER, "demo", "--forever", "--rate", "30"], environment) as demo:
-        wait_until(lambda: any(tmp_path.iterdir()), "the demo's data folder")
-        wait_until(lambda: bool(list(tmp_path.rglob("valkey.sock"))), "the store")
-        # readings are being sent by now or soon; either way it has to end in order
-        demo.signal(signal.SIGINT)
-        assert demo.wait() in {0, 1}
-        output = "".join(demo.drain())
-        assert "Traceback" not in output
-        assert "Summary" in output
-    assert list(tmp_path.iterdir()) == []
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False)
-    assert left.stdout == b""
-
-
-def test_each_vital_sign_of_a_folder_is_delivered_to_each_subscription() -> None:
-    done = run("demo", "--input", str(EXAMPLES), "--json")
-    assert done.code == 0, done.err + done.out
-    assert json.loads(done.out)["notified"] == 3 * vital_signs(EXAMPLES) > 0
-
-
-@pytest.mark.skipif(not US_CORE.is_dir(), reason="the US Core examples are not beside the project")
-def test_each_vital_sign_of_the_us_core_examples_is_delivered() -> None:
-    done = run("demo", "--input", str(US_CORE), "--json")
-    assert done.code == 0, done.err + done.out
-    assert json.loads(done.out)["notified"] == 3 * vital_signs(US_CORE) > 0
-
-
-@pytest.mark.parametrize("name", ["missing", "empty", "broken"])
-def test_an_unusable_input_folder_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> None:
-    if name != "missing":
-        (tmp_path / name).mkdir()
-    if name == "broken":
-        (tmp_path / name / "x.json").write_text("{")
-    done = run("demo", "--input", str(tmp_path / name))
-    assert done.code == 2
-    assert done.err.count("\n") == 1
-    assert "--input" in done.err
-
-
-def test_topics_check_accepts_what_ships_and_names_what_is_wrong(tmp_path: Path) -> None:
-    good = run("topics", "check", str(ROOT / "topics"), "--json")
-    assert good.code == 0, good.out
-    assert len(json.loads(good.out)) == len(list((ROOT / "topics").glob("*.json")))
-    (tmp_path / "bad.json").write_text('{"resourceType": "SubscriptionTopic", "id": "bad"}')
-    bad = run("topics", "check", str(tmp_path), "--json")
-    assert bad.code == 1
-    [row] = json.loads(bad.out)
-    assert row["topic"] is None
-    assert "url" in " ".join(row["remarks"])
-    assert run("topics", "check", str(tmp_path / "nowhere")).code == 2
+def test_the_demo_delivers_all_it_should_and_says_so() -> None:
+    summary = summary_of("--seconds", "2", "--rate", "30")
+    assert summary["accepted"] == 60
+    assert summary["matched"] == summary["notified"] > 0
+    assert [summary[name] for name in ("lost", "refused", "unexpected", "duplicates", "out_of_order")] == [
+        0
+    ] * 5
+    assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "api", "match", "dispatch", "demo", "listen", "simulate", "topics check"]
+    "folder",
+    [
+        _OWN,
+        pytest.param(
+            _US_CORE,
+            marks=pytest.mark.skipif(
+                not _US_CORE.is_dir(), reason="the published profile examples are not beside this checkout"
+            ),
+        ),
+    ],
+    ids=["own", "profiles"],
 )
-def test_help_has_an_example(command: str) -> None:
-    done = run(*command.split(), "--help")
-    assert done.code == 0
-    assert f"fhir-broker {command}" in done.out
+def test_replaying_a_folder_gives_each_subscriber_one_event_for_each_vital_sign(folder: Path) -> None:
+    expected = vital_signs_in(folder)
+    summary = summary_of("--input", str(folder))
+    assert expected > 3
+    assert summary["notified"] == 3 * expected, "three subscribers"
+    assert summary["accepted"] == len(list(folder.glob("*.json")))
+    assert summary["lost"] == 0
 
 
-def test_the_version_is_told() -> None:
-    assert run("--version").out.startswith("fhir-broker 0.")
+def processes() -> str:
+    return subprocess.run(["ps", "-axwwo", "command"], capture_output=True, text=True, check=True).stdout
+
+
+async def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    terminal = {"TMPDIR": str(temporary), "FORCE_COLOR": "1", "COLUMNS": "160", "TERM": "xterm"}
+    command = [sys.executable, "-m", "broker", "demo", "--forever", "--rate", "40"]
+    with Command(command, tmp_path / "demo.log", environment() | terminal) as demo:
+
+        async def is_under_way() -> bool:
+            sent = re.findall(r"^sent .*?(\d+)/", _STYLING.sub("", demo.output), re.MULTILINE)
+            return bool(sent) and int(sent[-1]) > 40
+
+        await until(is_under_way, 20)
+        assert str(temporary) in processes(), "the store's process shows where it listens"
+        assert await demo.stop(signal.SIGINT) == 0, demo.output[-3000:]
+        said = _STYLING.sub("", demo.output)
+    assert "Summary" in said
+    assert "Everything that should have arrived did." in said
+    assert "Traceback" not in said
+    assert str(temporary) not in processes()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_replaying_a_folder_without_resources_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = run("demo", "--input", str(tmp_path / name))
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith(f"fhir-broker: --input {tmp_path / name}: there is no ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_topics_check_passes_the_topics_that_come_with_the_broker() -> None:
+    ended = run("topics", "check", "topics", "--json")
+    assert ended.returncode == 0, ended.stdout
+    rows = json.loads(ended.stdout)
+    assert len(rows) == len(list((REPOSITORY / "topics").glob("*.json")))
+    assert all(row["topic"] for row in rows)
+    assert "vital-signs.json" in run("topics", "check").stdout, "the table is for people"
+
+
+def test_topics_check_names_the_file_and_the_fault_of_a_broken_folder(tmp_path: Path) -> None:
+    good = (REPOSITORY / "topics" / "vital-signs.json").read_text()
+    (tmp_path / "good.json").write_text(good)
+    (tmp_path / "torn.json").write_text(good[: len(good) // 2])
+    nameless = json.loads(good)
+    del nameless["url"]
+    (tmp_path / "nameless.json").write_text(json.dumps(nameless))
+    ended = run("topics", "check", str(tmp_path), "--json")
+    assert ended.returncode == 1, ended.stderr
+    rows = {row["file"]: row for row in json.loads(ended.stdout)}
+    assert rows["good.json"]["topic"]
+    for broken in ("torn.json", "nameless.json"):
+        assert rows[broken]["topic"] is None
+        assert rows[broken]["remarks"]
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_topics_check_without_a_topic_to_check_ends_with_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = run("topics", "check", str(tmp_path / name))
+    assert ended.returncode == 2
+    assert str(tmp_path / name) in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def commands_of(group: Typer, *path: str) -> Iterator[tuple[str, ...]]:
+    for command in group.registered_commands:
+        yield (*path, str(command.name or getattr(command.callback, "__name__", "")))
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            yield from commands_of(inner.typer_instance, *path, str(inner.name))
+
+
+_COMMANDS = list(commands_of(app))
+
+
+def test_these_are_the_commands() -> None:
+    named = {path[0] for path in _COMMANDS}
+    assert named >= {"serve", "api", "match", "dispatch", "demo", "listen", "simulate", "topics"}
+
+
+@pytest.mark.parametrize("path", _COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_shows_an_example(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "140"})
+    assert shown.exit_code == 0
+    _, found, example = shown.output.partition("Example")
+    assert found
+    assert f"fhir-broker {' '.join(path)}" in example
+
+
+def test_the_installed_command_tells_its_version() -> None:
+    command = Path(sys.executable).with_name("fhir-broker")
+    ended = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, env=os.environ, timeout=20, check=True
+    )
+    assert ended.stdout == f"fhir-broker {version('fhir-broker')}\n"

@@ -8,7 +8,7 @@ import pytest
 
 from broker.app import ALL_ROLES, Role
 from broker.errors import StoreUnavailable
-from broker.matching.matcher import NaiveMatcher
+from broker.matching.index import IndexedMatcher
 from broker.model.change import DEFAULT_TENANT, Change
 from broker.store import keys
 from broker.store.changes import Changes
@@ -117,14 +117,14 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
 async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it_go_on(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = NaiveMatcher.match
+    sound = IndexedMatcher.match
 
-    def match(self: NaiveMatcher, change: Change, *rest: Any) -> Any:
+    def match(self: IndexedMatcher, change: Change, *rest: Any) -> Any:
         if change.current.key.id == "poison":
             raise RecursionError("too deep")
         return sound(self, change, *rest)
 
-    monkeypatch.setattr(NaiveMatcher, "match", match)
+    monkeypatch.setattr(IndexedMatcher, "match", match)
     async with start_broker() as broker:
         headers = {"Content-Type": "application/fhir+json"}
         async with httpx.AsyncClient(

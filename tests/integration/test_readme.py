@@ -10,15 +10,7 @@ from typing import Any
 import httpx
 
 from broker.testing.subscriber import SimulatedSubscriber
-from tests.integration.shell import (
-    BROKER,
-    answers,
-    clean_environment,
-    free_port,
-    process,
-    run,
-    wait_until,
-)
+from tests.integration.commands import Command, free_port, run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -56,7 +48,7 @@ def test_every_command_of_the_readme_is_tried_here_or_is_a_make_target() -> None
 def test_the_replay_command_takes_a_folder_of_fhir_files() -> None:
     command = words("demo --input")
     done = run(*command[1:-1], str(ROOT / "tests" / "fhir" / "examples" / "r4"), "--json")
-    assert done.code == 0, done.err
+    assert done.returncode == 0, done.stderr
 
 
 async def test_serve_listen_simulate_and_the_subscription_by_hand_work_together(
@@ -64,23 +56,19 @@ async def test_serve_listen_simulate_and_the_subscription_by_hand_work_together(
 ) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}"
-    environment = clean_environment(
-        BROKER_PORT=str(port), BROKER_DATA_DIR=str(tmp_path), BROKER_EGRESS_ALLOW="127.0.0.0/8"
-    )
 
-    def local(command: list[str]) -> list[str]:
-        arguments = [word.replace("http://127.0.0.1:8080", base) for word in command]
-        return [*BROKER, *arguments[1:]]
+    def local(command: list[str], *more: str) -> Command:
+        arguments = [word.replace("http://127.0.0.1:8080", base) for word in command[1:]]
+        return Command.of_broker(tmp_path, *arguments, *more, port=str(port), data_dir=str(tmp_path / "data"))
 
-    with process([*BROKER, "serve"], environment):
-        await asyncio.to_thread(wait_until, lambda: answers(f"{base}/readyz"), "readyz")
-        listen = [*local(words("listen --broker")), "--port", str(free_port())]
-        with process(listen, environment) as listener:
-            await asyncio.to_thread(listener.line_with, "handshake")
-            simulate = [*local(words("simulate --base"))[:-1], "2"]
-            with process(simulate, environment) as gateway:
-                await asyncio.to_thread(listener.line_with, "event-notification")
-                assert await asyncio.to_thread(gateway.wait) == 0
+    with local(["fhir-broker", "serve"]) as serve:
+        await serve.until_ready(base)
+        with local(words("listen --broker"), "--port", str(free_port())) as listener:
+            await listener.until_says("handshake")
+            with local([*words("simulate --base")[:-1], "2"]) as gateway:
+                await listener.until_says("event-notification")
+                assert gateway.process is not None
+                assert await asyncio.to_thread(gateway.process.wait, 20) == 0
         by_hand = hand_written()
         by_hand["endpoint"] = subscriber.url("listen")
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -6,6 +6,7 @@ to a type that the release lacks, or doesn't allow at that place, goes inside `a
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 import msgspec
 
@@ -81,14 +82,14 @@ def encoded(extension: Node, target: Release) -> Node:
     return extension
 
 
-def wrapped(reference: object, banned: frozenset[str]) -> object:
-    """The Reference, in a form that a place which can't refer to its type may have. Others are given back as they are."""
-    if not isinstance(reference, dict) or referred(reference) not in banned:
+def wrapped(reference: object, kinds: frozenset[str]) -> object:
+    """A Reference to one of the types, in a form that a place which can't refer to it may have; others as they are."""
+    if not isinstance(reference, dict) or referred(reference) not in kinds:
         return reference
     return {"extension": [{"url": ALTERNATE, "valueReference": reference}]}
 
 
-def unwrapped(reference: object, banned: frozenset[str]) -> object:
+def unwrapped(reference: object, kinds: frozenset[str]) -> object:
     """The inverse of `wrapped`."""
     if not isinstance(reference, dict) or set(reference) != {"extension"} or len(reference["extension"]) != 1:
         return reference
@@ -96,12 +97,19 @@ def unwrapped(reference: object, banned: frozenset[str]) -> object:
     if set(extension) != {"url", "valueReference"} or extension["url"] != ALTERNATE:
         return reference
     inner = extension["valueReference"]
-    return inner if wrapped(inner, banned) == reference else reference
+    return inner if wrapped(inner, kinds) == reference else reference
 
 
+@cache
 def lacking(release: Release) -> frozenset[str]:
     """The resource types of other releases that this one doesn't have."""
     return _ALL_TYPES - RESOURCE_TYPES[release]
+
+
+def banned(path: str, release: Release) -> frozenset[str]:
+    """The resource types that the element can't refer to in the release."""
+    narrow = NARROW[release].get(path)
+    return lacking(release) | narrow if narrow else lacking(release)
 
 
 def referred(node: Node) -> str:

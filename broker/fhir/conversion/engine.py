@@ -13,10 +13,9 @@ from broker.fhir.conversion.carriers import read, write
 from broker.fhir.conversion.catalog import inside, kind_at
 from broker.fhir.conversion.datatypes import (
     ALTERNATE,
-    NARROW,
+    banned,
     decoded,
     encoded,
-    lacking,
     unwrapped,
     wrapped,
 )
@@ -54,8 +53,7 @@ def _inward(node: Node, path: str, direction: Direction) -> Node:
     for name, value in node.items():
         inner = inside(path, name, source)
         child = _each(value, partial(_inward, path=inner, direction=direction))
-        banned = lacking(source) | NARROW[source].get(f"{path}.{name}", frozenset())
-        found[name] = _each(child, partial(unwrapped, banned=banned))
+        found[name] = _each(child, partial(unwrapped, kinds=banned(f"{path}.{name}", source)))
     return decoded(found, source, direction.target) if path == "Extension" else found
 
 
@@ -67,9 +65,8 @@ def _outward(node: Node, path: str, direction: Direction) -> Node:
     for name, value in node.items():
         inner = inside(path, name, target)
         child = _each(value, partial(_outward, path=inner, direction=direction))
-        banned = lacking(target) | NARROW[target].get(f"{path}.{name}", frozenset())
         if node.get("url") != ALTERNATE:
-            child = _each(child, partial(wrapped, banned=banned))
+            child = _each(child, partial(wrapped, kinds=banned(f"{path}.{name}", target)))
         found[name] = child
     return found
 
@@ -100,7 +97,8 @@ def _moved(node: Node, rule: Rule, kind: Kind, direction: Direction) -> Node:
     mine, theirs = (rule.old, rule.new) if direction.to_new else (rule.new, rule.old)
     given = {name: node[name] for name in _names(mine) if name in node}
     extensions: list[Node] = node.get("extension", [])
-    for prefix in _prefixes(kind, direction.target, direction):
+    blocked = any(name.startswith(rule.alternatives) for name in node.keys() - given.keys())
+    for prefix in () if blocked else _prefixes(kind, direction.target, direction):
         carriers = [one for field in theirs for one in extensions if one.get("url") == prefix + field.name]
         restored = read(prefix, theirs, carriers) if carriers else None
         if restored is not None and _told(restored, back, there, prefix, theirs) == (given, carriers):
@@ -161,13 +159,16 @@ def _names(fields: tuple[Field, ...]) -> list[str]:
 
 
 def _replaced(node: Node, given: Node, wanted: Node) -> Node:
-    """The node with the wanted members where the first of the given ones was, or at its end."""
+    """The node with the wanted members in the places of the given ones, as far as these go, or at its end."""
+    moved = {name: value for name, value in wanted.items() if name not in node}
     found: Node = {}
     for name, value in node.items():
         if name not in given:
             found[name] = value
-        elif not wanted.keys() <= found.keys():
-            found |= wanted
+        elif name in wanted:
+            found[name] = wanted[name]
+        else:
+            found |= moved
     return found | wanted
 
 

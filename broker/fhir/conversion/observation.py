@@ -2,15 +2,20 @@
 
 from broker.fhir.conversion.rules import Kind, added
 
+_VALUE = added("value[x]:Attachment|Reference", alternatives=("value", "_value", "dataAbsentReason"))
+"""Not restored beside a value of another type, nor beside the reason for having none (obs-6)."""
+
 KINDS = (
     Kind(
         "Observation",
         "Observation",
-        added(
-            "triggeredBy:Observation.triggeredBy* instantiates[x]:canonical|Reference bodyStructure:Reference "
-            "value[x]:Attachment|Reference"
+        (
+            *added(
+                "triggeredBy:Observation.triggeredBy* instantiates[x]:canonical|Reference bodyStructure:Reference"
+            ),
+            *_VALUE,
         ),
     ),
-    Kind("Observation.component", "Observation.component", added("value[x]:Attachment|Reference")),
+    Kind("Observation.component", "Observation.component", _VALUE),
     Kind("Observation.referenceRange", "Observation.referenceRange", added("normalValue:CodeableConcept")),
 )

@@ -63,6 +63,8 @@ class Rule:
     new: tuple[Field, ...]
     to_new: Change
     to_old: Change
+    alternatives: tuple[str, ...] = ()
+    """Beginnings of the names of members beside which none may be restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,9 @@ def renamed(old: str, new: str, kind: str) -> Rule:
     return Rule(fields(f"{old}:{kind}"), fields(f"{new}:{kind}"), _renamer(old, new), _renamer(new, old))
 
 
-def added(text: str) -> tuple[Rule, ...]:
+def added(text: str, *, alternatives: tuple[str, ...] = ()) -> tuple[Rule, ...]:
     """Elements only R5 has."""
-    return tuple(Rule((), (one,), _nothing, _nothing) for one in fields(text))
+    return tuple(Rule((), (one,), _nothing, _nothing, alternatives) for one in fields(text))
 
 
 def gone(text: str) -> tuple[Rule, ...]:

@@ -14,11 +14,7 @@ from broker.fhir.conversion.datatypes import LACKS, NARROW, lacking
 from broker.fhir.conversion.rules import Codes, Direction, Kind, capital
 from broker.model.release import Release
 
-_ALWAYS = (
-    rb'"contained"',
-    rb"StructureDefinition\\?/(?:extension-|_datatype|alternate-reference)",
-    rb"\\u",
-)
+_CARRIERS = rb"StructureDefinition\\?/(?:extension-|_datatype|alternate-reference)"
 _REACHED_BY = {
     "Attachment": ("photo", "presentedForm", "document", "valueAttachment"),
     "Quantity": ("comparator",),
@@ -28,7 +24,7 @@ _REACHED_BY = {
 def is_alike(body: bytes, resource_type: str, direction: Direction) -> bool:
     """Whether the body is its own conversion."""
     search = _search(resource_type, direction)
-    return search is not None and search.search(body) is None
+    return search is not None and b"\\u" not in body and search.search(body) is None
 
 
 @cache
@@ -39,15 +35,17 @@ def _search(resource_type: str, direction: Direction) -> re.Pattern[bytes] | Non
     if any(_adds(kind, direction) for kind in concerned if kind.old == resource_type):
         return None
     names = {name for kind in concerned for name in _names(kind, resource_type, direction)}
-    names |= {f"value{capital(kind)}" for release in Release for kind in LACKS[release]}
+    names |= {"contained"} | {f"value{capital(kind)}" for release in Release for kind in LACKS[release]}
     types = set(lacking(direction.target)) | {
         kind
         for path, kinds in NARROW[direction.target].items()
         if path.startswith((f"{resource_type}.", "Annotation."))
         for kind in kinds
     }
-    parts = [*_ALWAYS, rb'"_?(?:' + _any(names) + rb')"', rb'["/](?:' + _any(types) + rb')["/\\]']
-    return re.compile(b"|".join(parts))
+    parts = [rb"_?(?:" + _any(names) + rb')"', rb"(?:" + _any(types) + rb')["/\\]', _CARRIERS]
+    return re.compile(
+        rb'["/](?:' + b"|".join(parts) + rb")"
+    )  # all begin alike: thrice as fast as if they did not
 
 
 def _concerns(kind: Kind, resource_type: str) -> bool:

@@ -1,14 +1,17 @@
 -- Accepts changes: writes versions, moves the current version, logs each change.
--- Keys, five a change: current hash | version prefix | changes stream | identifier hash | idempotency string
+-- Keys, six a change: current hash | version prefix | changes stream | identifier hash | idempotency string |
+--   prefix of the reference sets
 -- ARGV[1]  'each' (the changes are independent) or 'all' (a transaction: nothing is written unless every one can be)
 -- ARGV[2]  how long superseded versions and idempotency answers stay, ms
--- then eleven a change:
---   op create|put|delete, request id, tenant, type, id, release, head, tail, If-Match version or '',
---   idempotency digest or '', identifiers (a line each)
+-- then thirteen a change:
+--   op create|put|delete|event, request id, tenant, type, id, release, head, tail, If-Match version or '',
+--   idempotency digest or '', identifiers (a line each), codings of a business event (JSON) or '',
+--   references it is found by (`<Type/id it refers to>:<type>:<parameter>`, a line each)
 -- Answers one row a change, {status, version, ms}:
---   created updated deleted replayed gone | exists conflict absent mismatch (these fail a transaction)
+--   created updated deleted reported replayed gone | exists conflict absent mismatch (these fail a transaction)
+-- An event is about the current version: it writes none, and is logged as an update that has no previous version.
 -- A request id that wrote the current version is answered again without writing: the client library may send twice.
-local FIELDS, KEYS_EACH = 11, 5
+local FIELDS, KEYS_EACH = 13, 6
 local atomic, keep = ARGV[1] == 'all', ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -40,17 +43,25 @@ local function decide(c)
       return {'replayed', tonumber(version), tonumber(written)}
     end
   end
-  local held = redis.call('HMGET', c.current, 'v', 'x', 'q')
+  local held = redis.call('HMGET', c.current, 'v', 'x', 'q', 'w', 'f')
   local exists = held[1] and held[2] ~= 'delete'
   if held[3] == c.request then
     local written = string.match(redis.call('GETRANGE', c.versions .. held[1], 0, 63), '^%S+ %S+ (%d+)')
     return {'replayed', tonumber(held[1]), tonumber(written)}
   end
+  if c.op == 'event' then
+    local told, when = string.match(held[4] or '', '^(%S+) (%d+)$')
+    if told == c.request then return {'replayed', tonumber(held[1]), tonumber(when)} end
+    if not held[1] then return {'absent', 0, 0} end
+    if not exists then return {'gone', tonumber(held[1]), 0} end
+    c.version = held[1]
+    return nil
+  end
   if c.op == 'create' and held[1] then return {'exists', tonumber(held[1]), 0} end
   if c.expected ~= '' and not (exists and c.expected == held[1]) then return {'conflict', tonumber(held[1] or '0'), 0} end
   if c.op == 'delete' and not held[1] then return {'absent', 0, 0} end
   if c.op == 'delete' and not exists then return {'gone', tonumber(held[1]), 0} end
-  c.superseded = held[1]
+  c.superseded, c.held_references = held[1], held[5] or ''
   c.version = string.format('%.0f', tonumber(held[1] or '0') + 1)
   c.previous = exists and held[1] or ''
   c.interaction = c.op == 'delete' and 'delete' or (exists and 'update' or 'create')
@@ -74,18 +85,41 @@ local function reindex(c)
   end
 end
 
+-- Keeps the sets of who refers to what in step with what the current version says; the score is when it said so.
+local function reindex_references(c)
+  for line in string.gmatch(c.held_references, '[^\n]+') do redis.call('ZREM', c.refs .. line, c.id) end
+  for line in string.gmatch(c.references, '[^\n]+') do redis.call('ZADD', c.refs .. line, at, c.id) end
+  if c.references ~= '' then redis.call('HSET', c.current, 'f', c.references)
+  elseif c.held_references ~= '' then redis.call('HDEL', c.current, 'f') end
+end
+
+local function remember(c)
+  if c.digest ~= '' then
+    redis.call('SET', c.idempotency, c.digest .. ' ' .. c.version .. ' ' .. at, 'PX', keep)
+  end
+end
+
+local function report(c)
+  local release = string.match(redis.call('GETRANGE', c.versions .. c.version, 0, 15), '^%S+') or c.release
+  redis.call('HSET', c.current, 'w', c.request .. ' ' .. at)
+  redis.call('XADD', c.log, '*', 't', c.tenant, 'y', c.type, 'i', c.id, 'v', c.version, 'p', '',
+    'x', 'update', 'r', release, 'a', at, 'e', c.events)
+  remember(c)
+  return {'reported', tonumber(c.version), now}
+end
+
 local function write(c)
+  if c.op == 'event' then return report(c) end
   local body = c.op == 'delete' and '' or
     (c.head .. '"versionId":"' .. c.version .. '","lastUpdated":"' .. instant(now) .. '"' .. c.tail)
   redis.call('SET', c.versions .. c.version, c.release .. ' ' .. c.interaction .. ' ' .. at .. '\n' .. body)
   if c.superseded then redis.call('PEXPIRE', c.versions .. c.superseded, keep) end
   reindex(c)
+  reindex_references(c)
   redis.call('HSET', c.current, 'v', c.version, 'x', c.interaction, 'q', c.request, 'n', c.identifiers)
   redis.call('XADD', c.log, '*', 't', c.tenant, 'y', c.type, 'i', c.id, 'v', c.version, 'p', c.previous,
     'x', c.interaction, 'r', c.release, 'a', at)
-  if c.digest ~= '' then
-    redis.call('SET', c.idempotency, c.digest .. ' ' .. c.version .. ' ' .. at, 'PX', keep)
-  end
+  remember(c)
   local done = {create = 'created', update = 'updated', delete = 'deleted'}
   return {done[c.interaction], tonumber(c.version), now}
 end
@@ -96,8 +130,9 @@ for n = 1, (#ARGV - 2) / FIELDS do
   changes[n] = {
     op = ARGV[a + 1], request = ARGV[a + 2], tenant = ARGV[a + 3], type = ARGV[a + 4], id = ARGV[a + 5],
     release = ARGV[a + 6], head = ARGV[a + 7], tail = ARGV[a + 8], expected = ARGV[a + 9], digest = ARGV[a + 10],
-    identifiers = ARGV[a + 11],
+    identifiers = ARGV[a + 11], events = ARGV[a + 12], references = ARGV[a + 13],
     current = KEYS[k + 1], versions = KEYS[k + 2], log = KEYS[k + 3], index = KEYS[k + 4], idempotency = KEYS[k + 5],
+    refs = KEYS[k + 6],
   }
 end
 if atomic then

@@ -1,10 +1,11 @@
 -- Numbers events and puts them into outboxes; a repeated call adds nothing.
 -- KEYS: fence hash | due set | then a pair a subscription: subscription hash, outbox stream
 -- ARGV: partition, lease token, wake channel, shard, then a subscription:
---   member, count of events, and each event as change id, type, id, version, interaction, release, ms, bytes
+--   member, count of events, and each event as change id, type, id, version, interaction, release, ms, bytes, what goes
+--     with it or ''
 -- Each outbox keeps, a partition, the last change id it took: older ones were numbered by an earlier call.
 -- Answers the number of events added, or -1 if a newer matcher holds the partition.
-local FIELDS = 8
+local FIELDS = 9
 local partition, token = ARGV[1], tonumber(ARGV[2])
 local seen = tonumber(redis.call('HGET', KEYS[1], partition) or '0')
 if token < seen then return -1 end
@@ -33,8 +34,13 @@ while k <= #KEYS do
       local f = a + e * FIELDS
       if after(ARGV[f], last) then
         count, last = count + 1, ARGV[f]
-        redis.call('XADD', outbox, string.format('%.0f-0', count), 'c', ARGV[f], 'y', ARGV[f + 1], 'i', ARGV[f + 2],
-          'v', ARGV[f + 3], 'x', ARGV[f + 4], 'r', ARGV[f + 5], 'a', ARGV[f + 6], 'n', ARGV[f + 7], 'p', partition)
+        local entry = {'c', ARGV[f], 'y', ARGV[f + 1], 'i', ARGV[f + 2], 'v', ARGV[f + 3], 'x', ARGV[f + 4],
+          'r', ARGV[f + 5], 'a', ARGV[f + 6], 'n', ARGV[f + 7], 'p', partition}
+        if ARGV[f + 8] ~= '' then
+          entry[#entry + 1] = 'k'
+          entry[#entry + 1] = ARGV[f + 8]
+        end
+        redis.call('XADD', outbox, string.format('%.0f-0', count), unpack(entry))
         added = added + 1
       end
     end

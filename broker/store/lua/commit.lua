@@ -18,6 +18,8 @@ if decision == 'advance' then
   if s.kind == 'event-notification' then
     s.cursor = tonumber(s.upto)
     redis.call('HSET', key.sub, 'cursor', s.upto)
+  elseif s.kind == 'resend' then
+    if s.pinv == s.v then trim_again(key, s, tonumber(s.upto)) end
   elseif s.kind == 'handshake' and not outdated and s.st == 'requested' then
     s.st = 'active'
     redis.call('HSET', key.sub, 'st', 'active')
@@ -50,6 +52,7 @@ elseif s.st == 'active' or s.st == 'requested' then
   s.st = decision == 'off' and 'off' or 'error'
   redis.call('HSET', key.sub, 'st', s.st, unpack(failure))
   if s.st == 'off' then redis.call('HSET', key.sub, 'on', '') end
+  if s.again ~= '' then redis.call('HDEL', key.sub, 'again') end
   tell(key.registry, key.member)
 end
 
@@ -58,7 +61,7 @@ if ARGV[8] == '1' then
   row, at = take(key, s, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
   return {s.st, whole(now), row and '0' or whole(at), row}
 end
-local is_waiting = s.st == 'requested' or (s.st == 'active' and (s.cursor < s.count or s.kind ~= ''))
+local is_waiting = s.st == 'requested' or (s.st == 'active' and (s.cursor < s.count or s.kind ~= '' or s.again ~= ''))
 if is_waiting then
   redis.call('HSET', key.sub, 'busy', '')
   redis.call('ZADD', key.due, whole(now), key.member)

@@ -13,6 +13,7 @@
 --   kind, upto, at, pinv                                      the notification under way, pinned for identical retries,
 --                                                             and the document version it was made for
 --   tries, since                                              failed attempts of it, ms of the first failure
+--   again                                                     ranges of event numbers to send once more, 'low-high,…'
 --   last ms of the last notification, ec error code, et error text, p<partition> last change id taken
 -- Answers {status, version, ms}: created updated deleted replayed | exists absent conflict
 local op, member, request, expected = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -62,5 +63,6 @@ if held[3] ~= 'flight' then
   end
 end
 if status == 'requested' or status == 'active' then redis.call('HDEL', sub, 'ec', 'et') end
+redis.call('HDEL', sub, 'again')
 tell('put')
 return {held[1] and 'updated' or 'created', version, now}

@@ -1,7 +1,7 @@
 -- Shared by claim.lua and commit.lua: what a subscription needs now, and when to look at it next.
 -- The subscription hash is drawn at the head of register.lua.
 local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
-  'full', 'pinv', 'pull', 'q'}
+  'full', 'pinv', 'pull', 'q', 'again'}
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -36,11 +36,10 @@ local function rest(key, s)
   return at
 end
 
--- Events after the cursor that fit one notification: up to `max`, and up to `max_bytes` of resources (always one).
-local function waiting(key, s, upto, max_bytes)
-  local entries = redis.call('XRANGE', key.outbox, whole(s.cursor + 1) .. '-0', upto and upto .. '-0' or '+', 'COUNT',
-    upto and 100000 or math.max(s.max, 1))
-  if upto or s.full ~= '1' then return entries end
+-- Events from `first` to `last` that fit one notification: up to `max`, and up to `max_bytes` of resources (always one).
+local function fitting_events(key, s, first, last, is_pinned, max_bytes)
+  local entries = redis.call('XRANGE', key.outbox, first .. '-0', last, 'COUNT', is_pinned and 100000 or math.max(s.max, 1))
+  if is_pinned or s.full ~= '1' then return entries end
   local bytes, fitting = 0, {}
   for n, entry in ipairs(entries) do
     for f = 1, #entry[2], 2 do
@@ -50,6 +49,28 @@ local function waiting(key, s, upto, max_bytes)
     fitting[n] = entry
   end
   return fitting
+end
+
+-- What is left of the ranges to send again once the numbers up to `upto` of the first are done.
+local function trim_again(key, s, upto)
+  local low, high, others = string.match(s.again, '^(%d+)-(%d+),?(.*)$')
+  if not low or upto < tonumber(low) then return end
+  s.again = upto < tonumber(high) and whole(upto + 1) .. '-' .. high .. (others ~= '' and ',' .. others or '') or others
+  redis.call('HSET', key.sub, 'again', s.again)
+end
+
+-- The next events to send again: of one range only, so that the numbers of a notification have no gaps. Ranges of which
+-- nothing is kept any more are passed over.
+local function repeated(key, s, max_bytes)
+  local pinned = s.kind == 'resend' and s.upto
+  while s.again ~= '' do
+    local low, high = string.match(s.again, '^(%d+)-(%d+)')
+    local events = fitting_events(key, s, low, (pinned or high) .. '-0', pinned, max_bytes)
+    if #events > 0 then return events end
+    trim_again(key, s, tonumber(high))
+    s.kind, pinned = '', nil
+  end
+  return {}
 end
 
 -- Takes the subscription's next notification, pinned so that every attempt sends the same; answers its row, or nil and the
@@ -64,14 +85,18 @@ local function take(key, s, now, lease_ms, max_bytes)
   local kind, events = s.kind, {}
   if s.st == 'requested' then
     if kind ~= 'handshake' or s.pinv ~= s.v then kind, s.kind, s.tries, s.since = 'handshake', '', 0, 0 end
-  elseif kind == '' or kind == 'handshake' or (kind == 'heartbeat' and s.cursor < s.count) then
-    s.kind = ''
-    if s.cursor < s.count then kind = 'event-notification'
+  elseif kind == '' or kind == 'handshake' or kind == 'resend' or (kind == 'heartbeat' and s.cursor < s.count) then
+    if kind ~= 'resend' or s.pinv ~= s.v then s.kind = '' end
+    events = repeated(key, s, max_bytes)
+    if kind == 'resend' and s.kind == '' then s.tries, s.since = 0, 0 end
+    if #events > 0 then kind = 'resend'
+    elseif s.cursor < s.count then kind = 'event-notification'
     elseif s.hb > 0 and s.last + s.hb <= now then kind = 'heartbeat'
     else return nil, rest(key, s) end
   end
   if kind == 'event-notification' then
-    events = waiting(key, s, s.kind ~= '' and s.upto or nil, max_bytes)
+    local pinned = s.kind ~= '' and s.upto .. '-0'
+    events = fitting_events(key, s, whole(s.cursor + 1), pinned or '+', pinned, max_bytes)
     if #events == 0 then
       redis.call('HSET', key.sub, 'cursor', whole(s.count))
       s.cursor = s.count

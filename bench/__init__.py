@@ -1,0 +1,1 @@
+"""Measurements: each figure is a ratio, or stands beside what it is compared with, taken in one run."""

@@ -1,0 +1,325 @@
+"""What a base says of itself is what it does: metadata and OperationDefinitions walked, and wrong methods and types refused."""
+
+import itertools
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from broker.api.interactions import INTERACTIONS, allowed
+from broker.model.release import Release
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.registration import subscription
+from tests.fhir.rows import read_back
+
+VITALS = "http://fhir-broker.org/topics/vital-signs"
+NOWHERE = "http://127.0.0.1:9/never"
+GUIDE = "http://hl7.org/fhir/uv/subscriptions-backport/"
+CORE = "http://hl7.org/fhir/OperationDefinition/Subscription-"
+SHORT = {"r4": "4.0", "r4b": "4.3", "r5": "5.0"}
+FORM = "application/x-www-form-urlencoded"
+READING = observation(HEART_RATE, "p1", "2026-01-01T00:00:00Z", 70)
+Resource = dict[str, Any]
+
+
+async def statement_of(client: httpx.AsyncClient, release: str) -> Resource:
+    response = await client.get(f"/{release}/metadata")
+    assert response.status_code == 200
+    read_back(Release(release), response.content)
+    found: Resource = response.json()
+    return found
+
+
+def types_of(statement: Resource) -> dict[str, Resource]:
+    return {one["type"]: one for one in statement["rest"][0]["resource"]}
+
+
+async def register(client: httpx.AsyncClient, release: str, **more: Any) -> str:
+    document = subscription(release, VITALS, NOWHERE) | {"status": "off"} | more
+    response = await client.post(f"/{release}/Subscription", content=orjson.dumps(document))
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_r_380_to_r_391_the_statement_says_what_is_asked_of_it(
+    client: httpx.AsyncClient, release: Release
+) -> None:
+    statement = await statement_of(client, release)
+    rest = statement["rest"][0]
+    about = types_of(statement)["Subscription"]
+    assert "application/fhir+json" in statement["format"]
+    assert "authentication" in rest["security"]["description"]
+    assert {one["code"] for one in rest["interaction"]} == {"batch", "transaction"}
+    assert any(one.get("valueUri", "").endswith("/ws") for one in rest["extension"])
+    for channel in ("rest-hook", "websocket", "message", "server-sent-events"):
+        assert channel in about["documentation"]
+    guides = [f"{GUIDE}ImplementationGuide/hl7.fhir.uv.subscriptions-backport"]
+    assert statement.get("implementationGuide", []) == ([] if release is Release.R5 else guides)
+    assert not any("searchInclude" in one or "searchRevInclude" in one for one in rest["resource"])
+    operations = {one["name"]: one["definition"] for one in about["operation"]}
+    assert {"status", "events", "get-ws-binding-token", "resend"} <= set(operations), "R-386: without $"
+    assert ("SubscriptionTopic" in types_of(statement)) is (release is not Release.R4)
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient, release: Release) -> None:
+    """Of every type: what is offered answers for the resource, not that there is no such thing; what isn't is 405."""
+    wrong: dict[str, int] = {}
+    for kind, about in types_of(await statement_of(client, release)).items():
+        offered = {one["code"] for one in about["interaction"]}
+        body = orjson.dumps({"resourceType": kind, "id": "none", "unheard": 1})
+        for code, method, path in (
+            ("create", "POST", kind),
+            ("read", "GET", f"{kind}/none"),
+            ("vread", "GET", f"{kind}/none/_history/1"),
+            ("update", "PUT", f"{kind}/none"),
+            ("delete", "DELETE", f"{kind}/none"),
+            ("search-type", "GET", kind),
+        ):
+            response = await client.request(
+                method, f"/{release}/{path}", content=body if method in {"POST", "PUT"} else None
+            )
+            expected = {
+                # no model knows the structure of the types that R4 alone has
+                "create": {422, 201},
+                "read": {404},
+                "vread": {404},
+                "update": {422, 201},
+                "delete": {404, 204},
+                "search-type": {200},
+            }[code]
+            if code == "vread" and kind in {"Subscription", "SubscriptionTopic"}:
+                expected = {
+                    404
+                }  # the current version alone can be read so, which is less than is meant by the code
+            elif code not in offered:
+                expected = {404, 405}
+            if response.status_code not in expected:
+                wrong[f"{code} {kind}"] = response.status_code
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_the_interactions_offered_for_ordinary_types_run_from_create_to_delete(
+    client: httpx.AsyncClient, release: Release
+) -> None:
+    for body in (
+        READING,
+        {"resourceType": "Patient", "active": True},
+        {"resourceType": "Basic", "code": {"text": "note"}},
+    ):
+        kind = body["resourceType"]
+        created = await client.post(f"/{release}/{kind}", content=orjson.dumps(body))
+        assert created.status_code == 201, created.text
+        url = f"/{release}/{kind}/{created.json()['id']}"
+        updated = await client.put(
+            url, content=orjson.dumps({**body, "id": created.json()["id"]}), headers={"If-Match": 'W/"1"'}
+        )
+        assert updated.status_code == 200
+        assert (await client.get(f"{url}/_history/1")).json()["meta"]["versionId"] == "1"
+        again = await client.get(url, headers={"If-None-Match": updated.headers["ETag"]})
+        assert again.status_code == 304
+        assert (
+            await client.put(url, content=updated.content, headers={"If-Match": 'W/"1"'})
+        ).status_code == 412
+        assert (await client.delete(url)).status_code == 204
+        assert (await client.get(url)).status_code == 410
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_each_search_parameter_in_the_statement_is_searched_by(
+    client: httpx.AsyncClient, release: Release
+) -> None:
+    await register(client, release)
+    values = {"token": "x", "string": "x", "uri": "http://x", "date": "2020", "reference": "x"}
+    for kind, about in types_of(await statement_of(client, release)).items():
+        for parameter in about.get("searchParam", []):
+            name = parameter["name"]
+            for query in (f"{name}={values[parameter['type']]}", f"{name}:missing=true"):
+                response = await client.get(f"/{release}/{kind}?{query}")
+                assert response.status_code == 200, f"{kind}?{query}"
+                read_back(release, response.content)
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_each_operation_in_the_statement_has_a_definition_and_answers(
+    client: httpx.AsyncClient, release: Release
+) -> None:
+    one = await register(client, release)
+    statement = await statement_of(client, release)
+    for kind, about in {"": statement["rest"][0], **types_of(statement)}.items():
+        for operation in about.get("operation", []):
+            read = await client.get(f"/{release}/OperationDefinition/{operation['name']}")
+            assert read.status_code == 200, operation
+            read_back(release, read.content)
+            definition = read.json()
+            assert (definition["url"], definition["code"]) == (operation["definition"], operation["name"])
+            assert definition.get("resource", [""]) == [kind]
+            found = await client.get(
+                f"/{release}/OperationDefinition",
+                params={"url": definition["url"], "code": definition["code"]},
+            )
+            assert [entry["resource"] for entry in found.json()["entry"]] == [definition]
+            paths = [f"${definition['code']}"] if definition["system"] else []
+            if definition["type"]:
+                paths.append(f"{kind}/${definition['code']}")
+            if definition["instance"]:
+                paths.append(f"{kind}/{one}/${definition['code']}")
+            assert paths
+            for path in paths:
+                methods = allowed(path)
+                assert "POST" in methods, path
+                assert ("GET" in methods) <= (not definition["affectsState"] or "token" in path), path
+                response = await client.post(f"/{release}/{path}")
+                assert response.status_code not in {404, 405, 500} or "websocket" in response.text, path
+                if release is not Release.R5 and definition["code"] == "status":
+                    assert definition["url"].startswith(f"{GUIDE}OperationDefinition/backport-subscription-")
+                elif definition["code"] == "status":
+                    assert definition["url"] == f"{CORE}status"
+
+
+def test_each_operation_that_is_served_is_defined() -> None:
+    from broker.fhir.operation_definitions import OPERATIONS  # noqa: PLC0415 beside the one use
+
+    served = {one.path.rpartition("$")[2] for one in INTERACTIONS if "$" in one.path} - {"stream"}
+    assert served == {one.code for one in OPERATIONS}, "$stream is an event stream, no FHIR operation"
+
+
+async def test_operation_definitions_are_found_by_name_and_code(client: httpx.AsyncClient) -> None:
+    for query, expected in (
+        ("code=status", {"status"}),
+        ("name=statusof", {"status"}),
+        ("url=http://hl7.org/fhir/OperationDefinition/Subscription-events", {"events"}),
+        ("instance=true&type=true&status=active", {"status", "get-ws-binding-token"}),
+        ("kind=query", set()),
+    ):
+        bundle = (await client.get(f"/r5/OperationDefinition?{query}")).json()
+        assert {one["resource"]["id"] for one in bundle.get("entry", [])} == expected, query
+    assert (await client.get("/r5/OperationDefinition/none")).status_code == 404
+    own = {
+        "resourceType": "OperationDefinition",
+        **{"name": "Own", "status": "draft", "kind": "operation", "code": "own"},
+        **{"system": True, "type": False, "instance": False},
+    }
+    stored = await client.post("/r5/OperationDefinition", content=orjson.dumps(own))
+    read = await client.get(f"/r5/OperationDefinition/{stored.json()['id']}")
+    assert read.json()["name"] == "Own", "a producer's own are resources like others"
+
+
+PATHS = sorted({one.path for one in INTERACTIONS})
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_wrong_method_is_405_and_told_the_right_ones(client: httpx.AsyncClient, path: str) -> None:
+    concrete = path.format(id="none", type="Observation", version="1")
+    right = set(allowed(concrete))
+    for method in METHODS:
+        if method in right:
+            continue
+        response = await client.request(method, f"/r4/{concrete}", content=b"{}" if method != "GET" else None)
+        known = concrete.partition("/")[0] != "SubscriptionTopic"
+        assert response.status_code == 405 or not known, f"{method} {path}: {response.text}"
+        assert response.json()["resourceType"] == "OperationOutcome"
+        if response.status_code == 405:
+            assert {one for one in response.headers["Allow"].split(", ") if one} == right
+
+
+BODIES = sorted({(one.method, one.path) for one in INTERACTIONS if one.method in {"POST", "PUT"}})
+
+
+@pytest.mark.parametrize(("method", "path"), BODIES)
+async def test_a_body_of_another_type_or_release_is_415(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    concrete = path.format(id="none", type="Observation", version="1")
+    wrong = ["application/fhir+xml", "text/plain", "application/fhir+json; fhirVersion=5.0"]
+    wrong += ["application/fhir+json; charset=iso-8859-1"]
+    wrong += [] if path.endswith("_search") else [FORM]
+    for media in wrong:
+        response = await client.request(
+            method, f"/r4/{concrete}", content=b"<x/>", headers={"Content-Type": media}
+        )
+        assert response.status_code == 415, f"{media}: {response.text}"
+        assert response.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize(("method", "path"), sorted({(one.method, one.path) for one in INTERACTIONS}))
+async def test_an_answer_that_can_not_be_given_is_406(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    concrete = path.format(id="none", type="Observation", version="1")
+    for accept in ("application/fhir+xml", "text/html", "application/fhir+json; fhirVersion=4.3"):
+        response = await client.request(
+            method,
+            f"/r4/{concrete}",
+            content=None if method in {"GET", "DELETE"} else b"{}",
+            headers={"Accept": accept},
+        )
+        assert response.status_code == 406, f"{accept}: {response.text}"
+        assert response.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize(("asked", "release"), list(itertools.product(Release, Release)))
+async def test_the_fhir_version_asked_for_must_be_that_of_the_base(
+    client: httpx.AsyncClient, asked: Release, release: Release
+) -> None:
+    media = f"application/fhir+json; fhirVersion={SHORT[asked]}"
+    fits = asked is release
+    read = await client.get(f"/{release}/metadata", headers={"Accept": media})
+    assert read.status_code == (200 if fits else 406)
+    sent = await client.post(
+        f"/{release}/Patient", content=b'{"resourceType":"Patient"}', headers={"Content-Type": media}
+    )
+    assert sent.status_code == (201 if fits else 415)
+    both = await client.get(f"/{release}/metadata", headers={"Accept": f"{media}, application/json;q=0.5"})
+    assert both.status_code == 200
+    formatted = await client.get(f"/{release}/metadata", params={"_format": media})
+    assert formatted.status_code == (200 if fits else 406)
+
+
+async def test_other_refusals_have_their_own_status(client: httpx.AsyncClient) -> None:
+    one = await register(client, "r4")
+    document = subscription("r4", VITALS, NOWHERE) | {"id": one, "status": "off"}
+    gone = (await client.post("/r4/Patient", content=b'{"resourceType":"Patient"}')).json()["id"]
+    await client.delete(f"/r4/Patient/{gone}")
+    for method, path, body, headers, status in (
+        ("GET", "r4/Subscription/none", None, {}, 404),
+        ("GET", "r4/Unheard/1", None, {}, 404),
+        ("GET", "r9/metadata", None, {}, 404),
+        ("GET", f"r4/Subscription/{one}/$unheard", None, {}, 404),
+        ("GET", "r4", None, {}, 405),
+        ("GET", f"r4/Patient/{gone}", None, {}, 410),
+        ("PUT", f"r4/Subscription/{one}", document, {"If-Match": 'W/"9"'}, 412),
+        ("DELETE", f"r4/Subscription/{one}", None, {"If-Match": 'W/"9"'}, 412),
+        ("PUT", f"r4/Subscription/{one}", document, {"If-Match": "nine"}, 400),
+        ("POST", "r4/Subscription", document | {"criteria": "http://example.org/none"}, {}, 422),
+        ("POST", "r4/Subscription", document | {"status": "error"}, {}, 422),
+        ("POST", "r4/Subscription", {"resourceType": "Patient"}, {}, 422),
+    ):
+        content = None if body is None else orjson.dumps(body)
+        response = await client.request(method, f"/{path}", content=content, headers=headers)
+        assert response.status_code == status, f"{method} {path}: {response.text}"
+        assert response.json()["resourceType"] == "OperationOutcome"
+    not_json = await client.post("/r4/Subscription", content=b"<Subscription/>")
+    assert not_json.status_code == 400
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_a_payload_in_xml_is_refused_with_the_reason(
+    client: httpx.AsyncClient, release: Release
+) -> None:
+    document = subscription(release, VITALS, NOWHERE)
+    if release is Release.R5:
+        document["contentType"] = "application/fhir+xml"
+    else:
+        document["channel"]["payload"] = "application/fhir+xml"
+    response = await client.post(f"/{release}/Subscription", content=orjson.dumps(document))
+    assert response.status_code == 422
+    (issue,) = response.json()["issue"]
+    assert (issue["code"], "xml" in issue["diagnostics"]) == ("not-supported", True)
+    assert issue["expression"] == [
+        "Subscription.contentType" if release is Release.R5 else "Subscription.channel.payload"
+    ]

@@ -1,0 +1,435 @@
+"""`$explain` and `$dry-run` as a client meets them: on a whole broker, over HTTP, in every release."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.api import explaining
+from broker.app import Role, Running
+from broker.fhir.operation_definitions import OPERATIONS
+from broker.fhir.validation import validate
+from broker.model.change import Tenant
+from broker.model.release import Release
+from broker.store.changes import Changes, Proposal
+from broker.store.server import Server
+from broker.testing.readings import GLUCOSE, HEART_RATE, LOINC, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from broker.workers import matcher
+from tests.conftest import StartBroker
+from tests.integration.desk import VITAL_SIGNS, Desk, Script, until
+
+AT = "2025-03-01T08:00:00Z"
+ANA_HEART_RATE = ("patient=Patient/ana", f"code={LOINC}|8867-4")
+
+
+@pytest.fixture
+async def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
+    return Desk(client, subscriber)
+
+
+def reading(patient: str = "ana", value: float = 80, **more: Any) -> dict[str, Any]:
+    return observation(HEART_RATE, patient, AT, value) | more
+
+
+def question(**given: Any) -> dict[str, Any]:
+    """Parameters: resources as such, everything else as strings."""
+    return {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": name, "resource": one}
+            if isinstance(one, dict)
+            else {"name": name, "valueString": str(one)}
+            for name, one in given.items()
+        ],
+    }
+
+
+async def asked(
+    client: httpx.AsyncClient, one: str, release: str = "r4", status: int = 200, **given: Any
+) -> dict[str, Any]:
+    response = await client.post(f"/{release}/Subscription/{one}/$explain", json=question(**given))
+    assert response.status_code == status, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def value(parts: Any, name: str) -> Any:
+    """The value of the one part of that name; None without it."""
+    parts = parts["parameter"] if isinstance(parts, dict) else parts
+    found = [part for part in parts if part["name"] == name]
+    return next((one for part in found for key, one in part.items() if key.startswith("value")), None)
+
+
+def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:
+    parts = parts["parameter"] if isinstance(parts, dict) else parts
+    return [part["part"] for part in parts if part["name"] == name]
+
+
+def names(parts: list[dict[str, Any]]) -> set[str]:
+    return {part["name"] for part in parts}
+
+
+async def test_a_resource_that_would_be_notified(desk: Desk) -> None:
+    one = await desk.subscribe("ward", filters=ANA_HEART_RATE)
+    answer = await asked(desk.client, one, resource=reading())
+    assert value(answer, "verdict") is True
+    assert "passes all 2 filters" in value(answer, "reason")
+    assert value(answer, "topic").startswith(VITAL_SIGNS)
+    [subscription] = groups(answer, "subscription")
+    assert value(subscription, "status") == "active"
+    assert value(subscription, "counting") is True
+    assert re.match(r"\d{4}-", value(subscription, "counting-since"))
+    [change] = groups(answer, "change")
+    assert (value(change, "interaction"), value(change, "stored")) == ("create", False)
+    [trigger] = groups(answer, "trigger")
+    [current] = groups(trigger, "current")
+    [term] = groups(current, "term")
+    assert value(term, "parameter") == "category"
+    assert value(term, "found").endswith("|vital-signs")
+    assert [value(each, "outcome") for each in groups(answer, "filter")] == ["passed", "passed"]
+    [authorization] = groups(answer, "authorization")
+    assert value(authorization, "tenant") == "default"
+    assert groups(answer, "delivery") == []
+
+
+async def test_the_first_filter_that_fails_is_told_with_what_was_found(desk: Desk) -> None:
+    one = await desk.subscribe("ward", filters=ANA_HEART_RATE)
+    answer = await asked(desk.client, one, resource=reading("ben"))
+    assert value(answer, "verdict") is False
+    assert "the filter patient=Patient/ana does not pass: found Patient/ben" in value(answer, "reason")
+    patient, code = groups(answer, "filter")
+    assert (value(patient, "outcome"), value(patient, "wanted")) == ("failed", "Patient/ana")
+    assert (value(patient, "found"), value(code, "outcome")) == ("Patient/ben", "passed")
+
+
+async def test_a_topic_that_does_not_fire_tells_its_criteria(desk: Desk) -> None:
+    one = await desk.subscribe("ward")
+    answer = await asked(desk.client, one, resource=observation(GLUCOSE, "ana", AT, 90))
+    assert value(answer, "verdict") is False
+    assert "does not fire" in value(answer, "reason")
+    assert "laboratory" in value(answer, "reason")
+    patient = {"resourceType": "Patient", "active": True}
+    other = await asked(desk.client, one, resource=patient)
+    assert "resourceTrigger[0] is about Observation" in value(other, "reason")
+    deleted = await asked(desk.client, one, resource=reading(), interaction="delete")
+    assert "is about create and update only" in value(deleted, "reason")
+
+
+@pytest.mark.parametrize("release", [one.value for one in Release])
+async def test_answers_are_valid_parameters_of_each_release_and_say_only_what_is_defined(
+    desk: Desk, release: str
+) -> None:
+    one = await desk.subscribe("ward", filters=ANA_HEART_RATE, release=release)
+    [made] = await desk.send(1)
+    await desk.until_counted(one, 1)
+    answers = [
+        await asked(desk.client, one, release, resource=reading()),
+        await asked(desk.client, one, release, reference=f"Observation/{made}"),
+    ]
+    for answer in answers:
+        validate(Release(release), "Parameters", json.dumps(answer).encode())
+        check_defined("explain", answer)
+    document = desk.document("ward", release=release)
+    response = await desk.client.post(
+        f"/{release}/Subscription/$dry-run", json=question(subscription=document)
+    )
+    assert response.status_code == 200, response.text
+    validate(Release(release), "Parameters", response.content)
+    check_defined("dry-run", response.json())
+
+
+def check_defined(code: str, answer: dict[str, Any]) -> None:
+    """Every name in the answer is one the OperationDefinition lists, as often as that allows."""
+    operation = next(one for one in OPERATIONS if one.code == code)
+    waiting: list[tuple[Any, list[dict[str, Any]]]] = [
+        ([one for one in operation.parameters if one.use == "out"], answer["parameter"])
+    ]
+    while waiting:
+        defined, parts = waiting.pop()
+        assert names(parts) <= {one.name for one in defined}
+        for one in defined:
+            given = [part for part in parts if part["name"] == one.name]
+            assert len(given) >= one.min, one.name
+            assert one.max == "*" or len(given) <= int(one.max), one.name
+            for part in given:
+                if one.parts:
+                    waiting.append((one.parts, part["part"]))
+                else:
+                    assert f"value{one.type[0].upper()}{one.type[1:]}" in part
+
+
+async def test_what_is_stored_counts_as_the_state_before(desk: Desk) -> None:
+    one = await desk.subscribe("ward")
+    [made] = await desk.send(1)
+    answer = await asked(desk.client, one, resource=reading(id=made))
+    [change] = groups(answer, "change")
+    assert (value(change, "interaction"), value(change, "previous")) == ("update", True)
+    assert value(change, "focus") == f"Observation/{made}/_history/2"
+    answer = await asked(desk.client, one, resource=reading(), previous=reading("ben"))
+    assert value(groups(answer, "change")[0], "interaction") == "update"
+    answer = await asked(desk.client, one, resource=reading(id=made), interaction="create")
+    assert value(groups(answer, "change")[0], "previous") is False
+
+
+async def test_a_stored_change_tells_its_number_and_that_it_was_delivered(desk: Desk) -> None:
+    one = await desk.subscribe("ward")
+    first, second = await desk.send(2)
+    await desk.until_numbers("ward", 2)
+    await until(lambda: delivered(desk.client, one, first))
+    answer = await asked(desk.client, one, reference=f"Observation/{second}/_history/1")
+    [delivery] = groups(answer, "delivery")
+    assert value(delivery, "event-number") == "2"
+    assert value(delivery, "waiting-to-be-matched") is False
+    absolute = await asked(
+        desk.client, one, reference=f"{desk.client.base_url}/r4/Observation/{first}".replace("//r4", "/r4")
+    )
+    assert value(groups(absolute, "delivery")[0], "event-number") == "1"
+
+
+async def delivered(client: httpx.AsyncClient, one: str, reading_id: str) -> bool:
+    answer = await asked(client, one, reference=f"Observation/{reading_id}")
+    [delivery] = groups(answer, "delivery")
+    return bool(value(delivery, "state") == "delivered")
+
+
+async def test_a_failing_delivery_tells_attempts_error_and_the_next_time(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    slow = timedelta(minutes=5)
+    async with (
+        start_broker(retry_base=slow, retry_max=slow, retry_budget=timedelta(hours=1)) as running,
+        client_of(running) as client,
+    ):
+        desk = Desk(client, subscriber)
+        one = await desk.subscribe("ward")
+        subscriber.endpoint("ward").answer = Script(*[503] * 50)
+        [made] = await desk.send(1)
+
+        async def failed() -> bool:
+            answer = await asked(client, one, reference=f"Observation/{made}")
+            found = groups(answer, "delivery")[0]
+            return value(found, "next-attempt") is not None
+
+        await until(failed)
+        answer = await asked(client, one, reference=f"Observation/{made}")
+        [delivery] = groups(answer, "delivery")
+        assert value(delivery, "state") == "waiting"
+        assert value(delivery, "attempts") == 1
+        assert "503" in value(delivery, "error")
+        assert "It is event 1, waiting to be delivered." in value(answer, "reason")
+
+
+@contextlib.asynccontextmanager
+async def client_of(running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Content-Type": "application/fhir+json"}
+    async with httpx.AsyncClient(
+        base_url=running.settings.base_url, headers=headers, timeout=10, trust_env=False
+    ) as client:
+        yield client
+
+
+async def test_a_change_that_no_matcher_had_yet_is_waiting(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with start_broker() as running, client_of(running) as client:
+        one = await Desk(client, subscriber).subscribe("ward")
+    async with start_broker(frozenset({Role.API})) as running, client_of(running) as client:
+        [made] = await Desk(client, subscriber).send(1)
+        answer = await asked(client, one, reference=f"Observation/{made}")
+        [delivery] = groups(answer, "delivery")
+        assert value(delivery, "waiting-to-be-matched") is True
+        assert value(delivery, "numbered") is False
+        assert value(answer, "verdict") is True
+        assert "waiting to be matched" in value(answer, "reason")
+
+
+async def test_a_change_from_before_the_filters_fit_got_no_number(desk: Desk) -> None:
+    one = await desk.subscribe("ward", filters=ANA_HEART_RATE)
+    [other] = await desk.send(1, patient="ben")
+    await desk.send(1)
+    await desk.until_counted(one, 1)
+
+    async def matched() -> bool:
+        found = await asked(desk.client, one, reference=f"Observation/{other}")
+        return value(groups(found, "delivery")[0], "waiting-to-be-matched") is False
+
+    await until(matched)
+    answer = await asked(desk.client, one, reference=f"Observation/{other}")
+    assert value(groups(answer, "delivery")[0], "numbered") is False
+    assert value(answer, "verdict") is False
+    assert value(answer, "reason").endswith("It got no event number.")
+
+
+async def test_a_subscription_that_is_off_would_not_be_notified(desk: Desk) -> None:
+    one = await desk.subscribe("ward")
+    document = (await desk.client.get(f"/r5/Subscription/{one}")).json()
+    response = await desk.client.put(f"/r5/Subscription/{one}", json=document | {"status": "off"})
+    assert response.status_code == 200, response.text
+    answer = await asked(desk.client, one, resource=reading())
+    assert value(answer, "verdict") is False
+    assert "But the subscription is off: nothing is counted." in value(answer, "reason")
+    assert value(groups(answer, "subscription")[0], "counting") is False
+
+
+async def test_chained_filters_see_what_is_stored(desk: Desk) -> None:
+    one = await desk.subscribe("ward", filters=["patient.gender=female"])
+    answer = await asked(desk.client, one, resource=reading())
+    assert value(groups(answer, "filter")[0], "found") == "Patient/ana: not stored"
+    patient = {"resourceType": "Patient", "id": "ana", "gender": "female"}
+    assert (await desk.client.put("/r4/Patient/ana", json=patient)).status_code == 201
+    answer = await asked(desk.client, one, resource=reading())
+    assert value(answer, "verdict") is True
+    assert value(groups(answer, "filter")[0], "found") == "Patient/ana: female"
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "says"),
+    [
+        ({}, 400, "either a resource or a reference"),
+        ({"resource": {"resourceType": "Observation"}, "reference": "Observation/1"}, 400, "either"),
+        ({"reference": "Observation"}, 400, "is not Type/id"),
+        ({"reference": "Observation/nobody"}, 404, "not stored here"),
+        ({"reference": "Observation/1", "interaction": "create"}, 400, "tells its interaction itself"),
+        ({"resource": {"resourceType": "Observation"}}, 422, "code is required"),
+        ({"resource": {"resourceType": "Nonsense"}}, 422, "no resource type"),
+        ({"resource": "text"}, 400, "takes a resource"),
+        ({"resource": {"resourceType": "Patient"}, "interaction": "read"}, 400, "create, update, delete"),
+        ({"resource": {"resourceType": "Patient"}, "colour": "red"}, 400, "unknown parameter"),
+        (
+            {
+                "resource": {"resourceType": "Patient"},
+                "previous": {"resourceType": "Patient"},
+                "interaction": "create",
+            },
+            400,
+            "no previous state",
+        ),
+        (
+            {
+                "resource": {"resourceType": "Patient"},
+                "previous": {"resourceType": "Patient"},
+                "interaction": "delete",
+            },
+            400,
+            "the state that is deleted",
+        ),
+        (
+            {"resource": {"resourceType": "Patient"}, "previous": {"resourceType": "Device"}},
+            422,
+            "resourceType",
+        ),
+    ],
+)
+async def test_what_cannot_be_explained_is_refused_with_the_reason(
+    desk: Desk, given: Mapping[str, Any], status: int, says: str
+) -> None:
+    one = await desk.subscribe("ward")
+    outcome = await asked(desk.client, one, status=status, **given)
+    assert outcome["resourceType"] == "OperationOutcome"
+    assert says in " ".join(issue["diagnostics"] for issue in outcome["issue"])
+
+
+async def test_an_unknown_subscription_is_not_found_and_only_post_explains(client: httpx.AsyncClient) -> None:
+    await asked(client, "nobody", status=404, resource=reading())
+    assert (await client.get("/r4/Subscription/nobody/$explain")).status_code == 405
+    assert (await client.post("/r4/Subscription/nobody/$explain", content=b"{}")).status_code == 404
+
+
+def test_the_age_at_which_changes_are_passed_over_is_the_matchers() -> None:
+    assert explaining.STALE_MS == matcher.STALE_MS
+
+
+async def test_a_dry_run_finds_what_a_subscription_would_have_received(desk: Desk) -> None:
+    first = await desk.send(3)
+    await desk.send(2, patient="ben")
+    document = desk.document("ward", filters=["patient=Patient/ana"])
+    answer = (
+        await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+    ).json()
+    assert (value(answer, "changes"), value(answer, "matched")) == (5, 3)
+    assert value(answer, "complete") is True
+    assert value(answer, "oldest")
+    found = [value(one, "reference") for one in groups(answer, "match")]
+    assert sorted(found) == sorted(f"Observation/{one}/_history/1" for one in first)
+    times = [value(one, "time") for one in groups(answer, "match")]
+    assert times == sorted(times, reverse=True)
+    assert (await desk.client.get("/r5/Subscription?_summary=count")).json()["total"] == 0
+
+
+async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred(desk: Desk) -> None:
+    entries = [
+        {"resource": reading(value=60 + n % 40), "request": {"method": "POST", "url": "Observation"}}
+        for n in range(300)
+    ]
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+    assert (await desk.client.post("/r4", json=batch)).status_code == 200
+    document = desk.document("ward")
+    for count, shown in ((3, 3), (280, 100)):
+        response = await desk.client.post(
+            "/r5/Subscription/$dry-run", json=question(subscription=document, count=count)
+        )
+        answer = response.json()
+        assert (value(answer, "changes"), value(answer, "matched")) == (count, count)
+        assert value(answer, "complete") is False
+        assert len(groups(answer, "match")) == shown
+
+
+async def test_a_dry_run_refuses_what_a_registration_would(desk: Desk) -> None:
+    document = desk.document("ward", topic="http://example.org/unknown") | {"endpoint": "http://10.0.0.1/x"}
+    registered = await desk.client.post("/r5/Subscription", json=document)
+    tried = await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+    assert registered.status_code == tried.status_code == 422
+    assert tried.json()["issue"] == registered.json()["issue"]
+    good = desk.document("ward")
+    for count in ("0", "10001", "many"):
+        response = await desk.client.post(
+            "/r5/Subscription/$dry-run", json=question(subscription=good, count=count)
+        )
+        assert response.status_code == 400
+    assert (await desk.client.post("/r5/Subscription/$dry-run", json=question(count=3))).status_code == 400
+
+
+async def test_explaining_leaves_nothing_behind(desk: Desk) -> None:
+    one = await desk.subscribe("ward")
+    await asyncio.gather(*(asked(desk.client, one, resource=reading(id="imagined")) for _ in range(5)))
+    assert (await desk.client.get("/r4/Observation/imagined")).status_code == 404
+    [made] = await desk.send(1)
+    await desk.until_numbers("ward", 1)
+    document = desk.document("ward")
+    response = await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+    assert [value(each, "reference") for each in groups(response.json(), "match")] == [
+        f"Observation/{made}/_history/1"
+    ]
+
+
+async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(store: Server) -> None:
+    changes = Changes(store, keep_ms=60_000)
+    await changes.prepare()
+    mine, other = Tenant("mine"), Tenant("other")
+    for n in range(12):
+        await changes.append(
+            [
+                Proposal(tenant, "put", "Basic", f"b{n}", Release.R4, b'{"meta":{', b"}}")
+                for tenant in (mine, other)
+            ]
+        )
+    found = [change async for change in changes.newest(mine, 10)]
+    assert len(found) == 10
+    assert {change.current.key.tenant for change in found} == {mine}
+    places = [tuple(int(part) for part in change.id.split("-")) for change in found]
+    assert places == sorted(places, reverse=True)
+    assert all(change.current.body for change in found)
+    assert all([await changes.is_waiting(change.current) for change in found])
+    client = store.connection(timeout_s=10, repeats=False)
+    taken = await changes.read(client, dict.fromkeys(range(4), ">"), count=100, block_ms=None)
+    assert all([await changes.is_waiting(change.current) for change in found])
+    await changes.acknowledge({p: [one.id for one in taken if one.partition == p] for p in range(4)})
+    assert not any([await changes.is_waiting(change.current) for change in found])
+    await client.aclose()

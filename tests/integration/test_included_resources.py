@@ -1,0 +1,226 @@
+"""What a topic's notificationShape adds: resolved from what is stored when the change is matched, and told as the level allows."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.app import Running
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.desk import Desk, Script
+
+START = "http://fhir-broker.org/topics/encounter-start"
+WARD = "http://example.org/topics/ward"
+PATIENT = {"resourceType": "Patient", "id": "ana", "active": True}
+ENCOUNTER = {
+    "resourceType": "Encounter",
+    "id": "e1",
+    "status": "in-progress",
+    "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+    "subject": {"reference": "Patient/ana"},
+    "serviceProvider": {"reference": "Organization/unknown"},
+}
+SHAPES = [
+    {
+        "resource": "Encounter",
+        "include": ["Encounter:patient:Patient&iterate=Patient.link"],
+        "revInclude": ["Observation:encounter", "Flag:encounter"],
+    }
+]
+TOPIC = {
+    "resourceType": "SubscriptionTopic",
+    "id": "ward",
+    "url": WARD,
+    "version": "1",
+    "status": "active",
+    "resourceTrigger": [{"resource": "Encounter"}],
+    "notificationShape": SHAPES,
+}
+
+
+def observation(one: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "id": one,
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient/ana"},
+        "encounter": {"reference": "Encounter/e1"},
+    }
+
+
+@pytest.fixture
+async def broker(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Running]:
+    """With a topic that includes in both directions beside a shipped one."""
+    shipped = Path(__file__).parents[2] / "topics" / "encounter-start.json"
+    (tmp_path / "encounter-start.json").write_bytes(shipped.read_bytes())
+    (tmp_path / "ward.json").write_text(json.dumps(TOPIC))
+    async with start_broker(topics_dir=tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
+    return Desk(client, subscriber)
+
+
+async def put(desk: Desk, resource: dict[str, Any], release: str = "r4") -> None:
+    path = f"/{release}/{resource['resourceType']}/{resource['id']}"
+    response = await desk.client.put(path, json=resource)
+    assert response.status_code in {200, 201}, response.text
+
+
+async def bundle_of(desk: Desk, name: str, events: int = 1) -> dict[str, Any]:
+    endpoint = await desk.until_numbers(name, events)
+    found: dict[str, Any] = json.loads(endpoint.received[-1].body)
+    return found
+
+
+def told(bundle: dict[str, Any]) -> list[str]:
+    """The `Type/id`s of additionalContext, event by event, in whatever release."""
+    return [reference.split("/", 3)[-1] for reference in _references(bundle["entry"][0]["resource"])]
+
+
+def _references(status: dict[str, Any]) -> Iterator[str]:
+    for event in status.get("notificationEvent", []):
+        yield from (one["reference"] for one in event.get("additionalContext", []))
+    for parameter in status.get("parameter", []):
+        for part in parameter.get("part", []):
+            if part["name"] == "additional-context":
+                yield part["valueReference"]["reference"]
+
+
+def entries(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [one for one in bundle["entry"] if f"/{kind}/" in one["fullUrl"]]
+
+
+RELEASES = pytest.mark.parametrize("release", ["r4", "r4b", "r5"])
+
+
+@RELEASES
+async def test_full_resource_carries_what_the_shape_includes_with_a_get(desk: Desk, release: str) -> None:
+    await desk.subscribe("one", topic=START, release=release, content="full-resource")
+    await put(desk, PATIENT)
+    await put(desk, ENCOUNTER)
+    bundle = await bundle_of(desk, "one")
+    assert told(bundle) == [f"{release}/Patient/ana"]
+    (patient,) = entries(bundle, "Patient")
+    assert patient["request"] == {"method": "GET", "url": "Patient/ana"}
+    assert patient.get("response") == (None if release == "r5" else {"status": "200"})
+    assert patient["resource"]["active"] is True
+    assert "request" in entries(bundle, "Encounter")[0]
+
+
+@RELEASES
+async def test_id_only_names_it_and_empty_says_nothing(desk: Desk, release: str) -> None:
+    await desk.subscribe("ids", topic=START, release=release, content="id-only")
+    await desk.subscribe("none", topic=START, release=release, content="empty")
+    await put(desk, PATIENT)
+    await put(desk, ENCOUNTER)
+    ids, nothing = await bundle_of(desk, "ids"), await bundle_of(desk, "none")
+    assert told(ids) == [f"{release}/Patient/ana"]
+    assert len(ids["entry"]) == len(nothing["entry"]) == 1
+    assert "Patient" not in json.dumps(nothing)
+
+
+async def test_what_refers_to_the_focus_goes_with_it_unless_it_was_deleted_or_moved_away(desk: Desk) -> None:
+    await desk.subscribe("one", topic=WARD, release="r4", content="full-resource")
+    for one in ("o1", "o2", "o3", "o4"):
+        await put(desk, observation(one))
+    await desk.client.delete("/r4/Observation/o2")
+    await put(desk, observation("o3") | {"encounter": {"reference": "Encounter/other"}})
+    await put(desk, observation("o4") | {"status": "amended"})
+    await put(desk, ENCOUNTER)
+    bundle = await bundle_of(desk, "one")
+    # the patient isn't stored; what refers to it comes newest first
+    assert told(bundle) == ["r4/Observation/o4", "r4/Observation/o1"]
+    (newest, *_) = entries(bundle, "Observation")
+    assert newest["resource"]["status"] == "amended"
+
+
+async def test_a_retry_carries_the_versions_of_when_the_change_was_matched(desk: Desk) -> None:
+    endpoint = desk.subscriber.endpoint("one")
+    one = await desk.subscribe("one", topic=START, release="r5", content="full-resource")
+    endpoint.answer = Script(503, 503, 503)
+    await put(desk, PATIENT)
+    await put(desk, ENCOUNTER)
+    await desk.until_counted(one, 1)
+    await put(desk, PATIENT | {"active": False})
+    bundle = await bundle_of(desk, "one")
+    assert entries(bundle, "Patient")[0]["resource"]["meta"]["versionId"] == "1"
+    bodies = {received.body for received in endpoint.received if b"event-notification" in received.body}
+    assert len(bodies) == 1
+
+
+async def test_a_resource_that_several_events_share_is_in_the_bundle_once(desk: Desk) -> None:
+    endpoint = desk.subscriber.endpoint("one")
+    one = await desk.subscribe("one", topic=WARD, release="r5", content="full-resource", max_count=10)
+    endpoint.answer = Script(503)
+    await put(desk, PATIENT)
+    for number in range(3):
+        await put(desk, ENCOUNTER | {"id": f"e{number}"})
+    await desk.until_counted(one, 3)
+    await desk.until_numbers("one", 3)
+    last = [json.loads(received.body) for received in endpoint.received if b"event-n" in received.body]
+    patients = [len(entries(bundle, "Patient")) for bundle in last]
+    assert set(patients) == {1}
+    assert sum(len(told(bundle)) for bundle in last if bundle is not last[0]) >= 2
+
+
+async def test_events_asked_for_carry_it_too(desk: Desk) -> None:
+    one = await desk.subscribe("one", topic=START, release="r5", content="full-resource")
+    await put(desk, PATIENT)
+    await put(desk, ENCOUNTER)
+    await desk.until_counted(one, 1)
+    for content, count in (("full-resource", 3), ("id-only", 1)):
+        path = f"/r4b/Subscription/{one}/$events?content={content}"
+        bundle = (await desk.client.get(path)).json()
+        assert told(bundle) == ["r4b/Patient/ana"]
+        assert len(bundle["entry"]) == count
+
+
+async def test_included_resources_of_a_release_without_conversion_are_entries_without_resource(
+    desk: Desk,
+) -> None:
+    await desk.subscribe("one", topic=WARD, release="r5", content="full-resource")
+    flag = {
+        "resourceType": "Flag",
+        "id": "f1",
+        "status": "active",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient/ana"},
+        "encounter": {"reference": "Encounter/e1"},
+    }
+    await put(desk, flag)
+    await put(desk, ENCOUNTER)
+    bundle = await bundle_of(desk, "one")
+    assert told(bundle) == ["r5/Flag/f1"]
+    (entry,) = entries(bundle, "Flag")
+    assert entry["request"] == {"method": "GET", "url": "Flag/f1"}
+    assert "resource" not in entry
+
+
+async def test_the_size_of_what_goes_along_bounds_a_notification(
+    start_broker: StartBroker, settings: Any, subscriber: SimulatedSubscriber, tmp_path: Path
+) -> None:
+    (tmp_path / "ward.json").write_text(json.dumps(TOPIC))
+    make: Callable[..., Any] = start_broker
+    async with (
+        make(topics_dir=tmp_path, max_notification=12_000) as started,
+        httpx.AsyncClient(base_url=started.settings.base_url, timeout=10, trust_env=False) as client,
+    ):
+        desk = Desk(client, subscriber)
+        endpoint = desk.subscriber.endpoint("one")
+        one = await desk.subscribe("one", topic=WARD, release="r4", content="full-resource", max_count=100)
+        endpoint.answer = Script(503)
+        await put(desk, PATIENT | {"name": [{"text": "x" * 5_000}]})
+        for number in range(6):
+            await put(desk, ENCOUNTER | {"id": f"e{number}"})
+        await desk.until_counted(one, 6)
+        await desk.until_numbers("one", 6)
+        batches = [len(received.events) for received in endpoint.of_type("event-notification")]
+        assert max(batches) <= 2

@@ -1,0 +1,348 @@
+"""Rows of the specification that no other test of this folder shows, over HTTP. Several rows share one broker and its own topics."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import websockets
+
+from broker.model.release import Release
+from broker.testing.notifications import read_notification
+from broker.testing.registration import subscription
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.fhir.rows import read_back
+from tests.integration.desk import Desk, Script
+
+NOWHERE = "http://127.0.0.1:9/never"
+T = "http://example.org/topics"
+ALWAYS = [{"resource": "Flag"}]
+TOPICS: list[dict[str, Any]] = [
+    {"id": "any", "url": f"{T}/any", "resourceTrigger": ALWAYS},
+    {
+        "id": "created",
+        "url": f"{T}/created",
+        "resourceTrigger": [{"resource": "Flag", "supportedInteraction": ["create"]}],
+    },
+    {"id": "everything", "url": f"{T}/everything", "resourceTrigger": [{"resource": "Resource"}]},
+    {
+        "id": "patients",
+        "url": f"{T}/patients",
+        "resourceTrigger": ALWAYS,
+        "canFilterBy": [{"resource": "Flag", "filterParameter": "patient"}],
+    },
+    {"id": "silent", "url": f"{T}/silent"},
+    {"id": "old", "url": f"{T}/versions", "version": "1.9", "resourceTrigger": ALWAYS},
+    {"id": "new", "url": f"{T}/versions", "version": "1.10", "resourceTrigger": ALWAYS},
+    {"id": "gone", "url": f"{T}/versions", "version": "2", "status": "retired", "resourceTrigger": ALWAYS},
+    {"id": "draft", "url": f"{T}/draft", "status": "draft", "resourceTrigger": ALWAYS},
+    {"id": "unknown", "url": f"{T}/unknown", "status": "unknown", "resourceTrigger": ALWAYS},
+]
+
+
+@pytest.fixture
+async def desk(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
+) -> AsyncIterator[Desk]:
+    """A broker that serves the topics above."""
+    for one in TOPICS:
+        document = {"resourceType": "SubscriptionTopic", "status": "active"} | one
+        (tmp_path / f"{one['id']}.json").write_bytes(orjson.dumps(document))
+    headers = {"Content-Type": "application/fhir+json"}
+    async with (
+        start_broker(topics_dir=tmp_path) as broker,
+        httpx.AsyncClient(
+            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+        ) as client,
+    ):
+        yield Desk(client, subscriber)
+
+
+def flag(one: str, patient: str = "p1") -> dict[str, Any]:
+    return {
+        "resourceType": "Flag",
+        "id": one,
+        "status": "active",
+        "code": {"text": "falls"},
+        "subject": {"reference": f"Patient/{patient}"},
+    }
+
+
+async def put(desk: Desk, one: str, patient: str = "p1") -> int:
+    response = await desk.client.put(f"/r4/Flag/{one}", json=flag(one, patient))
+    return response.status_code
+
+
+async def test_r_020_to_r_026_each_interaction_fires_what_asks_for_it(desk: Desk) -> None:
+    """An update that changes nothing is one too; one that creates is a create; a topic without triggers never fires."""
+    names = ("any", "created", "everything", "silent")
+    ids = {name: await desk.subscribe(name, topic=f"{T}/{name}") for name in names}
+    assert [await put(desk, "f1") for _ in range(2)] == [201, 200]
+    assert (await desk.client.delete("/r4/Flag/f1")).status_code == 204
+    assert await put(desk, "f1") == 201
+    patient = {"resourceType": "Patient", "id": "p1"}
+    assert (await desk.client.put("/r5/Patient/p1", json=patient)).status_code == 201
+    counts = {"any": 4, "created": 2, "everything": 5}
+    for name, count in counts.items():
+        await desk.until_numbers(name, count)
+        assert await desk.events(ids[name]) == list(range(1, count + 1)), "R-021: once a change"
+    assert await desk.events(ids["silent"]) == [], "R-012"
+
+
+async def test_r_069_r_273_filters_look_at_the_new_state_and_on_delete_at_the_one_before(desk: Desk) -> None:
+    """Only what passes is counted."""
+    one = await desk.subscribe("one", topic=f"{T}/patients", filters=["patient=Patient/p1"])
+    await desk.subscribe("all", topic=f"{T}/patients")
+    await put(desk, "f1", "p1")
+    await put(desk, "f1", "p2")
+    await put(desk, "f1", "p1")
+    await desk.client.delete("/r4/Flag/f1")
+    await put(desk, "f2", "p2")
+    await desk.client.delete("/r4/Flag/f2")
+    await desk.until_numbers("all", 6)
+    await desk.until_numbers("one", 3)
+    assert (await desk.ask(one))["eventsSinceSubscriptionStart"] == "3"
+
+
+async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_is_not_retired(
+    desk: Desk,
+) -> None:
+    for named, bound in (
+        (f"{T}/versions", "1.10"),
+        (f"{T}/versions|1.9", "1.9"),
+        (f"{T}/versions|1.10", "1.10"),
+    ):
+        document = subscription("r5", named, NOWHERE) | {"status": "off"}
+        accepted = (await desk.client.post("/r5/Subscription", json=document)).json()
+        assert accepted["topic"] == named, "as it was sent"
+        found = (await desk.client.get("/r5/Subscription", params={"topic": f"{T}/versions|{bound}"})).json()
+        assert accepted["id"] in {entry["resource"]["id"] for entry in found["entry"]}
+    for refused in ("versions|2", "versions|3", "draft", "unknown", "nothing"):
+        for release in Release:
+            document = subscription(release, f"{T}/{refused}", NOWHERE)
+            response = await desk.client.post(f"/{release}/Subscription", json=document)
+            assert response.status_code == 422, refused
+            (issue,) = response.json()["issue"]
+            assert issue["code"] == "not-supported", "R-171, R-176"
+            assert issue["expression"] == [
+                "Subscription.topic" if release is Release.R5 else "Subscription.criteria"
+            ]
+
+
+async def test_r_175_r_301_the_content_type_is_kept_and_sent_as_it_was_written(desk: Desk) -> None:
+    for release, version in (("r4", "4.0"), ("r4", "4.0.1"), ("r4b", "4.3"), ("r5", "5.0")):
+        written = f"application/fhir+json; fhirVersion={version}"
+        name = f"{release}-{version}"
+        document = desk.document(name, topic=f"{T}/any", release=release)
+        if release == "r5":
+            document["contentType"] = written
+        else:
+            document["channel"]["payload"] = written
+        accepted = (await desk.client.post(f"/{release}/Subscription", json=document)).json()
+        assert accepted.get("contentType", accepted.get("channel", {}).get("payload")) == written
+        await desk.until_status(accepted["id"], "active")
+        (handshake,) = desk.subscriber.endpoint(name).received
+        assert [value for key, value in handshake.headers if key.lower() == "content-type"] == [written]
+
+
+async def test_r_264_without_a_period_or_while_off_there_is_no_heartbeat(desk: Desk) -> None:
+    await desk.subscribe("plain", topic=f"{T}/any")
+    await desk.subscribe("zero", topic=f"{T}/any", heartbeat_s=0)
+    off = await desk.subscribe("off", topic=f"{T}/any", heartbeat_s=1)
+    await desk.request_again(off, status="off")
+    known = len(desk.subscriber.endpoint("off").received)
+    await desk.subscribe("beating", topic=f"{T}/any", heartbeat_s=1)
+    beating = desk.subscriber.endpoint("beating")
+    assert await desk.subscriber.wait_until(lambda: len(beating.of_type("heartbeat")) >= 2)
+    for name in ("plain", "zero"):
+        assert [n.type for n in desk.subscriber.endpoint(name).notifications] == ["handshake"]
+    assert len(desk.subscriber.endpoint("off").received) == known
+
+
+async def test_r_155_r_157_the_error_is_told_in_each_release_and_gone_when_it_is_active_again(
+    desk: Desk,
+) -> None:
+    desk.subscriber.endpoint("a").answer = Script(503)
+    document = desk.document("a", topic=f"{T}/any", release="r4")
+    one = (await desk.client.post("/r4/Subscription", json=document)).json()["id"]
+    await desk.until_status(one, "error")
+    for release in Release:
+        read = await desk.client.get(f"/{release}/Subscription/{one}")
+        read_back(release, read.content)
+        assert read.json()["status"] == "error"
+        assert ("503" in read.json().get("error", "")) is (release is not Release.R5), "R-131"
+        status = (await desk.client.get(f"/{release}/Subscription/{one}/$status")).text
+        assert "error-response" in status, "R-267"
+    again = document | {"id": one, "error": "the client says so"}
+    accepted = (await desk.client.put(f"/r4/Subscription/{one}", json=again)).json()
+    assert "error" not in accepted
+    await desk.until_status(one, "active")
+    assert "error" not in (await desk.client.get(f"/r4/Subscription/{one}")).json()
+    assert await desk.error_code(one) is None
+
+
+async def test_r_360_r_361_at_one_subscription_id_and_status_are_ignored(desk: Desk) -> None:
+    document = subscription("r4", f"{T}/any", NOWHERE) | {"status": "off"}
+    one = (await desk.client.post("/r4/Subscription", json=document)).json()["id"]
+    for release in Release:
+        answer = await desk.client.get(f"/{release}/Subscription/{one}/$status?id=another&status=active")
+        assert answer.status_code == 200
+        read_back(release, answer.content)
+        assert [entry["resource"]["resourceType"] for entry in answer.json()["entry"]] == [
+            "Parameters" if release is Release.R4 else "SubscriptionStatus"
+        ]
+        for url in (
+            f"/{release}/Subscription/nobody/$status",
+            f"/{release}/Subscription/nobody/$events",
+            f"/{release}/Subscription/nobody/$get-ws-binding-token",
+        ):
+            assert (await desk.client.get(url)).status_code == 404
+
+
+def _websocket(release: str) -> dict[str, Any]:
+    document = subscription(release, f"{T}/any", NOWHERE)
+    if release == "r5":
+        document["channelType"]["code"] = "websocket"
+        del document["endpoint"]
+    else:
+        document["channel"]["type"] = "websocket"
+        del document["channel"]["endpoint"]
+    return document
+
+
+async def test_r_153_r_366_a_binding_token_is_told_as_parameters_by_get_and_by_post(desk: Desk) -> None:
+    for release in Release:
+        answer = await desk.client.post(f"/{release}/Subscription", json=_websocket(release))
+        assert answer.json()["status"] == "active", "R-153"
+        one = answer.json()["id"]
+        everyone = f"/{release}/Subscription/$get-ws-binding-token"
+        asked = {"resourceType": "Parameters", "parameter": [{"name": "id", "valueId": one}]}
+        for response in (
+            await desk.client.get(f"/{release}/Subscription/{one}/$get-ws-binding-token?id=another"),
+            await desk.client.post(f"/{release}/Subscription/{one}/$get-ws-binding-token"),
+            await desk.client.get(f"{everyone}?id={one}"),
+            await desk.client.post(everyone, json=asked),
+            await desk.client.post(everyone),
+        ):
+            assert response.status_code == 200
+            read_back(release, response.content)
+            told = {(p["name"], *(p.keys() - {"name"})) for p in response.json()["parameter"]}
+            assert told == {
+                ("token", "valueString"),
+                ("expiration", "valueDateTime"),
+                ("subscription", "valueString"),
+                ("websocket-url", "valueUrl"),
+            }
+        await desk.client.delete(f"/{release}/Subscription/{one}")
+
+
+async def test_r_178_r_181_a_create_answers_where_it_is_and_a_put_may_create(desk: Desk) -> None:
+    for release in Release:
+        document = subscription(release, f"{T}/any", NOWHERE) | {"status": "off"}
+        made = await desk.client.post(f"/{release}/Subscription", json=document)
+        assert made.status_code == 201
+        assert f"/{release}/Subscription/{made.json()['id']}" in made.headers["Location"]
+        assert made.json()["status"] == "off", "R-151"
+        put_one = await desk.client.put(
+            f"/{release}/Subscription/mine-{release}", json=document | {"id": f"mine-{release}"}
+        )
+        assert put_one.status_code == 201
+        assert (await desk.client.get(f"/{release}/Subscription/mine-{release}")).status_code == 200
+
+
+async def test_r_343_r_120_r_174_what_the_broker_will_not_do_is_refused_and_nothing_is_stored(
+    desk: Desk,
+) -> None:
+    for release in (Release.R4, Release.R4B):
+        sms = subscription(release, f"{T}/any", NOWHERE)
+        sms["channel"]["type"] = "sms"
+        query = subscription(release, "Flag?status=active", NOWHERE)
+        full = subscription(release, f"{T}/everything", NOWHERE, content="full-resource")
+        for document in (sms, query, full):
+            response = await desk.client.post(f"/{release}/Subscription", json=document)
+            assert response.status_code == 422
+            assert response.json()["issue"][0]["code"] == "not-supported"
+    assert (await desk.client.get("/r5/Subscription")).json()["total"] == 0
+
+
+@pytest.mark.parametrize("how", ["delete", "off"])
+async def test_r_326_a_bound_connection_is_sent_nothing_more_after_delete_or_off(
+    desk: Desk, how: str
+) -> None:
+    document = _websocket("r5")
+    one = (await desk.client.post("/r5/Subscription", json=document)).json()["id"]
+    url = f"/r5/Subscription/{one}"
+    token = (await desk.client.get(f"{url}/$get-ws-binding-token")).json()["parameter"]
+    told = {each["name"]: each.get("valueString") or each.get("valueUrl") for each in token}
+    async with websockets.connect(told["websocket-url"]) as socket:
+        await socket.send(f"bind-with-token {told['token']}")
+        for kind in ("handshake", "event-notification"):
+            async with asyncio.timeout(10):
+                assert read_notification(str(await socket.recv()).encode()).type == kind
+            if kind == "handshake":
+                await put(desk, "f1")
+        if how == "delete":
+            assert (await desk.client.delete(url)).status_code == 204
+        else:
+            off = await desk.client.put(url, json=document | {"id": one, "status": "off"})
+            assert off.json()["status"] == "off"
+        await desk.subscribe("witness", topic=f"{T}/any")
+        await put(desk, "f2")
+        await desk.until_numbers("witness", 1)
+        with pytest.raises((TimeoutError, websockets.ConnectionClosed)):
+            async with asyncio.timeout(0.3):
+                await socket.recv()
+
+
+def reading(**changed: Any) -> dict[str, Any]:
+    """A blood pressure with its two components, by a device."""
+    loinc, ucum = "http://loinc.org", "http://unitsofmeasure.org"
+    category = "http://terminology.hl7.org/CodeSystem/observation-category"
+    systolic = {"value": 130, "unit": "mmHg", "system": ucum, "code": "mm[Hg]"}
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "category": [{"coding": [{"system": category, "code": "vital-signs"}]}],
+        "code": {"coding": [{"system": loinc, "code": "8480-6"}]},
+        "subject": {"reference": "Patient/1"},
+        "device": {"reference": "Device/9"},
+        "effectiveDateTime": "2024-03-01T08:00:00Z",
+        "valueQuantity": systolic,
+        "component": [
+            {"code": {"coding": [{"system": loinc, "code": "8480-6"}]}, "valueQuantity": systolic},
+        ],
+    } | changed
+
+
+@pytest.mark.parametrize("release", ["r4", "r5"])
+async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_for_by(
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, release: str
+) -> None:
+    desk = Desk(client, subscriber)
+    asked = [
+        "code=http://loinc.org|8480-6",
+        "category=vital-signs",
+        "patient=Patient/1",
+        "device=Device/9",
+        "value-quantity=gt120",
+        "date=ge2024-01-01",
+        "component-code=8480-6",
+        "component-value-quantity=gt120",
+        "code-value-quantity=8480-6$gt120",
+    ]
+    await desk.subscribe("asked", release=release, filters=asked)
+    await desk.subscribe("all", release=release)
+    others: list[dict[str, Any]] = [
+        {"subject": {"reference": "Patient/2"}},
+        {"device": {"reference": "Device/8"}},
+        {"effectiveDateTime": "2023-12-31T08:00:00Z"},
+        {"valueQuantity": {"value": 110}},
+    ]
+    for changed in [*others, {}]:
+        assert (await client.post("/r4/Observation", json=reading(**changed))).status_code == 201
+    await desk.until_numbers("all", 5)
+    await desk.until_numbers("asked", 1)

@@ -1,0 +1,335 @@
+"""Topics put, changed and deleted while the broker runs, and what then happens to their subscriptions (R-480..R-482)."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.app import Role, Running
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.commands import Command, free_port
+from tests.integration.desk import Desk, until
+
+URL = "http://example.org/topics/flags"
+FILTER = {"resource": "Flag", "filterParameter": "patient"}
+
+
+def topic(version: str = "1", one: str | None = None, **changed: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "resourceType": "SubscriptionTopic",
+        "url": URL,
+        "version": version,
+        "title": "Flags",
+        "status": "active",
+        "resourceTrigger": [{"resource": "Flag", "supportedInteraction": ["create"]}],
+        "canFilterBy": [FILTER],
+    }
+    whole = made | ({"id": one} if one else {}) | changed
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def flag(patient: str = "ana") -> dict[str, Any]:
+    return {
+        "resourceType": "Flag",
+        "status": "active",
+        "code": {"text": "x"},
+        "subject": {"reference": f"Patient/{patient}"},
+    }
+
+
+def basic(document: dict[str, Any], segment: str = "5.0") -> dict[str, Any]:
+    """R4's form, written apart from the broker's own."""
+    base = f"http://hl7.org/fhir/{segment}/StructureDefinition/extension-SubscriptionTopic."
+    codes = {"supportedInteraction": "valueCode", "resource": "valueUri", "filterParameter": "valueString"}
+
+    def parts(element: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {"url": name, codes[name]: one}
+            for name, value in element.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
+
+    triggers = [
+        {"url": f"{base}resourceTrigger", "extension": parts(one)} for one in document["resourceTrigger"]
+    ]
+    filters = [{"url": f"{base}canFilterBy", "extension": parts(one)} for one in document["canFilterBy"]]
+    simple = "http://hl7.org/fhir/5.0/StructureDefinition/extension-SubscriptionTopic."
+    made = {
+        "resourceType": "Basic",
+        "code": {"coding": [{"system": "http://hl7.org/fhir/fhir-types", "code": "SubscriptionTopic"}]},
+        "modifierExtension": [{"url": f"{simple}status", "valueCode": document["status"]}],
+        "extension": [
+            {"url": f"{simple}url", "valueUri": document["url"]},
+            {"url": f"{simple}version", "valueString": document["version"]},
+            {"url": f"{simple}title", "valueString": document["title"]},
+            *triggers,
+            *filters,
+        ],
+    }
+    return made | ({"id": document["id"]} if "id" in document else {})
+
+
+@pytest.fixture
+def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
+    return Desk(client, subscriber)
+
+
+async def put(desk: Desk, one: str, document: dict[str, Any], status: int = 200) -> httpx.Response:
+    response = await desk.client.put(f"/r5/SubscriptionTopic/{one}", json=document | {"id": one})
+    assert response.status_code == status, response.text
+    return response
+
+
+async def raise_flag(desk: Desk, patient: str = "ana") -> None:
+    response = await desk.client.post("/r4/Flag", json=flag(patient))
+    assert response.status_code == 201, response.text
+
+
+async def refused(desk: Desk, canonical: str) -> str:
+    answer = await desk.client.post("/r5/Subscription", json=desk.document("late", topic=canonical))
+    assert answer.status_code == 422, answer.text
+    return str(answer.json()["issue"][0]["diagnostics"])
+
+
+async def reason(desk: Desk, one: str) -> str:
+    return str((await desk.ask(one))["error"][0]["text"])
+
+
+@pytest.mark.parametrize("release", ["r4b", "r5"])
+async def test_a_topic_that_was_posted_is_served_at_once_until_it_is_deleted(
+    desk: Desk, release: str
+) -> None:
+    created = await desk.client.post(f"/{release}/SubscriptionTopic", json=topic())
+    assert created.status_code == 201, created.text
+    one = created.json()["id"]
+    assert created.headers["Location"].endswith(f"/{release}/SubscriptionTopic/{one}")
+    assert (created.headers["ETag"], created.json()["meta"]["versionId"]) == ('W/"1"', "1")
+    read = await desk.client.get(f"/r5/SubscriptionTopic/{one}")
+    assert read.json()["url"] == URL
+    subscription = await desk.subscribe("one", topic=URL)
+    await raise_flag(desk)
+    await desk.until_counted(subscription, 1)
+    path = f"/{release}/SubscriptionTopic/{one}"
+    assert (await desk.client.delete(path)).status_code == 409
+    await desk.client.delete(f"/r5/Subscription/{subscription}")
+    assert (await desk.client.delete(path)).status_code == 204
+    assert (await desk.client.get(path)).status_code == 404
+    assert "not known" in await refused(desk, URL)
+
+
+@pytest.mark.parametrize("segment", ["5.0", "4.3"])
+async def test_r4_puts_a_topic_as_a_basic(desk: Desk, segment: str) -> None:
+    document = basic(topic(one="flags"), segment)
+    put = await desk.client.put("/r4/Basic/flags", json=document)
+    assert put.status_code == 201, put.text
+    assert put.json()["resourceType"] == "Basic"
+    native = (await desk.client.get("/r5/SubscriptionTopic/flags")).json()
+    assert native["canFilterBy"] == [FILTER]
+    assert native["resourceTrigger"] == topic()["resourceTrigger"]
+    again = await desk.client.put("/r4/Basic/flags", json=put.json())
+    assert (again.status_code, again.headers["ETag"]) == (200, 'W/"2"')
+    assert (await desk.client.delete("/r4/Basic/flags")).status_code == 204
+    other = {"resourceType": "Basic", "code": {"text": "a note"}}
+    assert (await desk.client.post("/r4/Basic", json=other)).status_code == 201
+
+
+async def test_what_is_wrong_with_a_topic_is_told_and_nothing_changes(desk: Desk) -> None:
+    bad = topic(resourceTrigger=[{"resource": "Flag", "queryCriteria": {"current": "colour=red"}}])
+    answer = await desk.client.post("/r5/SubscriptionTopic", json=bad)
+    assert answer.status_code == 422
+    assert "colour" in answer.json()["issue"][0]["diagnostics"]
+    strange = basic(topic()) | {"extension": [{"url": "http://example.org/x", "valueCode": "y"}]}
+    assert (await desk.client.post("/r4/Basic", json=strange)).status_code == 422
+    await put(desk, "flags", topic(), 201)
+    stale = await desk.client.put(
+        "/r5/SubscriptionTopic/flags", json=topic(one="flags"), headers={"If-Match": 'W/"7"'}
+    )
+    assert stale.status_code == 412
+    assert (await desk.client.put("/r5/SubscriptionTopic/other", json=topic(one="flags"))).status_code == 422
+    taken = await desk.client.post("/r5/SubscriptionTopic", json=topic())
+    assert taken.status_code == 409
+
+
+async def test_topics_of_the_folder_are_not_changed_through_the_api(desk: Desk) -> None:
+    shipped = (await desk.client.get("/r5/SubscriptionTopic/glucose")).json()
+    for answer in (
+        await desk.client.put("/r5/SubscriptionTopic/glucose", json=shipped | {"title": "mine"}),
+        await desk.client.delete("/r5/SubscriptionTopic/glucose"),
+        await desk.client.post("/r5/SubscriptionTopic", json=shipped),
+    ):
+        assert answer.status_code == 409, answer.text
+
+
+async def test_a_version_replaced_in_place_sets_those_it_no_longer_allows_to_error(desk: Desk) -> None:
+    await put(desk, "flags", topic(), 201)
+    plain = await desk.subscribe("plain", topic=URL)
+    filtered = await desk.subscribe("filtered", topic=URL, filters=["patient=Patient/ana"])
+    every = [{"resource": "Flag", "supportedInteraction": ["create", "delete"]}]
+    await put(desk, "flags", topic(resourceTrigger=every))
+    await raise_flag(desk)
+    await desk.until_counted(filtered, 1)
+    await put(desk, "flags", topic(canFilterBy=None, resourceTrigger=every))
+    await desk.until_status(filtered, "error")
+    assert "patient" in await reason(desk, filtered)
+    assert await desk.status(plain) == "active"
+    made = (await desk.client.post("/r4/Flag", json=flag())).json()["id"]
+    await desk.client.delete(f"/r4/Flag/{made}")
+    await desk.until_counted(plain, 3)
+
+
+@pytest.mark.parametrize("status", ["retired", "draft"])
+async def test_a_topic_that_is_not_active_takes_no_new_subscriptions_and_keeps_those_it_has(
+    desk: Desk, status: str
+) -> None:
+    await put(desk, "flags", topic(), 201)
+    one = await desk.subscribe("one", topic=URL)
+    await put(desk, "flags", topic(status=status))
+    assert status in await refused(desk, f"{URL}|1")
+    await raise_flag(desk)
+    await desk.until_counted(one, 1)
+    assert await desk.status(one) == "active"
+
+
+async def test_subscriptions_stay_with_the_version_they_were_accepted_for(desk: Desk) -> None:
+    await put(desk, "flags-1", topic("1"), 201)
+    old = await desk.subscribe("old", topic=URL)
+    deletions = [{"resource": "Flag", "supportedInteraction": ["delete"]}]
+    changed = topic("2", resourceTrigger=deletions)
+    answer = await put(desk, "flags-1", changed, 409)
+    assert "id of its own" in answer.text
+    await put(desk, "flags-2", changed, 201)
+    new = await desk.subscribe("new", topic=URL)
+    await raise_flag(desk)
+    await desk.until_counted(old, 1)
+    made = (await desk.client.post("/r4/Flag", json=flag())).json()["id"]
+    await desk.client.delete(f"/r4/Flag/{made}")
+    await desk.until_counted(new, 1)
+    assert await desk.events(old) == [1, 2]
+
+
+async def test_every_process_learns_of_a_topic(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with (
+        start_broker(frozenset({Role.MATCH, Role.DISPATCH})),
+        start_broker(frozenset({Role.API})) as face,
+        start_broker(frozenset({Role.API})) as other,
+        client_of(face) as client,
+        client_of(other) as elsewhere,
+    ):
+        desk = Desk(client, subscriber)
+        await put(desk, "flags", topic(), 201)
+        one = await desk.subscribe("one", topic=URL)
+        await raise_flag(desk)
+        await desk.until_numbers("one", 1)
+
+        async def is_known() -> bool:
+            return (await elsewhere.get("/r5/SubscriptionTopic/flags")).status_code == 200
+
+        await until(is_known, 2)
+        assert await desk.status(one) == "active"
+
+
+def client_of(broker: Running) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=broker.settings.base_url,
+        headers={"Content-Type": "application/fhir+json"},
+        timeout=10,
+        trust_env=False,
+    )
+
+
+def write(folder: Path, document: dict[str, Any]) -> None:
+    (folder / "flags.json").write_text(json.dumps(document | {"id": "flags"}))
+
+
+async def test_topics_and_their_subscriptions_outlive_a_restart_but_not_the_loss_of_the_topic(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
+) -> None:
+    write(tmp_path, topic())
+    other = topic(url="http://example.org/topics/kept")
+    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
+        desk = Desk(client, subscriber)
+        await put(desk, "kept", other, 201)
+        lost = await desk.subscribe("lost", topic=URL)
+        kept = await desk.subscribe("kept", topic=other["url"])
+    (tmp_path / "flags.json").unlink()
+    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
+        desk = Desk(client, subscriber)
+        await desk.until_status(lost, "error")
+        assert f"{URL}|1" in await reason(desk, lost)
+        await raise_flag(desk)
+        await desk.until_counted(kept, 1)
+        assert await desk.status(kept) == "active"
+
+
+async def test_a_folder_read_again_serves_what_is_in_it_now(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
+) -> None:
+    write(tmp_path, topic("1"))
+    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
+        desk = Desk(client, subscriber)
+        old = await desk.subscribe("old", topic=URL)
+        (tmp_path / "flags.json").write_text("{")
+        await broker.reload_topics()
+        assert (await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "1"
+        write(tmp_path, topic("2", canFilterBy=None))
+        await broker.reload_topics()
+
+        async def is_there() -> bool:
+            served = (await client.get("/r5/SubscriptionTopic")).json()["entry"]
+            found = {(one["resource"]["version"], one["resource"]["status"]) for one in served}
+            return found == {("1", "retired"), ("2", "active")}
+
+        await until(is_there)
+        await raise_flag(desk)
+        await desk.until_counted(old, 1)
+        assert await desk.status(old) == "active"
+        assert "retired" in await refused(desk, f"{URL}|1")
+
+
+async def test_a_folder_topic_of_the_same_id_stands_before_a_stored_one(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
+) -> None:
+    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
+        desk = Desk(client, subscriber)
+        await put(desk, "flags", topic(title="stored"), 201)
+        write(tmp_path, topic(title="folder"))
+        await broker.reload_topics()
+
+        async def is_folders() -> bool:
+            return str((await client.get("/r5/SubscriptionTopic/flags")).json()["title"]) == "folder"
+
+        await until(is_folders)
+        assert (await client.delete("/r5/SubscriptionTopic/flags")).status_code == 409
+
+
+async def test_sighup_reads_the_folder_again(tmp_path: Path) -> None:
+    folder, port = tmp_path / "topics", free_port()
+    folder.mkdir()
+    settings = {"port": str(port), "data_dir": str(tmp_path / "data"), "topics_dir": str(folder)}
+    command = Command.of_broker(tmp_path, "serve", "--workers", "2", **settings)
+    base = f"http://127.0.0.1:{port}"
+    with command:
+        await command.until_ready(base)
+        await command.until_says("ready", times=2)
+        write(folder, topic())
+        os.kill(command.pid, signal.SIGHUP)
+        async with httpx.AsyncClient(
+            base_url=base, headers={"Connection": "close"}, timeout=10, trust_env=False
+        ) as client:
+
+            async def all_know() -> bool:
+                answers = await asyncio.gather(
+                    *(client.get("/r5/SubscriptionTopic/flags") for _ in range(12))
+                )
+                return all(answer.status_code == 200 for answer in answers)
+
+            await until(all_know)
+        assert await command.stop() == 0

@@ -1,0 +1,413 @@
+"""The explanation says what the matcher says, and why."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.fhir.parameters import Parameters
+from broker.matching.explain import Explanation, Outcome, explain, needs
+from broker.matching.findings import MAX_CHARS, short, text_of
+from broker.matching.matcher import NaiveMatcher
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
+from broker.model.release import Release
+from broker.model.search import Comparator, Filter
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    Subscription,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+from broker.model.topic import (
+    Coding,
+    EventTrigger,
+    FilterDefinition,
+    QueryCriteria,
+    ResourceTrigger,
+    Topic,
+    TopicStatus,
+)
+
+Topics = Callable[..., Topic]
+Subscriptions = Callable[..., Subscription]
+TABLE = Parameters()
+BASES = frozenset({"http://broker.example/r4"})
+ADMIT = Coding("http://v2", "A01")
+OTHER = Tenant("other")
+
+REFERENCES = st.sampled_from(
+    ["Patient/1", "Patient/2", "Group/1", "http://broker.example/r4/Patient/1", "#p"]
+)
+OBSERVATIONS = st.fixed_dictionaries(
+    {"status": st.sampled_from(["final", "amended", "preliminary"])},
+    optional={
+        "code": st.sampled_from(["8867-4", "8310-5"]).map(
+            lambda code: {"coding": [{"system": "http://loinc.org", "code": code}]}
+        ),
+        "subject": REFERENCES.map(lambda text: {"reference": text}),
+        "effectiveDateTime": st.sampled_from(["2024", "2024-03-10T08:00:00Z", "soon"]),
+        "valueQuantity": st.sampled_from([{"value": 91, "code": "/min"}, {"value": 91.5}, {"value": "?"}]),
+        "component": st.just("not a list"),
+    },
+)
+TERMS = st.sampled_from(
+    [
+        ("status", "final", None),
+        ("status", "final,amended", None),
+        ("status", "final", "not"),
+        ("code", "http://loinc.org|8867-4", None),
+        ("code", "true", "missing"),
+        ("date", "ge2024-03", None),
+        ("date", "never", None),
+        ("value-quantity", "gt90", None),
+        ("patient", "Patient/1", None),
+        ("patient", "1", None),
+        ("code-value-quantity", "8867-4$gt90", None),
+        ("status", "http://sets/none", "in"),
+        ("_id", "x", None),
+        ("nonsense", "1", None),
+        ("patient.gender", "female", None),
+        ("subject", "Patient.gender", "identifier"),
+        ("subject", "female", "Patient.gender"),
+    ]
+)
+FILTERS = st.builds(
+    lambda term, kind: Filter(term[0], term[1], modifier=term[2], resource_type=kind),
+    TERMS,
+    st.sampled_from([None, None, "Observation", "Patient", "Resource"]),
+)
+QUERIES = st.lists(TERMS, min_size=1, max_size=3).map(
+    lambda terms: "&".join(
+        f"{name}{f':{modifier}' if modifier else ''}={value}" for name, value, modifier in terms
+    )
+)
+RESULTS = st.sampled_from([None, True, False])
+CRITERIA = st.builds(
+    QueryCriteria, st.none() | QUERIES, st.none() | QUERIES, RESULTS, RESULTS, require_both=st.booleans()
+)
+PATHS = st.sampled_from(
+    [
+        "%current.status = 'final'",
+        "%previous.status != %current.status",
+        "%previous.empty() or %previous.status = 'preliminary'",
+        "%current.status",
+        "status.nonsense(",
+    ]
+)
+TYPES = st.sampled_from(["Observation", "Observation", "Patient", "Resource"])
+TRIGGERS = st.builds(
+    ResourceTrigger,
+    TYPES,
+    st.frozensets(st.sampled_from(Interaction), min_size=1),
+    st.none() | CRITERIA,
+    st.none() | PATHS,
+)
+EVENT_TRIGGERS = st.builds(EventTrigger, TYPES, st.sampled_from([(ADMIT,), (Coding(None, "x"), ADMIT), ()]))
+OFFERS = st.lists(
+    st.builds(
+        FilterDefinition,
+        st.sampled_from(["status", "patient", "code"]),
+        st.sampled_from([None, "Observation", "Patient"]),
+    ),
+    max_size=3,
+).map(tuple)
+TOPICS = st.builds(
+    Topic,
+    id=st.just("t"),
+    url=st.just("http://example.org/topics/t"),
+    version=st.just("1.0"),
+    status=st.just(TopicStatus.ACTIVE),
+    title=st.none(),
+    resource_triggers=st.lists(TRIGGERS, max_size=3).map(tuple),
+    event_triggers=st.lists(EVENT_TRIGGERS, max_size=2).map(tuple),
+    filters=OFFERS,
+    shapes=st.just(()),
+    derived_from=st.just(()),
+    document=st.just(b"{}"),
+    release=st.sampled_from(Release),
+)
+SUBSCRIPTIONS = st.builds(
+    Subscription,
+    tenant=st.sampled_from([DEFAULT_TENANT, DEFAULT_TENANT, OTHER]),
+    id=st.just(SubscriptionId("s")),
+    release=st.sampled_from(Release),
+    status=st.just(SubscriptionStatus.ACTIVE),
+    topic=st.just("http://example.org/topics/t"),
+    filters=st.lists(FILTERS, max_size=3).map(tuple),
+    channel=st.just(Channel(ChannelType("rest-hook"), None, (), "json", PayloadContent.EMPTY)),
+    document=st.just(b"{}"),
+)
+
+
+def version(
+    state: dict[str, Any] | None, number: int, interaction: Interaction, release: Release, kind: str
+) -> Version:
+    body = None if state is None else json.dumps({"resourceType": kind, "id": "x", **state}).encode()
+    return Version(VersionKey(DEFAULT_TENANT, kind, "x", number), release, interaction, 0, body)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Change:
+    interaction = draw(st.sampled_from(Interaction))
+    kind = draw(st.sampled_from(["Observation", "Observation", "Patient"]))
+    current = None if interaction is Interaction.DELETE else draw(OBSERVATIONS)
+    previous = None
+    if interaction is not Interaction.CREATE and draw(st.booleans()):
+        previous = version(draw(OBSERVATIONS), 1, Interaction.CREATE, draw(st.sampled_from(Release)), kind)
+    events = draw(st.sampled_from([(), (), (ADMIT,), (Coding("http://v2", "A02"),)]))
+    now = version(current, 2, interaction, draw(st.sampled_from(Release)), kind)
+    return Change("1-0", 0, now, previous, events)
+
+
+RELATED = st.dictionaries(
+    st.sampled_from([("Patient", "1"), ("Patient", "2")]),
+    st.builds(
+        lambda gender, release: version({"gender": gender}, 1, Interaction.CREATE, release, "Patient"),
+        st.sampled_from(["female", "male"]),
+        st.sampled_from(Release),
+    ),
+)
+
+
+@given(SUBSCRIPTIONS, TOPICS, changes(), RELATED)
+def test_the_verdict_is_the_matchers(
+    subscription: Subscription, topic: Topic, change: Change, related: dict[tuple[str, str], Version]
+) -> None:
+    matcher = NaiveMatcher(TABLE, BASES)
+    matcher.put(subscription, topic)
+    found = explain(subscription, topic, change, TABLE, BASES, related=related)
+    assert found.matches is bool(matcher.match(change, related))
+    assert found.reason
+    if subscription.tenant == change.current.key.tenant:
+        fires = any(one.outcome is Outcome.PASSED for one in found.triggers)
+        passes = all(one.outcome in {Outcome.PASSED, Outcome.NOT_ASKED} for one in found.filters)
+        assert found.matches is (fires and passes)
+
+
+@given(SUBSCRIPTIONS, TOPICS, changes())
+def test_it_needs_at_least_what_the_matcher_needs(
+    subscription: Subscription, topic: Topic, change: Change
+) -> None:
+    matcher = NaiveMatcher(TABLE, BASES)
+    matcher.put(subscription, topic)
+    assert needs(subscription, topic, change, TABLE, BASES) >= matcher.needs(change)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda one: st.lists(one) | st.dictionaries(
+    st.sampled_from(["coding", "code", "system", "reference", "identifier", "unit", "value", "low", "start", "given", "concept"]), one
+)))  # fmt: skip
+def test_any_value_has_a_short_text(value: Any) -> None:
+    assert len(short(value)) <= MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (
+            {"coding": [{"system": "http://loinc.org", "code": "8867-4"}], "text": "x"},
+            "http://loinc.org|8867-4",
+        ),
+        ({"text": "only text"}, "only text"),
+        ({"value": 91, "unit": "mmHg", "code": "mm[Hg]"}, "91 mm[Hg]"),
+        ({"reference": "Patient/1", "display": "Ana"}, "Patient/1"),
+        ({"reference": {"reference": "Device/1"}}, "Device/1"),
+        ({"identifier": {"system": "urn:mrn", "value": "7"}}, "urn:mrn|7"),
+        ({"start": "2024", "end": "2025"}, "2024..2025"),
+        ({"family": "Núñez", "given": ["Ana"]}, "Ana Núñez"),
+        ({"strange": 1}, '{"strange": 1}'),
+    ],
+)
+def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
+    assert short(value) == text
+
+
+def test_a_filter_is_shown_as_a_search_term() -> None:
+    assert text_of(Filter("code", "a,b", modifier="not")) == "code:not=a,b"
+    assert text_of(Filter("value-quantity", "90", Comparator.GT)) == "value-quantity=gt90"
+
+
+def encounter(status: str, patient: str = "Patient/1") -> dict[str, Any]:
+    return {"status": status, "subject": {"reference": patient}}
+
+
+def told(
+    subscription: Subscription,
+    topic: Topic,
+    current: Any,
+    previous: Any,
+    interaction: Interaction,
+    table: Any,
+) -> Explanation:
+    before = None
+    if previous is not None:
+        before = version(previous, 1, Interaction.CREATE, Release.R4, "Encounter")
+    now = version(current, 2, interaction, Release.R4, "Encounter")
+    return explain(subscription, topic, Change("1-0", 0, now, before), table, BASES)
+
+
+QUERY = QueryCriteria("status:not=finished", "status=finished", result_for_create=False, require_both=True)
+
+
+def test_each_term_of_a_query_tells_what_it_wanted_and_found(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    asked = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
+    found = told(subscription(), asked, encounter("planned"), encounter("planned"), Interaction.UPDATE, table)
+    [trigger] = found.triggers
+    before, after = trigger.criteria
+    assert (before.name, before.outcome, after.name, after.outcome) == (
+        "previous",
+        Outcome.PASSED,
+        "current",
+        Outcome.FAILED,
+    )
+    [term] = after.terms
+    assert (term.parameter, term.wanted, term.found) == ("status", "finished", ("planned",))
+    assert trigger.require_both
+    assert "resourceTrigger[0] current: status=finished does not pass: found planned" in found.reason
+
+
+def test_what_the_topic_says_about_a_missing_state_is_told(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    asked = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
+    found = told(subscription(), asked, encounter("finished"), None, Interaction.CREATE, table)
+    assert "resultForCreate is test-fails" in found.reason
+    found = told(subscription(), asked, None, encounter("planned"), Interaction.DELETE, table)
+    assert "gives no resultForDelete" in found.reason
+
+
+def test_another_type_or_interaction_is_told(topic: Topics, subscription: Subscriptions, table: Any) -> None:
+    one = topic(resource_triggers=(ResourceTrigger("Patient", frozenset(Interaction)),))
+    assert "is about Patient" in told(subscription(), one, {}, None, Interaction.CREATE, table).reason
+    two = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset({Interaction.DELETE})),))
+    assert "is about delete only" in told(subscription(), two, {}, None, Interaction.CREATE, table).reason
+    none = topic(resource_triggers=())
+    assert "it has no trigger" in told(subscription(), none, {}, None, Interaction.CREATE, table).reason
+
+
+def test_fhirpath_tells_its_result_or_its_error(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    for path, outcome, reason in (
+        ("%current.status = 'planned'", Outcome.PASSED, "is true"),
+        ("%current.status = 'x'", Outcome.FAILED, "is not true"),
+        ("%current.status", Outcome.ERROR, "not one boolean"),
+    ):
+        trigger = ResourceTrigger("Encounter", frozenset(Interaction), fhirpath=path)
+        asked = topic(resource_triggers=(trigger,))
+        found = told(subscription(), asked, encounter("planned"), None, Interaction.CREATE, table)
+        assert found.triggers[0].criteria[0].outcome is outcome
+        assert reason in found.triggers[0].criteria[0].reason
+        assert found.triggers[0].outcome is outcome
+
+
+def test_filters_tell_value_found_and_value_wanted(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    wanted = subscription(Filter("status", "planned"), Filter("patient", "Patient/2"))
+    found = told(wanted, topic(), encounter("planned"), None, Interaction.CREATE, table)
+    status, patient = found.filters
+    assert (status.outcome, status.found) == (Outcome.PASSED, ("planned",))
+    assert (patient.outcome, patient.wanted, patient.found) == (Outcome.FAILED, "Patient/2", ("Patient/1",))
+    assert patient.expression
+    assert not found.matches
+    assert found.reason == (
+        "This create of Encounter is no event: the filter patient=Patient/2 does not pass: found Patient/1."
+    )
+
+
+def test_a_filter_for_another_type_keeps_nothing_out(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    wanted = subscription(Filter("status", "x", resource_type="Patient"))
+    found = told(wanted, topic(), encounter("planned"), None, Interaction.CREATE, table)
+    assert found.matches
+    assert found.filters[0].outcome is Outcome.NOT_ASKED
+    assert "no filter is asked" in found.reason
+
+
+def test_a_filter_that_cannot_be_evaluated_tells_why(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    wanted = subscription(Filter("date", "2024"))
+    broken = {**encounter("planned"), "period": {"start": "soon"}}
+    found = told(wanted, topic(), broken, None, Interaction.CREATE, table)
+    assert found.filters[0].outcome is Outcome.ERROR
+    assert "can't be evaluated" in found.reason
+
+
+def test_a_chain_shows_where_it_led_and_what_was_there() -> None:
+    topic = Topic(
+        "t",
+        "http://example.org/topics/t",
+        None,
+        TopicStatus.ACTIVE,
+        None,
+        (ResourceTrigger("Observation", frozenset(Interaction)),),
+        (),
+        (FilterDefinition("patient.gender"),),
+        (),
+        (),
+        b"{}",
+        Release.R5,
+    )
+    subscription = Subscription(
+        DEFAULT_TENANT,
+        SubscriptionId("s"),
+        Release.R4,
+        SubscriptionStatus.ACTIVE,
+        topic.url,
+        (Filter("patient.gender", "female"),),
+        Channel(ChannelType("rest-hook"), None, (), "json", PayloadContent.EMPTY),
+        b"{}",
+    )
+    state = {"status": "final", "subject": {"reference": "Patient/1"}}
+    change = Change("1-0", 0, version(state, 1, Interaction.CREATE, Release.R4, "Observation"), None)
+    assert needs(subscription, topic, change, TABLE) == {("Patient", "1")}
+    patient = version({"gender": "male"}, 1, Interaction.CREATE, Release.R4, "Patient")
+    found = explain(subscription, topic, change, TABLE, related={("Patient", "1"): patient})
+    assert found.filters[0].found == ("Patient/1: male",)
+    missing = explain(subscription, topic, change, TABLE)
+    assert missing.filters[0].found == ("Patient/1: not stored",)
+    assert missing.filters[0].outcome is Outcome.ERROR
+
+
+def test_the_parts_of_a_composite_are_shown_together() -> None:
+    topic = Topic(
+        "t", "http://t", None, TopicStatus.ACTIVE, None,
+        (ResourceTrigger("Observation", frozenset(Interaction)),), (),
+        (FilterDefinition("code-value-quantity"),), (), (), b"{}", Release.R5,
+    )  # fmt: skip
+    subscription = Subscription(
+        DEFAULT_TENANT, SubscriptionId("s"), Release.R4, SubscriptionStatus.ACTIVE, topic.url,
+        (Filter("code-value-quantity", "8867-4$gt100"),),
+        Channel(ChannelType("rest-hook"), None, (), "json", PayloadContent.EMPTY), b"{}",
+    )  # fmt: skip
+    state = {
+        "status": "final",
+        "code": {"coding": [{"code": "8867-4"}]},
+        "valueQuantity": {"value": 91, "unit": "/min"},
+    }
+    change = Change("1-0", 0, version(state, 1, Interaction.CREATE, Release.R4, "Observation"), None)
+    found = explain(subscription, topic, change, TABLE)
+    assert found.filters[0].found == ("8867-4 $ 91 /min",)
+    assert found.filters[0].outcome is Outcome.FAILED
+
+
+def test_an_event_trigger_tells_its_codes(topic: Topics, subscription: Subscriptions, table: Any) -> None:
+    asked = topic(event_triggers=(EventTrigger("Encounter", (ADMIT,)),))
+    now = version(encounter("planned"), 2, Interaction.UPDATE, Release.R4, "Encounter")
+    happened = explain(subscription(), asked, Change("1-0", 0, now, None, (ADMIT,)), table)
+    assert happened.matches
+    assert [one.outcome for one in happened.triggers] == [Outcome.NOT_ASKED, Outcome.PASSED]
+    assert "http://v2|A01" in happened.triggers[1].reason
+    other = explain(subscription(), asked, Change("1-0", 0, now, None, (Coding("http://v2", "A02"),)), table)
+    assert not other.matches
+    assert [one.outcome for one in other.triggers] == [Outcome.NOT_ASKED, Outcome.FAILED]
