@@ -30,7 +30,7 @@ async def dry_run(call: Call) -> Reply:
     draft = accept(
         call, call.adapter.parse_subscription(body, tenant=call.tenant, id="dry-run", now_ms=now_ms)
     )
-    topic = call.services.catalog.resolve(draft.topic_canonical)
+    topic = call.services.catalog.bound(draft.topic_canonical)
     if topic is None:
         raise Malformed(Issue("not-supported", f"the topic {draft.topic} is no longer served"))
     matcher = NaiveMatcher(call.services.parameters, call.services.bases, call.services.catalog.value_sets)

@@ -35,7 +35,7 @@ async def explain_change(call: Call) -> Reply:
         raise Malformed(Issue("required", "give either a resource or a reference to a stored one"))
     is_stored = "reference" in given
     change = await (_stored(call, given) if is_stored else _imagined(call, given))
-    topic = call.services.catalog.resolve(record.subscription.topic_canonical)
+    topic = call.services.catalog.bound(record.subscription.topic_canonical)
     found = None if topic is None else await _explained(call, record, topic, change)
     standing = await _Standing.of(call, record, change.current) if is_stored else None
     verdict, reason = _verdict(record, change, found, standing)
