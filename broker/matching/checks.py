@@ -1,6 +1,6 @@
 """Filters compiled to be evaluated on candidates, and what they said about one focus.
 
-A filter that keys can decide is decided by the keys the index has read already. Compiled filters are forgotten when there are
+A filter that a look-up can decide is decided by what the index has read already. Compiled filters are forgotten when there are
 many: only those that depend on value sets are kept as long as a subscription has them, because an unknown value set is told
 when the subscription comes.
 """
@@ -13,9 +13,9 @@ from broker.matching.chains import compile_chain, is_chained, read_chain
 from broker.matching.filters import compile_filter
 from broker.matching.planner import Channel, Planner
 from broker.matching.postings import Entry
-from broker.matching.predicates import Unit
+from broker.matching.predicates import Draft, Unit
 from broker.matching.problems import EvaluationFailed, Problem
-from broker.matching.readers import NOTHING_SAID, AnyReader, Extremes, Said
+from broker.matching.readers import NOTHING_MEASURED, NOTHING_SAID, AnyReader, Measured, Said
 from broker.matching.states import RelatedStates, State
 from broker.matching.valuesets import ValueSets
 from broker.model.release import Release
@@ -34,7 +34,7 @@ Outcome = bool | str
 class Sight:
     """What one change shows, read once for all topics."""
 
-    __slots__ = ("_extremes", "_said", "outcomes", "related", "state", "where")
+    __slots__ = ("_measured", "_said", "outcomes", "related", "state", "where")
 
     def __init__(self, where: Where, state: State, related: RelatedStates) -> None:
         self.where = where
@@ -42,7 +42,7 @@ class Sight:
         self.related = related
         self.outcomes: dict[tuple[Filter, str], Outcome] = {}
         self._said: dict[AnyReader, Said] = {}
-        self._extremes: dict[tuple[AnyReader, Unit], Extremes | None] = {}
+        self._measured: dict[tuple[AnyReader, Unit], Measured] = {}
 
     def said(self, reader: AnyReader | None) -> Said:
         if reader is None or self.state is None:
@@ -52,13 +52,14 @@ class Sight:
             said = self._said[reader] = reader.said(self.state, self.related)
         return said
 
-    def extremes(self, reader: AnyReader | None, unit: Unit) -> Extremes | None:
+    def measured(self, reader: AnyReader | None, unit: Unit) -> Measured:
         if reader is None or self.state is None:
-            return None
+            return NOTHING_MEASURED
         key = reader, unit
-        if key not in self._extremes:
-            self._extremes[key] = reader.extremes(self.state, unit)
-        return self._extremes[key]
+        measured = self._measured.get(key)
+        if measured is None:
+            measured = self._measured[key] = reader.measured(self.state, unit)
+        return measured
 
 
 Check = Callable[[Sight], bool]
@@ -118,7 +119,7 @@ class Checks:
         except BrokerError:
             found = None  # compiling it tells why
         if found is not None:
-            return _by_keys(*found)
+            return _by_lookup(*found)
         try:
             if is_chained(wanted):
                 chain = read_chain(wanted)
@@ -134,14 +135,19 @@ class Checks:
         return lambda sight: sight.state is not None and test(sight.state)
 
 
-def _by_keys(reader: AnyReader, keys: frozenset[str | tuple[str, ...]]) -> Check:
+def _by_lookup(reader: AnyReader, draft: Draft) -> Check:
+    keys, wanted = draft.keys, draft.range
+
     def passes(sight: Sight) -> bool:
-        said = sight.said(reader)
-        if said.says(keys):
-            return True
-        if said.failure is not None:
-            raise EvaluationFailed(said.failure)
-        return False
+        if wanted is None:
+            said = sight.said(reader)
+            passed, failure = said.says(keys), said.failure
+        else:
+            measured = sight.measured(reader, wanted.unit)
+            passed, failure = measured.passes(wanted), measured.failure
+        if not passed and failure is not None:
+            raise EvaluationFailed(failure)
+        return passed
 
     return passes
 
@@ -162,8 +168,8 @@ class Look:
     def said(self, channel: Channel) -> Said:
         return self._sight.said(channel.readers[self._release])
 
-    def extremes(self, channel: Channel, unit: Unit) -> Extremes | None:
-        return self._sight.extremes(channel.readers[self._release], unit)
+    def measured(self, channel: Channel, unit: Unit) -> Measured:
+        return self._sight.measured(channel.readers[self._release], unit)
 
     def passes(self, left: tuple[Filter, ...], entries: Iterable[Entry]) -> bool:
         """Whether all pass; what can't be told is a problem of each of the entries (R-410)."""

@@ -120,15 +120,15 @@ class Planner:
         tests: dict[tuple[Release, str], Test] = {(one, target): _never for one, target, _ in way.ends}
         return ChainTest(way.parameter, self._base_urls, release, tests)
 
-    def lookup(self, wanted: Filter, release: Release) -> tuple[AnyReader, frozenset[Key]] | None:
-        """How to evaluate the filter by keys alone, in one release; None where that can't be. Raises BrokerError."""
+    def lookup(self, wanted: Filter, release: Release) -> tuple[AnyReader, Draft] | None:
+        """How to evaluate the filter by one look-up, in one release; None where that can't be. Raises BrokerError."""
         way = self._meaning(wanted).ways.get(release)
         if way is None or way.ends is not None:
             return None
         found = drafts(wanted, way.parameter, self._base_urls)
-        if len(found) != 1 or not found[0].keys or not found[0].is_exact:
+        if len(found) != 1 or not found[0].is_exact:
             return None
-        return reader_of(way.parameter, found[0].kind, -1, release, self._base_urls), found[0].keys
+        return reader_of(way.parameter, found[0].kind, -1, release, self._base_urls), found[0]
 
     def _predicates(self, wanted: Filter) -> Iterable[Predicate]:
         meaning = self._meaning(wanted)

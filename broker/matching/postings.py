@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from broker.matching.matcher import Match
 from broker.matching.planner import Channel, Planner, Predicate
 from broker.matching.predicates import Axis, Bound, Key, Range, Unit
-from broker.matching.readers import Extremes, Said
+from broker.matching.readers import Measured, Said
 from broker.model.search import Filter
 
 GROWN = 8
@@ -40,7 +40,7 @@ class Focus(Protocol):
 
     def said(self, channel: Channel) -> Said: ...
 
-    def extremes(self, channel: Channel, unit: Unit) -> Extremes | None: ...
+    def measured(self, channel: Channel, unit: Unit) -> Measured: ...
 
     def passes(self, left: tuple[Filter, ...], entries: Iterable[Entry]) -> bool: ...
 
@@ -155,7 +155,7 @@ class Node:
 
     def _find_passed(self, focus: Focus, found: Found) -> None:
         for (channel, unit), axes in self.ranges.items():
-            extremes = focus.extremes(channel, unit)
+            extremes = focus.measured(channel, unit).extremes
             if extremes is not None:
                 for axis, some in axes.items():
                     for place in some.passed(axis, extremes[axis]):

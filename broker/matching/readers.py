@@ -5,7 +5,6 @@ does for a filter that passes before it gets there.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -15,7 +14,8 @@ from broker.errors import BrokerError
 from broker.matching.chains import ChainTest
 from broker.matching.dates import date_span
 from broker.matching.extract import Extractor, compile_extractor
-from broker.matching.predicates import Axis, Bound, Key, Kind, Unit
+from broker.matching.paths import compile_values
+from broker.matching.predicates import Bound, Key, Kind, Range, Unit
 from broker.matching.problems import EvaluationFailed
 from broker.matching.quantities import (
     Span,
@@ -64,8 +64,25 @@ class Extremes(NamedTuple):
     min_low: Bound
     min_high: Bound
 
-    def of(self, axis: Axis) -> Bound:
-        return self[axis]
+
+class Measured(NamedTuple):
+    """`extremes` is None where no element has a span in the unit."""
+
+    extremes: Extremes | None = None
+    failure: str | None = None
+
+    def passes(self, wanted: Range) -> bool:
+        if self.extremes is None:
+            return False
+        extreme: Any = self.extremes[
+            wanted.axis
+        ]  # of the same kind as the bound, both coming from one parameter
+        if extreme == wanted.bound:
+            return not wanted.is_strict
+        return bool((extreme > wanted.bound) is wanted.axis.is_max)
+
+
+NOTHING_MEASURED = Measured()
 
 
 _Take = Callable[[Any, Said], None]
@@ -81,7 +98,7 @@ class Reader:
         self._code = parameter.code
         self._take = taking(kind, base_urls)
         self._measure = _MEASURES.get(kind, _number)
-        self._extract = compile_extractor(parameter.expression, release)
+        self._values = compile_values(parameter.expression, release)
         self._component: Extractor | None = None
         if part >= 0:
             self._component = compile_extractor(parameter.components[part].expression, release)
@@ -101,11 +118,11 @@ class Reader:
             said.failure = f"{self._code}: {error}"
         return said
 
-    def extremes(self, state: dict[str, Any], unit: Unit) -> Extremes | None:
-        """None where no element has a span in the unit."""
+    def measured(self, state: dict[str, Any], unit: Unit) -> Measured:
         wanted = WantedQuantity(_ANY_NUMBER, *unit)
         spans: list[tuple[Bound, Bound]] = []
-        with suppress(*FAILURES):  # a failure is told by the filter, if anything comes to evaluate it
+        failure: str | None = None
+        try:
             for value in self._elements(state):
                 try:
                     span = self._measure(value, wanted)
@@ -115,21 +132,25 @@ class Reader:
                     continue
                 if span is not None:
                     spans.append(span)
+        except EvaluationFailed as error:
+            failure = str(error)
+        except FAILURES as error:
+            failure = f"{self._code}: {error}"
         if not spans:
-            return None
+            return Measured(None, failure)
         lows, highs = zip(*spans, strict=True)
-        return Extremes(max(highs), max(lows), min(lows), min(highs))
+        return Measured(Extremes(max(highs), max(lows), min(lows), min(highs)), failure)
 
     def _elements(self, state: dict[str, Any]) -> Iterable[Any]:
         if self._component is None:
-            return [node.value for node in self._extract(state)]
+            return self._values(state)
         return self._parts(self._component, state)
 
     def _parts(self, component: Extractor, state: dict[str, Any]) -> Iterable[Any]:
         """An element that can't be read may be one that the other components rule out first: those behind it count too."""
-        for node in self._extract(state):
+        for value in self._values(state):
             try:
-                found = [one.value for one in component(node.value)]
+                found = [one.value for one in component(value)]
             except FAILURES:
                 continue
             yield from found
@@ -159,18 +180,18 @@ class ChainReader:
             said.failure = str(error)
         return said
 
-    def extremes(self, _state: dict[str, Any], _unit: Unit) -> Extremes | None:
+    def measured(self, _state: dict[str, Any], _unit: Unit) -> Measured:
         """Chains are looked up by keys only."""
-        return None
+        return NOTHING_MEASURED
 
     def _collector(self, parameter: SearchParameter, release: Release) -> Callable[[dict[str, Any]], bool]:
         """A test that no target passes, so that all of them are looked at."""
-        extract = compile_extractor(parameter.expression, release)
+        values = compile_values(parameter.expression, release)
 
         def collect(state: dict[str, Any]) -> bool:
             try:
-                for node in extract(state):
-                    self._take(node.value, self._said)
+                for value in values(state):
+                    self._take(value, self._said)
             except EvaluationFailed:
                 raise
             except FAILURES as error:

@@ -148,10 +148,10 @@ async def test_what_could_not_be_appended_comes_again_before_what_is_newer(
     sound = Outboxes.append
     failures = iter([StoreUnavailable("away"), Fenced("lost"), StoreUnavailable("away")])
 
-    async def append(self: Outboxes, partition: int, token: int, matched: Any) -> int:
+    async def append(self: Outboxes, partition: int, token: int, matched: Any, contexts: Any) -> int:
         for failure in failures:
             raise failure
-        return await sound(self, partition, token, matched)
+        return await sound(self, partition, token, matched, contexts)
 
     await desk.subscribe("a", max_count=10)
     monkeypatch.setattr(Outboxes, "append", append)

@@ -19,8 +19,10 @@ def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
     return Desk(client, subscriber)
 
 
-async def resend(desk: Desk, one: str, release: str = "r5", **bounds: Any) -> httpx.Response:
-    parameters = [{"name": name, "valueString": str(value)} for name, value in bounds.items()]
+async def resend(desk: Desk, one: str, release: str = "r5", **bounds: str | int) -> httpx.Response:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "valueString": str(value)} for name, value in bounds.items()
+    ]
     body = {"resourceType": "Parameters", "parameter": parameters} if parameters else None
     content = orjson.dumps(body) if body else b""
     return await desk.client.post(f"/{release}/Subscription/{one}/$resend", content=content)
@@ -42,7 +44,7 @@ async def test_events_go_out_again_under_their_numbers_and_the_cursor_stays(desk
     one = await desk.subscribe("again", release=release)
     await desk.send(5)
     await desk.until_numbers("again", 5)
-    response = await resend(desk, one, release, **{SINCE: 2, UNTIL: 4})
+    response = await resend(desk, one, release, eventsSinceNumber=2, eventsUntilNumber=4)
     outcome = response.json()
     assert (response.status_code, outcome["resourceType"]) == (200, "OperationOutcome")
     assert outcome["issue"][0]["severity"] == "information"
@@ -63,7 +65,7 @@ async def test_bounds_are_inclusive_and_open_where_absent(desk: Desk) -> None:
     events = [event for two in endpoint.of_type("event-notification") for event in two.events]
     at = {event.number: event.timestamp for event in events}
     expected = sent(endpoint)
-    for bounds, numbers in (
+    cases: list[tuple[dict[str, str | int], list[int]]] = [
         ({}, [1, 2, 3, 4]),
         ({SINCE: 3}, [3, 4]),
         ({UNTIL: 1}, [1]),
@@ -71,11 +73,12 @@ async def test_bounds_are_inclusive_and_open_where_absent(desk: Desk) -> None:
         ({"eventsSinceInstant": at[3]}, [n for n in at if at[n] >= at[3]]),
         ({"eventsUntilInstant": at[2]}, [n for n in at if at[n] <= at[2]]),
         ({SINCE: 2, "eventsUntilInstant": at[3]}, [n for n in at if n >= 2 and at[n] <= at[3]]),
-    ):
-        assert (await resend(desk, one, **bounds)).status_code == 200
+    ]
+    for bounds, numbers in cases:
+        assert (await resend(desk, one, "r5", **bounds)).status_code == 200
         expected.append(numbers)
         await until_sent(desk, "bounds", expected)
-    nothing = await resend(desk, one, **{SINCE: 9})
+    nothing = await resend(desk, one, eventsSinceNumber=9)
     assert nothing.json()["issue"][0]["diagnostics"].startswith("0 events")
     assert (await resend(desk, one, eventsUntilInstant="2020-01-01T00:00:00Z")).status_code == 200
     await desk.send()
@@ -89,8 +92,8 @@ async def test_what_is_under_way_is_finished_first_and_retried_as_it_was(desk: D
     gate = endpoint.answer = Gate(503)
     await desk.send()
     await gate.entered.wait()
-    assert (await resend(desk, one, **{UNTIL: 2})).status_code == 200
-    assert (await resend(desk, one, **{UNTIL: 2})).status_code == 200, "asked for twice is sent once"
+    assert (await resend(desk, one, eventsUntilNumber=2)).status_code == 200
+    assert (await resend(desk, one, eventsUntilNumber=2)).status_code == 200, "asked for twice is sent once"
     endpoint.answer = Script(503, 200, 503)
     gate.opened.set()
     await until_sent(desk, "busy", [[1], [2], [3], [3], [3], [1], [1], [2]])
@@ -126,7 +129,7 @@ async def test_it_is_refused_where_it_can_not_be_done(desk: Desk) -> None:
     got = await desk.client.get(url)
     assert (got.status_code, got.headers["Allow"]) == (405, "POST")
     assert (await resend(desk, "none")).status_code == 404
-    for bounds in (
+    wrong: list[dict[str, str | int]] = [
         {"colour": "red"},
         {SINCE: "x"},
         {SINCE: "-1"},
@@ -134,8 +137,9 @@ async def test_it_is_refused_where_it_can_not_be_done(desk: Desk) -> None:
         {"eventsSinceInstant": "2024-01-01"},
         {"eventsSinceInstant": "2024-01-01T00:00:00"},
         {"eventsUntilInstant": "soon"},
-    ):
-        response = await resend(desk, one, **bounds)
+    ]
+    for bounds in wrong:
+        response = await resend(desk, one, "r5", **bounds)
         assert (response.status_code, response.json()["resourceType"]) == (400, "OperationOutcome"), bounds
     off = await desk.client.put(
         f"/r5/Subscription/{one}",

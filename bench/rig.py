@@ -1,0 +1,270 @@
+"""What is measured, as processes: a store of its own each, the broker in one process or in several, or the floor.
+
+Every program gets the embedded server's binary, on a fresh data set with the durability the broker promises. The measuring
+process plays the outside (`wire`). CPU times are the operating system's, Linux only; without them those figures are left out.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import redis.asyncio as redis
+
+from bench.wire import Sink, request
+from broker.fhir.release import adapter
+from broker.model.change import DEFAULT_TENANT
+from broker.model.release import Release
+from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.store.embedded import EmbeddedServer
+from broker.store.keys import Layout
+from broker.store.server import Server
+from broker.store.subscriptions import Subscriptions
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.registration import register_subscription, subscription
+
+ROOT = Path(__file__).resolve().parent.parent
+TOPIC = "http://fhir-broker.org/topics/vital-signs"
+CONNECTIONS = 64
+PATIENTS = 200
+START_S = 120.0
+_LAYOUT = Layout(partitions=16, shards=16)
+_SETTINGS = {
+    "egress_allow": "127.0.0.0/8",
+    "log_level": "error",
+    "retry_base": "100ms",
+    "retry_max": "1s",
+}
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A broker or the floor, running."""
+
+    port: int
+    path: str
+    store_url: str
+    pids: Mapping[str, int]
+
+    def message(self, body: bytes) -> bytes:
+        return request(self.path, body)
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path.rpartition('/')[0]}"
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds of each process so far."""
+        return {name: _cpu_s(pid) for name, pid in self.pids.items()}
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+async def _started(
+    stack: contextlib.AsyncExitStack,
+    arguments: Sequence[str],
+    settings: Mapping[str, str],
+    port: int,
+    folder: Path,
+) -> int:
+    """A process of ours, ended with the stack; its pid once it says that it is ready. Raises `RuntimeError` with its log."""
+    inherited = {name: one for name, one in os.environ.items() if not name.startswith("BROKER_")}
+    log = folder / f"{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 our own modules
+            [sys.executable, "-m", *arguments],
+            env=inherited | dict(settings),
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    stack.callback(_end, process)
+    deadline = asyncio.get_running_loop().time() + START_S
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        while asyncio.get_running_loop().time() < deadline and process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                    return process.pid
+            await asyncio.sleep(0.02)
+    raise RuntimeError(f"{' '.join(arguments)} did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _store(stack: contextlib.AsyncExitStack) -> tuple[Path, EmbeddedServer]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
+    store = EmbeddedServer(folder / "store")
+    store.start()
+    stack.callback(store.stop)
+    return folder, store
+
+
+def _pid_of(store: EmbeddedServer) -> dict[str, int]:
+    return {} if store.process is None else {"store": store.process.pid}
+
+
+@contextlib.asynccontextmanager
+async def floor(sink: Sink) -> AsyncIterator[Program]:
+    """The floor program, one process, on a store of its own."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder, store = _store(stack)
+        port = free_port()
+        settings = {"FLOOR_PORT": str(port), "FLOOR_STORE": store.url, "FLOOR_TARGET": sink.url("floor")}
+        pid = await _started(stack, ["bench.floor"], settings, port, folder)
+        yield Program(port, "/events", store.url, {"floor": pid} | _pid_of(store))
+
+
+@contextlib.asynccontextmanager
+async def broker(
+    commands: Sequence[str] = ("serve",), *, idle: int = 0, release: str = "r4"
+) -> AsyncIterator[Program]:
+    """A broker of these processes, the first of which takes the requests, with so many idle subscriptions from its start."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder, store = _store(stack)
+        if idle:
+            await register_idle(store.url, idle)
+        port, pids = 0, {}
+        for n, command in enumerate(commands):
+            own = free_port()
+            port = port or own
+            settings = _SETTINGS | {"redis_url": store.url, "port": str(own), "base_url": f"http://127.0.0.1:{port}"}
+            named = {f"BROKER_{name.upper()}": value for name, value in settings.items()}
+            pids[f"{command} {n}" if len(commands) > 1 else command] = await _started(
+                stack, ["broker", command], named, own, folder
+            )
+        yield Program(port, f"/{release}/Observation", store.url, pids | _pid_of(store))
+
+
+async def register_idle(store_url: str, count: int) -> None:
+    """Active subscriptions, each to a patient nothing is ever sent about; through the store, as quick as it takes them."""
+    server = Server(store_url, _LAYOUT)
+    try:
+        await server.open()
+        subscriptions = Subscriptions(server)
+        todo = iter(range(count))
+
+        async def work() -> None:
+            for n in todo:
+                await subscriptions.put(_idle(n), create=True)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(200):
+                tasks.create_task(work())
+    finally:
+        await server.close()
+
+
+def _idle(n: int) -> Subscription:
+    endpoint = "https://hooks.example.org/notify"
+    document = subscription("r4", TOPIC, endpoint, filters=[f"patient=Patient/idle-{n}"])
+    parsed = adapter(Release.R4).parse_subscription(
+        json.dumps(document).encode(), tenant=DEFAULT_TENANT, id=f"idle-{n}", now_ms=0
+    )
+    return replace(parsed, status=SubscriptionStatus.ACTIVE)
+
+
+async def register(
+    program: Program,
+    sink: Sink,
+    names: Iterable[str],
+    *,
+    content: str = "id-only",
+    max_count: int | None = None,
+    patient: str | None = None,
+    is_spread: bool = False,
+) -> None:
+    """A subscription a name to the patient of that name (or to `patient`), active when this returns; the endpoint has the name.
+
+    With `is_spread` each endpoint is at a port of its own.
+    """
+    ids: list[str] = []
+    todo = iter(list(enumerate(names)))
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+
+        async def work() -> None:
+            for n, name in todo:
+                document = subscription(
+                    "r4",
+                    TOPIC,
+                    sink.url(name, n if is_spread else 0),
+                    content=content,
+                    filters=[f"patient=Patient/{patient or name}"],
+                    max_count=max_count,
+                    timeout_s=5,
+                )
+                ids.append((await register_subscription(client, program.base, document))["id"])
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(16):
+                tasks.create_task(work())
+    await _until_active(program, ids)
+
+
+async def _until_active(program: Program, ids: Sequence[str]) -> None:
+    server = Server(program.store_url, _LAYOUT)
+    try:
+        wanted = [(DEFAULT_TENANT, SubscriptionId(one)) for one in ids]
+        async with asyncio.timeout(60):
+            while wanted:
+                records = await Subscriptions(server).many(wanted)
+                wanted = [
+                    key
+                    for key, record in zip(wanted, records, strict=True)
+                    if record is None or record.subscription.status is not SubscriptionStatus.ACTIVE
+                ]
+                await asyncio.sleep(0.02)
+    finally:
+        await server.close()
+
+
+def patients(prefix: str, count: int = PATIENTS) -> list[str]:
+    return [f"{prefix}-{n}" for n in range(count)]
+
+
+def bodies(names: Sequence[str], count: int) -> list[bytes]:
+    """Heart rates, dealt to the patients in turn."""
+    return [
+        json.dumps(
+            observation(HEART_RATE, names[n % len(names)], "2025-03-01T08:00:00Z", 55 + n % 75),
+            separators=(",", ":"),
+        ).encode()
+        for n in range(count)
+    ]
+
+
+async def store_commands(program: Program) -> int:
+    """Commands the store has carried out so far."""
+    client = redis.Redis.from_url(program.store_url, protocol=2)
+    try:
+        return int((await client.info("stats"))["total_commands_processed"])
+    finally:
+        await client.aclose()

@@ -1,0 +1,248 @@
+"""The outside of what is measured: a producer and an endpoint that cost little beside the broker, on plain asyncio.
+
+Both speak just enough HTTP/1.1: messages with a Content-Length or without a body, over kept connections. A request is never
+sent twice; an answer that is lost fails the measurement rather than bending it.
+"""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_FOCUS = re.compile(rb"Observation/([0-9A-Za-z.-]+)")
+_EVENT = b'"event-number"'
+_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+
+class Framing:
+    """Cuts what arrives into messages: head without its blank line, and body."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def feed(self, arrived: bytes) -> Iterator[tuple[bytes, bytes]]:
+        self._kept += arrived
+        while (end := self._kept.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._kept[:end])
+            length = _LENGTH.search(head)
+            until = end + 4 + (int(length[1]) if length else 0)
+            if len(self._kept) < until:
+                return
+            body = bytes(self._kept[end + 4 : until])
+            del self._kept[:until]
+            yield head, body
+
+
+def request(path: str, body: bytes) -> bytes:
+    """A POST of FHIR JSON."""
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/fhir+json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How an endpoint answers: late, with a refusal, or never."""
+
+    delay_s: float = 0.0
+    is_away: bool = False
+    is_silent: bool = False
+
+
+PROMPT = Behaviour()
+
+
+@dataclass(slots=True)
+class Sink:
+    """Endpoints, each a path; what they accepted is counted. A handshake has no event and counts for nothing."""
+
+    behaviour: dict[str, Behaviour] = field(default_factory=dict)
+    events: Counter[str] = field(default_factory=Counter)
+    arrivals: dict[str, float] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    first_at: dict[str, float] = field(default_factory=dict)
+    last_at: dict[str, float] = field(default_factory=dict)
+    requests: int = 0
+    ports: list[int] = field(default_factory=list)
+    _servers: list[asyncio.Server] = field(default_factory=list)
+    _held: dict[str, list[asyncio.Transport]] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def listen(self, ports: int = 1) -> None:
+        """On so many ports: an origin each."""
+        loop = asyncio.get_running_loop()
+        for _ in range(ports):
+            server = await loop.create_server(lambda: _Endpoint(self), "127.0.0.1", 0, backlog=512)
+            self._servers.append(server)
+            self.ports.append(server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    def url(self, path: str, port: int = 0) -> str:
+        return f"http://127.0.0.1:{self.ports[port]}/{path}"
+
+    def forget(self) -> None:
+        """Counts anew."""
+        self.events.clear()
+        for one in (self.arrivals, self.paths, self.first_at, self.last_at):
+            one.clear()
+        self.requests = 0
+
+    def behave(self, path: str, behaviour: Behaviour) -> None:
+        """From now on; requests that hang there are broken off."""
+        self.behaviour[path] = behaviour
+        for transport in self._held.pop(path, []):
+            transport.close()
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float) -> None:
+        """Raises `TimeoutError` if it does not come to hold."""
+        async with asyncio.timeout(timeout_s):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def receive(self, path: str, body: bytes, transport: asyncio.Transport) -> None:
+        behaviour = self.behaviour.get(path, PROMPT)
+        if behaviour.is_silent:
+            self._held.setdefault(path, []).append(transport)
+        elif behaviour.is_away:
+            transport.write(_AWAY)
+        elif behaviour.delay_s:
+            asyncio.get_running_loop().call_later(
+                behaviour.delay_s, self._accept, path, body, time.perf_counter(), transport
+            )
+        else:
+            self._accept(path, body, time.perf_counter(), transport)
+
+    def _accept(self, path: str, body: bytes, at: float, transport: asyncio.Transport) -> None:
+        if transport.is_closing():
+            return
+        transport.write(_OK)
+        self.requests += 1
+        focus = _FOCUS.search(body)
+        if focus is not None:
+            one = focus[1].decode()
+            self.arrivals.setdefault(one, at)
+            self.paths[one] = path
+            self.events[path] += max(1, body.count(_EVENT))
+            self.first_at.setdefault(path, at)
+            self.last_at[path] = at
+        self._changed.set()
+
+
+class _Endpoint(asyncio.Protocol):
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._framing = Framing()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        for head, body in self._framing.feed(data):
+            if self._transport is not None:
+                self._sink.receive(head.split(b" ", 2)[1].decode()[1:], body, self._transport)
+
+
+class LostAnswerError(Exception):
+    """A request was refused, or its connection ended before the answer."""
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self) -> None:
+        self._framing = Framing()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        for head, body in self._framing.feed(data):
+            if self._waiting is not None and not self._waiting.done():
+                if head.startswith(b"HTTP/1.1 20"):
+                    self._waiting.set_result(head)
+                else:
+                    self._waiting.set_exception(LostAnswerError((head + b"\n" + body).decode()[:500]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(LostAnswerError(f"connection closed: {exc}"))
+
+    async def post(self, message: bytes) -> bytes:
+        """The head of the answer."""
+        if self._transport is None or self._transport.is_closing():
+            raise LostAnswerError("connection closed")
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._transport.write(message)
+        return await self._waiting
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Producer:
+    """Posts over kept connections; `sent` has, by the id given to each resource, when its request was due to leave."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.sent: dict[str, float] = {}
+
+    async def as_fast_as_answered(self, messages: Sequence[bytes], connections: int) -> None:
+        """A closed loop: each connection sends its next request when the one before is answered."""
+        todo = iter(messages)
+        some = await self._connect(min(connections, len(messages)))
+
+        async def work(connection: _Connection) -> None:
+            for message in todo:
+                await self._post(connection, message, time.perf_counter())
+
+        await self._gather([work(connection) for connection in some], some)
+
+    async def at_rate(self, messages: Sequence[bytes], per_second: float, connections: int) -> None:
+        """An open loop: requests leave on time, and one that finds no free connection has waited since it was due."""
+        free: asyncio.Queue[_Connection] = asyncio.Queue()
+        some = await self._connect(connections)
+        for connection in some:
+            free.put_nowait(connection)
+        began = time.perf_counter()
+
+        async def send(n: int, message: bytes) -> None:
+            due = began + n / per_second
+            await asyncio.sleep(due - time.perf_counter())
+            connection = await free.get()
+            await self._post(connection, message, due)
+            free.put_nowait(connection)
+
+        await self._gather([send(n, message) for n, message in enumerate(messages)], some)
+
+    async def _post(self, connection: _Connection, message: bytes, at: float) -> None:
+        head = await connection.post(message)
+        found = _FOCUS.search(head)
+        if found is not None:
+            self.sent[found[1].decode()] = at
+
+    async def _connect(self, count: int) -> list[_Connection]:
+        loop = asyncio.get_running_loop()
+        return [
+            (await loop.create_connection(_Connection, "127.0.0.1", self._port))[1] for _ in range(count)
+        ]
+
+    async def _gather(self, work: list[Coroutine[None, None, None]], some: list[_Connection]) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for one in work:
+                    tasks.create_task(one)
+        finally:
+            for connection in some:
+                connection.close()
