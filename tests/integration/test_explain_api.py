@@ -346,56 +346,6 @@ def test_the_age_at_which_changes_are_passed_over_is_the_matchers() -> None:
     assert explaining.STALE_MS == matcher.STALE_MS
 
 
-async def test_a_dry_run_finds_what_a_subscription_would_have_received(desk: Desk) -> None:
-    first = await desk.send(3)
-    await desk.send(2, patient="ben")
-    document = desk.document("ward", filters=["patient=Patient/ana"])
-    answer = (
-        await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
-    ).json()
-    assert (value(answer, "changes"), value(answer, "matched")) == (5, 3)
-    assert value(answer, "complete") is True
-    assert value(answer, "oldest")
-    found = [value(one, "reference") for one in groups(answer, "match")]
-    assert sorted(found) == sorted(f"Observation/{one}/_history/1" for one in first)
-    times = [value(one, "time") for one in groups(answer, "match")]
-    assert times == sorted(times, reverse=True)
-    assert (await desk.client.get("/r5/Subscription?_summary=count")).json()["total"] == 0
-
-
-async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred(desk: Desk) -> None:
-    entries = [
-        {"resource": reading(value=60 + n % 40), "request": {"method": "POST", "url": "Observation"}}
-        for n in range(300)
-    ]
-    batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
-    assert (await desk.client.post("/r4", json=batch)).status_code == 200
-    document = desk.document("ward")
-    for count, shown in ((3, 3), (280, 100)):
-        response = await desk.client.post(
-            "/r5/Subscription/$dry-run", json=question(subscription=document, count=count)
-        )
-        answer = response.json()
-        assert (value(answer, "changes"), value(answer, "matched")) == (count, count)
-        assert value(answer, "complete") is False
-        assert len(groups(answer, "match")) == shown
-
-
-async def test_a_dry_run_refuses_what_a_registration_would(desk: Desk) -> None:
-    document = desk.document("ward", topic="http://example.org/unknown") | {"endpoint": "http://10.0.0.1/x"}
-    registered = await desk.client.post("/r5/Subscription", json=document)
-    tried = await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
-    assert registered.status_code == tried.status_code == 422
-    assert tried.json()["issue"] == registered.json()["issue"]
-    good = desk.document("ward")
-    for count in ("0", "10001", "many"):
-        response = await desk.client.post(
-            "/r5/Subscription/$dry-run", json=question(subscription=good, count=count)
-        )
-        assert response.status_code == 400
-    assert (await desk.client.post("/r5/Subscription/$dry-run", json=question(count=3))).status_code == 400
-
-
 async def test_explaining_leaves_nothing_behind(desk: Desk) -> None:
     one = await desk.subscribe("ward")
     await asyncio.gather(*(asked(desk.client, one, resource=reading(id="imagined")) for _ in range(5)))

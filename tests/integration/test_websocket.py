@@ -173,7 +173,7 @@ async def test_heartbeats_come_at_the_period_that_was_asked_for(client: httpx.As
         assert (heartbeat.type, heartbeat.events_since_start) == ("heartbeat", 0)
 
 
-async def test_unbinding_and_deleting_end_what_is_sent(client: httpx.AsyncClient) -> None:
+async def test_unbinding_ends_what_is_sent(client: httpx.AsyncClient) -> None:
     one = await registered(client)
     token, url = await bound_token(client, one)
     async with websockets.connect(url) as socket:

@@ -137,7 +137,7 @@ def test_a_traceback_keeps_to_its_event(capsys: pytest.CaptureFixture[str]) -> N
     assert all(line.startswith("    ") for line in rest)
 
 
-@pytest.mark.parametrize("name", ["uvicorn.error", "aiohttp.client", "apscheduler.executors", "some.library"])
+@pytest.mark.parametrize("name", ["uvicorn.error", "aiohttp.client", "apscheduler.executors", "some.package"])
 def test_other_libraries_pass_the_same_way_from_warnings_on(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

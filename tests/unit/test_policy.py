@@ -62,7 +62,7 @@ INCURABLE = Refused(404, is_curable=False, error=ERROR)
 
 
 @pytest.mark.parametrize("is_handshake", [True, False])
-def test_a_delivered_notification_advances(is_handshake: bool) -> None:  # noqa: FBT001 a parameter of the test
+def test_a_delivered_notification_advances(is_handshake: bool) -> None:
     assert decided(Delivered(204), is_handshake=is_handshake) == Advance()
 
 

@@ -1,0 +1,96 @@
+"""`$dry-run`: what an unregistered Subscription would have received."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.integration.desk import Desk
+
+AT = "2025-03-01T08:00:00Z"
+
+
+@pytest.fixture
+async def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
+    return Desk(client, subscriber)
+
+
+def reading(patient: str = "ana", value: float = 80, **more: Any) -> dict[str, Any]:
+    return observation(HEART_RATE, patient, AT, value) | more
+
+
+def question(**given: Any) -> dict[str, Any]:
+    """Parameters: resources as such, everything else as strings."""
+    return {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": name, "resource": one}
+            if isinstance(one, dict)
+            else {"name": name, "valueString": str(one)}
+            for name, one in given.items()
+        ],
+    }
+
+
+def value(parts: Any, name: str) -> Any:
+    """The value of the one part of that name; None without it."""
+    parts = parts["parameter"] if isinstance(parts, dict) else parts
+    found = [part for part in parts if part["name"] == name]
+    return next((one for part in found for key, one in part.items() if key.startswith("value")), None)
+
+
+def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:
+    parts = parts["parameter"] if isinstance(parts, dict) else parts
+    return [part["part"] for part in parts if part["name"] == name]
+
+
+async def test_a_dry_run_finds_what_a_subscription_would_have_received(desk: Desk) -> None:
+    first = await desk.send(3)
+    await desk.send(2, patient="ben")
+    document = desk.document("ward", filters=["patient=Patient/ana"])
+    answer = (
+        await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+    ).json()
+    assert (value(answer, "changes"), value(answer, "matched")) == (5, 3)
+    assert value(answer, "complete") is True
+    assert value(answer, "oldest")
+    found = [value(one, "reference") for one in groups(answer, "match")]
+    assert sorted(found) == sorted(f"Observation/{one}/_history/1" for one in first)
+    times = [value(one, "time") for one in groups(answer, "match")]
+    assert times == sorted(times, reverse=True)
+    assert (await desk.client.get("/r5/Subscription?_summary=count")).json()["total"] == 0
+
+
+async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred(desk: Desk) -> None:
+    entries = [
+        {"resource": reading(value=60 + n % 40), "request": {"method": "POST", "url": "Observation"}}
+        for n in range(300)
+    ]
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+    assert (await desk.client.post("/r4", json=batch)).status_code == 200
+    document = desk.document("ward")
+    for count, shown in ((3, 3), (280, 100)):
+        response = await desk.client.post(
+            "/r5/Subscription/$dry-run", json=question(subscription=document, count=count)
+        )
+        answer = response.json()
+        assert (value(answer, "changes"), value(answer, "matched")) == (count, count)
+        assert value(answer, "complete") is False
+        assert len(groups(answer, "match")) == shown
+
+
+async def test_a_dry_run_refuses_what_a_registration_would(desk: Desk) -> None:
+    document = desk.document("ward", topic="http://example.org/unknown") | {"endpoint": "http://10.0.0.1/x"}
+    registered = await desk.client.post("/r5/Subscription", json=document)
+    tried = await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+    assert registered.status_code == tried.status_code == 422
+    assert tried.json()["issue"] == registered.json()["issue"]
+    good = desk.document("ward")
+    for count in ("0", "10001", "many"):
+        response = await desk.client.post(
+            "/r5/Subscription/$dry-run", json=question(subscription=good, count=count)
+        )
+        assert response.status_code == 400
+    assert (await desk.client.post("/r5/Subscription/$dry-run", json=question(count=3))).status_code == 400
