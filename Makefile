@@ -8,7 +8,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lock clean
+.PHONY: help install demo test check bench lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: install ## Run the tests
 
 check: install ## Format, lint, types, import contracts
 	@scripts/check
+
+bench: install ## Measure, as ratios in one run
+	@$(BIN)/python -m bench
 
 lock: install ## Resolve the lock files anew
 	@$(PIP) install pip-tools

@@ -64,7 +64,9 @@ async def forward(client: redis.Redis, session: aiohttp.ClientSession, target: s
 
     async def send(body: bytes) -> None:
         try:
-            async with session.post(target, data=body, headers={"Content-Type": "application/json"}) as answer:
+            async with session.post(
+                target, data=body, headers={"Content-Type": "application/json"}
+            ) as answer:
                 await answer.read()
         finally:
             room.release()
@@ -80,7 +82,7 @@ async def forward(client: redis.Redis, session: aiohttp.ClientSession, target: s
 
 def application(store: str, target: str) -> Starlette:
     client = redis.Redis.from_url(store, protocol=2)
-    reading = redis.Redis.from_url(store, protocol=2)
+    reading = redis.Redis.from_url(store, protocol=2, socket_timeout=None)  # it blocks
     writer = Writer(client)
 
     async def accept(request: Request) -> Response:

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 
 from bench.figures import Figure, paired_ratio
 from bench.rig import Program, broker, floor, patients, register
-from bench.segments import Segment, drive
-from bench.wire import Sink
+from bench.segments import Segment, drive, listening
 
 BENCH = "pipeline"
 FLOOR_SHARE = 0.6
@@ -37,8 +36,8 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         await register(programs["broker"], sink, names["full-resource"], content="full-resource")
         runs: dict[str, list[Segment]] = {name: [] for name in names}
         for n in range(rounds + 1):
-            for name in names:
-                one = await drive(programs["floor" if name == "floor" else "broker"], sink, names[name], count)
+            for name, some in names.items():
+                one = await drive(programs["floor" if name == "floor" else "broker"], sink, some, count)
                 if n:  # the first round warms up
                     runs[name].append(one)
     for figure in _beside_floor(runs):
@@ -47,21 +46,18 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         yield figure
 
 
-async def listening(stack: contextlib.AsyncExitStack, ports: int = 1) -> Sink:
-    """A sink that closes with the stack."""
-    sink = Sink()
-    await sink.listen(ports)
-    stack.callback(sink.close)
-    return sink
-
-
 def _beside_floor(runs: dict[str, list[Segment]]) -> list[Figure]:
     figures = []
     for name, segments in runs.items():
         figures.append(Figure(BENCH, name, _median(segments), "events/s"))
         figures.append(Figure(BENCH, f"{name}, CPU", _cpu(segments), "µs an event"))
         figures += [
-            Figure(BENCH, f"{name}, CPU of {process}", statistics.median(s.cpu_us[process] for s in segments), "µs an event")
+            Figure(
+                BENCH,
+                f"{name}, CPU of {process}",
+                statistics.median(s.cpu_us[process] for s in segments),
+                "µs an event",
+            )
             for process in segments[0].cpu_us
         ]
     floor_rates = [one.per_s for one in runs["floor"]]

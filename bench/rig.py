@@ -92,7 +92,7 @@ async def _started(
     inherited = {name: one for name, one in os.environ.items() if not name.startswith("BROKER_")}
     log = folder / f"{port}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 our own modules
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 our own modules, before anything is measured
             [sys.executable, "-m", *arguments],
             env=inherited | dict(settings),
             cwd=ROOT,
@@ -121,7 +121,9 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _store(stack: contextlib.AsyncExitStack) -> tuple[Path, EmbeddedServer]:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
+    folder = Path(
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True))
+    )
     store = EmbeddedServer(folder / "store")
     store.start()
     stack.callback(store.stop)
@@ -156,7 +158,11 @@ async def broker(
         for n, command in enumerate(commands):
             own = free_port()
             port = port or own
-            settings = _SETTINGS | {"redis_url": store.url, "port": str(own), "base_url": f"http://127.0.0.1:{port}"}
+            settings = _SETTINGS | {
+                "redis_url": store.url,
+                "port": str(own),
+                "base_url": f"http://127.0.0.1:{port}",
+            }
             named = {f"BROKER_{name.upper()}": value for name, value in settings.items()}
             pids[f"{command} {n}" if len(commands) > 1 else command] = await _started(
                 stack, ["broker", command], named, own, folder

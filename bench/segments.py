@@ -1,5 +1,6 @@
 """One stretch of measuring: so many events through a program, from the first POST to the last notification."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -16,6 +17,14 @@ class Segment:
 
     per_s: float
     cpu_us: dict[str, float]
+
+
+async def listening(stack: contextlib.AsyncExitStack, ports: int = 1) -> Sink:
+    """A sink that closes with the stack."""
+    sink = Sink()
+    await sink.listen(ports)
+    stack.callback(sink.close)
+    return sink
 
 
 async def drive(program: Program, sink: Sink, names: list[str], count: int) -> Segment:
@@ -35,19 +44,21 @@ async def drive(program: Program, sink: Sink, names: list[str], count: int) -> S
 
 
 async def paced(
-    program: Program, sink: Sink, names: list[str], count: int, per_s: float, *, others: frozenset[str] = frozenset()
+    program: Program,
+    sink: Sink,
+    names: list[str],
+    count: int,
+    per_s: float,
+    *,
+    others: frozenset[str] = frozenset(),
 ) -> list[float]:
     """Seconds from the moment a POST was due to its notification's arrival. Events of `others` are sent too, and not awaited."""
     messages = [program.message(body) for body in bodies(names, count)]
     sink.forget()
     producer = Producer(program.port)
+    awaited = {n for n in range(count) if names[n % len(names)] not in others}
     await producer.at_rate(messages, per_s, 4 * CONNECTIONS)
-    awaited = sum(names[n % len(names)] not in others for n in range(count))
-
-    def is_complete() -> bool:
-        return sum(events for name, events in sink.events.items() if name not in others) >= awaited
-
-    await sink.until(is_complete, _TIMEOUT_S)
-    ignored = set(producer.sent) - set(sink.arrivals) if others else set()
-    kept = {one: at for one, at in producer.sent.items() if one not in ignored and sink.paths[one] not in others}
-    return latencies(kept, sink.arrivals)
+    await sink.until(
+        lambda: sum(sink.events[name] for name in names if name not in others) >= len(awaited), _TIMEOUT_S
+    )
+    return latencies({one: at for one, (n, at) in producer.sent.items() if n in awaited}, sink.arrivals)

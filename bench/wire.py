@@ -63,7 +63,6 @@ class Sink:
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
     arrivals: dict[str, float] = field(default_factory=dict)
-    paths: dict[str, str] = field(default_factory=dict)
     first_at: dict[str, float] = field(default_factory=dict)
     last_at: dict[str, float] = field(default_factory=dict)
     requests: int = 0
@@ -90,7 +89,7 @@ class Sink:
     def forget(self) -> None:
         """Counts anew."""
         self.events.clear()
-        for one in (self.arrivals, self.paths, self.first_at, self.last_at):
+        for one in (self.arrivals, self.first_at, self.last_at):
             one.clear()
         self.requests = 0
 
@@ -106,6 +105,10 @@ class Sink:
             while not holds():
                 self._changed.clear()
                 await self._changed.wait()
+
+    async def until_events(self, path: str, count: int, timeout_s: float) -> None:
+        """Until an endpoint has accepted so many."""
+        await self.until(lambda: self.events[path] >= count, timeout_s)
 
     def receive(self, path: str, body: bytes, transport: asyncio.Transport) -> None:
         behaviour = self.behaviour.get(path, PROMPT)
@@ -127,9 +130,7 @@ class Sink:
         self.requests += 1
         focus = _FOCUS.search(body)
         if focus is not None:
-            one = focus[1].decode()
-            self.arrivals.setdefault(one, at)
-            self.paths[one] = path
+            self.arrivals.setdefault(focus[1].decode(), at)
             self.events[path] += max(1, body.count(_EVENT))
             self.first_at.setdefault(path, at)
             self.last_at[path] = at
@@ -192,20 +193,20 @@ class _Connection(asyncio.Protocol):
 
 
 class Producer:
-    """Posts over kept connections; `sent` has, by the id given to each resource, when its request was due to leave."""
+    """Posts over kept connections; `sent` has, by the id given to each resource, which message it was and when it was due."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.sent: dict[str, float] = {}
+        self.sent: dict[str, tuple[int, float]] = {}
 
     async def as_fast_as_answered(self, messages: Sequence[bytes], connections: int) -> None:
         """A closed loop: each connection sends its next request when the one before is answered."""
-        todo = iter(messages)
+        todo = iter(enumerate(messages))
         some = await self._connect(min(connections, len(messages)))
 
         async def work(connection: _Connection) -> None:
-            for message in todo:
-                await self._post(connection, message, time.perf_counter())
+            for n, message in todo:
+                await self._post(connection, n, message, time.perf_counter())
 
         await self._gather([work(connection) for connection in some], some)
 
@@ -221,22 +222,20 @@ class Producer:
             due = began + n / per_second
             await asyncio.sleep(due - time.perf_counter())
             connection = await free.get()
-            await self._post(connection, message, due)
+            await self._post(connection, n, message, due)
             free.put_nowait(connection)
 
         await self._gather([send(n, message) for n, message in enumerate(messages)], some)
 
-    async def _post(self, connection: _Connection, message: bytes, at: float) -> None:
+    async def _post(self, connection: _Connection, n: int, message: bytes, at: float) -> None:
         head = await connection.post(message)
         found = _FOCUS.search(head)
         if found is not None:
-            self.sent[found[1].decode()] = at
+            self.sent[found[1].decode()] = n, at
 
     async def _connect(self, count: int) -> list[_Connection]:
         loop = asyncio.get_running_loop()
-        return [
-            (await loop.create_connection(_Connection, "127.0.0.1", self._port))[1] for _ in range(count)
-        ]
+        return [(await loop.create_connection(_Connection, "127.0.0.1", self._port))[1] for _ in range(count)]
 
     async def _gather(self, work: list[Coroutine[None, None, None]], some: list[_Connection]) -> None:
         try:

@@ -22,7 +22,7 @@ from broker.channels.base import Channel
 from broker.channels.registry import channels
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
-from broker.delivery.engine import Engine
+from broker.delivery.engine import LEASE_MS, Engine
 from broker.delivery.following import Following, Wakes
 from broker.delivery.policy import RetryPolicy
 from broker.egress.addresses import Allowance
@@ -59,7 +59,7 @@ from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.store.tokens import Tokens
 from broker.store.topics import Topics
 from broker.workers.attaching import Attaching
-from broker.workers.dispatcher import LEASE_MS, Dispatcher
+from broker.workers.dispatcher import Dispatcher
 from broker.workers.housekeeper import Housekeeper
 from broker.workers.inbox import InboxWorker
 from broker.workers.matcher import MatcherWorker
@@ -106,6 +106,8 @@ def bind(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # connections inherit it; without it an answer waits for the client's delayed acknowledgment, 40 ms
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind((settings.host.strip("[]"), settings.port))
     except OSError as error:

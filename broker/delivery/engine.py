@@ -29,6 +29,7 @@ from broker.telemetry import metrics
 _log = structlog.get_logger(__name__)
 _CACHED = 50_000
 DEFAULT_TIMEOUT_S = 10.0
+LEASE_MS = 5_000
 PER_ORIGIN = 256
 """Attempts under way to one origin in this process; those beyond wait in the due set, where they hold up nobody."""
 DEFER_MS = (100, 300)
@@ -83,7 +84,9 @@ class Engine:
                 await asyncio.shield(self._schedule.commit(carried.claim, None, take_next=False))
                 raise
             if committed.is_stale:
-                _log.info("claim lost", subscription=carried.claim.id, token=carried.claim.token)
+                _log.info("claim lost", subscription=carried.claim.id, fence=carried.claim.token)
+                # to another dispatcher, or this is the second answer to a commit whose first was lost together with the claim it took
+                return LEASE_MS
             if committed.next_claim is None:
                 return committed.next_in_ms
             carried.claim, carried.since = committed.next_claim, time.monotonic()

@@ -34,6 +34,7 @@ USER_AGENT = "fhir-broker"
 KEEP_ALIVE_S = 4.0
 """Shorter than the five seconds after which many servers close an idle connection."""
 _LOOKUPS = 32
+_TARGETS = 10_000
 _BODY_S = 1.0
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -130,6 +131,7 @@ class EgressClient:
         self._tls = tls
         self._resolve = resolve or self._look_up
         self._clock = clock or SystemClock()
+        self._targets: dict[str, URL | NoAnswer] = {}
         self._shares: dict[tuple[str, str | None, int | None], _Share] = {}
         # a pool of its own: slow name servers must not hold up what else runs in threads
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup")
@@ -176,10 +178,9 @@ class EgressClient:
         self, url: str, *, headers: Sequence[tuple[str, str]], body: bytes, timeout_s: float
     ) -> Answer | NoAnswer:
         """One attempt within `timeout_s`, lookup included (R-306). Raises nothing but `CancelledError`."""
-        problems = check_url(url, self.allowance)
-        if problems:
-            return NoAnswer("refused-address", problems[0])
-        target = URL(url, encoded=True)
+        target = self._target(url)
+        if isinstance(target, NoAnswer):
+            return target
         async with self._share(target):
             try:
                 async with asyncio.timeout(timeout_s):
@@ -188,6 +189,17 @@ class EgressClient:
                 return NoAnswer("no-response", f"no answer within {timeout_s:g} s")
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 return _translated(error, target)
+
+    def _target(self, url: str) -> URL | NoAnswer:
+        """The URL taken apart, or why it may not be notified: the allowance never changes, so neither does the answer."""
+        target = self._targets.get(url)
+        if target is None:
+            problems = check_url(url, self.allowance)
+            target = NoAnswer("refused-address", problems[0]) if problems else URL(url, encoded=True)
+            if len(self._targets) >= _TARGETS:
+                self._targets.clear()
+            self._targets[url] = target
+        return target
 
     async def _attempt(self, target: URL, headers: CIMultiDict[str], body: bytes) -> Answer:
         connection = SimpleNamespace(is_reused=False)
@@ -218,6 +230,8 @@ class EgressClient:
 
     async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
         """What came of the body within its bounds; a connection with more to come is closed. The status stands either way."""
+        if response.content.at_eof():  # as most answers are: without a body
+            return b""
         chunks: list[bytes] = []
         left = self._max_response_bytes
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):

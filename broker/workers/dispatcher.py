@@ -10,14 +10,13 @@ import time
 
 import structlog
 
-from broker.delivery.engine import Carried, Engine
+from broker.delivery.engine import LEASE_MS, Carried, Engine
 from broker.errors import StoreUnavailable
 from broker.store.outbox import SubscriptionKey
 from broker.store.schedule import Claim, Schedule
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-LEASE_MS = 5_000
 RENEW_S = LEASE_MS / 3000
 RESCAN_S = 30.0
 IN_FLIGHT = 1_000
@@ -102,6 +101,10 @@ class Dispatcher:
             # the claim runs out by itself; whoever takes it then sends the same again
             metrics.store_errors.inc()
             _log.warning("claim dropped", subscription=carried.claim.id, error=str(error))
+            self._look_in(carried.claim.shard, LEASE_MS)
+        except asyncio.CancelledError:
+            self._woken[carried.claim.shard].set()  # it was given back: due at once
+            raise
         else:
             if next_in_ms is not None:
                 self._look_in(carried.claim.shard, next_in_ms)
@@ -140,5 +143,7 @@ class Dispatcher:
             with contextlib.suppress(StoreUnavailable):
                 lost = set(await self._schedule.extend(list(lasting.values())))
                 for task, claim in lasting.items():
-                    if claim in lost:
+                    carried = self._in_flight.get(task)
+                    # it may have gone on to its next claim meanwhile, and that one isn't lost
+                    if claim in lost and carried is not None and carried.claim is claim:
                         task.cancel()

@@ -14,7 +14,7 @@ import structlog
 
 from broker.errors import StoreUnavailable
 from broker.matching.catalog import Catalog
-from broker.matching.matcher import Matcher
+from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.store.changes import Changes
 from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey
@@ -22,7 +22,7 @@ from broker.store.resources import Resources
 from broker.store.server import Connection, Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.telemetry import metrics
-from broker.workers.attaching import Attaching
+from broker.workers.attaching import Attaching, Targets
 from broker.workers.topics import TopicKeeper, unserved
 
 _log = structlog.get_logger(__name__)
@@ -125,37 +125,45 @@ class MatcherWorker:
         matched: dict[int, dict[SubscriptionKey, list[Change]]] = {}
         done: dict[int, list[str]] = {}
         contexts: dict[tuple[SubscriptionKey, str], Context] = {}
+        found: list[tuple[Change, Sequence[Match], Targets]] = []
         for n, change in enumerate(changes):
-            for key, context in await self._match(change):
-                matched.setdefault(change.partition, {}).setdefault(key, []).append(change)
-                contexts[key, change.id] = context
+            matches, targets = await self._match(change)
+            found.append((change, matches, targets))
             done.setdefault(change.partition, []).append(change.id)
             if n % 32 == 31:
                 await asyncio.sleep(0)  # other loops of this process get their turn
+        attached = await self._attaching.contexts([(change, targets) for change, _, targets in found])
+        for (change, matches, _), by_topic in zip(found, attached, strict=True):
+            for one in matches:
+                key = (one.tenant, one.subscription_id)
+                matched.setdefault(change.partition, {}).setdefault(key, []).append(change)
+                contexts[key, change.id] = by_topic[one.topic_canonical]
         for partition, some in matched.items():
             added = await self._outboxes.append(partition, tokens[partition], some, contexts)
             metrics.events_appended.inc(added)
         await self._changes.acknowledge(done)
         metrics.changes_matched.inc(len(changes))
 
-    async def _match(self, change: Change) -> list[tuple[SubscriptionKey, Context]]:
-        """The subscriptions it is an event of, with what goes with it there."""
+    async def _match(self, change: Change) -> tuple[Sequence[Match], Targets]:
+        """The subscriptions it is an event of, and what goes with it there."""
         try:
             wanted = self._matcher.needs(change)
             related = await self._resources.current_many(change.current.key.tenant, wanted) if wanted else {}
             matches = self._matcher.match(change, related)
-            contexts = await self._attaching.contexts(change, {match.topic_canonical for match in matches})
+            targets = await self._attaching.targets(change, {match.topic_canonical for match in matches})
         except StoreUnavailable:
             raise  # the batch comes again
         except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
             _log.exception("change set aside", change=change.id, focus=change.current.key.reference)
             await self._changes.set_aside(change, f"{type(error).__name__}: {error}")
-            return []
+            return (), {}
         for problem in self._matcher.drain_errors():
             _log.warning("evaluation failed", change=change.id, problem=str(problem))
         oldest = change.current.at_ms + STALE_MS
-        found = [((one.tenant, one.subscription_id), contexts[one.topic_canonical]) for one in matches]
-        return [(key, context) for key, context in found if self._activated.get(key, 0) <= oldest]
+        fresh = [
+            one for one in matches if self._activated.get((one.tenant, one.subscription_id), 0) <= oldest
+        ]
+        return fresh, targets
 
     async def follow(self) -> None:
         """Brings the matcher in step with the registry, and with the topics where they changed."""
