@@ -10,7 +10,7 @@ import statistics
 from collections.abc import AsyncIterator
 
 from bench.figures import Figure, paired_ratio
-from bench.rig import broker, patients, register, store_commands
+from bench.rig import broker, commands_per_s, patients, register
 from bench.segments import Segment, drive, listening
 
 BENCH = "scale"
@@ -55,17 +55,10 @@ async def measure_idle(*, is_quick: bool) -> AsyncIterator[Figure]:
         program = await stack.enter_async_context(broker(_ONE))
         await register(program, sink, patients("some", 10))
         await asyncio.sleep(5)  # until what starting up set in motion is over
-        cpu, commands = program.cpu_s(), await store_commands(program)
-        await asyncio.sleep(seconds)
-        # the one more is our own question
-        asked = await store_commands(program) - commands - _OWN_COMMANDS
+        cpu = program.cpu_s()
+        asked = await commands_per_s(program, seconds)
         spent = program.cpu_s()
     for process in cpu:
         share = (spent[process] - cpu[process]) / seconds * 100
         yield Figure("idle", f"CPU of {process.partition(' ')[0]}", share, "% of a core", at_most=1.0)
-    each = max(0.0, asked / seconds / len(_ONE))
-    yield Figure("idle", "store commands", each, "a second and process", at_most=2.0)
-
-
-_OWN_COMMANDS = 3
-"""What one question about the counter costs: the client's two introductions, and the question."""
+    yield Figure("idle", "store commands", asked / len(_ONE), "a second and process", at_most=2.0)

@@ -369,6 +369,8 @@ def _http_config(parts: _Parts, roles: frozenset[Role]) -> uvicorn.Config:
         proxy_headers=False,
         ws="websockets-sansio" if Role.API in roles else "none",
         ws_max_size=65_536,
+        # longer than the pauses of a device gateway: its next reading needs no new connection
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(parts.settings.drain.total_seconds())),
     )
 
@@ -381,4 +383,5 @@ async def _kept(name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Ev
         except Exception:  # noqa: BLE001 one failed round must not end the process
             _log.exception("worker failed; it starts again", worker=name)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _RESTART_S)
+                async with asyncio.timeout(_RESTART_S):
+                    await stop.wait()

@@ -250,7 +250,9 @@ class Settings:
     smtp_url: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(_SMTP_URL, "", "The mail relay of the email channel; unset, there is no such channel."),
+        metadata=_about(
+            _SMTP_URL, "", "The mail relay of the email channel; unset, there is no such channel."
+        ),
     )
     smtp_from: str = field(
         default="fhir-broker@localhost",

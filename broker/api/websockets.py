@@ -13,6 +13,7 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from broker.api.services import Services
+from broker.cancelling import end
 from broker.errors import StoreUnavailable
 from broker.fhir.release import adapter
 from broker.model.change import Tenant
@@ -74,7 +75,7 @@ class _Connection:
                     await self._websocket.close(_UNUSABLE, "send bind-with-token <token>")
                     return
                 if command.verb == "unbind-from-token":
-                    self._unbind(command.token)
+                    await self._unbind(command.token)
                 elif not await self._bind(command):
                     return
         except (WebSocketDisconnect, KeyError):  # Starlette raises KeyError for a binary message
@@ -82,9 +83,7 @@ class _Connection:
         except StoreUnavailable:
             await self._close(_AGAIN, "the store is away; connect again")
         finally:
-            for task in self._bound.values():
-                task.cancel()
-            await asyncio.gather(*self._bound.values(), return_exceptions=True)
+            await end(self._bound.values())
 
     async def _bind(self, command: _Command) -> bool:
         binding = await self._services.tokens.redeem(command.token)
@@ -99,17 +98,17 @@ class _Connection:
         for one in binding.subscriptions:
             earlier = self._bound.pop((binding.tenant, one), None)
             if earlier is not None:  # a renewed token takes over
-                earlier.cancel()
+                await end([earlier])
             task = asyncio.create_task(self._forward(binding, one, after), name=f"websocket {one}")
             self._bound[binding.tenant, one] = task
         return True
 
-    def _unbind(self, token: str) -> None:
+    async def _unbind(self, token: str) -> None:
         binding = self._by_token.pop(token, None)
         for one in binding.subscriptions if binding else ():
             task = self._bound.pop((binding.tenant, one), None) if binding else None
             if task is not None:
-                task.cancel()
+                await end([task])
 
     async def _forward(self, binding: Binding, one: SubscriptionId, after: int | None) -> None:
         """Sends until the binding expires or the subscription ends."""

@@ -34,11 +34,11 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
         if listening is not None:
             _stop_without_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
+            _settle()
+            stop_reloading = _reload_on_hangup(broker)
             _log.info(
                 "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
             )
-            _settle()
-            stop_reloading = _reload_on_hangup(broker)
             http = asyncio.ensure_future(stop.wait())
             await asyncio.wait([http, broker.tasks["http"]], return_when=asyncio.FIRST_COMPLETED)
             http.cancel()

@@ -12,6 +12,7 @@ from typing import TypeGuard
 
 import structlog
 
+from broker.cancelling import end
 from broker.clock import Clock
 from broker.delivery.composing import Composer
 from broker.errors import StoreUnavailable
@@ -40,7 +41,7 @@ class Wakes:
         try:
             await stop.wait()
         finally:
-            listening.cancel()
+            await end([listening])
             for shard in list(self._waiting):
                 self._wake(shard)
 
@@ -120,8 +121,10 @@ class Following:
                         yield await self._compose(record, NotificationType.HEARTBEAT, record.count)
                         last_ms = self._clock.now_ms()
                         continue
+                # not wait_for: Python 3.11's loses a cancellation that comes together with the event
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), min(rest_s, CHECK_S))
+                    async with asyncio.timeout(min(rest_s, CHECK_S)):
+                        await woken.wait()
 
     async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
         """The events waiting now, `maxCount` a notification; older ones that are no longer kept are passed over."""

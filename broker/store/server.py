@@ -216,9 +216,10 @@ class Server:
             pubsub = client.pubsub()
             try:
                 await pubsub.subscribe(channel)
-                yield None
                 async for message in pubsub.listen():
-                    if message["type"] == "message":
+                    if message["type"] == "subscribe":
+                        yield None  # only now: what is published from here on arrives
+                    elif message["type"] == "message":
                         yield cast("bytes", message["data"]).decode()
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped

@@ -10,6 +10,7 @@ import time
 
 import structlog
 
+from broker.cancelling import end
 from broker.delivery.engine import LEASE_MS, Carried, Engine
 from broker.errors import StoreUnavailable
 from broker.store.outbox import SubscriptionKey
@@ -18,9 +19,10 @@ from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 RENEW_S = LEASE_MS / 3000
-RESCAN_S = 30.0
+RESCAN_S = 60.0
 IN_FLIGHT = 1_000
 AT_ONCE = 64
+GIVE_BACK_S = 2.0
 
 
 class Dispatcher:
@@ -49,8 +51,11 @@ class Dispatcher:
             await asyncio.wait(shards)
             if self._in_flight:
                 await asyncio.wait(self._in_flight, timeout=self._drain_s)
-            for task in [*self._in_flight, *background]:
+            for task in self._in_flight:
                 task.cancel()
+            if self._in_flight:  # each gives its claim back
+                await asyncio.wait(self._in_flight, timeout=GIVE_BACK_S)
+            await end([*self._in_flight, *background])
 
     async def _serve(self, shard: int, tasks: asyncio.TaskGroup) -> None:
         woken = self._woken[shard]
@@ -84,7 +89,8 @@ class Dispatcher:
 
     async def _wait(self, woken: asyncio.Event, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(woken.wait(), max(0.0, seconds))
+            async with asyncio.timeout(max(0.0, seconds)):
+                await woken.wait()
 
     def _look_in(self, shard: int, ms: int) -> None:
         """Something of the shard is due in `ms`: look again then, if no earlier look is planned."""

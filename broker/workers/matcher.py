@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 
 import structlog
 
+from broker.cancelling import end
 from broker.errors import StoreUnavailable
 from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
@@ -28,7 +29,6 @@ from broker.workers.topics import TopicKeeper, unserved
 _log = structlog.get_logger(__name__)
 LEASE_MS = 4_000
 RENEW_S = 1.9
-PRESENCE_MS = 9_000
 BLOCK_MS = 5_000
 BATCH = 128
 STALE_MS = 5_000
@@ -62,8 +62,6 @@ class MatcherWorker:
         self._activated: dict[SubscriptionKey, int] = {}
         self._stop = stop
         self._owner = uuid.uuid4().hex
-        self._renewals = 0
-        self._matchers = 1
         self._tokens: dict[int, int] = {}
         self._recovered: dict[int, int] = {}
         self._lease_changed = asyncio.Event()
@@ -85,7 +83,7 @@ class MatcherWorker:
                         _log.info("partition lost", reason=str(error))
                         # what was read of the other partitions comes again before anything newer
                         self._recovered.clear()
-                renewing.cancel()
+                await end([renewing])
         finally:
             await client.aclose()
             with contextlib.suppress(StoreUnavailable):
@@ -201,10 +199,8 @@ class MatcherWorker:
 
     async def _renew(self) -> None:
         total = self._server.layout.partitions
-        if self._renewals % 2 == 0:  # an idle matcher asks little of the store
-            self._matchers = await self._changes.presence(self._owner, PRESENCE_MS)
-        self._renewals += 1
-        share = math.ceil(total / self._matchers)
+        matchers = await self._changes.presence(self._owner, LEASE_MS)
+        share = math.ceil(total / matchers)
         mine = sorted(self._tokens)
         excess = mine[share:]
         if excess:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import structlog
 
+from broker.cancelling import end
 from broker.errors import BrokerError, ConfigurationError, StoreUnavailable
 from broker.matching.catalog import Catalog
 from broker.model.subscription import Subscription, SubscriptionStatus
@@ -72,8 +73,7 @@ class TopicKeeper:
         try:
             await stop.wait()
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await end([listening])
 
     async def _listen(self) -> None:
         while True:
