@@ -39,7 +39,7 @@ START_S = 120.0
 _LAYOUT = Layout(partitions=16, shards=16)
 _SETTINGS = {
     "egress_allow": "127.0.0.0/8",
-    "log_level": "error",
+    "log_level": "warning",
     "retry_base": "100ms",
     "retry_max": "1s",
 }
@@ -183,7 +183,7 @@ async def register_idle(store_url: str, count: int) -> None:
                 await subscriptions.put(_idle(n), create=True)
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(200):
+            for _ in range(64):  # below the most connections the client takes
                 tasks.create_task(work())
     finally:
         await server.close()

@@ -13,14 +13,9 @@ from pathlib import Path
 import httpx
 
 from broker.store.embedded import find_binary
+from tests.ports import free_port
 
 START_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class StoreProcess:

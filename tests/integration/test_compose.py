@@ -15,8 +15,9 @@ import yaml
 
 from broker.settings import Settings
 from broker.store.embedded import find_binary
-from tests.integration.commands import REPOSITORY, Command, environment, free_port
+from tests.integration.commands import REPOSITORY, Command, environment
 from tests.integration.desk import until
+from tests.ports import free_port
 
 _LOOPBACK = "127.0.0.1"
 _BROKERS = {"api", "match", "dispatch-1", "dispatch-2"}

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from broker.testing.readings import HEART_RATE, observation
-from tests.integration.commands import Command, environment, free_port
+from tests.integration.commands import Command, environment
+from tests.ports import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
 SUBSCRIPTION, READING = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)

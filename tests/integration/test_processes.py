@@ -15,8 +15,9 @@ import pytest
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import StoreProcess
-from tests.integration.commands import Command, free_port, run
+from tests.integration.commands import Command, run
 from tests.integration.desk import Desk, until
+from tests.ports import free_port
 
 _NOW = "2025-03-01T08:00:00Z"
 _READY_PID = re.compile(r"ready .*?pid\S*?=\S*?(\d+)")

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from broker.testing.subscriber import SimulatedSubscriber
-from tests.integration.commands import Command, free_port, run
+from tests.integration.commands import Command, run
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -13,8 +13,9 @@ import pytest
 from broker.app import Role, Running
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.commands import Command, free_port
+from tests.integration.commands import Command
 from tests.integration.desk import Desk, until
+from tests.ports import free_port
 
 URL = "http://example.org/topics/flags"
 FILTER = {"resource": "Flag", "filterParameter": "patient"}
