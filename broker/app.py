@@ -223,6 +223,7 @@ class _Parts:
         self.composer = Composer(
             self.resources,
             lambda kind, source, body, release: convert(body, kind, source, release),
+            lambda canonical: topic.related if (topic := catalog.bound(canonical)) else (),
         )
         self.wakes = Wakes(self.schedule)
         self.keeper = TopicKeeper(

@@ -135,6 +135,7 @@ async def events(call: Call) -> Reply:
         events_since_start=record.count,
         at_ms=call.services.clock.now_ms(),
         foci=await call.services.composer.foci(found, call.release, level),
+        related=call.services.composer.related(record.subscription.topic_canonical),
         errors=_errors(record),
     )
     return Reply(body=call.adapter.render_notification(notification, base=call.base))

@@ -7,19 +7,23 @@ from broker.model.change import Version
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
+from broker.model.topic import RelatedQuery
 from broker.store.resources import Resources
 
 _NOTIFICATIONS = uuid.UUID("6f1b6f0e-64f5-5a0c-9b4c-0d0f0f4b9a55")
 Convert = Callable[[str, Release, bytes, Release], bytes | None]
+Related = Callable[[str], tuple[RelatedQuery, ...]]
+"""The related queries of a topic, by its canonical."""
 """Type, release and bytes of a resource, and the release wanted."""
 
 
 class Composer:
     """Composes; `convert` answers None where there is no way into the release."""
 
-    def __init__(self, resources: Resources, convert: Convert) -> None:
+    def __init__(self, resources: Resources, convert: Convert, related: Related) -> None:
         self._resources = resources
         self._convert = convert
+        self.related = related
 
     async def compose(
         self,
@@ -53,6 +57,7 @@ class Composer:
             at_ms=at_ms,
             foci=await self.foci(events, release, content),
             errors=errors,
+            related=self.related(subscription.topic_canonical) if events else (),
         )
 
     async def foci(

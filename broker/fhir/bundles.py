@@ -10,6 +10,7 @@ from broker.clock import to_instant
 from broker.model.change import Interaction, VersionKey
 from broker.model.notification import DeliveryError, ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.subscription import PayloadContent
+from broker.model.topic import Coding, RelatedQuery
 
 ERRORS = "http://terminology.hl7.org/CodeSystem/subscription-error"
 _STATUS = uuid.UUID("f0b5f2a4-6c0f-5a55-8f4b-5d0a0f3f2f11")
@@ -162,8 +163,27 @@ def history_status(notification: Notification, base: str, status: bytes) -> byte
     return entry(members, status)
 
 
-def subscription_status(notification: Notification, base: str, kind: str) -> bytes:
-    """The SubscriptionStatus resource of R4B and R5 (R-220..R-224); counts are strings of digits (R-221)."""
+RELATED_QUERY = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-related-query"
+
+
+def coding(one: Coding) -> dict[str, str]:
+    members = {"system": one.system, "code": one.code, "display": one.display}
+    return {name: value for name, value in members.items() if value}
+
+
+def related_extension(query: RelatedQuery) -> dict[str, Any]:
+    """R-225: the type of the query if it has one, and the query."""
+    parts: list[dict[str, Any]] = []
+    if query.type is not None:
+        parts.append({"url": "queryType", "valueCoding": coding(query.type)})
+    return {"url": RELATED_QUERY, "extension": [*parts, {"url": "query", "valueString": query.query}]}
+
+
+def subscription_status(notification: Notification, base: str, kind: str, *, related: bool = False) -> bytes:
+    """The SubscriptionStatus resource of R4B and R5 (R-220..R-224); counts are strings of digits (R-221).
+
+    `related` adds the backport's related queries, which R5 doesn't have.
+    """
     resource: dict[str, Any] = {
         "resourceType": "SubscriptionStatus",
         "id": status_id(notification),
@@ -181,6 +201,8 @@ def subscription_status(notification: Notification, base: str, kind: str) -> byt
             event["focus"] = focus_reference(focus.event, base)
             if focus.event.context:
                 event["additionalContext"] = context_references(focus.event, base)
+            if related and (queries := notification.related_to(focus.event)):
+                event["extension"] = [related_extension(query) for query in queries]
         events.append(event)
     if events:
         resource["notificationEvent"] = events

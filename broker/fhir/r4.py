@@ -92,4 +92,9 @@ def _parts(focus: Focus, notification: Notification, base: str) -> list[dict[str
             {"name": "additional-context", "valueReference": one}
             for one in bundles.context_references(focus.event, base)
         ]
+    for query in notification.related_to(focus.event):
+        typed = [{"name": "query-type", "valueCoding": bundles.coding(query.type)}] if query.type else []
+        parts.append(
+            {"name": "related-query", "part": [*typed, {"name": "query", "valueString": query.query}]}
+        )
     return parts

@@ -58,7 +58,7 @@ class R4B:
         )
 
     def render_status(self, notification: Notification, *, base: str) -> bytes:
-        return bundles.subscription_status(notification, base, notification.type)
+        return bundles.subscription_status(notification, base, notification.type, related=True)
 
     def capability_statement(self, topics_known: Sequence[Topic], offered: Capabilities) -> bytes:
         del topics_known  # R4B clients search SubscriptionTopic

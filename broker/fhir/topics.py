@@ -1,10 +1,12 @@
 """SubscriptionTopics: read from the R5 or R4B form into the neutral shape, and written as R5, R4B, or R4's Basic (R-010..R-080)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from broker.errors import Unprocessable
+from broker.fhir.bundles import RELATED_QUERY
 from broker.fhir.documents import parse
 from broker.fhir.elements import Elements
 from broker.fhir.native import type_name
@@ -18,6 +20,7 @@ from broker.model.topic import (
     FilterDefinition,
     NotificationShape,
     QueryCriteria,
+    RelatedQuery,
     ResourceTrigger,
     Topic,
     TopicStatus,
@@ -130,6 +133,23 @@ def _filter_definition(elements: Elements) -> FilterDefinition:
     )
 
 
+def _related_queries(shape: Elements) -> Iterator[RelatedQuery]:
+    """The backport-related-query extensions of a shape (R-074)."""
+    for extension in shape.objects("extension"):
+        if extension.values.get("url") != RELATED_QUERY:
+            continue
+        parts = {one.values.get("url"): one for one in extension.objects("extension")}
+        query = parts["query"].text("valueString", required=True) if "query" in parts else None
+        if query is None:
+            extension.refuse("required", "a related query has a query", "extension")
+            continue
+        kind = parts["queryType"].object("valueCoding") if "queryType" in parts else None
+        coded = None
+        if kind is not None:
+            coded = Coding(kind.text("system"), kind.text("code", required=True) or "", kind.text("display"))
+        yield RelatedQuery(type_name(shape.text("resource") or ""), query, coded)
+
+
 def parse_topic(body: bytes) -> Topic:
     """A topic of R5 or R4B JSON. Raises `Malformed` or `Unprocessable`."""
     values = parse(body)
@@ -161,7 +181,12 @@ def parse_topic(body: bytes) -> Topic:
         event_triggers=tuple(_event_trigger(one) for one in root.objects("eventTrigger")),
         filters=tuple(_filter_definition(one) for one in root.objects("canFilterBy")),
         shapes=tuple(
-            NotificationShape(_resource(one), tuple(one.texts("include")), tuple(one.texts("revInclude")))
+            NotificationShape(
+                _resource(one),
+                tuple(one.texts("include")),
+                tuple(one.texts("revInclude")),
+                tuple(_related_queries(one)),
+            )
             for one in root.objects("notificationShape")
         ),
         derived_from=tuple(root.texts("derivedFrom")),

@@ -6,6 +6,7 @@ from enum import StrEnum
 from broker.model.change import Interaction, VersionKey
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
+from broker.model.topic import RelatedQuery
 
 
 class NotificationType(StrEnum):
@@ -88,3 +89,10 @@ class Notification:
     at_ms: int
     foci: tuple[Focus, ...] = ()
     errors: tuple[ErrorReport, ...] = ()
+    related: tuple[RelatedQuery, ...] = ()
+
+    def related_to(self, event: Event) -> tuple[RelatedQuery, ...]:
+        """The queries that go with an event; none where not even its focus is told (R-240)."""
+        if self.content is PayloadContent.EMPTY:
+            return ()
+        return tuple(query for query in self.related if query.resource == event.focus.type)

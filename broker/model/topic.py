@@ -73,12 +73,22 @@ class FilterDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedQuery:
+    """A query that a subscriber may want to ask after an event about a resource of that type (R-074)."""
+
+    resource: str
+    query: str
+    type: Coding | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationShape:
-    """What to add to notifications about one focus type (R-070..R-073)."""
+    """What to add to notifications about one focus type (R-070..R-074)."""
 
     resource: str
     include: tuple[str, ...] = ()
     rev_include: tuple[str, ...] = ()
+    related: tuple[RelatedQuery, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,11 @@ class Topic:
     @property
     def canonical(self) -> str:
         return f"{self.url}|{self.version}" if self.version else self.url
+
+    @property
+    def related(self) -> tuple[RelatedQuery, ...]:
+        """The related queries of all focus types."""
+        return tuple(query for shape in self.shapes for query in shape.related)
 
     @property
     def focus_types(self) -> frozenset[str]:
