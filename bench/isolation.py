@@ -1,14 +1,15 @@
 """What a bad endpoint costs the others: 1 of 1,000 never answers, then 10 % take a second; beside the same load without them.
 
 Each endpoint is an origin of its own (a port). Segments of the plain load stand before and after each bad one, in one run; the
-figure is the others' p99 over the p99 of the plain segments around it.
+figure is the others' p99 over the p99 of the plain segments around it. Plain over plain is told beside it: what the machine's
+other work alone makes of such a ratio. Where that is further from 1 than a bound, the run decides nothing about the bound.
 """
 
 import contextlib
 import statistics
 from collections.abc import AsyncIterator
 
-from bench.figures import Figure, percentile
+from bench.figures import Figure, paired_ratio, percentile
 from bench.rig import Program, broker, patients, register
 from bench.segments import drive, listening, paced
 from bench.wire import PROMPT, Behaviour, Sink
@@ -43,6 +44,8 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     yield Figure(BENCH, f"load on {endpoints:,} endpoints", per_s, "events/s")
     for case, seconds in p99.items():
         yield Figure(BENCH, f"p99 of the others, {case}", statistics.median(seconds) * 1000, "ms")
+    noise = paired_ratio(p99["plain"][1::2], p99["plain"][::2])
+    yield Figure(BENCH, "p99 of the others, plain / plain", noise)
     for case, bound in (("stalled", STALLED), ("slow", SLOW)):
         ratio = statistics.median(bad / good for bad, good in zip(p99[case], plain, strict=True))
         yield Figure(BENCH, f"p99 of the others, {case} / plain", ratio, at_most=bound)

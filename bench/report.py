@@ -67,7 +67,7 @@ def write_charts(figures: Sequence[Figure], folder: Path) -> list[Path]:
         name = "-".join(
             filter(None, (bench, "".join(c if c.isalnum() else "-" for c in unit or "ratio").strip("-")))
         )
-        path = folder / f"{name}.svg"
+        path = folder / f"{name.replace('µ', 'u')}.svg"
         path.write_text(bars(f"{bench}: {unit or 'ratios'}", some), encoding="utf-8")
         written.append(path)
     return written

@@ -39,7 +39,7 @@ START_S = 120.0
 _LAYOUT = Layout(partitions=16, shards=16)
 _SETTINGS = {
     "egress_allow": "127.0.0.0/8",
-    "log_level": "warning",
+    "log_level": "error",
     "retry_base": "100ms",
     "retry_max": "1s",
 }
