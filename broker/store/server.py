@@ -25,6 +25,8 @@ Connection: TypeAlias = redis.Redis
 """What `Server.connection` gives: opaque outside this package."""
 Durability = Literal["fsync", "everysec"]
 
+MAX_CONNECTIONS = 1_200
+"""More than a dispatcher has attempts under way: each may commit at the same moment, and the client library refuses the rest."""
 _SHARED = {"claim": "turn", "commit": "turn"}
 _SCRIPTS = (
     "advance",
@@ -98,6 +100,7 @@ class Server:
         return redis.Redis.from_url(
             self.url,
             protocol=2,
+            max_connections=MAX_CONNECTIONS,
             client_name=self._name,
             socket_timeout=timeout_s,
             socket_connect_timeout=5.0,
