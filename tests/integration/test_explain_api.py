@@ -19,10 +19,11 @@ from broker.model.change import Tenant
 from broker.model.release import Release
 from broker.store.changes import Changes, Proposal
 from broker.store.server import Server
-from broker.testing.readings import GLUCOSE, HEART_RATE, LOINC, observation
+from broker.testing.readings import GLUCOSE, LOINC, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers import matcher
 from tests.conftest import StartBroker
+from tests.integration.asking import groups, question, reading, value
 from tests.integration.desk import VITAL_SIGNS, Desk, Script, until
 
 AT = "2025-03-01T08:00:00Z"
@@ -34,23 +35,6 @@ async def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> De
     return Desk(client, subscriber)
 
 
-def reading(patient: str = "ana", value: float = 80, **more: Any) -> dict[str, Any]:
-    return observation(HEART_RATE, patient, AT, value) | more
-
-
-def question(**given: Any) -> dict[str, Any]:
-    """Parameters: resources as such, everything else as strings."""
-    return {
-        "resourceType": "Parameters",
-        "parameter": [
-            {"name": name, "resource": one}
-            if isinstance(one, dict)
-            else {"name": name, "valueString": str(one)}
-            for name, one in given.items()
-        ],
-    }
-
-
 async def asked(
     client: httpx.AsyncClient, one: str, release: str = "r4", status: int = 200, **given: Any
 ) -> dict[str, Any]:
@@ -58,18 +42,6 @@ async def asked(
     assert response.status_code == status, response.text
     answer: dict[str, Any] = response.json()
     return answer
-
-
-def value(parts: Any, name: str) -> Any:
-    """The value of the one part of that name; None without it."""
-    parts = parts["parameter"] if isinstance(parts, dict) else parts
-    found = [part for part in parts if part["name"] == name]
-    return next((one for part in found for key, one in part.items() if key.startswith("value")), None)
-
-
-def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:
-    parts = parts["parameter"] if isinstance(parts, dict) else parts
-    return [part["part"] for part in parts if part["name"] == name]
 
 
 def names(parts: list[dict[str, Any]]) -> set[str]:
