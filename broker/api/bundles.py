@@ -52,8 +52,7 @@ def _entry_call(call: Call, entry: BundleEntry) -> Call:
         "if-none-exist": entry.if_none_exist or "",
         "prefer": call.headers.get("prefer", ""),
     }
-    return replace(
-        call,
+    return call._replace(
         method=entry.method,
         path=path.lstrip("/"),
         query=QueryParams(parts.query),
@@ -67,7 +66,7 @@ async def _perform(call: Call, entry: BundleEntry) -> BundleResult:
     try:
         one = _entry_call(call, entry)
         handler, params = find_handler(one.method, one.path)
-        reply = await answer(handler, replace(one, params=params))
+        reply = await answer(handler, one._replace(params=params))
     except RequestError as error:
         reply = failure(error)
     if reply.after is not None:
@@ -107,11 +106,11 @@ async def _transact(call: Call, entries: Sequence[BundleEntry]) -> list[BundleRe
             if not planned:
                 existing.pop(n, None)
                 planned = call.services.intake.plan_id(request, placement)
-                requests[n] = replace(request, id=planned)
+                requests[n] = request._replace(id=planned)
         if entry.full_url and _URN.fullmatch(entry.full_url):
             references[entry.full_url] = f"{request.type}/{planned}"
     writes = {
-        n: replace(request, body=documents.replace_references(request.body, references))
+        n: request._replace(body=documents.replace_references(request.body, references))
         for n, request in enumerate(requests)
         if n not in existing
     }
@@ -134,7 +133,7 @@ def _request(call: Call, entry: BundleEntry, n: int, key: str) -> Request:
     try:
         one = _entry_call(call, entry)
         name, _, given_id = one.path.partition("/")
-        kind = resource_type(replace(one, params={"type": name}))
+        kind = resource_type(one._replace(params={"type": name}))
         if kind in {"Subscription", "SubscriptionTopic"}:
             raise Unprocessable(Issue("not-supported", f"send a {kind} on its own or in a batch"))
         ops = {"POST": "create", "PUT": "put", "DELETE": "delete"}

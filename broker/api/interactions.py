@@ -90,6 +90,12 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 _PATTERNS = [(interaction, _pattern(interaction.path)) for interaction in INTERACTIONS]
+_LOOK_UP: dict[tuple[str, int], list[tuple[Interaction, re.Pattern[str]]]] = {}
+"""Those of a method and a number of slashes: a path is held against a few patterns instead of all."""
+for _interaction, _compiled in _PATTERNS:
+    _LOOK_UP.setdefault((_interaction.method, _interaction.path.count("/")), []).append(
+        (_interaction, _compiled)
+    )
 _REFUSALS: frozenset[Handler] = frozenset({resources.refuse_search, resources.refuse_conditional})
 
 
@@ -104,15 +110,11 @@ def allowed(path: str) -> Sequence[str]:
 
 def find_handler(method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
     """Who answers, and the path's parameters. Raises `NotFound` or `MethodNotAllowed`."""
-    known = False
-    for interaction, pattern in _PATTERNS:
+    for interaction, pattern in _LOOK_UP.get((method, path.count("/")), ()):
         found = pattern.fullmatch(path)
-        if found is None:
-            continue
-        known = True
-        if interaction.method == method:
+        if found is not None:
             return interaction.handler, found.groupdict()
-    if known:
+    if any(pattern.fullmatch(path) for _, pattern in _PATTERNS):
         raise MethodNotAllowed(Issue("not-supported", f"{method} is not supported on {path}"))
     if not path:
         raise MethodNotAllowed(

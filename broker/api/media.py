@@ -1,8 +1,9 @@
 """Media types: JSON in its three spellings, `_format`, and the `fhirVersion` parameter, which must fit the base."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
 
 from broker.errors import Issue, NotAcceptable, UnsupportedMedia
 from broker.fhir.release import FHIR_VERSIONS
@@ -27,14 +28,20 @@ def _fits(parameters: dict[str, str], release: Release) -> bool:
     }
 
 
-def check_accept(request: Request, release: Release) -> None:
+def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, release: Release) -> None:
     """Raises `NotAcceptable` unless the caller takes JSON of this release. `_format` wins over `Accept`."""
-    wanted = request.query_params.get("_format") or request.headers.get("accept") or "*/*"
-    if "_format" in request.query_params:
+    wanted = query.get("_format") or headers.get("accept") or "*/*"
+    if "_format" in query:
         # an unescaped `+` in a query string arrives as a blank
         wanted = wanted.replace("fhir json", "fhir+json").replace("fhir xml", "fhir+xml")
-    if "text/event-stream" in wanted and request.url.path.endswith("/$stream"):
+    if "text/event-stream" in wanted and path.endswith("/$stream"):
         return
+    _check_wanted(wanted, release)
+
+
+@lru_cache(maxsize=256)
+def _check_wanted(wanted: str, release: Release) -> None:
+    """Remembers what it let pass: clients keep to a few spellings."""
     for name, parameters in _parts(wanted):
         if name in _ANY and parameters.get("q") not in {"0", "0.0"} and _fits(parameters, release):
             return
@@ -46,13 +53,15 @@ def check_accept(request: Request, release: Release) -> None:
     )
 
 
-def check_content_type(request: Request, release: Release) -> None:
-    """Raises `UnsupportedMedia` unless the body is JSON of this release; without a Content-Type JSON is assumed."""
-    given = request.headers.get("content-type", "")
+@lru_cache(maxsize=256)
+def check_content_type(given: str, release: Release, *, is_search: bool) -> None:
+    """Raises `UnsupportedMedia` unless the body is JSON of this release (or a form, for a search); without a Content-Type
+    JSON is assumed. Remembers what it let pass: clients keep to a few spellings.
+    """
     if not given:
         return
     name, parameters = next(_parts(given))
-    if name == "application/x-www-form-urlencoded" and request.url.path.endswith("/_search"):
+    if name == "application/x-www-form-urlencoded" and is_search:
         return
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
         raise UnsupportedMedia(

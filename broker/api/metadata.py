@@ -1,7 +1,6 @@
 """What a base says of itself: its CapabilityStatement and the OperationDefinitions it names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from broker import __version__
@@ -54,7 +53,7 @@ async def read_operation(call: Call) -> Reply:
     for body in _definitions(call):
         if parse(body)["id"] == call.params["id"]:
             return Reply(body=body)
-    return await resources.read(replace(call, params={**call.params, "type": _KIND}))
+    return await resources.read(call._replace(params={**call.params, "type": _KIND}))
 
 
 async def find_operations(call: Call) -> Reply:

@@ -1,14 +1,15 @@
 """From handler to HTTP and back: what a handler is given, what it answers, and how errors become an OperationOutcome."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 import structlog
-from starlette.background import BackgroundTask
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from broker import errors
 from broker.api.auth import tenant_of
@@ -39,8 +40,7 @@ STATUS: Mapping[type[RequestError], int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request to a FHIR base, or one entry of a batch. `path` is what stands behind the base, without a leading slash."""
 
     services: Services
@@ -81,23 +81,30 @@ class Call:
         return version
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A FHIR answer; `after` runs once it has left. With `chunks` the body is what they bring, in `media_type`."""
 
     status: int = 200
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     after: Callable[[], Awaitable[None]] | None = None
     media_type: str = FHIR_JSON
     chunks: AsyncIterator[bytes] | None = None
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
+_BODILESS = frozenset({204, 304})
+_NO_QUERY = QueryParams()
 
 
 def version_headers(version: int, at_ms: int) -> dict[str, str]:
-    return {"ETag": f'W/"{version}"', "Last-Modified": formatdate(at_ms / 1000, usegmt=True)}
+    return {"ETag": f'W/"{version}"', "Last-Modified": _http_date(at_ms // 1000)}
+
+
+@lru_cache(maxsize=16)
+def _http_date(at_s: int) -> str:
+    """Much happens within one second."""
+    return formatdate(at_s, usegmt=True)
 
 
 def failure(error: RequestError) -> Reply:
@@ -105,44 +112,63 @@ def failure(error: RequestError) -> Reply:
     return Reply(STATUS[type(error)], operation_outcome(error.issues))
 
 
-def fhir(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Makes an endpoint of a handler: media types, bounded body, errors, headers."""
+class FhirBases:
+    """The bases `/r4`, `/r4b` and `/r5` as one ASGI application: media types, bounded body, errors, headers.
 
-    async def endpoint(request: Request) -> Response:
-        services: Services = request.app.state.services
-        reply = await _answer(handler, request, services)
+    It speaks ASGI itself, without Starlette's request and response: every reading of a device passes here.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = scope["app"].state.services
+        reply = await self._reply(scope, receive, services)
         if reply.chunks is not None:
-            return StreamingResponse(reply.chunks, reply.status, reply.headers, media_type=reply.media_type)
-        headers = {"Content-Type": reply.media_type} if reply.body else {}
-        task = BackgroundTask(reply.after) if reply.after else None
-        return Response(reply.body, reply.status, headers | reply.headers, background=task)
+            stream = StreamingResponse(reply.chunks, reply.status, reply.headers, media_type=reply.media_type)
+            await stream(scope, receive, send)
+            return
+        body = reply.body
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        if body:
+            headers.append((b"content-type", reply.media_type.encode()))
+        if reply.status not in _BODILESS:
+            headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        if reply.after is not None:
+            await reply.after()
 
-    return endpoint
-
-
-async def _answer(handler: Handler, request: Request, services: Services) -> Reply:
-    try:
-        release = _release(request)
-        check_accept(request, release)
-        body = b""
-        if request.method in {"POST", "PUT"}:
-            check_content_type(request, release)
-            body = await read_body(request, services.settings.max_body)
-        call = Call(
-            services,
-            release,
-            adapter(release),
-            tenant_of(request),
-            method="GET" if request.method == "HEAD" else request.method,
-            path=request.url.path.removeprefix(f"/{release}").lstrip("/"),
-            params={},
-            query=request.query_params,
-            headers=request.headers,
-            body=body,
-        )
-    except RequestError as error:
-        return failure(error)
-    return await answer(handler, call)
+    async def _reply(self, scope: Scope, receive: Receive, services: Services) -> Reply:
+        method, path = scope["method"], scope["path"]
+        # the first of a name counts
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+        query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
+        try:
+            release = _release(path)
+            check_accept(headers, query, path, release)
+            body = b""
+            if method in {"POST", "PUT"}:
+                is_search = path.endswith("/_search")
+                check_content_type(headers.get("content-type", ""), release, is_search=is_search)
+                body = await read_body(receive, headers.get("content-length", ""), services.settings.max_body)
+            call = Call(
+                services,
+                release,
+                adapter(release),
+                tenant_of(headers),
+                method="GET" if method == "HEAD" else method,
+                path=path[len(release) + 1 :].lstrip("/"),
+                params={},
+                query=query,
+                headers=headers,
+                body=body,
+            )
+        except RequestError as error:
+            return failure(error)
+        return await answer(self._handler, call)
 
 
 async def answer(handler: Handler, call: Call) -> Reply:
@@ -163,8 +189,8 @@ async def answer(handler: Handler, call: Call) -> Reply:
         )
 
 
-def _release(request: Request) -> Release:
-    name = request.path_params.get("release", "")
+def _release(path: str) -> Release:
+    name = path.split("/", 2)[1]
     try:
         return Release(name)
     except ValueError:

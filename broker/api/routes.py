@@ -1,12 +1,10 @@
 """The whole HTTP face: what stands beside the FHIR bases here, what stands below one in `interactions.py`."""
 
-from dataclasses import replace
-
 from starlette.routing import Route, WebSocketRoute
 
 from broker.api import bundles, health
 from broker.api.interactions import allowed, find_handler
-from broker.api.responses import Call, Reply, failure, fhir
+from broker.api.responses import Call, FhirBases, Reply, failure
 from broker.api.websockets import websocket
 from broker.errors import Issue, MethodNotAllowed
 
@@ -18,14 +16,14 @@ async def _interact(call: Call) -> Reply:
         if call.method == "POST":
             return await bundles.receive(call)
         text = "a base takes batches and transactions by POST; it has neither a search nor a history"
-        return replace(failure(MethodNotAllowed(Issue("not-supported", text))), headers={"Allow": "POST"})
+        return failure(MethodNotAllowed(Issue("not-supported", text)))._replace(headers={"Allow": "POST"})
     try:
         handler, params = find_handler(call.method, call.path)
-        return await handler(replace(call, params=params))
+        return await handler(call._replace(params=params))
     except MethodNotAllowed as error:
         # who answers a method may still refuse it at this base
         others = (method for method in allowed(call.path) if method != call.method)
-        return replace(failure(error), headers={"Allow": ", ".join(others)})
+        return failure(error)._replace(headers={"Allow": ", ".join(others)})
 
 
 HEALTH = [
@@ -33,10 +31,13 @@ HEALTH = [
     Route("/readyz", health.readyz),
     Route("/metrics", health.prometheus),
 ]
+_FHIR = FhirBases(_interact)
 ROUTES = [
+    Route(
+        "/{release}/{path:path}", _FHIR, methods=_METHODS
+    ),  # first: most requests take it, and nothing else has a slash
     *HEALTH,
     WebSocketRoute("/ws", websocket),
-    Route("/{release}", fhir(_interact), methods=_METHODS),
-    Route("/{release}/{path:path}", fhir(_interact), methods=_METHODS),
-    Route("/", fhir(_interact), methods=_METHODS),
+    Route("/{release}", _FHIR, methods=_METHODS),
+    Route("/", _FHIR, methods=_METHODS),
 ]

@@ -5,7 +5,7 @@ Pages are cut by id, not by position: what is added or removed between two pages
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, cast
 
 from starlette.datastructures import QueryParams
@@ -49,7 +49,7 @@ def with_form(call: Call) -> Call:
         raise UnsupportedMedia(Issue("not-supported", f"a search by POST takes {FORM}, not {media!r}"))
     form = QueryParams(call.body.decode(errors="replace"))
     query = QueryParams([*call.query.multi_items(), *form.multi_items()])
-    return replace(call, path=call.path.removesuffix("/_search"), query=query)
+    return call._replace(path=call.path.removesuffix("/_search"), query=query)
 
 
 def respond(

@@ -5,7 +5,6 @@ is changed there. A version that subscriptions are bound to is neither deleted n
 """
 
 import uuid
-from dataclasses import replace
 
 from broker.api import resources
 from broker.api.responses import Call, Reply, version_headers
@@ -65,7 +64,7 @@ async def delete_basic(call: Call) -> Reply:
 
 
 def _as_basic(call: Call) -> Call:
-    return replace(call, params={**call.params, "type": "Basic"})
+    return call._replace(params={**call.params, "type": "Basic"})
 
 
 def _is_topic(call: Call) -> bool:

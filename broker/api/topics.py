@@ -1,7 +1,6 @@
 """SubscriptionTopic, at the R4 base as Basic: read and search (R-387)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from broker.api import resources
 from broker.api.responses import Call, Reply
@@ -42,12 +41,12 @@ async def read_basic(call: Call) -> Reply:
     """A topic where it is one, else whatever Basic a producer stored."""
     if call.adapter.topic_type == "Basic" and call.services.catalog.get(call.params["id"]):
         return _read(call)
-    return await resources.read(replace(call, params={**call.params, "type": "Basic"}))
+    return await resources.read(call._replace(params={**call.params, "type": "Basic"}))
 
 
 async def find_basic(call: Call) -> Reply:
     if call.adapter.topic_type != "Basic":
-        return await resources.refuse_search(replace(call, params={"type": "Basic"}))
+        return await resources.refuse_search(call._replace(params={"type": "Basic"}))
     return _find(call)
 
 

@@ -1,7 +1,6 @@
 """The seam between delivery and the ways to reach a subscriber. A new channel passes `tests/conformance/test_channel.py` first."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from broker.errors import Issue
 from broker.model.notification import Notification
@@ -10,8 +9,7 @@ from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import SubscriptionId
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
+class SendRequest(NamedTuple):
     """One attempt: the headers go out as registered (R-302), and `body`, the rendered `notification`, as it is or wrapped."""
 
     subscription_id: SubscriptionId

@@ -1,7 +1,5 @@
 """The message channel: the notification inside a message Bundle, posted to the subscriber's `$process-message` (R-340)."""
 
-from dataclasses import replace
-
 from broker.channels.base import SendRequest
 from broker.channels.rest_hook import RestHook
 from broker.errors import Issue
@@ -25,7 +23,7 @@ class Message:
         base = f"{self._base_url}/{request.notification.release}"
         body = message_bundle(request.notification, request.body, base=base, destination=request.endpoint)
         url = f"{request.endpoint.rstrip('/')}/{OPERATION}"
-        return await self._hook.send(replace(request, endpoint=url, body=body))
+        return await self._hook.send(request._replace(endpoint=url, body=body))
 
     def check(self, channel: ChannelSettings) -> list[Issue]:
         issues = self._hook.check(channel)

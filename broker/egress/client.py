@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from types import SimpleNamespace, TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import aiohttp
 import structlog
@@ -41,8 +41,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to addresses; raises OSError if there are none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The endpoint answered. `body` is at most the first `max_response_bytes` of it."""
 
     status: int

@@ -8,6 +8,7 @@ in validation alike. The rules of resource types are left to `validation.py`.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -75,10 +76,12 @@ class BundleResult:
     outcome: bytes | None = None
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object as plain values, for looking only: numbers may lose their spelling.
+@lru_cache(maxsize=4)
+def parse(body: bytes) -> Mapping[str, Any]:
+    """The JSON object as plain values, for looking only: numbers may lose their spelling, and callers share it.
 
-    Raises `Malformed` for what is not UTF-8, not JSON, too deep or no object.
+    A body is read once, however many of its questions are asked one after the other: the last few are remembered. Raises
+    `Malformed` for what is not UTF-8, not JSON, too deep or no object.
     """
     try:
         parsed = orjson.loads(body)  # has a depth limit of its own, far above ours

@@ -1,8 +1,9 @@
 """Whether a body is a resource of its type and release: structure, required elements, and the codes we rely on.
 
-Structure comes from fhir.resources, whose classes are imported when first needed. It has R5 and R4B; R4 is read with the
-R4B classes, and the few types that differ there get the light checks only. What the library lets pass and the rest of
-the broker relies on is checked here: JSON types (a number in quotes is no number), nulls, empty elements, required codes.
+Structure comes from fhir.resources, whose classes are imported when first needed; `recognizer.py` spares most resources
+its cost. It has R5 and R4B; R4 is read with the R4B classes, and the few types that differ there get the light checks
+only. What the library lets pass and the rest of the broker relies on is checked here: JSON types (a number in quotes is
+no number), nulls, empty elements, required codes.
 """
 
 import re
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from broker.errors import Issue, Malformed, Unprocessable
 from broker.fhir.documents import parse
+from broker.fhir.recognizer import recognizer, recognizes
 from broker.model.release import Release
 
 _EVERYWHERE = """
@@ -145,10 +147,12 @@ def validate(release: Release, resource_type: str, body: bytes) -> None:
 
 
 def prepare(release: Release, types: Iterable[str]) -> None:
-    """Imports the classes of the types, so that the first request of each doesn't wait for it."""
+    """Imports the classes of the types and makes their recognizers, so that the first request of each doesn't wait for it."""
     for name in (*_COMMON_DATATYPES, *types):
         if not (release is Release.R4 and name in UNMODELLED):
-            _model(release, name)
+            model = _model(release, name)
+            if name in RESOURCE_TYPES[release]:
+                recognizer(model)
 
 
 @cache
@@ -157,7 +161,7 @@ def _model(release: Release, name: str) -> type[BaseModel]:
     return find(name)
 
 
-def _light(release: Release, resource_type: str, resource: dict[str, Any], body: bytes) -> Iterator[Issue]:
+def _light(release: Release, resource_type: str, resource: Mapping[str, Any], body: bytes) -> Iterator[Issue]:
     """What holds for every type. The text tells at once that most resources have nothing empty and nothing inside."""
     given = resource.get("resourceType")
     if resource_type not in RESOURCE_TYPES[release]:
@@ -198,7 +202,7 @@ def _empty(path: str) -> Issue:
     return Issue("structure", "an element may not be empty: leave it out", path)
 
 
-def _unknown_types(release: Release, resource: dict[str, Any], path: str) -> Iterator[Issue]:
+def _unknown_types(release: Release, resource: Mapping[str, Any], path: str) -> Iterator[Issue]:
     """Resources inside the resource (contained, Bundle entries, Parameters) whose type the release lacks."""
     for place, inner in _inside(resource, path):
         yield from _unknown_type(release, inner, place)
@@ -232,10 +236,13 @@ def _unknown_type(release: Release, resource: dict[str, Any], path: str) -> Iter
 
 
 def _structure(
-    release: Release, resource_type: str, resource: dict[str, Any], body: bytes
+    release: Release, resource_type: str, resource: Mapping[str, Any], body: bytes
 ) -> Iterator[Issue]:
+    kind = _model(release, resource_type)
+    if recognizes(kind, body):
+        return
     try:
-        model = _model(release, resource_type).model_validate_json(body)
+        model = kind.model_validate_json(body)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=False, include_input=False):
             yield _issue(resource_type, detail["type"], detail["loc"], detail["msg"])
@@ -266,7 +273,7 @@ def _issue(resource_type: str, kind: str, where: tuple[int | str, ...], message:
     return Issue("value" if where else "invalid", f"{path}: {text}", path)
 
 
-def _mistyped(model: object, given: dict[str, Any], path: str) -> Iterator[Issue]:
+def _mistyped(model: object, given: Mapping[str, Any], path: str) -> Iterator[Issue]:
     """Numbers and booleans in quotes, and quotes forgotten: the library reads them, a filter would not."""
     fields = vars(model)
     for name, value in given.items():

@@ -7,8 +7,9 @@ answers before the store has made the change durable.
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import msgspec
 
 from broker.clock import to_instant
 from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
@@ -24,8 +25,7 @@ from broker.store.resources import Resources, assign_id
 from broker.telemetry import metrics
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One change as a producer asks for it.
 
     `condition` is the identifier token of If-None-Exist; the `id` of a create is one that was planned (for a transaction).
@@ -48,8 +48,7 @@ References = Callable[[Release, str, bytes], tuple[tuple[str, str], ...]]
 """The references by which a resource of a release and type is to be found: parameter, and `Type/id` it refers to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """What became of a request. `accepted` is None where a condition found `existing_id` and nothing was to be done.
 
     `stored` is the resource as it is kept now; empty where an earlier request wrote it (read it then), and for a deletion.
@@ -126,7 +125,7 @@ class Intake:
         """The planned id is taken: by an earlier send of the same request, or by a resource deleted since."""
         current = await self._resources.current(proposal.tenant, proposal.type, proposal.id)
         if current is None or current.body is None:
-            return (await self._group.submit([replace(proposal, op="put")]))[0]
+            return (await self._group.submit([msgspec.structs.replace(proposal, op="put")]))[0]
         return Accepted(Acceptance.REPLAYED, current.key, current.at_ms)
 
     def propose(self, request: Request) -> Proposal:
@@ -178,17 +177,21 @@ class Intake:
         return keys.placement(request.tenant, seed) if seed else random.getrandbits(16)
 
 
-_INTERACTIONS = {
-    Acceptance.CREATED: Interaction.CREATE,
-    Acceptance.UPDATED: Interaction.UPDATE,
-    Acceptance.DELETED: Interaction.DELETE,
+_COUNTERS = {
+    status: metrics.changes_accepted.labels(interaction=interaction)
+    for status, interaction in (
+        (Acceptance.CREATED, Interaction.CREATE),
+        (Acceptance.UPDATED, Interaction.UPDATE),
+        (Acceptance.DELETED, Interaction.DELETE),
+        (Acceptance.REPORTED, "event"),
+    )
 }
 
 
 def _count(accepted: Accepted) -> None:
-    interaction = "event" if accepted.status is Acceptance.REPORTED else _INTERACTIONS.get(accepted.status)
-    if interaction is not None:
-        metrics.changes_accepted.labels(interaction=interaction).inc()
+    counter = _COUNTERS.get(accepted.status)
+    if counter is not None:
+        counter.inc()
 
 
 def _stored(proposal: Proposal, accepted: Accepted) -> bytes:

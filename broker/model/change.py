@@ -4,9 +4,8 @@ A stored version is immutable. `body` is the resource's JSON exactly as it is se
 `meta.versionId` and `meta.lastUpdated` that the broker assigned; nothing is parsed and encoded again on the way out.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from broker.model.release import Release
 
@@ -27,8 +26,7 @@ class Interaction(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class VersionKey:
+class VersionKey(NamedTuple):
     """Names one version of one resource."""
 
     tenant: Tenant
@@ -41,8 +39,7 @@ class VersionKey:
         return f"{self.type}/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One version of one resource; `body` is None for a deletion."""
 
     key: VersionKey
@@ -52,8 +49,7 @@ class Version:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """An accepted change as a matcher reads it.
 
     `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is the version

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from broker.model.change import Interaction, VersionKey
 from broker.model.release import Release
@@ -35,16 +36,14 @@ class ErrorReport:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Included:
+class Included(NamedTuple):
     """A version of another resource that goes with an event, as the topic's notificationShape asks (R-070)."""
 
     key: VersionKey
     release: Release
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A change that matched one subscription. `number` starts at 1 and has no gaps (R-270).
 
     `context` was settled when the change was matched, so that a retry tells the same (R-209).
@@ -58,8 +57,7 @@ class Event:
     context: tuple[Included, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Focus:
+class Focus(NamedTuple):
     """The stored bytes of an event's focus; None where it may not or can't be included (R-244).
 
     `context` has those of the event's context, in its order; it is empty where only references are sent.
@@ -70,8 +68,7 @@ class Focus:
     context: tuple[bytes | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """One notification Bundle, before it takes the shape of a release.
 
     `events_since_start` is the count including this notification (R-252). `at_ms` and `id` are fixed at the first attempt, so

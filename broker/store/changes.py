@@ -2,12 +2,12 @@
 
 import heapq
 import json
-import uuid
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
+import msgspec
 from redis.exceptions import ResponseError
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
@@ -52,8 +52,7 @@ class Acceptance(StrEnum):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True, gc=False):
     """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`).
 
     An `event` writes no version: `events` are the codings of what happened to the current one. `references` are the search
@@ -73,11 +72,10 @@ class Proposal:
     identifiers: tuple[str, ...] = ()
     events: tuple[Coding, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str = msgspec.field(default_factory=lambda: os.urandom(16).hex())
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The answer to a proposal. `version` is the current one on a conflict."""
 
     status: Acceptance
@@ -231,7 +229,7 @@ class Changes:
             )
             events = _codings(fields.get(b"e", b""))
             if events:  # it happened now, whenever the resource was written
-                version = replace(version, at_ms=int(fields[b"a"]), interaction=Interaction.UPDATE)
+                version = version._replace(at_ms=int(fields[b"a"]), interaction=Interaction.UPDATE)
             changes.append(
                 Change(entry_id, partition, version, found.get(previous) if previous else None, events)
             )

@@ -9,6 +9,7 @@ logs shared by all tenants carry it in each entry.
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 
 from broker.model.change import Tenant, VersionKey
 
@@ -51,10 +52,12 @@ class Layout:
         return zlib.crc32(f"{tenant}/{subscription_id}".encode()) % self.shards
 
 
+@cache
 def partition_tag(partition: int) -> str:
     return f"{{p{partition:02d}}}"
 
 
+@cache
 def shard_tag(shard: int) -> str:
     return f"{{s{shard:02d}}}"
 

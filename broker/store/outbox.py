@@ -6,11 +6,12 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from broker.errors import BrokerError
-from broker.model.change import Change, Interaction, Tenant, VersionKey
+from broker.model.change import Change, Tenant, VersionKey
 from broker.model.notification import Event, Included
 from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
+from broker.store.resources import INTERACTIONS, RELEASES
 from broker.store.server import Argument, Server, translating
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
@@ -25,9 +26,11 @@ def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
         number=int(entry_id.partition(b"-")[0]),
         at_ms=int(fields[b"a"]),
         focus=VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"])),
-        release=Release(fields[b"r"].decode()),
-        interaction=Interaction(fields[b"x"].decode()),
-        context=tuple(_included(tenant, one) for one in fields.get(b"k", b"").decode().split()),
+        release=RELEASES[fields[b"r"]],
+        interaction=INTERACTIONS[fields[b"x"]],
+        context=tuple(_included(tenant, one) for one in fields[b"k"].decode().split())
+        if b"k" in fields
+        else (),
     )
 
 

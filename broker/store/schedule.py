@@ -5,9 +5,10 @@ subscription never has two requests in flight.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
+
+import msgspec
 
 from broker.model.change import Tenant
 from broker.model.notification import Event, NotificationType
@@ -22,8 +23,7 @@ MAX_RANGES_BYTES = 65_536
 """How much may wait to be sent again, as text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
 
     `count` is the highest event number up to and including this notification; `since_ms` the time of the first failed attempt
@@ -56,16 +56,14 @@ class Resending(StrEnum):
     FULL = "full"
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """What one look at a shard gave: claims, and how long until the next subscription is due (None: nothing scheduled)."""
 
     claims: tuple[Claim, ...]
     next_in_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """The answer to a commit. `is_stale`: the claim was lost and nothing was written."""
 
     is_stale: bool

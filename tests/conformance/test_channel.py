@@ -114,7 +114,7 @@ def rest_hook(egress: EgressClient) -> Channel:
 
 def request_to(url: str, **more: object) -> SendRequest:
     made = SendRequest(SubscriptionId("s1"), url, "application/fhir+json", (), BODY, NOTIFICATION, 5.0)
-    return replace(made, **more)  # type: ignore[arg-type]  # fields by name, checked by the tests that use them
+    return made._replace(**more)  # type: ignore[arg-type]  # fields by name, checked by the tests that use them
 
 
 def status(code: int, *headers: str) -> bytes:

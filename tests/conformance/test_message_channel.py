@@ -1,7 +1,6 @@
 """The message channel: a message Bundle at the subscriber's `$process-message`, the notification in it untouched (R-340)."""
 
 import ipaddress
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -56,7 +55,7 @@ async def sent(release: Release, subscriber: SimulatedSubscriber) -> list[bytes]
     )
     async with EgressClient(Allowance((ipaddress.ip_network("127.0.0.0/8"),))) as egress:
         channel = channels(egress, None, "http://broker.example")["message"]
-        for attempt in (request, replace(request, endpoint=subscriber.url(""))):
+        for attempt in (request, request._replace(endpoint=subscriber.url(""))):
             assert await channel.send(attempt) == Delivered(200)
     return bodies
 

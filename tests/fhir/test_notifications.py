@@ -1,6 +1,5 @@
 """Notification Bundles as each release writes them, checked row by row without a network."""
 
-from dataclasses import replace
 from itertools import product
 
 import orjson
@@ -95,7 +94,7 @@ def test_r_250_a_version_shared_by_two_events_rides_once(release: Release) -> No
 
 @pytest.mark.parametrize("release", Release)
 def test_r_244_a_resource_that_cannot_be_carried_is_named_with_a_request_to_read_it(release: Release) -> None:
-    bare = replace(focus(1, Interaction.UPDATE), body=None)
+    bare = focus(1, Interaction.UPDATE)._replace(body=None)
     sent = check_rows(
         render(notification(release, PayloadContent.FULL_RESOURCE, NotificationType.EVENT_NOTIFICATION, bare))
     )
@@ -113,7 +112,7 @@ def test_r_209_rendering_a_notification_again_gives_the_identical_bytes(
 @pytest.mark.parametrize("release", Release)
 def test_r_208_two_notifications_share_neither_bundle_id_nor_status_id(release: Release) -> None:
     one = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
-    first, second = render(one), render(replace(one, id="0a1b2c3d-0000-4000-8000-000000000002"))
+    first, second = render(one), render(one._replace(id="0a1b2c3d-0000-4000-8000-000000000002"))
     assert first.bundle["id"] != second.bundle["id"]
     assert first.entries[0]["fullUrl"] != second.entries[0]["fullUrl"]
 
@@ -124,7 +123,7 @@ def test_r_267_an_error_is_a_coding_where_there_is_one_and_always_a_text(
     release: Release, code: DeliveryError | None
 ) -> None:
     plain = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
-    failed = replace(plain, status=SubscriptionStatus.ERROR, errors=(ErrorReport(code, "no luck"),))
+    failed = plain._replace(status=SubscriptionStatus.ERROR, errors=(ErrorReport(code, "no luck"),))
     error = check_rows(render(failed)).status["error"]
     assert [one["text"] for one in error] == ["no luck"]
     assert [coding["code"] for one in error for coding in one.get("coding", [])] == ([code] if code else [])

@@ -182,6 +182,6 @@ def test_the_previous_state_is_read_only_where_criteria_ask_for_it(topic: Topics
     index = IndexedMatcher(Parameters())
     current = ResourceTrigger(OBSERVATION, EVERY, QueryCriteria(current="status=final"))
     put(index, topic(resource_triggers=(current,)), "s")
-    now = replace(observed(status="final").current, interaction=Interaction.UPDATE)
-    unreadable = replace(now, body=b"{")
+    now = observed(status="final").current._replace(interaction=Interaction.UPDATE)
+    unreadable = now._replace(body=b"{")
     assert index.match(Change("1-0", 0, now, unreadable))

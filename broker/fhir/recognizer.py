@@ -1,0 +1,143 @@
+"""Recognizes, in a few microseconds, most resources that fhir.resources would find valid.
+
+A model class of fhir.resources is turned into a msgspec type that admits less: only what a resource of a device or an EHR
+mostly has, each value in its most usual spelling. What is recognized is valid; of anything else nothing is known, and the
+library is asked, which also finds the words for what is wrong. So there is one authority on structure, and it is asked about
+few resources. `tests/fhir/test_recognizer.py` holds the one against the other.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+from pydantic import BaseModel
+
+_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_YEAR = r"(?:19|20)[0-9]{2}"
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+_ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
+_INSTANT = rf"{_YEAR}-{_DAY}T{_TIME}{_ZONE}"
+_PARTIAL = rf"{_YEAR}(?:-(?:0[1-9]|1[0-2])|-{_DAY})?"
+_SIZE = 2_147_483_647
+
+_Type: TypeAlias = Any
+"""What msgspec takes for a type: a class, an alias, a union, `Annotated`."""
+
+_PRIMITIVES: Mapping[str, _Type] = {
+    "boolean": bool,
+    "string": Annotated[str, Meta(pattern="[!-~]")],
+    "markdown": str,
+    "xhtml": str,
+    "uri": str,
+    "canonical": str,
+    "code": Annotated[str, Meta(pattern=r"^[!-~]+(?: [!-~]+)*\Z")],
+    "id": Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}\Z")],
+    "decimal": int | float,
+    "integer": Annotated[int, Meta(ge=-_SIZE, le=_SIZE)],
+    "unsignedInt": Annotated[int, Meta(ge=0, le=_SIZE)],
+    "positiveInt": Annotated[int, Meta(ge=1, le=_SIZE)],
+    "date": Annotated[str, Meta(pattern=rf"^{_PARTIAL}\Z")],
+    "dateTime": Annotated[str, Meta(pattern=rf"^(?:{_INSTANT}|{_PARTIAL})\Z")],
+    "instant": Annotated[str, Meta(pattern=rf"^{_INSTANT}\Z")],
+    "time": Annotated[str, Meta(pattern=rf"^{_TIME}\Z")],
+}
+"""By the name fhir.resources gives a primitive. Those that are missing here are left to the library."""
+
+_VALUES = frozenset(
+    f"value{name}"
+    for name in (
+        *("Boolean", "Code", "DateTime", "Decimal", "Instant", "Integer", "String", "Uri", "Canonical"),
+        *("CodeableConcept", "Coding", "Identifier", "Period", "Quantity", "Reference"),
+    )
+)
+"""The types of value that an extension is recognized with."""
+_LEFT_OUT = frozenset({"Element", "FHIRPrimitiveExtension", "Resource"})
+"""Extensions of primitives, and what may be anything."""
+
+
+@cache
+def recognizer(model: type[BaseModel]) -> msgspec.json.Decoder[Any]:
+    """A decoder that raises `msgspec.ValidationError` for what it does not recognize."""
+    name: str = model.get_resource_type()  # type: ignore[attr-defined]  # each class of fhir.resources has it
+    return msgspec.json.Decoder(_struct(model, (), resource_type=name))
+
+
+def recognizes(model: type[BaseModel], body: bytes) -> bool:
+    """Whether the body, valid JSON in UTF-8, is certainly a valid resource of the model's type."""
+    try:
+        recognizer(model).decode(body)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    return True
+
+
+def _struct(model: type[BaseModel], above: tuple[type[BaseModel], ...], resource_type: str = "") -> _Type:
+    """The type of an element or, with `resource_type`, of a resource. `above` are the classes it is nested in."""
+    required: list[Any] = []
+    optional: list[Any] = []
+    choices: dict[str, list[str]] = {}
+    needed: set[str] = set()
+    if resource_type:
+        required.append(("resource_type", Literal[resource_type], msgspec.field(name="resourceType")))
+    for name, field in model.model_fields.items():
+        about = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        choice = about.get("one_of_many")
+        if choice and about.get("one_of_many_required"):
+            needed.add(str(choice))
+        inner = _element(field.annotation, (*above, model))
+        if inner is None or (choice and model.__name__ == "Extension" and name not in _VALUES):
+            continue
+        if choice:
+            choices.setdefault(str(choice), []).append(name)
+        if about.get("element_required") or field.is_required():
+            required.append((name, inner, msgspec.field(name=field.alias or name)))
+        else:
+            optional.append((name, inner | None, msgspec.field(default=None, name=field.alias or name)))
+    groups = [
+        (choices.get(prefix, []), prefix in needed)
+        for prefix in choices.keys() | needed
+        if prefix in needed or len(choices[prefix]) > 1
+    ]
+    return msgspec.defstruct(
+        model.__name__,
+        required + optional,
+        namespace={"__post_init__": _choosing(groups)} if groups else None,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+def _choosing(groups: Sequence[tuple[Sequence[str], bool]]) -> Callable[[object], None]:
+    """A check that each choice of types (`value[x]`) is made once at most, and once where it must be."""
+
+    def check(made: object) -> None:
+        for names, must in groups:
+            values = [getattr(made, name) for name in names]
+            chosen = len(values) - values.count(None)
+            if chosen > 1 or (must and not chosen):
+                raise ValueError("not one of a choice")
+
+    return check
+
+
+def _element(annotation: Any, above: tuple[type[BaseModel], ...]) -> _Type | None:
+    """The type for an annotation of fhir.resources; None for what is left to the library."""
+    origin, arguments = get_origin(annotation), [one for one in get_args(annotation) if one is not NoneType]
+    if origin in {Union, UnionType}:
+        return _element(arguments[0], above) if len(arguments) == 1 else None
+    if origin is list:
+        inner = _element(arguments[0], above)
+        return None if inner is None else list.__class_getitem__(inner)
+    if annotation is bool:
+        return bool
+    if origin is Annotated:
+        return _PRIMITIVES.get(getattr(arguments[-1], "__visit_name__", ""))
+    if not isinstance(annotation, type) or not hasattr(annotation, "get_model_klass"):
+        return None
+    model = annotation.get_model_klass()
+    if model in above or model.__name__ in _LEFT_OUT or (model.__name__ == "Extension" and len(above) > 1):
+        return None
+    return _struct(model, above)

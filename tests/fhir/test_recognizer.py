@@ -1,0 +1,208 @@
+"""What the recognizer lets pass at once is what fhir.resources finds valid; and it does let pass what comes most."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from broker.errors import RequestError
+from broker.fhir import validation
+from broker.fhir.recognizer import recognizes
+from broker.model.release import Release
+from broker.testing.readings import KINDS, observation
+from tests.fhir.test_validation import OWN, dossier_examples, own_examples
+
+_ODD: list[Any] = [
+    *(
+        "",
+        " ",
+        "x",
+        " x",
+        "x ",
+        "a b",
+        "a  b",
+        "\u00a0",
+        "\u00e9",
+        "72",
+        "true",
+        "a\nb",
+        "\u2028",
+        "urn:uuid:1",
+    ),
+    *(0, -1, 1, 1.0, 1.5, -0.0, 1e30, 2**31, 2**63, 10**30, True, False, None),
+    *(
+        "2024",
+        "2024-02-30",
+        "2024-02-29",
+        "2024-04-31",
+        "0000",
+        "2024-1-1",
+        "2024-01-01T00:00:00",
+        "1850-01-01",
+    ),
+    *("2024-01-01T00:00:00Z", "2024-01-01t00:00:00z", "2024-01-01 00:00:00Z", "2024-01-01T24:00:00Z"),
+    *(
+        "2024-01-01T00:00:60Z",
+        "2024-01-01T00:00:00.1234567Z",
+        "2024-01-01T00:00:00+14:30",
+        "10:00:00",
+        "10:00",
+    ),
+    *({}, [], [None], [[]], {"x": 1}, {"extension": [{"url": "urn:x", "valueString": "y"}]}),
+    *(
+        {"value": 1},
+        {"value": "1"},
+        {"reference": "Patient/1"},
+        {"coding": [{"code": "x"}]},
+        {"text": "x"},
+        ["x"],
+    ),
+    *([{"url": "urn:x"}], [{"url": "urn:x", "valueString": "a", "valueCode": "b"}], [{"valueString": "a"}]),
+]
+_NAMES = [
+    *(
+        "id",
+        "extension",
+        "modifierExtension",
+        "contained",
+        "meta",
+        "text",
+        "status",
+        "_status",
+        "resourceType",
+    ),
+    *(
+        "valueQuantity",
+        "valueString",
+        "valueInteger",
+        "valueBoolean",
+        "valueDateTime",
+        "valuePeriod",
+        "value",
+    ),
+    *("effectiveDateTime", "effectivePeriod", "issued", "component", "note", "code", "subject", "identifier"),
+    *(
+        "deceasedBoolean",
+        "deceasedDateTime",
+        "birthDate",
+        "period",
+        "start",
+        "unit",
+        "system",
+        "fhir_comments",
+    ),
+    *("multipleBirthInteger", "status__ext", "udiCarrier", "class", "reference", "authorString", "time"),
+]
+_KINDS = frozenset({"Observation", "Patient", "Device", "DeviceMetric", "Encounter", "DiagnosticReport"})
+
+
+def examples() -> list[tuple[Release, dict[str, Any]]]:
+    read = [
+        (release, orjson.loads(path.read_bytes())) for release, path in own_examples() + dossier_examples()
+    ]
+    return [(release, resource) for release, resource in read if resource["resourceType"] in _KINDS]
+
+
+_EXAMPLES = examples()
+
+
+def model_of(release: Release, kind: str) -> type[BaseModel]:
+    return validation._model(release, kind)
+
+
+def places(node: Any) -> list[Any]:
+    found = [node]
+    for inner in node.values() if isinstance(node, dict) else node:
+        if isinstance(inner, dict | list):
+            found += places(inner)
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[Release, dict[str, Any]]:
+    """A real resource with one to three things changed, most of them for the worse."""
+    release, resource = draw(st.sampled_from(_EXAMPLES))
+    resource = copy.deepcopy(resource)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.sampled_from(places(resource)))
+        if isinstance(place, dict):
+            name = draw(st.sampled_from(sorted(place) + _NAMES))
+            if draw(st.booleans()):
+                place[name] = copy.deepcopy(draw(st.sampled_from(_ODD)))
+            else:
+                place.pop(name, None)
+        elif place and draw(st.booleans()):
+            place[0] = copy.deepcopy(draw(st.sampled_from(_ODD)))
+        else:
+            place.append(copy.deepcopy(draw(st.sampled_from(_ODD))))
+    return release, resource
+
+
+@settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated())
+def test_what_is_recognized_is_valid_by_the_library_too(one: tuple[Release, dict[str, Any]]) -> None:
+    release, resource = one
+    kind = resource.get("resourceType")
+    assume(isinstance(kind, str) and kind in _KINDS)
+    body = orjson.dumps(resource) if _fits(resource) else json.dumps(resource).encode()
+    model = model_of(release, cast("str", kind))
+    if not recognizes(model, body):
+        return
+    absent = list(validation._absent(resource, cast("str", kind)))
+    if absent:  # the light checks, which come first, refuse it
+        return
+    asked = model.model_validate_json(body)
+    assert not list(validation._mistyped(asked, resource, cast("str", kind)))
+
+
+def _fits(resource: object) -> bool:
+    try:
+        orjson.dumps(resource)
+    except TypeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("release", list(Release))
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_what_device_gateways_send_most_is_recognized(release: Release, kind: Any) -> None:
+    body = json.dumps(observation(kind, "ana", "2025-03-01T08:00:00Z", 72)).encode()
+    assert recognizes(model_of(release, "Observation"), body)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "observation-heart-rate",
+        "observation-blood-pressure",
+        "device-monitor-7",
+        "devicemetric-pressure-channel",
+    ],
+)
+@pytest.mark.parametrize("release", [Release.R4, Release.R5])
+def test_usual_examples_are_recognized(release: Release, name: str) -> None:
+    body = Path(OWN / release / f"{name}.json").read_bytes()
+    assert recognizes(model_of(release, orjson.loads(body)["resourceType"]), body)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"valueString": "x"},
+        {"component": [{"code": {"text": "x"}, "valueInteger": 1, "valueString": "x"}]},
+        {"status": None},
+        {"valueQuantity": {"value": "72"}},
+        {"effectiveDateTime": "2025-02-29"},
+    ],
+)
+def test_what_is_wrong_is_neither_recognized_nor_valid(changed: dict[str, Any]) -> None:
+    body = orjson.dumps(observation(KINDS[0], "ana", "2025-03-01T08:00:00Z", 72) | changed)
+    assert not recognizes(model_of(Release.R4, "Observation"), body)
+    with pytest.raises(RequestError):
+        validation.validate(Release.R4, "Observation", body)
