@@ -14,8 +14,9 @@ from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store import keys
+from broker.store.pipelining import Argument
 from broker.store.resources import Resources
-from broker.store.server import Argument, Connection, Server, translating
+from broker.store.server import Connection, Server, translating
 
 GROUP = "match"
 _PAGE = 256
@@ -235,14 +236,11 @@ class Changes:
             )
         return changes
 
-    @translating
     async def acknowledge(self, done: Mapping[int, Sequence[str]]) -> None:
         """Marks changes as matched: they are not read again."""
-        pipe = self._server.client.pipeline(transaction=False)
-        for partition, ids in done.items():
-            if ids:
-                pipe.xack(keys.changes(partition), GROUP, *ids)
-        await pipe.execute()
+        await self._server.ask_all(
+            [("XACK", keys.changes(partition), GROUP, *ids) for partition, ids in done.items() if ids]
+        )
 
     @translating
     async def backlog(self) -> dict[int, int]:

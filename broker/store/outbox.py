@@ -11,8 +11,9 @@ from broker.model.notification import Event, Included
 from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
+from broker.store.pipelining import Argument
 from broker.store.resources import INTERACTIONS, RELEASES
-from broker.store.server import Argument, Server, translating
+from broker.store.server import Server, translating
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
 

@@ -63,18 +63,17 @@ class Resources:
         stored = await self._server.client.get(keys.version(self.partition_of(key.tenant, key.id), key))
         return None if stored is None else unpack(key, cast("bytes", stored))
 
-    @translating
     async def many(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, Version]:
         """Those of the versions that are still kept; one round trip."""
         by_partition: dict[int, list[VersionKey]] = {}
         for key in wanted:
             by_partition.setdefault(self.partition_of(key.tenant, key.id), []).append(key)
-        if not by_partition:
-            return {}
-        pipe = self._server.client.pipeline(transaction=False)
-        for partition, some in by_partition.items():
-            pipe.mget([keys.version(partition, key) for key in some])
-        answers: Sequence[Sequence[bytes | None]] = await pipe.execute()
+        answers: Sequence[Sequence[bytes | None]] = await self._server.ask_all(
+            [
+                ("MGET", *(keys.version(partition, key) for key in some))
+                for partition, some in by_partition.items()
+            ]
+        )
         return {
             key: unpack(key, stored)
             for some, answer in zip(by_partition.values(), answers, strict=True)
@@ -82,7 +81,6 @@ class Resources:
             if stored is not None
         }
 
-    @translating
     async def current_many(
         self, tenant: Tenant, wanted: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], Version]:
@@ -90,10 +88,16 @@ class Resources:
         if not wanted:
             return {}
         targets = list(wanted)
-        pipe = self._server.client.pipeline(transaction=False)
-        for kind, resource_id in targets:
-            pipe.hget(keys.current(self.partition_of(tenant, resource_id), tenant, kind, resource_id), "v")
-        numbers: Sequence[bytes | None] = await pipe.execute()
+        numbers: Sequence[bytes | None] = await self._server.ask_all(
+            [
+                (
+                    "HGET",
+                    keys.current(self.partition_of(tenant, resource_id), tenant, kind, resource_id),
+                    "v",
+                )
+                for kind, resource_id in targets
+            ]
+        )
         found = await self.many(
             VersionKey(tenant, kind, resource_id, int(number))
             for (kind, resource_id), number in zip(targets, numbers, strict=True)

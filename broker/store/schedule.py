@@ -16,7 +16,8 @@ from broker.model.outcome import Advance, Decision, Defer, MarkError, TryAgain, 
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
-from broker.store.server import Argument, Server, translating
+from broker.store.pipelining import Argument
+from broker.store.server import Server, translating
 
 Resume = Literal["backlog", "newest"]
 MAX_RANGES_BYTES = 65_536

@@ -17,16 +17,16 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.store import keys
 from broker.store.keys import Layout
+from broker.store.pipelining import Argument, Command, Pipeliner
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Argument = str | bytes | int
 Connection: TypeAlias = redis.Redis
 """What `Server.connection` gives: opaque outside this package."""
 Durability = Literal["fsync", "everysec"]
 
 MAX_CONNECTIONS = 1_200
-"""More than a dispatcher has attempts under way: each may commit at the same moment, and the client library refuses the rest."""
+"""The client library refuses what goes beyond; many API requests may read at the same moment."""
 _SHARED = {"claim": "turn", "commit": "turn"}
 _SCRIPTS = (
     "advance",
@@ -87,6 +87,7 @@ class Server:
         self._waits_for_fsync = False
         self._digests: dict[str, str] = {}
         self.client: redis.Redis = self.connection()
+        self._pipeliner = Pipeliner(self.connection(timeout_s=None, repeats=False).connection_pool)
 
     def connection(self, *, timeout_s: float | None = 10.0, repeats: bool = True) -> Connection:
         """A client of its own; give blocking readers one with `timeout_s=None`.
@@ -172,10 +173,10 @@ class Server:
     async def call(self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Runs one script. Each is idempotent: a call whose answer was lost may be repeated."""
         try:
-            return await self._evalsha(self.client, script, script_keys, arguments)
+            return await self._pipeliner.ask(*self._evalsha(script, script_keys, arguments))
         except NoScriptError:  # the server was restarted or its scripts flushed
             await self.load_scripts()
-            return await self._evalsha(self.client, script, script_keys, arguments)
+            return await self._pipeliner.ask(*self._evalsha(script, script_keys, arguments))
 
     @translating
     async def call_many(
@@ -186,12 +187,10 @@ class Server:
         `durable` answers only after what was written is on disk, where the server does not see to that itself.
         """
         for _ in range(2):
-            pipe = self.client.pipeline(transaction=False)
-            for script_keys, arguments in calls:
-                self._evalsha(pipe, script, script_keys, arguments)
+            commands: list[Command] = [self._evalsha(script, *call) for call in calls]
             if durable and self._waits_for_fsync:
-                pipe.execute_command("WAITAOF", 1, 0, 5000)
-            answers = await pipe.execute(raise_on_error=False)
+                commands.append(("WAITAOF", 1, 0, 5000))
+            answers = await self._pipeliner.exchange(commands)
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 await self.load_scripts()
                 continue
@@ -204,9 +203,14 @@ class Server:
         raise StoreUnavailable("the store keeps forgetting its scripts")
 
     def _evalsha(
-        self, client: "redis.Redis", script: str, script_keys: Sequence[str], arguments: Sequence[Argument]
-    ) -> Awaitable[Any]:
-        return client.evalsha(self._digests[script], len(script_keys), *script_keys, *arguments)
+        self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> tuple[Argument, ...]:
+        return ("EVALSHA", self._digests[script], len(script_keys), *script_keys, *arguments)
+
+    @translating
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Answers of commands that may be repeated, as the server gives them; they ride with those of other callers."""
+        return await self._pipeliner.ask_all(commands)
 
     @translating
     async def ping(self) -> None:
@@ -229,4 +233,5 @@ class Server:
                 await client.aclose()
 
     async def close(self) -> None:
+        await self._pipeliner.close()
         await self.client.aclose()

@@ -13,7 +13,8 @@ from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import SubscriptionKey
-from broker.store.server import Argument, Server, translating
+from broker.store.pipelining import Argument
+from broker.store.server import Server, translating
 
 _FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q")
 _encode = msgspec.msgpack.Encoder().encode

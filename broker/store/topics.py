@@ -7,7 +7,8 @@ from typing import Any, Literal, cast
 
 from broker.clock import to_instant
 from broker.store import keys
-from broker.store.server import Argument, Server, translating
+from broker.store.pipelining import Argument
+from broker.store.server import Server, translating
 from broker.store.subscriptions import Registration
 
 Told = Literal["topics", "folder"]

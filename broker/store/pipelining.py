@@ -1,0 +1,122 @@
+"""Commands of many callers in one pipeline: what gathers while the pipelines under way are answered goes with the next.
+
+A command costs its caller a share of a round trip, of a write and of a read, instead of all three. Commands of one caller are
+answered in the order they were asked in; between callers there is no order. Lost connections are replaced and what was not
+answered is asked once more, so only what may be repeated comes here: reads, and scripts.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+import redis.asyncio as redis
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as NoAnswer
+
+Argument = str | bytes | int
+Command = Sequence[Argument]
+AT_ONCE = 2
+"""Pipelines under way: one is answered while the next is made."""
+MOST = 256
+TIMEOUT_S = 10.0
+
+_Waiting = tuple[Command, "asyncio.Future[Any]"]
+
+
+class Pipeliner:
+    """Asks over connections of its own, taken from `pool`, whose socket time-outs are off: a pipeline has one of its own."""
+
+    def __init__(self, pool: redis.ConnectionPool, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._queue: list[_Waiting] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def ask(self, *command: Argument) -> Any:
+        """The answer to one command. Raises `RedisError` and `OSError`; then a write may have happened or not."""
+        return await self._enqueue(command)
+
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to several, in their order; the first error is raised."""
+        waiting = [self._enqueue(command) for command in commands]
+        return await asyncio.gather(*waiting)
+
+    def _enqueue(self, command: Command) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._queue.append((command, answer))
+        if len(self._sending) < AT_ONCE:
+            # it starts when the loop turns, so what others ask until then goes with it
+            task = loop.create_task(self._send(), name="pipeline")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        return answer
+
+    async def _send(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue[:MOST], self._queue[MOST:]
+            try:
+                answers = await self.exchange([command for command, _ in batch])
+            except BaseException as error:
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(
+                            error if isinstance(error, Exception) else ConnectionLost("given up")
+                        )
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for (_, answer), one in zip(batch, answers, strict=True):
+                if answer.done():
+                    continue  # its caller went away
+                if isinstance(one, Exception):
+                    answer.set_exception(one)
+                else:
+                    answer.set_result(one)
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Sends commands as one pipeline of their own; errors the server answers are among the answers."""
+        answers: list[Any] = []
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        try:
+            try:
+                await self._exchange(connection, commands, answers)
+            except (ConnectionLost, OSError):
+                # it may have been closed while nobody used it
+                await self._exchange(connection, commands, answers)
+        finally:
+            await self._pool.release(connection)
+        return answers
+
+    async def _exchange(
+        self, connection: redis.Connection, commands: Sequence[Command], answers: list[Any]
+    ) -> None:
+        """Asks what is not answered yet."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.send_packed_command(b"".join(map(_packed, commands[len(answers) :])))
+                while len(answers) < len(commands):
+                    try:
+                        answers.append(await connection.read_response())
+                    except ResponseError as error:
+                        answers.append(error)
+        except BaseException as error:
+            # what was asked and not read must not be taken for the answer to the next
+            await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise NoAnswer(f"no answer within {self._timeout_s:g} s") from None
+            raise
+
+    async def close(self) -> None:
+        """Ends what is under way and closes the connections."""
+        for task in list(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._pool.disconnect()
+
+
+def _packed(command: Command) -> bytes:
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one word only
+    return packed
