@@ -14,9 +14,11 @@ from enum import StrEnum
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from broker.api.health import Health
-from broker.api.routes import HEALTH, ROUTES
+from broker.api.responses import FhirBases
+from broker.api.routes import HEALTH, ROUTES, interact
 from broker.api.services import Services
 from broker.channels.base import Channel
 from broker.channels.registry import channels
@@ -357,10 +359,12 @@ async def _started(
 
 
 def _http_config(parts: _Parts, roles: frozenset[Role]) -> uvicorn.Config:
-    app = Starlette(routes=ROUTES if Role.API in roles else HEALTH)
-    app.state.health = parts.health
+    beside = Starlette(routes=ROUTES if Role.API in roles else HEALTH)
+    beside.state.health = parts.health
+    app: ASGIApp = beside
     if Role.API in roles:
-        app.state.services = parts.services()
+        beside.state.services = parts.services()
+        app = FhirBases(beside.state.services, interact, beside)
     return uvicorn.Config(
         app,
         log_config=None,

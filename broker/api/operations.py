@@ -54,7 +54,7 @@ def refuse_unknown(given: dict[str, list[str]], known: set[str]) -> None:
             raise Malformed(Issue("not-supported", text, name))
 
 
-def _query_status(call: Call, record: Record) -> bytes:
+def _query_status(call: Call, record: Record) -> bundles.Entry:
     subscription = record.subscription
     notification = Notification(
         id=str(uuid.uuid4()),

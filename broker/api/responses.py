@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
+from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from broker import errors
@@ -113,17 +115,23 @@ def failure(error: RequestError) -> Reply:
 
 
 class FhirBases:
-    """The bases `/r4`, `/r4b` and `/r5` as one ASGI application: media types, bounded body, errors, headers.
+    """The bases `/r4`, `/r4b` and `/r5` as an ASGI application: media types, bounded body, errors, headers.
 
-    It speaks ASGI itself, without Starlette's request and response: every reading of a device passes here.
+    It stands before Starlette's (`beside`) and speaks ASGI itself: every reading of a device passes here, and routing,
+    request and response took as long as the rest of the way to the store.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, services: Services, handler: Handler, beside: Starlette) -> None:
+        self._services = services
         self._handler = handler
+        self._beside = beside
+        self._paths_beside = {route.path for route in beside.routes if isinstance(route, Route)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        services: Services = scope["app"].state.services
-        reply = await self._reply(scope, receive, services)
+        if scope["type"] != "http" or scope["path"] in self._paths_beside:
+            await self._beside(scope, receive, send)
+            return
+        reply = await self._reply(scope, receive)
         if reply.chunks is not None:
             stream = StreamingResponse(reply.chunks, reply.status, reply.headers, media_type=reply.media_type)
             await stream(scope, receive, send)
@@ -139,7 +147,8 @@ class FhirBases:
         if reply.after is not None:
             await reply.after()
 
-    async def _reply(self, scope: Scope, receive: Receive, services: Services) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        services = self._services
         method, path = scope["method"], scope["path"]
         # the first of a name counts
         headers = {

@@ -4,14 +4,13 @@ from starlette.routing import Route, WebSocketRoute
 
 from broker.api import bundles, health
 from broker.api.interactions import allowed, find_handler
-from broker.api.responses import Call, FhirBases, Reply, failure
+from broker.api.responses import Call, Reply, failure
 from broker.api.websockets import websocket
 from broker.errors import Issue, MethodNotAllowed
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
-
-async def _interact(call: Call) -> Reply:
+async def interact(call: Call) -> Reply:
+    """Answers a request to a FHIR base."""
     if not call.path:
         if call.method == "POST":
             return await bundles.receive(call)
@@ -31,13 +30,4 @@ HEALTH = [
     Route("/readyz", health.readyz),
     Route("/metrics", health.prometheus),
 ]
-_FHIR = FhirBases(_interact)
-ROUTES = [
-    Route(
-        "/{release}/{path:path}", _FHIR, methods=_METHODS
-    ),  # first: most requests take it, and nothing else has a slash
-    *HEALTH,
-    WebSocketRoute("/ws", websocket),
-    Route("/{release}", _FHIR, methods=_METHODS),
-    Route("/", _FHIR, methods=_METHODS),
-]
+ROUTES = [*HEALTH, WebSocketRoute("/ws", websocket)]

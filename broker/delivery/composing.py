@@ -1,6 +1,5 @@
 """Makes a Notification of a subscription and its events: the bodies fetched, each in the subscriber's release where it can be."""
 
-import uuid
 from collections.abc import Callable, Sequence
 
 from broker.model.change import Version
@@ -8,9 +7,9 @@ from broker.model.notification import ErrorReport, Event, Focus, Notification, N
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import RelatedQuery
+from broker.model.uuids import derived
 from broker.store.resources import Resources
 
-_NOTIFICATIONS = uuid.UUID("6f1b6f0e-64f5-5a0c-9b4c-0d0f0f4b9a55")
 Convert = Callable[[str, Release, bytes, Release], bytes | None]
 Related = Callable[[str], tuple[RelatedQuery, ...]]
 """The related queries of a topic, by its canonical."""
@@ -42,11 +41,7 @@ class Composer:
         release, content = release or subscription.release, content or subscription.channel.content
         numbers = f"{events[0].number}-{events[-1].number}" if events else str(count)
         return Notification(
-            id=str(
-                uuid.uuid5(
-                    _NOTIFICATIONS, f"{subscription.tenant}/{subscription.id}/{kind}/{numbers}/{at_ms}"
-                )
-            ),
+            id=derived("notification", subscription.tenant, subscription.id, kind, numbers, str(at_ms)),
             type=kind,
             release=release,
             subscription=subscription.id,

@@ -10,6 +10,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -68,7 +69,7 @@ class Engine:
         self._policy = policy
         self._clock = clock
         self._max_timeout_s = max_timeout_s
-        self._cache: OrderedDict[tuple[str, SubscriptionId], Record] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, SubscriptionId], _Known] = OrderedDict()
         self._at_origin: Counter[tuple[str, str]] = Counter()
         self.is_draining = False
 
@@ -93,16 +94,16 @@ class Engine:
 
     async def _attempt(self, claim: Claim) -> Committed:
         try:
-            subscription = await self._subscription(claim)
-            if subscription is None:
+            known = await self._known(claim)
+            if known is None:
                 # deleted or replaced since it was claimed: the store says what to send now, if anything
                 return await self._commit(claim, None)
-            origin = _origin(subscription)
+            origin = known.origin
             if self._at_origin[origin] >= PER_ORIGIN:
                 return await self._commit(claim, Defer(random.randint(*DEFER_MS)))
             self._at_origin[origin] += 1
             try:
-                outcome = await self._send(claim, subscription)
+                outcome = await self._send(claim, known.record.subscription)
             finally:
                 self._at_origin[origin] -= 1
                 if not self._at_origin[origin]:
@@ -125,7 +126,7 @@ class Engine:
             jitter=random.random(),
             is_handshake=claim.type is NotificationType.HANDSHAKE,
         )
-        metrics.notifications.labels(type=claim.type, outcome=type(outcome).__name__.lower()).inc()
+        metrics.notification_counter(claim.type, type(outcome).__name__.lower()).inc()
         if isinstance(outcome, Delivered):
             for event in () if claim.is_repeat else claim.events:
                 metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
@@ -174,19 +175,26 @@ class Engine:
             )
         )
 
-    async def _subscription(self, claim: Claim) -> Subscription | None:
+    async def _known(self, claim: Claim) -> "_Known | None":
         """The document the claim was made for; None if there is another by now, or none."""
         key = (claim.tenant, claim.id)
-        record = self._cache.get(key)
-        if record is None or record.revision != claim.revision:
+        known = self._cache.get(key)
+        if known is None or known.record.revision != claim.revision:
             record = await self._subscriptions.get(*key)
             if record is None or record.revision != claim.revision:
                 return None
-            self._cache[key] = record
+            known = self._cache[key] = _Known(record, _origin(record.subscription))
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
-        return record.subscription
+        return known
+
+
+class _Known(NamedTuple):
+    """A subscription's document, and what follows from it."""
+
+    record: Record
+    origin: tuple[str, str]
 
 
 def _origin(subscription: Subscription) -> tuple[str, str]:

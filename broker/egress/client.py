@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
@@ -131,6 +131,7 @@ class EgressClient:
         self._resolve = resolve or self._look_up
         self._clock = clock or SystemClock()
         self._targets: dict[str, URL | NoAnswer] = {}
+        self._fields: dict[tuple[tuple[str, str], ...], CIMultiDict[str]] = {}
         self._shares: dict[tuple[str, str | None, int | None], _Share] = {}
         # a pool of its own: slow name servers must not hold up what else runs in threads
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup")
@@ -174,20 +175,28 @@ class EgressClient:
         )
 
     async def post(
-        self, url: str, *, headers: Sequence[tuple[str, str]], body: bytes, timeout_s: float
+        self, url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
     ) -> Answer | NoAnswer:
         """One attempt within `timeout_s`, lookup included (R-306). Raises nothing but `CancelledError`."""
         target = self._target(url)
         if isinstance(target, NoAnswer):
             return target
-        async with self._share(target):
-            try:
-                async with asyncio.timeout(timeout_s):
-                    return await self._attempt(target, _fields(headers), body)
-            except TimeoutError:
-                return NoAnswer("no-response", f"no answer within {timeout_s:g} s")
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                return _translated(error, target)
+        origin = (target.scheme, target.raw_host, target.port)
+        share = self._shares.get(origin)
+        if share is None:
+            share = self._shares[origin] = _Share(asyncio.Semaphore(self._connections_per_origin))
+        share.users += 1
+        try:
+            async with share.room, asyncio.timeout(timeout_s):
+                return await self._attempt(target, self._fields_of(headers), body)
+        except TimeoutError:
+            return NoAnswer("no-response", f"no answer within {timeout_s:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _translated(error, target)
+        finally:
+            share.users -= 1
+            if share.users == 0:
+                del self._shares[origin]
 
     def _target(self, url: str) -> URL | NoAnswer:
         """The URL taken apart, or why it may not be notified: the allowance never changes, so neither does the answer."""
@@ -242,18 +251,14 @@ class EgressClient:
             response.close()
         return b"".join(chunks)
 
-    @contextlib.asynccontextmanager
-    async def _share(self, target: URL) -> AsyncIterator[None]:
-        origin = (target.scheme, target.raw_host, target.port)
-        share = self._shares.setdefault(origin, _Share(asyncio.Semaphore(self._connections_per_origin)))
-        share.users += 1
-        try:
-            async with share.room:
-                yield
-        finally:
-            share.users -= 1
-            if share.users == 0:
-                del self._shares[origin]
+    def _fields_of(self, headers: tuple[tuple[str, str], ...]) -> CIMultiDict[str]:
+        """The headers as aiohttp takes them, which copies them; a subscription's are the same each time."""
+        fields = self._fields.get(headers)
+        if fields is None:
+            if len(self._fields) >= _TARGETS:
+                self._fields.clear()
+            fields = self._fields[headers] = _fields(headers)
+        return fields
 
     async def _look_up(self, host: str, port: int) -> list[str]:
         found = await asyncio.get_running_loop().run_in_executor(

@@ -11,9 +11,9 @@ from broker.model.change import Interaction, VersionKey
 from broker.model.notification import DeliveryError, ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.subscription import PayloadContent
 from broker.model.topic import Coding, RelatedQuery
+from broker.model.uuids import derived
 
 ERRORS = "http://terminology.hl7.org/CodeSystem/subscription-error"
-_STATUS = uuid.UUID("f0b5f2a4-6c0f-5a55-8f4b-5d0a0f3f2f11")
 _ERROR_TEXTS: Mapping[DeliveryError, str] = {
     DeliveryError.DNS: "DNS resolution error",
     DeliveryError.NO_RESPONSE: "No Response",
@@ -23,7 +23,7 @@ _ERROR_TEXTS: Mapping[DeliveryError, str] = {
 
 def status_id(notification: Notification) -> str:
     """The same for each attempt of one notification (R-209)."""
-    return str(uuid.uuid5(_STATUS, notification.id))
+    return derived("status", notification.id)
 
 
 def shows_topic(notification: Notification) -> bool:
@@ -57,24 +57,25 @@ def error_concept(error: ErrorReport) -> dict[str, Any]:
     }
 
 
-def entry(members: Mapping[str, Any], resource: bytes | None) -> bytes:
-    """One Bundle entry: `members` in order, the resource's own bytes after fullUrl."""
-    head = orjson.dumps({"fullUrl": members["fullUrl"]})[:-1]
-    rest = orjson.dumps({name: value for name, value in members.items() if name != "fullUrl"})
-    tail = b"}" if rest == b"{}" else b"," + rest[1:]
-    return head + (b"" if resource is None else b',"resource":' + resource) + tail
+Entry = dict[str, Any]
+"""One Bundle entry, ready to be encoded."""
 
 
-def bundle(members: Mapping[str, Any], entries: Sequence[bytes]) -> bytes:
-    """A Bundle of finished entries; an empty `entry` array is left out, as FHIR asks."""
-    head = orjson.dumps({"resourceType": "Bundle", **members})
-    if not entries:
-        return head
-    return head[:-1] + b',"entry":[' + b",".join(entries) + b"]}"
+def entry(full_url: str, resource: bytes | None, **members: object) -> Entry:
+    """The resource's own bytes after fullUrl, `members` behind them."""
+    if resource is None:
+        return {"fullUrl": full_url, **members}
+    return {"fullUrl": full_url, "resource": orjson.Fragment(resource), **members}
+
+
+def bundle(members: Mapping[str, Any], entries: Sequence[Entry]) -> bytes:
+    """The Bundle, encoded in one go around the resources; an empty `entry` array is left out, as FHIR asks."""
+    told = {"entry": entries} if entries else {}
+    return orjson.dumps({"resourceType": "Bundle", **members, **told})
 
 
 def notification_bundle(
-    notification: Notification, kind: str, status: bytes, foci: Sequence[bytes], profile: str | None = None
+    notification: Notification, kind: str, status: Entry, foci: Sequence[Entry], profile: str | None = None
 ) -> bytes:
     """A Bundle of type `kind`, its first entry the status (R-200, R-208)."""
     members: dict[str, Any] = {"id": notification.id}
@@ -127,7 +128,7 @@ def request_of(focus: Focus) -> tuple[str, str, str]:
 
 
 def searchset(
-    entries: Sequence[bytes], self_url: str, *, total: int | None, more: Mapping[str, str] | None = None
+    entries: Sequence[Entry], self_url: str, *, total: int | None, more: Mapping[str, str] | None = None
 ) -> bytes:
     """The answer to a search, without a total where it is None; the self link is obligatory in R5 and never wrong (R-361)."""
     links = [{"relation": "self", "url": self_url}]
@@ -136,31 +137,31 @@ def searchset(
     return bundle({"id": str(uuid.uuid4()), "type": "searchset"} | counted | {"link": links}, entries)
 
 
-def match_entry(full_url: str, resource: bytes) -> bytes:
-    return entry({"fullUrl": full_url, "search": {"mode": "match"}}, resource)
+def match_entry(full_url: str, resource: bytes) -> Entry:
+    return entry(full_url, resource, search={"mode": "match"})
 
 
-def history_foci(notification: Notification, base: str) -> list[bytes]:
+def history_foci(notification: Notification, base: str) -> list[Entry]:
     """The entries after the status in a history Bundle: request and response on each (R-203)."""
-    entries = []
-    for one in carried(notification):
-        members = {
-            "fullUrl": f"{base}/{one.key.reference}",
-            "request": {"method": one.method, "url": one.url},
-            "response": {"status": one.status},
-        }
-        entries.append(entry(members, one.body))
-    return entries
+    return [
+        entry(
+            f"{base}/{one.key.reference}",
+            one.body,
+            request={"method": one.method, "url": one.url},
+            response={"status": one.status},
+        )
+        for one in carried(notification)
+    ]
 
 
-def history_status(notification: Notification, base: str, status: bytes) -> bytes:
+def history_status(notification: Notification, base: str, status: bytes) -> Entry:
     """The first entry of a history Bundle (R-204)."""
-    members = {
-        "fullUrl": f"urn:uuid:{status_id(notification)}",
-        "request": {"method": "GET", "url": f"{base}/Subscription/{notification.subscription}/$status"},
-        "response": {"status": "200"},
-    }
-    return entry(members, status)
+    return entry(
+        f"urn:uuid:{status_id(notification)}",
+        status,
+        request={"method": "GET", "url": f"{base}/Subscription/{notification.subscription}/$status"},
+        response={"status": "200"},
+    )
 
 
 RELATED_QUERY = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-related-query"

@@ -39,6 +39,7 @@ _PATIENT_ELEMENTS = (
     "policyHolder",
 )
 _SERVER_MEMBERS = frozenset({"versionId", "lastUpdated", "_versionId", "_lastUpdated"})
+_PLACED_MEMBERS = frozenset({"resourceType", "id", "meta"})
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -106,7 +107,7 @@ def items(array: bytes) -> list[bytes]:
 
 def join(parts: Mapping[str, bytes]) -> bytes:
     """The object of the given members: the inverse of `members`."""
-    return b"{" + b",".join(_named(name, raw) for name, raw in parts.items()) + b"}"
+    return b"{" + b"".join([_label(name) + raw for name, raw in parts.items()])[1:] + b"}"
 
 
 def resource_type(body: bytes) -> str:
@@ -139,18 +140,26 @@ def check_id(resource_id: str) -> None:
 def split(body: bytes, *, type: str, id: str) -> tuple[bytes, bytes]:
     """Head and tail between which the store writes `"versionId":"3","lastUpdated":"…"`.
 
-    The result has `resourceType`, `id` and `meta` first and all other members after them, untouched and in their order.
+    The result has `resourceType`, `id` and `meta` first and all other members after them, untouched and in their order;
+    `type` and `id` are a type's name and a FHIR id.
     Of the client's meta everything stays but what the server owns.
     """
-    parts = members(body)
-    meta = parts.pop("meta", b"null")
-    if not meta.startswith((b"{", b"null")):
+    meta = parse(body).get("meta")
+    if not isinstance(meta, dict | None):
         raise Malformed(Issue("structure", "meta must be an object", f"{type}.meta"))
-    kept = _members(meta) if meta.startswith(b"{") else {}
-    own = [_named(name, raw) for name, raw in kept.items() if name not in _SERVER_MEMBERS]
-    rest = [_named(name, raw) for name, raw in parts.items() if name not in {"resourceType", "id"}]
-    head = b'{"resourceType":' + orjson.dumps(type) + b',"id":' + orjson.dumps(id) + b',"meta":{'
-    return head, b"".join(b"," + part for part in own) + b"}" + b"".join(b"," + part for part in rest) + b"}"
+    parts = _RAW_MEMBERS.decode(body)
+    tail: list[bytes | msgspec.Raw] = []
+    if meta:
+        for name, raw in _RAW_MEMBERS.decode(parts["meta"]).items():
+            if name not in _SERVER_MEMBERS:
+                tail += (_label(name), raw)
+    tail.append(b"}")
+    for name, raw in parts.items():
+        if name not in _PLACED_MEMBERS:
+            tail += (_label(name), raw)
+    tail.append(b"}")
+    head = f'{{"resourceType":"{type}","id":"{id}","meta":{{'.encode()
+    return head, b"".join(tail)
 
 
 def identifiers(body: bytes) -> list[str]:
@@ -314,8 +323,10 @@ def _members(raw: bytes) -> dict[str, bytes]:
     return {name: bytes(value) for name, value in _RAW_MEMBERS.decode(raw).items()}
 
 
-def _named(name: str, raw: bytes) -> bytes:
-    return orjson.dumps(name) + b":" + raw
+@lru_cache(maxsize=1024)
+def _label(name: str) -> bytes:
+    """A member's name with the comma before it and the colon behind it."""
+    return b"," + orjson.dumps(name) + b":"
 
 
 def _text(values: Mapping[str, Any], name: str, place: str) -> str:

@@ -47,16 +47,14 @@ class R5:
     def render_notification(self, notification: Notification, *, base: str) -> bytes:
         """Never a response, and no request on the status entry (R-207)."""
         status = bundles.entry(
-            {"fullUrl": f"urn:uuid:{bundles.status_id(notification)}"},
-            self.render_status(notification, base=base),
+            f"urn:uuid:{bundles.status_id(notification)}", self.render_status(notification, base=base)
         )
-        foci = []
-        for one in bundles.carried(notification):
-            members = {
-                "fullUrl": f"{base}/{one.key.reference}",
-                "request": {"method": one.method, "url": one.url},
-            }
-            foci.append(bundles.entry(members, one.body))
+        foci = [
+            bundles.entry(
+                f"{base}/{one.key.reference}", one.body, request={"method": one.method, "url": one.url}
+            )
+            for one in bundles.carried(notification)
+        ]
         return bundles.notification_bundle(notification, "subscription-notification", status, foci)
 
     def render_status(self, notification: Notification, *, base: str) -> bytes:

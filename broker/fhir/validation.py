@@ -110,8 +110,8 @@ _CODES: Mapping[Release, Mapping[str, Mapping[str, frozenset[str]]]] = {
     },
 }
 _NESTED = (".resource", ".outcome")
-_NOTHING = re.compile(rb"null|\{\s*\}|\[\s*\]")
-"""Found in the text of every resource that holds a null or an empty element, and in few others."""
+_EMPTY = re.compile(rb"[{\[]\s*[}\]]")
+"""Found in the text of every resource that holds an empty element, and in few others."""
 _INTEGER64 = frozenset({"size", "eventsSinceSubscriptionStart", "eventNumber", "valueInteger64"})
 """Elements that R5 writes as a number in quotes (R-221)."""
 
@@ -173,7 +173,7 @@ def _light(release: Release, resource_type: str, resource: Mapping[str, Any], bo
         )
         yield Issue("invalid" if given else "required", text, "resourceType")
         return
-    if _NOTHING.search(body):
+    if b"null" in body or _EMPTY.search(body):
         yield from _absent(resource, resource_type)
     if b"\\" in body or b'"contained"' in body or body.count(b'"resourceType"') > 1:
         yield from _unknown_types(release, resource, resource_type)

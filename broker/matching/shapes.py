@@ -7,13 +7,14 @@ the inclusion itself is kept (R-072). Several shapes for one type add up.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from broker.errors import BrokerError
 from broker.matching.definitions import ANY_TYPE
-from broker.matching.extract import compile_extractor
+from broker.matching.extract import Extractor, compile_extractor
 from broker.matching.references import normal_reference, reference_targets, reference_text
 from broker.matching.states import Target, state_of
 from broker.model.change import Change, Interaction
@@ -47,6 +48,8 @@ class Shapes:
         self.topic = topic
         self._table = table
         self._base_urls = base_urls
+        self._wanted: dict[str, tuple[Inclusion, ...]] = {}
+        self._referrers: dict[str, tuple[tuple[str, str], ...]] = {}
 
     def includes(self, change: Change) -> tuple[Target, ...]:
         """The resources the focus refers to by the parameters its shape includes; after a deletion, what it referred to.
@@ -54,7 +57,10 @@ class Shapes:
         In the order of the shape, each once, whether they are stored or not.
         """
         key = change.current.key
-        wanted = [one for one in self._inclusions(key.type, "include") if one.source == key.type]
+        wanted = self._wanted.get(key.type)
+        if wanted is None:
+            found_for = self._inclusions(key.type, "include")
+            wanted = self._wanted[key.type] = tuple(one for one in found_for if one.source == key.type)
         is_gone = change.interaction is Interaction.DELETE and not change.events
         version = change.previous if is_gone else change.current
         if not wanted or version is None:
@@ -64,13 +70,16 @@ class Shapes:
 
     def referrers(self, focus_type: str) -> tuple[tuple[str, str], ...]:
         """Type and parameter of what refers to a focus of the type and is to go with it."""
-        return tuple(
-            dict.fromkeys(
-                (one.source, one.parameter)
-                for one in self._inclusions(focus_type, "rev_include")
-                if one.target in {None, focus_type}
+        known = self._referrers.get(focus_type)
+        if known is None:
+            known = self._referrers[focus_type] = tuple(
+                dict.fromkeys(
+                    (one.source, one.parameter)
+                    for one in self._inclusions(focus_type, "rev_include")
+                    if one.target in {None, focus_type}
+                )
             )
-        )
+        return known
 
     def _inclusions(self, focus_type: str, direction: str) -> Iterator[Inclusion]:
         for shape in self.topic.shapes:
@@ -114,6 +123,20 @@ def _parsed(shape: NotificationShape, direction: str) -> Iterator[Inclusion]:
             yield one
 
 
+@lru_cache(maxsize=1024)
+def _follower(
+    table: ParameterTable, release: Release, one: Inclusion
+) -> tuple[tuple[str, ...], Extractor] | None:
+    """The types of target of an inclusion, and what takes its references out of a resource; None where it follows nothing."""
+    parameter = table.find(release, one.source, one.parameter)
+    if parameter is None or parameter.type is not ParameterType.REFERENCE:
+        return None
+    try:
+        return reference_targets(parameter), compile_extractor(parameter.expression, release)
+    except BrokerError:
+        return None
+
+
 def _found(
     state: dict[str, object] | None,
     release: Release,
@@ -123,13 +146,12 @@ def _found(
 ) -> Iterator[tuple[str, Target]]:
     """References this broker may hold the target of, by parameter; what can't be read refers to nothing."""
     for one in wanted:
-        parameter = table.find(release, one.source, one.parameter)
-        if state is None or parameter is None or parameter.type is not ParameterType.REFERENCE:
+        follow = _follower(table, release, one)  # type: ignore[arg-type]  # a protocol is silent about hashing
+        if state is None or follow is None:
             continue
-        types = reference_targets(parameter)
+        types, extract = follow
         try:
-            nodes = compile_extractor(parameter.expression, release)(state)
-            texts = [reference_text(node.value) for node in nodes]
+            texts = [reference_text(node.value) for node in extract(state)]
         except (BrokerError, ValueError, TypeError, AttributeError, LookupError):
             continue
         for text in texts:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +28,13 @@ def state_of(version: Version | None) -> State:
     """Raises msgspec.DecodeError for a body that is no JSON object."""
     if version is None or version.body is None:
         return None
-    return _decoder.decode(version.body)
+    return _decoded(version.body)
+
+
+@lru_cache(maxsize=8)
+def _decoded(body: bytes) -> State:
+    """What looks at a change looks at it several times in a row; nobody changes what is shared."""
+    return _decoder.decode(body)
 
 
 class RelatedStates:

@@ -3,6 +3,7 @@
 import heapq
 import json
 import os
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, cast
@@ -19,6 +20,7 @@ from broker.store.resources import Resources
 from broker.store.server import Connection, Server, translating
 
 GROUP = "match"
+_random = random.Random(os.urandom(16))
 _PAGE = 256
 _NEAR_MS = 1_000
 """How far the id of a log entry may be from the time of its version."""
@@ -53,6 +55,9 @@ class Acceptance(StrEnum):
         }
 
 
+_ACCEPTANCES = {one.encode(): one for one in Acceptance}
+
+
 class Proposal(msgspec.Struct, frozen=True, gc=False):
     """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`).
 
@@ -73,7 +78,7 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     identifiers: tuple[str, ...] = ()
     events: tuple[Coding, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
-    request_id: str = msgspec.field(default_factory=lambda: os.urandom(16).hex())
+    request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(128):032x}")
 
 
 class Accepted(NamedTuple):
@@ -360,5 +365,5 @@ def _codings(text: bytes) -> tuple[Coding, ...]:
 
 def _accepted(proposal: Proposal, row: Sequence[Any]) -> Accepted:
     status, version, at_ms = row
-    key = VersionKey(proposal.tenant, proposal.type, proposal.id, int(version))
-    return Accepted(Acceptance(cast("bytes", status).decode()), key, int(at_ms))
+    key = VersionKey(proposal.tenant, proposal.type, proposal.id, version)
+    return Accepted(_ACCEPTANCES[status], key, at_ms)

@@ -8,6 +8,7 @@ from typing import cast
 
 from broker.model.change import Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.uuids import uuid8
 from broker.store import keys
 from broker.store.server import Server, translating
 
@@ -23,11 +24,7 @@ def assign_id(placement: int, seed: str = "") -> str:
     The same placement and seed give the same id: what names a request makes its repetition find the resource it made.
     """
     rest = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:14]) if seed else _random.getrandbits(112)
-    bits = placement << 112 | rest
-    bits = bits & ~(0xF << 76) | 8 << 76
-    bits = bits & ~(0x3 << 62) | 2 << 62
-    digits = f"{bits:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return uuid8(placement << 112 | rest)
 
 
 def unpack(key: VersionKey, stored: bytes) -> Version:

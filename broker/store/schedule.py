@@ -19,6 +19,8 @@ from broker.store.outbox import event_of
 from broker.store.pipelining import Argument
 from broker.store.server import Server, translating
 
+_TYPES = {one.encode(): one for one in NotificationType}
+_STATUSES = {one.encode(): one for one in SubscriptionStatus}
 Resume = Literal["backlog", "newest"]
 MAX_RANGES_BYTES = 65_536
 """How much may wait to be sent again, as text."""
@@ -143,7 +145,7 @@ class Schedule:
         status, now, following, *rows = answer
         return Committed(
             is_stale=False,
-            status=SubscriptionStatus(cast("bytes", status).decode()),
+            status=_STATUSES[status],
             next_claim=_claim_of(shard, rows[0]) if rows else None,
             next_in_ms=_wait(int(now), int(following)),
         )
@@ -235,11 +237,9 @@ def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
         id=SubscriptionId(one),
         shard=shard,
         token=int(token),
-        type=NotificationType.EVENT_NOTIFICATION
-        if is_repeat
-        else NotificationType(cast("bytes", kind).decode()),
+        type=NotificationType.EVENT_NOTIFICATION if is_repeat else _TYPES[kind],
         subscription_version=int(version),
-        status=SubscriptionStatus(cast("bytes", status).decode()),
+        status=_STATUSES[status],
         count=int(count),
         at_ms=int(at_ms),
         attempts=int(tries),

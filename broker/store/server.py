@@ -52,18 +52,24 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"the store does not answer: {type(error).__name__}: {error}") from error
+        raise _away(error) from error
+
+
+def _away(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"the store does not answer: {type(error).__name__}: {error}")
 
 
 def translating(
     call: Callable[Concatenate[Any, P], Awaitable[R]],
 ) -> Callable[Concatenate[Any, P], Awaitable[R]]:
-    """`translated` around a method."""
+    """`translated` around a method, without its cost."""
 
     @functools.wraps(call)
     async def wrapper(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with translated():
+        try:
             return await call(self, *args, **kwargs)
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
 
     return wrapper
 

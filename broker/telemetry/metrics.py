@@ -7,6 +7,7 @@ every process answers the same for them.
 import asyncio
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -48,6 +49,13 @@ undelivered_events = Gauge(
 matcher_backlog = Gauge(
     "broker_matcher_backlog", "Accepted changes that are not matched yet.", ["partition"], registry=REGISTRY
 )
+
+
+@cache
+def notification_counter(kind: str, outcome: str) -> Counter:
+    """The counter of one type and outcome, looked up once."""
+    return notifications.labels(type=kind, outcome=outcome)
+
 
 Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int]]]]
 Backlog = Callable[[], Awaitable[Mapping[int, int]]]

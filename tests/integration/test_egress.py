@@ -73,7 +73,7 @@ def answering(raw: bytes) -> Serve:
 
 
 async def post(client: EgressClient, url: str, *, timeout_s: float = 5.0) -> Answer | NoAnswer:
-    return await client.post(url, headers=[], body=b"{}", timeout_s=timeout_s)
+    return await client.post(url, headers=(), body=b"{}", timeout_s=timeout_s)
 
 
 class Names:
@@ -317,7 +317,7 @@ async def test_an_origin_that_is_silent_takes_nothing_from_another() -> None:
 async def test_a_header_that_can_not_be_sent_is_a_value_not_an_exception() -> None:
     async with listening(fine) as port, EgressClient(HERE) as client:
         answer = await client.post(
-            f"http://127.0.0.1:{port}/", headers=[("X", "a\r\nb: c")], body=b"{}", timeout_s=5
+            f"http://127.0.0.1:{port}/", headers=(("X", "a\r\nb: c"),), body=b"{}", timeout_s=5
         )
     assert isinstance(answer, NoAnswer)
     assert answer.kind == "no-response"
