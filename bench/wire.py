@@ -39,8 +39,8 @@ class Framing:
 
 
 def request(path: str, body: bytes) -> bytes:
-    """A POST of FHIR JSON."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/fhir+json\r\nContent-Length: {len(body)}\r\n\r\n"
+    """A POST of FHIR JSON by a gateway that does not want it back."""
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/fhir+json\r\nPrefer: return=minimal\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -95,7 +95,7 @@ def _struct(model: type[BaseModel], above: tuple[type[BaseModel], ...], resource
         if about.get("element_required") or field.is_required():
             required.append((name, inner, msgspec.field(name=field.alias or name)))
         else:
-            optional.append((name, inner | None, msgspec.field(default=None, name=field.alias or name)))
+            optional.append((name, inner, msgspec.field(default=None, name=field.alias or name)))
     groups = [
         (choices.get(prefix, []), prefix in needed)
         for prefix in choices.keys() | needed

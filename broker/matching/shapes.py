@@ -14,7 +14,7 @@ import msgspec
 
 from broker.errors import BrokerError
 from broker.matching.definitions import ANY_TYPE
-from broker.matching.extract import Extractor, compile_extractor
+from broker.matching.paths import Values, compile_values
 from broker.matching.references import normal_reference, reference_targets, reference_text
 from broker.matching.states import Target, state_of
 from broker.model.change import Change, Interaction
@@ -126,13 +126,13 @@ def _parsed(shape: NotificationShape, direction: str) -> Iterator[Inclusion]:
 @lru_cache(maxsize=1024)
 def _follower(
     table: ParameterTable, release: Release, one: Inclusion
-) -> tuple[tuple[str, ...], Extractor] | None:
+) -> tuple[tuple[str, ...], Values] | None:
     """The types of target of an inclusion, and what takes its references out of a resource; None where it follows nothing."""
     parameter = table.find(release, one.source, one.parameter)
     if parameter is None or parameter.type is not ParameterType.REFERENCE:
         return None
     try:
-        return reference_targets(parameter), compile_extractor(parameter.expression, release)
+        return reference_targets(parameter), compile_values(parameter.expression, release)
     except BrokerError:
         return None
 
@@ -149,9 +149,9 @@ def _found(
         follow = _follower(table, release, one)  # type: ignore[arg-type]  # a protocol is silent about hashing
         if state is None or follow is None:
             continue
-        types, extract = follow
+        types, values = follow
         try:
-            texts = [reference_text(node.value) for node in extract(state)]
+            texts = [reference_text(value) for value in values(state)]
         except (BrokerError, ValueError, TypeError, AttributeError, LookupError):
             continue
         for text in texts:

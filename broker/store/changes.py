@@ -243,7 +243,7 @@ class Changes:
 
     async def acknowledge(self, done: Mapping[int, Sequence[str]]) -> None:
         """Marks changes as matched: they are not read again."""
-        await self._server.ask_all(
+        await self._server.ask(
             [("XACK", keys.changes(partition), GROUP, *ids) for partition, ids in done.items() if ids]
         )
 

@@ -22,7 +22,7 @@ AT_ONCE = 2
 MOST = 256
 TIMEOUT_S = 10.0
 
-_Waiting = tuple[Command, "asyncio.Future[Any]"]
+_Waiting = tuple[Sequence[Command], "asyncio.Future[list[Any]]"]
 
 
 class Pipeliner:
@@ -34,47 +34,47 @@ class Pipeliner:
         self._queue: list[_Waiting] = []
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def ask(self, *command: Argument) -> Any:
-        """The answer to one command. Raises `RedisError` and `OSError`; then a write may have happened or not."""
-        return await self._enqueue(command)
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers in the order of the commands; the first error among them is raised.
 
-    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to several, in their order; the first error is raised."""
-        waiting = [self._enqueue(command) for command in commands]
-        return await asyncio.gather(*waiting)
-
-    def _enqueue(self, command: Command) -> "asyncio.Future[Any]":
+        Raises `RedisError` and `OSError`; then a write may have happened or not.
+        """
+        if not commands:
+            return []
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._queue.append((command, answer))
+        answers: asyncio.Future[list[Any]] = loop.create_future()
+        self._queue.append((commands, answers))
         if len(self._sending) < AT_ONCE:
             # it starts when the loop turns, so what others ask until then goes with it
             task = loop.create_task(self._send(), name="pipeline")
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        return answer
+        return await answers
 
     async def _send(self) -> None:
         while self._queue:
             batch, self._queue = self._queue[:MOST], self._queue[MOST:]
             try:
-                answers = await self.exchange([command for command, _ in batch])
+                answers = await self.exchange([command for commands, _ in batch for command in commands])
             except BaseException as error:
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(
-                            error if isinstance(error, Exception) else ConnectionLost("given up")
-                        )
+                reason = error if isinstance(error, Exception) else ConnectionLost("given up")
+                for _, waiting in batch:
+                    if not waiting.done():
+                        waiting.set_exception(reason)
                 if not isinstance(error, Exception):
                     raise
                 continue
-            for (_, answer), one in zip(batch, answers, strict=True):
-                if answer.done():
+            start = 0
+            for commands, waiting in batch:
+                some = answers[start : start + len(commands)]
+                start += len(commands)
+                if waiting.done():
                     continue  # its caller went away
-                if isinstance(one, Exception):
-                    answer.set_exception(one)
+                failed = next((one for one in some if isinstance(one, Exception)), None)
+                if failed is None:
+                    waiting.set_result(some)
                 else:
-                    answer.set_result(one)
+                    waiting.set_exception(failed)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Sends commands as one pipeline of their own; errors the server answers are among the answers."""

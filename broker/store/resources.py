@@ -65,7 +65,7 @@ class Resources:
         by_partition: dict[int, list[VersionKey]] = {}
         for key in wanted:
             by_partition.setdefault(self.partition_of(key.tenant, key.id), []).append(key)
-        answers: Sequence[Sequence[bytes | None]] = await self._server.ask_all(
+        answers: Sequence[Sequence[bytes | None]] = await self._server.ask(
             [
                 ("MGET", *(keys.version(partition, key) for key in some))
                 for partition, some in by_partition.items()
@@ -85,7 +85,7 @@ class Resources:
         if not wanted:
             return {}
         targets = list(wanted)
-        numbers: Sequence[bytes | None] = await self._server.ask_all(
+        numbers: Sequence[bytes | None] = await self._server.ask(
             [
                 (
                     "HGET",

@@ -179,10 +179,10 @@ class Server:
     async def call(self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Runs one script. Each is idempotent: a call whose answer was lost may be repeated."""
         try:
-            return await self._pipeliner.ask(*self._evalsha(script, script_keys, arguments))
+            return (await self._pipeliner.ask([self._evalsha(script, script_keys, arguments)]))[0]
         except NoScriptError:  # the server was restarted or its scripts flushed
             await self.load_scripts()
-            return await self._pipeliner.ask(*self._evalsha(script, script_keys, arguments))
+            return (await self._pipeliner.ask([self._evalsha(script, script_keys, arguments)]))[0]
 
     @translating
     async def call_many(
@@ -214,9 +214,9 @@ class Server:
         return ("EVALSHA", self._digests[script], len(script_keys), *script_keys, *arguments)
 
     @translating
-    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Answers of commands that may be repeated, as the server gives them; they ride with those of other callers."""
-        return await self._pipeliner.ask_all(commands)
+        return await self._pipeliner.ask(commands)
 
     @translating
     async def ping(self) -> None:
