@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from broker import failpoints
 from broker.clock import to_instant
 from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir import documents
@@ -92,6 +93,7 @@ class Intake:
             accepted = await self._repeated_create(proposal)
         _raise_for(request, accepted)
         _count(accepted)
+        failpoints.hit("intake.before-answer")
         return Admission(request, accepted, stored=_stored(proposal, accepted))
 
     async def admit_together(self, requests: Sequence[Request]) -> list[Admission]:
