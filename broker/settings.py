@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+from broker import failpoints
 from broker.errors import ConfigurationError
 
 PREFIX = "BROKER_"
@@ -112,6 +113,11 @@ _BYTES = Kind("bytes", "a number of bytes, or of KiB, MiB or GiB, such as 5MiB",
 _NETWORKS = Kind("networks", "networks such as 10.0.0.0/8, separated by commas or blanks", _read_networks)
 _BASE_URL = Kind("url", "an http or https URL without query and fragment", _read_base_url)
 _SMTP_URL = Kind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
+_FAILPOINTS = Kind(
+    "failpoints",
+    f"name:action@k, several separated by commas; actions are kill, pause=<ms>, error, unavailable; names {', '.join(failpoints.NAMES)}",
+    failpoints.parse,
+)
 _REDIS_URL = Kind("url", "a redis://, rediss:// or unix:// URL", _read_redis_url)
 
 
@@ -261,6 +267,15 @@ class Settings:
     allow_unsafe_store: bool = field(
         default=False,
         metadata=_about(_BOOL, "false", "Starts on a store that may lose what was acknowledged."),
+    )
+
+    failpoint: tuple[failpoints.Failpoint, ...] = field(
+        default=(),
+        metadata=_about(
+            _FAILPOINTS,
+            "",
+            "For tests of the broker itself: where this process kills itself, stands still or raises an error.",
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from broker import failpoints
 from broker.app import ALL_ROLES, Role, Running, bind, embedded_store, placed, running
 from broker.cli import loop, supervisor
 from broker.errors import ConfigurationError, StoreUnavailable
@@ -24,6 +25,7 @@ _log = structlog.get_logger(__name__)
 def _settings() -> Settings:
     settings = Settings.from_environment(os.environ)
     logs.configure(settings.log_level, json=False)
+    failpoints.arm(settings.failpoint)
     return settings
 
 

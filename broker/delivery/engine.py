@@ -15,13 +15,23 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from broker import failpoints
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
 from broker.delivery.composing import Composer
 from broker.delivery.policy import RetryPolicy, decide
 from broker.errors import StoreUnavailable
 from broker.model.notification import ErrorReport, Notification, NotificationType
-from broker.model.outcome import Decision, Defer, Delivered, Outcome, TryAgain, Unreachable
+from broker.model.outcome import (
+    Decision,
+    Defer,
+    Delivered,
+    MarkError,
+    Outcome,
+    TryAgain,
+    TurnOff,
+    Unreachable,
+)
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.store.subscriptions import Record, Subscriptions
@@ -93,6 +103,7 @@ class Engine:
             carried.claim, carried.since = committed.next_claim, time.monotonic()
 
     async def _attempt(self, claim: Claim) -> Committed:
+        failpoints.hit("delivery.claimed")
         try:
             known = await self._known(claim)
             if known is None:
@@ -115,6 +126,7 @@ class Engine:
             outcome = Unreachable(
                 ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
             )
+        failpoints.hit("delivery.sent")
         now_ms = self._clock.now_ms()
         decision = decide(
             outcome,
@@ -128,6 +140,7 @@ class Engine:
         )
         metrics.notification_counter(claim.type, type(outcome).__name__.lower()).inc()
         if isinstance(outcome, Delivered):
+            failpoints.hit("delivery.answered")
             for event in () if claim.is_repeat else claim.events:
                 metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
         else:
@@ -139,9 +152,21 @@ class Engine:
                 reason=outcome.error.text,
                 retry_in_ms=decision.delay_ms if isinstance(decision, TryAgain) else None,
             )
+        if claim.type is NotificationType.HANDSHAKE:
+            failpoints.hit("handshake.after")
         return await self._commit(claim, decision)
 
     async def _commit(self, claim: Claim, decision: Decision | None) -> Committed:
+        failpoints.hit("delivery.before-commit")
+        committed = await self._insist(claim, decision)
+        failpoints.hit("delivery.after-commit")
+        if isinstance(decision, TryAgain):
+            failpoints.hit("delivery.rescheduled")
+        elif isinstance(decision, MarkError | TurnOff):
+            failpoints.hit("status.changed")
+        return committed
+
+    async def _insist(self, claim: Claim, decision: Decision | None) -> Committed:
         """Insists while the store is away: the endpoint has answered, and a commit that is lost means a duplicate."""
         while True:
             try:
@@ -163,13 +188,17 @@ class Engine:
             at_ms=claim.at_ms,
             status=claim.status,
         )
+        body = self._render(notification)
+        failpoints.hit("delivery.built")
+        if claim.type is NotificationType.HANDSHAKE:
+            failpoints.hit("handshake.before")
         return await channel.send(
             SendRequest(
                 subscription_id=claim.id,
                 endpoint=subscription.channel.endpoint,
                 content_type=subscription.channel.content_type,
                 headers=subscription.channel.headers,
-                body=self._render(notification),
+                body=body,
                 notification=notification,
                 timeout_s=min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s),
             )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.store.changes import Accepted, Proposal
 
@@ -43,7 +44,9 @@ class GroupCommit:
             if not batch:
                 continue
             try:
+                failpoints.hit("intake.before-append")
                 answers = await self._append([proposal for proposals, _ in batch for proposal in proposals])
+                failpoints.hit("intake.after-append")
             except Exception as error:  # noqa: BLE001 whatever it is, the callers must hear it
                 for _, future in batch:
                     if not future.done():

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from broker import failpoints
 from broker.clock import to_instant
 from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir import documents
@@ -91,6 +92,7 @@ class Intake:
             accepted = await self._repeated_create(proposal)
         _raise_for(request, accepted)
         _count(accepted)
+        failpoints.hit("intake.before-answer")
         return Admission(request, accepted, stored=_stored(proposal, accepted))
 
     async def admit_together(self, requests: Sequence[Request]) -> list[Admission]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from broker import failpoints
 from broker.model.change import Tenant
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionId, SubscriptionStatus
@@ -157,6 +158,7 @@ class Subscriptions:
             keys.outbox(shard, tenant, subscription_id),
         ]
         answers = await self._server.call_many("register", [(script_keys, arguments)], durable=True)
+        failpoints.hit("registration.stored")
         status, version, at_ms = answers[0]
         return Registration(cast("bytes", status).decode()), int(version), int(at_ms)
 

@@ -6,6 +6,7 @@ import uuid
 
 import structlog
 
+from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.inbox import InboxIntake
 from broker.store.inbox import Inbox, InboxEntry
@@ -67,7 +68,9 @@ class InboxWorker:
             await asyncio.gather(reading, stopping, return_exceptions=True)
 
     async def _settle(self, entries: list[InboxEntry]) -> None:
+        failpoints.hit("inbox.after-read")
         accepted, refused = await self._intake.admit(entries)
+        failpoints.hit("inbox.before-finish")
         await self._inbox.finish(accepted, refused)
         metrics.inbox_refused.inc(len(refused))
         for entry, outcome in refused:

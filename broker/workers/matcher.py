@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 
 import structlog
 
+from broker import failpoints
 from broker.cancelling import end
 from broker.errors import StoreUnavailable
 from broker.matching.catalog import Catalog
@@ -118,8 +119,10 @@ class MatcherWorker:
             self._recovered[partition] = held[partition]
 
     async def _process(self, changes: Sequence[Change], tokens: dict[int, int]) -> None:
+        failpoints.hit("matcher.after-read")
         # after the read and before matching: a subscription activated before a change was accepted is known by now
         await self.follow()
+        failpoints.hit("matcher.after-follow")
         matched: dict[int, dict[SubscriptionKey, list[Change]]] = {}
         done: dict[int, list[str]] = {}
         contexts: dict[tuple[SubscriptionKey, str], Context] = {}
@@ -139,7 +142,10 @@ class MatcherWorker:
         for partition, some in matched.items():
             added = await self._outboxes.append(partition, tokens[partition], some, contexts)
             metrics.events_appended.inc(added)
+            failpoints.hit("matcher.between-appends")
+        failpoints.hit("matcher.before-ack")
         await self._changes.acknowledge(done)
+        failpoints.hit("matcher.after-ack")
         metrics.changes_matched.inc(len(changes))
 
     async def _match(self, change: Change) -> tuple[Sequence[Match], Targets]:
