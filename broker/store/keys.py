@@ -68,7 +68,7 @@ def changes(partition: int) -> str:
 
 
 def aside(partition: int) -> str:
-    """Stream of changes that could not be matched: the fields of the change, c its id, e why."""
+    """Stream of changes that could not be matched, dead letters: the fields of the change, c its id, w why."""
     return f"{partition_tag(partition)}:aside"
 
 

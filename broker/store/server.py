@@ -40,6 +40,7 @@ _SCRIPTS = (
     "presence",
     "register",
     "resend",
+    "set_aside",
     "topic",
     "unlease",
     "wake",
