@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,11 +16,20 @@ import structlog
 
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
+from broker.delivery.building import Builder, Render
 from broker.delivery.composing import Composer
 from broker.delivery.policy import RetryPolicy, decide
 from broker.errors import StoreUnavailable
-from broker.model.notification import ErrorReport, Notification, NotificationType
-from broker.model.outcome import Decision, Defer, Delivered, Outcome, TryAgain, Unreachable
+from broker.model.notification import ErrorReport, NotificationType
+from broker.model.outcome import (
+    Decision,
+    Defer,
+    Delivered,
+    Outcome,
+    TryAgain,
+    Unreachable,
+    Unrenderable,
+)
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.store.subscriptions import Record, Subscriptions
@@ -33,8 +42,6 @@ LEASE_MS = 5_000
 PER_ORIGIN = 256
 """Attempts under way to one origin in this process; those beyond wait in the due set, where they hold up nobody."""
 DEFER_MS = (100, 300)
-
-Render = Callable[[Notification], bytes]
 
 
 @dataclass(slots=True)
@@ -62,9 +69,8 @@ class Engine:
     ) -> None:
         self._schedule = schedule
         self._subscriptions = subscriptions
-        self._composer = composer
+        self._builder = Builder(composer, render)
         self._channels = channels
-        self._render = render
         self._policy = policy
         self._clock = clock
         self._max_timeout_s = max_timeout_s
@@ -110,10 +116,8 @@ class Engine:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, the subscriber's status tells it
-            _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
-            outcome = Unreachable(
-                ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
-            )
+            _log.exception("notification could not be sent", subscription=claim.id, type=claim.type)
+            outcome = Unreachable(ErrorReport(None, f"the attempt failed: {type(error).__name__}"))
         now_ms = self._clock.now_ms()
         decision = decide(
             outcome,
@@ -124,6 +128,8 @@ class Engine:
             policy=self._policy,
             jitter=random.random(),
             is_handshake=claim.type is NotificationType.HANDSHAKE,
+            unbuilt=claim.unbuilt + 1,
+            has_events=bool(claim.events),
         )
         metrics.notifications.labels(type=claim.type, outcome=type(outcome).__name__.lower()).inc()
         if isinstance(outcome, Delivered):
@@ -154,21 +160,17 @@ class Engine:
         channel = self._channels.get(subscription.channel.type.code)
         if channel is None or subscription.channel.endpoint is None:
             return Unreachable(ErrorReport(None, f"no channel {subscription.channel.type.code!r} here"))
-        notification = await self._composer.compose(
-            subscription,
-            claim.type,
-            claim.events,
-            count=claim.count,
-            at_ms=claim.at_ms,
-            status=claim.status,
-        )
+        built = await self._builder.build(claim, subscription)
+        if isinstance(built, Unrenderable):
+            return built
+        notification, body = built
         return await channel.send(
             SendRequest(
                 subscription_id=claim.id,
                 endpoint=subscription.channel.endpoint,
                 content_type=subscription.channel.content_type,
                 headers=subscription.channel.headers,
-                body=self._render(notification),
+                body=body,
                 notification=notification,
                 timeout_s=min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s),
             )

@@ -132,6 +132,16 @@ def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
     return f"{shard_tag(shard)}:outbox:{tenant}:{subscription_id}"
 
 
+def dead(shard: int, tenant: Tenant, subscription_id: str) -> str:
+    """Sorted set of the events that were set aside: `<number> <ms> <why>`, scored by number."""
+    return f"{shard_tag(shard)}:dead:{tenant}:{subscription_id}"
+
+
+def dead_index(shard: int) -> str:
+    """Hash: member -> how many of its events are set aside; only those that have some."""
+    return f"{shard_tag(shard)}:dead"
+
+
 def members(shard: int) -> str:
     """Set of the members of a shard."""
     return f"{shard_tag(shard)}:subs"

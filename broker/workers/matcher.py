@@ -168,11 +168,10 @@ class MatcherWorker:
         return resting
 
     async def _set_aside(self, change: Change, token: int) -> None:
-        reason = self._poison.reason(change) or ""
-        if not await self._changes.set_aside(change, token, reason):
+        if not await self._changes.set_aside(change, token, self._poison.reason(change)):
             raise Fenced(f"partition {change.partition} is matched by another process now")
         self._poison.settled(change)
-        _log.error("change set aside", change=change.id, focus=change.current.key.reference, reason=reason)
+        _log.error("change set aside", change=change.id, focus=change.current.key.reference)
 
     async def _match(self, change: Change) -> tuple[Sequence[Match], Targets] | None:
         """The subscriptions it is an event of, and what goes with it there; None if it broke the matcher."""

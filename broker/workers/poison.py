@@ -29,9 +29,9 @@ class Poison:
         of_partition[change.id] = tries, f"{type(error).__name__}: {error}"[:_MAX_REASON]
         return tries
 
-    def reason(self, change: Change) -> str | None:
-        """Why the last try of it failed; None for one that did not fail."""
-        return self._failures.get(change.partition, {}).get(change.id, (0, None))[1]
+    def reason(self, change: Change) -> str:
+        """Why the last try of it failed."""
+        return self._failures[change.partition][change.id][1]
 
     def is_spent(self, change: Change) -> bool:
         return self._failures.get(change.partition, {}).get(change.id, (0, ""))[0] >= TRIES
