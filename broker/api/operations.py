@@ -10,7 +10,7 @@ from broker.errors import Conflict, Issue, Malformed, NotFound, Unprocessable
 from broker.fhir import bundles, documents
 from broker.fhir.elements import Elements
 from broker.fhir.outcomes import operation_outcome
-from broker.model.notification import ErrorReport, Notification, NotificationType
+from broker.model.notification import Notification, NotificationType
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
 from broker.store.schedule import Resending
 from broker.store.subscriptions import Record
@@ -66,7 +66,7 @@ def _query_status(call: Call, record: Record) -> bundles.Entry:
         content=subscription.channel.content,
         events_since_start=record.count,
         at_ms=call.services.clock.now_ms(),
-        errors=(record.error,) if record.error else (),
+        errors=record.errors,
     )
     full_url = f"urn:uuid:{bundles.status_id(notification)}"
     return bundles.match_entry(full_url, call.adapter.render_status(notification, base=call.base))
@@ -136,7 +136,7 @@ async def events(call: Call) -> Reply:
         at_ms=call.services.clock.now_ms(),
         foci=await call.services.composer.foci(found, call.release, level),
         related=call.services.composer.related(record.subscription.topic_canonical),
-        errors=_errors(record),
+        errors=record.errors,
     )
     return Reply(body=call.adapter.render_notification(notification, base=call.base))
 
@@ -211,10 +211,6 @@ def _instant(given: dict[str, list[str]], name: str) -> int | None:
     if len(values) > 1 or moment is None or moment.tzinfo is None or "T" not in values[0]:
         raise Malformed(Issue("value", f"{name} takes one instant, with its offset from UTC", name))
     return int(moment.astimezone(UTC).timestamp() * 1000)
-
-
-def _errors(record: Record) -> tuple[ErrorReport, ...]:
-    return (record.error,) if record.error else ()
 
 
 def _level(given: dict[str, list[str]], most: PayloadContent) -> PayloadContent:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -18,10 +18,11 @@ import structlog
 from broker import failpoints
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
+from broker.delivery.building import Builder, Render
 from broker.delivery.composing import Composer
 from broker.delivery.policy import RetryPolicy, decide
 from broker.errors import StoreUnavailable
-from broker.model.notification import ErrorReport, Notification, NotificationType
+from broker.model.notification import ErrorReport, NotificationType
 from broker.model.outcome import (
     Decision,
     Defer,
@@ -31,6 +32,7 @@ from broker.model.outcome import (
     TryAgain,
     TurnOff,
     Unreachable,
+    Unrenderable,
 )
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.store.schedule import Claim, Committed, Schedule
@@ -44,8 +46,6 @@ LEASE_MS = 5_000
 PER_ORIGIN = 256
 """Attempts under way to one origin in this process; those beyond wait in the due set, where they hold up nobody."""
 DEFER_MS = (100, 300)
-
-Render = Callable[[Notification], bytes]
 
 
 @dataclass(slots=True)
@@ -73,9 +73,8 @@ class Engine:
     ) -> None:
         self._schedule = schedule
         self._subscriptions = subscriptions
-        self._composer = composer
+        self._builder = Builder(composer, render)
         self._channels = channels
-        self._render = render
         self._policy = policy
         self._clock = clock
         self._max_timeout_s = max_timeout_s
@@ -122,10 +121,8 @@ class Engine:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, the subscriber's status tells it
-            _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
-            outcome = Unreachable(
-                ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
-            )
+            _log.exception("notification could not be sent", subscription=claim.id, type=claim.type)
+            outcome = Unreachable(ErrorReport(None, f"the attempt failed: {type(error).__name__}"))
         failpoints.hit("delivery.sent")
         now_ms = self._clock.now_ms()
         decision = decide(
@@ -137,6 +134,8 @@ class Engine:
             policy=self._policy,
             jitter=random.random(),
             is_handshake=claim.type is NotificationType.HANDSHAKE,
+            unbuilt=claim.unbuilt + 1,
+            has_events=bool(claim.events),
         )
         metrics.notification_counter(claim.type, type(outcome).__name__.lower()).inc()
         if isinstance(outcome, Delivered):
@@ -180,15 +179,10 @@ class Engine:
         channel = self._channels.get(subscription.channel.type.code)
         if channel is None or subscription.channel.endpoint is None:
             return Unreachable(ErrorReport(None, f"no channel {subscription.channel.type.code!r} here"))
-        notification = await self._composer.compose(
-            subscription,
-            claim.type,
-            claim.events,
-            count=claim.count,
-            at_ms=claim.at_ms,
-            status=claim.status,
-        )
-        body = self._render(notification)
+        built = await self._builder.build(claim, subscription)
+        if isinstance(built, Unrenderable):
+            return built
+        notification, body = built
         failpoints.hit("delivery.built")
         if claim.type is NotificationType.HANDSHAKE:
             failpoints.hit("handshake.before")

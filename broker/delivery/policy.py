@@ -2,7 +2,8 @@
 
 A failure that repeating may cure is tried again with growing, jittered waits until the budget, counted from the first failure, is
 used up (R-305, R-307). One that repeating can't cure gets a few attempts, for the endpoint that is just being set up.
-A handshake gets one attempt: any failure of it marks the subscription (R-152).
+A handshake gets one attempt: any failure of it marks the subscription (R-152). A notification that can't be built is no fault of
+the endpoint: it is tried a few times in short order, and then without the events that break it (decision 041).
 """
 
 import math
@@ -17,13 +18,20 @@ from broker.model.outcome import (
     MarkError,
     Outcome,
     Refused,
+    SetAside,
     TryAgain,
     TurnOff,
     Unreachable,
+    Unrenderable,
 )
 
 RETRY_AFTER_CAP_MS = 24 * 3_600_000
 """No endpoint can ask for a longer wait than this."""
+
+
+BUILD_TRIES = 5
+BUILD_WAIT_MS = 250
+"""At most so long after the first failure to build; twice as long after each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,11 @@ def decide(
     policy: RetryPolicy,
     jitter: float,
     is_handshake: bool,
+    unbuilt: int = 1,
+    has_events: bool = True,
 ) -> Decision:
-    """The decision after attempt number `attempt` (from 1), which ended at `now_ms`.
+    """The decision after attempt number `attempt` (from 1), which ended at `now_ms`. `unbuilt` counts the attempts in which the
+    notification could not be built, this one included.
 
     A handshake that meets 410 marks an error like any other failed handshake: R-152 makes no exception.
     """
@@ -66,6 +77,12 @@ def decide(
         case Refused(is_curable=is_curable, error=error, retry_after_s=asked_s):
             wait_ms = max(wait_ms, _asked_ms(asked_s))
             is_over = not is_curable and attempt >= policy.short_budget_attempts
+        case Unrenderable(error=error, broken=broken):
+            if has_events and unbuilt >= BUILD_TRIES:
+                return SetAside(broken, error)
+            if has_events:
+                return TryAgain(min(wait_ms, BUILD_WAIT_MS << unbuilt - 1), error, is_unbuilt=True)
+            is_over = False
         case Unreachable(error=error):
             is_over = False
         case _:

@@ -54,7 +54,7 @@ class Change(NamedTuple):
 
     `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is the version
     before (None on create). On delete `current.body` is None. A change with `events` reports a business event about the
-    resource, not a new state of it: only event triggers fire on it (R-052).
+    resource, not a new state of it: only event triggers fire on it (R-052). One with a `problem` could not be read in full.
     """
 
     id: str
@@ -62,6 +62,7 @@ class Change(NamedTuple):
     current: Version
     previous: Version | None
     events: "tuple[Coding, ...]" = ()
+    problem: str = ""
 
     @property
     def interaction(self) -> Interaction:

@@ -36,7 +36,25 @@ class Gone:
     error: ErrorReport
 
 
-Outcome = Delivered | Refused | Unreachable | Gone
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An event that can't be rendered, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unrenderable:
+    """The notification could not be built: nothing was sent. `broken` are its events that can't be rendered alone either; they are
+    looked for at the last try only.
+    """
+
+    error: ErrorReport
+    broken: tuple[Broken, ...] = ()
+
+
+Outcome = Delivered | Refused | Unreachable | Gone | Unrenderable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +64,14 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Send the identical notification again after `delay_ms`; the subscription keeps its status."""
+    """Send the identical notification again after `delay_ms`; the subscription keeps its status.
+
+    `is_unbuilt`: it could not be built, which is counted apart from what endpoints answer.
+    """
 
     delay_ms: int
     error: ErrorReport
+    is_unbuilt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +95,15 @@ class Defer:
     delay_ms: int
 
 
-Decision = Advance | TryAgain | MarkError | TurnOff | Defer
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The broken events become dead letters, what is left of the notification goes on; the subscription keeps its status.
+
+    Without any, each can be rendered alone and only all together can't: they are sent one by one.
+    """
+
+    broken: tuple[Broken, ...]
+    error: ErrorReport
+
+
+Decision = Advance | TryAgain | MarkError | TurnOff | Defer | SetAside

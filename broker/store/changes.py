@@ -181,16 +181,14 @@ class Changes:
         """How many matchers are alive, this one included; a `ttl_ms` of 0 says it goes away."""
         return int(await self._server.call("presence", [keys.MATCHERS], [owner, ttl_ms]))
 
-    @translating
-    async def set_aside(self, change: Change, reason: str) -> None:
-        """Keeps a change that could not be matched, with the reason, so that those behind it go on."""
-        key = change.current.key
-        await self._server.client.xadd(
-            keys.aside(change.partition),
-            {"c": change.id, "t": key.tenant, "y": key.type, "i": key.id, "v": key.version, "e": reason},
-            maxlen=10_000,
-            approximate=True,
-        )
+    async def set_aside(self, change: Change, token: int, reason: str) -> bool:
+        """Makes a change that could not be matched a dead letter, so that those behind it go on; once, however often it is called.
+
+        It counts as acknowledged. False if the partition's lease has moved on: nothing was written.
+        """
+        p = change.partition
+        script_keys = [keys.partition_lease(p), keys.changes(p), keys.aside(p)]
+        return int(await self._server.call("set_aside", script_keys, [token, GROUP, change.id, reason])) >= 0
 
     @translating
     async def read(
@@ -214,7 +212,21 @@ class Changes:
             for stream, some in answer or ()
             for entry_id, fields in some
         ]
-        return await self._with_bodies(entries)
+        try:
+            return await self._with_bodies(entries)
+        except ValueError:  # what is stored of one of them can't be read: those beside it can
+            return [one for entry in entries for one in await self._with_body(entry)]
+
+    async def _with_body(self, entry: _Entry) -> list[Change]:
+        try:
+            return await self._with_bodies([entry])
+        except ValueError as error:
+            partition, entry_id, fields = entry
+            current, _ = _keys_of(fields)
+            release, interaction = Release(fields[b"r"].decode()), Interaction(fields[b"x"].decode())
+            version = Version(current, release, interaction, int(fields[b"a"]), None)
+            problem = f"what is stored of {current.reference} can't be read: {error}"
+            return [Change(entry_id, partition, version, None, problem=problem)]
 
     async def _with_bodies(self, entries: Sequence[_Entry]) -> list[Change]:
         parsed = [

@@ -71,7 +71,7 @@ def changes(partition: int) -> str:
 
 
 def aside(partition: int) -> str:
-    """Stream of changes that could not be matched: the fields of the change, c its id, e why."""
+    """Stream of changes that could not be matched, dead letters: the fields of the change, c its id, w why."""
     return f"{partition_tag(partition)}:aside"
 
 
@@ -133,6 +133,16 @@ def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
     c change id, k what goes with it (`Type/id/version/release`, space-separated) where there is any; n counts that too.
     """
     return f"{shard_tag(shard)}:outbox:{tenant}:{subscription_id}"
+
+
+def dead(shard: int, tenant: Tenant, subscription_id: str) -> str:
+    """Sorted set of the events that were set aside: `<number> <ms> <why>`, scored by number."""
+    return f"{shard_tag(shard)}:dead:{tenant}:{subscription_id}"
+
+
+def dead_index(shard: int) -> str:
+    """Hash: member -> how many of its events are set aside; only those that have some."""
+    return f"{shard_tag(shard)}:dead"
 
 
 def members(shard: int) -> str:

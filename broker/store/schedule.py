@@ -12,7 +12,7 @@ import msgspec
 
 from broker.model.change import Tenant
 from broker.model.notification import Event, NotificationType
-from broker.model.outcome import Advance, Decision, Defer, MarkError, TryAgain, TurnOff
+from broker.model.outcome import Advance, Broken, Decision, Defer, MarkError, SetAside, TryAgain, TurnOff
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
@@ -31,7 +31,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
     `count` is the highest event number up to and including this notification; `since_ms` the time of the first failed attempt
     (0: none); `now_ms` Redis time. `revision` names the document: a namesake of a deleted subscription has the same versions. `is_repeat`: its
-    events were delivered before and are sent because they were asked for again (R-367).
+    events were delivered before and are sent because they were asked for again (R-367). `unbuilt` counts the failed attempts
+    in which it could not even be built.
     """
 
     tenant: Tenant
@@ -49,6 +50,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     revision: str
     is_repeat: bool = False
+    unbuilt: int = 0
 
 
 class Resending(StrEnum):
@@ -107,15 +109,18 @@ class Schedule:
     async def commit(self, claim: Claim, decision: Decision | None, *, take_next: bool) -> Committed:
         """Carries out the decision (None: give the claim back untouched) and, if asked, takes the next notification."""
         verb, delay_ms, code, text = "release", 0, "", ""
+        is_unbuilt, broken = False, tuple[Broken, ...]()
         match decision:
             case None:
                 pass
             case Advance():
                 verb = "advance"
-            case TryAgain(delay_ms=delay_ms, error=error):
+            case TryAgain(delay_ms=delay_ms, error=error, is_unbuilt=is_unbuilt):
                 verb, code, text = "retry", error.code or "", error.text
             case Defer(delay_ms=delay_ms):
                 verb = "defer"
+            case SetAside(error=error, broken=broken):
+                verb, code, text = "aside", error.code or "", error.text
             case MarkError(error=error):
                 verb, code, text = "error", error.code or "", error.text
             case TurnOff(error=error):
@@ -132,12 +137,17 @@ class Schedule:
             int(take_next),
             self._lease_ms,
             self._max_bytes,
+            int(is_unbuilt),
+            claim.events[0].number if claim.events else 0,
+            *(argument for one in broken for argument in (one.number, one.reason)),
         ]
         script_keys = [
             keys.due(shard),
             keys.registry(shard),
             keys.subscription(shard, tenant, one),
             keys.outbox(shard, tenant, one),
+            keys.dead(shard, tenant, one),
+            keys.dead_index(shard),
         ]
         answer = await self._server.call("commit", script_keys, arguments)
         if answer[0] == b"stale":
@@ -228,7 +238,7 @@ def _wait(now_ms: int, at_ms: int) -> int | None:
 
 
 def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
-    member, token, kind, version, status, count, at_ms, tries, since, now, events, revision = row
+    member, token, kind, version, status, count, at_ms, tries, since, now, events, revision, unbuilt = row
     tenant_text, _, one = cast("bytes", member).decode().partition(":")
     tenant = Tenant(tenant_text)
     is_repeat = kind == b"resend"
@@ -248,6 +258,7 @@ def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
         events=tuple(event_of(tenant, entry_id, _pairs(fields)) for entry_id, fields in events),
         revision=cast("bytes", revision).decode(),
         is_repeat=is_repeat,
+        unbuilt=int(unbuilt),
     )
 
 

@@ -27,19 +27,27 @@ Durability = Literal["fsync", "everysec"]
 
 MAX_CONNECTIONS = 1_200
 """The client library refuses what goes beyond; many API requests may read at the same moment."""
-_SHARED = {"claim": "turn", "commit": "turn"}
+_SHARED = {
+    "claim": ("turn",),
+    "commit": ("letters", "turn"),
+    "drop_letters": ("letters",),
+    "retry_letters": ("letters",),
+}
 _SCRIPTS = (
     "advance",
     "append",
     "append_events",
     "claim",
     "commit",
+    "drop_letters",
     "extend",
     "fail",
     "lease",
     "presence",
     "register",
     "resend",
+    "retry_letters",
+    "set_aside",
     "topic",
     "unlease",
     "wake",
@@ -76,8 +84,7 @@ def translating(
 
 def _source(name: str) -> str:
     folder = resources.files("broker.store") / "lua"
-    shared = (folder / f"{_SHARED[name]}.lua").read_text() if name in _SHARED else ""
-    return shared + (folder / f"{name}.lua").read_text()
+    return "".join((folder / f"{part}.lua").read_text() for part in (*_SHARED.get(name, ()), name))
 
 
 class Server:

@@ -17,7 +17,7 @@ from broker.store.outbox import SubscriptionKey
 from broker.store.pipelining import Argument
 from broker.store.server import Server, translating
 
-_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q")
+_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Subscription).decode
 
@@ -39,7 +39,7 @@ class Record:
     """A subscription and where its delivery stands.
 
     `subscription.status` is the live one; `activated_ms` the time of its first activation since it was created or off, or 0.
-    `revision` names this document among all that were ever put under the id.
+    `revision` names this document among all that were ever put under the id. `dead` counts the events that were set aside.
     """
 
     subscription: Subscription
@@ -49,6 +49,17 @@ class Record:
     error: ErrorReport | None
     attempts: int
     revision: str
+    dead: int = 0
+
+    @property
+    def errors(self) -> tuple[ErrorReport, ...]:
+        """What its status tells: why delivery last failed, and that events wait for the operator."""
+        reports = [self.error] if self.error else []
+        if self.dead:
+            events = "1 event" if self.dead == 1 else f"{self.dead} events"
+            text = f"{events} could not be rendered and wait among the operator's dead letters"
+            reports.append(ErrorReport(None, text))
+        return tuple(reports)
 
     @property
     def is_counting(self) -> bool:
@@ -61,7 +72,7 @@ class Record:
 
 def record_of(values: Sequence[bytes | None]) -> Record | None:
     """A record from the hash fields `_FIELDS`."""
-    model, version, updated, status, on, count, cursor, code, text, tries, revision = values
+    model, version, updated, status, on, count, cursor, code, text, tries, revision, dead = values
     if model is None or version is None or updated is None or status is None or revision is None:
         return None
     error = (
@@ -82,6 +93,7 @@ def record_of(values: Sequence[bytes | None]) -> Record | None:
         error,
         int(tries or 0),
         revision.decode(),
+        int(dead or 0),
     )
 
 
@@ -156,6 +168,8 @@ class Subscriptions:
             keys.due(shard),
             keys.registry(shard),
             keys.outbox(shard, tenant, subscription_id),
+            keys.dead(shard, tenant, subscription_id),
+            keys.dead_index(shard),
         ]
         answers = await self._server.call_many("register", [(script_keys, arguments)], durable=True)
         failpoints.hit("registration.stored")

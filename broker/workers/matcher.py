@@ -25,6 +25,7 @@ from broker.store.server import Connection, Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.telemetry import metrics
 from broker.workers.attaching import Attaching, Targets
+from broker.workers.poison import TRIES, Poison
 from broker.workers.topics import TopicKeeper, unserved
 
 _log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class MatcherWorker:
         self._owner = uuid.uuid4().hex
         self._tokens: dict[int, int] = {}
         self._recovered: dict[int, int] = {}
+        self._poison = Poison()
         self._lease_changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -95,18 +97,24 @@ class MatcherWorker:
         """One read and what follows from it."""
         held = dict(self._tokens)
         self._lease_changed.clear()
-        fresh = [partition for partition, token in held.items() if self._recovered.get(partition) != token]
+        self._poison.keep(held)
+        resting = self._poison.resting()
+        awake = [partition for partition in held if partition not in resting]
+        fresh = [partition for partition in awake if self._recovered.get(partition) != held[partition]]
+        next_try_s = self._poison.next_try_s()
         if fresh:
             await self._recover(client, fresh, held)
-        elif held:
-            positions = dict.fromkeys(held, ">")
+        elif awake:
+            positions = dict.fromkeys(awake, ">")
+            block_ms = BLOCK_MS if next_try_s is None else min(BLOCK_MS, 1 + int(next_try_s * 1000))
             changes = await self._unless_interrupted(
-                self._changes.read(client, positions, count=BATCH, block_ms=BLOCK_MS)
+                self._changes.read(client, positions, count=BATCH, block_ms=block_ms)
             )
             if changes:
                 await self._process(changes, held)
         else:
-            await self._unless_interrupted(asyncio.sleep(RENEW_S, []))
+            wait_s = RENEW_S if next_try_s is None else next_try_s
+            await self._unless_interrupted(asyncio.sleep(wait_s, []))
 
     async def _recover(self, client: Connection, partitions: Sequence[int], held: dict[int, int]) -> None:
         """What a predecessor, or this process before it was interrupted, read and did not finish."""
@@ -114,11 +122,16 @@ class MatcherWorker:
             while not self._stop.is_set():
                 pending = await self._changes.read(client, {partition: "0"}, count=BATCH, block_ms=None)
                 if not pending:
+                    self._recovered[partition] = held[partition]
                     break
-                await self._process(pending, held)
-            self._recovered[partition] = held[partition]
+                if partition in await self._process(pending, held):
+                    break
 
-    async def _process(self, changes: Sequence[Change], tokens: dict[int, int]) -> None:
+    async def _process(self, changes: Sequence[Change], tokens: dict[int, int]) -> set[int]:
+        """Numbers and acknowledges them, in the order of each partition up to a change that broke the matcher.
+
+        Answers the partitions in which one is tried again: it and what stands behind it stay pending.
+        """
         failpoints.hit("matcher.after-read")
         # after the read and before matching: a subscription activated before a change was accepted is known by now
         await self.follow()
@@ -127,10 +140,18 @@ class MatcherWorker:
         done: dict[int, list[str]] = {}
         contexts: dict[tuple[SubscriptionKey, str], Context] = {}
         found: list[tuple[Change, Sequence[Match], Targets]] = []
+        resting: set[int] = set()
         for n, change in enumerate(changes):
-            matches, targets = await self._match(change)
-            found.append((change, matches, targets))
-            done.setdefault(change.partition, []).append(change.id)
+            match = await self._match(
+                change
+            )  # also behind one that failed: its tries count together with those
+            if match is not None and change.partition not in resting:
+                found.append((change, *match))
+                done.setdefault(change.partition, []).append(change.id)
+            elif match is None and not self._poison.is_spent(change):
+                resting.add(change.partition)
+            elif match is None and change.partition not in resting:
+                await self._set_aside(change, tokens[change.partition])
             if n % 32 == 31:
                 await asyncio.sleep(0)  # other loops of this process get their turn
         attached = await self._attaching.contexts([(change, targets) for change, _, targets in found])
@@ -146,11 +167,22 @@ class MatcherWorker:
         failpoints.hit("matcher.before-ack")
         await self._changes.acknowledge(done)
         failpoints.hit("matcher.after-ack")
-        metrics.changes_matched.inc(len(changes))
+        metrics.changes_matched.inc(len(found))
+        for partition in resting:
+            self._recovered.pop(partition, None)
+            self._poison.rest(partition)
+        return resting
 
-    async def _match(self, change: Change) -> tuple[Sequence[Match], Targets]:
-        """The subscriptions it is an event of, and what goes with it there."""
+    async def _set_aside(self, change: Change, token: int) -> None:
+        if not await self._changes.set_aside(change, token, self._poison.reason(change)):
+            raise Fenced(f"partition {change.partition} is matched by another process now")
+        self._poison.settled(change)
+        _log.error("change set aside", change=change.id, focus=change.current.key.reference)
+
+    async def _match(self, change: Change) -> tuple[Sequence[Match], Targets] | None:
+        """The subscriptions it is an event of, and what goes with it there; None if it broke the matcher."""
         try:
+            _check_readable(change)
             wanted = self._matcher.needs(change)
             related = await self._resources.current_many(change.current.key.tenant, wanted) if wanted else {}
             matches = self._matcher.match(change, related)
@@ -158,9 +190,11 @@ class MatcherWorker:
         except StoreUnavailable:
             raise  # the batch comes again
         except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
-            _log.exception("change set aside", change=change.id, focus=change.current.key.reference)
-            await self._changes.set_aside(change, f"{type(error).__name__}: {error}")
-            return (), {}
+            tries = self._poison.failed(change, error)
+            reference = change.current.key.reference
+            _log.exception("matching failed", change=change.id, focus=reference, tries=f"{tries} of {TRIES}")
+            return None
+        self._poison.settled(change)
         for problem in self._matcher.drain_errors():
             _log.warning("evaluation failed", change=change.id, problem=str(problem))
         oldest = change.current.at_ms + STALE_MS
@@ -249,3 +283,8 @@ class MatcherWorker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
+
+
+def _check_readable(change: Change) -> None:
+    if change.problem:
+        raise ValueError(change.problem)

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.app import ALL_ROLES, Role
+from broker.app import ALL_ROLES, Role, Running
 from broker.errors import StoreUnavailable
 from broker.matching.index import IndexedMatcher
-from broker.model.change import DEFAULT_TENANT, Change
+from broker.model.change import DEFAULT_TENANT, Change, VersionKey
 from broker.store import keys
 from broker.store.changes import Changes
 from broker.store.outbox import Fenced, Outboxes
@@ -17,6 +17,7 @@ from broker.store.server import Server
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
+from broker.workers.poison import TRIES
 from tests.conftest import StartBroker
 from tests.integration.desk import Desk, until
 
@@ -27,6 +28,23 @@ TOPICS = "http://fhir-broker.org/topics/"
 @pytest.fixture
 def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
     return Desk(client, subscriber)
+
+
+def client_of(broker: Running) -> httpx.AsyncClient:
+    headers = {"Content-Type": "application/fhir+json"}
+    return httpx.AsyncClient(base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False)
+
+
+async def letters(store: Server, one: str) -> Any:
+    """What was set aside in the partition of a resource, once there is something and nothing waits to be matched."""
+    stream = keys.aside(store.layout.partition_of(DEFAULT_TENANT, one))
+    changes = Changes(store, keep_ms=1)
+
+    async def holds() -> bool:
+        return await store.client.xlen(stream) > 0 and not sum((await changes.backlog()).values())
+
+    await until(holds)
+    return await store.client.xrange(stream)
 
 
 def reading(one: str, value: float) -> dict[str, Any]:
@@ -118,9 +136,11 @@ async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = IndexedMatcher.match
+    tried = []
 
     def match(self: IndexedMatcher, change: Change, *rest: Any) -> Any:
         if change.current.key.id == "poison":
+            tried.append(change.id)
             raise RecursionError("too deep")
         return sound(self, change, *rest)
 
@@ -135,9 +155,59 @@ async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it
             for one in ("before", "poison", "after"):
                 assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
             await desk.until_numbers("a", 2)
-    partition = store.layout.partition_of(DEFAULT_TENANT, "poison")
-    aside: Any = await store.client.xrange(keys.aside(partition))
-    assert [(fields[b"i"], b"too deep" in fields[b"e"]) for _, fields in aside] == [(b"poison", True)]
+            aside: Any = await letters(store, "poison")
+    assert [(fields[b"i"], fields[b"w"]) for _, fields in aside] == [(b"poison", b"RecursionError: too deep")]
+    assert len(tried) == TRIES
+
+
+async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
+    desk: Desk, store: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same resource, and of others in its partition; those in other partitions go on meanwhile."""
+    sound, failures = IndexedMatcher.match, iter(range(TRIES - 1))
+
+    def match(self: IndexedMatcher, change: Change, *rest: Any) -> Any:
+        if (change.current.key.id, change.current.key.version) == ("hr", 2) and next(
+            failures, None
+        ) is not None:
+            raise RecursionError("too deep")
+        return sound(self, change, *rest)
+
+    monkeypatch.setattr(IndexedMatcher, "match", match)
+    await desk.subscribe("a", release="r4", content="full-resource")
+    home = store.layout.partition_of(DEFAULT_TENANT, "hr")
+    away = next(f"n{n}" for n in range(99) if store.layout.partition_of(DEFAULT_TENANT, f"n{n}") != home)
+    for one, value in (("hr", 1), ("hr", 2), ("hr", 3), (away, 4)):
+        assert (await desk.client.put(f"/r4/Observation/{one}", json=reading(one, value))).is_success
+    endpoint = await desk.until_numbers("a", 4)
+    told = [
+        one["valueQuantity"]["value"] for n in endpoint.of_type("event-notification") for one in n.resources
+    ]
+    assert [value for value in told if value != 4] == [1, 2, 3]
+    assert told.index(4) < told.index(2), "another partition did not wait"
+    assert await store.client.xlen(keys.aside(home)) == 0
+
+
+async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server
+) -> None:
+    async with start_broker(ALL_ROLES - {Role.MATCH}) as broker:
+        async with (
+            start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url),
+            client_of(broker) as client,
+        ):
+            await Desk(client, subscriber).subscribe("a")
+        async with client_of(broker) as client:
+            for one in ("before", "broken", "after"):
+                assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
+            partition = store.layout.partition_of(DEFAULT_TENANT, "broken")
+            version = VersionKey(DEFAULT_TENANT, "Observation", "broken", 1)
+            await store.client.set(keys.version(partition, version), b"garbage")
+            async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
+                await Desk(client, subscriber).until_numbers("a", 2)
+                [(_, letter)] = await letters(store, "broken")
+    assert letter[b"i"] == b"broken"
+    assert b"Observation/broken can't be read" in letter[b"w"]
     assert sum((await Changes(store, keep_ms=1).backlog()).values()) == 0
 
 

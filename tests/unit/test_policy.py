@@ -4,19 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delivery.policy import RETRY_AFTER_CAP_MS, RetryPolicy, decide
+from broker.delivery.policy import BUILD_TRIES, BUILD_WAIT_MS, RETRY_AFTER_CAP_MS, RetryPolicy, decide
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import (
     Advance,
+    Broken,
     Decision,
     Delivered,
     Gone,
     MarkError,
     Outcome,
     Refused,
+    SetAside,
     TryAgain,
     TurnOff,
     Unreachable,
+    Unrenderable,
 )
 
 ERROR = ErrorReport(DeliveryError.ERROR_RESPONSE, "the endpoint answered so")
@@ -42,6 +45,8 @@ def decided(
     policy: RetryPolicy = POLICY,
     jitter: float = 1.0,
     is_handshake: bool = False,
+    unbuilt: int = 1,
+    has_events: bool = True,
 ) -> Decision:
     return decide(
         outcome,
@@ -51,6 +56,8 @@ def decided(
         policy=policy,
         jitter=jitter,
         is_handshake=is_handshake,
+        unbuilt=unbuilt,
+        has_events=has_events,
     )
 
 
@@ -83,6 +90,21 @@ def test_waits_double_up_to_the_longest() -> None:
 def test_a_refusal_that_repeating_can_not_cure_gets_a_few_attempts() -> None:
     found = [decided(INCURABLE, attempt=attempt) for attempt in (1, 2, 3, 4)]
     assert found == [TryAgain(1_000, ERROR), TryAgain(2_000, ERROR), MarkError(ERROR), MarkError(ERROR)]
+
+
+def test_what_can_not_be_built_is_tried_five_times_in_short_order_and_then_set_aside() -> None:
+    unrenderable = Unrenderable(ERROR, (Broken(3, "ValueError"),))
+    found = [decided(unrenderable, attempt=9, unbuilt=n) for n in range(1, BUILD_TRIES + 1)]
+    waits = [BUILD_WAIT_MS, 2 * BUILD_WAIT_MS, 4 * BUILD_WAIT_MS, 8 * BUILD_WAIT_MS]
+    assert found[:4] == [TryAgain(ms, ERROR, is_unbuilt=True) for ms in waits]
+    assert found[4] == SetAside((Broken(3, "ValueError"),), ERROR)
+
+
+def test_a_heartbeat_that_can_not_be_built_has_nothing_to_set_aside() -> None:
+    assert decided(Unrenderable(ERROR), unbuilt=BUILD_TRIES, has_events=False) == TryAgain(1_000, ERROR)
+    late = decided(Unrenderable(ERROR), unbuilt=9, has_events=False, since_ms=POLICY.budget_ms)
+    assert late == MarkError(ERROR)
+    assert decided(Unrenderable(ERROR), is_handshake=True) == MarkError(ERROR)
 
 
 def test_the_budget_ends_the_attempts() -> None:

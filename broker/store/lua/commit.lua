@@ -1,9 +1,11 @@
 -- Ends an attempt: carries out what was decided and takes the next notification of the same subscription.
--- KEYS: due set | registry stream | subscription hash | outbox stream
--- ARGV: member, token, decision advance|retry|error|off|release|defer, delay ms, error code, error text, resume backlog|newest,
---       take the next 1|0, lease ms, bytes of resources a notification may carry
+-- KEYS: due set | registry stream | subscription hash | outbox stream | dead letters | index of dead letters
+-- ARGV: member, token, decision advance|retry|error|off|release|defer|aside, delay ms, error code, error text,
+--       resume backlog|newest, take the next 1|0, lease ms, bytes of resources a notification may carry,
+--       1 if it could not be built, its first event number, then what is set aside: event number and why, of each
 -- Answers {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, row or nothing}.
-local key = {due = KEYS[1], registry = KEYS[2], sub = KEYS[3], outbox = KEYS[4], member = ARGV[1]}
+local key = {due = KEYS[1], registry = KEYS[2], sub = KEYS[3], outbox = KEYS[4], dead = KEYS[5], index = KEYS[6],
+  member = ARGV[1]}
 local decision = ARGV[3]
 local s = load(key.sub)
 if not s or whole(s.token) ~= ARGV[2] or redis.call('HGET', key.sub, 'busy') ~= 'flight' then return {'stale'} end
@@ -19,7 +21,12 @@ if decision == 'advance' then
     s.cursor = tonumber(s.upto)
     redis.call('HSET', key.sub, 'cursor', s.upto)
   elseif s.kind == 'resend' then
-    if s.pinv == s.v then trim_again(key, s, tonumber(s.upto)) end
+    if s.pinv == s.v then
+      -- those that were set aside are delivered now
+      local first = string.match(s.again, '^(%d+)')
+      if first and redis.call('ZREMRANGEBYSCORE', key.dead, first, s.upto) > 0 then count_letters(key) end
+      trim_again(key, s, tonumber(s.upto))
+    end
   elseif s.kind == 'handshake' and not outdated and s.st == 'requested' then
     s.st = 'active'
     redis.call('HSET', key.sub, 'st', 'active')
@@ -46,8 +53,33 @@ elseif decision == 'retry' and s.st == 'active' then
   if s['end'] > 0 and s['end'] < at then at = s['end'] end
   redis.call('HSET', key.sub, 'busy', 'backoff', 'tries', whole(s.tries + 1), 'since',
     whole(s.since == 0 and now or s.since), unpack(failure))
+  if ARGV[11] == '1' then redis.call('HSET', key.sub, 'unbuilt', s.at .. ':' .. whole(unbuilt(s) + 1)) end
   redis.call('ZADD', key.due, whole(at), key.member)
   return {s.st, whole(now), whole(at)}
+elseif decision == 'aside' and s.st == 'active' then
+  local numbers, skip = {}, s.skip
+  for a = 13, #ARGV, 2 do
+    numbers[tonumber(ARGV[a])] = true
+    redis.call('ZREMRANGEBYSCORE', key.dead, ARGV[a], ARGV[a])
+    redis.call('ZADD', key.dead, ARGV[a], ARGV[a] .. ' ' .. whole(now) .. ' ' .. ARGV[a + 1])
+    skip = skip == '' and ARGV[a] or skip .. ',' .. ARGV[a]
+  end
+  if not next(numbers) then
+    -- each can be rendered, all together can't: the first goes alone
+    s.upto, s.at = ARGV[12], whole(now)
+  else
+    count_letters(key)
+    if s.kind == 'resend' then
+      s.again = without(s.again, numbers)
+      redis.call('HSET', key.sub, 'again', s.again)
+    else
+      s.skip = skip -- ascending: a notification ends before the next that was set aside
+      redis.call('HSET', key.sub, 'skip', s.skip)
+    end
+    s.kind = ''
+  end
+  s.tries, s.since = 0, 0
+  redis.call('HSET', key.sub, 'kind', s.kind, 'upto', s.upto, 'at', s.at, 'tries', '0', 'since', '0', unpack(failure))
 elseif s.st == 'active' or s.st == 'requested' then
   s.st = decision == 'off' and 'off' or 'error'
   redis.call('HSET', key.sub, 'st', s.st, unpack(failure))

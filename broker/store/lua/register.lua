@@ -1,5 +1,5 @@
 -- Creates, replaces or deletes a subscription document, tells the matchers, and sets when a dispatcher looks at it.
--- KEYS: subscription hash | members set | due set | registry stream | outbox stream
+-- KEYS: subscription hash | members set | due set | registry stream | outbox stream | dead letters | index of dead letters
 -- ARGV: op create|put|delete, member, request id, expected version or '', model bytes, status, content_max, heartbeat ms,
 --       end ms, full-resource 1|0, ms before the handshake, pull 1|0
 -- Subscription hash:
@@ -13,7 +13,10 @@
 --   kind, upto, at, pinv                                      the notification under way, pinned for identical retries,
 --                                                             and the document version it was made for
 --   tries, since                                              failed attempts of it, ms of the first failure
+--   unbuilt                                                   failed tries to build the notification under way, '<at>:<tries>'
 --   again                                                     ranges of event numbers to send once more, 'low-high,…'
+--   skip                                                      numbers after the cursor that were set aside, ascending, 'n,…'
+--   dead                                                      how many events were set aside (dead letters)
 --   last ms of the last notification, ec error code, et error text, p<partition> last change id taken
 -- Answers {status, version, ms}: created updated deleted replayed | exists absent conflict
 local op, member, request, expected = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -34,7 +37,8 @@ if op == 'create' and held[1] then return {'exists', tonumber(held[1]), 0} end
 if expected ~= '' and expected ~= held[1] then return {'conflict', tonumber(held[1] or '0'), 0} end
 if op == 'delete' then
   if not held[1] then return {'absent', 0, 0} end
-  redis.call('DEL', sub, outbox)
+  redis.call('DEL', sub, outbox, KEYS[6])
+  redis.call('HDEL', KEYS[7], member)
   redis.call('SREM', members, member)
   redis.call('ZREM', due, member)
   tell('delete')

@@ -1,7 +1,7 @@
 -- Shared by claim.lua and commit.lua: what a subscription needs now, and when to look at it next.
 -- The subscription hash is drawn at the head of register.lua.
 local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
-  'full', 'pinv', 'pull', 'q', 'again'}
+  'full', 'pinv', 'pull', 'q', 'again', 'skip', 'unbuilt'}
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -73,6 +73,27 @@ local function repeated(key, s, max_bytes)
   return {}
 end
 
+-- Moves the cursor past events that were set aside; the last number before the next of them, nil where there is none.
+local function pass_over(key, s)
+  local low, others = string.match(s.skip, '^(%d+),?(.*)$')
+  local cursor, has_passed = s.cursor, false
+  while low and tonumber(low) <= cursor + 1 do
+    cursor, s.skip, has_passed = math.max(cursor, tonumber(low)), others, true
+    low, others = string.match(s.skip, '^(%d+),?(.*)$')
+  end
+  if has_passed then
+    s.cursor = cursor
+    redis.call('HSET', key.sub, 'cursor', whole(cursor), 'skip', s.skip)
+  end
+  return low and tonumber(low) - 1
+end
+
+-- How often building the notification under way has failed.
+local function unbuilt(s)
+  local at, tries = string.match(s.unbuilt, '^(%d+):(%d+)$')
+  return at == s.at and tonumber(tries) or 0
+end
+
 -- Takes the subscription's next notification, pinned so that every attempt sends the same; answers its row, or nil and the
 -- time to look again (0: not until something happens).
 local function take(key, s, now, lease_ms, max_bytes)
@@ -82,7 +103,7 @@ local function take(key, s, now, lease_ms, max_bytes)
     tell(key.registry, key.member)
   end
   if (s.st ~= 'active' and s.st ~= 'requested') or s.pull == '1' then return nil, rest(key, s) end
-  local kind, events = s.kind, {}
+  local kind, events, before = s.kind, {}, s.skip ~= '' and pass_over(key, s) or nil
   if s.st == 'requested' then
     if kind ~= 'handshake' or s.pinv ~= s.v then kind, s.kind, s.tries, s.since = 'handshake', '', 0, 0 end
   elseif kind == '' or kind == 'handshake' or kind == 'resend' or (kind == 'heartbeat' and s.cursor < s.count) then
@@ -96,10 +117,12 @@ local function take(key, s, now, lease_ms, max_bytes)
   end
   if kind == 'event-notification' then
     local pinned = s.kind ~= '' and s.upto .. '-0'
-    events = fitting_events(key, s, whole(s.cursor + 1), pinned or '+', pinned, max_bytes)
+    local bound = before and whole(before) .. '-0' or '+'
+    events = fitting_events(key, s, whole(s.cursor + 1), pinned or bound, pinned, max_bytes)
     if #events == 0 then
-      redis.call('HSET', key.sub, 'cursor', whole(s.count))
-      s.cursor = s.count
+      s.cursor = before or s.count
+      redis.call('HSET', key.sub, 'cursor', whole(s.cursor))
+      if before then return take(key, s, now, lease_ms, max_bytes) end
       return nil, rest(key, s)
     end
   end
@@ -111,5 +134,6 @@ local function take(key, s, now, lease_ms, max_bytes)
   redis.call('HSET', key.sub, 'kind', kind, 'upto', s.upto, 'at', s.at, 'pinv', s.v, 'token', whole(s.token),
     'busy', 'flight', 'tries', whole(s.tries), 'since', whole(s.since))
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
-  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events, s.q}
+  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events, s.q,
+    unbuilt(s)}
 end

@@ -1,0 +1,87 @@
+"""One subscription's way through the store when events of it are set aside."""
+
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
+from broker.model.notification import ErrorReport
+from broker.model.outcome import Advance, Broken, SetAside
+from broker.model.release import Release
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    Subscription,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+from broker.store.outbox import Outboxes
+from broker.store.schedule import Claim, Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import Record, Subscriptions
+
+KEY = (DEFAULT_TENANT, SubscriptionId("one"))
+FAILURE = ErrorReport(None, "the notification could not be built: ValueError")
+SUBSCRIPTION = Subscription(
+    tenant=KEY[0],
+    id=KEY[1],
+    release=Release.R5,
+    status=SubscriptionStatus.REQUESTED,
+    topic="http://example.org/topic",
+    filters=(),
+    channel=Channel(
+        type=ChannelType("rest-hook"),
+        endpoint="http://127.0.0.1:1/",
+        headers=(),
+        content_type="application/fhir+json",
+        content=PayloadContent.ID_ONLY,
+        max_count=4,
+    ),
+    document=b"{}",
+)
+
+
+class LetterDesk:
+    """Registers, appends and plays the dispatcher."""
+
+    def __init__(self, server: Server) -> None:
+        self.subscriptions = Subscriptions(server)
+        self.outboxes = Outboxes(server)
+        self.schedule = Schedule(server, lease_ms=60_000, max_bytes=1_000, resume="backlog")
+        self.shard = server.layout.shard_of(*KEY)
+
+    async def activate(self) -> None:
+        await self.subscriptions.put(SUBSCRIPTION, create=False)
+        await self.schedule.commit(await self.take(), Advance(), take_next=False)
+
+    async def append(self, *numbers: int) -> None:
+        changes = []
+        for n in numbers:
+            key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
+            changes.append(Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, n, b"x"), None))
+        await self.outboxes.append(0, 1, {KEY: changes})
+
+    async def take(self) -> Claim:
+        (claim,) = (await self.schedule.claim(self.shard, 10)).claims
+        return claim
+
+    async def set_aside(self, claim: Claim, *numbers: int) -> Claim | None:
+        """Sets events of a claim aside; what is to be sent next."""
+        broken = tuple(Broken(n, f"ValueError: event {n}") for n in numbers)
+        committed = await self.schedule.commit(claim, SetAside(broken, FAILURE), take_next=True)
+        assert not committed.is_stale
+        return committed.next_claim
+
+    async def deliver(self, claim: Claim | None) -> list[list[int]]:
+        """Delivers a claim and what follows it; the numbers of each notification."""
+        sent = []
+        while claim is not None:
+            sent.append(numbers_of(claim))
+            claim = (await self.schedule.commit(claim, Advance(), take_next=True)).next_claim
+        return sent
+
+    async def record(self) -> Record:
+        record = await self.subscriptions.get(*KEY)
+        assert record is not None
+        return record
+
+
+def numbers_of(claim: Claim) -> list[int]:
+    return [event.number for event in claim.events]
