@@ -56,13 +56,15 @@ _VALUES = frozenset(
 """The types of value that an extension is recognized with."""
 _LEFT_OUT = frozenset({"Element", "FHIRPrimitiveExtension", "Resource"})
 """Extensions of primitives, and what may be anything."""
+_CYCLE = ("Identifier", "assigner")
+"""A Reference within the Identifier of a Reference is left to the library too."""
 
 
 @cache
 def recognizer(model: type[BaseModel]) -> msgspec.json.Decoder[Any]:
     """A decoder that raises `msgspec.ValidationError` for what it does not recognize."""
     name: str = model.get_resource_type()  # type: ignore[attr-defined]  # each class of fhir.resources has it
-    return msgspec.json.Decoder(_struct(model, (), resource_type=name))
+    return msgspec.json.Decoder(_struct(model, resource_type=name))
 
 
 def recognizes(model: type[BaseModel], body: bytes) -> bool:
@@ -74,8 +76,8 @@ def recognizes(model: type[BaseModel], body: bytes) -> bool:
     return True
 
 
-def _struct(model: type[BaseModel], above: tuple[type[BaseModel], ...], resource_type: str = "") -> _Type:
-    """The type of an element or, with `resource_type`, of a resource. `above` are the classes it is nested in."""
+def _struct(model: type[BaseModel], resource_type: str = "") -> _Type:
+    """The type of an element or, with `resource_type`, of a resource."""
     required: list[Any] = []
     optional: list[Any] = []
     choices: dict[str, list[str]] = {}
@@ -87,8 +89,12 @@ def _struct(model: type[BaseModel], above: tuple[type[BaseModel], ...], resource
         choice = about.get("one_of_many")
         if choice and about.get("one_of_many_required"):
             needed.add(str(choice))
-        inner = _element(field.annotation, (*above, model))
-        if inner is None or (choice and model.__name__ == "Extension" and name not in _VALUES):
+        if (model.__name__, name) == _CYCLE or (
+            choice and model.__name__ == "Extension" and name not in _VALUES
+        ):
+            continue
+        inner = _element(field.annotation, is_in_resource=bool(resource_type))
+        if inner is None:
             continue
         if choice:
             choices.setdefault(str(choice), []).append(name)
@@ -123,13 +129,20 @@ def _choosing(groups: Sequence[tuple[Sequence[str], bool]]) -> Callable[[object]
     return check
 
 
-def _element(annotation: Any, above: tuple[type[BaseModel], ...]) -> _Type | None:
-    """The type for an annotation of fhir.resources; None for what is left to the library."""
+_made: dict[type[BaseModel], _Type | None] = {}
+"""The types of elements made so far; None for one that is being made, and then found within itself."""
+
+
+def _element(annotation: Any, *, is_in_resource: bool) -> _Type | None:
+    """The type for an annotation of fhir.resources; None for what is left to the library.
+
+    Extensions are recognized where they stand in the resource itself, `is_in_resource`.
+    """
     origin, arguments = get_origin(annotation), [one for one in get_args(annotation) if one is not NoneType]
     if origin in {Union, UnionType}:
-        return _element(arguments[0], above) if len(arguments) == 1 else None
+        return _element(arguments[0], is_in_resource=is_in_resource) if len(arguments) == 1 else None
     if origin is list:
-        inner = _element(arguments[0], above)
+        inner = _element(arguments[0], is_in_resource=is_in_resource)
         return None if inner is None else list.__class_getitem__(inner)
     if annotation is bool:
         return bool
@@ -138,6 +151,9 @@ def _element(annotation: Any, above: tuple[type[BaseModel], ...]) -> _Type | Non
     if not isinstance(annotation, type) or not hasattr(annotation, "get_model_klass"):
         return None
     model = annotation.get_model_klass()
-    if model in above or model.__name__ in _LEFT_OUT or (model.__name__ == "Extension" and len(above) > 1):
+    if model.__name__ in _LEFT_OUT or (model.__name__ == "Extension" and not is_in_resource):
         return None
-    return _struct(model, above)
+    if model not in _made:
+        _made[model] = None
+        _made[model] = _struct(model)
+    return _made[model]
