@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from broker.model.subscription import Subscription, SubscriptionId, Subscription
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
 from broker.store.server import Server
-from broker.store.subscriptions import Subscriptions
+from broker.store.subscriptions import Record, Subscriptions
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 
@@ -207,7 +207,7 @@ async def register(
     max_count: int | None = None,
     patient: str | None = None,
     is_spread: bool = False,
-) -> None:
+) -> list[str]:
     """A subscription a name to the patient of that name (or to `patient`), active when this returns; the endpoint has the name.
 
     With `is_spread` each endpoint is at a port of its own.
@@ -232,20 +232,28 @@ async def register(
         async with asyncio.TaskGroup() as tasks:
             for _ in range(16):
                 tasks.create_task(work())
-    await _until_active(program, ids)
+    await _until(program, ids, lambda one: one.subscription.status is SubscriptionStatus.ACTIVE, 60)
+    return ids
 
 
-async def _until_active(program: Program, ids: Sequence[str]) -> None:
+async def until_numbered(program: Program, ids: Sequence[str], count: int, timeout_s: float) -> None:
+    """Until each of the subscriptions has so many events: then nothing is left for the matcher."""
+    await _until(program, ids, lambda one: one.count >= count, timeout_s)
+
+
+async def _until(
+    program: Program, ids: Sequence[str], holds: Callable[[Record], bool], timeout_s: float
+) -> None:
     server = Server(program.store_url, _LAYOUT)
     try:
         wanted = [(DEFAULT_TENANT, SubscriptionId(one)) for one in ids]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(timeout_s):
             while wanted:
                 records = await Subscriptions(server).many(wanted)
                 wanted = [
                     key
                     for key, record in zip(wanted, records, strict=True)
-                    if record is None or record.subscription.status is not SubscriptionStatus.ACTIVE
+                    if record is None or not holds(record)
                 ]
                 await asyncio.sleep(0.02)
     finally:
