@@ -7,6 +7,8 @@ from typing import Annotated, Any, Self, TypeAlias
 
 import httpx
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from broker.errors import ConfigurationError
 
@@ -61,6 +63,12 @@ class Broker:
         except (ValueError, KeyError, TypeError, AttributeError):
             reason = response.text[:200]
         raise ConfigurationError(f"{self.url} refused ({response.status_code}): {reason}")
+
+
+def progress() -> Progress:
+    """A bar beside the output; on a terminal only, so that an error stays one line in a log."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 Parts = Sequence[Mapping[str, Any]]

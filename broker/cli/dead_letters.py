@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
-from broker.cli.asking import BASE, AsJson, Base, Broker, Parts, groups, plain, value
+from broker.cli.asking import BASE, AsJson, Base, Broker, Parts, groups, plain, progress, value
 from broker.errors import ConfigurationError
 
 app = typer.Typer(
@@ -175,21 +174,19 @@ def _worked_off(
             "name letters by id, or choose them by --kind and --subscription, or say --all"
         )
     given: dict[str, Any] = {"kind": kind, "subscription": subscription, "all": "true" if every else ""}
-    with Broker(base) as broker, Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("letters", total=len(ids) or None)
+    with Broker(base) as broker, progress() as bar:
+        task = bar.add_task("letters", total=len(ids) or None)
         if ids:
             for start in range(0, len(ids), 1_000):
                 some = ids[start : start + 1_000]
                 yield broker.operate(operation, id=some)["parameter"]
-                progress.advance(task, len(some))
+                bar.advance(task, len(some))
             return
         after = ""
         while True:
             answer: Parts = broker.operate(operation, after=after, **given)["parameter"]
             yield answer
-            progress.advance(
-                task, sum(value(answer, name) or 0 for name in ("retried", "refused", "skipped"))
-            )
+            bar.advance(task, sum(value(answer, name) or 0 for name in ("retried", "refused", "skipped")))
             after = value(answer, "next") or ""
             if not after:
                 return

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
-from broker.cli.asking import BASE, AsJson, Base, Broker
+from broker.cli.asking import BASE, AsJson, Base, Broker, progress
 from broker.errors import ConfigurationError
 
 app = typer.Typer(help="List and show Subscriptions, and replay their events.", no_args_is_help=True)
@@ -121,19 +120,19 @@ def replay(
 
         fhir-broker subscriptions replay ward-3 --from 120 --to 180 --json
     """
+    if last is not None and last < first:
+        raise ConfigurationError(f"--to {last} is before --from {first}")
     with Broker(base) as broker:
         newest = _of(broker, one)["events"]
         until = newest if last is None else min(last, newest)
-        if last is not None and last < first:
-            raise ConfigurationError(f"--to {last} is before --from {first}")
         total = {
             "asked": max(0, (until if last is None else last) - first + 1),
             "sent": 0,
             "gone": 0,
             "waiting": 0,
         }
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("events", total=max(0, until - first + 1))
+        with progress() as bar:
+            task = bar.add_task("events", total=max(0, until - first + 1))
             for low in range(first, until + 1, _AT_ONCE):
                 high = min(low + _AT_ONCE - 1, until)
                 outcome = broker.operate(
@@ -141,7 +140,7 @@ def replay(
                 )
                 for name, count in _counted(outcome).items():
                     total[name] += count
-                progress.advance(task, high - low + 1)
+                bar.advance(task, high - low + 1)
     total["unknown"] = total["asked"] - total["sent"] - total["gone"] - total["waiting"]
     if as_json:
         typer.echo(json.dumps(total))
