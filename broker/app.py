@@ -50,9 +50,11 @@ from broker.model.subscription import Subscription
 from broker.model.topic import Topic
 from broker.settings import Settings
 from broker.store.changes import Changes
+from broker.store.dead_letters import DeadLetters
 from broker.store.embedded import EmbeddedServer
 from broker.store.inbox import Inbox
 from broker.store.keys import Layout
+from broker.store.letter_settling import LetterSettling
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
@@ -203,20 +205,21 @@ class _Parts:
         by_code: Mapping[str, Channel],
         roles: frozenset[Role],
     ) -> None:
-        retention_ms = int(settings.retention.total_seconds() * 1000)
+        self.retention_ms = int(settings.retention.total_seconds() * 1000)
         self.settings = settings
         self.server = server
         self.catalog = catalog
         self.channels = by_code
         self.clock = SystemClock()
         self.stop = asyncio.Event()
-        self.changes = Changes(server, keep_ms=retention_ms)
+        self.changes = Changes(server, keep_ms=self.retention_ms)
         self.resources = Resources(server)
         self.subscriptions = Subscriptions(server)
         self.inbox = Inbox(server)
         self.schedule = Schedule(
             server, lease_ms=LEASE_MS, max_bytes=settings.max_notification, resume=settings.resume
         )
+        self.dead_letters = DeadLetters(server)
         self.topics = Topics(server)
         self.group = GroupCommit(self.changes.append)
         self.bases = frozenset(f"{settings.base_url}/{release}" for release in Release)
@@ -239,7 +242,7 @@ class _Parts:
             tell=lambda: self.referring.follow(catalog.all()),
             validates=Role.MATCH in roles,
         )
-        self.health = Health(server, self.changes, self.subscriptions)
+        self.health = Health(server, self.changes, self.subscriptions, self.dead_letters)
 
     def _objection(self, subscription: Subscription, topic: Topic) -> str | None:
         """What a topic no longer allows of a subscription it allowed before."""
@@ -259,6 +262,8 @@ class _Parts:
             subscriptions=self.subscriptions,
             outboxes=Outboxes(self.server),
             schedule=self.schedule,
+            dead_letters=self.dead_letters,
+            letter_settling=LetterSettling(self.server, keep_ms=self.retention_ms),
             catalog=self.catalog,
             topics=self.topics,
             follow_topics=self.keeper.sync,

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
+from broker.store.dead_letters import DeadLetters
 from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
 from broker.telemetry import metrics
@@ -21,6 +22,7 @@ class Health:
     server: Server
     changes: Changes
     subscriptions: Subscriptions
+    dead_letters: DeadLetters
     workers: Mapping[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
 
@@ -52,7 +54,9 @@ async def prometheus(request: Request) -> Response:
     health: Health = request.app.state.health
     try:
         async with asyncio.timeout(5):
-            await metrics.observe_store(health.subscriptions.depths, health.changes.backlog)
+            await metrics.observe_store(
+                health.subscriptions.depths, health.changes.backlog, health.dead_letters.counts
+            )
     except (StoreUnavailable, TimeoutError):
         metrics.store_errors.inc()
     return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

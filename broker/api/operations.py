@@ -39,7 +39,9 @@ def _of_body(body: bytes) -> list[tuple[str, str]]:
     for one in root.objects("parameter"):
         name = one.text("name", required=True)
         value = next((value for key, value in one.values.items() if key.startswith("value")), None)
-        if isinstance(value, bool) or not isinstance(value, str | int):
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if not isinstance(value, str | int):
             one.refuse("value", f"the parameter {name} takes a plain value", "value")
         elif name:
             found.append((name, str(value)))
@@ -155,7 +157,8 @@ async def resend(call: Call) -> Reply:
         raise Unprocessable(Issue("business-rule", text, "Subscription.status"))
     first, last = (_number(given, name) for name in _BOUNDS[:2])
     since_ms, until_ms = (_instant(given, name) for name in _BOUNDS[2:])
-    last = record.cursor if last is None else min(last, record.cursor)
+    asked_last = record.count if last is None else min(last, record.count)
+    last = min(asked_last, record.cursor)
     found = await call.services.outboxes.read(call.tenant, subscription.id, first, last, limit=MAX_RESENT + 1)
     if len(found) > MAX_RESENT:
         raise Unprocessable(Issue("too-costly", f"ask for at most {MAX_RESENT} events at a time"))
@@ -166,10 +169,31 @@ async def resend(call: Call) -> Reply:
     ]
     if numbers:
         await _send_again(call, record, numbers)
-    text = f"{len(numbers)} event{'' if len(numbers) == 1 else 's'} will be sent again"
+    text = f"{_events(len(numbers))} will be sent again"
     if numbers:
         text += f", numbers {numbers[0]} to {numbers[-1]}"
-    return Reply(body=operation_outcome([Issue("informational", text, severity="information")]))
+    issues = [Issue("informational", text, severity="information")]
+    if since_ms is None and until_ms is None:
+        issues += _not_sent_again(record, max(first or 1, 1), asked_last, numbers)
+    return Reply(body=operation_outcome(issues))
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'' if count == 1 else 's'}"
+
+
+def _not_sent_again(record: Record, first: int, last: int, numbers: list[int]) -> list[Issue]:
+    """What becomes of the others from `first` to `last`: gone, or on their way for the first time."""
+    issues = []
+    delivered = min(last, record.cursor)
+    if gone := max(0, delivered - first + 1) - len(numbers):
+        verb = "is" if gone == 1 else "are"
+        text = f"{_events(gone)} of those asked for {verb} no longer kept"
+        issues.append(Issue("not-found", text, severity="warning"))
+    if waiting := max(0, last - max(first - 1, record.cursor)):
+        text = f"{_events(waiting)} not delivered yet and left to their turn"
+        issues.append(Issue("informational", text, severity="information"))
+    return issues
 
 
 async def _send_again(call: Call, record: Record, numbers: list[int]) -> None:

@@ -13,6 +13,8 @@ from broker.model.release import Release
 from broker.model.search import ParameterTable
 from broker.settings import Settings
 from broker.store.changes import Changes
+from broker.store.dead_letters import DeadLetters
+from broker.store.letter_settling import LetterSettling
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
@@ -35,6 +37,8 @@ class Services:
     subscriptions: Subscriptions
     outboxes: Outboxes
     schedule: Schedule
+    dead_letters: DeadLetters
+    letter_settling: LetterSettling
     catalog: Catalog
     topics: Topics
     follow_topics: Callable[[], Awaitable[None]]

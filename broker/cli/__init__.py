@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import demo, explain, listen, processes, simulate, topics
+from broker.cli import dead_letters, demo, explain, listen, processes, simulate, subscriptions, topics
 
 app = typer.Typer(
     name="fhir-broker",
@@ -40,4 +40,6 @@ app.command("demo")(demo.demo)
 app.command("explain")(explain.explain)
 app.command("listen")(listen.listen)
 app.command("simulate")(simulate.simulate)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(topics.app, name="topics")

@@ -33,13 +33,9 @@ class Builder:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, the status tells it
-            _log.exception(
-                "notification could not be built",
-                subscription=claim.id,
-                type=claim.type,
-                tries=f"{claim.unbuilt + 1} of {BUILD_TRIES}",
-            )
             is_last = claim.unbuilt + 1 >= BUILD_TRIES
+            if is_last:  # a trace takes time that others wait for: once is enough
+                _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
             # the subscriber reads this: not what the resource that broke it says
             report = ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
             return Unrenderable(report, await self._broken(claim, subscription) if is_last else ())

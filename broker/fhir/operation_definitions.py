@@ -4,44 +4,18 @@ Those that HL7 defines carry HL7's canonical URL; the broker's own carry the URL
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from broker.clock import to_instant
+from broker.fhir.letter_operations import LETTER_OPERATIONS
+from broker.fhir.operation import Operation, Parameter
 from broker.model.release import Release
 
 _R5 = "http://hl7.org/fhir/OperationDefinition/Subscription-"
 _BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 _NUMBER = {Release.R4: "string", Release.R4B: "string", Release.R5: "integer64"}
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter. `type` is a FHIR type, or a type for each release; '' where `parts` make it up."""
-
-    name: str
-    use: str
-    min: int
-    max: str
-    type: str | Mapping[Release, str]
-    documentation: str
-    parts: Sequence["Parameter"] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation. `standard` tells in which releases HL7 defines it; one of the whole base has no `resource`."""
-
-    code: str
-    title: str
-    at_type: bool
-    at_instance: bool
-    affects_state: bool
-    standard: frozenset[Release]
-    parameters: Sequence[Parameter]
-    resource: str = "Subscription"
 
 
 _ALL = frozenset(Release)
@@ -140,6 +114,7 @@ OPERATIONS: Sequence[Operation] = (
             Parameter("focus", "out", 1, "1", "Reference", "The version the event refers to."),
         ),
     ),
+    *LETTER_OPERATIONS,
     Operation(
         "explain",
         "Explain why a change is notified or not",

@@ -287,7 +287,7 @@ class Changes:
         some: list[_Entry] = []
         while heads and count:
             _, _, partition, entry = heapq.heappop(heads)
-            if entry[2][b"t"] == tenant.encode():
+            if entry[2][b"t"] == tenant.encode() and b"d" not in entry[2]:
                 some.append(entry)
                 count -= 1
             if len(some) == _PAGE:

@@ -65,7 +65,7 @@ def shard_tag(shard: int) -> str:
 def changes(partition: int) -> str:
     """Stream of accepted changes: t tenant, y type, i id, v version, p previous version or '', x interaction, r release, a ms.
 
-    A business event has e: its codings, JSON.
+    A business event has e: its codings, JSON. A change that was set aside and logged anew has d.
     """
     return f"{partition_tag(partition)}:changes"
 

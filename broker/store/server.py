@@ -44,6 +44,7 @@ _SCRIPTS = (
     "fail",
     "lease",
     "presence",
+    "redrive",
     "register",
     "resend",
     "retry_letters",

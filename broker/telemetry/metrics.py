@@ -57,15 +57,23 @@ def notification_counter(kind: str, outcome: str) -> Counter:
     return notifications.labels(type=kind, outcome=outcome)
 
 
+dead_letters = Gauge(
+    "broker_dead_letters",
+    "What was set aside and waits for the operator: changes, events, inbox entries.",
+    ["kind"],
+    registry=REGISTRY,
+)
+
 Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int]]]]
 Backlog = Callable[[], Awaitable[Mapping[int, int]]]
+Counts = Callable[[], Awaitable[Mapping[str, int]]]
 
 
-async def observe_store(depths: Depths, backlog: Backlog) -> None:
+async def observe_store(depths: Depths, backlog: Backlog, letters: Counts) -> None:
     """Sets the gauges from the store. `depths` gives status and number of undelivered events of each subscription, `backlog`
-    the unmatched changes of each partition. The gauges keep their values if either fails.
+    the unmatched changes of each partition, `letters` the dead letters of each kind. The gauges keep their values if any fails.
     """
-    by_subscription, by_partition = await asyncio.gather(depths(), backlog())
+    by_subscription, by_partition, by_kind = await asyncio.gather(depths(), backlog(), letters())
     tally = Tally(status for status, _ in by_subscription.values())
     subscriptions.clear()
     for status in {*SubscriptionStatus, *tally}:
@@ -74,6 +82,8 @@ async def observe_store(depths: Depths, backlog: Backlog) -> None:
     matcher_backlog.clear()
     for partition, waiting in by_partition.items():
         matcher_backlog.labels(partition=str(partition)).set(waiting)
+    for kind, count in by_kind.items():
+        dead_letters.labels(kind=kind).set(count)
 
 
 def render() -> bytes:

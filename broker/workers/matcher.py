@@ -191,8 +191,10 @@ class MatcherWorker:
             raise  # the batch comes again
         except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
             tries = self._poison.failed(change, error)
+            # a trace takes time that others wait for: once is enough
+            log = _log.exception if tries == TRIES else _log.warning
             reference = change.current.key.reference
-            _log.exception("matching failed", change=change.id, focus=reference, tries=f"{tries} of {TRIES}")
+            log("matching failed", change=change.id, focus=reference, error=type(error).__name__, tries=tries)
             return None
         self._poison.settled(change)
         for problem in self._matcher.drain_errors():

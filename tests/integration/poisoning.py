@@ -1,15 +1,21 @@
 """Poison without patching the broker: a stored version is damaged, and mended."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import httpx
 
-from broker.app import Running
+from broker.app import Role, Running
 from broker.model.change import DEFAULT_TENANT, VersionKey
 from broker.store import keys
+from broker.store.changes import Changes
 from broker.store.server import Server
 from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.asking import groups, question
+from tests.integration.desk import Desk, until
 
 AT = "2025-03-01T08:00:00Z"
 
@@ -43,6 +49,29 @@ class Bench:
         for one in names:
             await self._store.client.set(self.key(one), self._whole.pop(one))
 
+    async def ask(self, operation: str, **given: Any) -> httpx.Response:
+        return await self.client.post(f"/r5/${operation}", json=question(**given))
+
+    async def letters(self, **given: Any) -> list[Any]:
+        response = await self.ask("dead-letters", **given)
+        assert response.status_code == 200, response.text
+        return groups(response.json(), "letter")
+
+    async def until_letters(self, count: int) -> list[Any]:
+        async def holds() -> bool:
+            return len(await self.letters(count=1_000)) == count
+
+        await until(holds, 20)
+        return await self.letters(count=1_000)
+
+    async def until_matched(self) -> None:
+        changes = Changes(self._store, keep_ms=1)
+
+        async def holds() -> bool:
+            return not sum((await changes.backlog()).values())
+
+        await until(holds)
+
 
 @asynccontextmanager
 async def bench_of(broker: Running, store: Server) -> AsyncIterator[Bench]:
@@ -51,3 +80,41 @@ async def bench_of(broker: Running, store: Server) -> AsyncIterator[Bench]:
         base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
     ) as client:
         yield Bench(client, store)
+
+
+class Hub:
+    """A broker's API alone, and the other roles for as long as a test wants them."""
+
+    def __init__(self, bench: Bench, desk: Desk, api: Running, start: StartBroker) -> None:
+        self.bench = bench
+        self.desk = desk
+        self.api = api
+        self._start = start
+
+    def running(self, *roles: Role) -> AbstractAsyncContextManager[Running]:
+        return self._start(frozenset(roles), base_url=self.api.settings.base_url)
+
+    async def subscribe(self, *names: str, **options: Any) -> list[str]:
+        async with self.running(Role.MATCH, Role.DISPATCH):
+            options = {"release": "r4", "content": "full-resource"} | options
+            return [await self.desk.subscribe(name, **options) for name in names]
+
+    async def break_changes(self, *names: str, broken: Collection[str]) -> None:
+        """Puts them while nobody matches, and damages some."""
+        await self.bench.put(*names)
+        await self.bench.damage(*broken)
+
+    async def break_events(self, one: str, *names: str, broken: Collection[str], known: int = 0) -> None:
+        """Makes them events of a subscription while nobody delivers, and damages some."""
+        async with self.running(Role.MATCH):
+            for n, name in enumerate(names, known + 1):
+                await self.bench.put(name)
+                await self.desk.until_counted(one, n)
+            await self.bench.until_matched()
+        await self.bench.damage(*broken)
+
+
+@asynccontextmanager
+async def hub_of(start: StartBroker, store: Server, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
+    async with start(frozenset({Role.API})) as api, bench_of(api, store) as bench:
+        yield Hub(bench, Desk(bench.client, subscriber), api, start)

@@ -55,13 +55,18 @@ async def test_gauges_show_the_store_as_it_is_now() -> None:
     async def no_backlog() -> dict[int, int]:
         return {0: 1}
 
-    await metrics.observe_store(depths, backlog)
+    async def letters() -> dict[str, int]:
+        return {"change": 3, "event": 0}
+
+    await metrics.observe_store(depths, backlog, letters)
+    assert value('broker_dead_letters{kind="change"}') == 3
+    assert value('broker_dead_letters{kind="event"}') == 0
     assert value('broker_subscriptions{status="active"}') == 2
     assert value('broker_subscriptions{status="error"}') == 1
     assert value('broker_subscriptions{status="off"}') == 0
     assert value("broker_undelivered_events") == 7
     assert value('broker_matcher_backlog{partition="0"}') == 7
-    await metrics.observe_store(no_depths, no_backlog)
+    await metrics.observe_store(no_depths, no_backlog, letters)
     assert value('broker_subscriptions{status="active"}') == 0
     assert value("broker_undelivered_events") == 0
     assert not [line for line in lines() if line.startswith('broker_matcher_backlog{partition="1"}')]
@@ -74,7 +79,10 @@ async def test_a_store_that_is_away_leaves_the_gauges_as_they_were() -> None:
     async def backlog() -> dict[int, int]:
         return {0: 9}
 
+    async def letters() -> dict[str, int]:
+        return {}
+
     metrics.undelivered_events.set(4)
     with pytest.raises(ConnectionError):
-        await metrics.observe_store(depths, backlog)
+        await metrics.observe_store(depths, backlog, letters)
     assert value("broker_undelivered_events") == 4

@@ -1,0 +1,278 @@
+"""Dead letters on a real store: listed by tenant, settled once however often it is asked for, and the running order kept."""
+
+from typing import Any
+
+import pytest
+
+from broker.model.change import DEFAULT_TENANT, Change, Tenant, VersionKey
+from broker.model.outcome import Advance, MarkError
+from broker.model.release import Release
+from broker.store import keys
+from broker.store.changes import Changes, Proposal
+from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
+from broker.store.letter_settling import LetterSettling, Retried
+from broker.store.server import Server
+from tests.conformance.letter_desk import FAILURE, KEY, LetterDesk, numbers_of
+
+HOUR_MS = 3_600_000
+EVERYTHING = Where()
+
+
+@pytest.fixture
+def letters(store: Server) -> DeadLetters:
+    return DeadLetters(store)
+
+
+@pytest.fixture
+def settling(store: Server) -> LetterSettling:
+    return LetterSettling(store, keep_ms=HOUR_MS)
+
+
+@pytest.fixture
+async def desk(store: Server) -> LetterDesk:
+    desk = LetterDesk(store)
+    await desk.activate()
+    return desk
+
+
+async def listed(
+    letters: DeadLetters, where: Where = EVERYTHING, tenant: Tenant = DEFAULT_TENANT, after: str = ""
+) -> list[DeadLetter]:
+    return [letter async for letter in letters.walk(tenant, where, after)]
+
+
+class Log:
+    """A partition's way through a matcher that sets changes aside."""
+
+    def __init__(self, store: Server) -> None:
+        self.store = store
+        self.changes = Changes(store, keep_ms=HOUR_MS)
+
+    async def put(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
+        head = f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode()
+        proposal = Proposal(tenant, "put", "Observation", one, Release.R4, head, b"}}")
+        await self.changes.append([proposal])
+        return self.store.layout.partition_of(tenant, one)
+
+    async def set_aside(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
+        """Puts a resource and sets the change aside; its partition."""
+        partition = await self.put(one, tenant)
+        tokens = await self.changes.lease([partition], "me", 60_000)
+        for change in await self.read(partition):
+            assert await self.changes.set_aside(change, tokens[partition], "RecursionError: too deep")
+        return partition
+
+    async def read(self, partition: int, position: str = ">") -> list[Change]:
+        return await self.changes.read(self.store.client, {partition: position}, count=100, block_ms=None)
+
+
+@pytest.fixture
+async def log(store: Server) -> Log:
+    log = Log(store)
+    await log.changes.prepare()
+    return log
+
+
+async def test_a_change_is_set_aside_once_and_waits_no_more(log: Log, letters: DeadLetters) -> None:
+    partition = await log.put("a")
+    tokens = await log.changes.lease([partition], "me", 60_000)
+    (change,) = await log.read(partition)
+    for _ in range(2):
+        assert await log.changes.set_aside(change, tokens[partition], "too deep")
+    assert await log.read(partition, "0") == [], "nothing is pending"
+    (letter,) = await listed(letters)
+    assert (letter.kind, letter.reason, letter.focus) == (
+        Kind.CHANGE,
+        "too deep",
+        VersionKey(DEFAULT_TENANT, "Observation", "a", 1),
+    )
+
+
+async def test_a_matcher_that_lost_its_partition_sets_nothing_aside(log: Log, letters: DeadLetters) -> None:
+    partition = await log.put("a")
+    tokens = await log.changes.lease([partition], "me", 1)
+    (change,) = await log.read(partition)
+    await log.changes.unlease([partition], "me")
+    await log.changes.lease([partition], "another", 60_000)
+    assert not await log.changes.set_aside(change, tokens[partition], "too deep")
+    assert await listed(letters) == []
+    assert len(await log.read(partition, "0")) == 1, "it is the other's"
+
+
+async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_time_and_version(
+    log: Log, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    partition = await log.set_aside("a")
+    await log.put("a")  # superseded meanwhile
+    (later,) = await log.read(partition)
+    (letter,) = await listed(letters)
+    for expected in (Retried.ACCEPTED, Retried.ABSENT):
+        assert await settling.retry([letter]) == {letter.id: expected}
+    (again,) = await log.read(partition)
+    assert again.id > later.id
+    assert again.current.key.version == 1
+    assert again.current.body is not None
+    assert again.current.at_ms <= later.current.at_ms, "the time it was accepted"
+    assert await listed(letters) == []
+    newest = [change.current.key.version async for change in log.changes.newest(DEFAULT_TENANT, 10)]
+    assert newest == [2, 1], "it happened once"
+
+
+async def test_a_change_whose_version_is_gone_can_only_be_dropped(
+    log: Log, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    partition = await log.set_aside("a")
+    (letter,) = await listed(letters)
+    await log.store.client.delete(keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1)))
+    assert await settling.retry([letter]) == {letter.id: Retried.UNKEPT}
+    (kept,) = await listed(letters)
+    assert not kept.is_kept
+    assert [await settling.drop([kept]), await settling.drop([kept])] == [1, 0]
+    assert await listed(letters) == []
+
+
+async def test_retrying_keeps_a_superseded_version_for_the_retention_again(
+    log: Log, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    partition = await log.set_aside("a")
+    await log.put("a")
+    key = keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
+    await log.store.client.pexpire(key, 50_000)
+    await settling.retry(await listed(letters))
+    assert await log.store.client.pttl(key) > 50_000
+
+
+async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
+    log: Log, letters: DeadLetters, settling: LetterSettling, desk: LetterDesk
+) -> None:
+    other = Tenant("other")
+    for n in range(6):
+        await log.set_aside(f"a{n}")
+    await log.set_aside("theirs", other)
+    await desk.append(1, 2, 3)
+    await desk.set_aside(await desk.take(), 1, 3)
+    refused: dict[Any, Any] = {
+        "resource": "{}",
+        "outcome": '{"issue":[{"diagnostics":"no id"}]}',
+        "entry": "1-1",
+    }
+    for tenant in ({}, {"tenant": other}):
+        await log.store.client.xadd(keys.INBOX_REFUSED, refused | tenant)
+    mine = await listed(letters)
+    assert [letter.kind for letter in mine] == [Kind.CHANGE] * 6 + [Kind.EVENT] * 2 + [Kind.INBOX]
+    assert mine[-1].reason == "no id"
+    assert [letter.kind for letter in await listed(letters, tenant=other)] == [Kind.CHANGE, Kind.INBOX]
+    for n, letter in enumerate(mine):
+        assert await listed(letters, after=letter.id) == mine[n + 1 :]
+        assert await letters.get(DEFAULT_TENANT, letter.id) == letter
+        assert await letters.get(other, letter.id) is None
+    assert await listed(letters, Where(Kind.EVENT)) == mine[6:8]
+    assert await listed(letters, Where(subscription=KEY[1])) == mine[6:8]
+    assert await letters.counts() == {"change": 7, "event": 2, "inbox": 2}
+    assert await settling.drop(mine) == len(mine)
+    assert await listed(letters) == []
+    assert len(await listed(letters, tenant=other)) == 2
+
+
+async def test_a_retried_event_goes_out_ahead_of_what_waits_and_is_a_letter_until_it_is_delivered(
+    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    await desk.append(1, 2, 3)
+    await desk.deliver(await desk.set_aside(await desk.take(), 2))
+    (letter,) = await listed(letters)
+    for _ in range(2):
+        assert await settling.retry([letter]) == {letter.id: Retried.ACCEPTED}
+    assert [one.is_waiting for one in await listed(letters)] == [True]
+    await desk.append(4)
+    assert await desk.deliver(await desk.take()) == [[2], [4]], "asked for twice, sent once"
+    assert await listed(letters) == []
+    assert (await desk.record()).dead == 0
+    assert await settling.retry([letter]) == {letter.id: Retried.ABSENT}
+
+
+async def test_an_event_the_cursor_has_not_come_to_takes_its_turn_again(
+    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    await desk.append(1, 2, 3, 4)
+    following = await desk.set_aside(await desk.take(), 2, 3)
+    assert following is not None
+    assert numbers_of(following) == [1]
+    (letter, other) = await listed(letters)
+    assert (await settling.retry([letter])) == {letter.id: Retried.ACCEPTED}
+    assert await listed(letters) == [other]
+    assert await desk.deliver(following) == [[1], [2], [4]]
+
+
+async def test_a_retried_event_that_still_breaks_is_set_aside_again_and_the_others_go_out(
+    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    await desk.append(1, 2, 3)
+    assert await desk.set_aside(await desk.take(), 1, 2, 3) is None
+    await settling.retry(await listed(letters))
+    claim = await desk.take()
+    assert (numbers_of(claim), claim.is_repeat) == ([1, 2, 3], True)
+    assert await desk.deliver(await desk.set_aside(claim, 2)) == [[1], [3]]
+    assert [(letter.number, letter.is_waiting) for letter in await listed(letters)] == [(2, False)]
+
+
+async def test_an_event_is_not_retried_while_its_subscription_is_not_active(
+    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    await desk.append(1, 2)
+    following = await desk.set_aside(await desk.take(), 1)
+    assert following is not None
+    await desk.schedule.commit(following, MarkError(FAILURE), take_next=False)
+    (letter,) = await listed(letters)
+    assert await settling.retry([letter]) == {letter.id: Retried.INACTIVE}
+    assert await listed(letters) == [letter]
+
+
+async def test_an_event_trimmed_from_its_outbox_can_only_be_dropped(
+    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    await desk.append(1, 2)
+    await desk.deliver(await desk.set_aside(await desk.take(), 1))
+    await desk.subscriptions.trim_outboxes(older_than_ms=0)
+    (letter,) = await listed(letters)
+    assert not letter.is_kept
+    assert await settling.retry([letter]) == {letter.id: Retried.UNKEPT}
+    assert await settling.drop([letter]) == 1
+
+
+async def test_a_dropped_event_is_not_sent_although_a_retry_was_asked_for(
+    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    await desk.append(1, 2, 3)
+    assert await desk.set_aside(await desk.take(), 1, 2, 3) is None
+    every = await listed(letters)
+    await settling.retry(every)
+    assert await settling.drop([every[1]]) == 1
+    assert await desk.deliver(await desk.take()) == [[1], [3]]
+    assert await listed(letters) == []
+
+
+async def test_a_resend_of_a_letters_number_delivers_it_too(desk: LetterDesk, letters: DeadLetters) -> None:
+    await desk.append(1, 2)
+    await desk.deliver(await desk.set_aside(await desk.take(), 1))
+    record = await desk.record()
+    await desk.schedule.resend(*KEY, record.revision, [(1, 2)])
+    committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+    assert committed.next_claim is None
+    assert await listed(letters) == []
+
+
+async def test_a_refused_inbox_entry_goes_back_as_it_was_under_a_key_of_its_own(
+    store: Server, letters: DeadLetters, settling: LetterSettling
+) -> None:
+    fields: dict[Any, Any] = {"resource": "{}", "release": "r5", "outcome": "{}", "entry": "1-1"}
+    for more in ({}, {"key": "mine"}):
+        await store.client.xadd(keys.INBOX_REFUSED, fields | more)
+    found = await listed(letters)
+    await settling.retry(found)
+    await settling.retry(found[:1])
+    there: Any = await store.client.xrange(keys.INBOX)
+    entries = [entry for _, entry in there]
+    assert {frozenset(entry) for entry in entries} == {frozenset({b"resource", b"release", b"key"})}
+    key = f"letter-{found[0].id.removeprefix('inbox-')}".encode()
+    assert [entry[b"key"] for entry in entries] == [key, b"mine", key], "so the intake takes it once"
+    assert await listed(letters) == []

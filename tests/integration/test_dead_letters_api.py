@@ -1,0 +1,180 @@
+"""`$dead-letters`, `$retry-dead-letters` and `$skip-dead-letters` of a broker that meets poison."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from broker.app import Role
+from broker.model.change import DEFAULT_TENANT
+from broker.store import keys
+from broker.store.server import Server
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.asking import groups, value
+from tests.integration.desk import until
+from tests.integration.poisoning import AT, Hub, hub_of
+
+
+@pytest.fixture
+async def hub(
+    start_broker: StartBroker, store: Server, subscriber: SimulatedSubscriber
+) -> AsyncIterator[Hub]:
+    async with hub_of(start_broker, store, subscriber) as one:
+        yield one
+
+
+async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and_no_later_ones(
+    hub: Hub, store: Server
+) -> None:
+    await hub.subscribe("a")
+    await hub.break_changes("n1", "n2", broken=["n2"])
+    async with hub.running(Role.MATCH):
+        (letter,) = await hub.bench.until_letters(1)
+    assert (value(letter, "kind"), value(letter, "reference")) == ("change", "Observation/n2/_history/1")
+    assert "can't be read" in value(letter, "reason")
+    assert await hub.bench.letters(id=value(letter, "id")) == [letter]
+    [late] = await hub.subscribe("late")
+    key = keys.subscription(store.layout.shard_of(DEFAULT_TENANT, late), DEFAULT_TENANT, late)
+    # as if it had been registered a minute after the change was accepted
+    await store.client.hset(key, "on", str(int((await store.client.time())[0]) * 1000 + 60_000))
+    async with hub.running(Role.MATCH, Role.DISPATCH):
+        await hub.bench.mend("n2")
+        answer = (await hub.bench.ask("retry-dead-letters", id=value(letter, "id"))).json()
+        assert (value(answer, "retried"), value(answer, "refused")) == (1, 0)
+        await hub.desk.until_numbers("a", 2)
+        await hub.bench.until_matched()
+        assert await hub.bench.letters() == []
+        assert (await hub.desk.ask(late))["eventsSinceSubscriptionStart"] == "0"
+
+
+async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) -> None:
+    one, other = await hub.subscribe("a", "b")
+    await hub.break_events(one, "n1", "n2", "n3", broken=["n1", "n2"])
+    async with hub.running(Role.DISPATCH):
+        found = await hub.bench.until_letters(4)
+        assert {value(letter, "subscription") for letter in found} == {one, other}
+        assert {value(letter, "event-number") for letter in found} == {"1", "2"}
+        mine = await hub.bench.letters(subscription=one)
+        assert len(mine) == 2
+        await hub.bench.mend("n1", "n2")
+        skipped = await hub.bench.ask("skip-dead-letters", id=value(mine[0], "id"))
+        assert value(skipped.json(), "skipped") == 1
+        again = await hub.bench.ask("skip-dead-letters", id=value(mine[0], "id"))
+        assert again.status_code == 404
+        answer = (await hub.bench.ask("retry-dead-letters", subscription=f"Subscription/{one}")).json()
+        assert value(answer, "retried") == 1
+        endpoint = hub.desk.subscriber.endpoint("a")
+
+        def sent() -> list[int]:
+            return [e.number for n in endpoint.of_type("event-notification") for e in n.events]
+
+        assert await hub.desk.subscriber.wait_until(lambda: sent() == [3, 2])
+        assert {value(letter, "subscription") for letter in await hub.bench.until_letters(2)} == {other}
+        assert await hub.desk.status(one) == "active"
+
+
+async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: Server) -> None:
+    await hub.subscribe("a")
+    await hub.break_changes("n1", "n2", broken=["n1", "n2"])
+    async with hub.running(Role.MATCH):
+        await hub.bench.until_letters(2)
+    await store.client.delete(hub.bench.key("n1"))
+    answer = (await hub.bench.ask("retry-dead-letters", kind="change")).json()
+    assert (value(answer, "retried"), value(answer, "refused")) == (1, 1)
+    (problem,) = groups(answer, "problem")
+    (letter,) = await hub.bench.letters()
+    assert value(problem, "id") == value(letter, "id")
+    assert "no longer stored" in value(problem, "reason")
+    assert value(letter, "kept") is False
+
+
+async def test_a_change_that_breaks_again_is_a_letter_again(hub: Hub) -> None:
+    await hub.subscribe("a")
+    await hub.break_changes("n1", broken=["n1"])
+    async with hub.running(Role.MATCH):
+        (first,) = await hub.bench.until_letters(1)
+        await hub.bench.ask("retry-dead-letters", all="true")
+
+        async def is_back() -> bool:
+            return [value(one, "id") != value(first, "id") for one in await hub.bench.letters()] == [True]
+
+        await until(is_back)
+
+
+async def test_a_refused_inbox_entry_is_shown_in_full_and_taken_in_once_its_cause_is_mended(
+    hub: Hub, store: Server
+) -> None:
+    reading = json.dumps(observation(HEART_RATE, "ana", AT, 70) | {"id": "soon"})
+    await store.client.xadd(keys.INBOX, {"resource": reading, "interaction": "delete"})
+    (letter,) = await hub.bench.until_letters(1)
+    (shown,) = await hub.bench.letters(id=value(letter, "id"))
+    fields = {value(one, "name"): value(one, "value") for one in groups(shown, "field")}
+    assert fields == {"resource": reading, "interaction": "delete"}
+    assert groups(letter, "field") == [], "a list tells less"
+    await hub.bench.put("soon")
+    await hub.bench.ask("retry-dead-letters", kind="inbox")
+
+    async def is_gone() -> bool:
+        return (await hub.bench.client.get("/r4/Observation/soon")).status_code == 410
+
+    await until(is_gone)
+    assert await hub.bench.letters() == []
+
+
+async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
+    await hub.subscribe("a")
+    names = [f"n{n}" for n in range(6)]
+    await hub.break_changes(*names, broken=names)
+    async with hub.running(Role.MATCH):
+        every = await hub.bench.until_letters(6)
+    seen: list[Any] = []
+    after = ""
+    for _ in range(9):
+        given = {"after": after} if after else {}
+        page = (await hub.bench.client.get("/r4/$dead-letters", params={"count": 4, **given})).json()
+        seen += groups(page, "letter")
+        after = value(page, "next")
+        if not after:
+            break
+    assert seen == every
+    assert len(seen) == 6
+    answer = (await hub.bench.ask("skip-dead-letters", all="true", after=value(every[3], "id"))).json()
+    assert value(answer, "skipped") == 2
+    assert await hub.bench.letters() == every[:4]
+    metrics = (await hub.bench.client.get("/metrics")).text
+    assert 'broker_dead_letters{kind="change"} 4.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "status", "says"),
+    [
+        ("dead-letters", {"id": "x"}, 400, "is no id of a dead letter"),
+        ("dead-letters", {"id": "change-9999-1-1"}, 404, "there is no dead letter"),
+        ("dead-letters", {"id": "event-none-1"}, 404, "there is no dead letter"),
+        ("dead-letters", {"kind": "love"}, 400, "change, event, inbox"),
+        ("dead-letters", {"count": "0"}, 400, "from 1 to 1000"),
+        ("dead-letters", {"after": "here"}, 400, "an earlier answer"),
+        ("dead-letters", {"colour": "red"}, 400, "unknown parameter"),
+        ("retry-dead-letters", {}, 400, "all=true"),
+        ("skip-dead-letters", {}, 400, "all=true"),
+        ("skip-dead-letters", {"all": "false"}, 400, "all=true"),
+        ("skip-dead-letters", {"all": "perhaps"}, 400, "true or false"),
+        ("skip-dead-letters", {"all": "true", "kind": "event"}, 400, "all=true"),
+        ("skip-dead-letters", {"id": "event-none-1"}, 404, "there is no dead letter"),
+    ],
+)
+async def test_wrong_questions_are_refused_with_the_parameter_named(
+    hub: Hub, operation: str, given: dict[str, str], status: int, says: str
+) -> None:
+    response = await hub.bench.ask(operation, **given)
+    assert (response.status_code, response.json()["resourceType"]) == (status, "OperationOutcome")
+    assert says in response.json()["issue"][0]["diagnostics"]
+
+
+async def test_everything_may_be_said_as_a_boolean_too(hub: Hub) -> None:
+    body = {"resourceType": "Parameters", "parameter": [{"name": "all", "valueBoolean": True}]}
+    response = await hub.bench.client.post("/r4b/$skip-dead-letters", json=body)
+    assert response.json()["parameter"] == [{"name": "skipped", "valueInteger": 0}]

@@ -1,0 +1,173 @@
+"""`fhir-broker dead-letters` and `fhir-broker subscriptions` as an operator runs them."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broker.app import Role
+from broker.model.change import DEFAULT_TENANT
+from broker.store import keys
+from broker.store.server import Server
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.commands import REPOSITORY, environment
+from tests.integration.commands import run as commands_run
+from tests.integration.poisoning import Hub, hub_of
+from tests.ports import free_port
+
+
+@pytest.fixture
+async def hub(
+    start_broker: StartBroker, store: Server, subscriber: SimulatedSubscriber
+) -> AsyncIterator[Hub]:
+    async with hub_of(start_broker, store, subscriber) as one:
+        yield one
+
+
+async def run(hub: Hub, *arguments: str, base: str = "") -> "subprocess.CompletedProcess[str]":
+    """`fhir-broker ARGUMENTS` against the broker, on a wide terminal without colours."""
+    command = [sys.executable, "-m", "broker", *arguments, "--base", base or hub.api.settings.base_url]
+    return await asyncio.to_thread(
+        subprocess.run,
+        command,
+        cwd=REPOSITORY,
+        env=environment() | {"COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+async def answered(hub: Hub, *arguments: str, code: int = 0) -> str:
+    done = await run(hub, *arguments)
+    assert (done.returncode, done.stderr) == (code, ""), done.stdout
+    return done.stdout
+
+
+async def test_letters_are_listed_and_shown(hub: Hub) -> None:
+    [one] = await hub.subscribe("a")
+    await hub.break_events(one, "n1", "n2", broken=["n1", "n2"])
+    async with hub.running(Role.DISPATCH):
+        await hub.bench.until_letters(2)
+    table = await answered(hub, "dead-letters", "list")
+    assert "2 dead letters" in table
+    assert f"event-{one}-1" in table
+    assert f"event 2 of {one}" in table
+    listed = json.loads(await answered(hub, "dead-letters", "list", "--kind", "event", "--json"))
+    assert [letter["event-number"] for letter in listed] == ["1", "2"]
+    shown = await answered(hub, "dead-letters", "show", listed[0]["id"])
+    assert "Observation/n1/_history/1" in shown
+
+
+async def test_letters_are_skipped_and_retried(hub: Hub) -> None:
+    [one] = await hub.subscribe("a")
+    await hub.break_events(one, "n1", "n2", "n3", broken=["n1", "n2"])
+    async with hub.running(Role.DISPATCH):
+        await hub.bench.until_letters(2)
+        assert "1 skipped" in await answered(hub, "dead-letters", "skip", f"event-{one}-1")
+        await hub.bench.mend("n1", "n2")
+        retried = await answered(hub, "dead-letters", "retry", "--subscription", one, "--json")
+        assert json.loads(retried) == {"retried": 1, "refused": 0, "problem": []}
+        await hub.bench.until_letters(0)
+        assert hub.desk.subscriber.endpoint("a").numbers == [3]
+        assert hub.desk.subscriber.endpoint("a").duplicates == 1, "2, out of turn; 1 never"
+
+
+async def test_what_can_not_be_retried_is_told_with_exit_code_1(hub: Hub, store: Server) -> None:
+    await hub.subscribe("a")
+    await hub.break_changes("n1", broken=["n1"])
+    async with hub.running(Role.MATCH):
+        await hub.bench.until_letters(1)
+    await store.client.delete(hub.bench.key("n1"))
+    told = await answered(hub, "dead-letters", "retry", "--all", code=1)
+    assert "0 retried, 1 refused" in told
+    assert "no longer stored" in told
+    assert "no longer kept" in await answered(hub, "dead-letters", "list")
+
+
+async def test_subscriptions_are_listed_and_shown(hub: Hub) -> None:
+    [one] = await hub.subscribe("a")
+    await hub.break_events(one, "n1", broken=["n1"])
+    async with hub.running(Role.DISPATCH):
+        await hub.bench.until_letters(1)
+    table = await answered(hub, "subscriptions", "list")
+    assert "1 subscriptions" in table
+    assert re.search(rf"{one}.*active.*1.*vital-signs.*could not be", table)
+    assert json.loads(await answered(hub, "subscriptions", "list", "--status", "error", "--json")) == []
+    shown = await answered(hub, "subscriptions", "show", one)
+    assert hub.desk.subscriber.url("a") in shown
+    standing = json.loads(await answered(hub, "subscriptions", "show", one, "--json"))["standing"]
+    assert (standing["id"], standing["status"], standing["events"]) == (one, "active", 1)
+
+
+async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(
+    hub: Hub, store: Server
+) -> None:
+    [one] = await hub.subscribe("a")
+    endpoint = hub.desk.subscriber.endpoint("a")
+    async with hub.running(Role.MATCH, Role.DISPATCH):
+        await hub.desk.send(6)
+        await hub.desk.until_numbers("a", 6)
+        shard = store.layout.shard_of(DEFAULT_TENANT, one)
+        await store.client.xtrim(keys.outbox(shard, DEFAULT_TENANT, one), minid="3-0", approximate=False)
+        told = json.loads(
+            await answered(hub, "subscriptions", "replay", one, "--from", "2", "--to", "8", "--json", code=1)
+        )
+        assert told == {"asked": 7, "sent": 4, "gone": 1, "waiting": 0, "unknown": 2}
+        await hub.desk.send(1)
+
+        def sent() -> list[int]:
+            return [e.number for n in endpoint.of_type("event-notification") for e in n.events]
+
+        assert await hub.desk.subscriber.wait_until(lambda: len(sent()) == 11)
+        assert sorted(sent()[6:]) == [3, 4, 5, 6, 7]
+        assert [n for n in sent()[6:] if n != 7] == [3, 4, 5, 6], "in order among themselves"
+        text = await answered(hub, "subscriptions", "replay", one, "--from", "6")
+        assert "2 events asked for, 2 go out again" in text
+
+
+async def test_replay_leaves_what_was_not_delivered_yet_to_its_turn(hub: Hub) -> None:
+    [one] = await hub.subscribe("a")
+    await hub.break_events(one, "n1", "n2", broken=())
+    told = json.loads(await answered(hub, "subscriptions", "replay", one, "--from", "1", "--json"))
+    assert told == {"asked": 2, "sent": 0, "gone": 0, "waiting": 2, "unknown": 0}
+    async with hub.running(Role.DISPATCH):
+        await hub.desk.until_numbers("a", 2)
+    assert hub.desk.subscriber.endpoint("a").duplicates == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("dead-letters", "show", "event-nobody-1"), "there is no dead letter"),
+        (("dead-letters", "retry"), "--all"),
+        (("dead-letters", "list", "--kind", "love"), "change, event, inbox"),
+        (("subscriptions", "show", "nobody"), "nobody"),
+        (("subscriptions", "replay", "nobody", "--from", "3", "--to", "2"), "is before"),
+    ],
+)
+async def test_what_can_not_be_done_is_said_in_one_line_with_exit_code_2(
+    hub: Hub, arguments: tuple[str, ...], says: str
+) -> None:
+    done = await run(hub, *arguments)
+    assert done.returncode == 2, done.stdout
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+async def test_a_broker_that_does_not_answer_is_exit_code_2(hub: Hub) -> None:
+    done = await run(hub, "dead-letters", "list", base=f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 2
+    assert "does not answer" in done.stderr
+
+
+@pytest.mark.parametrize(("group", "command"), [("dead-letters", "retry"), ("subscriptions", "replay")])
+async def test_help_shows_examples(group: str, command: str) -> None:
+    done = await asyncio.to_thread(commands_run, group, command, "--help")
+    assert f"fhir-broker {group} {command}" in done.stdout
