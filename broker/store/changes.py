@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 from redis.exceptions import ResponseError
 
+from broker.errors import Issue, Unprocessable
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import Coding
@@ -96,6 +97,7 @@ class Changes:
         self._server = server
         self._resources = Resources(server)
         self._keep_ms = keep_ms
+        self._held: dict[int, int] = {}
 
     def _arguments(self, proposal: Proposal) -> tuple[list[str], list[Argument]]:
         tenant, kind, one = proposal.tenant, proposal.type, proposal.id
@@ -138,13 +140,36 @@ class Changes:
         return [answers[n] for n in range(len(proposals))]
 
     async def append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
-        """Writes all of them or, if any is refused, none."""
+        """Writes all of them or, if any is refused, none.
+
+        Raises `Unprocessable`, naming the proposal as an entry, where they are on several nodes: no script reaches both.
+        """
+        if self._server.is_spread:
+            self._refuse_several_partitions(proposals)
         rows = (await self._write([self._call("all", proposals)]))[0]
         return [_accepted(proposal, row) for proposal, row in zip(proposals, rows, strict=True)]
 
+    def _refuse_several_partitions(self, proposals: Sequence[Proposal]) -> None:
+        partitions = [self._server.layout.partition_of(one.tenant, one.id) for one in proposals]
+        for n, (proposal, partition) in enumerate(zip(proposals, partitions, strict=True)):
+            if partition != partitions[0]:
+                first = proposals[0]
+                text = (
+                    f"{proposal.type}/{proposal.id} and {first.type}/{first.id} are kept in different partitions, which a Cluster "
+                    "can't write in one transaction; let the broker assign their ids (POST), or send a batch"
+                )
+                raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}].request"))
+
     def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
         script_keys: list[str] = []
-        arguments: list[Argument] = [mode, self._keep_ms]
+        first = proposals[0]
+        rings = keys.CHANGED if self._server.is_spread else ""
+        arguments: list[Argument] = [
+            mode,
+            self._keep_ms,
+            rings,
+            self._server.layout.partition_of(first.tenant, first.id),
+        ]
         for proposal in proposals:
             some_keys, some_arguments = self._arguments(proposal)
             script_keys += some_keys
@@ -168,14 +193,18 @@ class Changes:
         """Takes or renews leases; the fencing token of each partition held now."""
         if not partitions:
             return {}
-        tokens = await self._server.call(
-            "lease", [keys.partition_lease(p) for p in partitions], [owner, ttl_ms]
-        )
-        return {p: token for p, token in zip(partitions, tokens, strict=True) if token}
+        answer = await self._server.call("lease", [keys.LEASES], [owner, ttl_ms, *partitions])
+        tokens = {p: int(token) for p, token in zip(partitions, answer, strict=True) if token}
+        fresh = [p for p in tokens if self._held.get(p) != tokens[p]]
+        if fresh:
+            calls = [([keys.partition_lease(p)], [tokens[p]]) for p in fresh]
+            await self._server.call_many("hold", calls)
+            self._held.update((p, tokens[p]) for p in fresh)
+        return tokens
 
     async def unlease(self, partitions: Sequence[int], owner: str) -> None:
         if partitions:
-            await self._server.call("unlease", [keys.partition_lease(p) for p in partitions], [owner])
+            await self._server.call("unlease", [keys.LEASES], [owner, *partitions])
 
     async def presence(self, owner: str, ttl_ms: int) -> int:
         """How many matchers are alive, this one included; a `ttl_ms` of 0 says it goes away."""

@@ -25,6 +25,9 @@ from broker.store.schedule import Claim, Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.workers.housekeeper import Housekeeper
+from tests.conftest import ALL_STORES
+
+STORES = ALL_STORES
 
 HOUR_MS = 3_600_000
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
