@@ -158,7 +158,7 @@ class Changes:
                     f"{proposal.type}/{proposal.id} and {first.type}/{first.id} are kept in different partitions, which a Cluster "
                     "can't write in one transaction; let the broker assign their ids (POST), or send a batch"
                 )
-                raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}].request"))
+                raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}]"))
 
     def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
         script_keys: list[str] = []
