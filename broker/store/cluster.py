@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from broker.errors import ConfigurationError
 from broker.store import keys
@@ -91,7 +91,14 @@ class Cluster(Server):
         return cast("RoutedClient", self.client)
 
     async def _refuse_unsafe(self, *, allow_unsafe: bool) -> None:
-        await self._topology.refresh(self._topology.revision)
+        try:
+            await self._topology.refresh(self._topology.revision)
+        except ResponseError as error:
+            if "cluster support disabled" not in str(error):
+                raise
+            raise ConfigurationError(
+                "the store is one server and no Cluster; write BROKER_REDIS_URL=redis://host:port"
+            ) from None
         if self._topology.uncovered:
             raise ConfigurationError(
                 f"{self._topology.uncovered} of the Cluster's 16384 hash slots are served by no node; assign them first"
