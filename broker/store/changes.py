@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 from redis.exceptions import ResponseError
 
-from broker.errors import Issue, Unprocessable
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import Coding
@@ -19,6 +18,7 @@ from broker.store import keys
 from broker.store.pipelining import Argument
 from broker.store.resources import Resources
 from broker.store.server import Connection, Server, translating
+from broker.store.slots import refuse_several
 
 GROUP = "match"
 _random = random.Random(os.urandom(16))
@@ -145,31 +145,18 @@ class Changes:
         Raises `Unprocessable`, naming the proposal as an entry, where they are on several nodes: no script reaches both.
         """
         if self._server.is_spread:
-            self._refuse_several_partitions(proposals)
+            layout = self._server.layout
+            refuse_several(
+                [(f"{one.type}/{one.id}", layout.partition_of(one.tenant, one.id)) for one in proposals]
+            )
         rows = (await self._write([self._call("all", proposals)]))[0]
         return [_accepted(proposal, row) for proposal, row in zip(proposals, rows, strict=True)]
 
-    def _refuse_several_partitions(self, proposals: Sequence[Proposal]) -> None:
-        partitions = [self._server.layout.partition_of(one.tenant, one.id) for one in proposals]
-        for n, (proposal, partition) in enumerate(zip(proposals, partitions, strict=True)):
-            if partition != partitions[0]:
-                first = proposals[0]
-                text = (
-                    f"{proposal.type}/{proposal.id} and {first.type}/{first.id} are kept in different partitions, which a Cluster "
-                    "can't write in one transaction; let the broker assign their ids (POST), or send a batch"
-                )
-                raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}]"))
-
     def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
         script_keys: list[str] = []
-        first = proposals[0]
         rings = keys.CHANGED if self._server.is_spread else ""
-        arguments: list[Argument] = [
-            mode,
-            self._keep_ms,
-            rings,
-            self._server.layout.partition_of(first.tenant, first.id),
-        ]
+        partition = self._server.layout.partition_of(proposals[0].tenant, proposals[0].id)
+        arguments: list[Argument] = [mode, self._keep_ms, rings, partition]
         for proposal in proposals:
             some_keys, some_arguments = self._arguments(proposal)
             script_keys += some_keys

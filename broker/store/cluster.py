@@ -194,9 +194,5 @@ class Cluster(Server):
 
 
 def _address(text: str) -> Address:
-    host, _, port = (
-        text.rpartition(":")
-        if text.rpartition("]")[2].startswith(":") or text.count(":") == 1
-        else (text, "", "")
-    )
-    return host.strip("[]"), int(port or _DEFAULT_PORT)
+    parts = urlsplit(f"redis://{text}")
+    return parts.hostname or "", parts.port or _DEFAULT_PORT

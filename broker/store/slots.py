@@ -13,6 +13,8 @@ import redis.asyncio as redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import RedisError
 
+from broker.errors import Issue, Unprocessable
+
 Address = tuple[str, int]
 """Host and port, as the Cluster names them to its clients."""
 
@@ -47,6 +49,17 @@ def slot_of(command: Sequence[Any]) -> int | None:
     if len(slots) > 1:
         raise ValueError(f"{command[0]} touches {len(slots)} hash slots: {keys_of(command)!r}")
     return slots.pop() if slots else None
+
+
+def refuse_several(placed: Sequence[tuple[str, int]]) -> None:
+    """Raises `Unprocessable` where what is to be written together, each with its partition, is of several; it names the entry."""
+    for n, (name, partition) in enumerate(placed):
+        if partition != placed[0][1]:
+            text = (
+                f"{name} and {placed[0][0]} are kept in different partitions, which a Cluster can't write in one transaction; "
+                "let the broker assign their ids (POST), or send a batch"
+            )
+            raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}]"))
 
 
 class Topology:
