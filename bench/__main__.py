@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from bench import backlog, isolation, latency, match, pipeline, report, scale
+from bench import backlog, durability, isolation, latency, match, pipeline, report, scale
 from bench.figures import Figure
 from broker.cli import loop
 
@@ -31,6 +31,7 @@ BENCHES: Mapping[str, Measure] = {
     "latency": latency.measure,
     "backlog": backlog.measure,
     "isolation": isolation.measure,
+    "durability": durability.measure,
     "scale": scale.measure,
     "idle": scale.measure_idle,
 }

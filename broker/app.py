@@ -50,6 +50,7 @@ from broker.model.subscription import Subscription
 from broker.model.topic import Topic
 from broker.settings import Settings
 from broker.store.changes import Changes
+from broker.store.cluster import store_at
 from broker.store.dead_letters import DeadLetters
 from broker.store.embedded import EmbeddedServer
 from broker.store.inbox import Inbox
@@ -174,7 +175,8 @@ def _catalog(settings: Settings) -> Catalog:
 
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings, store_url: str) -> AsyncIterator[Server]:
-    server = Server(store_url, Layout(settings.partitions, settings.shards), durability=settings.durability)
+    layout = Layout(settings.partitions, settings.shards)
+    server = store_at(store_url, layout, durability=settings.durability, replicas=settings.replicas)
     try:
         await server.open(allow_unsafe=settings.allow_unsafe_store)
         yield server

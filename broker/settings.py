@@ -73,6 +73,10 @@ def _read_base_url(text: str) -> str:
 
 def _read_redis_url(text: str) -> str:
     parts = urlsplit(text)
+    if parts.scheme in {"redis+cluster", "rediss+cluster"}:
+        for node in parts.netloc.rpartition("@")[2].split(","):
+            _read_redis_url(f"redis://{node}")
+        return text
     if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
         raise ValueError
     _ = parts.port
@@ -118,7 +122,9 @@ _FAILPOINTS = Kind(
     f"name:action@k, several separated by commas; actions are kill, pause=<ms>, error, unavailable; names {', '.join(failpoints.NAMES)}",
     failpoints.parse,
 )
-_REDIS_URL = Kind("url", "a redis://, rediss:// or unix:// URL", _read_redis_url)
+_REDIS_URL = Kind(
+    "url", "a redis://, rediss:// or unix:// URL, or redis+cluster://host:port,host:port", _read_redis_url
+)
 
 
 def _about(kind: Kind, shown: str, sentence: str) -> dict[str, Any]:
@@ -155,7 +161,7 @@ class Settings:
     redis_url: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(_REDIS_URL, "", "The Redis or Valkey to use; unset, an embedded one."),
+        metadata=_about(_REDIS_URL, "", "The Redis, Valkey or Cluster to use; unset, an embedded one."),
     )
     topics_dir: Path = field(
         default_factory=_topics_dir,
@@ -187,6 +193,14 @@ class Settings:
             _choice("fsync", "everysec"),
             "fsync",
             "Acknowledge a change when it is on disk, or up to a second before.",
+        ),
+    )
+    replicas: int = field(
+        default=0,
+        metadata=_about(
+            _number(0, 5),
+            "0",
+            "How many replicas must have a change before it is acknowledged, and an event before it is sent.",
         ),
     )
     partitions: int = field(

@@ -1,5 +1,6 @@
 """What many tests share: a real store, started once and emptied for each test that asks for it, and a whole broker on it."""
 
+import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,14 +15,29 @@ import pytest
 
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
+from broker.store.cluster import store_at
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
 from broker.store.server import Server
 from broker.testing.subscriber import SimulatedSubscriber
+from tests.stores import EmbeddedStore, Store, StoreCluster, StoreNode, redis_7_binary
 
 LAYOUT = Layout(partitions=4, shards=4)
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 StartBroker = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+ALL_STORES = ("embedded", "redis_7", "cluster")
+"""Fixtures, each a store that tests share: the embedded Valkey, Redis 7.0, and a Cluster of three."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--store",
+        choices=ALL_STORES,
+        default="embedded",
+        help="the store that tests share (default: embedded)",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -32,21 +48,56 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServe
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
+    """The oldest server the broker works with."""
+    binary = redis_7_binary()
+    if binary is None:
+        pytest.skip("no redis-server 7.0 on PATH (Debian 12: apt-get install redis-server)")
+    node = StoreNode(Path(tmp_path_factory.mktemp("redis")), binary)
+    asyncio.run(node.start())
+    yield node
+    node.kill()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
+    """Three primaries with a replica each, of the embedded server's binary."""
+    nodes = StoreCluster(Path(tmp_path_factory.mktemp("cluster")))
+    asyncio.run(nodes.start())
+    yield nodes
+    nodes.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_store(request: pytest.FixtureRequest) -> Store:
+    """The store of `--store`, or each of those a test module names in `STORES`."""
+    name: str = getattr(request, "param", None) or request.config.getoption("--store")
+    found: EmbeddedServer | StoreNode | StoreCluster = request.getfixturevalue(name)
+    return EmbeddedStore(found.url) if isinstance(found, EmbeddedServer) else found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    names = getattr(metafunc.module, "STORES", ())
+    if names and "shared_store" in metafunc.fixturenames:
+        metafunc.parametrize("shared_store", names, indirect=True, scope="session")
+
+
 @pytest.fixture
-async def store(embedded: EmbeddedServer) -> AsyncIterator[Server]:
-    server = Server(embedded.url, LAYOUT)
-    await server.client.flushall()
+async def store(shared_store: Store) -> AsyncIterator[Server]:
+    await shared_store.flush()
+    server = store_at(shared_store.url, LAYOUT)
     await server.open()
     yield server
     await server.close()
 
 
 @pytest.fixture
-def settings(embedded: EmbeddedServer) -> Settings:
+def settings(shared_store: Store) -> Settings:
     """A broker on the shared store that may notify loopback and loses no time between attempts."""
     return Settings(
         port=0,
-        redis_url=embedded.url,
+        redis_url=shared_store.url,
         egress_allow=LOOPBACK,
         partitions=LAYOUT.partitions,
         shards=LAYOUT.shards,

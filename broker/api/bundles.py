@@ -213,5 +213,10 @@ def _placement(call: Call, requests: Sequence[Request]) -> int:
         patient = documents.patient_reference(request.body) if request.body else None
         if patient and patient.startswith("Patient/"):
             return keys.placement(call.tenant, patient.removeprefix("Patient/"))
+    given = next((request.id for request in requests if request.id), None)
+    if given:
+        return keys.placement(
+            call.tenant, given
+        )  # with what the client placed: a Cluster writes one partition in a transaction
     seed = next((request.idempotency_key for request in requests if request.idempotency_key), "")
     return keys.placement(call.tenant, seed or uuid.uuid4().hex)

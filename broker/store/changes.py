@@ -18,6 +18,7 @@ from broker.store import keys
 from broker.store.pipelining import Argument
 from broker.store.resources import Resources
 from broker.store.server import Connection, Server, translating
+from broker.store.slots import refuse_several
 
 GROUP = "match"
 _random = random.Random(os.urandom(16))
@@ -96,6 +97,7 @@ class Changes:
         self._server = server
         self._resources = Resources(server)
         self._keep_ms = keep_ms
+        self._held: dict[int, int] = {}
 
     def _arguments(self, proposal: Proposal) -> tuple[list[str], list[Argument]]:
         tenant, kind, one = proposal.tenant, proposal.type, proposal.id
@@ -138,13 +140,23 @@ class Changes:
         return [answers[n] for n in range(len(proposals))]
 
     async def append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
-        """Writes all of them or, if any is refused, none."""
+        """Writes all of them or, if any is refused, none.
+
+        Raises `Unprocessable`, naming the proposal as an entry, where they are on several nodes: no script reaches both.
+        """
+        if self._server.is_spread:
+            layout = self._server.layout
+            refuse_several(
+                [(f"{one.type}/{one.id}", layout.partition_of(one.tenant, one.id)) for one in proposals]
+            )
         rows = (await self._write([self._call("all", proposals)]))[0]
         return [_accepted(proposal, row) for proposal, row in zip(proposals, rows, strict=True)]
 
     def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
         script_keys: list[str] = []
-        arguments: list[Argument] = [mode, self._keep_ms]
+        rings = keys.CHANGED if self._server.is_spread else ""
+        partition = self._server.layout.partition_of(proposals[0].tenant, proposals[0].id)
+        arguments: list[Argument] = [mode, self._keep_ms, rings, partition]
         for proposal in proposals:
             some_keys, some_arguments = self._arguments(proposal)
             script_keys += some_keys
@@ -168,14 +180,18 @@ class Changes:
         """Takes or renews leases; the fencing token of each partition held now."""
         if not partitions:
             return {}
-        tokens = await self._server.call(
-            "lease", [keys.partition_lease(p) for p in partitions], [owner, ttl_ms]
-        )
-        return {p: token for p, token in zip(partitions, tokens, strict=True) if token}
+        answer = await self._server.call("lease", [keys.LEASES], [owner, ttl_ms, *partitions])
+        tokens = {p: int(token) for p, token in zip(partitions, answer, strict=True) if token}
+        fresh = [p for p in tokens if self._held.get(p) != tokens[p]]
+        if fresh:
+            calls = [([keys.partition_lease(p)], [tokens[p]]) for p in fresh]
+            await self._server.call_many("hold", calls)
+            self._held.update((p, tokens[p]) for p in fresh)
+        return tokens
 
     async def unlease(self, partitions: Sequence[int], owner: str) -> None:
         if partitions:
-            await self._server.call("unlease", [keys.partition_lease(p) for p in partitions], [owner])
+            await self._server.call("unlease", [keys.LEASES], [owner, *partitions])
 
     async def presence(self, owner: str, ttl_ms: int) -> int:
         """How many matchers are alive, this one included; a `ttl_ms` of 0 says it goes away."""

@@ -14,6 +14,7 @@ from broker.store import keys
 from broker.store.server import Connection, Server, translating
 
 _GROUP = "ingest"
+_LEASE = "inbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class Inbox:
                 raise
 
     async def lease(self, owner: str, ttl_ms: int) -> bool:
-        return bool((await self._server.call("lease", [keys.INBOX_LEASE], [owner, ttl_ms]))[0])
+        return bool((await self._server.call("lease", [keys.LEASES], [owner, ttl_ms, _LEASE]))[0])
 
     async def unlease(self, owner: str) -> None:
-        await self._server.call("unlease", [keys.INBOX_LEASE], [owner])
+        await self._server.call("unlease", [keys.LEASES], [owner, _LEASE])
 
     @translating
     async def read(
@@ -72,6 +73,8 @@ class Inbox:
         for entry, outcome in refused:
             fields: dict[Any, Any] = {**entry.fields, "outcome": outcome, "entry": entry.id}
             pipe.xadd(keys.INBOX_REFUSED, fields, maxlen=100_000, approximate=True)
+        if refused:
+            await pipe.execute()  # first: the streams may be on two nodes, and one of them away
         done = [entry.id for entry in accepted] + [entry.id for entry, _ in refused]
         pipe.xack(keys.INBOX, _GROUP, *done)
         pipe.xdel(keys.INBOX, *done)

@@ -2,7 +2,7 @@
 
 Two hash tags: an intake partition `{p03}` holds the changes and versions of its resources, a delivery shard `{s03}` the
 subscriptions with their outboxes and due times. A script touches keys of one tag only (a transaction on a single server
-excepted), so the same code runs on one server and on a Cluster. A tenant is part of each key that holds a tenant's data;
+excepted) or one key without a tag, so the same code runs on one server and on a Cluster. A tenant is part of each key that holds a tenant's data;
 logs shared by all tenants carry it in each entry.
 """
 
@@ -15,9 +15,12 @@ from broker.model.change import Tenant, VersionKey
 
 INBOX = "fhir:inbox"
 INBOX_REFUSED = "fhir:inbox:refused"
-INBOX_LEASE = "fhir:inbox:lease"
+LEASES = "broker:leases"
+"""Hash: partition, or `inbox` -> `owner token until`. One key, so that all are renewed in one slot."""
 LAYOUT = "broker:layout"
 WAKE = "broker:wake"
+CHANGED = "broker:changed"
+"""Channel, on a Cluster only: a partition whose changes stream got an entry."""
 MATCHERS = "broker:matchers"
 TOPICS = "broker:topics"
 """Hash: id -> a topic given through the API; the value is drawn at the head of `lua/topic.lua`."""
@@ -76,7 +79,7 @@ def aside(partition: int) -> str:
 
 
 def partition_lease(partition: int) -> str:
-    """Hash: owner, token (fencing), until (ms)."""
+    """Hash: token, that of the newest lease (`LEASES`) whose owner reads the partition."""
     return f"{partition_tag(partition)}:lease"
 
 
@@ -156,7 +159,7 @@ def due(shard: int) -> str:
 
 
 def registry(shard: int) -> str:
-    """Stream, gap-free ids `<n>-0`: m member, o put|delete. What matchers follow."""
+    """Stream, ids `<ms>-<n>`, n gap-free: m member, o put|delete. What matchers follow."""
     return f"{shard_tag(shard)}:registry"
 
 

@@ -98,7 +98,9 @@ class Outboxes:
                         context.text,
                     ]
             calls.append((script_keys, arguments))
-        answers = await self._server.call_many("append_events", calls) if calls else []
+        # on one server what is acknowledged after them can't outlive them; on several it can
+        durable = self._server.is_spread
+        answers = await self._server.call_many("append_events", calls, durable=durable) if calls else []
         if any(answer < 0 for answer in answers):
             raise Fenced(f"partition {partition} is matched by another process now")
         return sum(answers)

@@ -7,7 +7,7 @@ answered is asked once more, so only what may be repeated comes here: reads, and
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
 import redis.asyncio as redis
@@ -23,6 +23,14 @@ MOST = 256
 TIMEOUT_S = 10.0
 
 _Waiting = tuple[Sequence[Command], "asyncio.Future[list[Any]]"]
+
+
+class Asking(Protocol):
+    """What asks the store: over one server's connections, or those of a Cluster's nodes (`routing.py`)."""
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]: ...
+    async def exchange(self, commands: Sequence[Command], *, anew: bool = False) -> list[Any]: ...
+    async def close(self) -> None: ...
 
 
 class Pipeliner:
@@ -76,14 +84,24 @@ class Pipeliner:
                 else:
                     waiting.set_exception(failed)
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Sends commands as one pipeline of their own; errors the server answers are among the answers."""
+    async def exchange(
+        self, commands: Sequence[Command], *, anew: bool = False, repeats: bool = True
+    ) -> list[Any]:
+        """Sends commands as one pipeline of their own; errors the server answers are among the answers.
+
+        `anew` asks all of them again where a connection was lost, not only those that were not answered: WAIT and WAITAOF speak of the
+        writes of their own connection, and on another they would have nothing to wait for.
+        """
         answers: list[Any] = []
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
         try:
             try:
                 await self._exchange(connection, commands, answers)
             except (ConnectionLost, OSError):
+                if not repeats:
+                    raise
+                if anew:
+                    answers.clear()
                 # it may have been closed while nobody used it
                 await self._exchange(connection, commands, answers)
         finally:

@@ -92,7 +92,7 @@ class Schedule:
 
     async def claim(self, shard: int, limit: int) -> Claimed:
         """Takes up to `limit` due subscriptions of a shard."""
-        answer = await self._server.call(
+        answer = await self._server.call_before_sending(
             "claim",
             [keys.due(shard), keys.registry(shard)],
             [
@@ -149,7 +149,7 @@ class Schedule:
             keys.dead(shard, tenant, one),
             keys.dead_index(shard),
         ]
-        answer = await self._server.call("commit", script_keys, arguments)
+        answer = await self._server.call_before_sending("commit", script_keys, arguments)
         if answer[0] == b"stale":
             return Committed(is_stale=True)
         status, now, following, *rows = answer

@@ -5,7 +5,7 @@ Everything that speaks to the store goes through `Server`; a redis error leaves 
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.store import keys
 from broker.store.keys import Layout
-from broker.store.pipelining import Argument, Command, Pipeliner
+from broker.store.pipelining import Argument, Asking, Command, Pipeliner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,10 +27,13 @@ Durability = Literal["fsync", "everysec"]
 
 MAX_CONNECTIONS = 1_200
 """The client library refuses what goes beyond; many API requests may read at the same moment."""
+SETTLE_MS = 5_000
 _SHARED = {
-    "claim": ("turn",),
-    "commit": ("letters", "turn"),
+    "claim": ("registry", "turn"),
+    "commit": ("registry", "letters", "turn"),
     "drop_letters": ("letters",),
+    "fail": ("registry",),
+    "register": ("registry",),
     "retry_letters": ("letters",),
 }
 _SCRIPTS = (
@@ -42,6 +45,7 @@ _SCRIPTS = (
     "drop_letters",
     "extend",
     "fail",
+    "hold",
     "lease",
     "presence",
     "redrive",
@@ -89,19 +93,32 @@ def _source(name: str) -> str:
 
 
 class Server:
-    """One Redis or Valkey. `open` connects, checks that it is safe, and loads the scripts."""
+    """One Redis or Valkey. `open` connects, checks that it is safe, and loads the scripts.
+
+    `replicas` is how many of its replicas must have a durable write before it is answered.
+    """
+
+    is_spread = False
+    """Whether keys are on several nodes: then one may forget what another remembers."""
 
     def __init__(
-        self, url: str, layout: Layout, *, durability: Durability = "fsync", name: str = "broker"
+        self,
+        url: str,
+        layout: Layout,
+        *,
+        durability: Durability = "fsync",
+        replicas: int = 0,
+        name: str = "broker",
     ) -> None:
         self.url = url
         self.layout = layout
         self.durability = durability
+        self.replicas = replicas
         self._name = name
         self._waits_for_fsync = False
         self._digests: dict[str, str] = {}
         self.client: redis.Redis = self.connection()
-        self._pipeliner = Pipeliner(self.connection(timeout_s=None, repeats=False).connection_pool)
+        self._pipeliner: Asking = self._new_pipeliner()
 
     def connection(self, *, timeout_s: float | None = 10.0, repeats: bool = True) -> Connection:
         """A client of its own; give blocking readers one with `timeout_s=None`.
@@ -109,11 +126,14 @@ class Server:
         Readers of a consumer group take one that does not repeat what failed: the lost answer of an XREADGROUP has entries
         that are pending now, and a repetition would read on behind them.
         """
-        options: dict[str, Any] = {} if self.url.startswith("unix") else {"socket_keepalive": True}
+        return self._client_at(self.url, timeout_s=timeout_s, repeats=repeats)
+
+    def _client_at(self, url: str, *, timeout_s: float | None, repeats: bool) -> redis.Redis:
+        options: dict[str, Any] = {} if url.startswith("unix") else {"socket_keepalive": True}
         if not repeats:
             options["retry"] = Retry(NoBackoff(), 0)
         return redis.Redis.from_url(
-            self.url,
+            url,
             protocol=2,
             max_connections=MAX_CONNECTIONS,
             client_name=self._name,
@@ -121,6 +141,9 @@ class Server:
             socket_connect_timeout=5.0,
             **options,
         )
+
+    def _new_pipeliner(self) -> Asking:
+        return Pipeliner(self._client_at(self.url, timeout_s=None, repeats=False).connection_pool)
 
     @translating
     async def open(self, *, allow_unsafe: bool = False) -> None:
@@ -131,6 +154,16 @@ class Server:
 
     async def _refuse_unsafe(self, *, allow_unsafe: bool) -> None:
         server = await self.client.info("server")
+        if "cluster" in {server.get("redis_mode"), server.get("server_mode")}:
+            raise ConfigurationError(
+                "the store is a node of a Cluster; write BROKER_REDIS_URL=redis+cluster://host:port,host:port with some of its nodes"
+            )
+        await self._refuse_unsafe_node(self.client, server, allow_unsafe=allow_unsafe)
+
+    async def _refuse_unsafe_node(
+        self, node: redis.Redis, server: Mapping[str, Any], *, allow_unsafe: bool
+    ) -> None:
+        """`server` is what the node's INFO server told."""
         version = str(server.get("valkey_version") or server["redis_version"])
         major, minor = (int(part) for part in version.split(".")[:2])
         if major < 7:
@@ -140,7 +173,7 @@ class Server:
         try:
             config = cast(
                 "dict[str, str]",
-                await self.client.config_get("maxmemory-policy", "appendonly", "appendfsync", "maxmemory"),
+                await node.config_get("maxmemory-policy", "appendonly", "appendfsync", "maxmemory"),
             )
         except ResponseError:
             if allow_unsafe:
@@ -180,8 +213,11 @@ class Server:
 
     @translating
     async def load_scripts(self) -> None:
+        await self._load_scripts_at(self.client)
+
+    async def _load_scripts_at(self, node: redis.Redis) -> None:
         for name in _SCRIPTS:
-            self._digests[name] = str(await self.client.script_load(_source(name)))
+            self._digests[name] = str(await node.script_load(_source(name)))
 
     @translating
     async def call(self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -198,23 +234,53 @@ class Server:
     ) -> list[Any]:
         """Runs one script several times in one round trip; an error in any is raised.
 
-        `durable` answers only after what was written is on disk, where the server does not see to that itself.
+        `durable` answers only after what was written is on disk, where the server does not see to that itself, and with as many
+        replicas as are waited for.
         """
         for _ in range(2):
-            commands: list[Command] = [self._evalsha(script, *call) for call in calls]
-            if durable and self._waits_for_fsync:
-                commands.append(("WAITAOF", 1, 0, 5000))
-            answers = await self._pipeliner.exchange(commands)
+            settling: tuple[Command, ...] = self._settling if durable else ()
+            commands = [*(self._evalsha(script, *call) for call in calls), *settling]
+            answers = await self._pipeliner.exchange(commands, anew=bool(settling))
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 await self.load_scripts()
                 continue
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
-            if durable and self._waits_for_fsync and answers.pop()[0] < 1:
-                raise StoreUnavailable("the store did not write to disk within 5 s")
-            return answers
+            self._settle(answers[len(calls) :])
+            return answers[: len(calls)]
         raise StoreUnavailable("the store keeps forgetting its scripts")
+
+    async def call_before_sending(
+        self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> Any:
+        """`call`, for what leads to a notification: where replicas are waited for, they have all that the answer tells.
+
+        So a fail-over never forgets an event number that a subscriber has seen.
+        """
+        if not self.replicas:
+            return await self.call(script, script_keys, arguments)
+        return (await self.call_many(script, [(script_keys, arguments)], durable=True))[0]
+
+    @property
+    def _settling(self) -> tuple[tuple[str, int, *tuple[int, ...]], ...]:
+        """What follows durable writes on their connection, and what is to be reached."""
+        synced = (("WAITAOF", 1, 0, SETTLE_MS),) if self._waits_for_fsync else ()
+        return (*synced, ("WAIT", self.replicas, SETTLE_MS)) if self.replicas else synced
+
+    def _settle(self, answers: Sequence[Any]) -> None:
+        """Raises `StoreUnavailable` for writes that are not as durable as they have to be."""
+        for (command, wanted, *_), answer in zip(self._settling, answers, strict=False):
+            if isinstance(answer, Exception):
+                raise answer
+            reached = answer[0] if command == "WAITAOF" else answer
+            if reached < wanted:
+                seconds = SETTLE_MS // 1000
+                raise StoreUnavailable(
+                    f"the store did not write to disk within {seconds} s"
+                    if command == "WAITAOF"
+                    else f"{reached} of {wanted} replicas had it after {seconds} s"
+                )
 
     def _evalsha(
         self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]
@@ -233,7 +299,7 @@ class Server:
     async def listen(self, channel: str) -> AsyncIterator[str | None]:
         """Messages of a channel; None after each (re)connection, when some may have been missed."""
         with translated():
-            client = self.connection(timeout_s=None, repeats=False)  # each reconnection is told
+            client = await self._listener()
             pubsub = client.pubsub()
             try:
                 await pubsub.subscribe(channel)
@@ -245,6 +311,10 @@ class Server:
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
                 await client.aclose()
+
+    async def _listener(self) -> redis.Redis:
+        """A client of one node, for `listen`; it doesn't reconnect by itself: each reconnection is told."""
+        return self._client_at(self.url, timeout_s=None, repeats=False)
 
     async def close(self) -> None:
         await self._pipeliner.close()

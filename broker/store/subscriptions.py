@@ -256,7 +256,7 @@ class RegistryFollower:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._subscriptions = Subscriptions(server)
-        self._positions: dict[int, int] = {}
+        self._positions: dict[int, bytes] = {}
         self._known: dict[int, set[SubscriptionKey]] = {}
 
     @translating
@@ -268,24 +268,24 @@ class RegistryFollower:
         told: dict[SubscriptionKey, None] = {}
         positions = dict(self._positions)
         listed: dict[int, set[SubscriptionKey]] = {}
-        pipe = self._server.client.pipeline(transaction=False)
         known = sorted(positions)
         if known:
-            pipe.xread({keys.registry(shard): f"{positions[shard]}-0" for shard in known})
+            logs: Any = {keys.registry(shard): positions[shard] for shard in known}
             streams = {keys.registry(shard).encode(): shard for shard in known}
-            for stream, entries in (await pipe.execute())[0] or ():
+            told_since: Any = await self._server.client.xread(logs)
+            for stream, entries in told_since or ():
                 shard = streams[stream]
                 for entry_id, fields in entries:
-                    number = int(entry_id.partition(b"-")[0])
-                    if number != positions[shard] + 1:
-                        del positions[shard]  # trimmed before it was read: start over
+                    if _number(entry_id) != _number(positions[shard]) + 1:
+                        # trimmed before it was read, or what was read before is forgotten: start over
+                        del positions[shard]
                         break
-                    positions[shard] = number
+                    positions[shard] = entry_id
                     told[_key_of(fields[b"m"])] = None
         for shard in range(self._server.layout.shards):
             if shard not in positions:
                 last: Any = await self._server.client.xrevrange(keys.registry(shard), count=1)
-                positions[shard] = int(last[0][0].partition(b"-")[0]) if last else 0
+                positions[shard] = last[0][0] if last else b"0-0"
                 listed[shard] = set(await self._subscriptions._members(shard))  # noqa: SLF001 same module
                 # with those that were deleted where the log is gone
                 told.update(dict.fromkeys(listed[shard] | self._known.get(shard, set())))
@@ -311,6 +311,11 @@ class RegistryFollower:
         """Bounds each shard's log; a follower that fell further behind starts over by itself."""
         for shard in range(self._server.layout.shards):
             await self._server.client.xtrim(keys.registry(shard), maxlen=keep, approximate=True)
+
+
+def _number(entry_id: bytes) -> int:
+    """The gap-free part of a registry entry's id."""
+    return int(entry_id.partition(b"-")[2])
 
 
 def _key_of(member: bytes) -> SubscriptionKey:

@@ -88,7 +88,7 @@ class Topics:
 
     @translating
     async def note_validated(self, documents: Mapping[str, bytes], gone: Sequence[str]) -> None:
-        pipe = self._server.client.pipeline(transaction=True)
+        pipe = self._server.client.pipeline(transaction=False)
         if documents:
             pipe.hset(keys.TOPICS_VALIDATED, mapping=dict(documents.items()))
         if gone:

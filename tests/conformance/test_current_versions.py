@@ -9,6 +9,9 @@ from broker.model.release import Release
 from broker.store.changes import Changes, Proposal
 from broker.store.resources import Resources
 from broker.store.server import Server
+from tests.conftest import ALL_STORES
+
+STORES = ALL_STORES
 
 
 @pytest.fixture

@@ -21,12 +21,16 @@ from broker.model.subscription import (
     SubscriptionId,
     SubscriptionStatus,
 )
-from broker.store.embedded import EmbeddedServer
+from broker.store.cluster import store_at
 from broker.store.keys import Layout
 from broker.store.outbox import Outboxes
 from broker.store.schedule import Claim, Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
+from tests.conftest import ALL_STORES
+from tests.stores import Store
+
+STORES = ALL_STORES
 
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
 FAILURE = ErrorReport(None, "refused")
@@ -166,11 +170,11 @@ class Model:
 )
 @given(st.lists(st.sampled_from(Step), max_size=40))
 def test_whatever_happens_numbers_have_no_gap_and_the_cursor_does_not_go_back(
-    embedded: EmbeddedServer, steps: list[Step]
+    shared_store: Store, steps: list[Step]
 ) -> None:
     async def play() -> None:
-        server = Server(embedded.url, Layout(partitions=1, shards=1))
-        await server.client.flushall()
+        await shared_store.flush()
+        server = store_at(shared_store.url, Layout(partitions=1, shards=1))
         await server.open()
         try:
             model = Model(server)

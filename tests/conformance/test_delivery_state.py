@@ -18,6 +18,9 @@ from broker.store.outbox import Fenced, Outboxes
 from broker.store.schedule import Claim, Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import Registration, RegistryFollower, Subscriptions
+from tests.conftest import ALL_STORES
+
+STORES = ALL_STORES
 
 ONE = SubscriptionId("one")
 KEY = (DEFAULT_TENANT, ONE)

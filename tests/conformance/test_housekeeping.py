@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,9 @@ from broker.store.schedule import Claim, Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.workers.housekeeper import Housekeeper
+from tests.conftest import ALL_STORES
+
+STORES = ALL_STORES
 
 HOUR_MS = 3_600_000
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
@@ -176,6 +180,23 @@ async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
     await store.client.xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
     told = {key[1]: record is not None for key, record in await follower.changes()}
     assert told == {KEY[1]: False, other.id: True}
+
+
+async def test_a_follower_learns_what_took_the_place_of_entries_that_were_forgotten(
+    desk: Desk, store: Server
+) -> None:
+    log = keys.registry(store.layout.shard_of(*KEY))
+    await desk.subscriptions.put(SUBSCRIPTION, create=True)
+    follower = RegistryFollower(store)
+    await follower.changes()
+    await desk.subscriptions.put(SUBSCRIPTION, create=False)
+    await follower.changes()
+    # what a fail-over to a replica that lacks the last entry does
+    newest: Any = await store.client.xrevrange(log, count=1)
+    await store.client.xdel(log, newest[0][0])
+    other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
+    await desk.subscriptions.put(other, create=True)
+    assert other.id in {key[1] for key, _ in await follower.changes()}
 
 
 def _in_shard(store: Server, shard: int) -> SubscriptionId:

@@ -1,15 +1,21 @@
 """Bundles posted to a base: a batch is many requests, a transaction is one."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
+from broker.store.server import Server
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
+from tests.conftest import LAYOUT
 from tests.fhir.rows import read_back
+
+STORES = ("embedded", "cluster")
 
 VITALS = "http://fhir-broker.org/topics/vital-signs"
 URN = "urn:uuid:0b54f6a0-1111-4222-8333-0123456789ab"
@@ -143,9 +149,23 @@ async def test_a_transaction_rewrites_references_between_its_entries(client: htt
     assert URN in stored["text"]["div"], "narrative is left alone"
 
 
+def ids() -> Iterator[str]:
+    return (f"q{n}" for n in range(1_000))
+
+
+def partition_of(one: str) -> int:
+    return LAYOUT.partition_of(DEFAULT_TENANT, one)
+
+
+def beside_p() -> str:
+    """The id of another resource in the partition of Patient/p: a Cluster writes both in a transaction."""
+    return next(one for one in ids() if partition_of(one) == partition_of("p"))
+
+
 async def test_a_transaction_is_all_or_nothing(client: httpx.AsyncClient) -> None:
     await send(client, "batch", request("PUT", "Patient/p", patient(id="p")))
-    good = request("PUT", "Patient/q", patient(id="q"))
+    beside = beside_p()
+    good = request("PUT", f"Patient/{beside}", patient(id=beside))
     invalid = request("POST", "Observation", {"resourceType": "Observation"})
     assert refusal(await send(client, "transaction", good, invalid), 422)
     stale = request("PUT", "Patient/p", patient(id="p"), ifMatch='W/"7"')
@@ -154,13 +174,31 @@ async def test_a_transaction_is_all_or_nothing(client: httpx.AsyncClient) -> Non
     assert refusal(await send(client, "transaction", good, unread), 405) == ["Bundle.entry[1].request"]
     about = request("POST", "Subscription", subscription("r4", VITALS, "http://127.0.0.1:9/x"))
     assert refusal(await send(client, "transaction", good, about), 422) == ["Bundle.entry[1].request"]
-    twice = request("DELETE", "Patient/q")
+    twice = request("DELETE", f"Patient/{beside}")
     assert refusal(await send(client, "transaction", good, twice), 422) == ["Bundle.entry[1]"]
     # deletes are written first, whatever their place
     last = request("DELETE", "Patient/p", ifMatch='W/"7"')
     assert refusal(await send(client, "transaction", good, last), 412) == ["Bundle.entry[1]"]
-    assert (await client.get("/r4/Patient/q")).status_code == 404
+    assert (await client.get(f"/r4/Patient/{beside}")).status_code == 404
     assert (await client.get("/r4/Patient/p")).headers["ETag"] == 'W/"1"'
+
+
+async def test_a_transaction_over_several_partitions_is_refused_by_a_cluster_and_written_by_one_server(
+    client: httpx.AsyncClient, store: Server
+) -> None:
+    far = next(one for one in ids() if partition_of(one) != partition_of("p"))
+    entries = (
+        request("PUT", "Patient/p", patient(id="p")),
+        request("POST", "Patient", patient()),
+        request("PUT", f"Patient/{far}", patient(id=far)),
+    )
+    response = await send(client, "transaction", *entries)
+    if not store.is_spread:
+        assert statuses(response) == ["201", "201", "201"]
+        return
+    assert refusal(response, 422) == ["Bundle.entry[2]"]
+    assert (await client.get("/r4/Patient/p")).status_code == 404
+    assert statuses(await send(client, "transaction", *entries[:2])) == ["201", "201"]
 
 
 async def test_issues_of_a_transaction_say_which_entry_they_are_about(client: httpx.AsyncClient) -> None:

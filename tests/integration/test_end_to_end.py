@@ -22,6 +22,8 @@ from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.fhir.rows import Sent, check_rows, read_back
 
+STORES = ("embedded", "cluster")
+
 TOPIC: dict[str, Any] = {
     "resourceType": "SubscriptionTopic",
     "id": "any-observation",

@@ -16,6 +16,8 @@ from broker.workers.inbox import LEASE_MS
 from tests.conftest import StartBroker
 from tests.integration.desk import Desk, until
 
+STORES = ("embedded", "cluster")
+
 _NOW = "2025-03-01T08:00:00Z"
 
 

@@ -15,6 +15,8 @@ from broker.testing.registration import BACKPORT, subscription
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.fhir.rows import Sent, check_rows, read_back
 
+STORES = ("embedded", "cluster")
+
 VITALS = "http://fhir-broker.org/topics/vital-signs"
 NOWHERE = "http://127.0.0.1:9/never"
 GUIDE = "http://hl7.org/fhir/uv/subscriptions-backport/"

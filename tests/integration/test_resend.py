@@ -11,6 +11,8 @@ from broker.testing.registration import BACKPORT, subscription
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.integration.desk import VITAL_SIGNS, Desk, Gate, Script, until
 
+STORES = ("embedded", "cluster")
+
 SINCE, UNTIL = "eventsSinceNumber", "eventsUntilNumber"
 
 

@@ -11,6 +11,8 @@ from broker.model.release import Release
 from broker.testing.registration import subscription
 from tests.fhir.rows import read_back
 
+STORES = ("embedded", "cluster")
+
 VITALS = "http://fhir-broker.org/topics/vital-signs"
 NOWHERE = "http://127.0.0.1:9/never"
 LENIENT = {"Prefer": "handling=lenient"}

@@ -26,10 +26,9 @@ from hypothesis.stateful import (
 
 from broker.app import running
 from broker.settings import Settings
-from broker.store.server import Server
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
-from tests.conftest import LAYOUT
 from tests.integration.desk import Desk
+from tests.stores import Store
 
 T = TypeVar("T")
 RELEASES = st.sampled_from(["r4", "r4b", "r5"])
@@ -41,8 +40,9 @@ FAILURES = st.sampled_from([404, 410])
 class Bench:
     """A broker, a subscriber, and a witness whose endpoint always answers 200; lives in a thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
+        self._store = store
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._stop = asyncio.Event()
@@ -55,9 +55,7 @@ class Bench:
 
     async def _live(self) -> None:
         headers = {"Content-Type": "application/fhir+json"}
-        server = Server(self._settings.redis_url or "", LAYOUT)
-        await server.client.flushall()
-        await server.close()
+        await self._store.flush()
         async with (
             running(self._settings) as broker,
             httpx.AsyncClient(
@@ -236,8 +234,8 @@ class StatusMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def bench(settings: Settings) -> Iterator[Bench]:
-    one = Bench(settings)
+def bench(settings: Settings, shared_store: Store) -> Iterator[Bench]:
+    one = Bench(settings, shared_store)
     one.begin()
     yield one
     one.end()

@@ -17,6 +17,8 @@ from tests.integration.commands import Command
 from tests.integration.desk import Desk, until
 from tests.ports import free_port
 
+STORES = ("embedded", "cluster")
+
 URL = "http://example.org/topics/flags"
 FILTER = {"resource": "Flag", "filterParameter": "patient"}
 

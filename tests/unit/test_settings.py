@@ -92,6 +92,9 @@ def test_every_kind_of_value_is_read() -> None:
         ("BASE_URL", "https://broker.example/?a=b"),
         ("BASE_URL", "https://broker.example:70000"),
         ("REDIS_URL", "http://redis"),
+        ("REDIS_URL", "redis+cluster://"),
+        ("REDIS_URL", "redis+cluster://a:7000,b:port"),
+        ("REPLICAS", "-1"),
         ("LOG_LEVEL", "trace"),
     ],
 )
@@ -160,3 +163,8 @@ def test_beyond_loopback_an_open_broker_needs_the_flag(host: str) -> None:
     with pytest.raises(ConfigurationError, match="BROKER_ALLOW_OPEN=true"):
         Settings(host=host).refuse_open()
     Settings(host=host, allow_open=True).refuse_open()
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://a:7000", "rediss+cluster://user:pw@a:7000,b,[::1]:7002"])
+def test_a_cluster_is_a_list_of_nodes(url: str) -> None:
+    assert Settings.from_environment({"BROKER_REDIS_URL": url}).redis_url == url

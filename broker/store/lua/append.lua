@@ -3,6 +3,7 @@
 --   prefix of the reference sets
 -- ARGV[1]  'each' (the changes are independent) or 'all' (a transaction: nothing is written unless every one can be)
 -- ARGV[2]  how long superseded versions and idempotency answers stay, ms
+-- ARGV[3]  channel that is told of the partition in ARGV[4], or ''
 -- then thirteen a change:
 --   op create|put|delete|event, request id, tenant, type, id, release, head, tail, If-Match version or '',
 --   idempotency digest or '', identifiers (a line each), codings of a business event (JSON) or '',
@@ -11,7 +12,8 @@
 --   created updated deleted reported replayed gone | exists conflict absent mismatch (these fail a transaction)
 -- An event is about the current version: it writes none, and is logged as an update that has no previous version.
 -- A request id that wrote the current version is answered again without writing: the client library may send twice.
-local FIELDS, KEYS_EACH = 13, 6
+-- A repetition writes something all the same: a caller that waits for the disk or for replicas then waits for the first write too.
+local FIELDS, KEYS_EACH, HEAD = 13, 6, 4
 local atomic, keep = ARGV[1] == 'all', ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -40,18 +42,23 @@ local function decide(c)
     if known then
       local digest, version, written = string.match(known, '^(%S+) (%d+) (%d+)$')
       if digest ~= c.digest then return {'mismatch', 0, 0} end
+      redis.call('PEXPIRE', c.idempotency, keep)
       return {'replayed', tonumber(version), tonumber(written)}
     end
   end
   local held = redis.call('HMGET', c.current, 'v', 'x', 'q', 'w', 'f')
   local exists = held[1] and held[2] ~= 'delete'
   if held[3] == c.request then
+    redis.call('HSET', c.current, 'q', c.request)
     local written = string.match(redis.call('GETRANGE', c.versions .. held[1], 0, 63), '^%S+ %S+ (%d+)')
     return {'replayed', tonumber(held[1]), tonumber(written)}
   end
   if c.op == 'event' then
     local told, when = string.match(held[4] or '', '^(%S+) (%d+)$')
-    if told == c.request then return {'replayed', tonumber(held[1]), tonumber(when)} end
+    if told == c.request then
+      redis.call('HSET', c.current, 'w', held[4])
+      return {'replayed', tonumber(held[1]), tonumber(when)}
+    end
     if not held[1] then return {'absent', 0, 0} end
     if not exists then return {'gone', tonumber(held[1]), 0} end
     c.version = held[1]
@@ -125,8 +132,8 @@ local function write(c)
 end
 
 local changes, answers, refused = {}, {}, false
-for n = 1, (#ARGV - 2) / FIELDS do
-  local a, k = 2 + (n - 1) * FIELDS, (n - 1) * KEYS_EACH
+for n = 1, (#ARGV - HEAD) / FIELDS do
+  local a, k = HEAD + (n - 1) * FIELDS, (n - 1) * KEYS_EACH
   changes[n] = {
     op = ARGV[a + 1], request = ARGV[a + 2], tenant = ARGV[a + 3], type = ARGV[a + 4], id = ARGV[a + 5],
     release = ARGV[a + 6], head = ARGV[a + 7], tail = ARGV[a + 8], expected = ARGV[a + 9], digest = ARGV[a + 10],
@@ -149,4 +156,5 @@ if atomic then
 else
   for n, c in ipairs(changes) do answers[n] = decide(c) or write(c) end
 end
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return answers

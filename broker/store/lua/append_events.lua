@@ -57,5 +57,7 @@ while k <= #KEYS do
   a = a + events * FIELDS
   k = k + 2
 end
+-- a repetition writes something all the same: a caller that waits for replicas then waits for the first write too
+if added == 0 then redis.call('HSET', KEYS[1], partition, ARGV[2]) end
 if woken then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return added

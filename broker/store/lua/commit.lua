@@ -35,7 +35,7 @@ if decision == 'advance' then
       s.cursor = s.count
       redis.call('HSET', key.sub, 'cursor', whole(s.count))
     end
-    tell(key.registry, key.member)
+    tell(key.registry, key.member, 'put')
   end
   s.last, s.kind, s.tries, s.since = now, '', 0, 0
   redis.call('HSET', key.sub, 'last', whole(now), 'kind', '', 'tries', '0', 'since', '0')
@@ -85,7 +85,7 @@ elseif s.st == 'active' or s.st == 'requested' then
   redis.call('HSET', key.sub, 'st', s.st, unpack(failure))
   if s.st == 'off' then redis.call('HSET', key.sub, 'on', '') end
   if s.again ~= '' then redis.call('HDEL', key.sub, 'again') end
-  tell(key.registry, key.member)
+  tell(key.registry, key.member, 'put')
 end
 
 if ARGV[8] == '1' then

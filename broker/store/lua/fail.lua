@@ -8,7 +8,5 @@ redis.call('HSET', KEYS[1], 'st', 'error', 'ec', '', 'et', ARGV[3], 'busy', '', 
 redis.call('HINCRBY', KEYS[1], 'token', 1)
 if tonumber(held[3] or '0') > 0 then redis.call('ZADD', KEYS[2], held[3], ARGV[1])
 else redis.call('ZREM', KEYS[2], ARGV[1]) end
-local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
-local n = last[1] and tonumber(string.match(last[1][1], '^(%d+)')) or 0
-redis.call('XADD', KEYS[3], string.format('%.0f-0', n + 1), 'm', ARGV[1], 'o', 'put')
+tell(KEYS[3], ARGV[1], 'put')
 return 1

@@ -26,13 +26,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = string.format('%.0f', now)
 local held = redis.call('HMGET', sub, 'v', 'q', 'busy', 'upd', 'on')
 
-local function tell(what)
-  local last = redis.call('XREVRANGE', registry, '+', '-', 'COUNT', 1)
-  local n = last[1] and tonumber(string.match(last[1][1], '^(%d+)')) or 0
-  redis.call('XADD', registry, string.format('%.0f-0', n + 1), 'm', member, 'o', what)
+if held[2] == request and op ~= 'delete' then
+  redis.call('HSET', sub, 'q', request) -- so that a caller who waits for the disk or for replicas waits for the first write too
+  return {'replayed', tonumber(held[1]), tonumber(held[4])}
 end
-
-if held[2] == request and op ~= 'delete' then return {'replayed', tonumber(held[1]), tonumber(held[4])} end
 if op == 'create' and held[1] then return {'exists', tonumber(held[1]), 0} end
 if expected ~= '' and expected ~= held[1] then return {'conflict', tonumber(held[1] or '0'), 0} end
 if op == 'delete' then
@@ -41,7 +38,7 @@ if op == 'delete' then
   redis.call('HDEL', KEYS[7], member)
   redis.call('SREM', members, member)
   redis.call('ZREM', due, member)
-  tell('delete')
+  tell(registry, member, 'delete')
   return {'deleted', tonumber(held[1]), now}
 end
 
@@ -68,5 +65,5 @@ if held[3] ~= 'flight' then
 end
 if status == 'requested' or status == 'active' then redis.call('HDEL', sub, 'ec', 'et') end
 redis.call('HDEL', sub, 'again')
-tell('put')
+tell(registry, member, 'put')
 return {held[1] and 'updated' or 'created', version, now}

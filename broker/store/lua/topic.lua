@@ -7,7 +7,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('HGET', KEYS[1], id)
 local version, written, by = string.match(held or '', '^(%d+) (%d+) (%S+)')
-if by == request then return {'replayed', tonumber(version), tonumber(written)} end
+if by == request then
+  redis.call('HSET', KEYS[1], id, held) -- so that a caller who waits for the disk or for replicas waits for the first write too
+  return {'replayed', tonumber(version), tonumber(written)}
+end
 if op == 'create' and held then return {'exists', tonumber(version), 0} end
 if ARGV[4] ~= '' and ARGV[4] ~= version then return {'conflict', tonumber(version or '0'), 0} end
 local status

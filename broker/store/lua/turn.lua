@@ -1,4 +1,4 @@
--- Shared by claim.lua and commit.lua: what a subscription needs now, and when to look at it next.
+-- Shared by claim.lua and commit.lua, after registry.lua: what a subscription needs now, and when to look at it next.
 -- The subscription hash is drawn at the head of register.lua.
 local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
   'full', 'pinv', 'pull', 'q', 'again', 'skip', 'unbuilt'}
@@ -18,12 +18,6 @@ local function load(sub)
     s[name] = tonumber(s[name]) or 0
   end
   return s
-end
-
-local function tell(registry, member)
-  local last = redis.call('XREVRANGE', registry, '+', '-', 'COUNT', 1)
-  local n = last[1] and tonumber(string.match(last[1][1], '^(%d+)')) or 0
-  redis.call('XADD', registry, whole(n + 1) .. '-0', 'm', member, 'o', 'put')
 end
 
 -- Nothing to send now: due at the next heartbeat or at `end`, whichever is first; answers that time or 0.
@@ -100,7 +94,7 @@ local function take(key, s, now, lease_ms, max_bytes)
   if s['end'] > 0 and now >= s['end'] and s.st ~= 'off' and s.st ~= 'entered-in-error' then
     s.st = 'off'
     redis.call('HSET', key.sub, 'st', 'off', 'on', '')
-    tell(key.registry, key.member)
+    tell(key.registry, key.member, 'put')
   end
   if (s.st ~= 'active' and s.st ~= 'requested') or s.pull == '1' then return nil, rest(key, s) end
   local kind, events, before = s.kind, {}, s.skip ~= '' and pass_over(key, s) or nil

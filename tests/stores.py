@@ -1,0 +1,274 @@
+"""Stores as processes of their own: a server on a loopback port, and Clusters of them that tests may break. Every wait has a deadline."""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from broker.store.embedded import _dying_with_parent, find_binary
+from tests.ports import free_port
+
+START_S = 30.0
+SLOTS = 16_384
+NODE_TIMEOUT_MS = 1_000
+
+
+def redis_7_binary() -> str | None:
+    """Debian's redis-server, the oldest Redis the broker works with; None where it is not installed."""
+    found = shutil.which("redis-server")
+    if found is None:
+        return None
+    told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    return found if "v=7.0" in told else None
+
+
+class Store(Protocol):
+    """A store that tests share: where it is, and how it is emptied."""
+
+    @property
+    def url(self) -> str: ...
+
+    async def flush(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedStore:
+    """The embedded server, as the others are seen."""
+
+    url: str
+
+    async def flush(self) -> None:
+        client = redis.Redis.from_url(self.url, protocol=2)
+        await client.flushall()
+        await client.aclose()
+
+
+class StoreNode:
+    """One server on a TCP port of loopback; `kill` and `start` keep its files."""
+
+    def __init__(self, folder: Path, binary: str | None = None, **configuration: str) -> None:
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._folder = folder
+        self._binary = binary or find_binary()
+        self._configuration = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(folder),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            **{name.replace("_", "-"): value for name, value in configuration.items()},
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.address}"
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def bus_port(self) -> int:
+        return int(self._configuration["cluster-port"])
+
+    def spawn(self) -> None:
+        options = [part for name, value in self._configuration.items() for part in (f"--{name}", value)]
+        with (self._folder / f"{self.port}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._binary, *options],
+                stdout=log,
+                stderr=log,
+                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
+            )
+
+    async def start(self) -> None:
+        """Returns when it answers, its files read."""
+        self.spawn()
+        await self.answers()
+
+    async def answers(self) -> None:
+        async with asyncio.timeout(START_S):
+            while not await self._has_answered():  # noqa: ASYNC110 another process sets no event
+                await asyncio.sleep(0.02)
+
+    async def _has_answered(self) -> bool:
+        with contextlib.suppress(RedisError, OSError):
+            return bool(await self.ask("PING"))
+        return False
+
+    async def ask(self, *command: str | int) -> Any:
+        """The answer to one command, on a connection of its own."""
+        client = redis.Redis(
+            host="127.0.0.1", port=self.port, protocol=2, decode_responses=True, socket_timeout=5
+        )
+        client.response_callbacks.clear()  # as the server says it
+        try:
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        finally:
+            await client.aclose()
+
+    async def flush(self) -> None:
+        await self.ask("FLUSHALL")
+
+    async def told(self, *command: str) -> dict[str, str]:
+        """An answer of `name:value` lines."""
+        lines = str(await self.ask(*command)).splitlines()
+        return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+class StoreCluster:
+    """Three primaries and three replicas; node n + 3 is the replica of node n."""
+
+    def __init__(self, folder: Path, binary: str | None = None, **configuration: str) -> None:
+        options = {
+            "cluster_enabled": "yes",
+            "cluster_node_timeout": str(NODE_TIMEOUT_MS),
+            "repl_diskless_sync_delay": "0",
+            "repl_ping_replica_period": "1",
+        }
+        self.nodes = [
+            # not the usual distance of 10,000: those ports may be taken
+            StoreNode(folder / f"node{n}", binary, cluster_port=str(free_port()), **options, **configuration)
+            for n in range(6)
+        ]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(node.address for node in self.nodes[:3])
+
+    async def start(self) -> None:
+        """Returns when every node knows of every slot, and each replica has what its primary has."""
+        for node in self.nodes:
+            node.spawn()
+        await asyncio.gather(*(node.answers() for node in self.nodes))
+        for n, node in enumerate(self.nodes):
+            await node.ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+            if n < 3:
+                await node.ask("CLUSTER", "ADDSLOTSRANGE", n * SLOTS // 3, (n + 1) * SLOTS // 3 - 1)
+            if n:
+                bus = self.nodes[0].bus_port
+                await node.ask("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, bus)
+        names = [await node.ask("CLUSTER", "MYID") for node in self.nodes]
+        for n, node in enumerate(self.nodes[3:]):
+            await _until(lambda node=node: self._knows(node, names))  # type: ignore[misc]  # the loop's value, now
+            await node.ask("CLUSTER", "REPLICATE", names[n])
+        await self.is_whole()
+
+    async def is_whole(self) -> None:
+        """Waits until every node that runs sees every slot served, and the replicas among them have caught up."""
+        await _until(self._is_whole)
+
+    async def _is_whole(self) -> bool:
+        for node in self.nodes:
+            if not node.is_running:
+                continue
+            told = await node.told("CLUSTER", "INFO")
+            replication = await node.told("INFO", "replication")
+            if told["cluster_state"] != "ok" or told["cluster_slots_ok"] != str(SLOTS):
+                return False
+            if replication["role"] == "slave" and replication["master_link_status"] != "up":
+                return False
+        return True
+
+    async def _knows(self, node: StoreNode, names: list[str]) -> bool:
+        told = str(await node.ask("CLUSTER", "NODES"))
+        return all(name in told for name in names) and "handshake" not in told
+
+    async def primary_of(self, key: str) -> StoreNode:
+        """Who serves the key's slot now."""
+        running = next(node for node in self.nodes if node.is_running)
+        slot = int(await running.ask("CLUSTER", "KEYSLOT", key))
+        return await self.primary_of_slot(slot)
+
+    async def primary_of_slot(self, slot: int) -> StoreNode:
+        running = next(node for node in self.nodes if node.is_running)
+        for row in await running.ask("CLUSTER", "SLOTS"):
+            if row[0] <= slot <= row[1]:
+                return next(node for node in self.nodes if node.port == row[2][1])
+        raise LookupError(f"nobody serves slot {slot}")
+
+    async def replica_of(self, primary: StoreNode) -> StoreNode:
+        """One that has caught up with it."""
+        for node in self.nodes:
+            if node.is_running and node is not primary:
+                told = await node.told("INFO", "replication")
+                if told["role"] == "slave" and told["master_port"] == str(primary.port):
+                    return node
+        raise LookupError(f"{primary.address} has no replica")
+
+    async def has_taken_over(self, node: StoreNode) -> None:
+        """Waits until the node is a primary and the Cluster serves every slot again."""
+
+        async def is_primary() -> bool:
+            return (await node.told("INFO", "replication"))["role"] == "master"
+
+        await _until(is_primary)
+        await self.is_whole()
+
+    async def move_slot(self, slot: int, target: StoreNode) -> None:
+        """Hands a slot with its keys to another primary, key by key, as redis-cli and valkey-cli do."""
+        source = await self.primary_of_slot(slot)
+        if source is target:
+            return
+        source_id, target_id = await source.ask("CLUSTER", "MYID"), await target.ask("CLUSTER", "MYID")
+        await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+        await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        while names := await source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names)
+        for node in (target, source):
+            await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        for node in await self.primaries():
+            await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+
+    async def move_slots_at_once(self, slots: range, target: StoreNode) -> None:
+        """Hands slots that one node serves over atomically, which Valkey can from 9.0 on."""
+        source = await self.primary_of_slot(slots[0])
+        if source is target:
+            return
+        name = await target.ask("CLUSTER", "MYID")
+        await source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slots[0], slots[-1], "NODE", name)
+
+        async def is_moved() -> bool:
+            return await self.primary_of_slot(slots[0]) is target
+
+        await _until(is_moved)
+
+    async def primaries(self) -> list[StoreNode]:
+        return [
+            node
+            for node in self.nodes
+            if node.is_running and (await node.told("INFO", "replication"))["role"] == "master"
+        ]
+
+    async def flush(self) -> None:
+        for node in await self.primaries():
+            await node.ask("FLUSHALL")
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(START_S):
+        while not await holds():  # noqa: ASYNC110 other processes set no event
+            await asyncio.sleep(0.05)
