@@ -22,6 +22,8 @@ from broker.store.server import Connection, Server, translating
 GROUP = "match"
 _random = random.Random(os.urandom(16))
 _PAGE = 256
+MOST_CHANGES = 1_000_000
+"""Of one partition. Matched ones beyond it go; when so many are not matched, no more are taken."""
 _NEAR_MS = 1_000
 """How far the id of a log entry may be from the time of its version."""
 
@@ -42,6 +44,7 @@ class Acceptance(StrEnum):
     CONFLICT = "conflict"  # If-Match named another version
     ABSENT = "absent"
     MISMATCH = "mismatch"  # the idempotency key was used for another body
+    FULL = "full"  # too many changes of the partition are not matched
     UNTRIED = ""  # another change of the transaction failed
 
     @property
@@ -51,6 +54,7 @@ class Acceptance(StrEnum):
             Acceptance.CONFLICT,
             Acceptance.ABSENT,
             Acceptance.MISMATCH,
+            Acceptance.FULL,
             Acceptance.UNTRIED,
         }
 
@@ -90,12 +94,13 @@ class Accepted(NamedTuple):
 
 
 class Changes:
-    """Appends and reads the changes streams of all partitions."""
+    """Appends and reads the changes streams of all partitions; `most` is how many of one are kept."""
 
-    def __init__(self, server: Server, *, keep_ms: int) -> None:
+    def __init__(self, server: Server, *, keep_ms: int, most: int = MOST_CHANGES) -> None:
         self._server = server
         self._resources = Resources(server)
         self._keep_ms = keep_ms
+        self._most = most
 
     def _arguments(self, proposal: Proposal) -> tuple[list[str], list[Argument]]:
         tenant, kind, one = proposal.tenant, proposal.type, proposal.id
@@ -144,7 +149,7 @@ class Changes:
 
     def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
         script_keys: list[str] = []
-        arguments: list[Argument] = [mode, self._keep_ms]
+        arguments: list[Argument] = [mode, self._keep_ms, self._most]
         for proposal in proposals:
             some_keys, some_arguments = self._arguments(proposal)
             script_keys += some_keys
@@ -271,6 +276,11 @@ class Changes:
             waiting[partition] = int(group["lag"] or 0) + int(group["pending"]) if group else 0
         return waiting
 
+    async def fullest(self) -> int | None:
+        """A partition that takes no more because too many of its changes are not matched; None where all have room."""
+        partition, waiting = max((await self.backlog()).items(), key=lambda one: one[1])
+        return partition if waiting >= self._most else None
+
     async def newest(self, tenant: Tenant, count: int) -> AsyncIterator[Change]:
         """A tenant's last `count` changes that are still in the log, newest first, bodies included as far as they are kept."""
         readers = {p: self._backwards(p) for p in range(self._server.layout.partitions)}
@@ -334,23 +344,6 @@ class Changes:
                 await self._server.client.xpending_range(stream, GROUP, min=entry_id, max=entry_id, count=1)
             )
         return False
-
-    @translating
-    async def trim(self, older_than_ms: int) -> None:
-        """Drops matched changes older than that age; what is not matched stays, however old."""
-        now = int((await self._server.client.time())[0]) * 1000
-        for partition in range(self._server.layout.partitions):
-            stream = keys.changes(partition)
-            groups = await self._server.client.xinfo_groups(stream)
-            group = next(iter(groups), None)
-            if group is None:
-                continue
-            oldest = f"{now - older_than_ms}-0"
-            pending = await self._server.client.xpending(stream, GROUP)
-            for bound in (group["last-delivered-id"], pending["min"]):
-                if bound:
-                    oldest = min(oldest, cast("bytes", bound).decode(), key=_position)
-            await self._server.client.xtrim(stream, minid=oldest, approximate=True)
 
 
 def _position(entry_id: str) -> tuple[int, int]:

@@ -71,7 +71,7 @@ class Inbox:
         pipe = self._server.client.pipeline(transaction=False)
         for entry, outcome in refused:
             fields: dict[Any, Any] = {**entry.fields, "outcome": outcome, "entry": entry.id}
-            pipe.xadd(keys.INBOX_REFUSED, fields, maxlen=100_000, approximate=True)
+            pipe.xadd(keys.INBOX_REFUSED, fields)
         done = [entry.id for entry in accepted] + [entry.id for entry, _ in refused]
         pipe.xack(keys.INBOX, _GROUP, *done)
         pipe.xdel(keys.INBOX, *done)

@@ -28,10 +28,12 @@ Durability = Literal["fsync", "everysec"]
 MAX_CONNECTIONS = 1_200
 """The client library refuses what goes beyond; many API requests may read at the same moment."""
 _SHARED = {
+    "append_events": ("gaps",),
     "claim": ("turn",),
     "commit": ("letters", "turn"),
     "drop_letters": ("letters",),
     "retry_letters": ("letters",),
+    "trim_outbox": ("gaps",),
 }
 _SCRIPTS = (
     "advance",
@@ -49,6 +51,8 @@ _SCRIPTS = (
     "retry_letters",
     "set_aside",
     "topic",
+    "trim_changes",
+    "trim_outbox",
     "unlease",
     "wake",
 )

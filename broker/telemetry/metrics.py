@@ -28,6 +28,21 @@ inbox_refused = Counter(
 events_appended = Counter(
     "broker_events_appended", "Events numbered and put into an outbox.", registry=REGISTRY
 )
+events_given_up = Counter(
+    "broker_events_given_up",
+    "Undelivered events dropped because they were too many or too old, and numbers passed over after a rollback of the store.",
+    ["reason"],
+    registry=REGISTRY,
+)
+entries_trimmed = Counter(
+    "broker_entries_trimmed",
+    "Refused inbox entries and dead letters dropped because they were too many or too old.",
+    ["stream"],
+    registry=REGISTRY,
+)
+intake_refused = Counter(
+    "broker_intake_refused", "Changes refused for want of room.", ["reason"], registry=REGISTRY
+)
 notifications = Counter(
     "broker_notifications",
     "Attempts to notify, by type and by what they came to.",
@@ -46,6 +61,11 @@ subscriptions = Gauge("broker_subscriptions", "Subscriptions by status.", ["stat
 undelivered_events = Gauge(
     "broker_undelivered_events", "Events in outboxes that no endpoint has taken yet.", registry=REGISTRY
 )
+subscriptions_with_gaps = Gauge(
+    "broker_subscriptions_with_gaps",
+    "Subscriptions that lost events and were not put anew by their client since.",
+    registry=REGISTRY,
+)
 matcher_backlog = Gauge(
     "broker_matcher_backlog", "Accepted changes that are not matched yet.", ["partition"], registry=REGISTRY
 )
@@ -57,20 +77,21 @@ def notification_counter(kind: str, outcome: str) -> Counter:
     return notifications.labels(type=kind, outcome=outcome)
 
 
-Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int]]]]
+Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int, bool]]]]
 Backlog = Callable[[], Awaitable[Mapping[int, int]]]
 
 
 async def observe_store(depths: Depths, backlog: Backlog) -> None:
-    """Sets the gauges from the store. `depths` gives status and number of undelivered events of each subscription, `backlog`
+    """Sets the gauges from the store. `depths` gives status, number of undelivered events and whether some are missing of each subscription, `backlog`
     the unmatched changes of each partition. The gauges keep their values if either fails.
     """
     by_subscription, by_partition = await asyncio.gather(depths(), backlog())
-    tally = Tally(status for status, _ in by_subscription.values())
+    tally = Tally(status for status, *_ in by_subscription.values())
     subscriptions.clear()
     for status in {*SubscriptionStatus, *tally}:
         subscriptions.labels(status=str(status)).set(tally[status])
-    undelivered_events.set(sum(waiting for _, waiting in by_subscription.values()))
+    undelivered_events.set(sum(waiting for _, waiting, _ in by_subscription.values()))
+    subscriptions_with_gaps.set(sum(has_gap for *_, has_gap in by_subscription.values()))
     matcher_backlog.clear()
     for partition, waiting in by_partition.items():
         matcher_backlog.labels(partition=str(partition)).set(waiting)
