@@ -38,7 +38,8 @@ async def readyz(request: Request) -> Response:
     parts = {"store": "ok"} | dict.fromkeys(health.workers, "ok")
     try:
         async with asyncio.timeout(1.5):
-            await health.server.ping()
+            if not await health.server.has_room():
+                parts["store"] = "out of memory: it takes nothing more"
             if health.takes_changes:
                 parts["intake"] = await _intake(health)
     except (StoreUnavailable, TimeoutError):

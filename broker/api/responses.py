@@ -187,6 +187,7 @@ async def answer(handler: Handler, call: Call) -> Reply:
     except RequestError as error:
         return failure(error)
     except StoreFull as error:
+        metrics.intake_refused.inc()
         _log.warning("no room", path=call.path, error=str(error))
         issue = Issue("throttled", f"{error}; nothing was promised: send it again later")
         return Reply(503, operation_outcome([issue]), {"Retry-After": "5"})

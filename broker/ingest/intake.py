@@ -243,7 +243,6 @@ def _raise_for(request: Request, accepted: Accepted, where: str = "") -> None:
                 )
             )
         case Acceptance.FULL:
-            metrics.intake_refused.labels(reason="unmatched").inc()
             raise StoreFull("too many changes wait to be matched (BROKER_MAX_CHANGES); is a matcher running?")
         case Acceptance.EXISTS:
             raise Conflict(Issue("conflict", f"{name} exists already", where or None))

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
-from redis.exceptions import ResponseError
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
@@ -159,15 +158,10 @@ class Changes:
     async def _write(self, calls: Sequence[tuple[list[str], list[Argument]]]) -> list[list[Any]]:
         return await self._server.call_many("append", calls, durable=True)
 
-    @translating
     async def prepare(self) -> None:
         """Creates each partition's consumer group, from the beginning of the stream."""
         for partition in range(self._server.layout.partitions):
-            try:
-                await self._server.client.xgroup_create(keys.changes(partition), GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
+            await self._server.prepare_group(keys.changes(partition), GROUP)
 
     async def lease(self, partitions: Sequence[int], owner: str, ttl_ms: int) -> dict[int, int]:
         """Takes or renews leases; the fencing token of each partition held now."""

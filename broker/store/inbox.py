@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from redis.exceptions import ResponseError
-
 from broker.store import keys
 from broker.store.server import Connection, Server, translating
 
@@ -30,13 +28,8 @@ class Inbox:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    @translating
     async def prepare(self) -> None:
-        try:
-            await self._server.client.xgroup_create(keys.INBOX, _GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        await self._server.prepare_group(keys.INBOX, _GROUP)
 
     async def lease(self, owner: str, ttl_ms: int) -> bool:
         return bool((await self._server.call("lease", [keys.INBOX_LEASE], [owner, ttl_ms]))[0])

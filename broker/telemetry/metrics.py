@@ -41,7 +41,7 @@ entries_trimmed = Counter(
     registry=REGISTRY,
 )
 intake_refused = Counter(
-    "broker_intake_refused", "Changes refused for want of room.", ["reason"], registry=REGISTRY
+    "broker_intake_refused", "Requests answered 503 for want of room.", registry=REGISTRY
 )
 notifications = Counter(
     "broker_notifications",
