@@ -58,6 +58,7 @@ from broker.store.keys import Layout
 from broker.store.letter_settling import LetterSettling
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
+from broker.store.retention import Limits, Retention
 from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
@@ -65,7 +66,7 @@ from broker.store.tokens import Tokens
 from broker.store.topics import Topics
 from broker.workers.attaching import Attaching
 from broker.workers.dispatcher import Dispatcher
-from broker.workers.housekeeper import Housekeeper
+from broker.workers.housekeeper import EVERY, Housekeeper
 from broker.workers.inbox import InboxWorker
 from broker.workers.matcher import MatcherWorker
 from broker.workers.topics import Rules, TopicKeeper
@@ -214,7 +215,9 @@ class _Parts:
         self.channels = by_code
         self.clock = SystemClock()
         self.stop = asyncio.Event()
-        self.changes = Changes(server, keep_ms=self.retention_ms)
+        # an event waits no longer than the retention, and the next sweep after it: its resource must still be there
+        versions_ms = self.retention_ms + 2 * _ms(EVERY.total_seconds())
+        self.changes = Changes(server, keep_ms=versions_ms, most=settings.max_changes)
         self.resources = Resources(server)
         self.subscriptions = Subscriptions(server)
         self.inbox = Inbox(server)
@@ -244,7 +247,9 @@ class _Parts:
             tell=lambda: self.referring.follow(catalog.all()),
             validates=Role.MATCH in roles,
         )
-        self.health = Health(server, self.changes, self.subscriptions, self.dead_letters)
+        self.health = Health(
+            server, self.changes, self.subscriptions, self.dead_letters, takes_changes=Role.API in roles
+        )
 
     def _objection(self, subscription: Subscription, topic: Topic) -> str | None:
         """What a topic no longer allows of a subscription it allowed before."""
@@ -283,7 +288,14 @@ class _Parts:
         matcher = IndexedMatcher(Parameters(), self.bases, self.catalog.value_sets)
         attaching = Attaching(self.catalog, Parameters(), self.resources, self.bases)
         return MatcherWorker(
-            self.server, self.changes, self.catalog, matcher, attaching, self.keeper, self.stop
+            self.server,
+            self.changes,
+            Outboxes(self.server, most=self.settings.max_outbox),
+            self.catalog,
+            matcher,
+            attaching,
+            self.keeper,
+            self.stop,
         )
 
     def dispatcher(self) -> Dispatcher:
@@ -313,13 +325,14 @@ class _Parts:
         return InboxWorker(self.server, self.inbox, InboxIntake(self.intake), self.stop)
 
     def housekeeper(self) -> Housekeeper:
-        return Housekeeper(
-            self.changes,
-            self.subscriptions,
-            RegistryFollower(self.server),
-            self.stop,
-            retention=self.settings.retention,
+        settings = self.settings
+        limits = Limits(
+            keep_ms=_ms(settings.retention.total_seconds()),
+            changes=settings.max_changes,
+            refused=settings.max_refused,
+            dead_letters=settings.max_dead_letters,
         )
+        return Housekeeper(Retention(self.server, limits), RegistryFollower(self.server), self.stop)
 
 
 def _ms(seconds: float) -> int:

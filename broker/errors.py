@@ -3,6 +3,7 @@
     BrokerError
     ├── ConfigurationError        a setting or a store that can't be used: one line, exit code 2
     ├── StoreUnavailable          the store is away: 503 with Retry-After
+    │   └── StoreFull             it answers, and has no room: 503 with Retry-After, and why
     └── RequestError              the caller's request can't be honoured; carries one or more issues
         ├── Malformed             400: not JSON, not FHIR, not understood
         ├── Forbidden             403
@@ -42,6 +43,10 @@ class ConfigurationError(BrokerError):
 
 class StoreUnavailable(BrokerError):  # noqa: N818 named for what is the case
     """The store is away or refuses writes; nothing was acknowledged."""
+
+
+class StoreFull(StoreUnavailable):
+    """The store has no room for more; what is in it can be read, and it takes more again once there is room."""
 
 
 class RequestError(BrokerError):

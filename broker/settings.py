@@ -255,6 +255,36 @@ class Settings:
             _DURATION, "7d", "How long past versions and events are kept; no less than the retry budget."
         ),
     )
+    max_outbox: int = field(
+        default=1_000_000,
+        metadata=_about(
+            _number(10, 100_000_000),
+            "1000000",
+            "Events of one subscription that are kept. Delivered ones beyond it go; undelivered ones go with its status to error.",
+        ),
+    )
+    max_changes: int = field(
+        default=1_000_000,
+        metadata=_about(
+            _number(10, 100_000_000),
+            "1000000",
+            "Changes of one partition that are kept. Matched ones beyond it go; when so many are not matched, producers get 503.",
+        ),
+    )
+    max_refused: int = field(
+        default=100_000,
+        metadata=_about(
+            _number(1, 100_000_000), "100000", "Refused entries of the inbox stream that are kept."
+        ),
+    )
+    max_dead_letters: int = field(
+        default=10_000,
+        metadata=_about(
+            _number(1, 100_000_000),
+            "10000",
+            "Changes of one partition that could not be matched and are kept for the operator.",
+        ),
+    )
     drain: timedelta = field(
         default=timedelta(seconds=10),
         metadata=_about(_DURATION, "10s", "How long a stop waits for notifications under way."),

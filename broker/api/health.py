@@ -17,12 +17,15 @@ from broker.telemetry import metrics
 
 @dataclass(slots=True)
 class Health:
-    """What is looked at; `workers` are the loops of this process by name, each running until its task is done."""
+    """What is looked at; `workers` are the loops of this process by name, each running until its task is done. Where it
+    `takes_changes`, so is whether there is room for them.
+    """
 
     server: Server
     changes: Changes
     subscriptions: Subscriptions
     dead_letters: DeadLetters
+    takes_changes: bool
     workers: Mapping[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
 
@@ -37,7 +40,10 @@ async def readyz(request: Request) -> Response:
     parts = {"store": "ok"} | dict.fromkeys(health.workers, "ok")
     try:
         async with asyncio.timeout(1.5):
-            await health.server.ping()
+            if not await health.server.has_room():
+                parts["store"] = "out of memory: it takes nothing more"
+            if health.takes_changes:
+                parts["intake"] = await _intake(health)
     except (StoreUnavailable, TimeoutError):
         parts["store"] = "does not answer"
     for name, task in health.workers.items():
@@ -47,6 +53,11 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(
         {"status": "ready" if is_ready else "not ready", "parts": parts}, 200 if is_ready else 503
     )
+
+
+async def _intake(health: Health) -> str:
+    full = await health.changes.fullest()
+    return "ok" if full is None else f"full: too many changes of partition {full} wait to be matched"
 
 
 async def prometheus(request: Request) -> Response:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from broker.api.missing import missing
 from broker.api.responses import Call, Reply
 from broker.errors import Conflict, Issue, Malformed, NotFound, Unprocessable
 from broker.fhir import bundles, documents
@@ -114,18 +115,19 @@ def _number(given: dict[str, list[str]], name: str) -> int | None:
 
 
 async def events(call: Call) -> Reply:
-    """The numbered events of a range, both ends inclusive; at most `MAX_EVENTS`, the oldest of the range."""
+    """The numbered events of a range, both ends inclusive; at most `MAX_EVENTS`, the oldest of the range.
+
+    Numbers of the range that have no event any more are told among the errors of the status.
+    """
     record = await _record(call)
     given = parameters(call)
     refuse_unknown(given, {"eventsSinceNumber", "eventsUntilNumber", "content"})
     level = _level(given, record.subscription.channel.content)
+    since, until = (_number(given, name) for name in _BOUNDS[:2])
     found = await call.services.outboxes.read(
-        call.tenant,
-        record.subscription.id,
-        _number(given, "eventsSinceNumber"),
-        _number(given, "eventsUntilNumber"),
-        limit=MAX_EVENTS,
+        call.tenant, record.subscription.id, since, until, limit=MAX_EVENTS
     )
+    absent = missing(record, since, until, found, is_cut=len(found) == MAX_EVENTS)
     notification = Notification(
         id=str(uuid.uuid4()),
         type=NotificationType.QUERY_EVENT,
@@ -138,7 +140,7 @@ async def events(call: Call) -> Reply:
         at_ms=call.services.clock.now_ms(),
         foci=await call.services.composer.foci(found, call.release, level),
         related=call.services.composer.related(record.subscription.topic_canonical),
-        errors=record.errors,
+        errors=(*record.errors, *absent),
     )
     return Reply(body=call.adapter.render_notification(notification, base=call.base))
 

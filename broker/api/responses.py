@@ -18,7 +18,7 @@ from broker.api.auth import tenant_of
 from broker.api.limits import read_body
 from broker.api.media import FHIR_JSON, check_accept, check_content_type
 from broker.api.services import Services
-from broker.errors import Issue, RequestError, StoreUnavailable
+from broker.errors import Issue, RequestError, StoreFull, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import ReleaseAdapter, adapter
 from broker.model.change import Tenant
@@ -186,6 +186,11 @@ async def answer(handler: Handler, call: Call) -> Reply:
         return await handler(call)
     except RequestError as error:
         return failure(error)
+    except StoreFull as error:
+        metrics.intake_refused.inc()
+        _log.warning("no room", path=call.path, error=str(error))
+        issue = Issue("throttled", f"{error}; nothing was promised: send it again later")
+        return Reply(503, operation_outcome([issue]), {"Retry-After": "5"})
     except StoreUnavailable as error:
         metrics.store_errors.inc()
         _log.warning("store unavailable", path=call.path, error=str(error))

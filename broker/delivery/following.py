@@ -112,6 +112,7 @@ class Following:
                         yield notification
                         last_ms = self._clock.now_ms()
                         await self._subscriptions.advance(tenant, subscription_id, position)
+                    position = max(position, record.count)  # nothing is kept of what may be left
                     continue
                 period_s = record.subscription.channel.heartbeat_s
                 rest_s = CHECK_S

@@ -13,7 +13,7 @@ import msgspec
 
 from broker import failpoints
 from broker.clock import to_instant
-from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
+from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, StoreFull, Unprocessable
 from broker.fhir import documents
 from broker.fhir.release import adapter
 from broker.ingest.group import GroupCommit
@@ -242,6 +242,8 @@ def _raise_for(request: Request, accepted: Accepted, where: str = "") -> None:
                     where or None,
                 )
             )
+        case Acceptance.FULL:
+            raise StoreFull("too many changes wait to be matched (BROKER_MAX_CHANGES); is a matcher running?")
         case Acceptance.EXISTS:
             raise Conflict(Issue("conflict", f"{name} exists already", where or None))
         case Acceptance.GONE if request.expected_version:

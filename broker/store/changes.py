@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
-from redis.exceptions import ResponseError
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
@@ -23,6 +22,8 @@ from broker.store.slots import refuse_several
 GROUP = "match"
 _random = random.Random(os.urandom(16))
 _PAGE = 256
+MOST_CHANGES = 1_000_000
+"""Of one partition. Matched ones beyond it go; when so many are not matched, no more are taken."""
 _NEAR_MS = 1_000
 """How far the id of a log entry may be from the time of its version."""
 
@@ -43,6 +44,7 @@ class Acceptance(StrEnum):
     CONFLICT = "conflict"  # If-Match named another version
     ABSENT = "absent"
     MISMATCH = "mismatch"  # the idempotency key was used for another body
+    FULL = "full"  # too many changes of the partition are not matched
     UNTRIED = ""  # another change of the transaction failed
 
     @property
@@ -52,6 +54,7 @@ class Acceptance(StrEnum):
             Acceptance.CONFLICT,
             Acceptance.ABSENT,
             Acceptance.MISMATCH,
+            Acceptance.FULL,
             Acceptance.UNTRIED,
         }
 
@@ -91,13 +94,14 @@ class Accepted(NamedTuple):
 
 
 class Changes:
-    """Appends and reads the changes streams of all partitions."""
+    """Appends and reads the changes streams of all partitions; `most` is how many of one are kept."""
 
-    def __init__(self, server: Server, *, keep_ms: int) -> None:
+    def __init__(self, server: Server, *, keep_ms: int, most: int = MOST_CHANGES) -> None:
         self._server = server
         self._resources = Resources(server)
         self._keep_ms = keep_ms
         self._held: dict[int, int] = {}
+        self._most = most
 
     def _arguments(self, proposal: Proposal) -> tuple[list[str], list[Argument]]:
         tenant, kind, one = proposal.tenant, proposal.type, proposal.id
@@ -156,7 +160,7 @@ class Changes:
         script_keys: list[str] = []
         rings = keys.CHANGED if self._server.is_spread else ""
         partition = self._server.layout.partition_of(proposals[0].tenant, proposals[0].id)
-        arguments: list[Argument] = [mode, self._keep_ms, rings, partition]
+        arguments: list[Argument] = [mode, self._keep_ms, rings, partition, self._most]
         for proposal in proposals:
             some_keys, some_arguments = self._arguments(proposal)
             script_keys += some_keys
@@ -166,15 +170,10 @@ class Changes:
     async def _write(self, calls: Sequence[tuple[list[str], list[Argument]]]) -> list[list[Any]]:
         return await self._server.call_many("append", calls, durable=True)
 
-    @translating
     async def prepare(self) -> None:
         """Creates each partition's consumer group, from the beginning of the stream."""
         for partition in range(self._server.layout.partitions):
-            try:
-                await self._server.client.xgroup_create(keys.changes(partition), GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
+            await self._server.prepare_group(keys.changes(partition), GROUP)
 
     async def lease(self, partitions: Sequence[int], owner: str, ttl_ms: int) -> dict[int, int]:
         """Takes or renews leases; the fencing token of each partition held now."""
@@ -287,6 +286,11 @@ class Changes:
             waiting[partition] = int(group["lag"] or 0) + int(group["pending"]) if group else 0
         return waiting
 
+    async def fullest(self) -> int | None:
+        """A partition that takes no more because too many of its changes are not matched; None where all have room."""
+        partition, waiting = max((await self.backlog()).items(), key=lambda one: one[1])
+        return partition if waiting >= self._most else None
+
     async def newest(self, tenant: Tenant, count: int) -> AsyncIterator[Change]:
         """A tenant's last `count` changes that are still in the log, newest first, bodies included as far as they are kept."""
         readers = {p: self._backwards(p) for p in range(self._server.layout.partitions)}
@@ -350,23 +354,6 @@ class Changes:
                 await self._server.client.xpending_range(stream, GROUP, min=entry_id, max=entry_id, count=1)
             )
         return False
-
-    @translating
-    async def trim(self, older_than_ms: int) -> None:
-        """Drops matched changes older than that age; what is not matched stays, however old."""
-        now = int((await self._server.client.time())[0]) * 1000
-        for partition in range(self._server.layout.partitions):
-            stream = keys.changes(partition)
-            groups = await self._server.client.xinfo_groups(stream)
-            group = next(iter(groups), None)
-            if group is None:
-                continue
-            oldest = f"{now - older_than_ms}-0"
-            pending = await self._server.client.xpending(stream, GROUP)
-            for bound in (group["last-delivered-id"], pending["min"]):
-                if bound:
-                    oldest = min(oldest, cast("bytes", bound).decode(), key=_position)
-            await self._server.client.xtrim(stream, minid=oldest, approximate=True)
 
 
 def _position(entry_id: str) -> tuple[int, int]:

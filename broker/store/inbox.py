@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from redis.exceptions import ResponseError
-
 from broker.store import keys
 from broker.store.server import Connection, Server, translating
 
@@ -31,13 +29,8 @@ class Inbox:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    @translating
     async def prepare(self) -> None:
-        try:
-            await self._server.client.xgroup_create(keys.INBOX, _GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        await self._server.prepare_group(keys.INBOX, _GROUP)
 
     async def lease(self, owner: str, ttl_ms: int) -> bool:
         return bool((await self._server.call("lease", [keys.LEASES], [owner, ttl_ms, _LEASE]))[0])
@@ -72,7 +65,7 @@ class Inbox:
         pipe = self._server.client.pipeline(transaction=False)
         for entry, outcome in refused:
             fields: dict[Any, Any] = {**entry.fields, "outcome": outcome, "entry": entry.id}
-            pipe.xadd(keys.INBOX_REFUSED, fields, maxlen=100_000, approximate=True)
+            pipe.xadd(keys.INBOX_REFUSED, fields)
         if refused:
             await pipe.execute()  # first: the streams may be on two nodes, and one of them away
         done = [entry.id for entry in accepted] + [entry.id for entry, _ in refused]

@@ -7,15 +7,18 @@ from typing import Any, cast
 
 from broker.errors import BrokerError
 from broker.model.change import Change, Tenant, VersionKey
+from broker.model.gap import GapReason
 from broker.model.notification import Event, Included
 from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
+from broker.store.gaps import GapTeller
 from broker.store.pipelining import Argument
 from broker.store.resources import INTERACTIONS, RELEASES
 from broker.store.server import Server, translating
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
+MOST_EVENTS = 1_000_000
 
 
 class Fenced(BrokerError):  # noqa: N818 a state, told to the matcher that lost its partition
@@ -33,6 +36,11 @@ def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
         if b"k" in fields
         else (),
     )
+
+
+def key_of(member: bytes) -> SubscriptionKey:
+    tenant, _, one = member.decode().partition(":")
+    return Tenant(tenant), SubscriptionId(one)
 
 
 def _included(tenant: Tenant, text: str) -> Included:
@@ -56,10 +64,12 @@ NO_CONTEXT = Context((), 0)
 
 
 class Outboxes:
-    """Appends and reads events."""
+    """Appends and reads events. `most` is how many of one subscription are kept."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, most: int = MOST_EVENTS) -> None:
         self._server = server
+        self._most = most
+        self._gaps = GapTeller()
 
     async def append(
         self,
@@ -71,6 +81,7 @@ class Outboxes:
         """Numbers the changes of one partition in each subscription they matched, in order; answers how many were new.
 
         `contexts` has what goes with an event, by subscription and change id.
+        When more wait than are kept, the oldest are given up: the subscription goes to `error`, and it is told (`model/gap.py`).
         Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on.
         """
         by_shard: dict[int, list[SubscriptionKey]] = {}
@@ -78,8 +89,8 @@ class Outboxes:
             by_shard.setdefault(self._server.layout.shard_of(*key), []).append(key)
         calls: list[tuple[list[str], list[Argument]]] = []
         for shard, some in by_shard.items():
-            script_keys = [keys.fence(shard), keys.due(shard)]
-            arguments: list[Argument] = [partition, token, keys.WAKE, shard]
+            script_keys = [keys.fence(shard), keys.due(shard), keys.registry(shard)]
+            arguments: list[Argument] = [partition, token, keys.WAKE, shard, self._most]
             for key in some:
                 script_keys += [keys.subscription(shard, *key), keys.outbox(shard, *key)]
                 arguments += [keys.member(*key), len(matched[key])]
@@ -101,9 +112,12 @@ class Outboxes:
         # on one server what is acknowledged after them can't outlive them; on several it can
         durable = self._server.is_spread
         answers = await self._server.call_many("append_events", calls, durable=durable) if calls else []
-        if any(answer < 0 for answer in answers):
+        if any(added < 0 for added, *_ in answers):
             raise Fenced(f"partition {partition} is matched by another process now")
-        return sum(answers)
+        for _, *given_up in answers:
+            for member, low, high in zip(*[iter(given_up)] * 3, strict=True):
+                self._gaps.tell(*key_of(member), int(low), int(high), GapReason.SIZE)
+        return sum(added for added, *_ in answers)
 
     @translating
     async def read(

@@ -12,9 +12,9 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cas
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
-from broker.errors import ConfigurationError, StoreUnavailable
+from broker.errors import ConfigurationError, StoreFull, StoreUnavailable
 from broker.store import keys
 from broker.store.keys import Layout
 from broker.store.pipelining import Argument, Asking, Command, Pipeliner
@@ -29,13 +29,32 @@ MAX_CONNECTIONS = 1_200
 """The client library refuses what goes beyond; many API requests may read at the same moment."""
 SETTLE_MS = 5_000
 _SHARED = {
+    "append_events": ("registry", "gaps"),
     "claim": ("registry", "turn"),
     "commit": ("registry", "letters", "turn"),
     "drop_letters": ("letters",),
     "fail": ("registry",),
     "register": ("registry",),
     "retry_letters": ("letters",),
+    "trim_outbox": ("registry", "gaps"),
 }
+_NEED_NO_ROOM = frozenset(
+    {
+        "advance",
+        "claim",
+        "commit",
+        "drop_letters",
+        "extend",
+        "fail",
+        "lease",
+        "presence",
+        "trim_changes",
+        "trim_outbox",
+        "unlease",
+        "wake",
+    }
+)
+"""Scripts that run although the store is out of memory: they add next to nothing, and without them nothing is delivered or trimmed."""
 _SCRIPTS = (
     "advance",
     "append",
@@ -54,6 +73,8 @@ _SCRIPTS = (
     "retry_letters",
     "set_aside",
     "topic",
+    "trim_changes",
+    "trim_outbox",
     "unlease",
     "wake",
 )
@@ -69,6 +90,8 @@ def translated() -> Iterator[None]:
 
 
 def _away(error: Exception) -> StoreUnavailable:
+    if isinstance(error, OutOfMemoryError):
+        return StoreFull("the store is out of memory (its maxmemory)")
     return StoreUnavailable(f"the store does not answer: {type(error).__name__}: {error}")
 
 
@@ -89,7 +112,8 @@ def translating(
 
 def _source(name: str) -> str:
     folder = resources.files("broker.store") / "lua"
-    return "".join((folder / f"{part}.lua").read_text() for part in (*_SHARED.get(name, ()), name))
+    head = "#!lua flags=allow-oom\n" if name in _NEED_NO_ROOM else ""
+    return head + "".join((folder / f"{part}.lua").read_text() for part in (*_SHARED.get(name, ()), name))
 
 
 class Server:
@@ -201,15 +225,35 @@ class Server:
 
     async def _agree_on_layout(self) -> None:
         mine = {"partitions": self.layout.partitions, "shards": self.layout.shards}
-        for field, number in mine.items():
-            await self.client.hsetnx(keys.LAYOUT, field, str(number))
-        held = await cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(keys.LAYOUT))
+        held = await self._layout()
+        if len(held) < len(mine):  # a store that is out of memory is asked only
+            for field, number in mine.items():
+                await self.client.hsetnx(keys.LAYOUT, field, str(number))
+            held = await self._layout()
         for field, number in mine.items():
             there = int(held[field.encode()])
             if there != number:
                 raise ConfigurationError(
                     f"this data set was made with BROKER_{field.upper()}={there}, not {number}; the number can't change later"
                 )
+
+    async def _layout(self) -> dict[bytes, bytes]:
+        return await cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(keys.LAYOUT))
+
+    @translating
+    async def prepare_group(self, stream: str, group: str) -> None:
+        """Creates the consumer group, and the stream, unless they are there: from the beginning of the stream."""
+        try:
+            if await self.client.xinfo_groups(stream):
+                return  # a store that is out of memory is asked only
+        except ResponseError as error:
+            if not str(error).startswith("no such key"):
+                raise
+        try:
+            await self.client.xgroup_create(stream, group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
 
     @translating
     async def load_scripts(self) -> None:
@@ -295,6 +339,13 @@ class Server:
     @translating
     async def ping(self) -> None:
         await self.client.ping()
+
+    @translating
+    async def has_room(self) -> bool:
+        """Whether it takes writes: no limit is set for its memory, or it is not reached."""
+        memory = await self.client.info("memory")
+        counted = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
+        return not 0 < int(memory["maxmemory"]) <= counted
 
     async def listen(self, channel: str) -> AsyncIterator[str | None]:
         """Messages of a channel; None after each (re)connection, when some may have been missed."""

@@ -10,14 +10,16 @@ import msgspec
 
 from broker import failpoints
 from broker.model.change import Tenant
+from broker.model.gap import Gap
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionId, SubscriptionStatus
 from broker.store import keys
-from broker.store.outbox import SubscriptionKey
+from broker.store.gaps import gaps_of
+from broker.store.outbox import SubscriptionKey, key_of
 from broker.store.pipelining import Argument
 from broker.store.server import Server, translating
 
-_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead")
+_FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead", "gaps", "gt")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Subscription).decode
 
@@ -40,6 +42,7 @@ class Record:
 
     `subscription.status` is the live one; `activated_ms` the time of its first activation since it was created or off, or 0.
     `revision` names this document among all that were ever put under the id. `dead` counts the events that were set aside.
+    `gaps` are the numbers no notification will carry any more, the newest last; `unanswered` those since the client last put it.
     """
 
     subscription: Subscription
@@ -50,11 +53,14 @@ class Record:
     attempts: int
     revision: str
     dead: int = 0
+    gaps: tuple[Gap, ...] = ()
+    unanswered: tuple[Gap, ...] = ()
 
     @property
     def errors(self) -> tuple[ErrorReport, ...]:
-        """What its status tells: why delivery last failed, and that events wait for the operator."""
+        """What its status tells: why delivery last failed, what is missing, and that events wait for the operator."""
         reports = [self.error] if self.error else []
+        reports += [ErrorReport(None, gap.text) for gap in self.unanswered]
         if self.dead:
             events = "1 event" if self.dead == 1 else f"{self.dead} events"
             text = f"{events} could not be rendered and wait among the operator's dead letters"
@@ -72,18 +78,23 @@ class Record:
 
 def record_of(values: Sequence[bytes | None]) -> Record | None:
     """A record from the hash fields `_FIELDS`."""
-    model, version, updated, status, on, count, cursor, code, text, tries, revision, dead = values
+    model, version, updated, status, on, count, cursor, code, text, tries, revision, dead, gaps, gap_ms = (
+        values
+    )
     if model is None or version is None or updated is None or status is None or revision is None:
         return None
     error = (
         None if text is None else ErrorReport(DeliveryError(code.decode()) if code else None, text.decode())
     )
+    missing = gaps_of(gaps)
+    unanswered = tuple(gap for gap in missing if gap.at_ms >= int(gap_ms)) if gap_ms else ()
+    told = [error.text] if error else [gap.text for gap in unanswered]
     subscription = replace(
         _decode(model),
         version=int(version),
         updated_ms=int(updated),
         status=SubscriptionStatus(status.decode()),
-        error=error.text if error else None,
+        error=told[0] if told else None,
     )
     return Record(
         subscription,
@@ -94,6 +105,8 @@ def record_of(values: Sequence[bytes | None]) -> Record | None:
         int(tries or 0),
         revision.decode(),
         int(dead or 0),
+        missing,
+        unanswered,
     )
 
 
@@ -207,47 +220,22 @@ class Subscriptions:
     @translating
     async def _members(self, shard: int) -> list[SubscriptionKey]:
         members: Any = await self._server.client.smembers(keys.members(shard))
-        return [_key_of(member) for member in members]
+        return [key_of(member) for member in members]
 
     @translating
-    async def depths(self) -> dict[SubscriptionKey, tuple[str, int]]:
-        """Status and number of undelivered events of every subscription, for gauges."""
+    async def depths(self) -> dict[SubscriptionKey, tuple[str, int, bool]]:
+        """Status, number of undelivered events, and whether there are gaps its client has not answered, of every subscription."""
         depths = {}
         for shard in range(self._server.layout.shards):
             members = await self._members(shard)
             pipe = self._server.client.pipeline(transaction=False)
             for key in members:
-                pipe.hmget(keys.subscription(shard, *key), "st", "count", "cursor")
-            for key, (status, count, cursor) in zip(members, await pipe.execute(), strict=True):
+                pipe.hmget(keys.subscription(shard, *key), "st", "count", "cursor", "gt")
+            for key, (status, count, cursor, gap_ms) in zip(members, await pipe.execute(), strict=True):
                 if status:
-                    depths[key] = (cast("bytes", status).decode(), int(count) - int(cursor))
+                    waiting = int(count) - int(cursor)
+                    depths[key] = (cast("bytes", status).decode(), waiting, gap_ms is not None)
         return depths
-
-    @translating
-    async def trim_outboxes(self, older_than_ms: int) -> None:
-        """Drops delivered events older than that age; undelivered ones stay, however old."""
-        now = int((await self._server.client.time())[0]) * 1000
-        for shard in range(self._server.layout.shards):
-            for key in await self._members(shard):
-                outbox = keys.outbox(shard, *key)
-                cursor = int(await self._server.client.hget(keys.subscription(shard, *key), "cursor") or 0)
-                keep_from = await self._first_younger(outbox, cursor, now - older_than_ms)
-                if keep_from:
-                    await self._server.client.xtrim(outbox, minid=f"{keep_from}-0", approximate=False)
-
-    async def _first_younger(self, outbox: str, cursor: int, at_ms: int) -> int:
-        """The lowest event number to keep: delivered before it, and older than `at_ms`."""
-        number = 0
-        while True:
-            some: Any = await self._server.client.xrange(
-                outbox, min=f"({number}-0", max=f"{cursor}-0", count=200
-            )
-            for entry_id, fields in some:
-                if int(fields[b"a"]) >= at_ms:
-                    return number + 1 if number else 0
-                number = int(entry_id.partition(b"-")[0])
-            if not some:
-                return number + 1 if number else 0
 
 
 class RegistryFollower:
@@ -281,7 +269,7 @@ class RegistryFollower:
                         del positions[shard]
                         break
                     positions[shard] = entry_id
-                    told[_key_of(fields[b"m"])] = None
+                    told[key_of(fields[b"m"])] = None
         for shard in range(self._server.layout.shards):
             if shard not in positions:
                 last: Any = await self._server.client.xrevrange(keys.registry(shard), count=1)
@@ -316,8 +304,3 @@ class RegistryFollower:
 def _number(entry_id: bytes) -> int:
     """The gap-free part of a registry entry's id."""
     return int(entry_id.partition(b"-")[2])
-
-
-def _key_of(member: bytes) -> SubscriptionKey:
-    tenant, _, one = member.decode().partition(":")
-    return Tenant(tenant), SubscriptionId(one)

@@ -28,6 +28,21 @@ inbox_refused = Counter(
 events_appended = Counter(
     "broker_events_appended", "Events numbered and put into an outbox.", registry=REGISTRY
 )
+events_given_up = Counter(
+    "broker_events_given_up",
+    "Undelivered events dropped because they were too many or too old, and numbers passed over after a rollback of the store.",
+    ["reason"],
+    registry=REGISTRY,
+)
+entries_trimmed = Counter(
+    "broker_entries_trimmed",
+    "Refused inbox entries and dead letters dropped because they were too many or too old.",
+    ["stream"],
+    registry=REGISTRY,
+)
+intake_refused = Counter(
+    "broker_intake_refused", "Requests answered 503 for want of room.", registry=REGISTRY
+)
 notifications = Counter(
     "broker_notifications",
     "Attempts to notify, by type and by what they came to.",
@@ -45,6 +60,11 @@ store_errors = Counter("broker_store_errors", "Times the store did not answer.",
 subscriptions = Gauge("broker_subscriptions", "Subscriptions by status.", ["status"], registry=REGISTRY)
 undelivered_events = Gauge(
     "broker_undelivered_events", "Events in outboxes that no endpoint has taken yet.", registry=REGISTRY
+)
+subscriptions_with_gaps = Gauge(
+    "broker_subscriptions_with_gaps",
+    "Subscriptions that lost events and were not put anew by their client since.",
+    registry=REGISTRY,
 )
 matcher_backlog = Gauge(
     "broker_matcher_backlog", "Accepted changes that are not matched yet.", ["partition"], registry=REGISTRY
@@ -64,21 +84,23 @@ dead_letters = Gauge(
     registry=REGISTRY,
 )
 
-Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int]]]]
+Depths = Callable[[], Awaitable[Mapping[Any, tuple[str, int, bool]]]]
 Backlog = Callable[[], Awaitable[Mapping[int, int]]]
 Counts = Callable[[], Awaitable[Mapping[str, int]]]
 
 
 async def observe_store(depths: Depths, backlog: Backlog, letters: Counts) -> None:
-    """Sets the gauges from the store. `depths` gives status and number of undelivered events of each subscription, `backlog`
-    the unmatched changes of each partition, `letters` the dead letters of each kind. The gauges keep their values if any fails.
+    """Sets the gauges from the store. `depths` gives status, number of undelivered events and whether some are missing of each
+    subscription, `backlog` the unmatched changes of each partition, `letters` the dead letters of each kind. The gauges keep their
+    values if any fails.
     """
     by_subscription, by_partition, by_kind = await asyncio.gather(depths(), backlog(), letters())
-    tally = Tally(status for status, _ in by_subscription.values())
+    tally = Tally(status for status, *_ in by_subscription.values())
     subscriptions.clear()
     for status in {*SubscriptionStatus, *tally}:
         subscriptions.labels(status=str(status)).set(tally[status])
-    undelivered_events.set(sum(waiting for _, waiting in by_subscription.values()))
+    undelivered_events.set(sum(waiting for _, waiting, _ in by_subscription.values()))
+    subscriptions_with_gaps.set(sum(has_gap for *_, has_gap in by_subscription.values()))
     matcher_backlog.clear()
     for partition, waiting in by_partition.items():
         matcher_backlog.labels(partition=str(partition)).set(waiting)

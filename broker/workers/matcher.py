@@ -44,6 +44,7 @@ class MatcherWorker:
         self,
         server: Server,
         changes: Changes,
+        outboxes: Outboxes,
         catalog: Catalog,
         matcher: Matcher,
         attaching: Attaching,
@@ -52,7 +53,7 @@ class MatcherWorker:
     ) -> None:
         self._server = server
         self._changes = changes
-        self._outboxes = Outboxes(server)
+        self._outboxes = outboxes
         self._resources = Resources(server)
         self._follower = RegistryFollower(server)
         self._catalog = catalog

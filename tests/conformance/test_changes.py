@@ -10,6 +10,7 @@ from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Acceptance, Changes, Proposal
 from broker.store.resources import Resources, assign_id
+from broker.store.retention import Limits, Retention
 from broker.store.server import Server
 from tests.conftest import ALL_STORES
 
@@ -161,11 +162,11 @@ async def test_trimming_keeps_what_is_not_matched(changes: Changes, store: Serve
     for _ in range(300):
         await changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    await changes.trim(older_than_ms=-60_000)
+    await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
     assert await store.client.xlen(keys.changes(partition)) == 300
     read = await changes.read(store.client, {partition: ">"}, count=299, block_ms=None)
     await changes.acknowledge({partition: [change.id for change in read]})
-    await changes.trim(older_than_ms=-60_000)
+    await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
     assert await store.client.xlen(keys.changes(partition)) < 300
     rest = await changes.read(store.client, {partition: ">"}, count=10, block_ms=None)
     assert [change.current.key.version for change in rest] == [300]

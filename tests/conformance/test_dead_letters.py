@@ -11,6 +11,7 @@ from broker.store import keys
 from broker.store.changes import Changes, Proposal
 from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
 from broker.store.letter_settling import LetterSettling, Retried
+from broker.store.retention import Limits, Retention
 from broker.store.server import Server
 from tests.conformance.letter_desk import FAILURE, KEY, LetterDesk, numbers_of
 
@@ -228,11 +229,11 @@ async def test_an_event_is_not_retried_while_its_subscription_is_not_active(
 
 
 async def test_an_event_trimmed_from_its_outbox_can_only_be_dropped(
-    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    store: Server, desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
 ) -> None:
     await desk.append(1, 2)
     await desk.deliver(await desk.set_aside(await desk.take(), 1))
-    await desk.subscriptions.trim_outboxes(older_than_ms=0)
+    await Retention(store, Limits(keep_ms=0)).trim_outboxes()
     (letter,) = await listed(letters)
     assert not letter.is_kept
     assert await settling.retry([letter]) == {letter.id: Retried.UNKEPT}

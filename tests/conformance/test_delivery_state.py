@@ -302,11 +302,3 @@ async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(desk: Des
     await follower.trim(keep=1)
     told = await follower.changes()
     assert [key for key, record in told if record] == [KEY]
-
-
-async def test_delivered_events_are_trimmed_by_age_and_waiting_ones_kept(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1, 2, 3)
-    await desk.schedule.commit(await desk.take(), Advance(), take_next=False)
-    await desk.subscriptions.trim_outboxes(older_than_ms=0)
-    assert [event.number for event in await desk.outboxes.read(*KEY, None, None, limit=10)] == [3]

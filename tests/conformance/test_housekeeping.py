@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from broker.clock import SystemClock
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
+from broker.model.gap import GapReason
 from broker.model.outcome import Advance
 from broker.model.release import Release
 from broker.model.subscription import (
@@ -22,9 +24,11 @@ from broker.store import keys
 from broker.store.changes import Changes, Proposal
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
+from broker.store.retention import Limits, Retention
 from broker.store.schedule import Claim, Schedule
 from broker.store.server import Server
-from broker.store.subscriptions import RegistryFollower, Subscriptions
+from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
+from broker.telemetry import metrics
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES
 
@@ -69,6 +73,12 @@ def old_change(n: int) -> Change:
     return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, b"x"), None)
 
 
+def fresh_change(n: int) -> Change:
+    key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
+    now_ms = SystemClock().now_ms()
+    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, now_ms, b"x"), None)
+
+
 class Desk:
     """A store with one subscription on it, and the housekeeper that sweeps it."""
 
@@ -79,16 +89,12 @@ class Desk:
         self.outboxes = Outboxes(server)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=10_000, resume="backlog")
 
-    async def sweep(self, retention: timedelta) -> None:
-        keeper = Housekeeper(
-            self.changes,
-            self.subscriptions,
-            RegistryFollower(self.server),
-            asyncio.Event(),
-            retention=retention,
-        )
-        await keeper.sweep()
-        await keeper.sweep()  # as two processes would
+    async def sweep(self, keep: timedelta, **most: int) -> None:
+        limits = Limits(keep_ms=int(keep.total_seconds() * 1000), **most)
+        keeper = Housekeeper(Retention(self.server, limits), RegistryFollower(self.server), asyncio.Event())
+        for _ in range(2):  # as two processes would
+            await keeper.sweep_logs()
+            await keeper.sweep_outboxes()
 
     async def claim(self) -> Claim:
         (one,) = (await self.schedule.claim(self.server.layout.shard_of(*KEY), 10)).claims
@@ -97,6 +103,15 @@ class Desk:
     async def activate(self) -> None:
         await self.subscriptions.put(SUBSCRIPTION, create=True)
         await self.schedule.commit(await self.claim(), Advance(), take_next=False)
+
+    async def reactivate(self) -> None:
+        await self.subscriptions.put(SUBSCRIPTION, create=False)
+        await self.schedule.commit(await self.claim(), Advance(), take_next=False)
+
+    async def record(self) -> Record:
+        found = await self.subscriptions.get(*KEY)
+        assert found is not None
+        return found
 
     async def numbers(self) -> list[int]:
         return [event.number for event in await self.outboxes.read(*KEY, None, None, limit=1_000)]
@@ -134,16 +149,35 @@ async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(desk: De
     assert await store.client.xlen(keys.changes(partition)) == 300
 
 
-async def test_a_sweep_keeps_events_that_are_not_delivered_however_old(desk: Desk) -> None:
+async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(desk: Desk) -> None:
     await desk.activate()
-    await desk.outboxes.append(0, 1, {KEY: [old_change(n) for n in range(1, 6)]})
-    await desk.sweep(timedelta())
-    assert await desk.numbers() == [1, 2, 3, 4, 5]
-    committed = await desk.schedule.commit(await desk.claim(), Advance(), take_next=True)
-    await desk.sweep(timedelta())
-    assert await desk.numbers() == [3, 4, 5], "1 and 2 are delivered"
-    assert committed.next_claim is not None
-    assert [event.number for event in committed.next_claim.events] == [3, 4]
+    await desk.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
+    await desk.schedule.commit(await desk.claim(), Advance(), take_next=False)
+    await desk.outboxes.append(0, 1, {KEY: [fresh_change(3), fresh_change(4)]})
+    await desk.sweep(timedelta(hours=1))
+    assert await desk.numbers() == [3, 4]
+    record = await desk.record()
+    assert record.subscription.status is SubscriptionStatus.ACTIVE
+    assert record.gaps == ()
+
+
+async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_the_rest_goes_on(desk: Desk) -> None:
+    await desk.activate()
+    await desk.outboxes.append(0, 1, {KEY: [old_change(n) for n in range(1, 5)]})
+    await desk.schedule.commit(await desk.claim(), Advance(), take_next=False)
+    await desk.outboxes.append(0, 1, {KEY: [fresh_change(5)]})
+    given_up = metrics.events_given_up.labels(reason=GapReason.AGE)._value
+    before = given_up.get()
+    await desk.sweep(timedelta(hours=1))
+    assert given_up.get() - before == 2
+    record = await desk.record()
+    assert record.subscription.status is SubscriptionStatus.ERROR
+    assert [(gap.low, gap.high, gap.reason) for gap in record.gaps] == [(3, 4, GapReason.AGE)]
+    assert record.count == 5
+    assert await desk.numbers() == [5]
+    assert "events 3 to 4 are missing" in record.errors[0].text
+    await desk.reactivate()
+    assert [event.number for event in (await desk.claim()).events] == [5]
 
 
 async def test_numbers_go_on_after_everything_was_trimmed(desk: Desk) -> None:

@@ -43,13 +43,17 @@ def test_counters_and_latency_are_rendered() -> None:
 
 
 async def test_gauges_show_the_store_as_it_is_now() -> None:
-    async def depths() -> dict[tuple[str, str], tuple[str, int]]:
-        return {("t", "a"): ("active", 2), ("t", "b"): ("active", 0), ("t", "c"): ("error", 5)}
+    async def depths() -> dict[tuple[str, str], tuple[str, int, bool]]:
+        return {
+            ("t", "a"): ("active", 2, False),
+            ("t", "b"): ("active", 0, False),
+            ("t", "c"): ("error", 5, True),
+        }
 
     async def backlog() -> dict[int, int]:
         return {0: 7, 1: 0}
 
-    async def no_depths() -> dict[tuple[str, str], tuple[str, int]]:
+    async def no_depths() -> dict[tuple[str, str], tuple[str, int, bool]]:
         return {}
 
     async def no_backlog() -> dict[int, int]:
@@ -63,6 +67,7 @@ async def test_gauges_show_the_store_as_it_is_now() -> None:
     assert value('broker_dead_letters{kind="event"}') == 0
     assert value('broker_subscriptions{status="active"}') == 2
     assert value('broker_subscriptions{status="error"}') == 1
+    assert value("broker_subscriptions_with_gaps") == 1
     assert value('broker_subscriptions{status="off"}') == 0
     assert value("broker_undelivered_events") == 7
     assert value('broker_matcher_backlog{partition="0"}') == 7
@@ -73,7 +78,7 @@ async def test_gauges_show_the_store_as_it_is_now() -> None:
 
 
 async def test_a_store_that_is_away_leaves_the_gauges_as_they_were() -> None:
-    async def depths() -> dict[str, tuple[str, int]]:
+    async def depths() -> dict[str, tuple[str, int, bool]]:
         raise ConnectionError("away")
 
     async def backlog() -> dict[int, int]:

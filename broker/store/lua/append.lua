@@ -4,16 +4,17 @@
 -- ARGV[1]  'each' (the changes are independent) or 'all' (a transaction: nothing is written unless every one can be)
 -- ARGV[2]  how long superseded versions and idempotency answers stay, ms
 -- ARGV[3]  channel that is told of the partition in ARGV[4], or ''
+-- ARGV[5]  how many changes of a log may be unmatched
 -- then thirteen a change:
 --   op create|put|delete|event, request id, tenant, type, id, release, head, tail, If-Match version or '',
 --   idempotency digest or '', identifiers (a line each), codings of a business event (JSON) or '',
 --   references it is found by (`<Type/id it refers to>:<type>:<parameter>`, a line each)
 -- Answers one row a change, {status, version, ms}:
---   created updated deleted reported replayed gone | exists conflict absent mismatch (these fail a transaction)
+--   created updated deleted reported replayed gone | exists conflict absent mismatch full (these fail a transaction)
 -- An event is about the current version: it writes none, and is logged as an update that has no previous version.
 -- A request id that wrote the current version is answered again without writing: the client library may send twice.
 -- A repetition writes something all the same: a caller that waits for the disk or for replicas then waits for the first write too.
-local FIELDS, KEYS_EACH, HEAD = 13, 6, 4
+local FIELDS, KEYS_EACH, HEAD = 13, 6, 5
 local atomic, keep = ARGV[1] == 'all', ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -131,6 +132,28 @@ local function write(c)
   return {done[c.interaction], tonumber(c.version), now}
 end
 
+-- Whether a log takes no more: its reader is away, or too slow. What one call adds doesn't count for itself.
+local full = {}
+local function is_full(log)
+  if full[log] == nil then
+    full[log] = false
+    if redis.call('XLEN', log) >= tonumber(ARGV[5]) then
+      local waiting = 0
+      for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+        for f = 1, #group, 2 do
+          if group[f] == 'pending' or group[f] == 'lag' then waiting = waiting + (group[f + 1] or 0) end
+        end
+      end
+      full[log] = waiting >= tonumber(ARGV[5])
+    end
+  end
+  return full[log]
+end
+
+local function settle(c)
+  return decide(c) or (is_full(c.log) and {'full', 0, 0}) or nil
+end
+
 local changes, answers, refused = {}, {}, false
 for n = 1, (#ARGV - HEAD) / FIELDS do
   local a, k = HEAD + (n - 1) * FIELDS, (n - 1) * KEYS_EACH
@@ -144,7 +167,7 @@ for n = 1, (#ARGV - HEAD) / FIELDS do
 end
 if atomic then
   for n, c in ipairs(changes) do
-    answers[n] = decide(c) or false
+    answers[n] = settle(c) or false
     local status = answers[n] and answers[n][1]
     if status and status ~= 'replayed' and status ~= 'gone' then refused = true end
   end
@@ -154,7 +177,7 @@ if atomic then
   end
   for n, c in ipairs(changes) do answers[n] = answers[n] or write(c) end
 else
-  for n, c in ipairs(changes) do answers[n] = decide(c) or write(c) end
+  for n, c in ipairs(changes) do answers[n] = settle(c) or write(c) end
 end
 if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return answers

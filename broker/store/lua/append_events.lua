@@ -1,17 +1,21 @@
 -- Numbers events and puts them into outboxes; a repeated call adds nothing.
--- KEYS: fence hash | due set | then a pair a subscription: subscription hash, outbox stream
--- ARGV: partition, lease token, wake channel, shard, then a subscription:
+-- KEYS: fence hash | due set | registry stream | then a pair a subscription: subscription hash, outbox stream
+-- ARGV: partition, lease token, wake channel, shard, most events an outbox may hold, then a subscription:
 --   member, count of events, and each event as change id, type, id, version, interaction, release, ms, bytes, what goes
 --     with it or ''
 -- Each outbox keeps, a partition, the last change id it took: older ones were numbered by an earlier call.
--- Answers the number of events added, or -1 if a newer matcher holds the partition.
-local FIELDS = 9
+-- An outbox that is full forgets delivered events; when those that wait are too many, the oldest are given up (gaps.lua).
+-- In `error` it keeps nine tenths of them, so that a subscriber who comes back finds room under what goes on arriving.
+-- Answers {number of events added, or -1 if a newer matcher holds the partition; then member, first and last number given up of
+-- each subscription that lost some}.
+local FIELDS, TRIM_EVERY, MOST_AT_ONCE = 9, 100, 5000
 local partition, token = ARGV[1], tonumber(ARGV[2])
 local seen = tonumber(redis.call('HGET', KEYS[1], partition) or '0')
-if token < seen then return -1 end
+if token < seen then return {-1} end
 if token > seen then redis.call('HSET', KEYS[1], partition, ARGV[2]) end
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now, most = string.format('%.0f', now_ms), tonumber(ARGV[5])
 
 local function after(a, b)
   local am, as = string.match(a, '^(%d+)-(%d+)$')
@@ -20,11 +24,27 @@ local function after(a, b)
   return am > bm or (am == bm and tonumber(as) > tonumber(bs))
 end
 
-local added, woken, k, a = 0, false, 3, 5
+local answer = {0}
+
+-- What is too many of the events that wait after `cursor` is given up, the oldest first; answers the number they wait after now.
+local function bound(key, status, cursor, count)
+  local limit = status == 'error' and most - math.ceil(most / 10) or most
+  if count - cursor <= limit then return cursor end
+  local excess = math.min(MOST_AT_ONCE, count - cursor - numbers_without_event(key.sub, cursor) - limit)
+  if excess < 1 then return cursor end
+  local waiting = redis.call('XRANGE', key.outbox, string.format('%.0f-0', cursor + 1), '+', 'COUNT', excess)
+  if #waiting == 0 then return cursor end
+  local upto = tonumber(string.match(waiting[#waiting][1], '^(%d+)'))
+  local told = give_up(key, cursor, upto, 'size', now_ms)
+  for _, word in ipairs({key.member, told[1], told[2]}) do answer[#answer + 1] = word end
+  return upto
+end
+
+local added, woken, k, a = 0, false, 4, 6
 while k <= #KEYS do
   local sub, outbox, member, events = KEYS[k], KEYS[k + 1], ARGV[a], tonumber(ARGV[a + 1])
   a = a + 2
-  local held = redis.call('HMGET', sub, 'st', 'on', 'count', 'p' .. partition, 'busy', 'pull')
+  local held = redis.call('HMGET', sub, 'st', 'on', 'count', 'p' .. partition, 'busy', 'pull', 'cursor')
   local status = held[1]
   -- counted while active or in error, and while a re-activation is under way (R-272)
   local counts = status == 'active' or status == 'error' or (status == 'requested' and held[2] ~= '')
@@ -52,6 +72,11 @@ while k <= #KEYS do
         redis.call('ZADD', KEYS[2], now, member)
         woken = true
       end
+      local key = {member = member, sub = sub, outbox = outbox, due = KEYS[2], registry = KEYS[3]}
+      local cursor = bound(key, status, tonumber(held[7]), count)
+      if count - cursor <= most and math.floor(count / TRIM_EVERY) ~= math.floor(tonumber(held[3]) / TRIM_EVERY) then
+        redis.call('XTRIM', outbox, 'MAXLEN', '~', most + TRIM_EVERY)
+      end
     end
   end
   a = a + events * FIELDS
@@ -60,4 +85,5 @@ end
 -- a repetition writes something all the same: a caller that waits for replicas then waits for the first write too
 if added == 0 then redis.call('HSET', KEYS[1], partition, ARGV[2]) end
 if woken then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
-return added
+answer[1] = added
+return answer

@@ -17,6 +17,9 @@
 --   again                                                     ranges of event numbers to send once more, 'low-high,…'
 --   skip                                                      numbers after the cursor that were set aside, ascending, 'n,…'
 --   dead                                                      how many events were set aside (dead letters)
+--   gaps                                                      numbers no notification will carry any more, 'low-high:why:ms,…';
+--                                                             why: size, age or rollback
+--   gt                                                        since when there is one after the client last put the document
 --   last ms of the last notification, ec error code, et error text, p<partition> last change id taken
 -- Answers {status, version, ms}: created updated deleted replayed | exists absent conflict
 local op, member, request, expected = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -63,7 +66,7 @@ if held[3] ~= 'flight' then
     redis.call('ZREM', due, member)
   end
 end
-if status == 'requested' or status == 'active' then redis.call('HDEL', sub, 'ec', 'et') end
+if status == 'requested' or status == 'active' then redis.call('HDEL', sub, 'ec', 'et', 'gt') end
 redis.call('HDEL', sub, 'again')
 tell(registry, member, 'put')
 return {held[1] and 'updated' or 'created', version, now}

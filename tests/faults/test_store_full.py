@@ -1,0 +1,104 @@
+"""A store that is out of memory: producers are told, what is accepted is delivered all the same, and it ends by itself."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import redis.asyncio as redis
+
+from broker.app import Role, running
+from broker.settings import Settings
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.faults.processes import StoreProcess
+from tests.integration.desk import Desk, Gate, until
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[StoreProcess]:
+    one = StoreProcess(tmp_path)
+    await one.start()
+    yield one
+    one.kill()
+
+
+async def limit_memory(store: StoreProcess, size: str) -> None:
+    client = redis.Redis.from_url(store.url)
+    await client.config_set("maxmemory", size)
+    await client.aclose()
+
+
+async def test_a_store_out_of_memory_refuses_producers_and_delivers_what_waits_until_there_is_room_again(
+    valkey: StoreProcess, settings: Settings, subscriber: SimulatedSubscriber
+) -> None:
+    reading = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 72) | {"id": "one"}
+    async with (
+        running(replace(settings, redis_url=valkey.url)) as broker,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+    ):
+        client.headers["Content-Type"] = "application/fhir+json"
+        desk = Desk(client, subscriber)
+        one = await desk.subscribe("a", max_count=2)
+        gate = subscriber.endpoint("a").answer = Gate()
+        await desk.send(8)
+        await desk.until_counted(one, 8)
+        await limit_memory(valkey, "1kb")
+        refused = await client.put("/r4/Observation/one", json=reading)
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "out of memory" in refused.json()["issue"][0]["diagnostics"]
+        registration = await client.post("/r5/Subscription", json=desk.document("b"))
+        assert registration.status_code == 503
+        not_ready = await client.get("/readyz")
+        assert not_ready.status_code == 503
+        assert "out of memory" in not_ready.json()["parts"]["store"]
+        assert (await client.get("/livez")).status_code == 200
+        gate.opened.set()
+        await desk.until_numbers("a", 8)
+        await limit_memory(valkey, "0")
+
+        async def taken() -> bool:
+            return (await client.put("/r4/Observation/one", json=reading)).is_success
+
+        await until(taken)
+        await desk.until_numbers("a", 9)
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await until(ready)
+        assert subscriber.endpoint("a").duplicates == 0
+
+
+async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_room_again(
+    valkey: StoreProcess, settings: Settings, subscriber: SimulatedSubscriber
+) -> None:
+    with_matcher = frozenset({Role.MATCH})
+    without = frozenset({Role.API, Role.DISPATCH})
+    settings = replace(settings, redis_url=valkey.url)
+    async with (
+        running(settings, without) as broker,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+    ):
+        client.headers["Content-Type"] = "application/fhir+json"
+        desk = Desk(client, subscriber)
+        one = await desk.subscribe("a", max_count=2)
+        await desk.send(5)
+        async with running(settings, with_matcher):
+            await desk.until_numbers("a", 5)
+        await desk.send(5)
+        await limit_memory(valkey, "1kb")
+        async with running(settings, with_matcher) as matcher:
+            async with httpx.AsyncClient(base_url=matcher.settings.base_url, trust_env=False) as at_matcher:
+
+                async def met_the_full_store() -> bool:
+                    lines = (await at_matcher.get("/metrics")).text.splitlines()
+                    errors = next(line for line in lines if line.startswith("broker_store_errors_total "))
+                    return float(errors.split()[1]) > 0
+
+                await until(met_the_full_store)
+            assert (await desk.ask(one))["eventsSinceSubscriptionStart"] == "5"
+            await limit_memory(valkey, "0")
+            await desk.until_numbers("a", 10)

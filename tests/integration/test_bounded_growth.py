@@ -1,0 +1,137 @@
+"""What grows without end elsewhere is bounded here, and what is lost by it is told to all concerned."""
+
+import re
+from typing import Any
+
+import httpx
+from structlog.testing import capture_logs
+
+from broker.app import Role
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.conftest import StartBroker
+from tests.integration.desk import Desk, Gate, Script, until
+
+MOST = 20
+_HEADERS = {"Content-Type": "application/fhir+json"}
+
+
+def client_of(base: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=base, headers=_HEADERS, timeout=10, trust_env=False)
+
+
+def texts(resource: dict[str, Any]) -> str:
+    """The errors of a status of any release."""
+    if resource["resourceType"] == "Parameters":
+        return " | ".join(
+            one["valueCodeableConcept"]["text"] for one in resource["parameter"] if one["name"] == "error"
+        )
+    return " | ".join(one["text"] for one in resource.get("error", []))
+
+
+async def given_up(client: httpx.AsyncClient) -> int:
+    found = re.findall(
+        r'^broker_events_given_up_total\{reason="size"\} (\S+)$',
+        (await client.get("/metrics")).text,
+        re.MULTILINE,
+    )
+    return sum(int(float(one)) for one in found)
+
+
+async def test_a_backlog_over_its_bound_is_told_by_status_events_metric_and_log_within_five_seconds(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    with capture_logs() as logs:
+        async with start_broker(max_outbox=MOST) as broker, client_of(broker.settings.base_url) as client:
+            desk = Desk(client, subscriber)
+            one = await desk.subscribe("a", max_count=1)
+            gate = subscriber.endpoint("a").answer = Gate()
+            before = await given_up(client)
+            await desk.send(MOST + 10)
+            await desk.until_status(one, "error", timeout_s=5)
+            await desk.until_counted(one, MOST + 10)
+            status = await desk.ask(one)
+            assert "are missing" in texts(status)
+            assert "BROKER_MAX_OUTBOX" in texts(status)
+            kept = await desk.events(one)
+            gap = kept[0] - 1
+            assert kept == list(range(gap + 1, MOST + 11))
+            assert gap >= 10
+            assert f"events 1 to {gap} are missing" in texts(status)
+            assert await given_up(client) - before == gap
+            gate.opened.set()
+            for release in ("r4", "r4b", "r5"):
+                bundle = (await client.get(f"/{release}/Subscription/{one}/$events")).json()
+                assert f"events 1 to {gap} are missing" in texts(bundle["entry"][0]["resource"]), release
+            r4 = (await client.get(f"/r4/Subscription/{one}")).json()
+            assert f"events 1 to {gap} are missing" in r4["error"]
+    lines = [line for line in logs if line["event"] == "undelivered events given up"]
+    assert lines[0]["subscription"] == one
+    assert lines[0]["log_level"] == "error"
+
+
+async def test_after_a_gap_a_reactivation_goes_on_and_events_still_tells_what_is_missing(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with start_broker(max_outbox=MOST) as broker, client_of(broker.settings.base_url) as client:
+        desk = Desk(client, subscriber)
+        one = await desk.subscribe("a", max_count=4)
+        endpoint = subscriber.endpoint("a")
+        gate = endpoint.answer = Gate(503)
+        await desk.send(MOST + 10)
+        await desk.until_counted(one, MOST + 10)
+        await desk.until_status(one, "error")
+        gap = (await desk.events(one))[0] - 1
+        gate.opened.set()
+        endpoint.answer = Script()
+        await desk.request_again(one)
+        await desk.until_status(one, "active")
+        await desk.send(2)
+        assert await subscriber.wait_until(lambda: MOST + 12 in endpoint.numbers)
+        after = [number for number in endpoint.numbers if number > gap]
+        assert after == list(range(gap + 1, MOST + 13)), "no number is missing behind the gap"
+        assert texts(await desk.ask(one)) == "", "the client has answered the error"
+        bundle = (await client.get(f"/r5/Subscription/{one}/$events?eventsSinceNumber=1")).json()
+        assert f"events 1 to {gap} are missing" in texts(bundle["entry"][0]["resource"])
+        later = (await client.get(f"/r5/Subscription/{one}/$events?eventsSinceNumber={gap + 1}")).json()
+        assert texts(later["entry"][0]["resource"]) == "", "nothing of this range is missing"
+
+
+async def test_producers_are_told_to_wait_while_too_much_waits_to_be_matched(
+    start_broker: StartBroker,
+) -> None:
+    api = frozenset({Role.API})
+    reading = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 72) | {"id": "same"}
+    async with start_broker(api, max_changes=MOST) as broker, client_of(broker.settings.base_url) as client:
+
+        async def put() -> httpx.Response:
+            return await client.put("/r4/Observation/same", json=reading)
+
+        for _ in range(MOST):
+            assert (await put()).is_success
+        assert (await client.get("/readyz")).status_code == 503
+        refused = await put()
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        issue = refused.json()["issue"][0]
+        assert issue["code"] == "throttled"
+        assert "BROKER_MAX_CHANGES" in issue["diagnostics"]
+        parts = (await client.get("/readyz")).json()["parts"]
+        assert "wait to be matched" in parts["intake"]
+        assert parts["store"] == "ok"
+        assert (await client.get("/r4/Observation/same")).json()["meta"]["versionId"] == str(MOST)
+        transaction = {
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": [
+                {"resource": reading, "request": {"method": "PUT", "url": "Observation/same"}},
+            ],
+        }
+        assert (await client.post("/r4", json=transaction)).status_code == 503
+        async with start_broker(frozenset({Role.MATCH}), max_changes=MOST):
+
+            async def taken() -> bool:
+                return (await put()).is_success
+
+            await until(taken)
+            assert (await client.get("/readyz")).status_code == 200
