@@ -29,6 +29,7 @@ MAX_CONNECTIONS = 1_200
 """The client library refuses what goes beyond; many API requests may read at the same moment."""
 _SHARED = {
     "append_events": ("gaps",),
+    "jump": ("gaps",),
     "claim": ("turn",),
     "commit": ("letters", "turn"),
     "drop_letters": ("letters",),
@@ -43,6 +44,7 @@ _NEED_NO_ROOM = frozenset(
         "drop_letters",
         "extend",
         "fail",
+        "jump",
         "lease",
         "presence",
         "trim_changes",
@@ -61,6 +63,7 @@ _SCRIPTS = (
     "drop_letters",
     "extend",
     "fail",
+    "jump",
     "lease",
     "presence",
     "register",
