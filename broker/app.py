@@ -64,6 +64,7 @@ from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.store.tokens import Tokens
 from broker.store.topics import Topics
+from broker.store.witness import Witness
 from broker.workers.attaching import Attaching
 from broker.workers.dispatcher import Dispatcher
 from broker.workers.housekeeper import EVERY, Housekeeper
@@ -287,10 +288,12 @@ class _Parts:
     def matcher(self) -> MatcherWorker:
         matcher = IndexedMatcher(Parameters(), self.bases, self.catalog.value_sets)
         attaching = Attaching(self.catalog, Parameters(), self.resources, self.bases)
+        witness = Witness(self.server, self.settings.witness)
         return MatcherWorker(
             self.server,
             self.changes,
-            Outboxes(self.server, most=self.settings.max_outbox),
+            Outboxes(self.server, most=self.settings.max_outbox, witness=witness),
+            witness,
             self.catalog,
             matcher,
             attaching,

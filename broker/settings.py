@@ -163,6 +163,14 @@ class Settings:
         repr=False,
         metadata=_about(_REDIS_URL, "", "The Redis, Valkey or Cluster to use; unset, an embedded one."),
     )
+    witness_file: Path | None = field(
+        default=None,
+        metadata=_about(
+            _PATH,
+            "",
+            "Where matchers note how far the store had come, to find out if it goes back in time; unset, in BROKER_DATA_DIR if the store is embedded.",
+        ),
+    )
     topics_dir: Path = field(
         default_factory=_topics_dir,
         metadata=_about(
@@ -373,6 +381,13 @@ class Settings:
             )
             for one in fields(cls)
         ]
+
+    @property
+    def witness(self) -> Path | None:
+        """The witness file, if there is one."""
+        if self.witness_file is None and self.redis_url is None:
+            return self.data_dir / "witness.json"
+        return self.witness_file
 
     @property
     def is_loopback(self) -> bool:

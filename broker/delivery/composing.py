@@ -65,9 +65,14 @@ class Composer:
         wanted |= {one.key: one.release for event in events for one in event.context}
         found = await self._resources.many(wanted)
         bodies = {key: self._body(found.get(key), wanted[key], release) for key in wanted}
+
+        def body_of(event: Event) -> bytes | None:
+            # a version written after the event is another of the same number: the store went back in time in between
+            version = found.get(event.focus)
+            return None if version is None or version.at_ms > event.at_ms else bodies[event.focus]
+
         return tuple(
-            Focus(event, bodies[event.focus], tuple(bodies[one.key] for one in event.context))
-            for event in events
+            Focus(event, body_of(event), tuple(bodies[one.key] for one in event.context)) for event in events
         )
 
     def _body(self, version: Version | None, source: Release, release: Release) -> bytes | None:

@@ -164,5 +164,8 @@ def registry(shard: int) -> str:
 
 
 def fence(shard: int) -> str:
-    """Hash: partition -> highest lease token seen from its matcher."""
+    """Hash: partition -> highest lease token seen from its matcher; n<partition> -> how many events were numbered from it.
+
+    jump: the last one (`lua/jump.lua`).
+    """
     return f"{shard_tag(shard)}:fence"

@@ -16,6 +16,7 @@ from broker.store.gaps import GapTeller
 from broker.store.pipelining import Argument
 from broker.store.resources import INTERACTIONS, RELEASES
 from broker.store.server import Server, translating
+from broker.store.witness import Witness
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
 MOST_EVENTS = 1_000_000
@@ -36,6 +37,10 @@ def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
         if b"k" in fields
         else (),
     )
+
+
+class WentBack(BrokerError):  # noqa: N818 a state, told to the matcher that knows better
+    """The store has forgotten events it had numbered; nothing was added."""
 
 
 def key_of(member: bytes) -> SubscriptionKey:
@@ -64,11 +69,12 @@ NO_CONTEXT = Context((), 0)
 
 
 class Outboxes:
-    """Appends and reads events. `most` is how many of one subscription are kept."""
+    """Appends and reads events. `most` is how many of one subscription are kept; `witness` knows what was numbered."""
 
-    def __init__(self, server: Server, *, most: int = MOST_EVENTS) -> None:
+    def __init__(self, server: Server, *, most: int = MOST_EVENTS, witness: Witness | None = None) -> None:
         self._server = server
         self._most = most
+        self._witness = witness or Witness(server)
         self._gaps = GapTeller()
 
     async def append(
@@ -82,7 +88,8 @@ class Outboxes:
 
         `contexts` has what goes with an event, by subscription and change id.
         When more wait than are kept, the oldest are given up: the subscription goes to `error`, and it is told (`model/gap.py`).
-        Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on.
+        Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on,
+        and `WentBack` if the store has forgotten what this process had numbered.
         """
         by_shard: dict[int, list[SubscriptionKey]] = {}
         for key in matched:
@@ -90,7 +97,14 @@ class Outboxes:
         calls: list[tuple[list[str], list[Argument]]] = []
         for shard, some in by_shard.items():
             script_keys = [keys.fence(shard), keys.due(shard), keys.registry(shard)]
-            arguments: list[Argument] = [partition, token, keys.WAKE, shard, self._most]
+            arguments: list[Argument] = [
+                partition,
+                token,
+                keys.WAKE,
+                shard,
+                self._most,
+                self._witness.numbered(shard, partition),
+            ]
             for key in some:
                 script_keys += [keys.subscription(shard, *key), keys.outbox(shard, *key)]
                 arguments += [keys.member(*key), len(matched[key])]
@@ -112,9 +126,13 @@ class Outboxes:
         # on one server what is acknowledged after them can't outlive them; on several it can
         durable = self._server.is_spread
         answers = await self._server.call_many("append_events", calls, durable=durable) if calls else []
-        if any(added < 0 for added, *_ in answers):
+        outcomes = {added for added, *_ in answers}
+        if -1 in outcomes:
             raise Fenced(f"partition {partition} is matched by another process now")
-        for _, *given_up in answers:
+        if -2 in outcomes:
+            raise WentBack(f"a shard has numbered less of partition {partition} than it had")
+        for shard, (_, numbered, *given_up) in zip(by_shard, answers, strict=True):
+            self._witness.saw_numbered(shard, partition, numbered)
             for member, low, high in zip(*[iter(given_up)] * 3, strict=True):
                 self._gaps.tell(*key_of(member), int(low), int(high), GapReason.SIZE)
         return sum(added for added, *_ in answers)

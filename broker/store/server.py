@@ -30,6 +30,7 @@ MAX_CONNECTIONS = 1_200
 SETTLE_MS = 5_000
 _SHARED = {
     "append_events": ("registry", "gaps"),
+    "jump": ("registry", "gaps"),
     "claim": ("registry", "turn"),
     "commit": ("registry", "letters", "turn"),
     "drop_letters": ("letters",),
@@ -46,6 +47,7 @@ _NEED_NO_ROOM = frozenset(
         "drop_letters",
         "extend",
         "fail",
+        "jump",
         "lease",
         "presence",
         "trim_changes",
@@ -65,6 +67,7 @@ _SCRIPTS = (
     "extend",
     "fail",
     "hold",
+    "jump",
     "lease",
     "presence",
     "redrive",

@@ -30,9 +30,12 @@ events_appended = Counter(
 )
 events_given_up = Counter(
     "broker_events_given_up",
-    "Undelivered events dropped because they were too many or too old, and numbers passed over after a rollback of the store.",
+    "Undelivered events dropped because they were too many or too old.",
     ["reason"],
     registry=REGISTRY,
+)
+store_rollbacks = Counter(
+    "broker_store_rollbacks", "Times the store was found to have gone back in time.", registry=REGISTRY
 )
 entries_trimmed = Counter(
     "broker_entries_trimmed",

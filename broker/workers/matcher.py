@@ -19,10 +19,11 @@ from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.store.changes import Changes
-from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey
+from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey, WentBack
 from broker.store.resources import Resources
 from broker.store.server import Connection, Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
+from broker.store.witness import Witness
 from broker.telemetry import metrics
 from broker.workers.attaching import Attaching, Targets
 from broker.workers.poison import TRIES, Poison
@@ -32,6 +33,8 @@ _log = structlog.get_logger(__name__)
 LEASE_MS = 4_000
 RENEW_S = 1.9
 BLOCK_MS = 5_000
+ROLL_CALL_S = 1.0
+"""After the store was away: longer than another matcher takes to notice and to look (`run` waits half of it)."""
 BATCH = 128
 STALE_MS = 5_000
 """A change this much older than a subscription's activation is not its event: it waited in a backlog."""
@@ -45,6 +48,7 @@ class MatcherWorker:
         server: Server,
         changes: Changes,
         outboxes: Outboxes,
+        witness: Witness,
         catalog: Catalog,
         matcher: Matcher,
         attaching: Attaching,
@@ -54,6 +58,9 @@ class MatcherWorker:
         self._server = server
         self._changes = changes
         self._outboxes = outboxes
+        self._witness = witness
+        self._is_in_doubt = True
+        self._matchers = 1
         self._resources = Resources(server)
         self._follower = RegistryFollower(server)
         self._catalog = catalog
@@ -77,12 +84,19 @@ class MatcherWorker:
                 renewing = tasks.create_task(self._keep_leases())
                 while not self._stop.is_set():
                     try:
+                        if self._is_in_doubt:
+                            await self._clear_doubt()
                         await self._turn(client)
                     except StoreUnavailable as error:
                         metrics.store_errors.inc()
                         _log.warning("store unavailable", worker="matcher", error=str(error))
                         self._recovered.clear()
+                        self._is_in_doubt = True
                         await self._pause(0.5)
+                    except WentBack as error:
+                        _log.error("store forgot events", reason=str(error))
+                        self._recovered.clear()
+                        self._is_in_doubt = True
                     except Fenced as error:
                         _log.info("partition lost", reason=str(error))
                         # what was read of the other partitions comes again before anything newer
@@ -112,10 +126,23 @@ class MatcherWorker:
                 self._changes.read(client, positions, count=BATCH, block_ms=block_ms)
             )
             if changes:
+                self._witness.saw_read(changes)
                 await self._process(changes, held)
         else:
             wait_s = RENEW_S if next_try_s is None else next_try_s
             await self._unless_interrupted(asyncio.sleep(wait_s, []))
+
+    async def _clear_doubt(self) -> None:
+        """The store was away, or this process: nothing is numbered before it is known that the store has forgotten nothing.
+
+        The other matchers find out at the same time, each what it alone knows; so all of them wait a moment for the others.
+        """
+        if await self._witness.verify():
+            await self._changes.prepare()
+            self._follower.start_over()
+        if self._matchers > 1:
+            await self._pause(ROLL_CALL_S)
+        self._is_in_doubt = False
 
     async def _recover(self, client: Connection, partitions: Sequence[int], held: dict[int, int]) -> None:
         """What a predecessor, or this process before it was interrupted, read and did not finish."""
@@ -236,14 +263,15 @@ class MatcherWorker:
         while not self._stop.is_set():
             try:
                 await self._renew()
+                await self._witness.note()
             except StoreUnavailable as error:
                 _log.warning("leases not renewed", error=str(error))
             await self._pause(RENEW_S)
 
     async def _renew(self) -> None:
         total = self._server.layout.partitions
-        matchers = await self._changes.presence(self._owner, LEASE_MS)
-        share = math.ceil(total / matchers)
+        self._matchers = await self._changes.presence(self._owner, LEASE_MS)
+        share = math.ceil(total / self._matchers)
         mine = sorted(self._tokens)
         excess = mine[share:]
         if excess:

@@ -1,17 +1,21 @@
 -- Numbers events and puts them into outboxes; a repeated call adds nothing.
 -- KEYS: fence hash | due set | registry stream | then a pair a subscription: subscription hash, outbox stream
--- ARGV: partition, lease token, wake channel, shard, most events an outbox may hold, then a subscription:
+-- ARGV: partition, lease token, wake channel, shard, most events an outbox may hold, how many events of the partition
+--   this shard is known to have numbered, then a subscription:
 --   member, count of events, and each event as change id, type, id, version, interaction, release, ms, bytes, what goes
 --     with it or ''
 -- Each outbox keeps, a partition, the last change id it took: older ones were numbered by an earlier call.
 -- An outbox that is full forgets delivered events; when those that wait are too many, the oldest are given up (gaps.lua).
 -- In `error` it keeps nine tenths of them, so that a subscriber who comes back finds room under what goes on arriving.
--- Answers {number of events added, or -1 if a newer matcher holds the partition; then member, first and last number given up of
+-- Answers {number of events added, -1 if a newer matcher holds the partition, or -2 if the shard has forgotten what it numbered;
+-- how many it has numbered from the partition; then member, first and last number given up of
 -- each subscription that lost some}.
 local FIELDS, TRIM_EVERY, MOST_AT_ONCE = 9, 100, 5000
 local partition, token = ARGV[1], tonumber(ARGV[2])
-local seen = tonumber(redis.call('HGET', KEYS[1], partition) or '0')
-if token < seen then return {-1} end
+local fence = redis.call('HMGET', KEYS[1], partition, 'n' .. partition)
+local seen, numbered = tonumber(fence[1] or '0'), tonumber(fence[2] or '0')
+if token < seen then return {-1, 0} end
+if numbered < tonumber(ARGV[6]) then return {-2, 0} end
 if token > seen then redis.call('HSET', KEYS[1], partition, ARGV[2]) end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,7 +28,7 @@ local function after(a, b)
   return am > bm or (am == bm and tonumber(as) > tonumber(bs))
 end
 
-local answer = {0}
+local answer = {0, 0}
 
 -- What is too many of the events that wait after `cursor` is given up, the oldest first; answers the number they wait after now.
 local function bound(key, status, cursor, count)
@@ -40,7 +44,7 @@ local function bound(key, status, cursor, count)
   return upto
 end
 
-local added, woken, k, a = 0, false, 4, 6
+local added, woken, k, a = 0, false, 4, 7
 while k <= #KEYS do
   local sub, outbox, member, events = KEYS[k], KEYS[k + 1], ARGV[a], tonumber(ARGV[a + 1])
   a = a + 2
@@ -85,5 +89,6 @@ end
 -- a repetition writes something all the same: a caller that waits for replicas then waits for the first write too
 if added == 0 then redis.call('HSET', KEYS[1], partition, ARGV[2]) end
 if woken then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
-answer[1] = added
+if added > 0 then numbered = redis.call('HINCRBY', KEYS[1], 'n' .. partition, added) end
+answer[1], answer[2] = added, numbered
 return answer

@@ -30,9 +30,22 @@ local function rest(key, s)
   return at
 end
 
+-- The entries up to the first gap in their numbers: a notification of k events with count n is of n-k+1 to n (R-275).
+local function without_gap(entries)
+  local first = #entries > 0 and tonumber(string.match(entries[1][1], '^(%d+)'))
+  if not first or tonumber(string.match(entries[#entries][1], '^(%d+)')) - first == #entries - 1 then return entries end
+  local run = {}
+  for n, entry in ipairs(entries) do
+    if tonumber(string.match(entry[1], '^(%d+)')) ~= first + n - 1 then break end
+    run[n] = entry
+  end
+  return run
+end
+
 -- Events from `first` to `last` that fit one notification: up to `max`, and up to `max_bytes` of resources (always one).
 local function fitting_events(key, s, first, last, is_pinned, max_bytes)
   local entries = redis.call('XRANGE', key.outbox, first .. '-0', last, 'COUNT', is_pinned and 100000 or math.max(s.max, 1))
+  if not is_pinned then entries = without_gap(entries) end
   if is_pinned or s.full ~= '1' then return entries end
   local bytes, fitting = 0, {}
   for n, entry in ipairs(entries) do
@@ -124,7 +137,8 @@ local function take(key, s, now, lease_ms, max_bytes)
     s.at = whole(now)
     s.upto = #events > 0 and string.match(events[#events][1], '^(%d+)') or whole(s.count)
   end
-  s.token = s.token + 1
+  -- also above those given out before the store went back in time
+  s.token = math.max(s.token + 1, now * 1000)
   redis.call('HSET', key.sub, 'kind', kind, 'upto', s.upto, 'at', s.at, 'pinv', s.v, 'token', whole(s.token),
     'busy', 'flight', 'tries', whole(s.tries), 'since', whole(s.since))
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)

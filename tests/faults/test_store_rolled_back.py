@@ -1,0 +1,154 @@
+"""The store comes back with an older data set: no number is given out for two things, and everybody is told."""
+
+import asyncio
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from broker.testing.gateway import SimulatedGateway
+from broker.testing.readings import HEART_RATE, observation
+from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+from tests.faults.processes import BrokerProcess, StoreProcess, started
+from tests.integration.desk import Desk, until
+
+_NOW = "2025-03-01T08:00:00Z"
+_FILES = "appendonlydir"
+
+
+def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
+    headers = {"Content-Type": "application/fhir+json"}
+    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=20, trust_env=False)
+
+
+async def put_all(base: str, names: Sequence[str]) -> None:
+    """Puts each by its name until it is accepted."""
+    async with SimulatedGateway(f"{base}/r4") as gateway:
+        for name in names:
+            reading = observation(HEART_RATE, "ana", _NOW, 72) | {"id": name}
+            assert await gateway.send(reading, label=name), gateway.refused
+
+
+def told(endpoint: Endpoint) -> dict[int, set[tuple[str, bytes]]]:
+    """What each number was sent for: focus, and the resource that came with it."""
+    sent: dict[int, set[tuple[str, bytes]]] = defaultdict(set)
+    for received in endpoint.received:
+        if received.notification is None:
+            continue
+        bundle = json.loads(received.body)
+        by_url: dict[str, Any] = {one["fullUrl"]: one.get("resource") for one in bundle["entry"][1:]}
+        for event in received.notification.events:
+            body = next((body for url, body in by_url.items() if url.endswith(event.focus)), None)
+            sent[event.number].add((event.focus, json.dumps(body).encode()))
+    return sent
+
+
+def ids(endpoint: Endpoint) -> set[str]:
+    return {focus.rpartition("/")[2] for some in told(endpoint).values() for focus, _ in some}
+
+
+def errors(bundle: dict[str, Any]) -> str:
+    return " | ".join(one["text"] for one in bundle["entry"][0]["resource"].get("error", []))
+
+
+async def metric(broker: BrokerProcess, name: str) -> float:
+    async with client_of(broker) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+
+async def test_after_a_rollback_no_number_is_used_for_two_things_and_every_subscription_is_told(
+    tmp_path: Path, subscriber: SimulatedSubscriber
+) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    valkey = StoreProcess(folder)
+    await valkey.start()
+    api = BrokerProcess("api", tmp_path, redis_url=valkey.url)
+    matchers = [
+        BrokerProcess("match", tmp_path, name, redis_url=valkey.url, base_url=api.base)
+        for name in ("m1", "m2")
+    ]
+    dispatch = BrokerProcess("dispatch", tmp_path, redis_url=valkey.url, base_url=api.base)
+    try:
+        async with started(api, *matchers, dispatch), client_of(api) as client:
+            desk = Desk(client, subscriber)
+            a = await desk.subscribe("a", max_count=3, content="full-resource")
+            quiet = await desk.subscribe("quiet", filters=["patient=Patient/nobody"])
+            await put_all(api.base, [f"before{n}" for n in range(10)])
+            await desk.until_numbers("a", 10)
+            shutil.copytree(folder / _FILES, tmp_path / "copy")
+            # the same resources once more, so that versions come again with other bodies, and some that are forgotten
+            await put_all(api.base, [f"before{n}" for n in range(10)] + [f"lost{n}" for n in range(10)])
+            await desk.until_numbers("a", 30)
+            valkey.kill()
+            shutil.rmtree(folder / _FILES)
+            shutil.copytree(tmp_path / "copy", folder / _FILES)
+            await valkey.start()
+            names = [f"after{n}" for n in range(10)]
+            await put_all(api.base, names)
+            endpoint = subscriber.endpoint("a")
+            assert await subscriber.wait_until(lambda: set(names) <= ids(endpoint), 20), ids(endpoint)
+            sent = told(endpoint)
+            assert [number for number, things in sent.items() if len(things) > 1] == []
+            fresh = sorted(number for number in sent if number > 30)
+            assert fresh == list(range(fresh[0], fresh[0] + 10)), "one jump, and in order behind it"
+            for one in (a, quiet):
+                status = (await client.get(f"/r5/Subscription/{one}/$status")).json()
+                assert "the store went back in time" in errors(status), one
+                assert status["entry"][0]["resource"]["status"] == "active"
+            listed = (await client.get(f"/r5/Subscription/{a}/$events?eventsSinceNumber=11")).json()
+            assert "events 11 to" in errors(listed)
+            assert "or is lost" in errors(listed)
+            assert sum([await metric(one, "broker_store_rollbacks_total") for one in matchers]) >= 1
+            said = "".join((tmp_path / f"{name}.log").read_text() for name in ("m1", "m2"))
+            assert "the store went back in time" in said
+            await desk.request_again(a)
+            await desk.until_status(a, "active")
+            assert errors((await client.get(f"/r5/Subscription/{a}/$status")).json()) == ""
+    finally:
+        valkey.kill()
+
+
+async def test_a_rollback_while_everything_was_stopped_is_found_out_by_what_the_file_remembers(
+    tmp_path: Path, subscriber: SimulatedSubscriber
+) -> None:
+    data = tmp_path / "data"
+    serve = BrokerProcess("serve", tmp_path, data_dir=str(data))
+    async with started(serve):
+        async with client_of(serve) as client:
+            desk = Desk(client, subscriber)
+            one = await desk.subscribe("a", max_count=3)
+            await put_all(serve.base, [f"before{n}" for n in range(5)])
+            await desk.until_numbers("a", 5)
+            shutil.copytree(data / _FILES, tmp_path / "copy")
+            await put_all(serve.base, [f"lost{n}" for n in range(5)])
+            await desk.until_numbers("a", 10)
+        await until(_holds(lambda: _noted(data / "witness.json") == 10))
+        serve.terminate()
+        shutil.rmtree(data / _FILES)
+        shutil.copytree(tmp_path / "copy", data / _FILES)
+        await serve.start()
+        await put_all(serve.base, ["after"])
+        endpoint = subscriber.endpoint("a")
+        assert await subscriber.wait_until(lambda: "after" in ids(endpoint), 20)
+        assert [number for number, things in told(endpoint).items() if len(things) > 1] == []
+        async with client_of(serve) as client:
+            status = (await client.get(f"/r5/Subscription/{one}/$status")).json()
+            assert "the store went back in time" in errors(status)
+
+
+def _noted(file: Path) -> int:
+    """How many events the witness file says were numbered."""
+    return sum(number for _, _, number in json.loads(file.read_text())["numbered"]) if file.exists() else 0
+
+
+def _holds(condition: Callable[[], bool]) -> Callable[[], Any]:
+    async def asked() -> bool:
+        return await asyncio.to_thread(condition)
+
+    return asked
