@@ -152,12 +152,12 @@ def _read(file: Path) -> tuple[_Numbered, dict[int, str]]:
         heads = {int(p): str(head) for p, head in document["heads"].items()}
         for head in heads.values():
             _position(head)  # raises ValueError for what is no entry id
-        return numbered, heads
     except FileNotFoundError:
         return {}, {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         _log.warning("witness file not read", file=str(file), error=str(error))
         return {}, {}
+    return numbered, heads
 
 
 def _merge(file: Path, numbered: _Numbered, heads: dict[int, str]) -> None:
