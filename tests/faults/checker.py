@@ -15,7 +15,9 @@ The rules, by the name a finding carries:
 Changes whose answer nobody knows may come or not; if they come, all the other rules hold for them too.
 """
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.faults.history import (
@@ -23,6 +25,7 @@ from tests.faults.history import (
     Change,
     Fault,
     History,
+    Lapsed,
     Posted,
     Redriven,
     Requested,
@@ -79,12 +82,17 @@ def check(history: History) -> Verdict:
     verdict.acknowledged = sum(one.answer is Answer.ACKNOWLEDGED for one in requests.values())
     verdict.unknown = sum(one.answer is Answer.UNKNOWN for one in requests.values())
     subscriptions: dict[str, Subscribed] = {}
+    periods: dict[str, list[tuple[float, float]]] = {}
     courses: dict[str, _Course] = {}
     can_repeat = False
     for record in history.records:
         match record:
             case Subscribed():
                 subscriptions.setdefault(record.subscription, record)
+                periods.setdefault(record.subscription, []).append((record.at_ms, math.inf))
+            case Lapsed():
+                begun, _ = periods[record.subscription].pop()
+                periods[record.subscription].append((begun, record.at_ms))
             case Fault():
                 can_repeat = can_repeat or record.can_repeat
             case Redriven():
@@ -100,13 +108,14 @@ def check(history: History) -> Verdict:
             verdict.blame("foreign", f"{name} is no subscription of this run and was told of events")
     for name, subscribed in subscriptions.items():
         taken = courses[name].taken if name in courses else {}
-        _find_losses(subscribed, requests, taken, verdict)
+        _find_losses(subscribed, periods[name], requests, taken, verdict)
     verdict.delivered = sum(len(course.taken) for course in courses.values())
     return verdict
 
 
 def _find_losses(
     subscribed: Subscribed,
+    periods: Sequence[tuple[float, float]],
     requests: dict[Change, Requested],
     taken: dict[Change, int],
     verdict: Verdict,
@@ -115,7 +124,7 @@ def _find_losses(
         if (
             request.answer is Answer.ACKNOWLEDGED
             and request.patient in subscribed.patients
-            and request.at_ms >= subscribed.at_ms
+            and any(begun <= request.at_ms < ended for begun, ended in periods)
         ):
             verdict.owed += 1
             if change not in taken:
