@@ -21,6 +21,7 @@ class StoreProxy:
         self._store = store
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.delay_s = 0.0
         self.lost = 0
         self._to_lose = 0
@@ -30,7 +31,7 @@ class StoreProxy:
         return f"unix://{self.path}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_unix_server(self._serve, str(self.path))
+        self._server = await asyncio.start_unix_server(self._connected, str(self.path))
         return self
 
     async def __aexit__(
@@ -39,6 +40,7 @@ class StoreProxy:
         if self._server is not None:
             self._server.close()
         self.cut()
+        await asyncio.gather(*self._serving)
 
     def lose(self, answers: int) -> None:
         """The next answers are not passed on; the connection of each is cut instead."""
@@ -51,6 +53,11 @@ class StoreProxy:
             one.cut()
         return len(links)
 
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             from_store, to_store = await asyncio.open_unix_connection(str(self._store))
@@ -59,12 +66,8 @@ class StoreProxy:
             return
         link = _Link(writer, to_store)
         self._links.add(link)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pass_on(reader, to_store, link))
-                tasks.create_task(self._answer(from_store, writer, link))
-        finally:
-            self._links.discard(link)
+        await asyncio.gather(self._pass_on(reader, to_store, link), self._answer(from_store, writer, link))
+        self._links.discard(link)
 
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: "_Link"
