@@ -95,8 +95,7 @@ class Engine:
                 raise
             if committed.is_stale:
                 _log.info("claim lost", subscription=carried.claim.id, fence=carried.claim.token)
-                # to another dispatcher, or this is the second answer to a commit whose first was lost together with the claim it took
-                return LEASE_MS
+                return LEASE_MS  # whoever holds it may die too
             if committed.next_claim is None:
                 return committed.next_in_ms
             carried.claim, carried.since = committed.next_claim, time.monotonic()

@@ -115,8 +115,15 @@ class Model:
                     self.take_over(claimed[0])
             case Step.COMMIT_LATE:
                 if self.before is not None and self.before is not self.held:
+                    # refused, or the repetition of the last commit: then it gives the claim that is held, and no other
                     late = await self.schedule.commit(self.before, Advance(), take_next=True)
-                    assert late.is_stale
+                    if late.next_claim is not None:
+                        assert not late.is_stale
+                        assert self.held is not None
+                        assert (late.next_claim.token, late.next_claim.events) == (
+                            self.held.token,
+                            self.held.events,
+                        )
             case Step.REQUEST_AGAIN:
                 await self.register()
             case _:

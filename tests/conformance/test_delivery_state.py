@@ -1,5 +1,8 @@
 """The delivery state machine on a real store: numbering, claims, fencing, retries, status, registry."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
@@ -67,6 +70,12 @@ class Desk:
     async def take(self) -> Claim:
         claimed = await self.schedule.claim(self.shard, 10)
         assert len(claimed.claims) == 1
+        return claimed.claims[0]
+
+    async def until_due(self) -> Claim:
+        async with asyncio.timeout(5):
+            while not (claimed := await self.schedule.claim(self.shard, 10)).claims:  # noqa: ASYNC110 it is due by the store's clock
+                await asyncio.sleep(0.01)
         return claimed.claims[0]
 
     async def activate(self) -> None:
@@ -210,6 +219,62 @@ async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refuse
     assert not (await desk.schedule.commit(newer, Advance(), take_next=True)).is_stale
 
 
+async def test_a_commit_whose_answer_was_lost_is_answered_again_with_the_claim_it_took(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1, 2, 3)
+    claim = await desk.take()
+    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
+    again = await desk.schedule.commit(claim, Advance(), take_next=True)
+    assert committed.next_claim is not None
+    assert again.next_claim is not None
+    assert again.next_claim == committed.next_claim._replace(now_ms=again.next_claim.now_ms)
+    assert [event.number for event in committed.next_claim.events] == [3]
+    assert not (await desk.schedule.commit(committed.next_claim, Advance(), take_next=True)).is_stale
+
+
+async def test_a_retry_whose_answer_was_lost_is_counted_once_and_told_when_it_is_due(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1)
+    claim = await desk.take()
+    await desk.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
+    again = await desk.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
+    assert not again.is_stale
+    assert again.next_in_ms is not None
+    assert again.next_in_ms <= 40
+    assert (await desk.until_due()).attempts == 1
+
+
+async def test_a_claim_given_back_after_a_lost_answer_is_due_at_once(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1, 2, 3)
+    claim = await desk.take()
+    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
+    assert committed.next_claim is not None
+    assert not (await desk.schedule.commit(claim, None, take_next=False)).is_stale
+    assert [event.number for event in (await desk.take()).events] == [3]
+
+
+async def test_a_commit_is_not_answered_again_once_another_has_claimed(store: Server) -> None:
+    desk = Desk(store)
+    await desk.activate()
+    await desk.append(1, 2, 3)
+    claim = await desk.take()
+    desk.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
+    await desk.schedule.commit(claim, Advance(), take_next=True)
+    newer = await desk.take()
+    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
+    assert not (await desk.schedule.commit(newer, Advance(), take_next=True)).is_stale
+
+
+async def test_a_commit_is_not_answered_again_after_a_new_registration(desk: Desk) -> None:
+    await desk.activate()
+    await desk.append(1, 2, 3)
+    claim = await desk.take()
+    await desk.schedule.commit(claim, Advance(), take_next=True)
+    await desk.subscriptions.put(subscription(), create=False)
+    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
+
+
 async def test_in_error_events_are_counted_and_delivered_after_reactivation(desk: Desk) -> None:
     await desk.activate()
     await desk.append(1)
@@ -257,8 +322,6 @@ async def test_heartbeats_come_due_when_the_period_passed_without_a_notification
 
 
 async def test_end_turns_a_subscription_off(desk: Desk, store: Server) -> None:
-    from dataclasses import replace  # noqa: PLC0415 one use
-
     await desk.subscriptions.put(replace(subscription(), end_ms=1), create=True)
     assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
     assert await desk.status() is SubscriptionStatus.OFF

@@ -15,7 +15,9 @@ The rules, by the name a finding carries:
 Changes whose answer nobody knows may come or not; if they come, all the other rules hold for them too.
 """
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.faults.history import (
@@ -23,6 +25,7 @@ from tests.faults.history import (
     Change,
     Fault,
     History,
+    Lapsed,
     Posted,
     Redriven,
     Requested,
@@ -78,35 +81,52 @@ def check(history: History) -> Verdict:
     requests = {one.change: one for one in history.records if isinstance(one, Requested)}
     verdict.acknowledged = sum(one.answer is Answer.ACKNOWLEDGED for one in requests.values())
     verdict.unknown = sum(one.answer is Answer.UNKNOWN for one in requests.values())
-    subscriptions: dict[str, Subscribed] = {}
-    courses: dict[str, _Course] = {}
-    can_repeat = False
-    for record in history.records:
-        match record:
-            case Subscribed():
-                subscriptions.setdefault(record.subscription, record)
-            case Fault():
-                can_repeat = can_repeat or record.can_repeat
-            case Redriven():
-                _course(courses, record.subscription, verdict).redrive(record)
-            case Posted():
-                _course(courses, record.subscription, verdict).post(record, can_repeat=can_repeat)
-            case _:
-                pass
+    subscriptions = {one.subscription: one for one in history.records if isinstance(one, Subscribed)}
+    courses = _courses(history, verdict)
     for name, course in courses.items():
         if name in subscriptions:
             course.compare(subscriptions[name], requests)
         elif course.events:
             verdict.blame("foreign", f"{name} is no subscription of this run and was told of events")
+    periods = _periods(history)
     for name, subscribed in subscriptions.items():
         taken = courses[name].taken if name in courses else {}
-        _find_losses(subscribed, requests, taken, verdict)
+        _find_losses(subscribed, periods[name], requests, taken, verdict)
     verdict.delivered = sum(len(course.taken) for course in courses.values())
     return verdict
 
 
+def _courses(history: History, verdict: Verdict) -> "dict[str, _Course]":
+    """What each endpoint was sent, judged by the rules that need no more than that."""
+    courses: dict[str, _Course] = {}
+    can_repeat = False
+    for record in history.records:
+        if isinstance(record, Fault):
+            can_repeat = can_repeat or record.can_repeat
+        elif isinstance(record, Posted | Redriven):
+            course = courses.setdefault(record.subscription, _Course(record.subscription, verdict))
+            if isinstance(record, Redriven):
+                course.redrive(record)
+            else:
+                course.post(record, can_repeat=can_repeat)
+    return courses
+
+
+def _periods(history: History) -> dict[str, list[tuple[float, float]]]:
+    """When each subscription was known to be active."""
+    periods: dict[str, list[tuple[float, float]]] = {}
+    for record in history.records:
+        if isinstance(record, Subscribed):
+            periods.setdefault(record.subscription, []).append((record.at_ms, math.inf))
+        elif isinstance(record, Lapsed):
+            begun, _ = periods[record.subscription].pop()
+            periods[record.subscription].append((begun, record.at_ms))
+    return periods
+
+
 def _find_losses(
     subscribed: Subscribed,
+    periods: Sequence[tuple[float, float]],
     requests: dict[Change, Requested],
     taken: dict[Change, int],
     verdict: Verdict,
@@ -115,15 +135,11 @@ def _find_losses(
         if (
             request.answer is Answer.ACKNOWLEDGED
             and request.patient in subscribed.patients
-            and request.at_ms >= subscribed.at_ms
+            and any(begun <= request.at_ms < ended for begun, ended in periods)
         ):
             verdict.owed += 1
             if change not in taken:
                 verdict.blame("loss", f"{subscribed.subscription} never took {_spelt(change)}")
-
-
-def _course(courses: dict[str, "_Course"], subscription: str, verdict: Verdict) -> "_Course":
-    return courses.setdefault(subscription, _Course(subscription, verdict))
 
 
 @dataclass(slots=True)

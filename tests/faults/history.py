@@ -30,6 +30,14 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lapsed:
+    """From `at_ms` until it is seen active again, the subscription is told of nothing new: it is off."""
+
+    subscription: str
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Requested:
     """One change and how its last request ended. `sequence` counts the changes of the resource from 1, and is in its body.
 
@@ -114,9 +122,9 @@ class Recovered:
 
 
 Change: TypeAlias = tuple[str, int]
-Record: TypeAlias = Subscribed | Requested | Posted | Fault | Redriven | Recovered
+Record: TypeAlias = Subscribed | Lapsed | Requested | Posted | Fault | Redriven | Recovered
 _KINDS: dict[str, type[Record]] = {
-    one.__name__: one for one in (Subscribed, Requested, Posted, Fault, Redriven, Recovered)
+    one.__name__: one for one in (Subscribed, Lapsed, Requested, Posted, Fault, Redriven, Recovered)
 }
 
 

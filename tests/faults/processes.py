@@ -1,68 +1,136 @@
-"""Brokers and stores as processes of their own: started, waited for, killed. Every wait has a deadline."""
+"""Brokers and stores as processes of their own: started, waited for, stopped, killed. Every wait has a deadline."""
 
 import asyncio
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
 from broker.store.embedded import find_binary
 from tests.ports import free_port
 
-START_S = 20.0
+START_S = 30.0
+_DIES_WITH_TESTS = (
+    functools.partial(ctypes.CDLL(None).prctl, 1, signal.SIGKILL) if sys.platform == "linux" else None
+)
+"""The kernel ends it when the tests are killed: nothing stays behind, whatever is done to a run."""
 
 
-class StoreProcess:
+class _Child:
+    """A process that a test treats badly."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is drained, nothing said."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stand_still(self) -> None:
+        """SIGSTOP: it keeps its connections and does nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def until_ended(self, within_s: float) -> bool:
+        """Whether it ends by itself."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.is_running:  # noqa: ASYNC110 a process sets no event
+                    await asyncio.sleep(0.02)
+        return not self.is_running
+
+    def resident_bytes(self) -> int:
+        """What it holds in memory now (Linux)."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class StoreProcess(_Child):
     """A Valkey that a test may kill and start again on the same files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / "store.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.path = folder / "store.sock"
 
     @property
     def url(self) -> str:
-        return f"unix://{self._path}"
+        return f"unix://{self.path}"
 
     async def start(self) -> None:
-        self._path.unlink(missing_ok=True)
-        command = [find_binary(), "--port", "0", "--unixsocket", str(self._path), "--dir", str(self._folder)]
+        self.path.unlink(missing_ok=True)
+        command = [find_binary(), "--port", "0", "--unixsocket", str(self.path), "--dir", str(self._folder)]
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         with (self._folder / "store.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: ASYNC220 a test may block for a fork
+            self.process = subprocess.Popen(  # noqa: ASYNC220 a test may block for a fork
+                command,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_DIES_WITH_TESTS,  # noqa: PLW1509 one system call, looked up before the fork
+            )
         async with asyncio.timeout(START_S):
-            while not self._answers():  # noqa: ASYNC110 another process sets no event
+            while not self._ask("PING").startswith("+PONG"):  # noqa: ASYNC110 another process sets no event
                 await asyncio.sleep(0.02)
 
-    def _answers(self) -> bool:
+    def configure(self, name: str, value: str) -> None:
+        answer = self._ask(f"CONFIG SET {name} {value}")
+        assert answer.startswith("+OK"), answer
+
+    def used_memory(self) -> int:
+        """Bytes the data set takes, as the server counts them for maxmemory."""
+        lines = self._ask("INFO memory", 16_384).splitlines()
+        return next(int(line.partition(":")[2]) for line in lines if line.startswith("used_memory:"))
+
+    def _ask(self, command: str, most: int = 512) -> str:
+        """The first bytes of the answer to a command; '' if there is none."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)
-            probe.connect(str(self._path))
-            probe.sendall(b"PING\r\n")
-            return probe.recv(16).startswith(b"+PONG")
-        return False
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            probe.connect(str(self.path))
+            probe.sendall(command.encode() + b"\r\n")
+            return probe.recv(most).decode(errors="replace")
+        return ""
 
 
-class BrokerProcess:
+class BrokerProcess(_Child):
     """`python -m broker COMMAND` with settings of its own; `base` is where it answers."""
 
-    def __init__(self, command: str, folder: Path, name: str = "", **settings: str) -> None:
+    def __init__(
+        self,
+        command: str,
+        folder: Path,
+        name: str = "",
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **settings: str,
+    ) -> None:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        self._command = command
-        self._log = folder / f"{name or command}.log"
-        self._environment = {
+        self.command = command
+        self.prefix: tuple[str, ...] = ()
+        """A program that starts it, with its arguments."""
+        self.name = name or command
+        self.log = folder / f"{self.name}.log"
+        self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("BROKER_")},
             "BROKER_PORT": str(self.port),
             "BROKER_EGRESS_ALLOW": "127.0.0.0/8",
@@ -71,22 +139,23 @@ class BrokerProcess:
             "BROKER_PARTITIONS": "4",
             "BROKER_SHARDS": "4",
             **{f"BROKER_{key.upper()}": value for key, value in settings.items()},
+            **environment,
         }
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def spawn(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "broker", self._command],
-                env=self._environment,
+    def spawn(self, *, failpoint: str = "") -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.prefix, sys.executable, "-m", "broker", self.command],
+                env=self.environment | ({"BROKER_FAILPOINT": failpoint} if failpoint else {}),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_DIES_WITH_TESTS,  # noqa: PLW1509 one system call, looked up before the fork
             )
 
-    async def start(self) -> None:
+    async def start(self, *, failpoint: str = "") -> None:
         """Returns when /readyz answers 200."""
-        self.spawn()
+        self.spawn(failpoint=failpoint)
         await self.ready()
 
     async def ready(self) -> None:
@@ -95,26 +164,23 @@ class BrokerProcess:
                 await asyncio.sleep(0.05)
 
     async def _is_ready(self, client: httpx.AsyncClient) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise AssertionError(f"{self._command} ended: {self._log.read_text()[-2000:]}")
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended: {self.log.read_text()[-2000:]}")
         with contextlib.suppress(httpx.TransportError):
             return (await client.get(f"{self.base}/readyz")).status_code == 200
         return False
 
-    def kill(self) -> None:
-        """SIGKILL: nothing is drained, nothing said."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def ask_to_stop(self) -> None:
+        """SIGTERM: it drains."""
+        if self.is_running:
+            os.kill(self.pid, signal.SIGTERM)
 
-    def terminate(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not end."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self.kill()
+    async def stop(self, within_s: float = 15.0) -> bool:
+        """SIGTERM, and SIGKILL for one that does not end in time; whether it ended by itself."""
+        self.ask_to_stop()
+        has_ended = await self.until_ended(within_s)
+        self.kill()
+        return has_ended
 
 
 @contextlib.asynccontextmanager
@@ -126,5 +192,10 @@ async def started(*brokers: BrokerProcess) -> AsyncIterator[None]:
         await asyncio.gather(*(one.ready() for one in brokers))
         yield
     finally:
-        for one in brokers:
-            one.kill()
+        kill_all(brokers)
+
+
+def kill_all(children: Iterable[_Child]) -> None:
+    """One that a signal holds still ends as well."""
+    for one in children:
+        one.kill()

@@ -12,6 +12,7 @@ from tests.faults.history import (
     Answer,
     Fault,
     History,
+    Lapsed,
     Posted,
     Record,
     Recovered,
@@ -86,6 +87,12 @@ def test_a_subscription_that_hears_nothing_at_all_loses_everything() -> None:
 
 def test_a_change_requested_before_the_subscription_was_active_is_not_owed() -> None:
     assert broken(replace(ANA, at_ms=2), request(1), request(2), post(told(1, 2))) == {}
+
+
+def test_a_change_while_the_subscription_was_off_is_not_owed_and_one_after_it_is() -> None:
+    records = (*SENT, Lapsed("s", 2), replace(ANA, at_ms=3), post(told(1)))
+    assert broken(*records) == {"loss": 1}
+    assert broken(*records, post(told(2, 3))) == {}
 
 
 def test_a_number_that_is_passed_over_is_a_gap() -> None:

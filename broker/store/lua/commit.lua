@@ -3,13 +3,29 @@
 -- ARGV: member, token, decision advance|retry|error|off|release|defer|aside, delay ms, error code, error text,
 --       resume backlog|newest, take the next 1|0, lease ms, bytes of resources a notification may carry,
 --       1 if it could not be built, its first event number, then what is set aside: event number and why, of each
--- Answers {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, row or nothing}.
+-- Answers {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, row or nothing}. A call
+-- that is repeated because its answer was lost gets that answer: the claim that was taken then, or when to look again.
 local key = {due = KEYS[1], registry = KEYS[2], sub = KEYS[3], outbox = KEYS[4], dead = KEYS[5], index = KEYS[6],
   member = ARGV[1]}
 local decision = ARGV[3]
 local s = load(key.sub)
-if not s or whole(s.token) ~= ARGV[2] or redis.call('HGET', key.sub, 'busy') ~= 'flight' then return {'stale'} end
+if not s then return {'stale'} end
 local now = now_ms()
+if whole(s.token) ~= ARGV[2] or s.busy ~= 'flight' then
+  -- this commit's first answer was lost, and nobody has claimed since
+  if s.done ~= ARGV[2] .. ':' .. whole(s.token) then return {'stale'} end
+  if s.busy ~= 'flight' then
+    return {s.st, whole(now), redis.call('ZSCORE', key.due, key.member) or '0'}
+  elseif ARGV[8] == '1' then
+    local row = held_row(key, s, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
+    return row and {s.st, whole(now), '0', row} or {'stale'}
+  end
+  redis.call('HSET', key.sub, 'busy', '')
+  redis.call('ZADD', key.due, whole(now), key.member)
+  return {s.st, whole(now), whole(now)}
+end
+s.ended = ARGV[2]
+redis.call('HSET', key.sub, 'done', ARGV[2] .. ':' .. ARGV[2])
 -- the client re-registered meanwhile: what was sent belongs to the document before
 local outdated = s.st == 'requested' and (s.kind ~= 'handshake' or s.pinv ~= s.v)
 local failure = {'ec', ARGV[5], 'et', ARGV[6]}

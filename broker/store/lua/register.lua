@@ -10,6 +10,7 @@
 --   pull                                                      1: its subscriber reads the outbox, nothing is sent to it
 --   busy flight|backoff|'', token                             the claim; token fences a late commit; it starts at the
 --                                                             time of creation, above those of a deleted namesake
+--   done                                                      the token committed last, and the token since: 'a:b'
 --   kind, upto, at, pinv                                      the notification under way, pinned for identical retries,
 --                                                             and the document version it was made for
 --   tries, since                                              failed attempts of it, ms of the first failure

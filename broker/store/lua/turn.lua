@@ -1,7 +1,7 @@
 -- Shared by claim.lua and commit.lua, after registry.lua: what a subscription needs now, and when to look at it next.
 -- The subscription hash is drawn at the head of register.lua.
 local FIELDS = {'st', 'count', 'cursor', 'max', 'hb', 'end', 'kind', 'upto', 'at', 'tries', 'since', 'last', 'token', 'v',
-  'full', 'pinv', 'pull', 'q', 'again', 'skip', 'unbuilt'}
+  'full', 'pinv', 'pull', 'q', 'again', 'skip', 'unbuilt', 'done', 'busy'}
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -101,6 +101,23 @@ local function unbuilt(s)
   return at == s.at and tonumber(tries) or 0
 end
 
+-- A claim as a dispatcher gets it.
+local function row_of(key, s, kind, events, now)
+  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events, s.q,
+    unbuilt(s)}
+end
+
+-- The claim that is held, once more, for a dispatcher that lost the answer it came with; nil if the client has changed
+-- the subscription since.
+local function held_row(key, s, now, lease_ms, max_bytes)
+  local first = s.kind == 'event-notification' and whole(s.cursor + 1) or string.match(s.again, '^(%d+)')
+  local has_events = s.kind == 'event-notification' or s.kind == 'resend'
+  if s.pinv ~= s.v or (has_events and not first) then return nil end
+  local events = has_events and fitting_events(key, s, first, s.upto .. '-0', true, max_bytes) or {}
+  redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
+  return row_of(key, s, s.kind, events, now)
+end
+
 -- Takes the subscription's next notification, pinned so that every attempt sends the same; answers its row, or nil and the
 -- time to look again (0: not until something happens).
 local function take(key, s, now, lease_ms, max_bytes)
@@ -140,8 +157,7 @@ local function take(key, s, now, lease_ms, max_bytes)
   -- also above those given out before the store went back in time
   s.token = math.max(s.token + 1, now * 1000)
   redis.call('HSET', key.sub, 'kind', kind, 'upto', s.upto, 'at', s.at, 'pinv', s.v, 'token', whole(s.token),
-    'busy', 'flight', 'tries', whole(s.tries), 'since', whole(s.since))
+    'busy', 'flight', 'tries', whole(s.tries), 'since', whole(s.since), 'done', (s.ended or '') .. ':' .. whole(s.token))
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
-  return {key.member, s.token, kind, s.v, s.st, s.upto, s.at, s.tries, whole(s.since), whole(now), events, s.q,
-    unbuilt(s)}
+  return row_of(key, s, kind, events, now)
 end

@@ -1,0 +1,116 @@
+"""Runs scenarios: each breaks something under load, and ends in the checker. The short run is part of the test suite.
+
+`SCENARIOS` is the table of what is broken. A scenario gets an empty folder and a size, and gives back the rig it used.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from tests.faults.checker import Verdict, check
+from tests.faults.rig import SETTLE_S, Rig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of it: a look in the test suite, or the whole."""
+
+    is_short: bool
+
+    def pick(self, short: T, whole: T) -> T:
+        return short if self.is_short else whole
+
+
+class Skipped(Exception):  # noqa: N818 no error: the machine lacks what it takes
+    """A scenario can't run here; the message says what is missing."""
+
+
+Run = Callable[[Path, Size], Awaitable[Rig]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`title` says what is broken, for the report."""
+
+    name: str
+    title: str
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one scenario came to."""
+
+    scenario: str
+    title: str
+    is_good: bool
+    seconds: float
+    faults: dict[str, int] = field(default_factory=dict)
+    acknowledged: int = 0
+    owed: int = 0
+    delivered: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    recoveries_s: tuple[float, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+    skipped: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        return cls(**values | {"recoveries_s": tuple(values["recoveries_s"])})
+
+
+async def judged(scenario: Scenario, folder: Path, size: Size) -> tuple[Result, Verdict | None]:
+    """Runs it in the folder. Raises what the scenario itself finds wrong (AssertionError)."""
+    begun = time.monotonic()
+    try:
+        rig = await scenario.run(folder, size)
+    except Skipped as reason:
+        return Result(scenario.name, scenario.title, True, 0.0, skipped=str(reason)), None
+    verdict = check(rig.history)
+    result = Result(
+        scenario=scenario.name,
+        title=scenario.title,
+        is_good=verdict.is_good,
+        seconds=round(time.monotonic() - begun, 1),
+        faults=dict(Counter(one.name for one in rig.history.faults())),
+        acknowledged=verdict.acknowledged,
+        owed=verdict.owed,
+        delivered=verdict.delivered,
+        lost=verdict.lost,
+        duplicates=verdict.duplicates,
+        broken=dict(verdict.broken),
+        recoveries_s=tuple(round(one.after_s, 2) for one in rig.history.recoveries()),
+        figures=rig.figures,
+    )
+    return result, verdict
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """An empty folder whose path leaves room for the name of a Unix socket."""
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def rigged(folder: Path, *, settle_s: float = SETTLE_S, **options: Any) -> AsyncIterator[Rig]:
+    """A rig that is given time to deliver what is owed before it ends; the checker says what was not."""
+    async with Rig(folder, **options) as rig:
+        yield rig
+        await rig.settle(settle_s)

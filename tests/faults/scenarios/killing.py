@@ -1,0 +1,134 @@
+"""Processes that end or stand still without a word."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from broker.failpoints import NAMES, Name
+from tests.faults.campaign import Run, Size, rigged
+from tests.faults.listener import accepting, answering, in_turn
+from tests.faults.lobby import INBOX_PATIENT, Lobby
+from tests.faults.processes import BrokerProcess
+from tests.faults.rig import Rig
+
+PATIENTS = tuple(f"p{n}" for n in range(12))
+_ROLES = {"intake": "api", "inbox": "api", "registration": "api", "matcher": "match"}
+"""Whose process passes the places whose names begin so; the others are the dispatcher's."""
+PASSED_S = 60.0
+_LEASE_S = 5.0
+
+
+def role_of(name: Name) -> str:
+    return _ROLES.get(name.partition(".")[0], "dispatch")
+
+
+async def _subscribe(rig: Rig) -> None:
+    """Some that take everything, and one that refuses every third notification, so that there are retries."""
+    await rig.subscribe("steady", *PATIENTS[:4], INBOX_PATIENT, max_count=5)
+    await rig.subscribe("single", *PATIENTS[4:8])
+    await rig.subscribe(
+        "moody", *PATIENTS[8:], behaviour=in_turn(accepting, accepting, answering(503)), max_count=3
+    )
+
+
+async def _kill_in_turn(rig: Rig, process: BrokerProcess, names: Sequence[Name], nth: int) -> None:
+    process.kill()
+    for name in names:
+        process.spawn(failpoint=f"{name}:kill@{nth}")
+        assert await process.until_ended(PASSED_S), f"{name} was not passed {nth} times"
+        rig.fault(f"SIGKILL at {name}")
+    await process.start()
+
+
+def at_every_failpoint(nth: int, names: Sequence[Name] = NAMES) -> Run:
+    """Each process is killed at its places, one after the other, each when it is passed for the nth time."""
+
+    async def run(folder: Path, _size: Size) -> Rig:
+        async with rigged(folder) as rig:
+            await _subscribe(rig)
+            victims = {"api": rig.api[0], "match": rig.match[0], "dispatch": rig.dispatch[0]}
+            async with Lobby(rig) as lobby, rig.load(PATIENTS, per_s=60):
+                async with asyncio.TaskGroup() as killing:
+                    for role, victim in victims.items():
+                        some = [name for name in names if role_of(name) == role]
+                        killing.create_task(_kill_in_turn(rig, victim, some, nth))
+                await rig.recovered("the last killed process")
+                await lobby.stop()
+        return rig
+
+    return run
+
+
+def failing_at_every_failpoint(action: str) -> Run:
+    """Nothing is killed: each place fails once, as a bug or a lost answer of the store would have it."""
+
+    async def run(folder: Path, size: Size) -> Rig:
+        async with rigged(folder) as rig:
+            await _subscribe(rig)
+            async with Lobby(rig) as lobby, rig.load(PATIENTS, per_s=60):
+                for process in rig.brokers:
+                    await process.stop()
+                    some = [name for name in NAMES if role_of(name) == process.command]
+                    # spread out, so that one failure has been got over when the next comes
+                    await process.start(
+                        failpoint=",".join(f"{name}:{action}@{3 * (n + 1)}" for n, name in enumerate(some))
+                    )
+                rig.fault("failures begin")
+                await asyncio.sleep(size.pick(5.0, 20.0))
+                await lobby.stop()
+            text = "".join(process.log.read_text() for process in rig.brokers)
+            for name in NAMES:
+                if f"failpoint {name}" in text:
+                    rig.fault(f"{action} at {name}")
+        return rig
+
+    return run
+
+
+async def random_kills(folder: Path, size: Size) -> Rig:
+    """A random process of several of each role, again and again."""
+    source = random.Random(5)
+    async with rigged(folder, api=2, match=2, dispatch=2) as rig:
+        await _subscribe(rig)
+        async with rig.load(PATIENTS, per_s=100):
+            until = asyncio.get_running_loop().time() + size.pick(8.0, 90.0)
+            while asyncio.get_running_loop().time() < until:
+                victim = source.choice(rig.brokers)
+                victim.kill()
+                rig.fault(f"SIGKILL of a random {victim.command} process")
+                await asyncio.sleep(source.uniform(0.1, 1.5))
+                await victim.start()
+            await rig.recovered("the last killed process")
+    return rig
+
+
+async def paused_dispatcher(folder: Path, size: Size) -> Rig:
+    """Stands still while it has claims, past their lease; goes on when another has sent the same."""
+    async with rigged(folder, dispatch=2) as rig:
+        await _subscribe(rig)
+        async with rig.load(PATIENTS, per_s=60):
+            for victim in itertools.islice(itertools.cycle(rig.dispatch), size.pick(1, 6)):
+                await asyncio.sleep(1)
+                victim.stand_still()
+                rig.fault("SIGSTOP of a dispatcher past its lease")
+                await asyncio.sleep(_LEASE_S + 2)
+                victim.go_on()
+                await rig.recovered("a dispatcher that stood still")
+    return rig
+
+
+async def paused_matcher(folder: Path, size: Size) -> Rig:
+    """A matcher that held partitions wakes up when another holds them."""
+    async with rigged(folder, match=2) as rig:
+        await _subscribe(rig)
+        async with rig.load(PATIENTS, per_s=60):
+            for victim in itertools.islice(itertools.cycle(rig.match), size.pick(1, 6)):
+                await asyncio.sleep(1)
+                victim.stand_still()
+                rig.fault("SIGSTOP of a matcher past its lease")
+                await asyncio.sleep(_LEASE_S + 2)
+                victim.go_on()
+                await rig.recovered("a matcher that stood still")
+    return rig
