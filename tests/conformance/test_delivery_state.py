@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
@@ -227,7 +228,7 @@ async def test_a_commit_whose_answer_was_lost_is_answered_again_with_the_claim_i
     again = await desk.schedule.commit(claim, Advance(), take_next=True)
     assert committed.next_claim is not None
     assert again.next_claim is not None
-    assert again.next_claim == committed.next_claim._replace(now_ms=again.next_claim.now_ms)
+    assert again.next_claim == msgspec.structs.replace(committed.next_claim, now_ms=again.next_claim.now_ms)
     assert [event.number for event in committed.next_claim.events] == [3]
     assert not (await desk.schedule.commit(committed.next_claim, Advance(), take_next=True)).is_stale
 

@@ -51,7 +51,7 @@ async def broker_on(
     nodes: StoreCluster, folder: Path, subscriber: SimulatedSubscriber, **settings: str
 ) -> AsyncIterator[tuple[Desk, str]]:
     """A broker as a process of its own, and a subscription to all heart rates at the endpoint `a`."""
-    broker = BrokerProcess("serve", folder, redis_url=nodes.url, **settings)
+    broker = BrokerProcess("serve", folder, "serve", environment={}, redis_url=nodes.url, **settings)
     async with started(broker), client_of(broker) as client:
         desk = Desk(client, subscriber)
         yield desk, await desk.subscribe("a", max_count=MAX_COUNT)

@@ -129,7 +129,7 @@ async def test_a_rollback_while_everything_was_stopped_is_found_out_by_what_the_
             await put_all(serve.base, [f"lost{n}" for n in range(5)])
             await desk.until_numbers("a", 10)
         await until(_holds(lambda: _noted(data / "witness.json") == 10))
-        serve.terminate()
+        assert await serve.stop()
         shutil.rmtree(data / _FILES)
         shutil.copytree(tmp_path / "copy", data / _FILES)
         await serve.start()
