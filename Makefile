@@ -8,7 +8,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test check bench faults lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,14 @@ check: install ## Format, lint, types, import contracts
 bench: install ## Measure, as ratios in one run
 	@$(BIN)/python -m bench
 
+faults: install ## Break everything under load; the report is docs/reliability.md
+	@$(BIN)/python -m tests.faults --report docs/reliability.md
+
 lock: install ## Resolve the lock files anew
 	@$(PIP) install pip-tools
 	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove what was installed and cached
-	@rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) *.egg-info build faults-failed .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -187,8 +187,8 @@ class EgressClient:
             share = self._shares[origin] = _Share(asyncio.Semaphore(self._connections_per_origin))
         share.users += 1
         try:
-            async with share.room, asyncio.timeout(timeout_s):
-                return await self._attempt(target, self._fields_of(headers), body)
+            async with share.room, asyncio.timeout(timeout_s) as limit:
+                return await self._attempt(target, self._fields_of(headers), body, limit)
         except TimeoutError:
             return NoAnswer("no-response", f"no answer within {timeout_s:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -209,16 +209,18 @@ class EgressClient:
             self._targets[url] = target
         return target
 
-    async def _attempt(self, target: URL, headers: CIMultiDict[str], body: bytes) -> Answer:
+    async def _attempt(
+        self, target: URL, headers: CIMultiDict[str], body: bytes, limit: asyncio.Timeout
+    ) -> Answer:
         connection = SimpleNamespace(is_reused=False)
         kept, fresh = self._sessions[target.scheme, True], self._sessions[target.scheme, False]
         try:
-            return await self._exchange(kept, target, headers, body, connection)
+            return await self._exchange(kept, target, headers, body, connection, limit)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # an idle connection that the endpoint had closed before it saw the request is no failure of the endpoint
             if not connection.is_reused:
                 raise
-        return await self._exchange(fresh, target, headers, body, connection)
+        return await self._exchange(fresh, target, headers, body, connection, limit)
 
     async def _exchange(
         self,
@@ -227,10 +229,14 @@ class EgressClient:
         headers: CIMultiDict[str],
         body: bytes,
         connection: SimpleNamespace,
+        limit: asyncio.Timeout,
     ) -> Answer:
         async with session.post(
             target, data=body, headers=headers, allow_redirects=False, trace_request_ctx=connection
         ) as response:
+            limit.reschedule(
+                None
+            )  # it has answered; the rest has a bound of its own, and can't unsay the status
             wait_s = retry_after_s(
                 response.headers.get("Retry-After"), response.headers.get("Date"), self._clock.now_ms()
             )
