@@ -13,6 +13,10 @@ from websockets.asyncio.client import ClientConnection
 
 from broker.api import binding
 from broker.app import Running
+from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.subscription import SubscriptionId
+from broker.store import keys
+from broker.store.server import Server
 from broker.testing.notifications import ReceivedNotification, read_notification
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import BACKPORT, subscription
@@ -115,6 +119,34 @@ async def test_a_client_may_resume_from_an_event_number(client: httpx.AsyncClien
         assert await numbers(socket, 4) == [1, 2, 3, 4]
     async with bound(client, one, since=2) as socket:
         assert await numbers(socket, 4) == [2, 3, 4]
+
+
+async def test_who_asks_for_events_no_longer_kept_waits_for_the_next_without_asking_the_store_again_and_again(
+    store: Server, client: httpx.AsyncClient
+) -> None:
+    one = await registered(client)
+    async with bound(client, one) as socket:
+        await post(client, 2)
+        assert await numbers(socket, 2) == [1, 2]
+    await store.client.delete(keys.outbox(*_place(store, one)))
+    async with bound(client, one, since=1) as socket:
+        before = await _reads(store)
+        async with asyncio.timeout(TIMEOUT_S):
+            # an answer of its own says that the connection is served: were it reading without pause, thousands would pass
+            for _ in range(20):
+                assert (await client.get(f"/r5/Subscription/{one}")).status_code == 200
+        assert await _reads(store) - before < 20
+        await post(client, 1)
+        assert await numbers(socket, 3) == [3]
+
+
+def _place(store: Server, one: str) -> tuple[int, Tenant, SubscriptionId]:
+    return store.layout.shard_of(DEFAULT_TENANT, one), DEFAULT_TENANT, SubscriptionId(one)
+
+
+async def _reads(store: Server) -> int:
+    """How often outboxes were read."""
+    return int((await store.client.info("commandstats")).get("cmdstat_xrange", {}).get("calls", 0))
 
 
 async def test_one_connection_carries_several_subscriptions(client: httpx.AsyncClient) -> None:
