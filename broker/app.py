@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -69,11 +68,10 @@ from broker.workers.attaching import Attaching
 from broker.workers.dispatcher import Dispatcher
 from broker.workers.housekeeper import EVERY, Housekeeper
 from broker.workers.inbox import InboxWorker
+from broker.workers.keeping import KeptLoop
 from broker.workers.matcher import MatcherWorker
 from broker.workers.topics import Rules, TopicKeeper
 
-_log = structlog.get_logger(__name__)
-_RESTART_S = 1.0
 _OFTEN = ("Observation", "Subscription")
 """Resource types whose models are loaded before the first request, so that it doesn't wait for them."""
 
@@ -359,10 +357,9 @@ async def _started(
     if Role.DISPATCH in roles:
         loops["dispatcher"] = lambda: parts.dispatcher().run()
     committing = asyncio.create_task(parts.group.run(), name="group commit")
-    tasks = {
-        name: asyncio.create_task(_kept(name, loop, parts.stop), name=name) for name, loop in loops.items()
-    }
-    parts.health.workers = tasks
+    kept = {name: KeptLoop(name, loop, parts.stop) for name, loop in loops.items()}
+    tasks = {name: one.task for name, one in kept.items()}
+    parts.health.workers = {name: one.state for name, one in kept.items()}
     http = _HttpServer(_http_config(parts, roles))
     serving = asyncio.create_task(http.serve(sockets=[listening]), name="http")
     try:
@@ -401,15 +398,3 @@ def _http_config(parts: _Parts, roles: frozenset[Role]) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(parts.settings.drain.total_seconds())),
     )
-
-
-async def _kept(name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Runs a worker loop until `stop`; one that fails is logged and started again."""
-    while not stop.is_set():
-        try:
-            await loop()
-        except Exception:  # noqa: BLE001 one failed round must not end the process
-            _log.exception("worker failed; it starts again", worker=name)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RESTART_S):
-                    await stop.wait()

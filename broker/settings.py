@@ -7,124 +7,33 @@ variable that is no setting, which is a misspelling more often than not.
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from broker import failpoints
 from broker.errors import ConfigurationError
+from broker.setting_kinds import (
+    BASE_URL,
+    BOOL,
+    BYTES,
+    DURATION,
+    FAILPOINTS,
+    NETWORKS,
+    PATH,
+    REDIS_URL,
+    SMTP_URL,
+    TEXT,
+    Kind,
+    Network,
+    choice,
+    number,
+    spelled,
+)
 
 PREFIX = "BROKER_"
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SIZES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A type of setting: its name in the docs, what it takes, and how it is read (ValueError: not that)."""
-
-    name: str
-    takes: str
-    read: Callable[[str], Any]
-
-
-def _read_duration(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
-    if not found:
-        raise ValueError
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def _spelled(duration: timedelta) -> str:
-    """As it would be written in the environment, in the largest unit that fits."""
-    unit = next((one for one in reversed(_UNITS) if not duration % timedelta(**{_UNITS[one]: 1})), "ms")
-    return f"{duration // timedelta(**{_UNITS[unit]: 1})}{unit}"
-
-
-def _read_bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,12}) ?(|KiB|MiB|GiB)", text)
-    if not found or int(found[1]) == 0:
-        raise ValueError
-    return int(found[1]) * _SIZES[found[2]]
-
-
-def _read_bool(text: str) -> bool:
-    if text.lower() in _TRUE | _FALSE:
-        return text.lower() in _TRUE
-    raise ValueError
-
-
-def _read_networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(part) for part in re.split(r"[,\s]+", text) if part)
-
-
-def _read_base_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError
-    _ = parts.port  # raises ValueError if there is none of that number
-    return text
-
-
-def _read_redis_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme in {"redis+cluster", "rediss+cluster"}:
-        for node in parts.netloc.rpartition("@")[2].split(","):
-            _read_redis_url(f"redis://{node}")
-        return text
-    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
-        raise ValueError
-    _ = parts.port
-    return text
-
-
-def _read_smtp_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
-        raise ValueError
-    _ = parts.port
-    return text
-
-
-def _number(low: int, high: int) -> Kind:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError
-        return int(text)
-
-    return Kind("number", f"a whole number from {low} to {high}", read)
-
-
-def _choice(*codes: str) -> Kind:
-    def read(text: str) -> str:
-        if text.lower() not in codes:
-            raise ValueError
-        return text.lower()
-
-    return Kind(" | ".join(codes), f"one of {', '.join(codes)}", read)
-
-
-_TEXT = Kind("text", "text", str)
-_PATH = Kind("path", "a path", Path)
-_BOOL = Kind("bool", "true or false", _read_bool)
-_DURATION = Kind("duration", "a number and a unit of ms, s, m, h or d, such as 500ms or 72h", _read_duration)
-_BYTES = Kind("bytes", "a number of bytes, or of KiB, MiB or GiB, such as 5MiB", _read_bytes)
-_NETWORKS = Kind("networks", "networks such as 10.0.0.0/8, separated by commas or blanks", _read_networks)
-_BASE_URL = Kind("url", "an http or https URL without query and fragment", _read_base_url)
-_SMTP_URL = Kind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
-_FAILPOINTS = Kind(
-    "failpoints",
-    f"name:action@k, several separated by commas; actions are kill, pause=<ms>, error, unavailable; names {', '.join(failpoints.NAMES)}",
-    failpoints.parse,
-)
-_REDIS_URL = Kind(
-    "url", "a redis://, rediss:// or unix:// URL, or redis+cluster://host:port,host:port", _read_redis_url
-)
 
 
 def _about(kind: Kind, shown: str, sentence: str) -> dict[str, Any]:
@@ -141,32 +50,32 @@ def _topics_dir() -> Path:
 class Settings:
     """How this process runs. `BROKER_` and the field's name in capitals is the variable; an empty variable counts as unset."""
 
-    host: str = field(default="127.0.0.1", metadata=_about(_TEXT, "127.0.0.1", "The address to listen on."))
+    host: str = field(default="127.0.0.1", metadata=_about(TEXT, "127.0.0.1", "The address to listen on."))
     port: int = field(
         default=8080,
-        metadata=_about(_number(0, 65_535), "8080", "The port to listen on; 0 takes any free one."),
+        metadata=_about(number(0, 65_535), "8080", "The port to listen on; 0 takes any free one."),
     )
     base_url: str = field(
         default="",
         metadata=_about(
-            _BASE_URL,
+            BASE_URL,
             "http://{host}:{port}",
             "What clients put before /r4, /r4b and /r5; links and full URLs start with it.",
         ),
     )
     data_dir: Path = field(
         default=Path("./broker-data"),
-        metadata=_about(_PATH, "./broker-data", "Where the embedded store keeps its files."),
+        metadata=_about(PATH, "./broker-data", "Where the embedded store keeps its files."),
     )
     redis_url: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(_REDIS_URL, "", "The Redis, Valkey or Cluster to use; unset, an embedded one."),
+        metadata=_about(REDIS_URL, "", "The Redis, Valkey or Cluster to use; unset, an embedded one."),
     )
     witness_file: Path | None = field(
         default=None,
         metadata=_about(
-            _PATH,
+            PATH,
             "",
             "Where matchers note how far the store had come, to find out if it goes back in time; unset, in BROKER_DATA_DIR if the store is embedded.",
         ),
@@ -174,23 +83,23 @@ class Settings:
     topics_dir: Path = field(
         default_factory=_topics_dir,
         metadata=_about(
-            _PATH,
+            PATH,
             "./topics, else the topics that come with the broker",
             "The folder of SubscriptionTopic files.",
         ),
     )
     auth: Literal["off", "smart"] = field(
         default="off",
-        metadata=_about(_choice("off", "smart"), "off", "Who may ask: anyone, or SMART clients."),
+        metadata=_about(choice("off", "smart"), "off", "Who may ask: anyone, or SMART clients."),
     )
     allow_open: bool = field(
         default=False,
-        metadata=_about(_BOOL, "false", "Lets a broker without access control listen beyond loopback."),
+        metadata=_about(BOOL, "false", "Lets a broker without access control listen beyond loopback."),
     )
     egress_allow: tuple[Network, ...] = field(
         default=(),
         metadata=_about(
-            _NETWORKS,
+            NETWORKS,
             "",
             "Networks that may be notified although they are not public; there plain http is allowed too.",
         ),
@@ -198,7 +107,7 @@ class Settings:
     durability: Literal["fsync", "everysec"] = field(
         default="fsync",
         metadata=_about(
-            _choice("fsync", "everysec"),
+            choice("fsync", "everysec"),
             "fsync",
             "Acknowledge a change when it is on disk, or up to a second before.",
         ),
@@ -206,34 +115,34 @@ class Settings:
     replicas: int = field(
         default=0,
         metadata=_about(
-            _number(0, 5),
+            number(0, 5),
             "0",
             "How many replicas must have a change before it is acknowledged, and an event before it is sent.",
         ),
     )
     partitions: int = field(
         default=16,
-        metadata=_about(_number(1, 1024), "16", "Partitions of the intake log; fixed once there are data."),
+        metadata=_about(number(1, 1024), "16", "Partitions of the intake log; fixed once there are data."),
     )
     shards: int = field(
         default=16,
-        metadata=_about(_number(1, 1024), "16", "Shards of the delivery state; fixed once there are data."),
+        metadata=_about(number(1, 1024), "16", "Shards of the delivery state; fixed once there are data."),
     )
     retry_base: timedelta = field(
         default=timedelta(seconds=1),
-        metadata=_about(_DURATION, "1s", "The wait after the first failed attempt; it doubles."),
+        metadata=_about(DURATION, "1s", "The wait after the first failed attempt; it doubles."),
     )
     retry_max: timedelta = field(
-        default=timedelta(hours=1), metadata=_about(_DURATION, "1h", "The longest wait between two attempts.")
+        default=timedelta(hours=1), metadata=_about(DURATION, "1h", "The longest wait between two attempts.")
     )
     retry_budget: timedelta = field(
         default=timedelta(hours=72),
-        metadata=_about(_DURATION, "72h", "How long after its first failure a notification is tried again."),
+        metadata=_about(DURATION, "72h", "How long after its first failure a notification is tried again."),
     )
     resume: Literal["backlog", "newest"] = field(
         default="backlog",
         metadata=_about(
-            _choice("backlog", "newest"),
+            choice("backlog", "newest"),
             "backlog",
             "What a re-activated subscription gets first: what it missed, or what is new.",
         ),
@@ -241,18 +150,18 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
         metadata=_about(
-            _choice("debug", "info", "warning", "error"),
+            choice("debug", "info", "warning", "error"),
             "info",
             "The least serious log lines that are written.",
         ),
     )
     max_body: int = field(
-        default=5 * 1024**2, metadata=_about(_BYTES, "5MiB", "The largest request body that is read.")
+        default=5 * 1024**2, metadata=_about(BYTES, "5MiB", "The largest request body that is read.")
     )
     max_notification: int = field(
         default=4 * 1024**2,
         metadata=_about(
-            _BYTES,
+            BYTES,
             "4MiB",
             "Resources that ride in one notification, at most; a larger one goes alone.",
         ),
@@ -260,13 +169,13 @@ class Settings:
     retention: timedelta = field(
         default=timedelta(days=7),
         metadata=_about(
-            _DURATION, "7d", "How long past versions and events are kept; no less than the retry budget."
+            DURATION, "7d", "How long past versions and events are kept; no less than the retry budget."
         ),
     )
     max_outbox: int = field(
         default=1_000_000,
         metadata=_about(
-            _number(10, 100_000_000),
+            number(10, 100_000_000),
             "1000000",
             "Events of one subscription that are kept. Delivered ones beyond it go; undelivered ones go with its status to error.",
         ),
@@ -274,7 +183,7 @@ class Settings:
     max_changes: int = field(
         default=1_000_000,
         metadata=_about(
-            _number(10, 100_000_000),
+            number(10, 100_000_000),
             "1000000",
             "Changes of one partition that are kept. Matched ones beyond it go; when so many are not matched, producers get 503.",
         ),
@@ -282,25 +191,25 @@ class Settings:
     max_refused: int = field(
         default=100_000,
         metadata=_about(
-            _number(1, 100_000_000), "100000", "Refused entries of the inbox stream that are kept."
+            number(1, 100_000_000), "100000", "Refused entries of the inbox stream that are kept."
         ),
     )
     max_dead_letters: int = field(
         default=10_000,
         metadata=_about(
-            _number(1, 100_000_000),
+            number(1, 100_000_000),
             "10000",
             "Changes of one partition that could not be matched and are kept for the operator.",
         ),
     )
     drain: timedelta = field(
         default=timedelta(seconds=10),
-        metadata=_about(_DURATION, "10s", "How long a stop waits for notifications under way."),
+        metadata=_about(DURATION, "10s", "How long a stop waits for notifications under way."),
     )
     max_timeout: timedelta = field(
         default=timedelta(seconds=60),
         metadata=_about(
-            _DURATION,
+            DURATION,
             "60s",
             "The longest time an endpoint may take to answer, whatever its subscription asks.",
         ),
@@ -309,22 +218,22 @@ class Settings:
         default=None,
         repr=False,
         metadata=_about(
-            _SMTP_URL, "", "The mail relay of the email channel; unset, there is no such channel."
+            SMTP_URL, "", "The mail relay of the email channel; unset, there is no such channel."
         ),
     )
     smtp_from: str = field(
         default="fhir-broker@localhost",
-        metadata=_about(_TEXT, "fhir-broker@localhost", "The sender of mails."),
+        metadata=_about(TEXT, "fhir-broker@localhost", "The sender of mails."),
     )
     allow_unsafe_store: bool = field(
         default=False,
-        metadata=_about(_BOOL, "false", "Starts on a store that may lose what was acknowledged."),
+        metadata=_about(BOOL, "false", "Starts on a store that may lose what was acknowledged."),
     )
 
     failpoint: tuple[failpoints.Failpoint, ...] = field(
         default=(),
         metadata=_about(
-            _FAILPOINTS,
+            FAILPOINTS,
             "",
             "For tests of the broker itself: where this process kills itself, stands still or raises an error.",
         ),
@@ -344,12 +253,12 @@ class Settings:
             )
         if self.retry_max < self.retry_base:
             raise ConfigurationError(
-                f"{PREFIX}RETRY_MAX={_spelled(self.retry_max)}: it takes a duration of at least {PREFIX}RETRY_BASE ({_spelled(self.retry_base)})"
+                f"{PREFIX}RETRY_MAX={spelled(self.retry_max)}: it takes a duration of at least {PREFIX}RETRY_BASE ({spelled(self.retry_base)})"
             )
         if self.retention < self.retry_budget:
             raise ConfigurationError(
-                f"{PREFIX}RETENTION={_spelled(self.retention)}: it takes a duration of at least {PREFIX}RETRY_BUDGET "
-                f"({_spelled(self.retry_budget)}), or a retry could find its resources gone"
+                f"{PREFIX}RETENTION={spelled(self.retention)}: it takes a duration of at least {PREFIX}RETRY_BUDGET "
+                f"({spelled(self.retry_budget)}), or a retry could find its resources gone"
             )
 
     @classmethod

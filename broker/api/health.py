@@ -1,7 +1,7 @@
 """Is the process alive, is it ready, and its figures. Every process answers these, whatever its role."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -17,8 +17,8 @@ from broker.telemetry import metrics
 
 @dataclass(slots=True)
 class Health:
-    """What is looked at; `workers` are the loops of this process by name, each running until its task is done. Where it
-    `takes_changes`, so is whether there is room for them.
+    """What is looked at: whether there is room for changes where the process `takes_changes`, and what `workers` say of each loop
+    of this process.
     """
 
     server: Server
@@ -26,7 +26,7 @@ class Health:
     subscriptions: Subscriptions
     dead_letters: DeadLetters
     takes_changes: bool
-    workers: Mapping[str, "asyncio.Task[None]"] = field(default_factory=dict)
+    workers: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
 
 async def livez(_request: Request) -> Response:
@@ -37,7 +37,7 @@ async def livez(_request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 when every part works; else 503, and the part that does not."""
     health: Health = request.app.state.health
-    parts = {"store": "ok"} | dict.fromkeys(health.workers, "ok")
+    parts = {"store": "ok"}
     try:
         async with asyncio.timeout(1.5):
             if not await health.server.has_room():
@@ -46,9 +46,7 @@ async def readyz(request: Request) -> Response:
                 parts["intake"] = await _intake(health)
     except (StoreUnavailable, TimeoutError):
         parts["store"] = "does not answer"
-    for name, task in health.workers.items():
-        if task.done():
-            parts[name] = "has ended"
+    parts |= {name: state() for name, state in health.workers.items()}
     is_ready = all(state == "ok" for state in parts.values())
     return JSONResponse(
         {"status": "ready" if is_ready else "not ready", "parts": parts}, 200 if is_ready else 503

@@ -185,6 +185,10 @@ class Server:
             raise ConfigurationError(
                 "the store is a node of a Cluster; write BROKER_REDIS_URL=redis+cluster://host:port,host:port with some of its nodes"
             )
+        if (await self.client.info("replication"))["role"] != "master":
+            raise ConfigurationError(
+                "the store is a replica and takes no writes; name its primary in BROKER_REDIS_URL"
+            )
         await self._refuse_unsafe_node(self.client, server, allow_unsafe=allow_unsafe)
 
     async def _refuse_unsafe_node(

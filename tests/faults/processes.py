@@ -89,19 +89,19 @@ class StoreProcess(_Child):
                 preexec_fn=_DIES_WITH_TESTS,  # noqa: PLW1509 one system call, looked up before the fork
             )
         async with asyncio.timeout(START_S):
-            while not self._ask("PING").startswith("+PONG"):  # noqa: ASYNC110 another process sets no event
+            while not self.ask("PING").startswith("+PONG"):  # noqa: ASYNC110 another process sets no event
                 await asyncio.sleep(0.02)
 
     def configure(self, name: str, value: str) -> None:
-        answer = self._ask(f"CONFIG SET {name} {value}")
+        answer = self.ask(f"CONFIG SET {name} {value}")
         assert answer.startswith("+OK"), answer
 
     def used_memory(self) -> int:
         """Bytes the data set takes, as the server counts them for maxmemory."""
-        lines = self._ask("INFO memory", 16_384).splitlines()
+        lines = self.ask("INFO memory", 16_384).splitlines()
         return next(int(line.partition(":")[2]) for line in lines if line.startswith("used_memory:"))
 
-    def _ask(self, command: str, most: int = 512) -> str:
+    def ask(self, command: str, most: int = 512) -> str:
         """The first bytes of the answer to a command; '' if there is none."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)

@@ -1,0 +1,97 @@
+"""What a process says of itself while its store is away, and which stores a start refuses."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.faults.processes import BrokerProcess, StoreProcess, started
+
+SOON_S = 2.0
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[StoreProcess]:
+    one = StoreProcess(tmp_path)
+    await one.start()
+    yield one
+    one.kill()
+
+
+async def readiness(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
+    response = await client.get("/readyz")
+    return response.status_code, response.json()["parts"]
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stands still"])
+async def test_while_the_store_is_away_a_process_lives_is_not_ready_and_says_why(
+    is_killed: bool, valkey: StoreProcess, tmp_path: Path
+) -> None:
+    broker = BrokerProcess("serve", tmp_path, redis_url=valkey.url)
+    async with (
+        started(broker),
+        httpx.AsyncClient(base_url=broker.base, timeout=10, trust_env=False) as client,
+    ):
+        assert await readiness(client) == (200, dict.fromkeys((await readiness(client))[1], "ok"))
+        if is_killed:
+            valkey.kill()
+        else:
+            valkey.stand_still()
+        begun = time.monotonic()
+        status, parts = await readiness(client)
+        assert time.monotonic() - begun < SOON_S
+        assert (status, parts["store"]) == (503, "does not answer")
+        assert (await client.get("/livez")).status_code == 200
+        if is_killed:
+            await valkey.start()
+        else:
+            valkey.go_on()
+        async with asyncio.timeout(15):
+            while (await readiness(client))[0] != 200:  # noqa: ASYNC110 another process sets no event
+                await asyncio.sleep(0.05)
+
+
+def refusal(url: str, tmp_path: Path) -> tuple[int, list[str]]:
+    """Exit code and what is said by a start on the store."""
+    done = subprocess.run(
+        [sys.executable, "-m", "broker", "serve"],
+        env={"PATH": "/usr/bin", "BROKER_REDIS_URL": url, "BROKER_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["CONFIG SET maxmemory-policy allkeys-lru"], "the store evicts data (maxmemory-policy allkeys-lru)"),
+        (["CONFIG SET appendonly no"], "the store keeps no append-only file"),
+        (["REPLICAOF 127.0.0.1 1"], "the store is a replica and takes no writes"),
+    ],
+)
+async def test_a_start_on_a_store_that_may_lose_data_is_refused_in_one_line(
+    settings: list[str], reason: str, valkey: StoreProcess, tmp_path: Path
+) -> None:
+    for one in settings:
+        assert valkey.ask(one).startswith("+OK")
+    code, lines = await asyncio.to_thread(refusal, valkey.url, tmp_path)
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert reason in lines[0]
+
+
+async def test_a_start_without_a_store_says_so_in_one_line(tmp_path: Path) -> None:
+    code, lines = await asyncio.to_thread(refusal, f"unix://{tmp_path}/nobody.sock", tmp_path)
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert "the store does not answer" in lines[0]
