@@ -73,7 +73,7 @@ class StoreProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: "_Link"
     ) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK):
+            while (data := await reader.read(_CHUNK)) and not writer.is_closing():
                 writer.write(data)
                 await writer.drain()
         link.cut()
@@ -89,6 +89,8 @@ class StoreProxy:
                     break
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                if writer.is_closing():
+                    break  # cut while the answer was held back
                 writer.write(data)
                 await writer.drain()
         link.cut()
