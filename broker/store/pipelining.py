@@ -7,7 +7,7 @@ answered is asked once more, so only what may be repeated comes here: reads, and
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import hiredis
 import redis.asyncio as redis
@@ -54,35 +54,37 @@ class Pipeliner:
         self._queue.append((commands, answers))
         if len(self._sending) < AT_ONCE:
             # it starts when the loop turns, so what others ask until then goes with it
-            task = loop.create_task(self._send(), name="pipeline")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self._sending.add(loop.create_task(self._send(), name="pipeline"))
         return await answers
 
     async def _send(self) -> None:
-        while self._queue:
-            batch, self._queue = self._queue[:MOST], self._queue[MOST:]
-            try:
-                answers = await self.exchange([command for commands, _ in batch for command in commands])
-            except BaseException as error:
-                reason = error if isinstance(error, Exception) else ConnectionLost("given up")
-                for _, waiting in batch:
-                    if not waiting.done():
-                        waiting.set_exception(reason)
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            start = 0
-            for commands, waiting in batch:
-                some = answers[start : start + len(commands)]
-                start += len(commands)
-                if waiting.done():
-                    continue  # its caller went away
-                failed = next((one for one in some if isinstance(one, Exception)), None)
-                if failed is None:
-                    waiting.set_result(some)
-                else:
-                    waiting.set_exception(failed)
+        try:
+            while self._queue:
+                batch, self._queue = self._queue[:MOST], self._queue[MOST:]
+                await self._send_batch(batch)
+        finally:
+            # here, not in a callback, which would come after what is asked in between: nobody would send that
+            self._sending.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _send_batch(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers = await self.exchange([command for commands, _ in batch for command in commands])
+        except BaseException as error:
+            _refuse(batch, error if isinstance(error, Exception) else ConnectionLost("given up"))
+            if not isinstance(error, Exception):
+                raise
+            return
+        start = 0
+        for commands, waiting in batch:
+            some = answers[start : start + len(commands)]
+            start += len(commands)
+            failed = next((one for one in some if isinstance(one, Exception)), None)
+            if waiting.done():
+                continue  # its caller went away
+            if failed is None:
+                waiting.set_result(some)
+            else:
+                waiting.set_exception(failed)
 
     async def exchange(
         self, commands: Sequence[Command], *, anew: bool = False, repeats: bool = True
@@ -128,11 +130,20 @@ class Pipeliner:
             raise
 
     async def close(self) -> None:
-        """Ends what is under way and closes the connections."""
-        for task in list(self._sending):
+        """Ends what is under way and closes the connections; what waits is refused."""
+        sending = list(self._sending)
+        for task in sending:
             task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await asyncio.gather(*sending, return_exceptions=True)
+        waiting, self._queue = self._queue, []
+        _refuse(waiting, ConnectionLost("closed"))
         await self._pool.disconnect()
+
+
+def _refuse(batch: Sequence[_Waiting], reason: Exception) -> None:
+    for _, waiting in batch:
+        if not waiting.done():
+            waiting.set_exception(reason)
 
 
 def _packed(command: Command) -> bytes:

@@ -1,7 +1,7 @@
 """Subscription documents, their delivery state, and the registry log by which matchers follow them."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, cast
@@ -16,7 +16,7 @@ from broker.model.subscription import PayloadContent, Subscription, Subscription
 from broker.store import keys
 from broker.store.gaps import gaps_of
 from broker.store.outbox import SubscriptionKey, key_of
-from broker.store.pipelining import Argument
+from broker.store.pipelining import Argument, Command
 from broker.store.server import Server, translating
 
 _FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead", "gaps", "gt")
@@ -258,12 +258,11 @@ class RegistryFollower:
         listed: dict[int, set[SubscriptionKey]] = {}
         known = sorted(positions)
         if known:
-            logs: Any = {keys.registry(shard): positions[shard] for shard in known}
             streams = {keys.registry(shard).encode(): shard for shard in known}
-            told_since: Any = await self._server.client.xread(logs)
-            for stream, entries in told_since or ():
+            for stream, entries in await self._told_since(positions):
                 shard = streams[stream]
-                for entry_id, fields in entries:
+                for entry_id, flat in entries:
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
                     if _number(entry_id) != _number(positions[shard]) + 1:
                         # trimmed before it was read, or what was read before is forgotten: start over
                         del positions[shard]
@@ -289,6 +288,18 @@ class RegistryFollower:
             of_shard = self._known[self._subscriptions.shard_of(*key)]
             (of_shard.discard if record is None else of_shard.add)(key)
         return changed
+
+    async def _told_since(self, positions: Mapping[int, bytes]) -> list[Any]:
+        """Each log with its new entries; it rides with what others ask."""
+        each = [(keys.registry(shard), position) for shard, position in positions.items()]
+        together = (
+            [[one] for one in each] if self._server.is_spread else [each]
+        )  # a Cluster answers a slot at a time
+        commands: list[Command] = [
+            ("XREAD", "STREAMS", *(log for log, _ in some), *(position for _, position in some))
+            for some in together
+        ]
+        return [row for answer in await self._server.ask(commands) for row in answer or ()]
 
     def start_over(self) -> None:
         """The next call of `changes` tells everything there is, and what was deleted since."""

@@ -9,6 +9,7 @@ import contextlib
 import math
 import uuid
 from collections.abc import Awaitable, Sequence
+from typing import Literal
 
 import structlog
 
@@ -76,6 +77,7 @@ class MatcherWorker:
         self._recovered: dict[int, int] = {}
         self._poison = Poison()
         self._lease_changed = asyncio.Event()
+        self._interrupts: dict[asyncio.Event, asyncio.Task[Literal[True]]] = {}
 
     async def run(self) -> None:
         client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10, repeats=False)
@@ -101,7 +103,7 @@ class MatcherWorker:
                         _log.info("partition lost", reason=str(error))
                         # what was read of the other partitions comes again before anything newer
                         self._recovered.clear()
-                await end([renewing])
+                await end([renewing, *self._interrupts.values()])
         finally:
             await client.aclose()
             with contextlib.suppress(StoreUnavailable):
@@ -296,18 +298,19 @@ class MatcherWorker:
     async def _unless_interrupted(self, reading: Awaitable[list[Change]]) -> list[Change]:
         """Waits, but not beyond `stop` or a change of leases; what a cancelled read had taken is pending and comes again."""
         task = asyncio.ensure_future(reading)
-        events = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self._lease_changed.wait())]
+        for event in (self._stop, self._lease_changed):
+            waiting = self._interrupts.get(event)
+            if waiting is None or waiting.done():  # one is kept from read to read: most end without it
+                self._interrupts[event] = asyncio.ensure_future(event.wait())
         try:
-            await asyncio.wait([task, *events], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, *self._interrupts.values()], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             self._recovered.clear()
             return []
         finally:
-            for one in (task, *events):
-                if not one.done():
-                    one.cancel()
-            await asyncio.gather(task, *events, return_exceptions=True)
+            if not task.done():
+                await end([task])
 
     async def _pause(self, seconds: float) -> None:
         # not wait_for: Python 3.11's loses a cancellation that comes together with the event
