@@ -42,13 +42,13 @@ async def test_who_asks_while_the_last_pipelines_end_is_not_forgotten(pool: redi
 
     one = AtOnce(pool)
 
-    async def ask_twice() -> None:
-        await one.ask([("PING",)])
-        await one.ask([("PING",)])
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            await one.ask([("PING",)])
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as callers:
-        for _ in range(2):  # as many as there are pipelines under way
-            callers.create_task(ask_twice())
+        for times in (2, 1):  # as many callers as there are pipelines under way
+            callers.create_task(ask(times))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         one.gate.set()
