@@ -22,9 +22,10 @@ from bench.figures import Figure, paired_ratio
 from bench.rig import free_port
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
-from broker.store.changes import Changes, Proposal
+from broker.store.changes import Changes
 from broker.store.embedded import find_binary
 from broker.store.keys import Layout
+from broker.store.proposals import Proposal
 from broker.store.server import Durability, Server
 from broker.testing.readings import HEART_RATE, observation
 

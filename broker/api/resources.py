@@ -10,7 +10,7 @@ from broker.fhir import documents
 from broker.fhir.conversion import convert
 from broker.ingest.intake import Admission, Request
 from broker.model.change import Version, VersionKey
-from broker.store.changes import Acceptance
+from broker.store.proposals import Acceptance
 
 
 def resource_type(call: Call) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from broker import failpoints
 from broker.errors import StoreUnavailable
-from broker.store.changes import Accepted, Proposal
+from broker.store.proposals import Accepted, Proposal
 
 _Waiting = tuple[Sequence[Proposal], "asyncio.Future[list[Accepted]]"]
 

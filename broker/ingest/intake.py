@@ -21,7 +21,8 @@ from broker.model.change import Interaction, Tenant
 from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store import keys
-from broker.store.changes import Acceptance, Accepted, Changes, Proposal
+from broker.store.changes import Changes
+from broker.store.proposals import Acceptance, Accepted, Proposal
 from broker.store.resources import Resources, assign_id
 from broker.telemetry import metrics
 

@@ -1,26 +1,23 @@
 """The intake log: accepted changes, appended durably; and each partition's one reader at a time, under a lease."""
 
+import asyncio
 import heapq
 import json
-import os
-import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from enum import StrEnum
-from typing import Any, Literal, NamedTuple, cast
-
-import msgspec
+from typing import Any, cast
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store import keys
-from broker.store.pipelining import Argument
+from broker.store.pipelining import Argument, Command
+from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
 from broker.store.resources import Resources
 from broker.store.server import Connection, Server, translating
 from broker.store.slots import refuse_several
 
 GROUP = "match"
-_random = random.Random(os.urandom(16))
 _PAGE = 256
 MOST_CHANGES = 1_000_000
 """Of one partition. Matched ones beyond it go; when so many are not matched, no more are taken."""
@@ -29,68 +26,6 @@ _NEAR_MS = 1_000
 
 _Entry = tuple[int, str, Mapping[bytes, bytes]]
 """Partition, entry id and fields."""
-
-
-class Acceptance(StrEnum):
-    """What became of one proposed change."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    DELETED = "deleted"
-    REPORTED = "reported"  # a business event about the current version
-    REPLAYED = "replayed"  # the same request came before; answered again, nothing written
-    GONE = "gone"  # a delete of what is deleted already, or an event about it
-    EXISTS = "exists"
-    CONFLICT = "conflict"  # If-Match named another version
-    ABSENT = "absent"
-    MISMATCH = "mismatch"  # the idempotency key was used for another body
-    FULL = "full"  # too many changes of the partition are not matched
-    UNTRIED = ""  # another change of the transaction failed
-
-    @property
-    def is_refusal(self) -> bool:
-        return self in {
-            Acceptance.EXISTS,
-            Acceptance.CONFLICT,
-            Acceptance.ABSENT,
-            Acceptance.MISMATCH,
-            Acceptance.FULL,
-            Acceptance.UNTRIED,
-        }
-
-
-_ACCEPTANCES = {one.encode(): one for one in Acceptance}
-
-
-class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`).
-
-    An `event` writes no version: `events` are the codings of what happened to the current one. `references` are the search
-    parameters by which the resource is to be found, each with the `Type/id` it refers to.
-    """
-
-    tenant: Tenant
-    op: Literal["create", "put", "delete", "event"]
-    type: str
-    id: str
-    release: Release
-    head: bytes = b""
-    tail: bytes = b""
-    expected_version: str = ""
-    idempotency_key: str = ""
-    digest: str = ""
-    identifiers: tuple[str, ...] = ()
-    events: tuple[Coding, ...] = ()
-    references: tuple[tuple[str, str], ...] = ()
-    request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(128):032x}")
-
-
-class Accepted(NamedTuple):
-    """The answer to a proposal. `version` is the current one on a conflict."""
-
-    status: Acceptance
-    key: VersionKey
-    at_ms: int
 
 
 class Changes:
@@ -214,6 +149,32 @@ class Changes:
         A position is `>` for what nobody has read, or an entry id: then what was read after it and never acknowledged comes
         again (recovery after a crash). `client` is the caller's own connection: the call may block.
         """
+        return await self._changes_of(await self._entries(client, positions, count=count, block_ms=block_ms))
+
+    @translating
+    async def read_new(
+        self, client: Connection, partitions: Sequence[int], *, count: int, block_ms: int
+    ) -> tuple[list[Change], frozenset[int]]:
+        """What nobody has read, and the partitions of which somebody read something before that is not acknowledged.
+
+        There a reader that has lost its lease took changes; they must be matched before those of this answer (`read`
+        from the beginning brings all of them in order), for outboxes pass over what is older than what they hold.
+        """
+        entries = await self._entries(client, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
+        own = Counter(partition for partition, _, _ in entries)
+        pending: list[Command] = [("XPENDING", keys.changes(partition), GROUP) for partition in own]
+        # in one round trip with the bodies
+        changes, totals = await asyncio.gather(self._changes_of(entries), self._server.ask(pending))
+        strange = {
+            partition
+            for (partition, mine), row in zip(own.items(), totals, strict=True)
+            if int(row[0]) > mine
+        }
+        return changes, frozenset(strange)
+
+    async def _entries(
+        self, client: Connection, positions: Mapping[int, str], *, count: int, block_ms: int | None
+    ) -> list[_Entry]:
         answer: Any = await client.xreadgroup(
             GROUP,
             "matcher",
@@ -222,11 +183,13 @@ class Changes:
             block=block_ms,
         )
         partitions = {keys.changes(p).encode(): p for p in positions}
-        entries = [
+        return [
             (partitions[stream], cast("bytes", entry_id).decode(), fields)
             for stream, some in answer or ()
             for entry_id, fields in some
         ]
+
+    async def _changes_of(self, entries: Sequence[_Entry]) -> list[Change]:
         try:
             return await self._with_bodies(entries)
         except ValueError:  # what is stored of one of them can't be read: those beside it can
@@ -381,4 +344,4 @@ def _codings(text: bytes) -> tuple[Coding, ...]:
 def _accepted(proposal: Proposal, row: Sequence[Any]) -> Accepted:
     status, version, at_ms = row
     key = VersionKey(proposal.tenant, proposal.type, proposal.id, version)
-    return Accepted(_ACCEPTANCES[status], key, at_ms)
+    return Accepted(ACCEPTANCES[status], key, at_ms)

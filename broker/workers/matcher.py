@@ -7,9 +7,10 @@ and the outboxes pass over what they hold already. So each change is matched at 
 import asyncio
 import contextlib
 import math
+import time
 import uuid
 from collections.abc import Awaitable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
@@ -30,10 +31,14 @@ from broker.workers.attaching import Attaching, Targets
 from broker.workers.poison import TRIES, Poison
 from broker.workers.topics import TopicKeeper, unserved
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 LEASE_MS = 4_000
 RENEW_S = 1.9
+SURE_S = 3.5
+"""A lease renewed that long ago may run out before a read is answered."""
 BLOCK_MS = 5_000
+LOOK_AGAIN_S = 60.0
 ROLL_CALL_S = 1.0
 """After the store was away: longer than another matcher takes to notice and to look (`run` waits half of it)."""
 BATCH = 128
@@ -75,6 +80,8 @@ class MatcherWorker:
         self._owner = uuid.uuid4().hex
         self._tokens: dict[int, int] = {}
         self._recovered: dict[int, int] = {}
+        self._renewed_at = 0.0
+        self._look_again_at: dict[int, tuple[int, float]] = {}
         self._poison = Poison()
         self._lease_changed = asyncio.Event()
         self._interrupts: dict[asyncio.Event, asyncio.Task[Literal[True]]] = {}
@@ -112,8 +119,11 @@ class MatcherWorker:
 
     async def _turn(self, client: Connection) -> None:
         """One read and what follows from it."""
-        held = dict(self._tokens)
+        # this process may have stood still: its leases may have run out, and what it would read is another's
+        is_sure = time.monotonic() - self._renewed_at < SURE_S
+        held = dict(self._tokens) if is_sure else {}
         self._lease_changed.clear()
+        self._look_again(held)
         self._poison.keep(held)
         resting = self._poison.resting()
         awake = [partition for partition in held if partition not in resting]
@@ -122,17 +132,41 @@ class MatcherWorker:
         if fresh:
             await self._recover(client, fresh, held)
         elif awake:
-            positions = dict.fromkeys(awake, ">")
             block_ms = BLOCK_MS if next_try_s is None else min(BLOCK_MS, 1 + int(next_try_s * 1000))
-            changes = await self._unless_interrupted(
-                self._changes.read(client, positions, count=BATCH, block_ms=block_ms)
-            )
-            if changes:
-                self._witness.saw_read(changes)
-                await self._process(changes, held)
+            await self._read(client, awake, held, block_ms)
         else:
             wait_s = RENEW_S if next_try_s is None else next_try_s
-            await self._unless_interrupted(asyncio.sleep(wait_s, []))
+            await self._unless_interrupted(asyncio.sleep(wait_s))
+
+    async def _read(
+        self, client: Connection, partitions: Sequence[int], held: dict[int, int], block_ms: int
+    ) -> None:
+        reading = self._changes.read_new(client, partitions, count=BATCH, block_ms=block_ms)
+        read = await self._unless_interrupted(reading)
+        if read is None:
+            return
+        changes, strange = read
+        for partition in strange:
+            _log.info("changes taken by a reader without lease", partition=partition)
+            self._recovered.pop(partition, None)  # they are read again, in order, with those of this read
+        own = [change for change in changes if change.partition not in strange]
+        if own:
+            self._witness.saw_read(own)
+            await self._process(own, held)
+
+    def _look_again(self, held: dict[int, int]) -> None:
+        """Has partitions recovered once more when a reader that lost them can't read any longer, and now and then.
+
+        What it took last is followed by nothing that would tell of it (`Changes.read_new`).
+        """
+        now = time.monotonic()
+        for partition, token in held.items():
+            known, at = self._look_again_at.get(partition, (-1, 0.0))
+            if known != token:
+                self._look_again_at[partition] = token, now + BLOCK_MS / 1000 + 1
+            elif now >= at:
+                self._look_again_at[partition] = token, now + LOOK_AGAIN_S
+                self._recovered.pop(partition, None)
 
     async def _clear_doubt(self) -> None:
         """The store was away, or this process: nothing is numbered before it is known that the store has forgotten nothing.
@@ -284,7 +318,9 @@ class MatcherWorker:
         if len(wanted) < share:
             # ask for all that might be free, keep no more than the share
             wanted += [partition for partition in range(total) if partition not in mine]
+        asked_at = time.monotonic()
         tokens = await self._changes.lease(wanted, self._owner, LEASE_MS)
+        self._renewed_at = asked_at
         surplus = [partition for partition in tokens if partition not in mine][
             max(0, share - len(mine[:share])) :
         ]
@@ -295,8 +331,8 @@ class MatcherWorker:
             self._tokens = held
             self._lease_changed.set()
 
-    async def _unless_interrupted(self, reading: Awaitable[list[Change]]) -> list[Change]:
-        """Waits, but not beyond `stop` or a change of leases; what a cancelled read had taken is pending and comes again."""
+    async def _unless_interrupted(self, reading: Awaitable[T]) -> T | None:
+        """Waits, but not beyond `stop` or a change of leases: then None; what a cancelled read had taken is pending and comes again."""
         task = asyncio.ensure_future(reading)
         for event in (self._stop, self._lease_changed):
             waiting = self._interrupts.get(event)
@@ -307,7 +343,7 @@ class MatcherWorker:
             if task.done():
                 return task.result()
             self._recovered.clear()
-            return []
+            return None
         finally:
             if not task.done():
                 await end([task])

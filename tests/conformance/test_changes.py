@@ -8,7 +8,8 @@ import pytest
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.release import Release
 from broker.store import keys
-from broker.store.changes import Acceptance, Changes, Proposal
+from broker.store.changes import Changes
+from broker.store.proposals import Acceptance, Proposal
 from broker.store.resources import Resources, assign_id
 from broker.store.retention import Limits, Retention
 from broker.store.server import Server

@@ -13,9 +13,10 @@ from broker.errors import ConfigurationError, StoreUnavailable
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
 from broker.store import keys
-from broker.store.changes import Acceptance, Changes, Proposal
+from broker.store.changes import Changes
 from broker.store.cluster import Cluster, store_at
 from broker.store.keys import Layout
+from broker.store.proposals import Acceptance, Proposal
 from broker.store.server import Server
 from broker.store.slots import slot_of_key
 from tests.conftest import LAYOUT

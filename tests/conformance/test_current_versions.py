@@ -6,7 +6,8 @@ import pytest
 
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.release import Release
-from broker.store.changes import Changes, Proposal
+from broker.store.changes import Changes
+from broker.store.proposals import Proposal
 from broker.store.resources import Resources
 from broker.store.server import Server
 from tests.conftest import ALL_STORES

@@ -8,9 +8,10 @@ from broker.model.change import DEFAULT_TENANT, Change, Tenant, VersionKey
 from broker.model.outcome import Advance, MarkError
 from broker.model.release import Release
 from broker.store import keys
-from broker.store.changes import Changes, Proposal
+from broker.store.changes import Changes
 from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
 from broker.store.letter_settling import LetterSettling, Retried
+from broker.store.proposals import Proposal
 from broker.store.retention import Limits, Retention
 from broker.store.server import Server
 from tests.conformance.letter_desk import FAILURE, KEY, LetterDesk, numbers_of

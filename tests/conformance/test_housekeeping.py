@@ -21,8 +21,9 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store import keys
-from broker.store.changes import Changes, Proposal
+from broker.store.changes import Changes
 from broker.store.outbox import Outboxes
+from broker.store.proposals import Proposal
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
 from broker.store.schedule import Claim, Schedule

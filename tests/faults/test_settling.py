@@ -9,8 +9,9 @@ import pytest
 from broker.errors import StoreUnavailable
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
-from broker.store.changes import Changes, Proposal
+from broker.store.changes import Changes
 from broker.store.keys import Layout
+from broker.store.proposals import Proposal
 from broker.store.server import Server
 from tests.stores import StoreNode
 

@@ -17,7 +17,8 @@ from broker.fhir.operation_definitions import OPERATIONS
 from broker.fhir.validation import validate
 from broker.model.change import Tenant
 from broker.model.release import Release
-from broker.store.changes import Changes, Proposal
+from broker.store.changes import Changes
+from broker.store.proposals import Proposal
 from broker.store.server import Server
 from broker.testing.readings import GLUCOSE, LOINC, observation
 from broker.testing.subscriber import SimulatedSubscriber

@@ -296,3 +296,27 @@ async def test_a_device_is_told_of_when_its_status_changes(desk: Desk, store: Se
         3,
         5,
     ]
+
+
+async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_before_newer_ones(
+    desk: Desk, store: Server
+) -> None:
+    """As a matcher that was stopped past its lease takes it: its blocked read is still answered."""
+    await desk.subscribe("a", release="r4")
+
+    async def put(value: float) -> None:
+        assert (await desk.client.put("/r4/Observation/early", json=reading("early", value))).is_success
+
+    await put(60)
+    await desk.until_numbers("a", 1)
+    log = keys.changes(store.layout.partition_of(DEFAULT_TENANT, "early"))
+    logged: Any = await store.client.xrange(log)
+    together = store.client.pipeline(transaction=True)
+    together.xadd(log, logged[0][1])  # before a blocked reader is served, it is taken
+    together.xreadgroup("match", "matcher", {log: ">"})
+    _, taken = await together.execute()
+    assert taken
+    await put(61)
+    endpoint = await desk.until_numbers("a", 3)
+    told = [event for one in endpoint.received if one.notification for event in one.notification.events]
+    assert [event.number for event in told] == [1, 2, 3]

@@ -1,0 +1,77 @@
+"""What is proposed to the intake log, and what became of it."""
+
+import os
+import random
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from broker.model.change import Tenant, VersionKey
+from broker.model.release import Release
+from broker.model.topic import Coding
+
+_random = random.Random(os.urandom(16))
+
+
+class Acceptance(StrEnum):
+    """What became of one proposed change."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    REPORTED = "reported"  # a business event about the current version
+    REPLAYED = "replayed"  # the same request came before; answered again, nothing written
+    GONE = "gone"  # a delete of what is deleted already, or an event about it
+    EXISTS = "exists"
+    CONFLICT = "conflict"  # If-Match named another version
+    ABSENT = "absent"
+    MISMATCH = "mismatch"  # the idempotency key was used for another body
+    FULL = "full"  # too many changes of the partition are not matched
+    UNTRIED = ""  # another change of the transaction failed
+
+    @property
+    def is_refusal(self) -> bool:
+        return self in {
+            Acceptance.EXISTS,
+            Acceptance.CONFLICT,
+            Acceptance.ABSENT,
+            Acceptance.MISMATCH,
+            Acceptance.FULL,
+            Acceptance.UNTRIED,
+        }
+
+
+ACCEPTANCES = {one.encode(): one for one in Acceptance}
+"""By what the store answers."""
+
+
+class Proposal(msgspec.Struct, frozen=True, gc=False):
+    """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`).
+
+    An `event` writes no version: `events` are the codings of what happened to the current one. `references` are the search
+    parameters by which the resource is to be found, each with the `Type/id` it refers to.
+    """
+
+    tenant: Tenant
+    op: Literal["create", "put", "delete", "event"]
+    type: str
+    id: str
+    release: Release
+    head: bytes = b""
+    tail: bytes = b""
+    expected_version: str = ""
+    idempotency_key: str = ""
+    digest: str = ""
+    identifiers: tuple[str, ...] = ()
+    events: tuple[Coding, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
+    request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(128):032x}")
+
+
+class Accepted(NamedTuple):
+    """The answer to a proposal. `version` is the current one on a conflict."""
+
+    status: Acceptance
+    key: VersionKey
+    at_ms: int
