@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -21,9 +21,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it: a look in the test suite, or the whole."""
+    """How much of it: a look in the test suite, or the whole; and on which store."""
 
     is_short: bool
+    is_cluster: bool = False
 
     def pick(self, short: T, whole: T) -> T:
         return short if self.is_short else whole
@@ -38,11 +39,12 @@ Run = Callable[[Path, Size], Awaitable[Rig]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`title` says what is broken, for the report."""
+    """`title` says what is broken, for the report; `on_cluster`: the store is a Cluster of three nodes and their replicas."""
 
     name: str
     title: str
     run: Run
+    on_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ async def judged(scenario: Scenario, folder: Path, size: Size) -> tuple[Result, 
     """Runs it in the folder. Raises what the scenario itself finds wrong (AssertionError)."""
     begun = time.monotonic()
     try:
-        rig = await scenario.run(folder, size)
+        rig = await scenario.run(folder, replace(size, is_cluster=scenario.on_cluster))
     except Skipped as reason:
         return Result(scenario.name, scenario.title, True, 0.0, skipped=str(reason)), None
     verdict = check(rig.history)
@@ -109,8 +111,10 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def rigged(folder: Path, *, settle_s: float = SETTLE_S, **options: Any) -> AsyncIterator[Rig]:
+async def rigged(
+    folder: Path, size: Size, *, settle_s: float = SETTLE_S, **options: Any
+) -> AsyncIterator[Rig]:
     """A rig that is given time to deliver what is owed before it ends; the checker says what was not."""
-    async with Rig(folder, **options) as rig:
+    async with Rig(folder, is_cluster=size.is_cluster, **options) as rig:
         yield rig
         await rig.settle(settle_s)

@@ -10,7 +10,6 @@ from typing import Self
 
 import httpx
 import orjson
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from broker.testing.registration import subscription
@@ -67,7 +66,7 @@ class Lobby:
             await self._pause()
 
     async def _write(self) -> None:
-        async with redis.Redis.from_url(self._rig.store.url) as client:
+        async with self._rig.asking() as client:
             for number in itertools.count(1):
                 if self._is_over.is_set():
                     return

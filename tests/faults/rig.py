@@ -13,6 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import httpx
+import redis.asyncio as redis
 
 from broker.testing.registration import register_subscription, subscription
 from tests.faults.history import Fault, History, Recovered, Subscribed
@@ -20,6 +21,7 @@ from tests.faults.listener import Behaviour, Endpoint, accepting, now_ms
 from tests.faults.processes import BrokerProcess, StoreProcess, kill_all
 from tests.faults.producer import Producer
 from tests.faults.proxy import StoreProxy
+from tests.stores import StoreCluster
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
 SETTLE_S = 90.0
@@ -37,14 +39,16 @@ class Rig:
         match: int = 1,
         dispatch: int = 1,
         has_proxy: bool = False,
+        is_cluster: bool = False,
         environment: Mapping[str, str] = MappingProxyType({}),
         **settings: str,
     ) -> None:
         self.folder = folder
         self.history = History()
         self.store = StoreProcess(folder)
+        self.cluster = StoreCluster(folder) if is_cluster else None
         self.proxy = StoreProxy(folder, self.store.path) if has_proxy else None
-        url = self.proxy.url if self.proxy else self.store.url
+        url = self.cluster.url if self.cluster else self.proxy.url if self.proxy else self.store.url
         shared: dict[str, Any] = {"environment": environment, "redis_url": url, **settings}
         first = BrokerProcess("api", folder, "api0", **shared)
         others = shared | {"base_url": first.base}
@@ -67,7 +71,11 @@ class Rig:
         async with contextlib.AsyncExitStack() as stack:
             self.history.file = stack.enter_context((self.folder / "history.jsonl").open("w"))
             stack.callback(kill_all, [self.store, *self.brokers])
-            await self.store.start()
+            if self.cluster is None:
+                await self.store.start()
+            else:
+                stack.callback(self.cluster.kill)
+                await self.cluster.start()
             if self.proxy is not None:
                 await stack.enter_async_context(self.proxy)
             for one in self.brokers:
@@ -81,6 +89,19 @@ class Rig:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
+
+    @contextlib.asynccontextmanager
+    async def asking(self) -> AsyncIterator["redis.Redis | redis.RedisCluster"]:
+        """A client of the store, as a gateway has one that writes to the inbox stream."""
+        client: redis.Redis | redis.RedisCluster
+        if self.cluster is None:
+            client = redis.Redis.from_url(self.store.url)
+        else:
+            client = redis.RedisCluster(host="127.0.0.1", port=self.cluster.nodes[0].port)
+        try:
+            yield client
+        finally:
+            await client.aclose()
 
     def client(self) -> httpx.AsyncClient:
         headers = {"Content-Type": "application/fhir+json"}

@@ -56,7 +56,7 @@ async def misbehaving(folder: Path, size: Size) -> Rig:
     """Each endpoint has its own fault, all at the same time; then all are well again."""
     faults = CURABLE | HARMLESS
     patients = [f"p{n}" for n in range(len(faults))]
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         for patient in patients:
             await rig.subscribe(patient, patient, max_count=5, timeout_s=1)
         await rig.subscribe("well", "ana")
@@ -73,7 +73,7 @@ async def misbehaving(folder: Path, size: Size) -> Rig:
 
 async def refusing(folder: Path, size: Size) -> Rig:
     """Nothing listens at the address any more; later something does."""
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         endpoint = await rig.subscribe("s0", "ana", max_count=5)
         async with rig.load(["ana"], per_s=20):
             for _ in range(size.pick(1, 10)):
@@ -89,7 +89,7 @@ async def refusing(folder: Path, size: Size) -> Rig:
 async def tls_broken(folder: Path, size: Size) -> Rig:
     """The certificate of an https endpoint is another's for a while, or there is no TLS at all."""
     pair = authority(folder)
-    async with rigged(folder, environment={"SSL_CERT_FILE": str(pair.trusted)}) as rig:
+    async with rigged(folder, size, environment={"SSL_CERT_FILE": str(pair.trusted)}) as rig:
         endpoint = await rig.subscribe("s0", "ana", tls=pair.good, max_count=5)
         breaks: dict[str, Breaking] = {
             "a certificate that is not accepted": lambda one: one.open(pair.stranger),
@@ -110,7 +110,7 @@ async def tls_broken(folder: Path, size: Size) -> Rig:
 
 async def name_gone(folder: Path, size: Size) -> Rig:
     """The client moves its subscription to a name that can't be resolved: `error`; then back, and all it missed comes."""
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         endpoint = await rig.subscribe("s0", "ana", max_count=5)
         async with rig.load(["ana"], per_s=20):
             for _ in range(size.pick(1, 5)):
@@ -127,7 +127,7 @@ def in_error(name: str, behaviour: Behaviour) -> Run:
     """The endpoint answers what repeating can't cure: `error`; mended and asked for anew, it goes on where it was."""
 
     async def run(folder: Path, size: Size) -> Rig:
-        async with rigged(folder) as rig:
+        async with rigged(folder, size) as rig:
             endpoint = await rig.subscribe("s0", "ana", max_count=5)
             async with rig.load(["ana"], per_s=20):
                 for _ in range(size.pick(1, 5)):
@@ -144,7 +144,7 @@ def in_error(name: str, behaviour: Behaviour) -> Run:
 
 async def gone(folder: Path, size: Size) -> Rig:
     """410 turns the subscription off, and nothing is owed meanwhile; asked for anew, its numbers go on."""
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         endpoint = await rig.subscribe("s0", "ana", max_count=5)
         for _ in range(size.pick(1, 5)):
             await rig.producer.send("ana", 5)
@@ -163,7 +163,7 @@ async def gone(folder: Path, size: Size) -> Rig:
 async def dead_for_long(folder: Path, size: Size) -> Rig:
     """Nobody listens for many events; the dispatcher's memory must not grow with them. Then all of them come, in order."""
     events = size.pick(400, 100_000)
-    async with rigged(folder, settle_s=size.pick(60, 1_800)) as rig:
+    async with rigged(folder, size, settle_s=size.pick(60, 1_800)) as rig:
         endpoint = await rig.subscribe("s0", *(f"p{n}" for n in range(40)), max_count=500)
         await rig.producer.send("p0", 20)
         assert await rig.settle(20)

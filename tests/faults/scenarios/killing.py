@@ -45,8 +45,8 @@ async def _kill_in_turn(rig: Rig, process: BrokerProcess, names: Sequence[Name],
 def at_every_failpoint(nth: int, names: Sequence[Name] = NAMES) -> Run:
     """Each process is killed at its places, one after the other, each when it is passed for the nth time."""
 
-    async def run(folder: Path, _size: Size) -> Rig:
-        async with rigged(folder) as rig:
+    async def run(folder: Path, size: Size) -> Rig:
+        async with rigged(folder, size) as rig:
             await _subscribe(rig)
             victims = {"api": rig.api[0], "match": rig.match[0], "dispatch": rig.dispatch[0]}
             async with Lobby(rig) as lobby, rig.load(PATIENTS, per_s=60):
@@ -65,7 +65,7 @@ def failing_at_every_failpoint(action: str) -> Run:
     """Nothing is killed: each place fails once, as a bug or a lost answer of the store would have it."""
 
     async def run(folder: Path, size: Size) -> Rig:
-        async with rigged(folder) as rig:
+        async with rigged(folder, size) as rig:
             await _subscribe(rig)
             async with Lobby(rig) as lobby, rig.load(PATIENTS, per_s=60):
                 for process in rig.brokers:
@@ -90,7 +90,7 @@ def failing_at_every_failpoint(action: str) -> Run:
 async def random_kills(folder: Path, size: Size) -> Rig:
     """A random process of several of each role, again and again."""
     source = random.Random(5)
-    async with rigged(folder, api=2, match=2, dispatch=2) as rig:
+    async with rigged(folder, size, api=2, match=2, dispatch=2) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=100):
             until = asyncio.get_running_loop().time() + size.pick(8.0, 90.0)
@@ -106,7 +106,7 @@ async def random_kills(folder: Path, size: Size) -> Rig:
 
 async def paused_dispatcher(folder: Path, size: Size) -> Rig:
     """Stands still while it has claims, past their lease; goes on when another has sent the same."""
-    async with rigged(folder, dispatch=2) as rig:
+    async with rigged(folder, size, dispatch=2) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=60):
             for victim in itertools.islice(itertools.cycle(rig.dispatch), size.pick(1, 6)):
@@ -121,7 +121,7 @@ async def paused_dispatcher(folder: Path, size: Size) -> Rig:
 
 async def paused_matcher(folder: Path, size: Size) -> Rig:
     """A matcher that held partitions wakes up when another holds them."""
-    async with rigged(folder, match=2) as rig:
+    async with rigged(folder, size, match=2) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=60):
             for victim in itertools.islice(itertools.cycle(rig.match), size.pick(1, 6)):

@@ -15,7 +15,7 @@ _FAKETIME = "faketime"
 async def rolling_restart(folder: Path, size: Size) -> Rig:
     """SIGTERM to each of three processes of each role, one after the other, and a start."""
     count = size.pick(2, 3)
-    async with rigged(folder, api=count, match=count, dispatch=count) as rig:
+    async with rigged(folder, size, api=count, match=count, dispatch=count) as rig:
         for n in range(3):
             await rig.subscribe(f"s{n}", *PATIENTS[n::3], max_count=5)
         async with rig.load(PATIENTS, per_s=60):
@@ -31,7 +31,7 @@ async def wrong_clocks(folder: Path, size: Size) -> Rig:
     """The clock of one process after the other is ten minutes ahead, then ten minutes behind."""
     if shutil.which(_FAKETIME) is None:
         raise Skipped("the program faketime is not installed (Debian: apt-get install faketime)")
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         await rig.subscribe("s0", *PATIENTS, max_count=5)
         async with rig.load(PATIENTS, per_s=60):
             for offset in ("+10m", "-10m"):

@@ -19,7 +19,7 @@ async def _subscribe(rig: Rig) -> None:
 
 async def killed_under_load(folder: Path, size: Size) -> Rig:
     """SIGKILL and a start on the same files, again and again, while 500 changes a second are offered."""
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         await _subscribe(rig)
         begun = now_ms()
         async with rig.load(PATIENTS, per_s=OFFERED_PER_S):
@@ -37,7 +37,7 @@ async def killed_under_load(folder: Path, size: Size) -> Rig:
 
 async def paused(folder: Path, size: Size) -> Rig:
     """The store stands still with every connection open."""
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=100):
             for _ in range(size.pick(1, 3)):
@@ -52,7 +52,7 @@ async def paused(folder: Path, size: Size) -> Rig:
 
 async def out_of_memory(folder: Path, size: Size) -> Rig:
     """The limit of memory is reached under noeviction: writes are refused until there is room again."""
-    async with rigged(folder) as rig:
+    async with rigged(folder, size) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=100):
             for _ in range(size.pick(1, 3)):
@@ -67,7 +67,7 @@ async def out_of_memory(folder: Path, size: Size) -> Rig:
 
 async def answers_lost(folder: Path, size: Size) -> Rig:
     """What the store has carried out is not told; each time the connection is gone too."""
-    async with rigged(folder, has_proxy=True) as rig:
+    async with rigged(folder, size, has_proxy=True) as rig:
         assert rig.proxy is not None
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=100):
@@ -81,7 +81,7 @@ async def answers_lost(folder: Path, size: Size) -> Rig:
 
 async def connections_cut(folder: Path, size: Size) -> Rig:
     """Every connection to the store ends at once."""
-    async with rigged(folder, has_proxy=True) as rig:
+    async with rigged(folder, size, has_proxy=True) as rig:
         assert rig.proxy is not None
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=100):
@@ -95,7 +95,7 @@ async def connections_cut(folder: Path, size: Size) -> Rig:
 
 async def answers_delayed(folder: Path, size: Size) -> Rig:
     """The store is far away for a while: nothing is lost, so nothing may come twice."""
-    async with rigged(folder, has_proxy=True) as rig:
+    async with rigged(folder, size, has_proxy=True) as rig:
         assert rig.proxy is not None
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=50):
@@ -111,7 +111,7 @@ async def answers_delayed(folder: Path, size: Size) -> Rig:
 
 async def same_change_at_once(folder: Path, size: Size) -> Rig:
     """Ten requests for the same change reach three API processes at the same moment."""
-    async with rigged(folder, api=3) as rig:
+    async with rigged(folder, size, api=3) as rig:
         await rig.subscribe("s0", "ana", max_count=5)
         for n in range(size.pick(5, 50)):
             begun = now_ms()
@@ -120,4 +120,23 @@ async def same_change_at_once(folder: Path, size: Size) -> Rig:
             assert {answer for answer, _ in answers} == {Answer.ACKNOWLEDGED}
             assert {version for _, version in answers} == {1}
             rig.producer.acknowledge(f"ana-{n}", "ana", 1, begun)
+    return rig
+
+
+async def node_killed(folder: Path, size: Size) -> Rig:
+    """A primary of a Cluster dies under load; its replica, which was waited for, takes over, and it comes back as a replica."""
+    async with rigged(folder, size, replicas="1") as rig:
+        assert rig.cluster is not None
+        await _subscribe(rig)
+        async with rig.load(PATIENTS, per_s=60):
+            for n in range(size.pick(1, 5)):
+                await asyncio.sleep(1)
+                primary = await rig.cluster.primary_of(f"{{p{n % 4:02d}}}")
+                replica = await rig.cluster.replica_of(primary)
+                primary.kill()
+                rig.fault("SIGKILL of a primary of a Cluster")
+                await rig.cluster.has_taken_over(replica)
+                await primary.start()
+                await rig.cluster.is_whole()
+                await rig.recovered("the Cluster of which a primary was killed")
     return rig

@@ -6,7 +6,7 @@ from broker.failpoints import NAMES, Name
 from tests.faults.campaign import Scenario
 from tests.faults.scenarios import endpoints, killing, orderly, stores
 
-SCENARIOS: Sequence[Scenario] = (
+_ONE_SERVER: Sequence[Scenario] = (
     *(
         Scenario(
             f"killed-at-failpoints-{nth}",
@@ -31,6 +31,8 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("answers-delayed", "answers of the store come 300 ms late", stores.answers_delayed),
     Scenario("same-change-at-once", "the same change ten times at once", stores.same_change_at_once),
     Scenario("endpoints", "endpoints that fail in every curable way", endpoints.misbehaving),
+    Scenario("endpoint-refuses", "an endpoint that refuses connections", endpoints.refusing),
+    Scenario("endpoint-tls", "an endpoint whose TLS is broken", endpoints.tls_broken),
     Scenario("endpoint-dead-for-long", "an endpoint that is dead for many events", endpoints.dead_for_long),
     Scenario("endpoint-name-gone", "an endpoint whose name can't be resolved", endpoints.name_gone),
     Scenario("endpoint-gone", "an endpoint that answers 410", endpoints.gone),
@@ -45,6 +47,24 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario("rolling-restart", "SIGTERM to each of three processes of each role", orderly.rolling_restart),
     Scenario("wrong-clocks", "the clock of one process is ten minutes wrong", orderly.wrong_clocks),
 )
+_NEEDS_ONE_SERVER = frozenset(
+    {"store-killed", "store-paused", "store-full", "answers-lost", "connections-cut", "answers-delayed"}
+)
+"""They break the one server; what breaks a Cluster's nodes has scenarios of its own."""
+SCENARIOS: Sequence[Scenario] = (
+    *_ONE_SERVER,
+    *(
+        Scenario(f"cluster-{one.name}", f"on a Cluster: {one.title}", one.run, on_cluster=True)
+        for one in _ONE_SERVER
+        if one.name not in _NEEDS_ONE_SERVER and not one.name.startswith("endpoint-")
+    ),
+    Scenario(
+        "cluster-node-killed",
+        "on a Cluster: SIGKILL of a primary, its replica takes over",
+        stores.node_killed,
+        on_cluster=True,
+    ),
+)
 _SOME: Sequence[Name] = (
     "intake.after-append",
     "matcher.between-appends",
@@ -57,7 +77,7 @@ SELECTION: Sequence[Scenario] = (
     Scenario("killed-at-some-failpoints", "SIGKILL at some places", killing.at_every_failpoint(1, _SOME)),
     *(
         one
-        for one in SCENARIOS
+        for one in _ONE_SERVER
         if one.name in {"store-killed", "answers-lost", "paused-dispatcher", "endpoints"}
     ),
 )
