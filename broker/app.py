@@ -24,8 +24,9 @@ from broker.channels.registry import channels
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.engine import LEASE_MS, Engine
-from broker.delivery.following import Following, Wakes
+from broker.delivery.following import Following
 from broker.delivery.policy import RetryPolicy
+from broker.delivery.wakes import Wakes
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
 from broker.egress.smtp import Mailer, relay_of
@@ -144,8 +145,7 @@ async def running(
         settings.refuse_open()
     catalog = _catalog(settings)
     async with contextlib.AsyncExitStack() as stack:
-        if listening is None:
-            listening = bind(settings)
+        listening = listening or bind(settings)
         stack.callback(listening.close)
         settings = placed(settings, listening)
         url = settings.redis_url or stack.enter_context(embedded_store(settings))
@@ -320,7 +320,7 @@ class _Parts:
             clock=self.clock,
             max_timeout_s=settings.max_timeout.total_seconds(),
         )
-        return Dispatcher(self.schedule, engine, self.stop, drain_s=settings.drain.total_seconds())
+        return Dispatcher(self.schedule, engine, self.wakes, self.stop, drain=settings.drain)
 
     def inbox_worker(self) -> InboxWorker:
         return InboxWorker(self.server, self.inbox, InboxIntake(self.intake), self.stop)
@@ -348,8 +348,9 @@ async def _started(
     if Role.API in roles:
         validation.prepare(Release.R4, _OFTEN)
         validation.prepare(Release.R5, _OFTEN)
-        loops["wakes"] = lambda: parts.wakes.run(parts.stop)
         loops["inbox"] = lambda: parts.inbox_worker().run()
+    if roles & {Role.API, Role.DISPATCH}:
+        loops["wakes"] = lambda: parts.wakes.run(parts.stop)
     loops["topics"] = lambda: parts.keeper.run(parts.stop)
     if Role.MATCH in roles:
         loops["matcher"] = lambda: parts.matcher().run()
@@ -365,8 +366,7 @@ async def _started(
     try:
         while not http.started:
             if serving.done():
-                serving.result()
-                raise ConfigurationError("the HTTP server did not start")
+                raise ConfigurationError("the HTTP server did not start") from serving.exception()
             await asyncio.sleep(0.005)
         yield tasks | {"http": serving}
     finally:

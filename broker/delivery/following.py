@@ -6,68 +6,23 @@ wake-up that an event of its shard publishes. What isn't read stays in the outbo
 
 import asyncio
 import contextlib
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import TypeGuard
 
 import structlog
 
-from broker.cancelling import end
 from broker.clock import Clock
 from broker.delivery.composing import Composer
-from broker.errors import StoreUnavailable
+from broker.delivery.wakes import Wakes
 from broker.model.change import Tenant
 from broker.model.notification import Notification, NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store.outbox import Outboxes
-from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record, Subscriptions
 
 _log = structlog.get_logger(__name__)
 CHECK_S = 15.0
 """A message may be lost with a connection, and a deletion sends none: each follower looks at least this often."""
-
-
-class Wakes:
-    """One listener a process, for all its followers."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
-        self._waiting: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Passes wake-ups on until `stop`."""
-        listening = asyncio.create_task(self._listen())
-        try:
-            await stop.wait()
-        finally:
-            await end([listening])
-            for shard in list(self._waiting):
-                self._wake(shard)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for shard in self._schedule.wakes():
-                    for one in list(self._waiting) if shard is None else (shard,):
-                        self._wake(one)
-            except StoreUnavailable as error:
-                _log.warning("store unavailable", worker="wakes", error=str(error))
-                await asyncio.sleep(0.2)
-
-    def _wake(self, shard: int) -> None:
-        for event in self._waiting.get(shard, ()):
-            event.set()
-
-    @contextlib.contextmanager
-    def of(self, shard: int) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something happened in the shard."""
-        event = asyncio.Event()
-        self._waiting[shard].add(event)
-        try:
-            yield event
-        finally:
-            self._waiting[shard].discard(event)
 
 
 class Following:

@@ -358,16 +358,15 @@ class Server:
         """Messages of a channel; None after each (re)connection, when some may have been missed."""
         with translated():
             client = await self._listener()
-            pubsub = client.pubsub()
             try:
-                await pubsub.subscribe(channel)
-                async for message in pubsub.listen():
-                    if message["type"] == "subscribe":
-                        yield None  # only now: what is published from here on arrives
-                    elif message["type"] == "message":
-                        yield cast("bytes", message["data"]).decode()
+                # without the client library's own reader, which takes as long for a message as a script does
+                connection: redis.Connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+                await connection.send_command("SUBSCRIBE", channel)
+                while True:
+                    kind, _, text = await connection.read_response()
+                    # None only now: what is published from here on arrives
+                    yield None if kind == b"subscribe" else cast("bytes", text).decode()
             finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
                 await client.aclose()
 
     async def _listener(self) -> redis.Redis:

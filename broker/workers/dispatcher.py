@@ -7,11 +7,13 @@ Messages may be lost with a connection, so a new connection looks everywhere, an
 import asyncio
 import contextlib
 import time
+from datetime import timedelta
 
 import structlog
 
 from broker.cancelling import end
 from broker.delivery.engine import LEASE_MS, Carried, Engine
+from broker.delivery.wakes import Wakes
 from broker.errors import StoreUnavailable
 from broker.store.outbox import SubscriptionKey
 from broker.store.schedule import Claim, Schedule
@@ -26,13 +28,16 @@ GIVE_BACK_S = 2.0
 
 
 class Dispatcher:
-    """One dispatcher. `run` returns after `stop` is set and what was in flight has ended, within `drain_s`."""
+    """One dispatcher. `run` returns after `stop` is set and what was in flight has ended, within `drain`."""
 
-    def __init__(self, schedule: Schedule, engine: Engine, stop: asyncio.Event, *, drain_s: float) -> None:
+    def __init__(
+        self, schedule: Schedule, engine: Engine, wakes: Wakes, stop: asyncio.Event, *, drain: timedelta
+    ) -> None:
         self._schedule = schedule
+        self._wakes = wakes
         self._engine = engine
         self._stop = stop
-        self._drain_s = drain_s
+        self._drain_s = drain.total_seconds()
         self._woken = {shard: asyncio.Event() for shard in schedule.shards}
         self._looks_at = dict.fromkeys(schedule.shards, 0.0)
         self._in_flight: dict[asyncio.Task[None], Carried] = {}
@@ -40,8 +45,12 @@ class Dispatcher:
         self._room = asyncio.Event()
 
     async def run(self) -> None:
+        with self._wakes.setting(self._woken):
+            await self._run()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(self._listen()), tasks.create_task(self._keep_claims())]
+            background = [tasks.create_task(self._keep_claims())]
             shards = [tasks.create_task(self._serve(shard, tasks)) for shard in self._schedule.shards]
             await self._stop.wait()
             self._engine.is_draining = True
@@ -126,15 +135,6 @@ class Dispatcher:
         if self._sending.get((claim.tenant, claim.id)) is task:
             del self._sending[claim.tenant, claim.id]
         self._room.set()
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for shard in self._schedule.wakes():
-                    for one in self._woken if shard is None else (shard,):
-                        self._woken[one].set()
-            except StoreUnavailable:
-                await asyncio.sleep(0.2)
 
     async def _keep_claims(self) -> None:
         """Renews the leases of attempts that take long; one that was lost (deleted, or taken over) is given up."""

@@ -7,7 +7,8 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
-from broker.delivery.following import Following, Wakes
+from broker.delivery.following import Following
+from broker.delivery.wakes import Wakes
 from broker.model.change import Tenant
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
