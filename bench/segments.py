@@ -43,6 +43,21 @@ async def drive(program: Program, sink: Sink, names: list[str], count: int) -> S
     )
 
 
+async def paced_floor(
+    program: Program, sink: Sink, names: list[str], count: int, per_s: float
+) -> list[float]:
+    """The same of the floor, which gives what it passes on no id: each body has one of its own."""
+    messages = [
+        program.message(b'{"is":"Observation/floor-%d",' % n + body[1:])
+        for n, body in enumerate(bodies(names, count))
+    ]
+    sink.forget()
+    producer = Producer(program.port)
+    await producer.at_rate(messages, per_s, 4 * CONNECTIONS)
+    await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
+    return latencies({f"floor-{n}": at for n, at in producer.sent.values()}, sink.arrivals)
+
+
 async def paced(
     program: Program,
     sink: Sink,

@@ -24,7 +24,7 @@ MOST_CHANGES = 1_000_000
 _NEAR_MS = 1_000
 """How far the id of a log entry may be from the time of its version."""
 
-_Entry = tuple[int, str, Mapping[bytes, bytes]]
+Entry = tuple[int, str, Mapping[bytes, bytes]]
 """Partition, entry id and fields."""
 
 
@@ -152,15 +152,18 @@ class Changes:
         return await self._changes_of(await self._entries(client, positions, count=count, block_ms=block_ms))
 
     @translating
-    async def read_new(
+    async def take(
         self, client: Connection, partitions: Sequence[int], *, count: int, block_ms: int
-    ) -> tuple[list[Change], frozenset[int]]:
-        """What nobody has read, and the partitions of which somebody read something before that is not acknowledged.
+    ) -> list[Entry]:
+        """What nobody has read, for `completed`; it is pending from here on, whatever becomes of it."""
+        return await self._entries(client, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
+
+    async def completed(self, entries: Sequence[Entry]) -> tuple[list[Change], frozenset[int]]:
+        """Their changes, and the partitions of which somebody read something before that is not acknowledged.
 
         There a reader that has lost its lease took changes; they must be matched before those of this answer (`read`
         from the beginning brings all of them in order), for outboxes pass over what is older than what they hold.
         """
-        entries = await self._entries(client, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
         own = Counter(partition for partition, _, _ in entries)
         pending: list[Command] = [("XPENDING", keys.changes(partition), GROUP) for partition in own]
         # in one round trip with the bodies
@@ -174,7 +177,7 @@ class Changes:
 
     async def _entries(
         self, client: Connection, positions: Mapping[int, str], *, count: int, block_ms: int | None
-    ) -> list[_Entry]:
+    ) -> list[Entry]:
         answer: Any = await client.xreadgroup(
             GROUP,
             "matcher",
@@ -189,13 +192,13 @@ class Changes:
             for entry_id, fields in some
         ]
 
-    async def _changes_of(self, entries: Sequence[_Entry]) -> list[Change]:
+    async def _changes_of(self, entries: Sequence[Entry]) -> list[Change]:
         try:
             return await self._with_bodies(entries)
         except ValueError:  # what is stored of one of them can't be read: those beside it can
             return [one for entry in entries for one in await self._with_body(entry)]
 
-    async def _with_body(self, entry: _Entry) -> list[Change]:
+    async def _with_body(self, entry: Entry) -> list[Change]:
         try:
             return await self._with_bodies([entry])
         except ValueError as error:
@@ -206,7 +209,7 @@ class Changes:
             problem = f"what is stored of {current.reference} can't be read: {error}"
             return [Change(entry_id, partition, version, None, problem=problem)]
 
-    async def _with_bodies(self, entries: Sequence[_Entry]) -> list[Change]:
+    async def _with_bodies(self, entries: Sequence[Entry]) -> list[Change]:
         parsed = [
             (partition, entry_id, *_keys_of(fields)) for partition, entry_id, fields in entries if fields
         ]
@@ -257,7 +260,7 @@ class Changes:
     async def newest(self, tenant: Tenant, count: int) -> AsyncIterator[Change]:
         """A tenant's last `count` changes that are still in the log, newest first, bodies included as far as they are kept."""
         readers = {p: self._backwards(p) for p in range(self._server.layout.partitions)}
-        heads: list[tuple[int, int, int, _Entry]] = []
+        heads: list[tuple[int, int, int, Entry]] = []
 
         async def advance(partition: int) -> None:
             async for entry in readers[partition]:
@@ -267,7 +270,7 @@ class Changes:
 
         for partition in readers:
             await advance(partition)
-        some: list[_Entry] = []
+        some: list[Entry] = []
         while heads and count:
             _, _, partition, entry = heapq.heappop(heads)
             if entry[2][b"t"] == tenant.encode() and b"d" not in entry[2]:
@@ -281,7 +284,7 @@ class Changes:
         for change in await self._with_bodies(some):
             yield change
 
-    async def _backwards(self, partition: int) -> AsyncIterator[_Entry]:
+    async def _backwards(self, partition: int) -> AsyncIterator[Entry]:
         """A partition's entries from the newest on, a page at a time."""
         bound = "+"
         while True:

@@ -24,7 +24,7 @@ from broker.store.changes import Changes
 from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey, WentBack
 from broker.store.resources import Resources
 from broker.store.server import Connection, Server
-from broker.store.subscriptions import RegistryFollower, Subscriptions
+from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
 from broker.store.witness import Witness
 from broker.telemetry import metrics
 from broker.workers.attaching import Attaching, Targets
@@ -141,11 +141,21 @@ class MatcherWorker:
     async def _read(
         self, client: Connection, partitions: Sequence[int], held: dict[int, int], block_ms: int
     ) -> None:
-        reading = self._changes.read_new(client, partitions, count=BATCH, block_ms=block_ms)
-        read = await self._unless_interrupted(reading)
-        if read is None:
+        entries = await self._unless_interrupted(
+            self._changes.take(client, partitions, count=BATCH, block_ms=block_ms)
+        )
+        if not entries:
             return
-        changes, strange = read
+        failpoints.hit("matcher.after-read")
+        # after the read and before matching: a subscription activated before a change was accepted is known by then
+        completed, followed = await asyncio.gather(
+            self._changes.completed(entries), self.follow(), return_exceptions=True
+        )
+        if isinstance(completed, BaseException):
+            raise completed
+        if isinstance(followed, BaseException):
+            raise followed
+        changes, strange = completed
         for partition in strange:
             _log.info("changes taken by a reader without lease", partition=partition)
             self._recovered.pop(partition, None)  # they are read again, in order, with those of this read
@@ -157,7 +167,7 @@ class MatcherWorker:
     def _look_again(self, held: dict[int, int]) -> None:
         """Has partitions recovered once more when a reader that lost them can't read any longer, and now and then.
 
-        What it took last is followed by nothing that would tell of it (`Changes.read_new`).
+        What it took last is followed by nothing that would tell of it (`Changes.completed`).
         """
         now = time.monotonic()
         for partition, token in held.items():
@@ -188,17 +198,17 @@ class MatcherWorker:
                 if not pending:
                     self._recovered[partition] = held[partition]
                     break
+                failpoints.hit("matcher.after-read")
+                await self.follow()
                 if partition in await self._process(pending, held):
                     break
 
     async def _process(self, changes: Sequence[Change], tokens: dict[int, int]) -> set[int]:
-        """Numbers and acknowledges them, in the order of each partition up to a change that broke the matcher.
+        """Numbers and acknowledges them, in the order of each partition up to a change that broke the matcher. The registry was
+        followed since they were read.
 
         Answers the partitions in which one is tried again: it and what stands behind it stay pending.
         """
-        failpoints.hit("matcher.after-read")
-        # after the read and before matching: a subscription activated before a change was accepted is known by now
-        await self.follow()
         failpoints.hit("matcher.after-follow")
         matched: dict[int, dict[SubscriptionKey, list[Change]]] = {}
         done: dict[int, list[str]] = {}
@@ -274,8 +284,16 @@ class MatcherWorker:
         if self._topics_seen != self._catalog.revision:
             self._topics_seen = self._catalog.revision
             self._follower.start_over()
+        changed = await self._follower.changes()
+        try:
+            await self._apply(changed)
+        except BaseException:
+            self._follower.start_over()  # it would not tell what stands behind the one that failed again
+            raise
+
+    async def _apply(self, changed: Sequence[tuple[SubscriptionKey, Record | None]]) -> None:
         has_asked = False
-        for key, record in await self._follower.changes():
+        for key, record in changed:
             if record is None or not record.is_counting:
                 self._matcher.remove(*key)
                 self._activated.pop(key, None)
