@@ -65,6 +65,7 @@ class TopicKeeper:
         self._tell = tell
         self._validates = validates
         self._in_folder = {topic.id for topic in catalog.all()}
+        self._files = _files(folder)
         self._stored: dict[str, StoredTopic] = {}
         self._lock = asyncio.Lock()
 
@@ -79,7 +80,8 @@ class TopicKeeper:
         while True:
             try:
                 async for told in self._topics.changes():
-                    if told == "folder":
+                    # a word about the folder may have been missed with a connection
+                    if told == "folder" or (told is None and _files(self._folder) != self._files):
                         await self.reload()
                     await self.sync()
                     if self._validates:
@@ -119,6 +121,7 @@ class TopicKeeper:
     async def reload(self) -> None:
         """Reads the folder again; what can't be loaded is logged and everything stays as it was."""
         async with self._lock:
+            self._files = _files(self._folder)
             before = self._catalog.all()
             for topic in before:
                 self._catalog.remove(topic.id)
@@ -185,3 +188,10 @@ class TopicKeeper:
             _log.info("superseded topic kept for its subscriptions", topic=name, id=one)
         if used & replaced:
             await self.sync()
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """The files below a folder, each with when it was written and its size: they tell whether it has changed."""
+    return {
+        path: (found.st_mtime_ns, found.st_size) for path in folder.rglob("*.json") if (found := path.stat())
+    }
