@@ -39,7 +39,7 @@ class Dispatcher:
         self._stop = stop
         self._drain_s = drain.total_seconds()
         self._woken = {shard: asyncio.Event() for shard in schedule.shards}
-        self._looks_at = dict.fromkeys(schedule.shards, 0.0)
+        self._looks: dict[int, asyncio.TimerHandle] = {}
         self._in_flight: dict[asyncio.Task[None], Carried] = {}
         self._sending: dict[SubscriptionKey, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
@@ -70,7 +70,7 @@ class Dispatcher:
         woken = self._woken[shard]
         while not self._stop.is_set():
             woken.clear()
-            self._looks_at[shard] = time.monotonic() + RESCAN_S
+            self._look_in(shard, RESCAN_S * 1000, instead=True)
             limit = min(AT_ONCE, IN_FLIGHT - len(self._in_flight))
             if limit <= 0:
                 self._room.clear()
@@ -81,7 +81,8 @@ class Dispatcher:
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("store unavailable", worker="dispatcher", shard=shard, error=str(error))
-                await self._wait(woken, 0.5)
+                self._look_in(shard, 500)
+                await woken.wait()
                 continue
             for claim in claimed.claims:
                 self._give_up(claim)
@@ -94,20 +95,22 @@ class Dispatcher:
                 continue
             if claimed.next_in_ms is not None:
                 self._look_in(shard, claimed.next_in_ms)
-            await self._wait(woken, self._looks_at[shard] - time.monotonic())
+            await woken.wait()
 
-    async def _wait(self, woken: asyncio.Event, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
-                await woken.wait()
+    def _look_in(self, shard: int, ms: float, *, instead: bool = False) -> None:
+        """Something of the shard is due in `ms`: look again then, if no earlier look is planned, or `instead` of what is.
 
-    def _look_in(self, shard: int, ms: int) -> None:
-        """Something of the shard is due in `ms`: look again then, if no earlier look is planned."""
+        One look is planned a shard: each claim brings a due time, that of its own lease at least.
+        """
+        loop = asyncio.get_running_loop()
         # a millisecond more, so that Redis's clock has reached the due time when we look
-        at = time.monotonic() + (ms + 1) / 1000
-        if at < self._looks_at[shard]:
-            self._looks_at[shard] = at
-            asyncio.get_running_loop().call_later((ms + 1) / 1000, self._woken[shard].set)
+        at = loop.time() + (ms + 1) / 1000
+        planned = self._looks.get(shard)
+        if planned is not None:
+            if planned.when() <= at and not instead:
+                return
+            planned.cancel()
+        self._looks[shard] = loop.call_at(at, self._woken[shard].set)
 
     async def _carry(self, carried: Carried) -> None:
         try:
