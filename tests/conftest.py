@@ -17,6 +17,7 @@ from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
 from broker.store.cluster import store_at
 from broker.store.embedded import EmbeddedServer
+from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
 from broker.store.server import Server
 from broker.testing.subscriber import SimulatedSubscriber
@@ -90,6 +91,13 @@ async def store(shared_store: Store) -> AsyncIterator[Server]:
     await server.open()
     yield server
     await server.close()
+
+
+@pytest.fixture
+async def reader(store: Server) -> AsyncIterator[GroupReader]:
+    reader = store.reader(timeout_s=20)
+    yield reader
+    await reader.aclose()
 
 
 @pytest.fixture

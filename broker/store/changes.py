@@ -11,11 +11,12 @@ from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store import keys
-from broker.store.pipelining import Argument, Command
+from broker.store.group_reader import GroupReader
 from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
 from broker.store.resources import Resources
-from broker.store.server import Connection, Server, translating
+from broker.store.server import Server, translating
 from broker.store.slots import refuse_several
+from broker.store.wire import Argument, Command
 
 GROUP = "match"
 _PAGE = 256
@@ -142,7 +143,7 @@ class Changes:
 
     @translating
     async def read(
-        self, client: Connection, positions: Mapping[int, str], *, count: int, block_ms: int | None
+        self, client: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None
     ) -> list[Change]:
         """The next changes of some partitions, bodies included, in order within each partition.
 
@@ -153,7 +154,7 @@ class Changes:
 
     @translating
     async def take(
-        self, client: Connection, partitions: Sequence[int], *, count: int, block_ms: int
+        self, client: GroupReader, partitions: Sequence[int], *, count: int, block_ms: int
     ) -> list[Entry]:
         """What nobody has read, for `completed`; it is pending from here on, whatever becomes of it."""
         return await self._entries(client, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
@@ -176,7 +177,7 @@ class Changes:
         return changes, frozenset(strange)
 
     async def _entries(
-        self, client: Connection, positions: Mapping[int, str], *, count: int, block_ms: int | None
+        self, client: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None
     ) -> list[Entry]:
         answer: Any = await client.xreadgroup(
             GROUP,

@@ -16,12 +16,14 @@ from redis.exceptions import RedisError, ResponseError
 
 from broker.errors import ConfigurationError
 from broker.store import keys
+from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
-from broker.store.pipelining import Argument, Asking, Pipeliner
+from broker.store.pipelining import Asking, Pipeliner
 from broker.store.rings import Rings
 from broker.store.routing import Node, Routed, RoutedClient
-from broker.store.server import Connection, Durability, Server, translated, translating
+from broker.store.server import Durability, Server, translated, translating
 from broker.store.slots import Address, Topology
+from broker.store.wire import Argument
 
 SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _DEFAULT_PORT = 6379
@@ -69,7 +71,14 @@ class Cluster(Server):
     def _asking(self, address: Address) -> redis.Redis:
         return self._client_at(self._url_of(address), timeout_s=_TOPOLOGY_TIMEOUT_S, repeats=False)
 
-    def connection(self, *, timeout_s: float | None = 10.0, repeats: bool = True) -> Connection:
+    def _connection(self) -> redis.Redis:
+        # it has the commands and pipelines that this package uses
+        return cast("redis.Redis", self._routed_client(timeout_s=10.0, repeats=True))
+
+    def reader(self, *, timeout_s: float) -> GroupReader:
+        return cast("GroupReader", self._routed_client(timeout_s=timeout_s, repeats=False))
+
+    def _routed_client(self, *, timeout_s: float, repeats: bool) -> RoutedClient:
         def node_at(address: Address) -> Node:
             url = self._url_of(address)
             # what is repeated is decided by the router: another node may be the one that answers next
@@ -79,9 +88,7 @@ class Cluster(Server):
             )
 
         rings = Rings(lambda: self.listen(keys.CHANGED))
-        client = RoutedClient(self._topology, node_at, self._load_scripts_at, rings, repeats=repeats)
-        # it has the commands and pipelines that this package uses
-        return cast("Connection", client)
+        return RoutedClient(self._topology, node_at, self._load_scripts_at, rings, repeats=repeats)
 
     def _new_pipeliner(self) -> Asking:
         return self._routed

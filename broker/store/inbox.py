@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from broker.store import keys
-from broker.store.server import Connection, Server, translating
+from broker.store.group_reader import GroupReader
+from broker.store.server import Server, translating
 
 _GROUP = "ingest"
 _LEASE = "inbox"
@@ -40,7 +41,7 @@ class Inbox:
 
     @translating
     async def read(
-        self, client: Connection, position: str, *, count: int, block_ms: int | None
+        self, client: GroupReader, position: str, *, count: int, block_ms: int | None
     ) -> list[InboxEntry]:
         """Entries from `position` (`>` new ones, `0` those read before and not finished); `client` may block."""
         answer: Any = await client.xreadgroup(

@@ -13,9 +13,9 @@ from broker.model.change import Tenant, VersionKey
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.dead_letters import DeadLetter, Kind, parts_of
-from broker.store.pipelining import Argument
 from broker.store.schedule import MAX_RANGES_BYTES
 from broker.store.server import Server, translating
+from broker.store.wire import Argument
 
 _AT_ONCE = 500
 """So many numbers a script: it walks what waits to be sent again for each."""

@@ -13,9 +13,9 @@ from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.gaps import GapTeller
-from broker.store.pipelining import Argument
 from broker.store.resources import INTERACTIONS, RELEASES
 from broker.store.server import Server, translating
+from broker.store.wire import Argument
 from broker.store.witness import Witness
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]

@@ -6,23 +6,20 @@ answered is asked once more, so only what may be repeated comes here: reads, and
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import hiredis
 import redis.asyncio as redis
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as NoAnswer
 
-Argument = str | bytes | int
-Command = Sequence[Argument]
+from broker.cancelling import end
+from broker.store.wire import Asked, Command, Wire
+
 AT_ONCE = 2
 """Pipelines under way: one is answered while the next is made."""
 MOST = 256
 TIMEOUT_S = 10.0
-
-_Waiting = tuple[Sequence[Command], "asyncio.Future[list[Any]]"]
 
 
 class Asking(Protocol):
@@ -34,14 +31,19 @@ class Asking(Protocol):
 
 
 class Pipeliner:
-    """Asks over connections of its own, taken from `pool`, whose socket time-outs are off: a pipeline has one of its own."""
+    """Asks over connections of its own, made as `pool` makes them."""
 
     def __init__(self, pool: redis.ConnectionPool, *, timeout_s: float = TIMEOUT_S) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
-        self._queue: list[_Waiting] = []
-        self._idle: list[redis.Connection] = []
-        self._sending: set[asyncio.Task[None]] = set()
+        self._queue: list[Asked] = []
+        self._shared: Wire | None = None
+        self._last_under_way: deque[Asked] = deque()
+        self._is_flushing = False
+        self._connecting: asyncio.Task[None] | None = None
+        self._idle: list[Wire] = []
+        self._busy: set[Wire] = set()
+        self._is_closed = False
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """The answers in the order of the commands; the first error among them is raised.
@@ -51,41 +53,57 @@ class Pipeliner:
         if not commands:
             return []
         loop = asyncio.get_running_loop()
-        answers: asyncio.Future[list[Any]] = loop.create_future()
-        self._queue.append((commands, answers))
-        if len(self._sending) < AT_ONCE:
-            # it starts when the loop turns, so what others ask until then goes with it
-            self._sending.add(loop.create_task(self._send(), name="pipeline"))
-        return await answers
-
-    async def _send(self) -> None:
+        asked = Asked(commands, loop.create_future())
+        self._enqueue(asked)
         try:
-            while self._queue:
-                batch, self._queue = self._queue[:MOST], self._queue[MOST:]
-                await self._send_batch(batch)
-        finally:
-            # here, not in a callback, which would come after what is asked in between: nobody would send that
-            self._sending.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            await asked.done
+        except (ConnectionLost, OSError):
+            # it may have been closed while nobody used it
+            asked = Asked(commands, loop.create_future(), asked.answers)
+            self._enqueue(asked)
+            await asked.done
+        for answer in asked.answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return asked.answers
 
-    async def _send_batch(self, batch: Sequence[_Waiting]) -> None:
-        try:
-            answers = await self.exchange([command for commands, _ in batch for command in commands])
-        except BaseException as error:
-            _refuse(batch, error if isinstance(error, Exception) else ConnectionLost("given up"))
-            if not isinstance(error, Exception):
-                raise
+    def _enqueue(self, asked: Asked) -> None:
+        if self._is_closed:
+            raise ConnectionLost("closed")
+        self._queue.append(asked)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """When the loop turns, so that what others ask until then goes with it."""
+        if self._queue and not self._is_flushing:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        if self._connecting is not None or self._is_closed:
             return
-        start = 0
-        for commands, waiting in batch:
-            some = answers[start : start + len(commands)]
-            start += len(commands)
-            failed = next((one for one in some if isinstance(one, Exception)), None)
-            if waiting.done():
-                continue  # its caller went away
-            if failed is None:
-                waiting.set_result(some)
-            else:
-                waiting.set_exception(failed)
+        wire = self._shared
+        if wire is None or not wire.is_open:
+            self._last_under_way.clear()
+            self._connecting = asyncio.get_running_loop().create_task(self._connect_shared(), name="connect")
+            return
+        ends = self._last_under_way
+        while ends and len(ends[0].answers) == len(ends[0].commands):
+            ends.popleft()
+        while self._queue and len(ends) < AT_ONCE:
+            batch, self._queue = self._queue[:MOST], self._queue[MOST:]
+            wire.send(batch)
+            ends.append(batch[-1])
+
+    async def _connect_shared(self) -> None:
+        try:
+            self._shared = await Wire.connect(self._pool, self._timeout_s, self._flush_soon)
+        except Exception as error:  # noqa: BLE001 whatever it is, the callers must hear it
+            self._refuse(error)
+        finally:
+            self._connecting = None
+        self._flush_soon()
 
     async def exchange(
         self, commands: Sequence[Command], *, anew: bool = False, repeats: bool = True
@@ -96,74 +114,57 @@ class Pipeliner:
         writes of their own connection, and on another they would have nothing to wait for.
         """
         answers: list[Any] = []
-        connection = await self._take(repeats=repeats)
         try:
-            try:
-                await self._exchange(connection, commands, answers)
-            except (ConnectionLost, OSError):
-                if not repeats:
-                    raise
-                if anew:
-                    answers.clear()
-                # it may have been closed while nobody used it
-                await self._exchange(connection, commands, answers)
-        finally:
-            if connection.is_connected:
-                self._idle.append(connection)
-            else:
-                await self._pool.release(connection)
+            await self._exchange(self._taken(), commands, answers)
+        except (ConnectionLost, OSError):
+            if not repeats or self._is_closed:
+                raise
+            if anew:
+                answers.clear()
+            # it may have been closed while nobody used it
+            await self._exchange(None, commands, answers)
         return answers
 
-    async def _take(self, *, repeats: bool) -> redis.Connection:
-        """One that was used before, as it is: taking it from the pool costs a third of a short exchange.
+    def _taken(self) -> Wire | None:
+        while self._idle:
+            wire = self._idle.pop()
+            if wire.is_open:
+                return wire
+        return None
 
-        The pool finds out whether it was closed meanwhile, which matters where nothing is repeated.
-        """
-        if self._idle:
-            connection = self._idle.pop()
-            if repeats:
-                return connection
-            await self._pool.release(connection)
-        taken: redis.Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        return taken
-
-    async def _exchange(
-        self, connection: redis.Connection, commands: Sequence[Command], answers: list[Any]
-    ) -> None:
-        """Asks what is not answered yet."""
+    async def _exchange(self, wire: Wire | None, commands: Sequence[Command], answers: list[Any]) -> None:
+        """Asks what is not answered yet, on a connection that nobody else uses meanwhile."""
+        if wire is None:
+            wire = await Wire.connect(self._pool, self._timeout_s)
+        self._busy.add(wire)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await connection.send_packed_command(b"".join(map(_packed, commands[len(answers) :])))
-                while len(answers) < len(commands):
-                    try:
-                        answers.append(await connection.read_response())
-                    except ResponseError as error:
-                        answers.append(error)
-        except BaseException as error:
-            # what was asked and not read must not be taken for the answer to the next
-            await connection.disconnect(nowait=True)
-            if isinstance(error, TimeoutError):
-                raise NoAnswer(f"no answer within {self._timeout_s:g} s") from None
+            asked = Asked(commands, asyncio.get_running_loop().create_future(), answers)
+            wire.send([asked])
+            await asked.done
+        except BaseException:
+            # what was asked may still happen there, and nobody would read the answer
+            wire.abort(ConnectionLost("given up"))
             raise
+        finally:
+            self._busy.discard(wire)
+        if self._is_closed:
+            wire.abort(ConnectionLost("closed"))
+        else:
+            self._idle.append(wire)
 
     async def close(self) -> None:
-        """Ends what is under way and closes the connections; what waits is refused."""
-        sending = list(self._sending)
-        for task in sending:
-            task.cancel()
-        await asyncio.gather(*sending, return_exceptions=True)
-        waiting, self._queue = self._queue, []
-        _refuse(waiting, ConnectionLost("closed"))
+        """Closes the connections; what is under way or waits is refused."""
+        self._is_closed = True
+        if self._connecting is not None:
+            await end([self._connecting])
+        closed = ConnectionLost("closed")
+        for wire in (*self._idle, *self._busy, *([self._shared] if self._shared else [])):
+            wire.abort(closed)
         self._idle.clear()
-        await self._pool.disconnect()
+        self._refuse(closed)
 
-
-def _refuse(batch: Sequence[_Waiting], reason: Exception) -> None:
-    for _, waiting in batch:
-        if not waiting.done():
-            waiting.set_exception(reason)
-
-
-def _packed(command: Command) -> bytes:
-    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one word only
-    return packed
+    def _refuse(self, reason: Exception) -> None:
+        waiting, self._queue = self._queue, []
+        for asked in waiting:
+            if not asked.done.done():
+                asked.done.set_exception(reason)

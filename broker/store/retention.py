@@ -15,8 +15,8 @@ from broker.store import keys
 from broker.store.changes import GROUP, MOST_CHANGES
 from broker.store.gaps import GapTeller
 from broker.store.outbox import SubscriptionKey, key_of
-from broker.store.pipelining import Argument
 from broker.store.server import Server, translating
+from broker.store.wire import Argument
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)

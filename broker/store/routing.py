@@ -28,9 +28,10 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from broker.store.pipelining import Command, Pipeliner
+from broker.store.pipelining import Pipeliner
 from broker.store.rings import Rings
 from broker.store.slots import Address, Topology, named, slot_of, slot_of_key
+from broker.store.wire import Command
 
 PATIENCE_S = 5.0
 PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)

@@ -16,8 +16,8 @@ from broker.model.outcome import Advance, Broken, Decision, Defer, MarkError, Se
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
-from broker.store.pipelining import Argument
 from broker.store.server import Server, translating
+from broker.store.wire import Argument
 
 _TYPES = {one.encode(): one for one in NotificationType}
 _STATUSES = {one.encode(): one for one in SubscriptionStatus}

@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -16,13 +16,13 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, Respon
 
 from broker.errors import ConfigurationError, StoreFull, StoreUnavailable
 from broker.store import keys
+from broker.store.group_reader import GroupReader, OneServerReader
 from broker.store.keys import Layout
-from broker.store.pipelining import Argument, Asking, Command, Pipeliner
+from broker.store.pipelining import Asking, Pipeliner
+from broker.store.wire import Argument, Command
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Connection: TypeAlias = redis.Redis
-"""What `Server.connection` gives: opaque outside this package."""
 Durability = Literal["fsync", "everysec"]
 
 MAX_CONNECTIONS = 1_200
@@ -144,16 +144,16 @@ class Server:
         self._name = name
         self._waits_for_fsync = False
         self._digests: dict[str, str] = {}
-        self.client: redis.Redis = self.connection()
+        self.client: redis.Redis = self._connection()
         self._pipeliner: Asking = self._new_pipeliner()
 
-    def connection(self, *, timeout_s: float | None = 10.0, repeats: bool = True) -> Connection:
-        """A client of its own; give blocking readers one with `timeout_s=None`.
+    def _connection(self) -> redis.Redis:
+        return self._client_at(self.url, timeout_s=10.0, repeats=True)
 
-        Readers of a consumer group take one that does not repeat what failed: the lost answer of an XREADGROUP has entries
-        that are pending now, and a repetition would read on behind them.
-        """
-        return self._client_at(self.url, timeout_s=timeout_s, repeats=repeats)
+    def reader(self, *, timeout_s: float) -> GroupReader:
+        """A reader of consumer groups on a connection of its own; it does not repeat what failed."""
+        pool = self._client_at(self.url, timeout_s=None, repeats=False).connection_pool
+        return OneServerReader(Pipeliner(pool, timeout_s=timeout_s))
 
     def _client_at(self, url: str, *, timeout_s: float | None, repeats: bool) -> redis.Redis:
         options: dict[str, Any] = {} if url.startswith("unix") else {"socket_keepalive": True}

@@ -21,8 +21,8 @@ import structlog
 
 from broker.model.change import Change
 from broker.store import keys
-from broker.store.pipelining import Argument, Command
 from broker.store.server import Server
+from broker.store.wire import Argument, Command
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)

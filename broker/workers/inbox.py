@@ -9,8 +9,9 @@ import structlog
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.inbox import InboxIntake
+from broker.store.group_reader import GroupReader
 from broker.store.inbox import Inbox, InboxEntry
-from broker.store.server import Connection, Server
+from broker.store.server import Server
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -30,7 +31,7 @@ class InboxWorker:
         self._owner = uuid.uuid4().hex
 
     async def run(self) -> None:
-        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10, repeats=False)
+        client = self._server.reader(timeout_s=BLOCK_MS / 1000 + 10)
         is_fresh = True
         try:
             while not self._stop.is_set():
@@ -54,7 +55,7 @@ class InboxWorker:
             with contextlib.suppress(StoreUnavailable):
                 await self._inbox.unlease(self._owner)
 
-    async def _read(self, client: Connection, position: str) -> list[InboxEntry]:
+    async def _read(self, client: GroupReader, position: str) -> list[InboxEntry]:
         """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever reads next."""
         block_ms = BLOCK_MS if position == ">" else None
         reading = asyncio.ensure_future(self._inbox.read(client, position, count=BATCH, block_ms=block_ms))

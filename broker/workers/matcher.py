@@ -21,9 +21,10 @@ from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.store.changes import Changes
+from broker.store.group_reader import GroupReader
 from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey, WentBack
 from broker.store.resources import Resources
-from broker.store.server import Connection, Server
+from broker.store.server import Server
 from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
 from broker.store.witness import Witness
 from broker.telemetry import metrics
@@ -87,7 +88,7 @@ class MatcherWorker:
         self._interrupts: dict[asyncio.Event, asyncio.Task[Literal[True]]] = {}
 
     async def run(self) -> None:
-        client = self._server.connection(timeout_s=BLOCK_MS / 1000 + 10, repeats=False)
+        client = self._server.reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
             async with asyncio.TaskGroup() as tasks:
                 renewing = tasks.create_task(self._keep_leases())
@@ -117,7 +118,7 @@ class MatcherWorker:
                 await self._changes.unlease(list(self._tokens), self._owner)
                 await self._changes.presence(self._owner, 0)
 
-    async def _turn(self, client: Connection) -> None:
+    async def _turn(self, client: GroupReader) -> None:
         """One read and what follows from it."""
         # this process may have stood still: its leases may have run out, and what it would read is another's
         is_sure = time.monotonic() - self._renewed_at < SURE_S
@@ -139,7 +140,7 @@ class MatcherWorker:
             await self._unless_interrupted(asyncio.sleep(wait_s))
 
     async def _read(
-        self, client: Connection, partitions: Sequence[int], held: dict[int, int], block_ms: int
+        self, client: GroupReader, partitions: Sequence[int], held: dict[int, int], block_ms: int
     ) -> None:
         entries = await self._unless_interrupted(
             self._changes.take(client, partitions, count=BATCH, block_ms=block_ms)
@@ -190,7 +191,7 @@ class MatcherWorker:
             await self._pause(ROLL_CALL_S)
         self._is_in_doubt = False
 
-    async def _recover(self, client: Connection, partitions: Sequence[int], held: dict[int, int]) -> None:
+    async def _recover(self, client: GroupReader, partitions: Sequence[int], held: dict[int, int]) -> None:
         """What a predecessor, or this process before it was interrupted, read and did not finish."""
         for partition in partitions:
             while not self._stop.is_set():

@@ -192,6 +192,5 @@ class TopicKeeper:
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:
     """The files below a folder, each with when it was written and its size: they tell whether it has changed."""
-    return {
-        path: (found.st_mtime_ns, found.st_size) for path in folder.rglob("*.json") if (found := path.stat())
-    }
+    found = {path: path.stat() for path in folder.rglob("*.json")}
+    return {path: (one.st_mtime_ns, one.st_size) for path, one in found.items()}

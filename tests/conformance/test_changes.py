@@ -9,6 +9,7 @@ from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Changes
+from broker.store.group_reader import GroupReader
 from broker.store.proposals import Acceptance, Proposal
 from broker.store.resources import Resources, assign_id
 from broker.store.retention import Limits, Retention
@@ -137,12 +138,12 @@ def test_an_assigned_id_keeps_its_placement_and_repeats_for_a_seed() -> None:
 
 
 async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_acknowledged(
-    changes: Changes, store: Server
+    changes: Changes, store: Server, reader: GroupReader
 ) -> None:
     await changes.append([proposal()])
     await changes.append([proposal(), proposal(op="delete")])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await changes.read(store.client, {partition: ">"}, count=10, block_ms=None)
+    read = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
     assert [change.interaction for change in read] == [
         Interaction.CREATE,
         Interaction.UPDATE,
@@ -152,24 +153,26 @@ async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_ac
     assert read[1].previous is not None
     assert read[1].previous.key.version == 1
     assert read[2].current.body is None
-    assert await changes.read(store.client, {partition: ">"}, count=10, block_ms=None) == []
-    assert await changes.read(store.client, {partition: "0"}, count=10, block_ms=None) == read
+    assert await changes.read(reader, {partition: ">"}, count=10, block_ms=None) == []
+    assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read
     await changes.acknowledge({partition: [change.id for change in read[:2]]})
-    assert await changes.read(store.client, {partition: "0"}, count=10, block_ms=None) == read[2:]
+    assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read[2:]
     assert (await changes.backlog())[partition] == 1
 
 
-async def test_trimming_keeps_what_is_not_matched(changes: Changes, store: Server) -> None:
+async def test_trimming_keeps_what_is_not_matched(
+    changes: Changes, store: Server, reader: GroupReader
+) -> None:
     for _ in range(300):
         await changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
     await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
     assert await store.client.xlen(keys.changes(partition)) == 300
-    read = await changes.read(store.client, {partition: ">"}, count=299, block_ms=None)
+    read = await changes.read(reader, {partition: ">"}, count=299, block_ms=None)
     await changes.acknowledge({partition: [change.id for change in read]})
     await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
     assert await store.client.xlen(keys.changes(partition)) < 300
-    rest = await changes.read(store.client, {partition: ">"}, count=10, block_ms=None)
+    rest = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
     assert [change.current.key.version for change in rest] == [300]
 
 

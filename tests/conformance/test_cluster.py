@@ -141,7 +141,7 @@ async def test_what_too_few_replicas_have_is_not_acknowledged_nor_is_its_repetit
 async def test_a_reader_of_several_partitions_is_woken_by_an_append_to_any(
     changes: Changes, store: Server
 ) -> None:
-    client = store.connection(timeout_s=15, repeats=False)
+    client = store.reader(timeout_s=15)
     positions = dict.fromkeys(range(LAYOUT.partitions), ">")
     assert await changes.read(client, positions, count=10, block_ms=200) == []
     for n in range(12):
@@ -154,7 +154,7 @@ async def test_a_reader_of_several_partitions_is_woken_by_an_append_to_any(
 
 
 async def test_a_reader_that_is_cut_off_finds_everything_again(changes: Changes, store: Server) -> None:
-    client = store.connection(timeout_s=15, repeats=False)
+    client = store.reader(timeout_s=15)
     positions = dict.fromkeys(range(LAYOUT.partitions), ">")
     found: set[str] = set()
     for n in range(10):

@@ -10,6 +10,7 @@ from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Changes
 from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
+from broker.store.group_reader import GroupReader
 from broker.store.letter_settling import LetterSettling, Retried
 from broker.store.proposals import Proposal
 from broker.store.retention import Limits, Retention
@@ -46,8 +47,9 @@ async def listed(
 class Log:
     """A partition's way through a matcher that sets changes aside."""
 
-    def __init__(self, store: Server) -> None:
+    def __init__(self, store: Server, reader: GroupReader) -> None:
         self.store = store
+        self.reader = reader
         self.changes = Changes(store, keep_ms=HOUR_MS)
 
     async def put(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
@@ -65,12 +67,12 @@ class Log:
         return partition
 
     async def read(self, partition: int, position: str = ">") -> list[Change]:
-        return await self.changes.read(self.store.client, {partition: position}, count=100, block_ms=None)
+        return await self.changes.read(self.reader, {partition: position}, count=100, block_ms=None)
 
 
 @pytest.fixture
-async def log(store: Server) -> Log:
-    log = Log(store)
+async def log(store: Server, reader: GroupReader) -> Log:
+    log = Log(store, reader)
     await log.changes.prepare()
     return log
 

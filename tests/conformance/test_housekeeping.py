@@ -22,6 +22,7 @@ from broker.model.subscription import (
 )
 from broker.store import keys
 from broker.store.changes import Changes
+from broker.store.group_reader import GroupReader
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
 from broker.store.resources import Resources
@@ -125,26 +126,30 @@ async def desk(store: Server) -> Desk:
     return one
 
 
-async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(desk: Desk, store: Server) -> None:
+async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
+    desk: Desk, store: Server, reader: GroupReader
+) -> None:
     for _ in range(300):
         await desk.changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await desk.changes.read(store.client, {partition: ">"}, count=200, block_ms=None)
+    read = await desk.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
     await desk.sweep(timedelta(seconds=-60))
     assert sum((await desk.changes.backlog()).values()) == 300
     await desk.changes.acknowledge({partition: [change.id for change in read[:150]]})
     await desk.sweep(timedelta(seconds=-60))
-    pending = await desk.changes.read(store.client, {partition: "0"}, count=200, block_ms=None)
+    pending = await desk.changes.read(reader, {partition: "0"}, count=200, block_ms=None)
     assert [change.current.key.version for change in pending] == list(range(151, 201))
-    rest = await desk.changes.read(store.client, {partition: ">"}, count=200, block_ms=None)
+    rest = await desk.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
     assert [change.current.key.version for change in rest] == list(range(201, 301))
 
 
-async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(desk: Desk, store: Server) -> None:
+async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(
+    desk: Desk, store: Server, reader: GroupReader
+) -> None:
     for _ in range(300):
         await desk.changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await desk.changes.read(store.client, {partition: ">"}, count=300, block_ms=None)
+    read = await desk.changes.read(reader, {partition: ">"}, count=300, block_ms=None)
     await desk.changes.acknowledge({partition: [change.id for change in read]})
     await desk.sweep(timedelta(hours=1))
     assert await store.client.xlen(keys.changes(partition)) == 300
@@ -240,12 +245,12 @@ def _in_shard(store: Server, shard: int) -> SubscriptionId:
 
 
 async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_the_retention(
-    desk: Desk, store: Server
+    desk: Desk, store: Server, reader: GroupReader
 ) -> None:
     await desk.activate()
     first = (await desk.changes.append([proposal()]))[0]
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    (change,) = await desk.changes.read(store.client, {partition: ">"}, count=1, block_ms=None)
+    (change,) = await desk.changes.read(reader, {partition: ">"}, count=1, block_ms=None)
     await desk.outboxes.append(partition, 1, {KEY: [change]})
     assert await store.client.pttl(keys.version(partition, first.key)) == -1, "a current version stays"
     await desk.changes.append([proposal(), proposal()])

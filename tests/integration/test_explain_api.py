@@ -350,7 +350,7 @@ async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(stor
     assert places == sorted(places, reverse=True)
     assert all(change.current.body for change in found)
     assert all([await changes.is_waiting(change.current) for change in found])
-    client = store.connection(timeout_s=10, repeats=False)
+    client = store.reader(timeout_s=10)
     taken = await changes.read(client, dict.fromkeys(range(4), ">"), count=100, block_ms=None)
     assert all([await changes.is_waiting(change.current) for change in found])
     await changes.acknowledge({p: [one.id for one in taken if one.partition == p] for p in range(4)})
