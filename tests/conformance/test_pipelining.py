@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 import hiredis
 import pytest
 import redis.asyncio as redis
+import uvloop
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as NoAnswer
 
 from broker.store.embedded import EmbeddedServer
 from broker.store.pipelining import Pipeliner
+from tests.faults.certificates import Pair, authority
 from tests.ports import free_port
 
 Words = Sequence[bytes]
@@ -22,7 +25,9 @@ _GREETING = {b"CLIENT", b"SELECT", b"HELLO", b"AUTH"}
 
 
 @contextlib.asynccontextmanager
-async def scripted(answering: Answering, *, timeout_s: float = 10.0) -> AsyncIterator[Pipeliner]:
+async def scripted(
+    answering: Answering, *, timeout_s: float = 10.0, tls: Pair | None = None
+) -> AsyncIterator[Pipeliner]:
     """A pipeliner of a server that does as it is told."""
     serving: list[asyncio.Task[None]] = []
 
@@ -45,9 +50,10 @@ async def scripted(answering: Answering, *, timeout_s: float = 10.0) -> AsyncIte
             await talk(len(serving) - 1, reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls.good if tls else None)
     port = server.sockets[0].getsockname()[1]
-    pool = redis.Redis(host="127.0.0.1", port=port, protocol=2, socket_timeout=None).connection_pool
+    url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={tls.trusted}" if tls else f"redis://127.0.0.1:{port}"
+    pool = redis.Redis.from_url(url, protocol=2, socket_timeout=None).connection_pool
     one = Pipeliner(pool, timeout_s=timeout_s)
     try:
         yield one
@@ -108,6 +114,25 @@ async def test_answers_may_come_in_any_pieces() -> None:
 
     async with scripted(answer) as one, asyncio.timeout(10):
         assert await one.ask([("ECHO", "one"), ("ECHO", "two")]) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_it_speaks_on_either_loop_and_through_tls(
+    tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], is_encrypted: bool
+) -> None:
+    async def answer(_: int, words: Words, writer: asyncio.StreamWriter) -> None:
+        writer.write(echo(words))
+
+    async def run() -> None:
+        tls = authority(tmp_path) if is_encrypted else None
+        async with scripted(answer, tls=tls) as one, asyncio.timeout(10):
+            large = b"x" * 1_000_000
+            assert await one.ask([("ECHO", "a"), ("ECHO", large)]) == [b"a", large]
+            assert await one.exchange([("ECHO", large), ("ECHO", "b")]) == [large, b"b"]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
 
 
 async def test_a_caller_that_goes_away_harms_nobody() -> None:
