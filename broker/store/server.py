@@ -156,7 +156,10 @@ class Server:
         return OneServerReader(Pipeliner(pool, timeout_s=timeout_s))
 
     def _client_at(self, url: str, *, timeout_s: float | None, repeats: bool) -> redis.Redis:
-        options: dict[str, Any] = {} if url.startswith("unix") else {"socket_keepalive": True}
+        # its driver's name is looked up in the package's metadata for each connection, most of what a connection costs
+        options: dict[str, Any] = {"driver_info": None}
+        if not url.startswith("unix"):
+            options["socket_keepalive"] = True
         if not repeats:
             options["retry"] = Retry(NoBackoff(), 0)
         return redis.Redis.from_url(

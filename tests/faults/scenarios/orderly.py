@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 from pathlib import Path
 
 from tests.faults.campaign import Size, Skipped, rigged
@@ -45,7 +46,11 @@ async def wrong_clocks(folder: Path, size: Size) -> Rig:
 
 
 async def _start_at(one: BrokerProcess, offset: str) -> None:
-    one.prefix = (_FAKETIME, "-f", offset)
+    # not through the program itself, which stays in between: a signal would end it and leave the broker running
+    shown = subprocess.run(
+        [_FAKETIME, "-f", offset, "printenv", "LD_PRELOAD"], capture_output=True, check=True
+    )  # noqa: ASYNC221 at once
+    one.prefix = ("env", f"LD_PRELOAD={shown.stdout.decode().strip()}", f"FAKETIME={offset}")
     try:
         await one.start()
     finally:

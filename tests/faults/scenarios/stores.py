@@ -12,7 +12,7 @@ PATIENTS = tuple(f"p{n}" for n in range(40))
 OFFERED_PER_S = 500
 
 
-async def _subscribe(rig: Rig) -> None:
+async def subscribe_four(rig: Rig) -> None:
     for n in range(4):
         await rig.subscribe(f"s{n}", *PATIENTS[n::4], max_count=20)
 
@@ -20,7 +20,7 @@ async def _subscribe(rig: Rig) -> None:
 async def killed_under_load(folder: Path, size: Size) -> Rig:
     """SIGKILL and a start on the same files, again and again, while 500 changes a second are offered."""
     async with rigged(folder, size) as rig:
-        await _subscribe(rig)
+        await subscribe_four(rig)
         begun = now_ms()
         async with rig.load(PATIENTS, per_s=OFFERED_PER_S):
             for _ in range(size.pick(1, 10)):
@@ -38,7 +38,7 @@ async def killed_under_load(folder: Path, size: Size) -> Rig:
 async def paused(folder: Path, size: Size) -> Rig:
     """The store stands still with every connection open."""
     async with rigged(folder, size) as rig:
-        await _subscribe(rig)
+        await subscribe_four(rig)
         async with rig.load(PATIENTS, per_s=100):
             for _ in range(size.pick(1, 3)):
                 await asyncio.sleep(1)
@@ -53,7 +53,7 @@ async def paused(folder: Path, size: Size) -> Rig:
 async def out_of_memory(folder: Path, size: Size) -> Rig:
     """The limit of memory is reached under noeviction: writes are refused until there is room again."""
     async with rigged(folder, size) as rig:
-        await _subscribe(rig)
+        await subscribe_four(rig)
         async with rig.load(PATIENTS, per_s=100):
             for _ in range(size.pick(1, 3)):
                 await asyncio.sleep(1)
@@ -69,7 +69,7 @@ async def answers_lost(folder: Path, size: Size) -> Rig:
     """What the store has carried out is not told; each time the connection is gone too."""
     async with rigged(folder, size, has_proxy=True) as rig:
         assert rig.proxy is not None
-        await _subscribe(rig)
+        await subscribe_four(rig)
         async with rig.load(PATIENTS, per_s=100):
             for _ in range(size.pick(8, 100)):
                 await asyncio.sleep(0.3)
@@ -83,7 +83,7 @@ async def connections_cut(folder: Path, size: Size) -> Rig:
     """Every connection to the store ends at once."""
     async with rigged(folder, size, has_proxy=True) as rig:
         assert rig.proxy is not None
-        await _subscribe(rig)
+        await subscribe_four(rig)
         async with rig.load(PATIENTS, per_s=100):
             for _ in range(size.pick(2, 20)):
                 await asyncio.sleep(1)
@@ -97,7 +97,7 @@ async def answers_delayed(folder: Path, size: Size) -> Rig:
     """The store is far away for a while: nothing is lost, so nothing may come twice."""
     async with rigged(folder, size, has_proxy=True) as rig:
         assert rig.proxy is not None
-        await _subscribe(rig)
+        await subscribe_four(rig)
         async with rig.load(PATIENTS, per_s=50):
             for _ in range(size.pick(1, 5)):
                 await asyncio.sleep(1)
@@ -120,23 +120,4 @@ async def same_change_at_once(folder: Path, size: Size) -> Rig:
             assert {answer for answer, _ in answers} == {Answer.ACKNOWLEDGED}
             assert {version for _, version in answers} == {1}
             rig.producer.acknowledge(f"ana-{n}", "ana", 1, begun)
-    return rig
-
-
-async def node_killed(folder: Path, size: Size) -> Rig:
-    """A primary of a Cluster dies under load; its replica, which was waited for, takes over, and it comes back as a replica."""
-    async with rigged(folder, size, replicas="1") as rig:
-        assert rig.cluster is not None
-        await _subscribe(rig)
-        async with rig.load(PATIENTS, per_s=60):
-            for n in range(size.pick(1, 5)):
-                await asyncio.sleep(1)
-                primary = await rig.cluster.primary_of(f"{{p{n % 4:02d}}}")
-                replica = await rig.cluster.replica_of(primary)
-                primary.kill()
-                rig.fault("SIGKILL of a primary of a Cluster")
-                await rig.cluster.has_taken_over(replica)
-                await primary.start()
-                await rig.cluster.is_whole()
-                await rig.recovered("the Cluster of which a primary was killed")
     return rig

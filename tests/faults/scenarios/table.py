@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from broker.failpoints import NAMES, Name
 from tests.faults.campaign import Scenario
-from tests.faults.scenarios import endpoints, killing, orderly, stores
+from tests.faults.scenarios import endpoints, killing, nodes, orderly, stores
 
 _ONE_SERVER: Sequence[Scenario] = (
     *(
@@ -51,18 +51,33 @@ _NEEDS_ONE_SERVER = frozenset(
     {"store-killed", "store-paused", "store-full", "answers-lost", "connections-cut", "answers-delayed"}
 )
 """They break the one server; what breaks a Cluster's nodes has scenarios of its own."""
+_NODES: Sequence[Scenario] = (
+    Scenario(
+        "node-killed",
+        "SIGKILL of a primary, its replica takes over",
+        nodes.again_and_again(nodes.one_died, 1, 5),
+    ),
+    Scenario("nodes-killed", "SIGKILL of all nodes at once", nodes.again_and_again(nodes.all_died, 1, 5)),
+    Scenario(
+        "node-paused",
+        "a primary stands still for 10 s and is replaced",
+        nodes.again_and_again(nodes.one_stood_still, 1, 3),
+    ),
+    Scenario(
+        "nodes-full", "the primaries are out of memory", nodes.again_and_again(nodes.all_were_full, 1, 3)
+    ),
+    Scenario(
+        "connections-cut",
+        "all connections to the nodes are cut",
+        nodes.again_and_again(nodes.all_cut_their_connections, 2, 20),
+    ),
+    Scenario("slots-moved", "slots move key by key", nodes.again_and_again(nodes.one_handed_slots_on, 2, 12)),
+)
 SCENARIOS: Sequence[Scenario] = (
     *_ONE_SERVER,
     *(
         Scenario(f"cluster-{one.name}", f"on a Cluster: {one.title}", one.run, on_cluster=True)
-        for one in _ONE_SERVER
-        if one.name not in _NEEDS_ONE_SERVER and not one.name.startswith("endpoint-")
-    ),
-    Scenario(
-        "cluster-node-killed",
-        "on a Cluster: SIGKILL of a primary, its replica takes over",
-        stores.node_killed,
-        on_cluster=True,
+        for one in (*(one for one in _ONE_SERVER if one.name not in _NEEDS_ONE_SERVER), *_NODES)
     ),
 )
 _SOME: Sequence[Name] = (
