@@ -47,11 +47,14 @@ async def wrong_clocks(folder: Path, size: Size) -> Rig:
 
 async def _start_at(one: BrokerProcess, offset: str) -> None:
     # not through the program itself, which stays in between: a signal would end it and leave the broker running
-    shown = subprocess.run(
-        [_FAKETIME, "-f", offset, "printenv", "LD_PRELOAD"], capture_output=True, check=True
-    )  # noqa: ASYNC221 at once
-    one.prefix = ("env", f"LD_PRELOAD={shown.stdout.decode().strip()}", f"FAKETIME={offset}")
+    one.prefix = ("env", f"LD_PRELOAD={_library()}", f"FAKETIME={offset}")
     try:
         await one.start()
     finally:
         one.prefix = ()
+
+
+def _library() -> str:
+    """What faketime has the loader load."""
+    shown = subprocess.run([_FAKETIME, "-f", "+0", "printenv", "LD_PRELOAD"], capture_output=True, check=True)
+    return shown.stdout.decode().strip()
