@@ -76,6 +76,7 @@ class Cluster(Server):
         return cast("redis.Redis", self._routed_client(timeout_s=10.0, repeats=True))
 
     def reader(self, *, timeout_s: float) -> GroupReader:
+        # it reads groups as well
         return cast("GroupReader", self._routed_client(timeout_s=timeout_s, repeats=False))
 
     def _routed_client(self, *, timeout_s: float, repeats: bool) -> RoutedClient:

@@ -1,7 +1,7 @@
 """Reads a consumer group over a connection of its own, without what redis-py makes of an answer: that took longer than the read."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from broker.store.pipelining import Pipeliner
 from broker.store.wire import Argument
@@ -10,24 +10,11 @@ Row = Sequence[Any]
 """A stream's name and its entries, each its id and its fields, empty for one that was deleted."""
 
 
-class GroupReader(Protocol):
-    """What blocks in XREADGROUP; also a client of redis-py is one."""
+class GroupReader:
+    """Of one server; `routing.py` has the same of a Cluster.
 
-    async def xreadgroup(
-        self,
-        groupname: str,
-        consumername: str,
-        streams: Mapping[str, str],
-        *,
-        count: int,
-        block: int | None,
-    ) -> Sequence[Row]: ...
-    async def aclose(self) -> None: ...
-
-
-class OneServerReader:
-    """Of one server. What failed is not repeated: the lost answer of an XREADGROUP has entries that are pending now, and a repetition
-    would read on behind them.
+    What failed is not repeated: the lost answer of an XREADGROUP has entries that are pending now, and a repetition would read on
+    behind them.
     """
 
     def __init__(self, pipeliner: Pipeliner) -> None:

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, Respon
 
 from broker.errors import ConfigurationError, StoreFull, StoreUnavailable
 from broker.store import keys
-from broker.store.group_reader import GroupReader, OneServerReader
+from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
 from broker.store.pipelining import Asking, Pipeliner
 from broker.store.wire import Argument, Command
@@ -153,7 +153,7 @@ class Server:
     def reader(self, *, timeout_s: float) -> GroupReader:
         """A reader of consumer groups on a connection of its own; it does not repeat what failed."""
         pool = self._client_at(self.url, timeout_s=None, repeats=False).connection_pool
-        return OneServerReader(Pipeliner(pool, timeout_s=timeout_s))
+        return GroupReader(Pipeliner(pool, timeout_s=timeout_s))
 
     def _client_at(self, url: str, *, timeout_s: float | None, repeats: bool) -> redis.Redis:
         # its driver's name is looked up in the package's metadata for each connection, most of what a connection costs
