@@ -5,7 +5,7 @@ result; a task that loops then goes on. Asking until it has ended can't be dropp
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 _AGAIN_S = 0.2
@@ -18,3 +18,12 @@ async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+
+
+async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Lets it work until `stop`, or until this is cancelled, and returns when it has ended."""
+    working = asyncio.create_task(work)
+    try:
+        await stop.wait()
+    finally:
+        await end([working])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
-from broker.cancelling import end
+from broker.cancelling import work_until
 from broker.errors import StoreUnavailable
 from broker.store.schedule import Schedule
 
@@ -26,11 +26,9 @@ class Wakes:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes wake-ups on until `stop`."""
-        listening = asyncio.create_task(self._listen())
         try:
-            await stop.wait()
+            await work_until(stop, self._listen())
         finally:
-            await end([listening])
             for shard in list(self._waiting):
                 self._wake(shard)
 

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import structlog
 
-from broker.cancelling import end
+from broker.cancelling import work_until
 from broker.errors import BrokerError, ConfigurationError, StoreUnavailable
 from broker.matching.catalog import Catalog
 from broker.model.subscription import Subscription, SubscriptionStatus
@@ -70,11 +70,7 @@ class TopicKeeper:
         self._lock = asyncio.Lock()
 
     async def run(self, stop: asyncio.Event) -> None:
-        listening = asyncio.create_task(self._listen())
-        try:
-            await stop.wait()
-        finally:
-            await end([listening])
+        await work_until(stop, self._listen())
 
     async def _listen(self) -> None:
         while True:
