@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from broker.app import Role, Running
+from broker.store.server import Server
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.commands import Command
@@ -311,6 +312,21 @@ async def test_a_folder_topic_of_the_same_id_stands_before_a_stored_one(
 
         await until(is_folders)
         assert (await client.delete("/r5/SubscriptionTopic/flags")).status_code == 409
+
+
+async def test_a_folder_that_changed_while_nobody_listened_is_read_again(
+    start_broker: StartBroker, store: Server, tmp_path: Path
+) -> None:
+    if store.is_spread:
+        pytest.skip("which of a Cluster's nodes is listened to is not told")
+    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
+        write(tmp_path, topic())  # and nobody is told
+        await store.client.client_kill_filter(_type="pubsub")
+
+        async def is_there() -> bool:
+            return (await client.get("/r5/SubscriptionTopic/flags")).status_code == 200
+
+        await until(is_there)
 
 
 async def test_sighup_reads_the_folder_again(tmp_path: Path) -> None:
