@@ -26,7 +26,7 @@ from broker.delivery.composing import Composer
 from broker.delivery.engine import LEASE_MS, Engine
 from broker.delivery.following import Following
 from broker.delivery.policy import RetryPolicy
-from broker.delivery.wakes import Wakes
+from broker.delivery.wakeups import WakeupListener
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
 from broker.egress.smtp import Mailer, relay_of
@@ -51,27 +51,27 @@ from broker.model.topic import Topic
 from broker.settings import Settings
 from broker.store.changes import Changes
 from broker.store.cluster import store_at
+from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letters import DeadLetters
 from broker.store.embedded import EmbeddedServer
 from broker.store.inbox import Inbox
 from broker.store.keys import Layout
-from broker.store.letter_settling import LetterSettling
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
+from broker.store.rollback import RollbackDetector
 from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import RegistryFollower, Subscriptions
 from broker.store.tokens import Tokens
 from broker.store.topics import Topics
-from broker.store.witness import Witness
-from broker.workers.attaching import Attaching
+from broker.tasks import SupervisedTask
 from broker.workers.dispatcher import Dispatcher
 from broker.workers.housekeeper import EVERY, Housekeeper
 from broker.workers.inbox import InboxWorker
-from broker.workers.keeping import KeptLoop
+from broker.workers.includes import IncludeResolver
 from broker.workers.matcher import MatcherWorker
-from broker.workers.topics import Rules, TopicKeeper
+from broker.workers.topic_sync import Rules, TopicSync
 
 _OFTEN = ("Observation", "Subscription")
 """Resource types whose models are loaded before the first request, so that it doesn't wait for them."""
@@ -155,7 +155,7 @@ async def running(
         parts = _Parts(settings, server, catalog, channels(egress, mailer, settings.base_url), roles)
         await parts.changes.prepare()
         await parts.inbox.prepare()
-        await parts.keeper.sync()
+        await parts.topic_sync.sync()
         tasks = await stack.enter_async_context(_started(parts, roles, listening))
         yield Running(settings, url, tasks, parts.topics.announce_folder)
 
@@ -234,8 +234,8 @@ class _Parts:
             lambda kind, source, body, release: convert(body, kind, source, release),
             lambda canonical: topic.related if (topic := catalog.bound(canonical)) else (),
         )
-        self.wakes = Wakes(self.schedule)
-        self.keeper = TopicKeeper(
+        self.wakeups = WakeupListener(self.schedule)
+        self.topic_sync = TopicSync(
             catalog,
             self.topics,
             self.subscriptions,
@@ -269,33 +269,33 @@ class _Parts:
             outboxes=Outboxes(self.server),
             schedule=self.schedule,
             dead_letters=self.dead_letters,
-            letter_settling=LetterSettling(self.server, keep_ms=self.retention_ms),
+            dead_letter_actions=DeadLetterActions(self.server, keep_ms=self.retention_ms),
             catalog=self.catalog,
             topics=self.topics,
-            follow_topics=self.keeper.sync,
+            follow_topics=self.topic_sync.sync,
             parameters=Parameters(),
             channels=self.channels,
             tokens=Tokens(self.server),
             composer=self.composer,
             following=Following(
-                self.subscriptions, Outboxes(self.server), self.composer, self.wakes, self.clock
+                self.subscriptions, Outboxes(self.server), self.composer, self.wakeups, self.clock
             ),
             started_ms=self.clock.now_ms(),
         )
 
     def matcher(self) -> MatcherWorker:
         matcher = IndexedMatcher(Parameters(), self.bases, self.catalog.value_sets)
-        attaching = Attaching(self.catalog, Parameters(), self.resources, self.bases)
-        witness = Witness(self.server, self.settings.witness)
+        includes = IncludeResolver(self.catalog, Parameters(), self.resources, self.bases)
+        rollback_detector = RollbackDetector(self.server, self.settings.high_water_path)
         return MatcherWorker(
             self.server,
             self.changes,
-            Outboxes(self.server, most=self.settings.max_outbox, witness=witness),
-            witness,
+            Outboxes(self.server, most=self.settings.max_outbox, rollback_detector=rollback_detector),
+            rollback_detector,
             self.catalog,
             matcher,
-            attaching,
-            self.keeper,
+            includes,
+            self.topic_sync,
             self.stop,
         )
 
@@ -320,7 +320,7 @@ class _Parts:
             clock=self.clock,
             max_timeout_s=settings.max_timeout.total_seconds(),
         )
-        return Dispatcher(self.schedule, engine, self.wakes, self.stop, drain=settings.drain)
+        return Dispatcher(self.schedule, engine, self.wakeups, self.stop, drain=settings.drain)
 
     def inbox_worker(self) -> InboxWorker:
         return InboxWorker(self.server, self.inbox, InboxIntake(self.intake), self.stop)
@@ -350,15 +350,15 @@ async def _started(
         validation.prepare(Release.R5, _OFTEN)
         loops["inbox"] = lambda: parts.inbox_worker().run()
     if roles & {Role.API, Role.DISPATCH}:
-        loops["wakes"] = lambda: parts.wakes.run(parts.stop)
-    loops["topics"] = lambda: parts.keeper.run(parts.stop)
+        loops["wakeups"] = lambda: parts.wakeups.run(parts.stop)
+    loops["topics"] = lambda: parts.topic_sync.run(parts.stop)
     if Role.MATCH in roles:
         loops["matcher"] = lambda: parts.matcher().run()
         loops["housekeeper"] = lambda: parts.housekeeper().run()
     if Role.DISPATCH in roles:
         loops["dispatcher"] = lambda: parts.dispatcher().run()
     committing = asyncio.create_task(parts.group.run(), name="group commit")
-    kept = {name: KeptLoop(name, loop, parts.stop) for name, loop in loops.items()}
+    kept = {name: SupervisedTask(name, loop, parts.stop) for name, loop in loops.items()}
     tasks = {name: one.task for name, one in kept.items()}
     parts.health.workers = {name: one.state for name, one in kept.items()}
     http = _HttpServer(_http_config(parts, roles))

@@ -1,4 +1,4 @@
-"""`$dead-letters`, `$retry-dead-letters` and `$skip-dead-letters`: what could not be done, and what an operator wants done about it.
+"""`$dead-letters`, `$redrive-dead-letters` and `$discard-dead-letters`: what could not be done, and what an operator wants done about it.
 
 Retry and skip take ids, or a filter, or `all`; a filter is worked off a thousand letters a request, and `next` says where to go on.
 """
@@ -13,17 +13,17 @@ from broker.api.operations import parameters, refuse_unknown
 from broker.api.responses import Call, Reply
 from broker.errors import Issue, Malformed, NotFound
 from broker.model.subscription import SubscriptionId
+from broker.store.dead_letter_actions import RedriveResult
 from broker.store.dead_letters import DeadLetter, Kind, Where, is_letter_id
-from broker.store.letter_settling import Retried
 
 _log = structlog.get_logger(__name__)
 DEFAULT_COUNT = 100
 MAX_COUNT = 1_000
 MAX_PROBLEMS = 100
 _WHY_NOT = {
-    Retried.UNKEPT: "what it is about is no longer stored: it can only be skipped",
-    Retried.INACTIVE: "its subscription is not active: letters are sent again while it is",
-    Retried.FULL: "too much of its subscription waits to be sent again already: retry it later",
+    RedriveResult.UNKEPT: "what it is about is no longer stored: it can only be skipped",
+    RedriveResult.INACTIVE: "its subscription is not active: letters are sent again while it is",
+    RedriveResult.FULL: "too much of its subscription waits to be sent again already: retry it later",
 }
 
 
@@ -48,10 +48,10 @@ async def dead_letters(call: Call) -> Reply:
     )
 
 
-async def retry_dead_letters(call: Call) -> Reply:
+async def redrive_dead_letters(call: Call) -> Reply:
     """Those that were accepted are on their way; each that wasn't stays, with the reason."""
     letters, following = await _chosen(call, _wanted(call))
-    results = await call.services.letter_settling.retry(letters)
+    results = await call.services.dead_letter_actions.retry(letters)
     refused = [(one, why) for one, result in results.items() if (why := _WHY_NOT.get(result))]
     _log.info("dead letters retried", tenant=call.tenant, letters=len(letters), refused=len(refused))
     return Reply(
@@ -64,10 +64,10 @@ async def retry_dead_letters(call: Call) -> Reply:
     )
 
 
-async def skip_dead_letters(call: Call) -> Reply:
+async def discard_dead_letters(call: Call) -> Reply:
     """They are forgotten: what they hold is not done."""
     letters, following = await _chosen(call, _wanted(call))
-    skipped = await call.services.letter_settling.drop(letters)
+    skipped = await call.services.dead_letter_actions.drop(letters)
     _log.info("dead letters skipped", tenant=call.tenant, letters=skipped)
     return Reply(body=render(whole("skipped", skipped), text("next", following)))
 

@@ -15,7 +15,7 @@ from broker.api import (
     topics,
 )
 from broker.api.business_events import report
-from broker.api.dead_letters import dead_letters, retry_dead_letters, skip_dead_letters
+from broker.api.dead_letters import dead_letters, discard_dead_letters, redrive_dead_letters
 from broker.api.dry_run import dry_run
 from broker.api.explaining import explain_change
 from broker.api.responses import Handler
@@ -35,8 +35,8 @@ INTERACTIONS: Sequence[Interaction] = (
     Interaction("POST", "$business-event", report),
     Interaction("GET", "$dead-letters", dead_letters),
     Interaction("POST", "$dead-letters", dead_letters),
-    Interaction("POST", "$retry-dead-letters", retry_dead_letters),
-    Interaction("POST", "$skip-dead-letters", skip_dead_letters),
+    Interaction("POST", "$redrive-dead-letters", redrive_dead_letters),
+    Interaction("POST", "$discard-dead-letters", discard_dead_letters),
     Interaction("POST", "Subscription", subscriptions.create),
     Interaction("GET", "Subscription", subscriptions.find),
     Interaction("POST", "Subscription/_search", subscriptions.find_by_form),

@@ -13,7 +13,7 @@ from broker.fhir.elements import Elements
 from broker.fhir.outcomes import operation_outcome
 from broker.model.notification import Notification, NotificationType
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
-from broker.store.schedule import Resending
+from broker.store.schedule import ResendResult
 from broker.store.subscriptions import Record
 
 MAX_EVENTS = 1_000
@@ -203,11 +203,11 @@ async def _send_again(call: Call, record: Record, numbers: list[int]) -> None:
         call.tenant, record.subscription.id, record.revision, _ranges(numbers)
     )
     match resending:
-        case Resending.CHANGED:
+        case ResendResult.CHANGED:
             raise Conflict(Issue("conflict", "the subscription was changed meanwhile: ask again"))
-        case Resending.FULL:
+        case ResendResult.FULL:
             raise Conflict(Issue("throttled", "too much waits to be sent again already: ask later"))
-        case Resending.ACCEPTED:
+        case ResendResult.ACCEPTED:
             pass
 
 

@@ -13,8 +13,8 @@ from broker.model.release import Release
 from broker.model.search import ParameterTable
 from broker.settings import Settings
 from broker.store.changes import Changes
+from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letters import DeadLetters
-from broker.store.letter_settling import LetterSettling
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
@@ -38,7 +38,7 @@ class Services:
     outboxes: Outboxes
     schedule: Schedule
     dead_letters: DeadLetters
-    letter_settling: LetterSettling
+    dead_letter_actions: DeadLetterActions
     catalog: Catalog
     topics: Topics
     follow_topics: Callable[[], Awaitable[None]]

@@ -13,12 +13,12 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from broker.api.services import Services
-from broker.cancelling import end
 from broker.errors import StoreUnavailable
 from broker.fhir.release import adapter
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId
 from broker.store.tokens import Binding
+from broker.tasks import end
 
 _log = structlog.get_logger(__name__)
 MAX_BOUND = 100

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.asking import BASE, AsJson, Base, Broker, Parts, groups, plain, progress, value
+from broker.cli.broker_client import BASE, AsJson, Base, Broker, Parts, groups, plain, progress, value
 from broker.errors import ConfigurationError
 
 app = typer.Typer(
@@ -127,7 +127,7 @@ def retry(
         fhir-broker dead-letters retry --subscription ward-3
     """
     total, problems = {"retried": 0, "refused": 0}, []
-    for answer in _worked_off(base, "$retry-dead-letters", letters, kind, subscription, every=every):
+    for answer in _worked_off(base, "$redrive-dead-letters", letters, kind, subscription, every=every):
         for name in total:
             total[name] += value(answer, name)
         problems += [plain(one) for one in groups(answer, "problem")]
@@ -159,7 +159,7 @@ def skip(
         fhir-broker dead-letters skip --kind inbox
     """
     skipped = 0
-    for answer in _worked_off(base, "$skip-dead-letters", letters, kind, subscription, every=every):
+    for answer in _worked_off(base, "$discard-dead-letters", letters, kind, subscription, every=every):
         skipped += value(answer, "skipped")
     typer.echo(json.dumps({"skipped": skipped}) if as_json else f"{skipped} skipped")
 

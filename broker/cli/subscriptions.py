@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.asking import BASE, AsJson, Base, Broker, progress
+from broker.cli.broker_client import BASE, AsJson, Base, Broker, progress
 from broker.errors import ConfigurationError
 
 app = typer.Typer(help="List and show Subscriptions, and replay their events.", no_args_is_help=True)

@@ -30,7 +30,7 @@ def supervise(workers: int, listening: socket.socket, store_url: str, settings: 
         "BROKER_REDIS_URL": store_url,
         "BROKER_PORT": str(settings.port),
         "BROKER_BASE_URL": settings.base_url,
-        **({"BROKER_WITNESS_FILE": str(settings.witness)} if settings.witness else {}),
+        **({"BROKER_HIGH_WATER_FILE": str(settings.high_water_path)} if settings.high_water_path else {}),
     }
     deadline_s = settings.drain.total_seconds() + _GRACE_S
 

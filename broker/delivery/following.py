@@ -13,7 +13,7 @@ import structlog
 
 from broker.clock import Clock
 from broker.delivery.composing import Composer
-from broker.delivery.wakes import Wakes
+from broker.delivery.wakeups import WakeupListener
 from broker.model.change import Tenant
 from broker.model.notification import Notification, NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
@@ -33,13 +33,13 @@ class Following:
         subscriptions: Subscriptions,
         outboxes: Outboxes,
         composer: Composer,
-        wakes: Wakes,
+        wakeups: WakeupListener,
         clock: Clock,
     ) -> None:
         self._subscriptions = subscriptions
         self._outboxes = outboxes
         self._composer = composer
-        self._wakes = wakes
+        self._wakeups = wakeups
         self._clock = clock
 
     async def follow(
@@ -49,7 +49,7 @@ class Following:
 
         Heartbeats come at the period that was asked for. Ends when the subscription is deleted, off, or in error.
         """
-        with self._wakes.of(self._subscriptions.shard_of(tenant, subscription_id)) as woken:
+        with self._wakeups.of(self._subscriptions.shard_of(tenant, subscription_id)) as woken:
             record = await self._subscriptions.get(tenant, subscription_id)
             if not _is_live(record):
                 return

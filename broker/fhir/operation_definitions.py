@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from broker.clock import to_instant
-from broker.fhir.letter_operations import LETTER_OPERATIONS
+from broker.fhir.dead_letter_operations import LETTER_OPERATIONS
 from broker.fhir.operation import Operation, Parameter
 from broker.model.release import Release
 

@@ -14,9 +14,9 @@ from broker.store import keys
 from broker.store.group_reader import GroupReader
 from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
 from broker.store.resources import Resources
+from broker.store.resp_connection import Argument, Command
 from broker.store.server import Server, translating
 from broker.store.slots import refuse_several
-from broker.store.wire import Argument, Command
 
 GROUP = "match"
 _PAGE = 256

@@ -16,14 +16,14 @@ from redis.exceptions import RedisError, ResponseError
 
 from broker.errors import ConfigurationError
 from broker.store import keys
+from broker.store.batcher import Batcher, PipelineExecutor
 from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
-from broker.store.pipelining import Asking, Pipeliner
-from broker.store.rings import Rings
+from broker.store.resp_connection import Argument
 from broker.store.routing import Node, Routed, RoutedClient
 from broker.store.server import Durability, Server, translated, translating
 from broker.store.slots import Address, Topology
-from broker.store.wire import Argument
+from broker.store.stream_signals import StreamSignals
 
 SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _DEFAULT_PORT = 6379
@@ -84,14 +84,12 @@ class Cluster(Server):
             url = self._url_of(address)
             # what is repeated is decided by the router: another node may be the one that answers next
             client = self._client_at(url, timeout_s=timeout_s, repeats=False)
-            return Node(
-                client, Pipeliner(self._client_at(url, timeout_s=None, repeats=False).connection_pool)
-            )
+            return Node(client, Batcher(self._client_at(url, timeout_s=None, repeats=False).connection_pool))
 
-        rings = Rings(lambda: self.listen(keys.CHANGED))
+        rings = StreamSignals(lambda: self.listen(keys.CHANGED))
         return RoutedClient(self._topology, node_at, self._load_scripts_at, rings, repeats=repeats)
 
-    def _new_pipeliner(self) -> Asking:
+    def _new_pipeliner(self) -> PipelineExecutor:
         return self._routed
 
     @property

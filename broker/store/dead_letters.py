@@ -1,5 +1,5 @@
 """What could not be done and waits for an operator: changes that broke the matcher, events that can't be rendered, inbox entries
-that were refused. Listed by tenant, in an order that stays. `letter_settling.py` retries and drops them.
+that were refused. Listed by tenant, in an order that stays. `dead_letter_actions.py` retries and drops them.
 
 An inbox entry that names no valid tenant is nobody's.
 """

@@ -25,7 +25,7 @@ def gaps_of(text: bytes | None) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-class GapTeller:
+class GapReporter:
     """Counts events given up and logs them, the first of a subscription at once."""
 
     def __init__(self) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.store.pipelining import Pipeliner
-from broker.store.wire import Argument
+from broker.store.batcher import Batcher
+from broker.store.resp_connection import Argument
 
 Row = Sequence[Any]
 """A stream's name and its entries, each its id and its fields, empty for one that was deleted."""
@@ -17,7 +17,7 @@ class GroupReader:
     behind them.
     """
 
-    def __init__(self, pipeliner: Pipeliner) -> None:
+    def __init__(self, pipeliner: Batcher) -> None:
         self._pipeliner = pipeliner
 
     async def xreadgroup(

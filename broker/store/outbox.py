@@ -12,11 +12,11 @@ from broker.model.notification import Event, Included
 from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
-from broker.store.gaps import GapTeller
+from broker.store.gaps import GapReporter
 from broker.store.resources import INTERACTIONS, RELEASES
+from broker.store.resp_connection import Argument
+from broker.store.rollback import RollbackDetector
 from broker.store.server import Server, translating
-from broker.store.wire import Argument
-from broker.store.witness import Witness
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
 MOST_EVENTS = 1_000_000
@@ -39,7 +39,7 @@ def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> 
     )
 
 
-class WentBack(BrokerError):  # noqa: N818 a state, told to the matcher that knows better
+class StoreRolledBack(BrokerError):  # noqa: N818 a state, told to the matcher that knows better
     """The store has forgotten events it had numbered; nothing was added."""
 
 
@@ -71,11 +71,13 @@ NO_CONTEXT = Context((), 0)
 class Outboxes:
     """Appends and reads events. `most` is how many of one subscription are kept; `witness` knows what was numbered."""
 
-    def __init__(self, server: Server, *, most: int = MOST_EVENTS, witness: Witness | None = None) -> None:
+    def __init__(
+        self, server: Server, *, most: int = MOST_EVENTS, rollback_detector: RollbackDetector | None = None
+    ) -> None:
         self._server = server
         self._most = most
-        self._witness = witness or Witness(server)
-        self._gaps = GapTeller()
+        self._rollback_detector = rollback_detector or RollbackDetector(server)
+        self._gaps = GapReporter()
 
     async def append(
         self,
@@ -89,7 +91,7 @@ class Outboxes:
         `contexts` has what goes with an event, by subscription and change id.
         When more wait than are kept, the oldest are given up: the subscription goes to `error`, and it is told (`model/gap.py`).
         Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on,
-        and `WentBack` if the store has forgotten what this process had numbered.
+        and `StoreRolledBack` if the store has forgotten what this process had numbered.
         """
         by_shard: dict[int, list[SubscriptionKey]] = {}
         for key in matched:
@@ -103,7 +105,7 @@ class Outboxes:
                 keys.WAKE,
                 shard,
                 self._most,
-                self._witness.numbered(shard, partition),
+                self._rollback_detector.numbered(shard, partition),
             ]
             for key in some:
                 script_keys += [keys.subscription(shard, *key), keys.outbox(shard, *key)]
@@ -130,9 +132,9 @@ class Outboxes:
         if -1 in outcomes:
             raise Fenced(f"partition {partition} is matched by another process now")
         if -2 in outcomes:
-            raise WentBack(f"a shard has numbered less of partition {partition} than it had")
+            raise StoreRolledBack(f"a shard has numbered less of partition {partition} than it had")
         for shard, (_, numbered, *given_up) in zip(by_shard, answers, strict=True):
-            self._witness.saw_numbered(shard, partition, numbered)
+            self._rollback_detector.saw_numbered(shard, partition, numbered)
             for member, low, high in zip(*[iter(given_up)] * 3, strict=True):
                 self._gaps.tell(*key_of(member), int(low), int(high), GapReason.SIZE)
         return sum(added for added, *_ in answers)

@@ -13,10 +13,10 @@ import structlog
 from broker.model.gap import GapReason
 from broker.store import keys
 from broker.store.changes import GROUP, MOST_CHANGES
-from broker.store.gaps import GapTeller
+from broker.store.gaps import GapReporter
 from broker.store.outbox import SubscriptionKey, key_of
+from broker.store.resp_connection import Argument
 from broker.store.server import Server, translating
-from broker.store.wire import Argument
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class Retention:
     def __init__(self, server: Server, limits: Limits) -> None:
         self._server = server
         self._limits = limits
-        self._gaps = GapTeller()
+        self._gaps = GapReporter()
 
     async def trim_changes(self) -> None:
         """Drops matched changes."""

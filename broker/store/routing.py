@@ -28,10 +28,10 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from broker.store.pipelining import Pipeliner
-from broker.store.rings import Rings
+from broker.store.batcher import Batcher
+from broker.store.resp_connection import Command
 from broker.store.slots import Address, Topology, named, slot_of, slot_of_key
-from broker.store.wire import Command
+from broker.store.stream_signals import StreamSignals
 
 PATIENCE_S = 5.0
 PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -57,7 +57,7 @@ class Node:
     """The two ways to ask one node: redis-py's commands, and raw answers."""
 
     client: redis.Redis
-    pipeliner: Pipeliner
+    pipeliner: Batcher
 
 
 Settle = Callable[[Sequence[Any]], None]
@@ -71,14 +71,14 @@ class _Commands(AsyncCoreCommands):
 
 
 class RoutedClient(_Commands):
-    """The commands of `redis.asyncio.Redis`, and `Asking`, on a Cluster. `node_at` makes what asks one node."""
+    """The commands of `redis.asyncio.Redis`, and `PipelineExecutor`, on a Cluster. `node_at` makes what asks one node."""
 
     def __init__(
         self,
         topology: Topology,
         node_at: Callable[[Address], Node],
         prepare: Callable[[redis.Redis], Awaitable[None]],
-        rings: Rings,
+        rings: StreamSignals,
         *,
         repeats: bool,
     ) -> None:
@@ -226,7 +226,7 @@ class RoutedClient(_Commands):
         count: int | None = None,
         block: int | None = None,
     ) -> list[Any]:
-        """Of several slots: one command a slot that doesn't block; where nothing is there, it waits for a ring (`Rings`)."""
+        """Of several slots: one command a slot that doesn't block; where nothing is there, it waits for a ring (`StreamSignals`)."""
         verb = ["XREADGROUP", "GROUP", groupname, consumername, *_counted(count)]
         if block is None:
             return await self._read(verb, streams)

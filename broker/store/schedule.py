@@ -16,8 +16,8 @@ from broker.model.outcome import Advance, Broken, Decision, Defer, MarkError, Se
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
+from broker.store.resp_connection import Argument
 from broker.store.server import Server, translating
-from broker.store.wire import Argument
 
 _TYPES = {one.encode(): one for one in NotificationType}
 _STATUSES = {one.encode(): one for one in SubscriptionStatus}
@@ -53,7 +53,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     unbuilt: int = 0
 
 
-class Resending(StrEnum):
+class ResendResult(StrEnum):
     """What became of the wish to have events sent again."""
 
     ACCEPTED = "accepted"
@@ -206,7 +206,7 @@ class Schedule:
         subscription_id: SubscriptionId,
         revision: str,
         ranges: Sequence[tuple[int, int]],
-    ) -> Resending:
+    ) -> ResendResult:
         """Has delivered events sent once more, by ranges of numbers, both ends inclusive.
 
         They go out before events that wait, after the notification under way; the cursor doesn't move. A new registration, an
@@ -225,9 +225,9 @@ class Schedule:
                 shard,
             ],
         )
-        return Resending(cast("bytes", answer).decode())
+        return ResendResult(cast("bytes", answer).decode())
 
-    async def wakes(self) -> AsyncIterator[int | None]:
+    async def wakeups(self) -> AsyncIterator[int | None]:
         """Shards in which something became due; None after each (re)connection: look at all of them."""
         async for message in self._server.listen(keys.WAKE):
             yield None if message is None else int(message)

@@ -16,10 +16,10 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, Respon
 
 from broker.errors import ConfigurationError, StoreFull, StoreUnavailable
 from broker.store import keys
+from broker.store.batcher import Batcher, PipelineExecutor
 from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
-from broker.store.pipelining import Asking, Pipeliner
-from broker.store.wire import Argument, Command
+from broker.store.resp_connection import Argument, Command
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,13 +30,13 @@ MAX_CONNECTIONS = 1_200
 SETTLE_MS = 5_000
 _SHARED = {
     "append_events": ("registry", "gaps"),
-    "jump": ("registry", "gaps"),
+    "skip_numbers": ("registry", "gaps"),
     "claim": ("registry", "turn"),
-    "commit": ("registry", "letters", "turn"),
-    "drop_letters": ("letters",),
+    "commit": ("registry", "dead_letters", "turn"),
+    "discard_dead_letters": ("dead_letters",),
     "fail": ("registry",),
     "register": ("registry",),
-    "retry_letters": ("letters",),
+    "redrive_dead_letters": ("dead_letters",),
     "trim_outbox": ("registry", "gaps"),
 }
 _NEED_NO_ROOM = frozenset(
@@ -44,10 +44,10 @@ _NEED_NO_ROOM = frozenset(
         "advance",
         "claim",
         "commit",
-        "drop_letters",
+        "discard_dead_letters",
         "extend",
         "fail",
-        "jump",
+        "skip_numbers",
         "lease",
         "presence",
         "trim_changes",
@@ -63,17 +63,17 @@ _SCRIPTS = (
     "append_events",
     "claim",
     "commit",
-    "drop_letters",
+    "discard_dead_letters",
     "extend",
     "fail",
     "hold",
-    "jump",
+    "skip_numbers",
     "lease",
     "presence",
     "redrive",
     "register",
     "resend",
-    "retry_letters",
+    "redrive_dead_letters",
     "set_aside",
     "topic",
     "trim_changes",
@@ -145,7 +145,7 @@ class Server:
         self._waits_for_fsync = False
         self._digests: dict[str, str] = {}
         self.client: redis.Redis = self._connection()
-        self._pipeliner: Asking = self._new_pipeliner()
+        self._pipeliner: PipelineExecutor = self._new_pipeliner()
 
     def _connection(self) -> redis.Redis:
         return self._client_at(self.url, timeout_s=10.0, repeats=True)
@@ -153,7 +153,7 @@ class Server:
     def reader(self, *, timeout_s: float) -> GroupReader:
         """A reader of consumer groups on a connection of its own; it does not repeat what failed."""
         pool = self._client_at(self.url, timeout_s=None, repeats=False).connection_pool
-        return GroupReader(Pipeliner(pool, timeout_s=timeout_s))
+        return GroupReader(Batcher(pool, timeout_s=timeout_s))
 
     def _client_at(self, url: str, *, timeout_s: float | None, repeats: bool) -> redis.Redis:
         # its driver's name is looked up in the package's metadata for each connection, most of what a connection costs
@@ -172,8 +172,8 @@ class Server:
             **options,
         )
 
-    def _new_pipeliner(self) -> Asking:
-        return Pipeliner(self._client_at(self.url, timeout_s=None, repeats=False).connection_pool)
+    def _new_pipeliner(self) -> PipelineExecutor:
+        return Batcher(self._client_at(self.url, timeout_s=None, repeats=False).connection_pool)
 
     @translating
     async def open(self, *, allow_unsafe: bool = False) -> None:

@@ -16,8 +16,8 @@ from broker.model.subscription import PayloadContent, Subscription, Subscription
 from broker.store import keys
 from broker.store.gaps import gaps_of
 from broker.store.outbox import SubscriptionKey, key_of
+from broker.store.resp_connection import Argument, Command
 from broker.store.server import Server, translating
-from broker.store.wire import Argument, Command
 
 _FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead", "gaps", "gt")
 _encode = msgspec.msgpack.Encoder().encode

@@ -7,9 +7,9 @@ from typing import Any, Literal, cast
 
 from broker.clock import to_instant
 from broker.store import keys
+from broker.store.resp_connection import Argument
 from broker.store.server import Server, translating
 from broker.store.subscriptions import Registration
-from broker.store.wire import Argument
 
 Told = Literal["topics", "folder"]
 """What changed: stored topics, or the operator asks that folders be read again."""

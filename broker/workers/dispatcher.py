@@ -11,12 +11,12 @@ from datetime import timedelta
 
 import structlog
 
-from broker.cancelling import end
 from broker.delivery.engine import LEASE_MS, Carried, Engine
-from broker.delivery.wakes import Wakes
+from broker.delivery.wakeups import WakeupListener
 from broker.errors import StoreUnavailable
 from broker.store.outbox import SubscriptionKey
 from broker.store.schedule import Claim, Schedule
+from broker.tasks import end
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -31,10 +31,16 @@ class Dispatcher:
     """One dispatcher. `run` returns after `stop` is set and what was in flight has ended, within `drain`."""
 
     def __init__(
-        self, schedule: Schedule, engine: Engine, wakes: Wakes, stop: asyncio.Event, *, drain: timedelta
+        self,
+        schedule: Schedule,
+        engine: Engine,
+        wakeups: WakeupListener,
+        stop: asyncio.Event,
+        *,
+        drain: timedelta,
     ) -> None:
         self._schedule = schedule
-        self._wakes = wakes
+        self._wakeups = wakeups
         self._engine = engine
         self._stop = stop
         self._drain_s = drain.total_seconds()
@@ -45,7 +51,7 @@ class Dispatcher:
         self._room = asyncio.Event()
 
     async def run(self) -> None:
-        with self._wakes.setting(self._woken):
+        with self._wakeups.setting(self._woken):
             await self._run()
 
     async def _run(self) -> None:

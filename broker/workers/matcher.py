@@ -15,22 +15,22 @@ from typing import Literal, TypeVar
 import structlog
 
 from broker import failpoints
-from broker.cancelling import end
 from broker.errors import StoreUnavailable
 from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.store.changes import Changes
 from broker.store.group_reader import GroupReader
-from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey, WentBack
+from broker.store.outbox import Context, Fenced, Outboxes, StoreRolledBack, SubscriptionKey
 from broker.store.resources import Resources
+from broker.store.rollback import RollbackDetector
 from broker.store.server import Server
 from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
-from broker.store.witness import Witness
+from broker.tasks import end
 from broker.telemetry import metrics
-from broker.workers.attaching import Attaching, Targets
+from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.poison import TRIES, Poison
-from broker.workers.topics import TopicKeeper, unserved
+from broker.workers.topic_sync import TopicSync, unserved
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -55,25 +55,25 @@ class MatcherWorker:
         server: Server,
         changes: Changes,
         outboxes: Outboxes,
-        witness: Witness,
+        rollback_detector: RollbackDetector,
         catalog: Catalog,
         matcher: Matcher,
-        attaching: Attaching,
-        keeper: TopicKeeper,
+        includes: IncludeResolver,
+        topic_sync: TopicSync,
         stop: asyncio.Event,
     ) -> None:
         self._server = server
         self._changes = changes
         self._outboxes = outboxes
-        self._witness = witness
+        self._rollback_detector = rollback_detector
         self._is_in_doubt = True
         self._matchers = 1
         self._resources = Resources(server)
         self._follower = RegistryFollower(server)
         self._catalog = catalog
         self._matcher = matcher
-        self._attaching = attaching
-        self._keeper = keeper
+        self._includes = includes
+        self._topic_sync = topic_sync
         self._subscriptions = Subscriptions(server)
         self._topics_seen = catalog.revision
         self._activated: dict[SubscriptionKey, int] = {}
@@ -103,7 +103,7 @@ class MatcherWorker:
                         self._recovered.clear()
                         self._is_in_doubt = True
                         await self._pause(0.5)
-                    except WentBack as error:
+                    except StoreRolledBack as error:
                         _log.error("store forgot events", reason=str(error))
                         self._recovered.clear()
                         self._is_in_doubt = True
@@ -162,7 +162,7 @@ class MatcherWorker:
             self._recovered.pop(partition, None)  # they are read again, in order, with those of this read
         own = [change for change in changes if change.partition not in strange]
         if own:
-            self._witness.saw_read(own)
+            self._rollback_detector.saw_read(own)
             await self._process(own, held)
 
     def _look_again(self, held: dict[int, int]) -> None:
@@ -184,7 +184,7 @@ class MatcherWorker:
 
         The other matchers find out at the same time, each what it alone knows; so all of them wait a moment for the others.
         """
-        if await self._witness.verify():
+        if await self._rollback_detector.verify():
             await self._changes.prepare()
             self._follower.start_over()
         if self._matchers > 1:
@@ -229,7 +229,7 @@ class MatcherWorker:
                 await self._set_aside(change, tokens[change.partition])
             if n % 32 == 31:
                 await asyncio.sleep(0)  # other loops of this process get their turn
-        attached = await self._attaching.contexts([(change, targets) for change, _, targets in found])
+        attached = await self._includes.contexts([(change, targets) for change, _, targets in found])
         for (change, matches, _), by_topic in zip(found, attached, strict=True):
             for one in matches:
                 key = (one.tenant, one.subscription_id)
@@ -261,7 +261,7 @@ class MatcherWorker:
             wanted = self._matcher.needs(change)
             related = await self._resources.current_many(change.current.key.tenant, wanted) if wanted else {}
             matches = self._matcher.match(change, related)
-            targets = await self._attaching.targets(change, {match.topic_canonical for match in matches})
+            targets = await self._includes.targets(change, {match.topic_canonical for match in matches})
         except StoreUnavailable:
             raise  # the batch comes again
         except Exception as error:  # noqa: BLE001 one poisonous change must not stop those behind it
@@ -302,7 +302,7 @@ class MatcherWorker:
             topic = self._catalog.bound(record.subscription.topic_canonical)
             if topic is None and not has_asked:  # it may have been given to another process a moment ago
                 has_asked = True
-                await self._keeper.sync()
+                await self._topic_sync.sync()
                 topic = self._catalog.bound(record.subscription.topic_canonical)
             if topic is None:
                 reason = unserved(record.subscription)
@@ -318,7 +318,7 @@ class MatcherWorker:
         while not self._stop.is_set():
             try:
                 await self._renew()
-                await self._witness.note()
+                await self._rollback_detector.note()
             except StoreUnavailable as error:
                 _log.warning("leases not renewed", error=str(error))
             await self._pause(RENEW_S)

@@ -18,7 +18,7 @@ from tests.conformance.test_delivery_state import KEY, change, subscription
 MOST = 20
 
 
-class Desk:
+class BrokerFixture:
     """One subscription whose outbox is small."""
 
     def __init__(self, server: Server) -> None:
@@ -60,113 +60,125 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(store: Server) -> Desk:
-    one = Desk(store)
+async def broker_fixture(store: Server) -> BrokerFixture:
+    one = BrokerFixture(store)
     await one.activate()
     return one
 
 
-async def test_an_outbox_that_is_full_to_the_brim_loses_nothing(desk: Desk) -> None:
-    await desk.append(1, MOST)
-    assert (await desk.record()).subscription.status is SubscriptionStatus.ACTIVE
-    assert await desk.numbers() == list(range(1, MOST + 1))
-    assert (await desk.record()).errors == ()
+async def test_an_outbox_that_is_full_to_the_brim_loses_nothing(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.append(1, MOST)
+    assert (await broker_fixture.record()).subscription.status is SubscriptionStatus.ACTIVE
+    assert await broker_fixture.numbers() == list(range(1, MOST + 1))
+    assert (await broker_fixture.record()).errors == ()
 
 
 async def test_one_event_too_many_marks_the_error_and_names_what_was_given_up(
-    desk: Desk, store: Server
+    broker_fixture: BrokerFixture, store: Server
 ) -> None:
     follower = RegistryFollower(store)
     await follower.changes()
     counter = metrics.events_given_up.labels(reason=GapReason.SIZE)._value
     before = counter.get()
-    await desk.append(1, MOST)
-    claim = await desk.take()
-    await desk.append(MOST + 1, MOST + 1)
-    record = await desk.record()
+    await broker_fixture.append(1, MOST)
+    claim = await broker_fixture.take()
+    await broker_fixture.append(MOST + 1, MOST + 1)
+    record = await broker_fixture.record()
     assert record.subscription.status is SubscriptionStatus.ERROR
     assert record.count == MOST + 1, "the count stays true"
-    assert await desk.gaps() == [(1, 1, GapReason.SIZE)]
+    assert await broker_fixture.gaps() == [(1, 1, GapReason.SIZE)]
     assert "event 1 is missing" in record.errors[0].text
     assert "BROKER_MAX_OUTBOX" in (record.subscription.error or "")
-    assert await desk.numbers() == list(range(2, MOST + 2))
-    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
+    assert await broker_fixture.numbers() == list(range(2, MOST + 2))
+    assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
     assert counter.get() - before == 1
     assert [key for key, _ in await follower.changes()] == [KEY], "the matchers follow"
-    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
 
 
-async def test_in_error_the_newest_nine_tenths_are_kept_and_one_gap_grows(desk: Desk) -> None:
-    await desk.append(1, 100)
+async def test_in_error_the_newest_nine_tenths_are_kept_and_one_gap_grows(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.append(1, 100)
     for n in range(101, 151):
-        await desk.append(n, n)
+        await broker_fixture.append(n, n)
     kept = MOST * 9 // 10
-    assert await desk.numbers() == list(range(151 - kept, 151))
-    assert await desk.gaps() == [(1, 150 - kept, GapReason.SIZE)]
-    assert (await desk.record()).count == 150
+    assert await broker_fixture.numbers() == list(range(151 - kept, 151))
+    assert await broker_fixture.gaps() == [(1, 150 - kept, GapReason.SIZE)]
+    assert (await broker_fixture.record()).count == 150
 
 
-async def test_a_reactivation_goes_on_behind_the_gap_although_events_keep_coming(desk: Desk) -> None:
-    await desk.append(1, 50)
-    await desk.append(51, 51)  # in error by now: trimmed to nine tenths
-    first = (await desk.numbers())[0]
-    await desk.ask()
-    assert (await desk.record()).errors == (), "the client has answered"
-    await desk.append(52, 53)
-    claim = await desk.take()
+async def test_a_reactivation_goes_on_behind_the_gap_although_events_keep_coming(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.append(1, 50)
+    await broker_fixture.append(51, 51)  # in error by now: trimmed to nine tenths
+    first = (await broker_fixture.numbers())[0]
+    await broker_fixture.ask()
+    assert (await broker_fixture.record()).errors == (), "the client has answered"
+    await broker_fixture.append(52, 53)
+    claim = await broker_fixture.take()
     assert claim.type is NotificationType.HANDSHAKE
-    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
+    committed = await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
     numbers: list[int] = []
     while committed.next_claim is not None:
         numbers += [event.number for event in committed.next_claim.events]
-        committed = await desk.schedule.commit(committed.next_claim, Advance(), take_next=True)
+        committed = await broker_fixture.schedule.commit(committed.next_claim, Advance(), take_next=True)
     assert numbers == list(range(first, 54))
-    record = await desk.record()
+    record = await broker_fixture.record()
     assert record.subscription.status is SubscriptionStatus.ACTIVE
     assert [(gap.low, gap.high) for gap in record.gaps] == [(1, first - 1)], "$events can still tell"
 
 
-async def test_a_repeated_call_gives_up_nothing_more(desk: Desk) -> None:
-    await desk.append(1, 30)
-    numbers, gaps = await desk.numbers(), await desk.gaps()
-    assert await desk.append(1, 30) == 0
-    assert (await desk.numbers(), await desk.gaps()) == (numbers, gaps)
+async def test_a_repeated_call_gives_up_nothing_more(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.append(1, 30)
+    numbers, gaps = await broker_fixture.numbers(), await broker_fixture.gaps()
+    assert await broker_fixture.append(1, 30) == 0
+    assert (await broker_fixture.numbers(), await broker_fixture.gaps()) == (numbers, gaps)
 
 
 async def test_a_subscriber_that_reads_for_itself_keeps_its_status_and_is_told_of_the_gap(
     store: Server,
 ) -> None:
-    desk = Desk(store)
-    await desk.ask(is_pushed=False)
-    await desk.append(1, MOST + 3)
-    record = await desk.record()
+    broker_fixture = BrokerFixture(store)
+    await broker_fixture.ask(is_pushed=False)
+    await broker_fixture.append(1, MOST + 3)
+    record = await broker_fixture.record()
     assert record.subscription.status is SubscriptionStatus.ACTIVE
-    assert await desk.gaps() == [(1, 3, GapReason.SIZE)]
+    assert await broker_fixture.gaps() == [(1, 3, GapReason.SIZE)]
     assert "events 1 to 3 are missing" in record.errors[0].text
 
 
-async def test_delivered_events_make_room_without_a_word(desk: Desk, store: Server) -> None:
+async def test_delivered_events_make_room_without_a_word(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
     claim = None
     for first in range(1, 1_000, 10):
-        await desk.append(first, first + 9)
-        claim = claim or await desk.take()
+        await broker_fixture.append(first, first + 9)
+        claim = claim or await broker_fixture.take()
         while claim is not None:
-            claim = (await desk.schedule.commit(claim, Advance(), take_next=True)).next_claim
-    numbers = await desk.numbers()
+            claim = (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).next_claim
+    numbers = await broker_fixture.numbers()
     assert numbers == list(range(numbers[0], 1_001))
     assert len(numbers) <= MOST + 100 + 128, "the bound, the step, and a node of the stream"
-    record = await desk.record()
+    record = await broker_fixture.record()
     assert (record.subscription.status, record.gaps) == (SubscriptionStatus.ACTIVE, ())
 
 
-async def test_gaps_that_are_long_past_are_forgotten_but_not_the_newest(desk: Desk) -> None:
+async def test_gaps_that_are_long_past_are_forgotten_but_not_the_newest(
+    broker_fixture: BrokerFixture,
+) -> None:
     for round_ in range(40):
-        await desk.outboxes.append(0, 1, {KEY: [change(n) for n in range(round_ * 30 + 1, round_ * 30 + 31)]})
-        await desk.activate()
-        committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+        await broker_fixture.outboxes.append(
+            0, 1, {KEY: [change(n) for n in range(round_ * 30 + 1, round_ * 30 + 31)]}
+        )
+        await broker_fixture.activate()
+        committed = await broker_fixture.schedule.commit(
+            await broker_fixture.take(), Advance(), take_next=True
+        )
         while committed.next_claim is not None:
-            committed = await desk.schedule.commit(committed.next_claim, Advance(), take_next=True)
-    gaps = await desk.gaps()
+            committed = await broker_fixture.schedule.commit(committed.next_claim, Advance(), take_next=True)
+    gaps = await broker_fixture.gaps()
     assert len(gaps) == 32
-    assert gaps[-1][1] < (await desk.record()).count
+    assert gaps[-1][1] < (await broker_fixture.record()).count
     assert [low for low, _, _ in gaps] == sorted(low for low, _, _ in gaps)

@@ -9,13 +9,13 @@ from broker.model.outcome import Advance, MarkError
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Changes
+from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
 from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
 from broker.store.group_reader import GroupReader
-from broker.store.letter_settling import LetterSettling, Retried
 from broker.store.proposals import Proposal
 from broker.store.retention import Limits, Retention
 from broker.store.server import Server
-from tests.conformance.letter_desk import FAILURE, KEY, LetterDesk, numbers_of
+from tests.conformance.dead_letter_fixture import FAILURE, KEY, LetterDesk, numbers_of
 
 HOUR_MS = 3_600_000
 EVERYTHING = Where()
@@ -27,15 +27,15 @@ def letters(store: Server) -> DeadLetters:
 
 
 @pytest.fixture
-def settling(store: Server) -> LetterSettling:
-    return LetterSettling(store, keep_ms=HOUR_MS)
+def settling(store: Server) -> DeadLetterActions:
+    return DeadLetterActions(store, keep_ms=HOUR_MS)
 
 
 @pytest.fixture
-async def desk(store: Server) -> LetterDesk:
-    desk = LetterDesk(store)
-    await desk.activate()
-    return desk
+async def broker_fixture(store: Server) -> LetterDesk:
+    broker_fixture = LetterDesk(store)
+    await broker_fixture.activate()
+    return broker_fixture
 
 
 async def listed(
@@ -104,13 +104,13 @@ async def test_a_matcher_that_lost_its_partition_sets_nothing_aside(log: Log, le
 
 
 async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_time_and_version(
-    log: Log, letters: DeadLetters, settling: LetterSettling
+    log: Log, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
     partition = await log.set_aside("a")
     await log.put("a")  # superseded meanwhile
     (later,) = await log.read(partition)
     (letter,) = await listed(letters)
-    for expected in (Retried.ACCEPTED, Retried.ABSENT):
+    for expected in (RedriveResult.ACCEPTED, RedriveResult.ABSENT):
         assert await settling.retry([letter]) == {letter.id: expected}
     (again,) = await log.read(partition)
     assert again.id > later.id
@@ -123,12 +123,12 @@ async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_ti
 
 
 async def test_a_change_whose_version_is_gone_can_only_be_dropped(
-    log: Log, letters: DeadLetters, settling: LetterSettling
+    log: Log, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
     partition = await log.set_aside("a")
     (letter,) = await listed(letters)
     await log.store.client.delete(keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1)))
-    assert await settling.retry([letter]) == {letter.id: Retried.UNKEPT}
+    assert await settling.retry([letter]) == {letter.id: RedriveResult.UNKEPT}
     (kept,) = await listed(letters)
     assert not kept.is_kept
     assert [await settling.drop([kept]), await settling.drop([kept])] == [1, 0]
@@ -136,7 +136,7 @@ async def test_a_change_whose_version_is_gone_can_only_be_dropped(
 
 
 async def test_retrying_keeps_a_superseded_version_for_the_retention_again(
-    log: Log, letters: DeadLetters, settling: LetterSettling
+    log: Log, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
     partition = await log.set_aside("a")
     await log.put("a")
@@ -147,14 +147,14 @@ async def test_retrying_keeps_a_superseded_version_for_the_retention_again(
 
 
 async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
-    log: Log, letters: DeadLetters, settling: LetterSettling, desk: LetterDesk
+    log: Log, letters: DeadLetters, settling: DeadLetterActions, broker_fixture: LetterDesk
 ) -> None:
     other = Tenant("other")
     for n in range(6):
         await log.set_aside(f"a{n}")
     await log.set_aside("theirs", other)
-    await desk.append(1, 2, 3)
-    await desk.set_aside(await desk.take(), 1, 3)
+    await broker_fixture.append(1, 2, 3)
+    await broker_fixture.set_aside(await broker_fixture.take(), 1, 3)
     refused: dict[Any, Any] = {
         "resource": "{}",
         "outcome": '{"issue":[{"diagnostics":"no id"}]}',
@@ -179,94 +179,98 @@ async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
 
 
 async def test_a_retried_event_goes_out_ahead_of_what_waits_and_is_a_letter_until_it_is_delivered(
-    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    await desk.append(1, 2, 3)
-    await desk.deliver(await desk.set_aside(await desk.take(), 2))
+    await broker_fixture.append(1, 2, 3)
+    await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 2))
     (letter,) = await listed(letters)
     for _ in range(2):
-        assert await settling.retry([letter]) == {letter.id: Retried.ACCEPTED}
+        assert await settling.retry([letter]) == {letter.id: RedriveResult.ACCEPTED}
     assert [one.is_waiting for one in await listed(letters)] == [True]
-    await desk.append(4)
-    assert await desk.deliver(await desk.take()) == [[2], [4]], "asked for twice, sent once"
+    await broker_fixture.append(4)
+    assert await broker_fixture.deliver(await broker_fixture.take()) == [[2], [4]], (
+        "asked for twice, sent once"
+    )
     assert await listed(letters) == []
-    assert (await desk.record()).dead == 0
-    assert await settling.retry([letter]) == {letter.id: Retried.ABSENT}
+    assert (await broker_fixture.record()).dead == 0
+    assert await settling.retry([letter]) == {letter.id: RedriveResult.ABSENT}
 
 
 async def test_an_event_the_cursor_has_not_come_to_takes_its_turn_again(
-    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    await desk.append(1, 2, 3, 4)
-    following = await desk.set_aside(await desk.take(), 2, 3)
+    await broker_fixture.append(1, 2, 3, 4)
+    following = await broker_fixture.set_aside(await broker_fixture.take(), 2, 3)
     assert following is not None
     assert numbers_of(following) == [1]
     (letter, other) = await listed(letters)
-    assert (await settling.retry([letter])) == {letter.id: Retried.ACCEPTED}
+    assert (await settling.retry([letter])) == {letter.id: RedriveResult.ACCEPTED}
     assert await listed(letters) == [other]
-    assert await desk.deliver(following) == [[1], [2], [4]]
+    assert await broker_fixture.deliver(following) == [[1], [2], [4]]
 
 
 async def test_a_retried_event_that_still_breaks_is_set_aside_again_and_the_others_go_out(
-    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    await desk.append(1, 2, 3)
-    assert await desk.set_aside(await desk.take(), 1, 2, 3) is None
+    await broker_fixture.append(1, 2, 3)
+    assert await broker_fixture.set_aside(await broker_fixture.take(), 1, 2, 3) is None
     await settling.retry(await listed(letters))
-    claim = await desk.take()
+    claim = await broker_fixture.take()
     assert (numbers_of(claim), claim.is_repeat) == ([1, 2, 3], True)
-    assert await desk.deliver(await desk.set_aside(claim, 2)) == [[1], [3]]
+    assert await broker_fixture.deliver(await broker_fixture.set_aside(claim, 2)) == [[1], [3]]
     assert [(letter.number, letter.is_waiting) for letter in await listed(letters)] == [(2, False)]
 
 
 async def test_an_event_is_not_retried_while_its_subscription_is_not_active(
-    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    await desk.append(1, 2)
-    following = await desk.set_aside(await desk.take(), 1)
+    await broker_fixture.append(1, 2)
+    following = await broker_fixture.set_aside(await broker_fixture.take(), 1)
     assert following is not None
-    await desk.schedule.commit(following, MarkError(FAILURE), take_next=False)
+    await broker_fixture.schedule.commit(following, MarkError(FAILURE), take_next=False)
     (letter,) = await listed(letters)
-    assert await settling.retry([letter]) == {letter.id: Retried.INACTIVE}
+    assert await settling.retry([letter]) == {letter.id: RedriveResult.INACTIVE}
     assert await listed(letters) == [letter]
 
 
 async def test_an_event_trimmed_from_its_outbox_can_only_be_dropped(
-    store: Server, desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    store: Server, broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    await desk.append(1, 2)
-    await desk.deliver(await desk.set_aside(await desk.take(), 1))
+    await broker_fixture.append(1, 2)
+    await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 1))
     await Retention(store, Limits(keep_ms=0)).trim_outboxes()
     (letter,) = await listed(letters)
     assert not letter.is_kept
-    assert await settling.retry([letter]) == {letter.id: Retried.UNKEPT}
+    assert await settling.retry([letter]) == {letter.id: RedriveResult.UNKEPT}
     assert await settling.drop([letter]) == 1
 
 
 async def test_a_dropped_event_is_not_sent_although_a_retry_was_asked_for(
-    desk: LetterDesk, letters: DeadLetters, settling: LetterSettling
+    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    await desk.append(1, 2, 3)
-    assert await desk.set_aside(await desk.take(), 1, 2, 3) is None
+    await broker_fixture.append(1, 2, 3)
+    assert await broker_fixture.set_aside(await broker_fixture.take(), 1, 2, 3) is None
     every = await listed(letters)
     await settling.retry(every)
     assert await settling.drop([every[1]]) == 1
-    assert await desk.deliver(await desk.take()) == [[1], [3]]
+    assert await broker_fixture.deliver(await broker_fixture.take()) == [[1], [3]]
     assert await listed(letters) == []
 
 
-async def test_a_resend_of_a_letters_number_delivers_it_too(desk: LetterDesk, letters: DeadLetters) -> None:
-    await desk.append(1, 2)
-    await desk.deliver(await desk.set_aside(await desk.take(), 1))
-    record = await desk.record()
-    await desk.schedule.resend(*KEY, record.revision, [(1, 2)])
-    committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+async def test_a_resend_of_a_letters_number_delivers_it_too(
+    broker_fixture: LetterDesk, letters: DeadLetters
+) -> None:
+    await broker_fixture.append(1, 2)
+    await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 1))
+    record = await broker_fixture.record()
+    await broker_fixture.schedule.resend(*KEY, record.revision, [(1, 2)])
+    committed = await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=True)
     assert committed.next_claim is None
     assert await listed(letters) == []
 
 
 async def test_a_refused_inbox_entry_goes_back_as_it_was_under_a_key_of_its_own(
-    store: Server, letters: DeadLetters, settling: LetterSettling
+    store: Server, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
     fields: dict[Any, Any] = {"resource": "{}", "release": "r5", "outcome": "{}", "entry": "1-1"}
     for more in ({}, {"key": "mine"}):

@@ -59,7 +59,7 @@ def change(n: int, size: int = 10) -> Change:
     return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, b"x" * size), None)
 
 
-class Desk:
+class BrokerFixture:
     """One subscription's way through the store."""
 
     def __init__(self, server: Server, resume: str = "backlog") -> None:
@@ -93,19 +93,21 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(store: Server) -> Desk:
-    return Desk(store)
+async def broker_fixture(store: Server) -> BrokerFixture:
+    return BrokerFixture(store)
 
 
-async def test_a_new_subscription_is_due_for_a_handshake_and_active_after_it(desk: Desk) -> None:
-    await desk.subscriptions.put(subscription(), create=True)
-    claim = await desk.take()
+async def test_a_new_subscription_is_due_for_a_handshake_and_active_after_it(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscriptions.put(subscription(), create=True)
+    claim = await broker_fixture.take()
     assert (claim.type, claim.count, claim.status) == (
         NotificationType.HANDSHAKE,
         0,
         SubscriptionStatus.REQUESTED,
     )
-    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
+    committed = await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
     assert (committed.status, committed.next_claim, committed.next_in_ms) == (
         SubscriptionStatus.ACTIVE,
         None,
@@ -113,23 +115,27 @@ async def test_a_new_subscription_is_due_for_a_handshake_and_active_after_it(des
     )
 
 
-async def test_a_handshake_waits_for_its_head_start_unless_woken(desk: Desk) -> None:
-    await desk.subscriptions.put(subscription(), create=True, handshake_in_ms=60_000)
-    claimed = await desk.schedule.claim(desk.shard, 10)
+async def test_a_handshake_waits_for_its_head_start_unless_woken(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.subscriptions.put(subscription(), create=True, handshake_in_ms=60_000)
+    claimed = await broker_fixture.schedule.claim(broker_fixture.shard, 10)
     assert claimed.claims == ()
     assert 0 < (claimed.next_in_ms or 0) <= 60_000
-    await desk.schedule.wake(*KEY)
-    assert (await desk.take()).type is NotificationType.HANDSHAKE
-    await desk.schedule.wake(*KEY)
-    assert (await desk.schedule.claim(desk.shard, 10)).claims == (), "a claim under way is not taken twice"
+    await broker_fixture.schedule.wake(*KEY)
+    assert (await broker_fixture.take()).type is NotificationType.HANDSHAKE
+    await broker_fixture.schedule.wake(*KEY)
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == (), (
+        "a claim under way is not taken twice"
+    )
 
 
-async def test_events_are_numbered_from_one_and_a_repeated_append_adds_none(desk: Desk) -> None:
-    await desk.activate()
-    assert await desk.append(1, 2, 3) == 3
-    assert await desk.append(1, 2, 3) == 0
-    assert await desk.append(2, 3, 4) == 1
-    events = await desk.outboxes.read(*KEY, None, None, limit=10)
+async def test_events_are_numbered_from_one_and_a_repeated_append_adds_none(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    assert await broker_fixture.append(1, 2, 3) == 3
+    assert await broker_fixture.append(1, 2, 3) == 0
+    assert await broker_fixture.append(2, 3, 4) == 1
+    events = await broker_fixture.outboxes.read(*KEY, None, None, limit=10)
     assert [(event.number, event.focus.id) for event in events] == [
         (1, "o1"),
         (2, "o2"),
@@ -138,231 +144,259 @@ async def test_events_are_numbered_from_one_and_a_repeated_append_adds_none(desk
     ]
 
 
-async def test_nothing_is_numbered_before_the_first_activation_or_while_off(desk: Desk) -> None:
-    await desk.subscriptions.put(subscription(), create=True)
-    assert await desk.append(1) == 0
-    await desk.schedule.commit(await desk.take(), TurnOff(FAILURE), take_next=False)
-    assert await desk.append(2) == 0
-    assert await desk.status() is SubscriptionStatus.OFF
+async def test_nothing_is_numbered_before_the_first_activation_or_while_off(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscriptions.put(subscription(), create=True)
+    assert await broker_fixture.append(1) == 0
+    await broker_fixture.schedule.commit(await broker_fixture.take(), TurnOff(FAILURE), take_next=False)
+    assert await broker_fixture.append(2) == 0
+    assert await broker_fixture.status() is SubscriptionStatus.OFF
 
 
-async def test_an_older_matcher_of_a_partition_is_fenced(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1, token=2)
+async def test_an_older_matcher_of_a_partition_is_fenced(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1, token=2)
     with pytest.raises(Fenced):
-        await desk.append(5, token=1)
-    assert await desk.append(3, token=2) == 1
+        await broker_fixture.append(5, token=1)
+    assert await broker_fixture.append(3, token=2) == 1
 
 
-async def test_a_backlog_leaves_in_batches_of_max_count_in_order(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1, 2, 3, 4, 5)
-    claim = await desk.take()
+async def test_a_backlog_leaves_in_batches_of_max_count_in_order(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1, 2, 3, 4, 5)
+    claim = await broker_fixture.take()
     batches = []
     while True:
         batches.append([event.number for event in claim.events])
         assert claim.count == claim.events[-1].number
-        following = (await desk.schedule.commit(claim, Advance(), take_next=True)).next_claim
+        following = (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).next_claim
         if following is None:
             break
         claim = following
     assert batches == [[1, 2], [3, 4], [5]]
 
 
-async def test_resources_in_one_notification_are_bounded_in_bytes(desk: Desk, store: Server) -> None:
-    await desk.subscriptions.put(
+async def test_resources_in_one_notification_are_bounded_in_bytes(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
+    await broker_fixture.subscriptions.put(
         subscription(content=PayloadContent.FULL_RESOURCE, max_count=10), create=True
     )
-    await desk.schedule.commit(await desk.take(), Advance(), take_next=False)
-    await desk.outboxes.append(0, 1, {KEY: [change(1, 60), change(2, 60), change(3, 500), change(4, 1)]})
+    await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=False)
+    await broker_fixture.outboxes.append(
+        0, 1, {KEY: [change(1, 60), change(2, 60), change(3, 500), change(4, 1)]}
+    )
     sizes = []
-    claim: Claim | None = await desk.take()
+    claim: Claim | None = await broker_fixture.take()
     while claim:
         sizes.append(len(claim.events))
-        claim = (await desk.schedule.commit(claim, Advance(), take_next=True)).next_claim
+        claim = (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).next_claim
     assert sizes == [1, 1, 1, 1]
 
 
 async def test_a_retry_sends_the_identical_notification_although_more_events_came(
-    desk: Desk, store: Server
+    broker_fixture: BrokerFixture, store: Server
 ) -> None:
-    await desk.activate()
-    await desk.append(1)
-    first = await desk.take()
-    committed = await desk.schedule.commit(first, TryAgain(delay_ms=0, error=FAILURE), take_next=True)
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    first = await broker_fixture.take()
+    committed = await broker_fixture.schedule.commit(
+        first, TryAgain(delay_ms=0, error=FAILURE), take_next=True
+    )
     assert committed.status is SubscriptionStatus.ACTIVE
-    await desk.append(2)
-    again = await desk.take()
+    await broker_fixture.append(2)
+    again = await broker_fixture.take()
     assert (again.events, again.at_ms, again.count) == (first.events, first.at_ms, first.count)
     assert again.attempts == 1
     assert again.since_ms > 0
-    record = await desk.subscriptions.get(*KEY)
+    record = await broker_fixture.subscriptions.get(*KEY)
     assert record is not None
     assert record.error == FAILURE, "$status tells while retries go on"
 
 
-async def test_events_that_arrive_during_a_backoff_do_not_shorten_it(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1)
-    await desk.schedule.commit(await desk.take(), TryAgain(delay_ms=60_000, error=FAILURE), take_next=False)
-    await desk.append(2)
-    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
+async def test_events_that_arrive_during_a_backoff_do_not_shorten_it(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    await broker_fixture.schedule.commit(
+        await broker_fixture.take(), TryAgain(delay_ms=60_000, error=FAILURE), take_next=False
+    )
+    await broker_fixture.append(2)
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
 
 
 async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refused(store: Server) -> None:
-    desk = Desk(store)
-    desk.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
-    await desk.subscriptions.put(subscription(), create=True)
-    late, newer = await desk.take(), await desk.take()
+    broker_fixture = BrokerFixture(store)
+    broker_fixture.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
+    await broker_fixture.subscriptions.put(subscription(), create=True)
+    late, newer = await broker_fixture.take(), await broker_fixture.take()
     assert newer.token > late.token
-    assert await desk.schedule.extend([late, newer]) == [late]
-    assert (await desk.schedule.commit(late, Advance(), take_next=True)).is_stale
-    assert not (await desk.schedule.commit(newer, Advance(), take_next=True)).is_stale
+    assert await broker_fixture.schedule.extend([late, newer]) == [late]
+    assert (await broker_fixture.schedule.commit(late, Advance(), take_next=True)).is_stale
+    assert not (await broker_fixture.schedule.commit(newer, Advance(), take_next=True)).is_stale
 
 
-async def test_a_commit_whose_answer_was_lost_is_answered_again_with_the_claim_it_took(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1, 2, 3)
-    claim = await desk.take()
-    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
-    again = await desk.schedule.commit(claim, Advance(), take_next=True)
+async def test_a_commit_whose_answer_was_lost_is_answered_again_with_the_claim_it_took(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1, 2, 3)
+    claim = await broker_fixture.take()
+    committed = await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
+    again = await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
     assert committed.next_claim is not None
     assert again.next_claim is not None
     assert again.next_claim == msgspec.structs.replace(committed.next_claim, now_ms=again.next_claim.now_ms)
     assert [event.number for event in committed.next_claim.events] == [3]
-    assert not (await desk.schedule.commit(committed.next_claim, Advance(), take_next=True)).is_stale
+    assert not (
+        await broker_fixture.schedule.commit(committed.next_claim, Advance(), take_next=True)
+    ).is_stale
 
 
-async def test_a_retry_whose_answer_was_lost_is_counted_once_and_told_when_it_is_due(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1)
-    claim = await desk.take()
-    await desk.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
-    again = await desk.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
+async def test_a_retry_whose_answer_was_lost_is_counted_once_and_told_when_it_is_due(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    claim = await broker_fixture.take()
+    await broker_fixture.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
+    again = await broker_fixture.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
     assert not again.is_stale
     assert again.next_in_ms is not None
     assert again.next_in_ms <= 40
-    assert (await desk.until_due()).attempts == 1
+    assert (await broker_fixture.until_due()).attempts == 1
 
 
-async def test_a_claim_given_back_after_a_lost_answer_is_due_at_once(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1, 2, 3)
-    claim = await desk.take()
-    committed = await desk.schedule.commit(claim, Advance(), take_next=True)
+async def test_a_claim_given_back_after_a_lost_answer_is_due_at_once(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1, 2, 3)
+    claim = await broker_fixture.take()
+    committed = await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
     assert committed.next_claim is not None
-    assert not (await desk.schedule.commit(claim, None, take_next=False)).is_stale
-    assert [event.number for event in (await desk.take()).events] == [3]
+    assert not (await broker_fixture.schedule.commit(claim, None, take_next=False)).is_stale
+    assert [event.number for event in (await broker_fixture.take()).events] == [3]
 
 
 async def test_a_commit_is_not_answered_again_once_another_has_claimed(store: Server) -> None:
-    desk = Desk(store)
-    await desk.activate()
-    await desk.append(1, 2, 3)
-    claim = await desk.take()
-    desk.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
-    await desk.schedule.commit(claim, Advance(), take_next=True)
-    newer = await desk.take()
-    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
-    assert not (await desk.schedule.commit(newer, Advance(), take_next=True)).is_stale
+    broker_fixture = BrokerFixture(store)
+    await broker_fixture.activate()
+    await broker_fixture.append(1, 2, 3)
+    claim = await broker_fixture.take()
+    broker_fixture.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
+    await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
+    newer = await broker_fixture.take()
+    assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
+    assert not (await broker_fixture.schedule.commit(newer, Advance(), take_next=True)).is_stale
 
 
-async def test_a_commit_is_not_answered_again_after_a_new_registration(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1, 2, 3)
-    claim = await desk.take()
-    await desk.schedule.commit(claim, Advance(), take_next=True)
-    await desk.subscriptions.put(subscription(), create=False)
-    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
+async def test_a_commit_is_not_answered_again_after_a_new_registration(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1, 2, 3)
+    claim = await broker_fixture.take()
+    await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
+    await broker_fixture.subscriptions.put(subscription(), create=False)
+    assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
 
 
-async def test_in_error_events_are_counted_and_delivered_after_reactivation(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1)
-    await desk.schedule.commit(await desk.take(), MarkError(FAILURE), take_next=True)
-    assert await desk.status() is SubscriptionStatus.ERROR
-    await desk.append(2)
-    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
-    await desk.subscriptions.put(subscription(), create=False)
-    await desk.append(3)
-    handshake = await desk.take()
+async def test_in_error_events_are_counted_and_delivered_after_reactivation(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    await broker_fixture.schedule.commit(await broker_fixture.take(), MarkError(FAILURE), take_next=True)
+    assert await broker_fixture.status() is SubscriptionStatus.ERROR
+    await broker_fixture.append(2)
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
+    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.append(3)
+    handshake = await broker_fixture.take()
     assert (handshake.type, handshake.count) == (NotificationType.HANDSHAKE, 3)
-    following = (await desk.schedule.commit(handshake, Advance(), take_next=True)).next_claim
+    following = (await broker_fixture.schedule.commit(handshake, Advance(), take_next=True)).next_claim
     assert following is not None
     assert [event.number for event in following.events] == [1, 2]
 
 
 async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Server) -> None:
-    desk = Desk(store, resume="newest")
-    await desk.activate()
-    await desk.append(1)
-    await desk.schedule.commit(await desk.take(), MarkError(FAILURE), take_next=False)
-    await desk.subscriptions.put(subscription(), create=False)
-    committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+    broker_fixture = BrokerFixture(store, resume="newest")
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    await broker_fixture.schedule.commit(await broker_fixture.take(), MarkError(FAILURE), take_next=False)
+    await broker_fixture.subscriptions.put(subscription(), create=False)
+    committed = await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=True)
     assert committed.next_claim is None
-    assert len(await desk.outboxes.read(*KEY, None, None, limit=10)) == 1
+    assert len(await broker_fixture.outboxes.read(*KEY, None, None, limit=10)) == 1
 
 
-async def test_a_document_replaced_during_its_handshake_gets_a_handshake_of_its_own(desk: Desk) -> None:
-    await desk.subscriptions.put(subscription(), create=True)
-    first = await desk.take()
-    await desk.subscriptions.put(subscription(), create=False)
-    committed = await desk.schedule.commit(first, Advance(), take_next=True)
+async def test_a_document_replaced_during_its_handshake_gets_a_handshake_of_its_own(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscriptions.put(subscription(), create=True)
+    first = await broker_fixture.take()
+    await broker_fixture.subscriptions.put(subscription(), create=False)
+    committed = await broker_fixture.schedule.commit(first, Advance(), take_next=True)
     assert committed.status is SubscriptionStatus.REQUESTED
     assert committed.next_claim is not None
     assert committed.next_claim.subscription_version == 2
 
 
-async def test_heartbeats_come_due_when_the_period_passed_without_a_notification(desk: Desk) -> None:
-    await desk.subscriptions.put(subscription(heartbeat_s=60), create=True)
-    committed = await desk.schedule.commit(await desk.take(), Advance(), take_next=True)
+async def test_heartbeats_come_due_when_the_period_passed_without_a_notification(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscriptions.put(subscription(heartbeat_s=60), create=True)
+    committed = await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=True)
     assert committed.next_claim is None
     assert 59_000 < (committed.next_in_ms or 0) <= 60_000
-    await desk.append(1)
-    assert (await desk.take()).type is NotificationType.EVENT_NOTIFICATION
+    await broker_fixture.append(1)
+    assert (await broker_fixture.take()).type is NotificationType.EVENT_NOTIFICATION
 
 
-async def test_end_turns_a_subscription_off(desk: Desk, store: Server) -> None:
-    await desk.subscriptions.put(replace(subscription(), end_ms=1), create=True)
-    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
-    assert await desk.status() is SubscriptionStatus.OFF
+async def test_end_turns_a_subscription_off(broker_fixture: BrokerFixture, store: Server) -> None:
+    await broker_fixture.subscriptions.put(replace(subscription(), end_ms=1), create=True)
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
+    assert await broker_fixture.status() is SubscriptionStatus.OFF
 
 
-async def test_a_released_claim_is_due_again_as_it_was(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1)
-    first = await desk.take()
-    await desk.schedule.commit(first, None, take_next=False)
-    again = await desk.take()
+async def test_a_released_claim_is_due_again_as_it_was(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    first = await broker_fixture.take()
+    await broker_fixture.schedule.commit(first, None, take_next=False)
+    again = await broker_fixture.take()
     assert (again.events, again.at_ms, again.attempts) == (first.events, first.at_ms, 0)
 
 
-async def test_a_deleted_subscription_is_never_due_and_its_commit_is_refused(desk: Desk) -> None:
-    await desk.activate()
-    await desk.append(1)
-    claim = await desk.take()
-    assert (await desk.subscriptions.delete(*KEY))[0] is Registration.DELETED
-    assert (await desk.schedule.commit(claim, Advance(), take_next=True)).is_stale
-    assert (await desk.schedule.claim(desk.shard, 10)).claims == ()
-    assert await desk.subscriptions.get(*KEY) is None
+async def test_a_deleted_subscription_is_never_due_and_its_commit_is_refused(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    claim = await broker_fixture.take()
+    assert (await broker_fixture.subscriptions.delete(*KEY))[0] is Registration.DELETED
+    assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
+    assert await broker_fixture.subscriptions.get(*KEY) is None
 
 
-async def test_a_follower_is_told_everything_first_and_then_what_changed(desk: Desk, store: Server) -> None:
-    await desk.activate()
+async def test_a_follower_is_told_everything_first_and_then_what_changed(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
+    await broker_fixture.activate()
     follower = RegistryFollower(store)
     told = await follower.changes()
     assert [(key, record.is_counting if record else None) for key, record in told] == [(KEY, True)]
     assert await follower.changes() == []
-    await desk.subscriptions.put(subscription(), create=False)
-    await desk.subscriptions.delete(*KEY)
+    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.subscriptions.delete(*KEY)
     assert await follower.changes() == [(KEY, None)]
 
 
-async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(desk: Desk, store: Server) -> None:
+async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
     follower = RegistryFollower(store)
     await follower.changes()
     for _ in range(300):
-        await desk.subscriptions.put(subscription(), create=False)
+        await broker_fixture.subscriptions.put(subscription(), create=False)
     await follower.trim(keep=1)
     told = await follower.changes()
     assert [key for key, record in told if record] == [KEY]

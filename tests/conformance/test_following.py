@@ -8,7 +8,7 @@ import pytest
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.following import Following
-from broker.delivery.wakes import Wakes
+from broker.delivery.wakeups import WakeupListener
 from broker.model.change import Tenant
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
@@ -43,7 +43,7 @@ async def test_a_follower_of_events_that_are_no_longer_kept_rests_until_there_ar
     await store.client.xtrim(keys.outbox(store.layout.shard_of(*KEY), *KEY), maxlen=0, approximate=False)
     schedule = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog")
     composer = Composer(Resources(store), lambda *_: None, lambda _: ())
-    following = Following(subscriptions, outboxes, composer, Wakes(schedule), SystemClock())
+    following = Following(subscriptions, outboxes, composer, WakeupListener(schedule), SystemClock())
     told = following.follow(*KEY, after=0)
     assert (await anext(told)).type is NotificationType.HANDSHAKE
     with pytest.raises(TimeoutError):

@@ -81,7 +81,7 @@ def fresh_change(n: int) -> Change:
     return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, now_ms, b"x"), None)
 
 
-class Desk:
+class BrokerFixture:
     """A store with one subscription on it, and the housekeeper that sweeps it."""
 
     def __init__(self, server: Server, *, keep_ms: int = HOUR_MS) -> None:
@@ -120,122 +120,126 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(store: Server) -> Desk:
-    one = Desk(store)
+async def broker_fixture(store: Server) -> BrokerFixture:
+    one = BrokerFixture(store)
     await one.changes.prepare()
     return one
 
 
 async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
-    desk: Desk, store: Server, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Server, reader: GroupReader
 ) -> None:
     for _ in range(300):
-        await desk.changes.append([proposal()])
+        await broker_fixture.changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await desk.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
-    await desk.sweep(timedelta(seconds=-60))
-    assert sum((await desk.changes.backlog()).values()) == 300
-    await desk.changes.acknowledge({partition: [change.id for change in read[:150]]})
-    await desk.sweep(timedelta(seconds=-60))
-    pending = await desk.changes.read(reader, {partition: "0"}, count=200, block_ms=None)
+    read = await broker_fixture.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
+    await broker_fixture.sweep(timedelta(seconds=-60))
+    assert sum((await broker_fixture.changes.backlog()).values()) == 300
+    await broker_fixture.changes.acknowledge({partition: [change.id for change in read[:150]]})
+    await broker_fixture.sweep(timedelta(seconds=-60))
+    pending = await broker_fixture.changes.read(reader, {partition: "0"}, count=200, block_ms=None)
     assert [change.current.key.version for change in pending] == list(range(151, 201))
-    rest = await desk.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
+    rest = await broker_fixture.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
     assert [change.current.key.version for change in rest] == list(range(201, 301))
 
 
 async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(
-    desk: Desk, store: Server, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Server, reader: GroupReader
 ) -> None:
     for _ in range(300):
-        await desk.changes.append([proposal()])
+        await broker_fixture.changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await desk.changes.read(reader, {partition: ">"}, count=300, block_ms=None)
-    await desk.changes.acknowledge({partition: [change.id for change in read]})
-    await desk.sweep(timedelta(hours=1))
+    read = await broker_fixture.changes.read(reader, {partition: ">"}, count=300, block_ms=None)
+    await broker_fixture.changes.acknowledge({partition: [change.id for change in read]})
+    await broker_fixture.sweep(timedelta(hours=1))
     assert await store.client.xlen(keys.changes(partition)) == 300
 
 
-async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(desk: Desk) -> None:
-    await desk.activate()
-    await desk.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
-    await desk.schedule.commit(await desk.claim(), Advance(), take_next=False)
-    await desk.outboxes.append(0, 1, {KEY: [fresh_change(3), fresh_change(4)]})
-    await desk.sweep(timedelta(hours=1))
-    assert await desk.numbers() == [3, 4]
-    record = await desk.record()
+async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
+    await broker_fixture.schedule.commit(await broker_fixture.claim(), Advance(), take_next=False)
+    await broker_fixture.outboxes.append(0, 1, {KEY: [fresh_change(3), fresh_change(4)]})
+    await broker_fixture.sweep(timedelta(hours=1))
+    assert await broker_fixture.numbers() == [3, 4]
+    record = await broker_fixture.record()
     assert record.subscription.status is SubscriptionStatus.ACTIVE
     assert record.gaps == ()
 
 
-async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_the_rest_goes_on(desk: Desk) -> None:
-    await desk.activate()
-    await desk.outboxes.append(0, 1, {KEY: [old_change(n) for n in range(1, 5)]})
-    await desk.schedule.commit(await desk.claim(), Advance(), take_next=False)
-    await desk.outboxes.append(0, 1, {KEY: [fresh_change(5)]})
+async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_the_rest_goes_on(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.outboxes.append(0, 1, {KEY: [old_change(n) for n in range(1, 5)]})
+    await broker_fixture.schedule.commit(await broker_fixture.claim(), Advance(), take_next=False)
+    await broker_fixture.outboxes.append(0, 1, {KEY: [fresh_change(5)]})
     given_up = metrics.events_given_up.labels(reason=GapReason.AGE)._value
     before = given_up.get()
-    await desk.sweep(timedelta(hours=1))
+    await broker_fixture.sweep(timedelta(hours=1))
     assert given_up.get() - before == 2
-    record = await desk.record()
+    record = await broker_fixture.record()
     assert record.subscription.status is SubscriptionStatus.ERROR
     assert [(gap.low, gap.high, gap.reason) for gap in record.gaps] == [(3, 4, GapReason.AGE)]
     assert record.count == 5
-    assert await desk.numbers() == [5]
+    assert await broker_fixture.numbers() == [5]
     assert "events 3 to 4 are missing" in record.errors[0].text
-    await desk.reactivate()
-    assert [event.number for event in (await desk.claim()).events] == [5]
+    await broker_fixture.reactivate()
+    assert [event.number for event in (await broker_fixture.claim()).events] == [5]
 
 
-async def test_numbers_go_on_after_everything_was_trimmed(desk: Desk) -> None:
-    await desk.activate()
-    await desk.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
-    await desk.schedule.commit(await desk.claim(), Advance(), take_next=False)
-    await desk.sweep(timedelta())
-    assert await desk.numbers() == []
-    assert await desk.outboxes.append(0, 1, {KEY: [old_change(2), old_change(3)]}) == 1
-    assert await desk.numbers() == [3]
+async def test_numbers_go_on_after_everything_was_trimmed(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
+    await broker_fixture.schedule.commit(await broker_fixture.claim(), Advance(), take_next=False)
+    await broker_fixture.sweep(timedelta())
+    assert await broker_fixture.numbers() == []
+    assert await broker_fixture.outboxes.append(0, 1, {KEY: [old_change(2), old_change(3)]}) == 1
+    assert await broker_fixture.numbers() == [3]
 
 
-async def test_a_sweep_keeps_the_end_of_the_registry(desk: Desk, store: Server) -> None:
+async def test_a_sweep_keeps_the_end_of_the_registry(broker_fixture: BrokerFixture, store: Server) -> None:
     follower = RegistryFollower(store)
     await follower.changes()
     for _ in range(30):
-        await desk.subscriptions.put(SUBSCRIPTION, create=False)
-    await desk.sweep(timedelta())
+        await broker_fixture.subscriptions.put(SUBSCRIPTION, create=False)
+    await broker_fixture.sweep(timedelta())
     assert [key for key, _ in await follower.changes()] == [KEY]
     shard = store.layout.shard_of(*KEY)
     assert await store.client.xlen(keys.registry(shard)) == 30
 
 
 async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
-    desk: Desk, store: Server
+    broker_fixture: BrokerFixture, store: Server
 ) -> None:
-    await desk.activate()
+    await broker_fixture.activate()
     follower = RegistryFollower(store)
     await follower.changes()
-    await desk.subscriptions.delete(*KEY)
+    await broker_fixture.subscriptions.delete(*KEY)
     other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
     for _ in range(3):
-        await desk.subscriptions.put(other, create=False)
+        await broker_fixture.subscriptions.put(other, create=False)
     await store.client.xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
     told = {key[1]: record is not None for key, record in await follower.changes()}
     assert told == {KEY[1]: False, other.id: True}
 
 
 async def test_a_follower_learns_what_took_the_place_of_entries_that_were_forgotten(
-    desk: Desk, store: Server
+    broker_fixture: BrokerFixture, store: Server
 ) -> None:
     log = keys.registry(store.layout.shard_of(*KEY))
-    await desk.subscriptions.put(SUBSCRIPTION, create=True)
+    await broker_fixture.subscriptions.put(SUBSCRIPTION, create=True)
     follower = RegistryFollower(store)
     await follower.changes()
-    await desk.subscriptions.put(SUBSCRIPTION, create=False)
+    await broker_fixture.subscriptions.put(SUBSCRIPTION, create=False)
     await follower.changes()
     # what a fail-over to a replica that lacks the last entry does
     newest: Any = await store.client.xrevrange(log, count=1)
     await store.client.xdel(log, newest[0][0])
     other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
-    await desk.subscriptions.put(other, create=True)
+    await broker_fixture.subscriptions.put(other, create=True)
     assert other.id in {key[1] for key, _ in await follower.changes()}
 
 
@@ -245,25 +249,25 @@ def _in_shard(store: Server, shard: int) -> SubscriptionId:
 
 
 async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_the_retention(
-    desk: Desk, store: Server, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Server, reader: GroupReader
 ) -> None:
-    await desk.activate()
-    first = (await desk.changes.append([proposal()]))[0]
+    await broker_fixture.activate()
+    first = (await broker_fixture.changes.append([proposal()]))[0]
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    (change,) = await desk.changes.read(reader, {partition: ">"}, count=1, block_ms=None)
-    await desk.outboxes.append(partition, 1, {KEY: [change]})
+    (change,) = await broker_fixture.changes.read(reader, {partition: ">"}, count=1, block_ms=None)
+    await broker_fixture.outboxes.append(partition, 1, {KEY: [change]})
     assert await store.client.pttl(keys.version(partition, first.key)) == -1, "a current version stays"
-    await desk.changes.append([proposal(), proposal()])
+    await broker_fixture.changes.append([proposal(), proposal()])
     left = await store.client.pttl(keys.version(partition, first.key))
     assert HOUR_MS - 60_000 < left <= HOUR_MS
-    (event,) = (await desk.claim()).events
+    (event,) = (await broker_fixture.claim()).events
     assert (await Resources(store).many([event.focus]))[event.focus].body
 
 
 async def test_a_version_goes_when_the_retention_is_over(store: Server) -> None:
-    desk = Desk(store, keep_ms=1)
-    await desk.changes.prepare()
-    first, second = [(await desk.changes.append([proposal()]))[0] for _ in range(2)]
+    broker_fixture = BrokerFixture(store, keep_ms=1)
+    await broker_fixture.changes.prepare()
+    first, second = [(await broker_fixture.changes.append([proposal()]))[0] for _ in range(2)]
     resources = Resources(store)
     async with asyncio.timeout(5):
         while await resources.version(first.key) is not None:  # noqa: ASYNC110 the store's clock sets no event

@@ -6,14 +6,14 @@ from broker.model.outcome import Advance, MarkError, SetAside, TryAgain
 from broker.model.subscription import SubscriptionStatus
 from broker.store import keys
 from broker.store.server import Server
-from tests.conformance.letter_desk import FAILURE, KEY, LetterDesk, numbers_of
+from tests.conformance.dead_letter_fixture import FAILURE, KEY, LetterDesk, numbers_of
 
 
 @pytest.fixture
-async def desk(store: Server) -> LetterDesk:
-    desk = LetterDesk(store)
-    await desk.activate()
-    return desk
+async def broker_fixture(store: Server) -> LetterDesk:
+    broker_fixture = LetterDesk(store)
+    await broker_fixture.activate()
+    return broker_fixture
 
 
 @pytest.mark.parametrize(
@@ -27,77 +27,93 @@ async def desk(store: Server) -> LetterDesk:
     ],
 )
 async def test_the_events_that_can_be_rendered_are_delivered_in_order_around_those_set_aside(
-    desk: LetterDesk, broken: tuple[int, ...], sent: list[list[int]]
+    broker_fixture: LetterDesk, broken: tuple[int, ...], sent: list[list[int]]
 ) -> None:
-    await desk.append(1, 2, 3, 4, 5, 6)
-    assert await desk.deliver(await desk.set_aside(await desk.take(), *broken)) == sent
-    record = await desk.record()
+    await broker_fixture.append(1, 2, 3, 4, 5, 6)
+    assert (
+        await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), *broken))
+        == sent
+    )
+    record = await broker_fixture.record()
     assert (record.count, record.cursor, record.dead) == (6, 6, len(broken))
     assert record.subscription.status is SubscriptionStatus.ACTIVE
 
 
 async def test_the_only_event_set_aside_leaves_nothing_to_send_and_the_error_in_the_status(
-    desk: LetterDesk,
+    broker_fixture: LetterDesk,
 ) -> None:
-    await desk.append(1)
-    assert await desk.set_aside(await desk.take(), 1) is None
-    record = await desk.record()
+    await broker_fixture.append(1)
+    assert await broker_fixture.set_aside(await broker_fixture.take(), 1) is None
+    record = await broker_fixture.record()
     assert (record.cursor, record.error) == (1, FAILURE)
-    await desk.append(2)
-    assert await desk.deliver(await desk.take()) == [[2]]
-    told = (await desk.record()).errors
+    await broker_fixture.append(2)
+    assert await broker_fixture.deliver(await broker_fixture.take()) == [[2]]
+    told = (await broker_fixture.record()).errors
     assert [report.text.split(" ")[0] for report in told] == ["1"], "that there is a dead letter"
 
 
-async def test_a_commit_that_is_repeated_sets_nothing_aside_twice(desk: LetterDesk, store: Server) -> None:
-    await desk.append(1, 2)
-    claim = await desk.take()
-    following = await desk.set_aside(claim, 1)
-    again = (await desk.schedule.commit(claim, SetAside((), FAILURE), take_next=True)).next_claim
+async def test_a_commit_that_is_repeated_sets_nothing_aside_twice(
+    broker_fixture: LetterDesk, store: Server
+) -> None:
+    await broker_fixture.append(1, 2)
+    claim = await broker_fixture.take()
+    following = await broker_fixture.set_aside(claim, 1)
+    again = (await broker_fixture.schedule.commit(claim, SetAside((), FAILURE), take_next=True)).next_claim
     assert following is not None
     assert again is not None
     assert (again.token, again.events) == (following.token, following.events)
-    assert await store.client.zcard(keys.dead(desk.shard, *KEY)) == 1
+    assert await store.client.zcard(keys.dead(broker_fixture.shard, *KEY)) == 1
 
 
 async def test_failures_to_build_are_counted_apart_from_those_of_the_endpoint_and_per_notification(
-    desk: LetterDesk,
+    broker_fixture: LetterDesk,
 ) -> None:
-    await desk.append(1)
+    await broker_fixture.append(1)
     for is_unbuilt in (False, True, False, True):
-        await desk.schedule.commit(await desk.take(), TryAgain(0, FAILURE, is_unbuilt), take_next=False)
-    claim = await desk.take()
+        await broker_fixture.schedule.commit(
+            await broker_fixture.take(), TryAgain(0, FAILURE, is_unbuilt), take_next=False
+        )
+    claim = await broker_fixture.take()
     assert (claim.attempts, claim.unbuilt) == (4, 2)
-    await desk.append(2)
-    following = (await desk.schedule.commit(claim, Advance(), take_next=True)).next_claim
+    await broker_fixture.append(2)
+    following = (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).next_claim
     assert following is not None
     assert (numbers_of(following), following.attempts, following.unbuilt) == ([2], 0, 0)
 
 
-async def test_where_only_all_together_break_they_go_out_one_by_one(desk: LetterDesk) -> None:
-    await desk.append(1, 2)
-    claim = await desk.take()
-    await desk.schedule.commit(claim, TryAgain(0, FAILURE, is_unbuilt=True), take_next=False)
-    alone = await desk.set_aside(await desk.take())
+async def test_where_only_all_together_break_they_go_out_one_by_one(broker_fixture: LetterDesk) -> None:
+    await broker_fixture.append(1, 2)
+    claim = await broker_fixture.take()
+    await broker_fixture.schedule.commit(claim, TryAgain(0, FAILURE, is_unbuilt=True), take_next=False)
+    alone = await broker_fixture.set_aside(await broker_fixture.take())
     assert alone is not None
     assert (numbers_of(alone), alone.attempts, alone.unbuilt) == ([1], 0, 0)
-    assert await desk.deliver(alone) == [[1], [2]]
-    assert (await desk.record()).dead == 0
+    assert await broker_fixture.deliver(alone) == [[1], [2]]
+    assert (await broker_fixture.record()).dead == 0
 
 
-async def test_what_was_set_aside_stays_so_over_an_error_and_a_new_registration(desk: LetterDesk) -> None:
-    await desk.append(1, 2, 3)
-    following = await desk.set_aside(await desk.take(), 2)
+async def test_what_was_set_aside_stays_so_over_an_error_and_a_new_registration(
+    broker_fixture: LetterDesk,
+) -> None:
+    await broker_fixture.append(1, 2, 3)
+    following = await broker_fixture.set_aside(await broker_fixture.take(), 2)
     assert following is not None
-    await desk.schedule.commit(following, MarkError(FAILURE), take_next=False)
-    await desk.activate()
-    assert await desk.deliver(await desk.take()) == [[1], [3]]
-    assert (await desk.record()).dead == 1
+    await broker_fixture.schedule.commit(following, MarkError(FAILURE), take_next=False)
+    await broker_fixture.activate()
+    assert await broker_fixture.deliver(await broker_fixture.take()) == [[1], [3]]
+    assert (await broker_fixture.record()).dead == 1
 
 
-async def test_deleting_a_subscription_forgets_what_was_set_aside(desk: LetterDesk, store: Server) -> None:
-    await desk.append(1)
-    await desk.set_aside(await desk.take(), 1)
-    assert await store.client.hlen(keys.dead_index(desk.shard)) == 1
-    await desk.subscriptions.delete(*KEY)
-    assert await store.client.exists(keys.dead(desk.shard, *KEY), keys.dead_index(desk.shard)) == 0
+async def test_deleting_a_subscription_forgets_what_was_set_aside(
+    broker_fixture: LetterDesk, store: Server
+) -> None:
+    await broker_fixture.append(1)
+    await broker_fixture.set_aside(await broker_fixture.take(), 1)
+    assert await store.client.hlen(keys.dead_index(broker_fixture.shard)) == 1
+    await broker_fixture.subscriptions.delete(*KEY)
+    assert (
+        await store.client.exists(
+            keys.dead(broker_fixture.shard, *KEY), keys.dead_index(broker_fixture.shard)
+        )
+        == 0
+    )

@@ -20,7 +20,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import BrokerProcess, started
 from tests.faults.test_dispatcher_killed import client_of, ids_of
-from tests.integration.desk import Desk, until
+from tests.integration.broker_fixture import BrokerFixture, until
 from tests.stores import StoreCluster, redis_7_binary
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -49,12 +49,12 @@ async def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @contextlib.asynccontextmanager
 async def broker_on(
     nodes: StoreCluster, folder: Path, subscriber: SimulatedSubscriber, **settings: str
-) -> AsyncIterator[tuple[Desk, str]]:
+) -> AsyncIterator[tuple[BrokerFixture, str]]:
     """A broker as a process of its own, and a subscription to all heart rates at the endpoint `a`."""
     broker = BrokerProcess("serve", folder, "serve", environment={}, redis_url=nodes.url, **settings)
     async with started(broker), client_of(broker) as client:
-        desk = Desk(client, subscriber)
-        yield desk, await desk.subscribe("a", max_count=MAX_COUNT)
+        broker_fixture = BrokerFixture(client, subscriber)
+        yield broker_fixture, await broker_fixture.subscribe("a", max_count=MAX_COUNT)
 
 
 class Load:
@@ -119,9 +119,9 @@ def assert_in_order_and_once_told(load: Load, endpoint: Endpoint) -> None:
 async def test_a_primary_killed_under_load_loses_nothing_where_its_replica_was_waited_for(
     nodes: StoreCluster, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
-    async with broker_on(nodes, tmp_path, subscriber, replicas="1") as (desk, one):
+    async with broker_on(nodes, tmp_path, subscriber, replicas="1") as (broker_fixture, one):
         endpoint = subscriber.endpoint("a")
-        async with Load(str(desk.client.base_url).rstrip("/")) as load:
+        async with Load(str(broker_fixture.client.base_url).rstrip("/")) as load:
             await load.until_more(60)
             shard = _LAYOUT.shard_of(DEFAULT_TENANT, one)
             killed = await nodes.primary_of(keys.due(shard))
@@ -140,9 +140,9 @@ async def test_a_primary_killed_under_load_loses_nothing_where_its_replica_was_w
 async def test_after_a_fail_over_without_waiting_for_replicas_the_flow_goes_on(
     nodes: StoreCluster, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
-    async with broker_on(nodes, tmp_path, subscriber) as (desk, one):
+    async with broker_on(nodes, tmp_path, subscriber) as (broker_fixture, one):
         endpoint = subscriber.endpoint("a")
-        base = str(desk.client.base_url).rstrip("/")
+        base = str(broker_fixture.client.base_url).rstrip("/")
         async with Load(base) as load:
             await load.until_more(40)
             for key in (keys.due(_LAYOUT.shard_of(DEFAULT_TENANT, one)), keys.LEASES):
@@ -162,9 +162,9 @@ async def test_after_a_fail_over_without_waiting_for_replicas_the_flow_goes_on(
 async def test_slots_that_move_key_by_key_while_events_flow_lose_and_repeat_nothing(
     nodes: StoreCluster, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
-    async with broker_on(nodes, tmp_path, subscriber) as (desk, _):
+    async with broker_on(nodes, tmp_path, subscriber) as (broker_fixture, _):
         endpoint = subscriber.endpoint("a")
-        async with Load(str(desk.client.base_url).rstrip("/")) as load:
+        async with Load(str(broker_fixture.client.base_url).rstrip("/")) as load:
             await load.until_more(40)
             targets = nodes.nodes[:3]
             for n, tag in enumerate([*_TAGS, keys.LEASES, keys.MATCHERS, keys.INBOX]):
@@ -181,9 +181,9 @@ async def test_slots_that_move_key_by_key_while_events_flow_lose_and_repeat_noth
 async def test_slots_that_move_at_once_while_events_flow_lose_and_repeat_nothing(
     nodes: StoreCluster, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
-    async with broker_on(nodes, tmp_path, subscriber) as (desk, _):
+    async with broker_on(nodes, tmp_path, subscriber) as (broker_fixture, _):
         endpoint = subscriber.endpoint("a")
-        async with Load(str(desk.client.base_url).rstrip("/")) as load:
+        async with Load(str(broker_fixture.client.base_url).rstrip("/")) as load:
             await load.until_more(40)
             targets = nodes.nodes[:3]
             for tag in _TAGS:

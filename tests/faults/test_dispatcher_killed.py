@@ -20,7 +20,7 @@ from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import BrokerProcess, StoreProcess, started
-from tests.integration.desk import Desk, Gate
+from tests.integration.broker_fixture import BrokerFixture, Gate
 
 _NOW = "2025-03-01T08:00:00Z"
 
@@ -72,24 +72,24 @@ async def test_a_dispatcher_killed_in_mid_delivery_repeats_only_what_was_under_w
     api, match, dispatch = trio(valkey, tmp_path)
     other = BrokerProcess("dispatch", tmp_path, "other", redis_url=valkey.url, base_url=api.base)
     async with started(api, match, dispatch), client_of(api) as client:
-        desk = Desk(client, subscriber)
-        one = await desk.subscribe("a", max_count=2)
-        await desk.send(3)
-        await desk.until_numbers("a", 3)
+        broker_fixture = BrokerFixture(client, subscriber)
+        one = await broker_fixture.subscribe("a", max_count=2)
+        await broker_fixture.send(3)
+        await broker_fixture.until_numbers("a", 3)
         endpoint = subscriber.endpoint("a")
         gate = endpoint.answer = Gate()
-        await desk.send(5)
+        await broker_fixture.send(5)
         await asyncio.wait_for(gate.entered.wait(), 5)
-        await desk.until_counted(one, 8)
+        await broker_fixture.until_counted(one, 8)
         async with started(other):  # two dispatchers, the one with the claim dies
             dispatch.kill()
             gate.opened.set()
-            await desk.until_numbers("a", 8, timeout_s=15)
+            await broker_fixture.until_numbers("a", 8, timeout_s=15)
             assert endpoint.duplicates <= 2, "no more than the notification that was under way"
             other.kill()
-            await desk.send(2)
+            await broker_fixture.send(2)
             await dispatch.start()
-            await desk.until_numbers("a", 10, timeout_s=15)
+            await broker_fixture.until_numbers("a", 10, timeout_s=15)
 
 
 async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
@@ -97,8 +97,8 @@ async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
 ) -> None:
     api, match, dispatch = trio(valkey, tmp_path)
     async with started(api, match, dispatch), client_of(api) as client:
-        desk = Desk(client, subscriber)
-        await desk.subscribe("a", max_count=5)
+        broker_fixture = BrokerFixture(client, subscriber)
+        await broker_fixture.subscribe("a", max_count=5)
         names = [f"r{n:03d}" for n in range(120)]
         sending = asyncio.create_task(put_some(api.base, names))
         for known in (20, 60):
@@ -106,7 +106,7 @@ async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
             match.kill()
             await match.start()
         assert await sending == len(names)
-        endpoint = await desk.until_numbers("a", len(names), timeout_s=20)
+        endpoint = await broker_fixture.until_numbers("a", len(names), timeout_s=20)
         assert sorted(ids_of(endpoint)) == names
         assert endpoint.duplicates == 0
 
@@ -117,8 +117,8 @@ async def test_serve_killed_with_its_embedded_store_delivers_all_that_was_acknow
     serve = BrokerProcess("serve", tmp_path, data_dir=str(tmp_path / "data"))
     async with started(serve):
         async with client_of(serve) as client:
-            desk = Desk(client, subscriber)
-            await desk.subscribe("a", max_count=5)
+            broker_fixture = BrokerFixture(client, subscriber)
+            await broker_fixture.subscribe("a", max_count=5)
         names = [f"r{n:03d}" for n in range(80)]
         sending = asyncio.create_task(put_some(serve.base, names))
         assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= 20)
@@ -136,8 +136,8 @@ async def test_while_the_store_is_dead_producers_get_503_and_no_acknowledged_cha
 ) -> None:
     api, match, dispatch = trio(valkey, tmp_path)
     async with started(api, match, dispatch), client_of(api) as client:
-        desk = Desk(client, subscriber)
-        await desk.subscribe("a", max_count=5)
+        broker_fixture = BrokerFixture(client, subscriber)
+        await broker_fixture.subscribe("a", max_count=5)
         names = [f"r{n:03d}" for n in range(60)]
         sending = asyncio.create_task(put_some(api.base, names))
         assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= 15)
@@ -164,14 +164,14 @@ async def test_an_embedded_store_that_dies_is_started_again(
         async with httpx.AsyncClient(
             base_url=broker.settings.base_url, headers=headers, timeout=20, trust_env=False
         ) as client:
-            desk = Desk(client, subscriber)
-            await desk.subscribe("a")
-            await desk.send()
-            await desk.until_numbers("a", 1)
+            broker_fixture = BrokerFixture(client, subscriber)
+            await broker_fixture.subscribe("a")
+            await broker_fixture.send()
+            await broker_fixture.until_numbers("a", 1)
             killed = await _kill_store(client, broker.store_url)
             assert await put_some(broker.settings.base_url, ["after"]) == 1
             assert await _store_pid(broker.store_url) != killed
-            endpoint = await desk.until_numbers("a", 2, timeout_s=15)
+            endpoint = await broker_fixture.until_numbers("a", 2, timeout_s=15)
             assert ids_of(endpoint)[-1] == "after"
     await _ends(data_dir)
 

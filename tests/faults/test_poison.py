@@ -7,7 +7,7 @@ from broker.model.change import DEFAULT_TENANT
 from broker.store.server import Server
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.asking import value
+from tests.integration.operations_client import value
 from tests.integration.poisoning import Hub, hub_of
 
 NAMES = [f"n{n:02d}" for n in range(40)]
@@ -32,8 +32,8 @@ def by_partition(names: list[str], store: Server) -> dict[int, list[str]]:
 
 
 async def until_told(hub: Hub, count: int) -> list[Endpoint]:
-    endpoints = [hub.desk.subscriber.endpoint(name) for name in SUBSCRIBERS]
-    arrived = await hub.desk.subscriber.wait_until(
+    endpoints = [hub.broker_fixture.subscriber.endpoint(name) for name in SUBSCRIBERS]
+    arrived = await hub.broker_fixture.subscriber.wait_until(
         lambda: all(len(told(endpoint)) >= count for endpoint in endpoints), 20
     )
     assert arrived, [told(endpoint) for endpoint in endpoints]
@@ -43,7 +43,7 @@ async def until_told(hub: Hub, count: int) -> list[Endpoint]:
 async def retry(hub: Hub) -> None:
     """Mends what is broken and has everything done after all."""
     await hub.bench.mend(*BROKEN)
-    answer = (await hub.bench.ask("retry-dead-letters", all="true")).json()
+    answer = (await hub.bench.ask("redrive-dead-letters", all="true")).json()
     assert value(answer, "refused") == 0
 
 
@@ -70,8 +70,8 @@ async def test_changes_that_break_matching(
                 assert endpoint.numbers == list(range(1, len(NAMES) + 2))
                 assert endpoint.duplicates == 0
             assert await hub.bench.letters() == []
-            assert (await hub.desk.ask(elsewhere))["eventsSinceSubscriptionStart"] == "0"
-            assert {await hub.desk.status(one) for one in ids} == {"active"}
+            assert (await hub.broker_fixture.ask(elsewhere))["eventsSinceSubscriptionStart"] == "0"
+            assert {await hub.broker_fixture.status(one) for one in ids} == {"active"}
 
 
 @pytest.mark.parametrize("max_count", [1, 10])
@@ -87,7 +87,7 @@ async def test_resources_that_break_rendering(
             for endpoint in await until_told(hub, len(sound)):
                 assert told(endpoint) == sound, "in order"
             await hub.bench.until_letters(len(BROKEN) * len(SUBSCRIBERS))
-            await hub.desk.until_numbers("light", len(NAMES))
+            await hub.broker_fixture.until_numbers("light", len(NAMES))
             await hub.bench.put("behind")
             await until_told(hub, len(sound) + 1)
             await retry(hub)
@@ -98,5 +98,5 @@ async def test_resources_that_break_rendering(
                     "their own numbers"
                 )
             await hub.bench.until_letters(0)
-            assert {await hub.desk.status(one) for one in (*ids, light)} == {"active"}
-            assert "error" not in await hub.desk.ask(ids[0])
+            assert {await hub.broker_fixture.status(one) for one in (*ids, light)} == {"active"}
+            assert "error" not in await hub.broker_fixture.ask(ids[0])

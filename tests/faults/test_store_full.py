@@ -13,7 +13,7 @@ from broker.settings import Settings
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.faults.processes import StoreProcess
-from tests.integration.desk import Desk, Gate, until
+from tests.integration.broker_fixture import BrokerFixture, Gate, until
 
 
 @pytest.fixture
@@ -39,31 +39,31 @@ async def test_a_store_out_of_memory_refuses_producers_and_delivers_what_waits_u
         httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
     ):
         client.headers["Content-Type"] = "application/fhir+json"
-        desk = Desk(client, subscriber)
-        one = await desk.subscribe("a", max_count=2)
+        broker_fixture = BrokerFixture(client, subscriber)
+        one = await broker_fixture.subscribe("a", max_count=2)
         gate = subscriber.endpoint("a").answer = Gate()
-        await desk.send(8)
-        await desk.until_counted(one, 8)
+        await broker_fixture.send(8)
+        await broker_fixture.until_counted(one, 8)
         await limit_memory(valkey, "1kb")
         refused = await client.put("/r4/Observation/one", json=reading)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert "out of memory" in refused.json()["issue"][0]["diagnostics"]
-        registration = await client.post("/r5/Subscription", json=desk.document("b"))
+        registration = await client.post("/r5/Subscription", json=broker_fixture.document("b"))
         assert registration.status_code == 503
         not_ready = await client.get("/readyz")
         assert not_ready.status_code == 503
         assert "out of memory" in not_ready.json()["parts"]["store"]
         assert (await client.get("/livez")).status_code == 200
         gate.opened.set()
-        await desk.until_numbers("a", 8)
+        await broker_fixture.until_numbers("a", 8)
         await limit_memory(valkey, "0")
 
         async def taken() -> bool:
             return (await client.put("/r4/Observation/one", json=reading)).is_success
 
         await until(taken)
-        await desk.until_numbers("a", 9)
+        await broker_fixture.until_numbers("a", 9)
 
         async def ready() -> bool:
             return (await client.get("/readyz")).status_code == 200
@@ -83,12 +83,12 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
         httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
     ):
         client.headers["Content-Type"] = "application/fhir+json"
-        desk = Desk(client, subscriber)
-        one = await desk.subscribe("a", max_count=2)
-        await desk.send(5)
+        broker_fixture = BrokerFixture(client, subscriber)
+        one = await broker_fixture.subscribe("a", max_count=2)
+        await broker_fixture.send(5)
         async with running(settings, with_matcher):
-            await desk.until_numbers("a", 5)
-        await desk.send(5)
+            await broker_fixture.until_numbers("a", 5)
+        await broker_fixture.send(5)
         await limit_memory(valkey, "1kb")
         async with running(settings, with_matcher) as matcher:
             async with httpx.AsyncClient(base_url=matcher.settings.base_url, trust_env=False) as at_matcher:
@@ -99,6 +99,6 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
                     return float(errors.split()[1]) > 0
 
                 await until(met_the_full_store)
-            assert (await desk.ask(one))["eventsSinceSubscriptionStart"] == "5"
+            assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "5"
             await limit_memory(valkey, "0")
-            await desk.until_numbers("a", 10)
+            await broker_fixture.until_numbers("a", 10)

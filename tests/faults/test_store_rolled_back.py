@@ -14,7 +14,7 @@ from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import BrokerProcess, StoreProcess, started
-from tests.integration.desk import Desk, until
+from tests.integration.broker_fixture import BrokerFixture, until
 
 _NOW = "2025-03-01T08:00:00Z"
 _FILES = "appendonlydir"
@@ -76,15 +76,15 @@ async def test_after_a_rollback_no_number_is_used_for_two_things_and_every_subsc
     dispatch = BrokerProcess("dispatch", tmp_path, redis_url=valkey.url, base_url=api.base)
     try:
         async with started(api, *matchers, dispatch), client_of(api) as client:
-            desk = Desk(client, subscriber)
-            a = await desk.subscribe("a", max_count=3, content="full-resource")
-            quiet = await desk.subscribe("quiet", filters=["patient=Patient/nobody"])
+            broker_fixture = BrokerFixture(client, subscriber)
+            a = await broker_fixture.subscribe("a", max_count=3, content="full-resource")
+            quiet = await broker_fixture.subscribe("quiet", filters=["patient=Patient/nobody"])
             await put_all(api.base, [f"before{n}" for n in range(10)])
-            await desk.until_numbers("a", 10)
+            await broker_fixture.until_numbers("a", 10)
             shutil.copytree(folder / _FILES, tmp_path / "copy")
             # the same resources once more, so that versions come again with other bodies, and some that are forgotten
             await put_all(api.base, [f"before{n}" for n in range(10)] + [f"lost{n}" for n in range(10)])
-            await desk.until_numbers("a", 30)
+            await broker_fixture.until_numbers("a", 30)
             valkey.kill()
             shutil.rmtree(folder / _FILES)
             shutil.copytree(tmp_path / "copy", folder / _FILES)
@@ -107,8 +107,8 @@ async def test_after_a_rollback_no_number_is_used_for_two_things_and_every_subsc
             assert sum([await metric(one, "broker_store_rollbacks_total") for one in matchers]) >= 1
             said = "".join((tmp_path / f"{name}.log").read_text() for name in ("m1", "m2"))
             assert "the store went back in time" in said
-            await desk.request_again(a)
-            await desk.until_status(a, "active")
+            await broker_fixture.request_again(a)
+            await broker_fixture.until_status(a, "active")
             assert errors((await client.get(f"/r5/Subscription/{a}/$status")).json()) == ""
     finally:
         valkey.kill()
@@ -121,14 +121,14 @@ async def test_a_rollback_while_everything_was_stopped_is_found_out_by_what_the_
     serve = BrokerProcess("serve", tmp_path, data_dir=str(data))
     async with started(serve):
         async with client_of(serve) as client:
-            desk = Desk(client, subscriber)
-            one = await desk.subscribe("a", max_count=3)
+            broker_fixture = BrokerFixture(client, subscriber)
+            one = await broker_fixture.subscribe("a", max_count=3)
             await put_all(serve.base, [f"before{n}" for n in range(5)])
-            await desk.until_numbers("a", 5)
+            await broker_fixture.until_numbers("a", 5)
             shutil.copytree(data / _FILES, tmp_path / "copy")
             await put_all(serve.base, [f"lost{n}" for n in range(5)])
-            await desk.until_numbers("a", 10)
-        await until(_holds(lambda: _noted(data / "witness.json") == 10))
+            await broker_fixture.until_numbers("a", 10)
+        await until(_holds(lambda: _noted(data / "high-water.json") == 10))
         assert await serve.stop()
         shutil.rmtree(data / _FILES)
         shutil.copytree(tmp_path / "copy", data / _FILES)

@@ -14,8 +14,8 @@ from broker.store.server import Server
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.asking import groups, question
-from tests.integration.desk import Desk, until
+from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.operations_client import groups, question
 
 AT = "2025-03-01T08:00:00Z"
 
@@ -85,9 +85,9 @@ async def bench_of(broker: Running, store: Server) -> AsyncIterator[Bench]:
 class Hub:
     """A broker's API alone, and the other roles for as long as a test wants them."""
 
-    def __init__(self, bench: Bench, desk: Desk, api: Running, start: StartBroker) -> None:
+    def __init__(self, bench: Bench, broker_fixture: BrokerFixture, api: Running, start: StartBroker) -> None:
         self.bench = bench
-        self.desk = desk
+        self.broker_fixture = broker_fixture
         self.api = api
         self._start = start
 
@@ -97,7 +97,7 @@ class Hub:
     async def subscribe(self, *names: str, **options: Any) -> list[str]:
         async with self.running(Role.MATCH, Role.DISPATCH):
             options = {"release": "r4", "content": "full-resource"} | options
-            return [await self.desk.subscribe(name, **options) for name in names]
+            return [await self.broker_fixture.subscribe(name, **options) for name in names]
 
     async def break_changes(self, *names: str, broken: Collection[str]) -> None:
         """Puts them while nobody matches, and damages some."""
@@ -109,7 +109,7 @@ class Hub:
         async with self.running(Role.MATCH):
             for n, name in enumerate(names, known + 1):
                 await self.bench.put(name)
-                await self.desk.until_counted(one, n)
+                await self.broker_fixture.until_counted(one, n)
             await self.bench.until_matched()
         await self.bench.damage(*broken)
 
@@ -117,4 +117,4 @@ class Hub:
 @asynccontextmanager
 async def hub_of(start: StartBroker, store: Server, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
     async with start(frozenset({Role.API})) as api, bench_of(api, store) as bench:
-        yield Hub(bench, Desk(bench.client, subscriber), api, start)
+        yield Hub(bench, BrokerFixture(bench.client, subscriber), api, start)

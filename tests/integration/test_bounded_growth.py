@@ -10,7 +10,7 @@ from broker.app import Role
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.desk import Desk, Gate, Script, until
+from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until
 
 MOST = 20
 _HEADERS = {"Content-Type": "application/fhir+json"}
@@ -43,17 +43,17 @@ async def test_a_backlog_over_its_bound_is_told_by_status_events_metric_and_log_
 ) -> None:
     with capture_logs() as logs:
         async with start_broker(max_outbox=MOST) as broker, client_of(broker.settings.base_url) as client:
-            desk = Desk(client, subscriber)
-            one = await desk.subscribe("a", max_count=1)
+            broker_fixture = BrokerFixture(client, subscriber)
+            one = await broker_fixture.subscribe("a", max_count=1)
             gate = subscriber.endpoint("a").answer = Gate()
             before = await given_up(client)
-            await desk.send(MOST + 10)
-            await desk.until_status(one, "error", timeout_s=5)
-            await desk.until_counted(one, MOST + 10)
-            status = await desk.ask(one)
+            await broker_fixture.send(MOST + 10)
+            await broker_fixture.until_status(one, "error", timeout_s=5)
+            await broker_fixture.until_counted(one, MOST + 10)
+            status = await broker_fixture.ask(one)
             assert "are missing" in texts(status)
             assert "BROKER_MAX_OUTBOX" in texts(status)
-            kept = await desk.events(one)
+            kept = await broker_fixture.events(one)
             gap = kept[0] - 1
             assert kept == list(range(gap + 1, MOST + 11))
             assert gap >= 10
@@ -74,23 +74,23 @@ async def test_after_a_gap_a_reactivation_goes_on_and_events_still_tells_what_is
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with start_broker(max_outbox=MOST) as broker, client_of(broker.settings.base_url) as client:
-        desk = Desk(client, subscriber)
-        one = await desk.subscribe("a", max_count=4)
+        broker_fixture = BrokerFixture(client, subscriber)
+        one = await broker_fixture.subscribe("a", max_count=4)
         endpoint = subscriber.endpoint("a")
         gate = endpoint.answer = Gate(503)
-        await desk.send(MOST + 10)
-        await desk.until_counted(one, MOST + 10)
-        await desk.until_status(one, "error")
-        gap = (await desk.events(one))[0] - 1
+        await broker_fixture.send(MOST + 10)
+        await broker_fixture.until_counted(one, MOST + 10)
+        await broker_fixture.until_status(one, "error")
+        gap = (await broker_fixture.events(one))[0] - 1
         gate.opened.set()
         endpoint.answer = Script()
-        await desk.request_again(one)
-        await desk.until_status(one, "active")
-        await desk.send(2)
+        await broker_fixture.request_again(one)
+        await broker_fixture.until_status(one, "active")
+        await broker_fixture.send(2)
         assert await subscriber.wait_until(lambda: MOST + 12 in endpoint.numbers)
         after = [number for number in endpoint.numbers if number > gap]
         assert after == list(range(gap + 1, MOST + 13)), "no number is missing behind the gap"
-        assert texts(await desk.ask(one)) == "", "the client has answered the error"
+        assert texts(await broker_fixture.ask(one)) == "", "the client has answered the error"
         bundle = (await client.get(f"/r5/Subscription/{one}/$events?eventsSinceNumber=1")).json()
         assert f"events 1 to {gap} are missing" in texts(bundle["entry"][0]["resource"])
         later = (await client.get(f"/r5/Subscription/{one}/$events?eventsSinceNumber={gap + 1}")).json()

@@ -9,7 +9,7 @@ import pytest
 
 from broker.store.server import Server
 from broker.testing.subscriber import SimulatedSubscriber
-from tests.integration.desk import Desk
+from tests.integration.broker_fixture import BrokerFixture
 
 ADMISSION = "http://fhir-broker.org/topics/admission"
 START = "http://fhir-broker.org/topics/encounter-start"
@@ -36,90 +36,100 @@ def focus(reference: str = "Encounter/e1") -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
-async def store_encounter(desk: Desk) -> None:
-    response = await desk.client.put("/r4/Encounter/e1", json=ENCOUNTER)
+async def store_encounter(broker_fixture: BrokerFixture) -> None:
+    response = await broker_fixture.client.put("/r4/Encounter/e1", json=ENCOUNTER)
     assert response.status_code in {200, 201}, response.text
 
 
 async def report(
-    desk: Desk, *given: dict[str, Any], release: str = "r4", key: str | None = None
+    broker_fixture: BrokerFixture, *given: dict[str, Any], release: str = "r4", key: str | None = None
 ) -> httpx.Response:
     headers = {"Idempotency-Key": key} if key else {}
-    return await desk.client.post(f"/{release}/$business-event", json=parameters(*given), headers=headers)
+    return await broker_fixture.client.post(
+        f"/{release}/$business-event", json=parameters(*given), headers=headers
+    )
 
 
 async def test_an_admission_reported_about_a_stored_encounter_notifies_with_the_encounter_as_it_is(
-    desk: Desk,
+    broker_fixture: BrokerFixture,
 ) -> None:
-    await desk.subscribe("ward", topic=ADMISSION, release="r4", content="full-resource")
-    await store_encounter(desk)
-    answer = await report(desk, event(), focus())
+    await broker_fixture.subscribe("ward", topic=ADMISSION, release="r4", content="full-resource")
+    await store_encounter(broker_fixture)
+    answer = await report(broker_fixture, event(), focus())
     assert answer.status_code == 200, answer.text
     about = answer.json()["parameter"][0]["valueReference"]
     assert about["reference"].endswith("/r4/Encounter/e1/_history/1")
-    ward = await desk.until_numbers("ward", 1)
+    ward = await broker_fixture.until_numbers("ward", 1)
     bundle = json.loads(ward.received[-1].body)
     status, encounter = (entry["resource"] for entry in bundle["entry"][:2])
     parts = next(one["part"] for one in status["parameter"] if one["name"] == "notification-event")
     told = {one["name"]: one for one in parts}
     assert told["focus"]["valueReference"]["reference"].endswith("/r4/Encounter/e1")
     assert (encounter["id"], encounter["meta"]["versionId"]) == ("e1", "1")
-    assert (await desk.client.get("/r4/Encounter/e1")).json()["meta"]["versionId"] == "1"
+    assert (await broker_fixture.client.get("/r4/Encounter/e1")).json()["meta"]["versionId"] == "1"
 
 
-async def test_a_report_fires_neither_resource_triggers_nor_topics_of_other_events(desk: Desk) -> None:
-    stays = await desk.subscribe("stays", topic=START)
-    admissions = await desk.subscribe("admissions", topic=ADMISSION)
+async def test_a_report_fires_neither_resource_triggers_nor_topics_of_other_events(
+    broker_fixture: BrokerFixture,
+) -> None:
+    stays = await broker_fixture.subscribe("stays", topic=START)
+    admissions = await broker_fixture.subscribe("admissions", topic=ADMISSION)
     changed = ENCOUNTER | {"status": "in-progress"}
-    assert (await desk.client.put("/r4/Encounter/e1", json=changed)).status_code == 201
-    await desk.until_counted(stays, 1)
-    assert (await report(desk, event("A03"), focus())).status_code == 200
-    assert (await report(desk, event("A01", "http://example.org/other"), focus())).status_code == 200
-    assert (await report(desk, event(), focus())).status_code == 200
-    await desk.until_counted(admissions, 1)
-    assert await desk.events(stays) == [1]
+    assert (await broker_fixture.client.put("/r4/Encounter/e1", json=changed)).status_code == 201
+    await broker_fixture.until_counted(stays, 1)
+    assert (await report(broker_fixture, event("A03"), focus())).status_code == 200
+    assert (
+        await report(broker_fixture, event("A01", "http://example.org/other"), focus())
+    ).status_code == 200
+    assert (await report(broker_fixture, event(), focus())).status_code == 200
+    await broker_fixture.until_counted(admissions, 1)
+    assert await broker_fixture.events(stays) == [1]
 
 
-async def test_any_of_several_codings_fires_and_filters_apply_to_the_stored_focus(desk: Desk) -> None:
-    ana = await desk.subscribe("ana", topic=ADMISSION, filters=["patient=Patient/ana"])
-    ben = await desk.subscribe("ben", topic=ADMISSION, filters=["patient=Patient/ben"])
-    await store_encounter(desk)
+async def test_any_of_several_codings_fires_and_filters_apply_to_the_stored_focus(
+    broker_fixture: BrokerFixture,
+) -> None:
+    ana = await broker_fixture.subscribe("ana", topic=ADMISSION, filters=["patient=Patient/ana"])
+    ben = await broker_fixture.subscribe("ben", topic=ADMISSION, filters=["patient=Patient/ben"])
+    await store_encounter(broker_fixture)
     local = {"name": "event", "valueCoding": {"system": "http://example.org/adt", "code": "in"}}
-    assert (await report(desk, local, event(), focus())).status_code == 200
-    await desk.until_counted(ana, 1)
-    assert await desk.events(ben) == []
+    assert (await report(broker_fixture, local, event(), focus())).status_code == 200
+    await broker_fixture.until_counted(ana, 1)
+    assert await broker_fixture.events(ben) == []
 
 
-async def test_the_focus_may_come_along_and_is_stored_first(desk: Desk) -> None:
-    one = await desk.subscribe("ward", topic=ADMISSION)
-    answer = await report(desk, event(), {"name": "resource", "resource": ENCOUNTER}, key="k1")
+async def test_the_focus_may_come_along_and_is_stored_first(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward", topic=ADMISSION)
+    answer = await report(broker_fixture, event(), {"name": "resource", "resource": ENCOUNTER}, key="k1")
     assert answer.status_code == 200, answer.text
-    await desk.until_counted(one, 1)
-    assert (await desk.client.get("/r4/Encounter/e1")).json()["status"] == "planned"
+    await broker_fixture.until_counted(one, 1)
+    assert (await broker_fixture.client.get("/r4/Encounter/e1")).json()["status"] == "planned"
 
 
 async def test_a_repetition_under_one_key_is_one_event_and_another_event_under_it_is_refused(
-    desk: Desk,
+    broker_fixture: BrokerFixture,
 ) -> None:
-    one = await desk.subscribe("ward", topic=ADMISSION)
+    one = await broker_fixture.subscribe("ward", topic=ADMISSION)
     without_id = {name: value for name, value in ENCOUNTER.items() if name != "id"}
     sent = (event(), {"name": "resource", "resource": without_id})
-    answers = [await report(desk, *sent, key="adt-7") for _ in range(3)]
+    answers = [await report(broker_fixture, *sent, key="adt-7") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert len({answer.text for answer in answers}) == 1
-    again = await report(desk, event("A03"), sent[1], key="adt-7")
+    again = await report(broker_fixture, event("A03"), sent[1], key="adt-7")
     assert again.status_code == 422
-    await report(desk, *sent, key="adt-8")
-    await desk.until_counted(one, 2)
+    await report(broker_fixture, *sent, key="adt-8")
+    await broker_fixture.until_counted(one, 2)
 
 
-async def test_a_report_is_synced_to_the_log_before_it_is_acknowledged(desk: Desk, store: Server) -> None:
-    await store_encounter(desk)
-    answers = await asyncio.gather(*(report(desk, event(), focus()) for _ in range(20)))
+async def test_a_report_is_synced_to_the_log_before_it_is_acknowledged(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
+    await store_encounter(broker_fixture)
+    answers = await asyncio.gather(*(report(broker_fixture, event(), focus()) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     reported = 0
     for partition in range(store.layout.partitions):
@@ -144,17 +154,17 @@ WRONG = [
 
 @pytest.mark.parametrize(("given", "named"), WRONG)
 async def test_what_is_wrong_is_refused_by_the_name_of_the_parameter(
-    desk: Desk, given: list[dict[str, Any]], named: str
+    broker_fixture: BrokerFixture, given: list[dict[str, Any]], named: str
 ) -> None:
-    answer = await report(desk, *given)
+    answer = await report(broker_fixture, *given)
     assert 400 <= answer.status_code < 500, answer.text
     assert named in " ".join(issue["diagnostics"] for issue in answer.json()["issue"])
 
 
-async def test_an_event_about_a_deleted_focus_is_refused(desk: Desk) -> None:
-    await store_encounter(desk)
-    await desk.client.delete("/r4/Encounter/e1")
-    answer = await report(desk, event(), focus())
+async def test_an_event_about_a_deleted_focus_is_refused(broker_fixture: BrokerFixture) -> None:
+    await store_encounter(broker_fixture)
+    await broker_fixture.client.delete("/r4/Encounter/e1")
+    answer = await report(broker_fixture, event(), focus())
     assert answer.status_code == 422
     assert answer.json()["issue"][0]["code"] == "deleted"
 

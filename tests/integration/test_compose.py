@@ -15,8 +15,8 @@ import yaml
 
 from broker.settings import Settings
 from broker.store.embedded import find_binary
+from tests.integration.broker_fixture import until
 from tests.integration.commands import REPOSITORY, Command, environment
-from tests.integration.desk import until
 from tests.ports import free_port
 
 _LOOPBACK = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""`$dead-letters`, `$retry-dead-letters` and `$skip-dead-letters` of a broker that meets poison."""
+"""`$dead-letters`, `$redrive-dead-letters` and `$discard-dead-letters` of a broker that meets poison."""
 
 import json
 from collections.abc import AsyncIterator
@@ -13,8 +13,8 @@ from broker.store.server import Server
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.asking import groups, value
-from tests.integration.desk import until
+from tests.integration.broker_fixture import until
+from tests.integration.operations_client import groups, value
 from tests.integration.poisoning import AT, Hub, hub_of
 
 
@@ -42,12 +42,12 @@ async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and
     await store.client.hset(key, "on", str(int((await store.client.time())[0]) * 1000 + 60_000))
     async with hub.running(Role.MATCH, Role.DISPATCH):
         await hub.bench.mend("n2")
-        answer = (await hub.bench.ask("retry-dead-letters", id=value(letter, "id"))).json()
+        answer = (await hub.bench.ask("redrive-dead-letters", id=value(letter, "id"))).json()
         assert (value(answer, "retried"), value(answer, "refused")) == (1, 0)
-        await hub.desk.until_numbers("a", 2)
+        await hub.broker_fixture.until_numbers("a", 2)
         await hub.bench.until_matched()
         assert await hub.bench.letters() == []
-        assert (await hub.desk.ask(late))["eventsSinceSubscriptionStart"] == "0"
+        assert (await hub.broker_fixture.ask(late))["eventsSinceSubscriptionStart"] == "0"
 
 
 async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) -> None:
@@ -60,20 +60,20 @@ async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) ->
         mine = await hub.bench.letters(subscription=one)
         assert len(mine) == 2
         await hub.bench.mend("n1", "n2")
-        skipped = await hub.bench.ask("skip-dead-letters", id=value(mine[0], "id"))
+        skipped = await hub.bench.ask("discard-dead-letters", id=value(mine[0], "id"))
         assert value(skipped.json(), "skipped") == 1
-        again = await hub.bench.ask("skip-dead-letters", id=value(mine[0], "id"))
+        again = await hub.bench.ask("discard-dead-letters", id=value(mine[0], "id"))
         assert again.status_code == 404
-        answer = (await hub.bench.ask("retry-dead-letters", subscription=f"Subscription/{one}")).json()
+        answer = (await hub.bench.ask("redrive-dead-letters", subscription=f"Subscription/{one}")).json()
         assert value(answer, "retried") == 1
-        endpoint = hub.desk.subscriber.endpoint("a")
+        endpoint = hub.broker_fixture.subscriber.endpoint("a")
 
         def sent() -> list[int]:
             return [e.number for n in endpoint.of_type("event-notification") for e in n.events]
 
-        assert await hub.desk.subscriber.wait_until(lambda: sent() == [3, 2])
+        assert await hub.broker_fixture.subscriber.wait_until(lambda: sent() == [3, 2])
         assert {value(letter, "subscription") for letter in await hub.bench.until_letters(2)} == {other}
-        assert await hub.desk.status(one) == "active"
+        assert await hub.broker_fixture.status(one) == "active"
 
 
 async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: Server) -> None:
@@ -82,7 +82,7 @@ async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: Se
     async with hub.running(Role.MATCH):
         await hub.bench.until_letters(2)
     await store.client.delete(hub.bench.key("n1"))
-    answer = (await hub.bench.ask("retry-dead-letters", kind="change")).json()
+    answer = (await hub.bench.ask("redrive-dead-letters", kind="change")).json()
     assert (value(answer, "retried"), value(answer, "refused")) == (1, 1)
     (problem,) = groups(answer, "problem")
     (letter,) = await hub.bench.letters()
@@ -96,7 +96,7 @@ async def test_a_change_that_breaks_again_is_a_letter_again(hub: Hub) -> None:
     await hub.break_changes("n1", broken=["n1"])
     async with hub.running(Role.MATCH):
         (first,) = await hub.bench.until_letters(1)
-        await hub.bench.ask("retry-dead-letters", all="true")
+        await hub.bench.ask("redrive-dead-letters", all="true")
 
         async def is_back() -> bool:
             return [value(one, "id") != value(first, "id") for one in await hub.bench.letters()] == [True]
@@ -115,7 +115,7 @@ async def test_a_refused_inbox_entry_is_shown_in_full_and_taken_in_once_its_caus
     assert fields == {"resource": reading, "interaction": "delete"}
     assert groups(letter, "field") == [], "a list tells less"
     await hub.bench.put("soon")
-    await hub.bench.ask("retry-dead-letters", kind="inbox")
+    await hub.bench.ask("redrive-dead-letters", kind="inbox")
 
     async def is_gone() -> bool:
         return (await hub.bench.client.get("/r4/Observation/soon")).status_code == 410
@@ -141,7 +141,7 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
             break
     assert seen == every
     assert len(seen) == 6
-    answer = (await hub.bench.ask("skip-dead-letters", all="true", after=value(every[3], "id"))).json()
+    answer = (await hub.bench.ask("discard-dead-letters", all="true", after=value(every[3], "id"))).json()
     assert value(answer, "skipped") == 2
     assert await hub.bench.letters() == every[:4]
     metrics = (await hub.bench.client.get("/metrics")).text
@@ -158,12 +158,12 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
         ("dead-letters", {"count": "0"}, 400, "from 1 to 1000"),
         ("dead-letters", {"after": "here"}, 400, "an earlier answer"),
         ("dead-letters", {"colour": "red"}, 400, "unknown parameter"),
-        ("retry-dead-letters", {}, 400, "all=true"),
-        ("skip-dead-letters", {}, 400, "all=true"),
-        ("skip-dead-letters", {"all": "false"}, 400, "all=true"),
-        ("skip-dead-letters", {"all": "perhaps"}, 400, "true or false"),
-        ("skip-dead-letters", {"all": "true", "kind": "event"}, 400, "all=true"),
-        ("skip-dead-letters", {"id": "event-none-1"}, 404, "there is no dead letter"),
+        ("redrive-dead-letters", {}, 400, "all=true"),
+        ("discard-dead-letters", {}, 400, "all=true"),
+        ("discard-dead-letters", {"all": "false"}, 400, "all=true"),
+        ("discard-dead-letters", {"all": "perhaps"}, 400, "true or false"),
+        ("discard-dead-letters", {"all": "true", "kind": "event"}, 400, "all=true"),
+        ("discard-dead-letters", {"id": "event-none-1"}, 404, "there is no dead letter"),
     ],
 )
 async def test_wrong_questions_are_refused_with_the_parameter_named(
@@ -176,5 +176,5 @@ async def test_wrong_questions_are_refused_with_the_parameter_named(
 
 async def test_everything_may_be_said_as_a_boolean_too(hub: Hub) -> None:
     body = {"resourceType": "Parameters", "parameter": [{"name": "all", "valueBoolean": True}]}
-    response = await hub.bench.client.post("/r4b/$skip-dead-letters", json=body)
+    response = await hub.bench.client.post("/r4b/$discard-dead-letters", json=body)
     assert response.json()["parameter"] == [{"name": "skipped", "valueInteger": 0}]

@@ -75,8 +75,8 @@ async def test_letters_are_skipped_and_retried(hub: Hub) -> None:
         retried = await answered(hub, "dead-letters", "retry", "--subscription", one, "--json")
         assert json.loads(retried) == {"retried": 1, "refused": 0, "problem": []}
         await hub.bench.until_letters(0)
-        assert hub.desk.subscriber.endpoint("a").numbers == [3]
-        assert hub.desk.subscriber.endpoint("a").duplicates == 1, "2, out of turn; 1 never"
+        assert hub.broker_fixture.subscriber.endpoint("a").numbers == [3]
+        assert hub.broker_fixture.subscriber.endpoint("a").duplicates == 1, "2, out of turn; 1 never"
 
 
 async def test_what_can_not_be_retried_is_told_with_exit_code_1(hub: Hub, store: Server) -> None:
@@ -101,7 +101,7 @@ async def test_subscriptions_are_listed_and_shown(hub: Hub) -> None:
     assert re.search(rf"{one}.*active.*1.*vital-signs.*could not be", table)
     assert json.loads(await answered(hub, "subscriptions", "list", "--status", "error", "--json")) == []
     shown = await answered(hub, "subscriptions", "show", one)
-    assert hub.desk.subscriber.url("a") in shown
+    assert hub.broker_fixture.subscriber.url("a") in shown
     standing = json.loads(await answered(hub, "subscriptions", "show", one, "--json"))["standing"]
     assert (standing["id"], standing["status"], standing["events"]) == (one, "active", 1)
 
@@ -110,22 +110,22 @@ async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(
     hub: Hub, store: Server
 ) -> None:
     [one] = await hub.subscribe("a")
-    endpoint = hub.desk.subscriber.endpoint("a")
+    endpoint = hub.broker_fixture.subscriber.endpoint("a")
     async with hub.running(Role.MATCH, Role.DISPATCH):
-        await hub.desk.send(6)
-        await hub.desk.until_numbers("a", 6)
+        await hub.broker_fixture.send(6)
+        await hub.broker_fixture.until_numbers("a", 6)
         shard = store.layout.shard_of(DEFAULT_TENANT, one)
         await store.client.xtrim(keys.outbox(shard, DEFAULT_TENANT, one), minid="3-0", approximate=False)
         told = json.loads(
             await answered(hub, "subscriptions", "replay", one, "--from", "2", "--to", "8", "--json", code=1)
         )
         assert told == {"asked": 7, "sent": 4, "gone": 1, "waiting": 0, "unknown": 2}
-        await hub.desk.send(1)
+        await hub.broker_fixture.send(1)
 
         def sent() -> list[int]:
             return [e.number for n in endpoint.of_type("event-notification") for e in n.events]
 
-        assert await hub.desk.subscriber.wait_until(lambda: len(sent()) == 11)
+        assert await hub.broker_fixture.subscriber.wait_until(lambda: len(sent()) == 11)
         assert sorted(sent()[6:]) == [3, 4, 5, 6, 7]
         assert [n for n in sent()[6:] if n != 7] == [3, 4, 5, 6], "in order among themselves"
         text = await answered(hub, "subscriptions", "replay", one, "--from", "6")
@@ -138,8 +138,8 @@ async def test_replay_leaves_what_was_not_delivered_yet_to_its_turn(hub: Hub) ->
     told = json.loads(await answered(hub, "subscriptions", "replay", one, "--from", "1", "--json"))
     assert told == {"asked": 2, "sent": 0, "gone": 0, "waiting": 2, "unknown": 0}
     async with hub.running(Role.DISPATCH):
-        await hub.desk.until_numbers("a", 2)
-    assert hub.desk.subscriber.endpoint("a").duplicates == 0
+        await hub.broker_fixture.until_numbers("a", 2)
+    assert hub.broker_fixture.subscriber.endpoint("a").duplicates == 0
 
 
 @pytest.mark.parametrize(

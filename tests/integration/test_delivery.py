@@ -13,19 +13,19 @@ import pytest
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.desk import Desk, Gate, Script, until
+from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until
 
 
 @pytest.fixture
-def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
 def desk_with(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, **settings: object
-) -> AbstractAsyncContextManager[Desk]:
+) -> AbstractAsyncContextManager[BrokerFixture]:
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Desk]:
+    async def opened() -> AsyncIterator[BrokerFixture]:
         headers = {"Content-Type": "application/fhir+json"}
         async with (
             start_broker(**settings) as broker,
@@ -33,154 +33,167 @@ def desk_with(
                 base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
             ) as client,
         ):
-            yield Desk(client, subscriber)
+            yield BrokerFixture(client, subscriber)
 
     return opened()
 
 
-async def test_a_subscription_is_active_only_after_its_handshake_was_answered(desk: Desk) -> None:
+async def test_a_subscription_is_active_only_after_its_handshake_was_answered(
+    broker_fixture: BrokerFixture,
+) -> None:
     gate = Gate()
-    desk.subscriber.endpoint("a").answer = gate
-    one = (await register_subscription(desk.client, "/r5", desk.document("a")))["id"]
+    broker_fixture.subscriber.endpoint("a").answer = gate
+    one = (await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a")))["id"]
     await asyncio.wait_for(gate.entered.wait(), 5)
-    assert await desk.status(one) == "requested"
-    await desk.send()
+    assert await broker_fixture.status(one) == "requested"
+    await broker_fixture.send()
     gate.opened.set()
-    await desk.until_status(one, "active")
-    await desk.send()
-    endpoint = await desk.until_numbers("a", 1)
+    await broker_fixture.until_status(one, "active")
+    await broker_fixture.send()
+    endpoint = await broker_fixture.until_numbers("a", 1)
     assert [n.type for n in endpoint.notifications] == ["handshake", "event-notification"]
 
 
-async def test_a_failed_handshake_marks_an_error_and_is_not_repeated(desk: Desk) -> None:
-    desk.subscriber.endpoint("a").answer = Script(503, 503)
-    one = (await register_subscription(desk.client, "/r5", desk.document("a")))["id"]
-    await desk.until_status(one, "error")
-    assert await desk.error_code(one) == "error-response"
-    await desk.subscribe("other")
-    assert len(desk.subscriber.endpoint("a").received) == 1
+async def test_a_failed_handshake_marks_an_error_and_is_not_repeated(broker_fixture: BrokerFixture) -> None:
+    broker_fixture.subscriber.endpoint("a").answer = Script(503, 503)
+    one = (await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a")))["id"]
+    await broker_fixture.until_status(one, "error")
+    assert await broker_fixture.error_code(one) == "error-response"
+    await broker_fixture.subscribe("other")
+    assert len(broker_fixture.subscriber.endpoint("a").received) == 1
 
 
-async def _break(desk: Desk, name: str) -> str:
+async def _break(broker_fixture: BrokerFixture, name: str) -> str:
     """A subscription in `error` that has delivered event 1 and missed 2 to 4."""
-    one = await desk.subscribe(name)
-    await desk.send()
-    await desk.until_numbers(name, 1)
-    desk.subscriber.endpoint(name).answer = Script(*[404] * 3)
-    await desk.send()
-    await desk.until_status(one, "error")
-    await desk.send(2)
-    await desk.until_counted(one, 4)
+    one = await broker_fixture.subscribe(name)
+    await broker_fixture.send()
+    await broker_fixture.until_numbers(name, 1)
+    broker_fixture.subscriber.endpoint(name).answer = Script(*[404] * 3)
+    await broker_fixture.send()
+    await broker_fixture.until_status(one, "error")
+    await broker_fixture.send(2)
+    await broker_fixture.until_counted(one, 4)
     return one
 
 
-async def test_what_was_missed_in_error_comes_in_order_after_the_client_asks_again(desk: Desk) -> None:
-    one = await _break(desk, "a")
-    endpoint = desk.subscriber.endpoint("a")
+async def test_what_was_missed_in_error_comes_in_order_after_the_client_asks_again(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await _break(broker_fixture, "a")
+    endpoint = broker_fixture.subscriber.endpoint("a")
     known = len(endpoint.received)
-    await desk.request_again(one)
-    await desk.until_status(one, "active")
-    await desk.until_numbers("a", 4)
+    await broker_fixture.request_again(one)
+    await broker_fixture.until_status(one, "active")
+    await broker_fixture.until_numbers("a", 4)
     assert endpoint.notifications[known].type == "handshake"
     assert endpoint.notifications[known].events_since_start == 4
-    await desk.send()
-    await desk.until_numbers("a", 5)
-    assert await desk.error_code(one) is None
+    await broker_fixture.send()
+    await broker_fixture.until_numbers("a", 5)
+    assert await broker_fixture.error_code(one) is None
 
 
 async def test_resume_newest_skips_what_was_missed_and_goes_on_counting(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
-    async with desk_with(start_broker, subscriber, resume="newest") as desk:
-        one = await _break(desk, "a")
-        await desk.request_again(one)
-        await desk.until_status(one, "active")
-        await desk.send()
+    async with desk_with(start_broker, subscriber, resume="newest") as broker_fixture:
+        one = await _break(broker_fixture, "a")
+        await broker_fixture.request_again(one)
+        await broker_fixture.until_status(one, "active")
+        await broker_fixture.send()
         endpoint = subscriber.endpoint("a")
         assert await subscriber.wait_until(lambda: endpoint.numbers == [1, 5])
-        assert await desk.events(one) == [1, 2, 3, 4, 5]
+        assert await broker_fixture.events(one) == [1, 2, 3, 4, 5]
 
 
-async def test_retries_send_the_identical_body_until_the_endpoint_recovers(desk: Desk) -> None:
-    one = await desk.subscribe("a", max_count=10)
-    endpoint = desk.subscriber.endpoint("a")
+async def test_retries_send_the_identical_body_until_the_endpoint_recovers(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("a", max_count=10)
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(503, 500, 429)
-    await desk.send()
-    assert await desk.subscriber.wait_until(lambda: len(endpoint.received) >= 2)
-    await desk.send(2)
-    await desk.until_numbers("a", 3)
+    await broker_fixture.send()
+    assert await broker_fixture.subscriber.wait_until(lambda: len(endpoint.received) >= 2)
+    await broker_fixture.send(2)
+    await broker_fixture.until_numbers("a", 3)
     attempts = endpoint.received[1:5]
     assert [one.answered for one in attempts] == [503, 500, 429, 200]
     assert len({one.body for one in attempts}) == 1
-    assert await desk.error_code(one) is None
+    assert await broker_fixture.error_code(one) is None
     times = [one.at_ms for one in attempts]
     assert times == sorted(times)
 
 
-async def test_retry_after_is_honoured(desk: Desk) -> None:
-    await desk.subscribe("a")
-    endpoint = desk.subscriber.endpoint("a")
+async def test_retry_after_is_honoured(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.subscribe("a")
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(Answer(503, {"Retry-After": "1"}))
-    await desk.send()
-    await desk.until_numbers("a", 1)
+    await broker_fixture.send()
+    await broker_fixture.until_numbers("a", 1)
     refused, accepted = endpoint.received[1:]
     assert accepted.at_ms - refused.at_ms >= 1_000
 
 
-async def test_410_turns_the_subscription_off_and_nothing_more_is_counted_or_sent(desk: Desk) -> None:
-    one = await desk.subscribe("a")
-    endpoint = desk.subscriber.endpoint("a")
+async def test_410_turns_the_subscription_off_and_nothing_more_is_counted_or_sent(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("a")
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(410)
-    await desk.send()
-    await desk.until_status(one, "off")
-    await desk.subscribe("other")
-    await desk.send()
-    await desk.until_numbers("other", 1)
+    await broker_fixture.send()
+    await broker_fixture.until_status(one, "off")
+    await broker_fixture.subscribe("other")
+    await broker_fixture.send()
+    await broker_fixture.until_numbers("other", 1)
     assert len(endpoint.received) == 2
-    assert (await desk.ask(one))["eventsSinceSubscriptionStart"] == "1"
+    assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "1"
 
 
-async def test_404_is_tried_three_times_and_then_an_error(desk: Desk) -> None:
-    one = await desk.subscribe("a")
-    endpoint = desk.subscriber.endpoint("a")
+async def test_404_is_tried_three_times_and_then_an_error(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("a")
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(*[404] * 9)
-    await desk.send()
-    await desk.until_status(one, "error")
+    await broker_fixture.send()
+    await broker_fixture.until_status(one, "error")
     assert [one.answered for one in endpoint.received[1:]] == [404, 404, 404]
-    assert await desk.error_code(one) == "error-response"
+    assert await broker_fixture.error_code(one) == "error-response"
 
 
 async def test_while_retries_go_on_it_is_active_with_the_error_and_after_the_budget_in_error(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
-    async with desk_with(start_broker, subscriber, retry_budget=timedelta(seconds=1)) as desk:
-        one = await desk.subscribe("a")
+    async with desk_with(start_broker, subscriber, retry_budget=timedelta(seconds=1)) as broker_fixture:
+        one = await broker_fixture.subscribe("a")
         endpoint = subscriber.endpoint("a")
         endpoint.answer = Script(*[503] * 1_000)
-        await desk.send()
+        await broker_fixture.send()
         assert await subscriber.wait_until(lambda: len(endpoint.received) >= 3)
-        assert (await desk.status(one), await desk.error_code(one)) == ("active", "error-response")
-        await desk.until_status(one, "error")
-        assert await desk.error_code(one) == "error-response"
+        assert (await broker_fixture.status(one), await broker_fixture.error_code(one)) == (
+            "active",
+            "error-response",
+        )
+        await broker_fixture.until_status(one, "error")
+        assert await broker_fixture.error_code(one) == "error-response"
         assert endpoint.received[-1].at_ms - endpoint.received[1].at_ms <= 1_500
-        await desk.send(2)
-        await desk.until_counted(one, 3)
+        await broker_fixture.send(2)
+        await broker_fixture.until_counted(one, 3)
 
 
-async def test_an_endpoint_that_is_not_there_is_told_as_no_response(desk: Desk) -> None:
-    one = await desk.subscribe("a")
-    document = (await desk.client.get(f"/r5/Subscription/{one}")).json()
+async def test_an_endpoint_that_is_not_there_is_told_as_no_response(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("a")
+    document = (await broker_fixture.client.get(f"/r5/Subscription/{one}")).json()
     document |= {"endpoint": "http://127.0.0.1:1/", "status": "requested"}
-    assert (await desk.client.put(f"/r5/Subscription/{one}", json=document)).status_code == 200
-    await desk.until_status(one, "error")
-    assert await desk.error_code(one) == "no-response"
+    assert (await broker_fixture.client.put(f"/r5/Subscription/{one}", json=document)).status_code == 200
+    await broker_fixture.until_status(one, "error")
+    assert await broker_fixture.error_code(one) == "no-response"
 
 
-async def test_heartbeats_come_at_the_period_while_idle_and_count_nothing(desk: Desk) -> None:
-    one = await desk.subscribe("a", heartbeat_s=1)
-    await desk.send()
-    endpoint = await desk.until_numbers("a", 1)
-    assert await desk.subscriber.wait_until(lambda: len(endpoint.of_type("heartbeat")) >= 2)
+async def test_heartbeats_come_at_the_period_while_idle_and_count_nothing(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("a", heartbeat_s=1)
+    await broker_fixture.send()
+    endpoint = await broker_fixture.until_numbers("a", 1)
+    assert await broker_fixture.subscriber.wait_until(lambda: len(endpoint.of_type("heartbeat")) >= 2)
     beats = [
         (r.at_ms, r.notification)
         for r in endpoint.received
@@ -190,19 +203,19 @@ async def test_heartbeats_come_at_the_period_while_idle_and_count_nothing(desk: 
     before = [r.at_ms for r in endpoint.received if r.at_ms < beats[0][0]][-1]
     assert beats[0][0] - before >= 950
     assert beats[1][0] - beats[0][0] >= 950
-    assert await desk.events(one) == [1]
+    assert await broker_fixture.events(one) == [1]
 
 
-async def test_no_heartbeat_comes_in_error(desk: Desk) -> None:
-    one = await desk.subscribe("a", heartbeat_s=1)
-    endpoint = desk.subscriber.endpoint("a")
+async def test_no_heartbeat_comes_in_error(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("a", heartbeat_s=1)
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(404, 404, 404)
-    await desk.send()
-    await desk.until_status(one, "error")
+    await broker_fixture.send()
+    await broker_fixture.until_status(one, "error")
     known = len(endpoint.received)
-    await desk.subscribe("beating", heartbeat_s=1)
-    beating = desk.subscriber.endpoint("beating")
-    assert await desk.subscriber.wait_until(lambda: len(beating.of_type("heartbeat")) >= 2)
+    await broker_fixture.subscribe("beating", heartbeat_s=1)
+    beating = broker_fixture.subscriber.endpoint("beating")
+    assert await broker_fixture.subscriber.wait_until(lambda: len(beating.of_type("heartbeat")) >= 2)
     assert len(endpoint.received) == known
 
 
@@ -210,15 +223,17 @@ def _in(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
-async def test_at_its_end_a_subscription_is_off_and_nothing_more_is_sent(desk: Desk) -> None:
-    one = await desk.subscribe("a", end=_in(1.5))
-    await desk.send()
-    endpoint = await desk.until_numbers("a", 1)
-    await desk.until_status(one, "off")
+async def test_at_its_end_a_subscription_is_off_and_nothing_more_is_sent(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("a", end=_in(1.5))
+    await broker_fixture.send()
+    endpoint = await broker_fixture.until_numbers("a", 1)
+    await broker_fixture.until_status(one, "off")
     known = len(endpoint.received)
-    await desk.subscribe("other")
-    await desk.send()
-    await desk.until_numbers("other", 1)
+    await broker_fixture.subscribe("other")
+    await broker_fixture.send()
+    await broker_fixture.until_numbers("other", 1)
     assert len(endpoint.received) == known
 
 
@@ -230,82 +245,88 @@ async def test_the_end_comes_during_a_backoff_too(
         "retry_max": timedelta(seconds=60),
         "retry_budget": timedelta(hours=1),
     }
-    async with desk_with(start_broker, subscriber, **slow) as desk:
-        one = await desk.subscribe("a", end=_in(2))
+    async with desk_with(start_broker, subscriber, **slow) as broker_fixture:
+        one = await broker_fixture.subscribe("a", end=_in(2))
         subscriber.endpoint("a").answer = Script(*[503] * 9)
-        await desk.send()
+        await broker_fixture.send()
         assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").received) == 2)
-        await desk.until_status(one, "off", timeout_s=5)
+        await broker_fixture.until_status(one, "off", timeout_s=5)
 
 
-async def test_deleting_a_subscription_stops_its_retries(desk: Desk) -> None:
-    one = await desk.subscribe("a")
-    endpoint = desk.subscriber.endpoint("a")
+async def test_deleting_a_subscription_stops_its_retries(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("a")
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(*[503] * 1_000)
-    await desk.send()
-    assert await desk.subscriber.wait_until(lambda: len(endpoint.received) >= 3)
-    assert (await desk.client.delete(f"/r5/Subscription/{one}")).status_code == 204
+    await broker_fixture.send()
+    assert await broker_fixture.subscriber.wait_until(lambda: len(endpoint.received) >= 3)
+    assert (await broker_fixture.client.delete(f"/r5/Subscription/{one}")).status_code == 204
     known = len(endpoint.received)
-    desk.subscriber.endpoint("other").answer = Script(
+    broker_fixture.subscriber.endpoint("other").answer = Script(
         200, *[503] * 6
     )  # its last comes after five waits as long
-    await desk.subscribe("other")
-    await desk.send()
-    await desk.until_numbers("other", 1)
+    await broker_fixture.subscribe("other")
+    await broker_fixture.send()
+    await broker_fixture.until_numbers("other", 1)
     assert len(endpoint.received) <= known + 1, "one was under way at most"
-    assert (await desk.client.get(f"/r5/Subscription/{one}")).status_code == 404
+    assert (await broker_fixture.client.get(f"/r5/Subscription/{one}")).status_code == 404
 
 
-async def test_a_namesake_of_a_deleted_subscription_is_not_activated_by_the_old_handshake(desk: Desk) -> None:
+async def test_a_namesake_of_a_deleted_subscription_is_not_activated_by_the_old_handshake(
+    broker_fixture: BrokerFixture,
+) -> None:
     old, new = Gate(), Gate(status=503)
-    desk.subscriber.endpoint("old").answer = old
-    desk.subscriber.endpoint("new").answer = new
+    broker_fixture.subscriber.endpoint("old").answer = old
+    broker_fixture.subscriber.endpoint("new").answer = new
     url = "/r5/Subscription/namesake"
-    document = desk.document("old") | {"id": "namesake"}
-    assert (await desk.client.put(url, json=document)).status_code == 201
+    document = broker_fixture.document("old") | {"id": "namesake"}
+    assert (await broker_fixture.client.put(url, json=document)).status_code == 201
     await asyncio.wait_for(old.entered.wait(), 5)
-    assert (await desk.client.delete(url)).status_code == 204
-    document["endpoint"] = desk.subscriber.url("new")
-    assert (await desk.client.put(url, json=document)).status_code == 201
+    assert (await broker_fixture.client.delete(url)).status_code == 204
+    document["endpoint"] = broker_fixture.subscriber.url("new")
+    assert (await broker_fixture.client.put(url, json=document)).status_code == 201
     await asyncio.wait_for(new.entered.wait(), 5)
     old.opened.set()
-    assert await desk.subscriber.wait_until(lambda: bool(desk.subscriber.endpoint("old").received))
+    assert await broker_fixture.subscriber.wait_until(
+        lambda: bool(broker_fixture.subscriber.endpoint("old").received)
+    )
     new.opened.set()
-    await desk.until_status("namesake", "error")
+    await broker_fixture.until_status("namesake", "error")
 
 
-async def test_each_subscription_has_its_own_time_limit(desk: Desk) -> None:
-    one = await desk.subscribe("short", timeout_s=1)
-    await desk.subscribe("long", timeout_s=30)
+async def test_each_subscription_has_its_own_time_limit(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("short", timeout_s=1)
+    await broker_fixture.subscribe("long", timeout_s=30)
     short, long = Gate(), Gate()
-    desk.subscriber.endpoint("short").answer = short
-    desk.subscriber.endpoint("long").answer = long
+    broker_fixture.subscriber.endpoint("short").answer = short
+    broker_fixture.subscriber.endpoint("long").answer = long
     started = time.monotonic()
-    await desk.send()
+    await broker_fixture.send()
 
     async def has_failed() -> bool:
-        return await desk.error_code(one) is not None
+        return await broker_fixture.error_code(one) is not None
 
     await until(has_failed)
     assert 0.9 <= time.monotonic() - started < 4
-    assert await desk.error_code(one) == "no-response"
+    assert await broker_fixture.error_code(one) == "no-response"
     assert long.inside == 1
     short.opened.set()
     long.opened.set()
-    await desk.until_numbers("short", 1)
-    await desk.until_numbers("long", 1)
+    await broker_fixture.until_numbers("short", 1)
+    await broker_fixture.until_numbers("long", 1)
 
 
-async def test_a_backlog_rides_in_full_notifications_in_order_and_one_at_a_time(desk: Desk) -> None:
-    one = await desk.subscribe("a", max_count=4)
+async def test_a_backlog_rides_in_full_notifications_in_order_and_one_at_a_time(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("a", max_count=4)
     gate = Gate()
-    endpoint = desk.subscriber.endpoint("a")
+    endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = gate
-    await desk.send(10)
+    await broker_fixture.send(10)
     await asyncio.wait_for(gate.entered.wait(), 5)
-    await desk.until_counted(one, 10)
+    await broker_fixture.until_counted(one, 10)
     gate.opened.set()
-    await desk.until_numbers("a", 10)
+    await broker_fixture.until_numbers("a", 10)
     sizes = [len(n.events) for n in endpoint.of_type("event-notification")]
     assert sum(sizes) == 10
     assert sizes[1:-1] == [4] * len(sizes[1:-1])
@@ -313,58 +334,62 @@ async def test_a_backlog_rides_in_full_notifications_in_order_and_one_at_a_time(
     assert (gate.most_inside, endpoint.duplicates) == (1, 0)
 
 
-async def test_concurrent_changes_never_make_two_requests_to_one_subscription(desk: Desk) -> None:
-    await desk.subscribe("a", max_count=3)
+async def test_concurrent_changes_never_make_two_requests_to_one_subscription(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscribe("a", max_count=3)
     gate = Gate()
     gate.opened.set()
-    desk.subscriber.endpoint("a").answer = gate
-    await asyncio.gather(*(desk.send(5, f"p{n}") for n in range(8)))
-    endpoint = await desk.until_numbers("a", 40)
+    broker_fixture.subscriber.endpoint("a").answer = gate
+    await asyncio.gather(*(broker_fixture.send(5, f"p{n}") for n in range(8)))
+    endpoint = await broker_fixture.until_numbers("a", 40)
     assert (gate.most_inside, endpoint.duplicates) == (1, 0)
 
 
-async def test_a_slow_endpoint_does_not_hold_up_another(desk: Desk) -> None:
-    await desk.subscribe("slow")
-    await desk.subscribe("quick")
+async def test_a_slow_endpoint_does_not_hold_up_another(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.subscribe("slow")
+    await broker_fixture.subscribe("quick")
     gate = Gate()
-    desk.subscriber.endpoint("slow").answer = gate
-    await desk.send(5)
-    await desk.until_numbers("quick", 5)
+    broker_fixture.subscriber.endpoint("slow").answer = gate
+    await broker_fixture.send(5)
+    await broker_fixture.until_numbers("quick", 5)
     assert gate.inside == 1
     gate.opened.set()
-    await desk.until_numbers("slow", 5)
+    await broker_fixture.until_numbers("slow", 5)
 
 
 async def test_notifications_are_bounded_in_bytes(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
-    async with desk_with(start_broker, subscriber, max_notification=1_500) as desk:
-        one = await desk.subscribe("a", release="r4", content="full-resource", max_count=100)
+    async with desk_with(start_broker, subscriber, max_notification=1_500) as broker_fixture:
+        one = await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=100)
         gate = Gate()
         endpoint = subscriber.endpoint("a")
         endpoint.answer = gate
-        await desk.send(6)
+        await broker_fixture.send(6)
         await asyncio.wait_for(gate.entered.wait(), 5)
-        await desk.until_counted(one, 6)
+        await broker_fixture.until_counted(one, 6)
         gate.opened.set()
-        await desk.until_numbers("a", 6)
+        await broker_fixture.until_numbers("a", 6)
         for notification in endpoint.of_type("event-notification"):
             size = sum(len(orjson.dumps(resource)) for resource in notification.resources)
             assert len(notification.events) == 1 or size <= 1_500
         assert max(len(n.events) for n in endpoint.of_type("event-notification")) > 1
 
 
-async def test_a_document_replaced_during_a_request_takes_effect_with_its_own_handshake(desk: Desk) -> None:
-    one = await desk.subscribe("before")
+async def test_a_document_replaced_during_a_request_takes_effect_with_its_own_handshake(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("before")
     gate = Gate()
-    desk.subscriber.endpoint("before").answer = gate
-    await desk.send(3)
+    broker_fixture.subscriber.endpoint("before").answer = gate
+    await broker_fixture.send(3)
     await asyncio.wait_for(gate.entered.wait(), 5)
-    await desk.until_counted(one, 3)
-    await desk.request_again(one, endpoint=desk.subscriber.url("after"))
+    await broker_fixture.until_counted(one, 3)
+    await broker_fixture.request_again(one, endpoint=broker_fixture.subscriber.url("after"))
     gate.opened.set()
-    after = desk.subscriber.endpoint("after")
-    assert await desk.subscriber.wait_until(lambda: after.numbers == [2, 3])
+    after = broker_fixture.subscriber.endpoint("after")
+    assert await broker_fixture.subscriber.wait_until(lambda: after.numbers == [2, 3])
     assert after.notifications[0].type == "handshake"
-    assert desk.subscriber.endpoint("before").numbers == [1]
-    await desk.until_status(one, "active")
+    assert broker_fixture.subscriber.endpoint("before").numbers == [1]
+    await broker_fixture.until_status(one, "active")

@@ -16,8 +16,8 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from broker.cli import app
+from tests.integration.broker_fixture import until
 from tests.integration.commands import REPOSITORY, Command, environment, run
-from tests.integration.desk import until
 
 _OWN = REPOSITORY / "tests" / "fhir" / "examples" / "r4"
 _STYLING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -4,21 +4,21 @@ import httpx
 import pytest
 
 from broker.testing.subscriber import SimulatedSubscriber
-from tests.integration.asking import groups, question, reading, value
-from tests.integration.desk import Desk
+from tests.integration.broker_fixture import BrokerFixture
+from tests.integration.operations_client import groups, question, reading, value
 
 
 @pytest.fixture
-async def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+async def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
-async def test_a_dry_run_finds_what_a_subscription_would_have_received(desk: Desk) -> None:
-    first = await desk.send(3)
-    await desk.send(2, patient="ben")
-    document = desk.document("ward", filters=["patient=Patient/ana"])
+async def test_a_dry_run_finds_what_a_subscription_would_have_received(broker_fixture: BrokerFixture) -> None:
+    first = await broker_fixture.send(3)
+    await broker_fixture.send(2, patient="ben")
+    document = broker_fixture.document("ward", filters=["patient=Patient/ana"])
     answer = (
-        await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+        await broker_fixture.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
     ).json()
     assert (value(answer, "changes"), value(answer, "matched")) == (5, 3)
     assert value(answer, "complete") is True
@@ -27,19 +27,21 @@ async def test_a_dry_run_finds_what_a_subscription_would_have_received(desk: Des
     assert sorted(found) == sorted(f"Observation/{one}/_history/1" for one in first)
     times = [value(one, "time") for one in groups(answer, "match")]
     assert times == sorted(times, reverse=True)
-    assert (await desk.client.get("/r5/Subscription?_summary=count")).json()["total"] == 0
+    assert (await broker_fixture.client.get("/r5/Subscription?_summary=count")).json()["total"] == 0
 
 
-async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred(desk: Desk) -> None:
+async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred(
+    broker_fixture: BrokerFixture,
+) -> None:
     entries = [
         {"resource": reading(value=60 + n % 40), "request": {"method": "POST", "url": "Observation"}}
         for n in range(300)
     ]
     batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
-    assert (await desk.client.post("/r4", json=batch)).status_code == 200
-    document = desk.document("ward")
+    assert (await broker_fixture.client.post("/r4", json=batch)).status_code == 200
+    document = broker_fixture.document("ward")
     for count, shown in ((3, 3), (280, 100)):
-        response = await desk.client.post(
+        response = await broker_fixture.client.post(
             "/r5/Subscription/$dry-run", json=question(subscription=document, count=count)
         )
         answer = response.json()
@@ -48,16 +50,22 @@ async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred
         assert len(groups(answer, "match")) == shown
 
 
-async def test_a_dry_run_refuses_what_a_registration_would(desk: Desk) -> None:
-    document = desk.document("ward", topic="http://example.org/unknown") | {"endpoint": "http://10.0.0.1/x"}
-    registered = await desk.client.post("/r5/Subscription", json=document)
-    tried = await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+async def test_a_dry_run_refuses_what_a_registration_would(broker_fixture: BrokerFixture) -> None:
+    document = broker_fixture.document("ward", topic="http://example.org/unknown") | {
+        "endpoint": "http://10.0.0.1/x"
+    }
+    registered = await broker_fixture.client.post("/r5/Subscription", json=document)
+    tried = await broker_fixture.client.post(
+        "/r5/Subscription/$dry-run", json=question(subscription=document)
+    )
     assert registered.status_code == tried.status_code == 422
     assert tried.json()["issue"] == registered.json()["issue"]
-    good = desk.document("ward")
+    good = broker_fixture.document("ward")
     for count in ("0", "10001", "many"):
-        response = await desk.client.post(
+        response = await broker_fixture.client.post(
             "/r5/Subscription/$dry-run", json=question(subscription=good, count=count)
         )
         assert response.status_code == 400
-    assert (await desk.client.post("/r5/Subscription/$dry-run", json=question(count=3))).status_code == 400
+    assert (
+        await broker_fixture.client.post("/r5/Subscription/$dry-run", json=question(count=3))
+    ).status_code == 400

@@ -24,16 +24,16 @@ from broker.testing.readings import GLUCOSE, LOINC, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers import matcher
 from tests.conftest import StartBroker
-from tests.integration.asking import groups, question, reading, value
-from tests.integration.desk import VITAL_SIGNS, Desk, Script, until
+from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture, Script, until
+from tests.integration.operations_client import groups, question, reading, value
 
 AT = "2025-03-01T08:00:00Z"
 ANA_HEART_RATE = ("patient=Patient/ana", f"code={LOINC}|8867-4")
 
 
 @pytest.fixture
-async def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+async def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
 async def asked(
@@ -49,9 +49,9 @@ def names(parts: list[dict[str, Any]]) -> set[str]:
     return {part["name"] for part in parts}
 
 
-async def test_a_resource_that_would_be_notified(desk: Desk) -> None:
-    one = await desk.subscribe("ward", filters=ANA_HEART_RATE)
-    answer = await asked(desk.client, one, resource=reading())
+async def test_a_resource_that_would_be_notified(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
+    answer = await asked(broker_fixture.client, one, resource=reading())
     assert value(answer, "verdict") is True
     assert "passes all 2 filters" in value(answer, "reason")
     assert value(answer, "topic").startswith(VITAL_SIGNS)
@@ -72,9 +72,9 @@ async def test_a_resource_that_would_be_notified(desk: Desk) -> None:
     assert groups(answer, "delivery") == []
 
 
-async def test_the_first_filter_that_fails_is_told_with_what_was_found(desk: Desk) -> None:
-    one = await desk.subscribe("ward", filters=ANA_HEART_RATE)
-    answer = await asked(desk.client, one, resource=reading("ben"))
+async def test_the_first_filter_that_fails_is_told_with_what_was_found(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
+    answer = await asked(broker_fixture.client, one, resource=reading("ben"))
     assert value(answer, "verdict") is False
     assert "the filter patient=Patient/ana does not pass: found Patient/ben" in value(answer, "reason")
     patient, code = groups(answer, "filter")
@@ -82,35 +82,35 @@ async def test_the_first_filter_that_fails_is_told_with_what_was_found(desk: Des
     assert (value(patient, "found"), value(code, "outcome")) == ("Patient/ben", "passed")
 
 
-async def test_a_topic_that_does_not_fire_tells_its_criteria(desk: Desk) -> None:
-    one = await desk.subscribe("ward")
-    answer = await asked(desk.client, one, resource=observation(GLUCOSE, "ana", AT, 90))
+async def test_a_topic_that_does_not_fire_tells_its_criteria(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward")
+    answer = await asked(broker_fixture.client, one, resource=observation(GLUCOSE, "ana", AT, 90))
     assert value(answer, "verdict") is False
     assert "does not fire" in value(answer, "reason")
     assert "laboratory" in value(answer, "reason")
     patient = {"resourceType": "Patient", "active": True}
-    other = await asked(desk.client, one, resource=patient)
+    other = await asked(broker_fixture.client, one, resource=patient)
     assert "resourceTrigger[0] is about Observation" in value(other, "reason")
-    deleted = await asked(desk.client, one, resource=reading(), interaction="delete")
+    deleted = await asked(broker_fixture.client, one, resource=reading(), interaction="delete")
     assert "is about create and update only" in value(deleted, "reason")
 
 
 @pytest.mark.parametrize("release", [one.value for one in Release])
 async def test_answers_are_valid_parameters_of_each_release_and_say_only_what_is_defined(
-    desk: Desk, release: str
+    broker_fixture: BrokerFixture, release: str
 ) -> None:
-    one = await desk.subscribe("ward", filters=ANA_HEART_RATE, release=release)
-    [made] = await desk.send(1)
-    await desk.until_counted(one, 1)
+    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE, release=release)
+    [made] = await broker_fixture.send(1)
+    await broker_fixture.until_counted(one, 1)
     answers = [
-        await asked(desk.client, one, release, resource=reading()),
-        await asked(desk.client, one, release, reference=f"Observation/{made}"),
+        await asked(broker_fixture.client, one, release, resource=reading()),
+        await asked(broker_fixture.client, one, release, reference=f"Observation/{made}"),
     ]
     for answer in answers:
         validate(Release(release), "Parameters", json.dumps(answer).encode())
         check_defined("explain", answer)
-    document = desk.document("ward", release=release)
-    response = await desk.client.post(
+    document = broker_fixture.document("ward", release=release)
+    response = await broker_fixture.client.post(
         f"/{release}/Subscription/$dry-run", json=question(subscription=document)
     )
     assert response.status_code == 200, response.text
@@ -138,30 +138,34 @@ def check_defined(code: str, answer: dict[str, Any]) -> None:
                     assert f"value{one.type[0].upper()}{one.type[1:]}" in part
 
 
-async def test_what_is_stored_counts_as_the_state_before(desk: Desk) -> None:
-    one = await desk.subscribe("ward")
-    [made] = await desk.send(1)
-    answer = await asked(desk.client, one, resource=reading(id=made))
+async def test_what_is_stored_counts_as_the_state_before(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward")
+    [made] = await broker_fixture.send(1)
+    answer = await asked(broker_fixture.client, one, resource=reading(id=made))
     [change] = groups(answer, "change")
     assert (value(change, "interaction"), value(change, "previous")) == ("update", True)
     assert value(change, "focus") == f"Observation/{made}/_history/2"
-    answer = await asked(desk.client, one, resource=reading(), previous=reading("ben"))
+    answer = await asked(broker_fixture.client, one, resource=reading(), previous=reading("ben"))
     assert value(groups(answer, "change")[0], "interaction") == "update"
-    answer = await asked(desk.client, one, resource=reading(id=made), interaction="create")
+    answer = await asked(broker_fixture.client, one, resource=reading(id=made), interaction="create")
     assert value(groups(answer, "change")[0], "previous") is False
 
 
-async def test_a_stored_change_tells_its_number_and_that_it_was_delivered(desk: Desk) -> None:
-    one = await desk.subscribe("ward")
-    first, second = await desk.send(2)
-    await desk.until_numbers("ward", 2)
-    await until(lambda: delivered(desk.client, one, first))
-    answer = await asked(desk.client, one, reference=f"Observation/{second}/_history/1")
+async def test_a_stored_change_tells_its_number_and_that_it_was_delivered(
+    broker_fixture: BrokerFixture,
+) -> None:
+    one = await broker_fixture.subscribe("ward")
+    first, second = await broker_fixture.send(2)
+    await broker_fixture.until_numbers("ward", 2)
+    await until(lambda: delivered(broker_fixture.client, one, first))
+    answer = await asked(broker_fixture.client, one, reference=f"Observation/{second}/_history/1")
     [delivery] = groups(answer, "delivery")
     assert value(delivery, "event-number") == "2"
     assert value(delivery, "waiting-to-be-matched") is False
     absolute = await asked(
-        desk.client, one, reference=f"{desk.client.base_url}/r4/Observation/{first}".replace("//r4", "/r4")
+        broker_fixture.client,
+        one,
+        reference=f"{broker_fixture.client.base_url}/r4/Observation/{first}".replace("//r4", "/r4"),
     )
     assert value(groups(absolute, "delivery")[0], "event-number") == "1"
 
@@ -180,10 +184,10 @@ async def test_a_failing_delivery_tells_attempts_error_and_the_next_time(
         start_broker(retry_base=slow, retry_max=slow, retry_budget=timedelta(hours=1)) as running,
         client_of(running) as client,
     ):
-        desk = Desk(client, subscriber)
-        one = await desk.subscribe("ward")
+        broker_fixture = BrokerFixture(client, subscriber)
+        one = await broker_fixture.subscribe("ward")
         subscriber.endpoint("ward").answer = Script(*[503] * 50)
-        [made] = await desk.send(1)
+        [made] = await broker_fixture.send(1)
 
         async def failed() -> bool:
             answer = await asked(client, one, reference=f"Observation/{made}")
@@ -212,9 +216,9 @@ async def test_a_change_that_no_matcher_had_yet_is_waiting(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with start_broker() as running, client_of(running) as client:
-        one = await Desk(client, subscriber).subscribe("ward")
+        one = await BrokerFixture(client, subscriber).subscribe("ward")
     async with start_broker(frozenset({Role.API})) as running, client_of(running) as client:
-        [made] = await Desk(client, subscriber).send(1)
+        [made] = await BrokerFixture(client, subscriber).send(1)
         answer = await asked(client, one, reference=f"Observation/{made}")
         [delivery] = groups(answer, "delivery")
         assert value(delivery, "waiting-to-be-matched") is True
@@ -223,41 +227,41 @@ async def test_a_change_that_no_matcher_had_yet_is_waiting(
         assert "waiting to be matched" in value(answer, "reason")
 
 
-async def test_a_change_from_before_the_filters_fit_got_no_number(desk: Desk) -> None:
-    one = await desk.subscribe("ward", filters=ANA_HEART_RATE)
-    [other] = await desk.send(1, patient="ben")
-    await desk.send(1)
-    await desk.until_counted(one, 1)
+async def test_a_change_from_before_the_filters_fit_got_no_number(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
+    [other] = await broker_fixture.send(1, patient="ben")
+    await broker_fixture.send(1)
+    await broker_fixture.until_counted(one, 1)
 
     async def matched() -> bool:
-        found = await asked(desk.client, one, reference=f"Observation/{other}")
+        found = await asked(broker_fixture.client, one, reference=f"Observation/{other}")
         return value(groups(found, "delivery")[0], "waiting-to-be-matched") is False
 
     await until(matched)
-    answer = await asked(desk.client, one, reference=f"Observation/{other}")
+    answer = await asked(broker_fixture.client, one, reference=f"Observation/{other}")
     assert value(groups(answer, "delivery")[0], "numbered") is False
     assert value(answer, "verdict") is False
     assert value(answer, "reason").endswith("It got no event number.")
 
 
-async def test_a_subscription_that_is_off_would_not_be_notified(desk: Desk) -> None:
-    one = await desk.subscribe("ward")
-    document = (await desk.client.get(f"/r5/Subscription/{one}")).json()
-    response = await desk.client.put(f"/r5/Subscription/{one}", json=document | {"status": "off"})
+async def test_a_subscription_that_is_off_would_not_be_notified(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward")
+    document = (await broker_fixture.client.get(f"/r5/Subscription/{one}")).json()
+    response = await broker_fixture.client.put(f"/r5/Subscription/{one}", json=document | {"status": "off"})
     assert response.status_code == 200, response.text
-    answer = await asked(desk.client, one, resource=reading())
+    answer = await asked(broker_fixture.client, one, resource=reading())
     assert value(answer, "verdict") is False
     assert "But the subscription is off: nothing is counted." in value(answer, "reason")
     assert value(groups(answer, "subscription")[0], "counting") is False
 
 
-async def test_chained_filters_see_what_is_stored(desk: Desk) -> None:
-    one = await desk.subscribe("ward", filters=["patient.gender=female"])
-    answer = await asked(desk.client, one, resource=reading())
+async def test_chained_filters_see_what_is_stored(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward", filters=["patient.gender=female"])
+    answer = await asked(broker_fixture.client, one, resource=reading())
     assert value(groups(answer, "filter")[0], "found") == "Patient/ana: not stored"
     patient = {"resourceType": "Patient", "id": "ana", "gender": "female"}
-    assert (await desk.client.put("/r4/Patient/ana", json=patient)).status_code == 201
-    answer = await asked(desk.client, one, resource=reading())
+    assert (await broker_fixture.client.put("/r4/Patient/ana", json=patient)).status_code == 201
+    answer = await asked(broker_fixture.client, one, resource=reading())
     assert value(answer, "verdict") is True
     assert value(groups(answer, "filter")[0], "found") == "Patient/ana: female"
 
@@ -301,10 +305,10 @@ async def test_chained_filters_see_what_is_stored(desk: Desk) -> None:
     ],
 )
 async def test_what_cannot_be_explained_is_refused_with_the_reason(
-    desk: Desk, given: Mapping[str, Any], status: int, says: str
+    broker_fixture: BrokerFixture, given: Mapping[str, Any], status: int, says: str
 ) -> None:
-    one = await desk.subscribe("ward")
-    outcome = await asked(desk.client, one, status=status, **given)
+    one = await broker_fixture.subscribe("ward")
+    outcome = await asked(broker_fixture.client, one, status=status, **given)
     assert outcome["resourceType"] == "OperationOutcome"
     assert says in " ".join(issue["diagnostics"] for issue in outcome["issue"])
 
@@ -319,14 +323,18 @@ def test_the_age_at_which_changes_are_passed_over_is_the_matchers() -> None:
     assert explaining.STALE_MS == matcher.STALE_MS
 
 
-async def test_explaining_leaves_nothing_behind(desk: Desk) -> None:
-    one = await desk.subscribe("ward")
-    await asyncio.gather(*(asked(desk.client, one, resource=reading(id="imagined")) for _ in range(5)))
-    assert (await desk.client.get("/r4/Observation/imagined")).status_code == 404
-    [made] = await desk.send(1)
-    await desk.until_numbers("ward", 1)
-    document = desk.document("ward")
-    response = await desk.client.post("/r5/Subscription/$dry-run", json=question(subscription=document))
+async def test_explaining_leaves_nothing_behind(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("ward")
+    await asyncio.gather(
+        *(asked(broker_fixture.client, one, resource=reading(id="imagined")) for _ in range(5))
+    )
+    assert (await broker_fixture.client.get("/r4/Observation/imagined")).status_code == 404
+    [made] = await broker_fixture.send(1)
+    await broker_fixture.until_numbers("ward", 1)
+    document = broker_fixture.document("ward")
+    response = await broker_fixture.client.post(
+        "/r5/Subscription/$dry-run", json=question(subscription=document)
+    )
     assert [value(each, "reference") for each in groups(response.json(), "match")] == [
         f"Observation/{made}/_history/1"
     ]

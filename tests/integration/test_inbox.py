@@ -14,7 +14,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.inbox import LEASE_MS
 from tests.conftest import StartBroker
-from tests.integration.desk import Desk, until
+from tests.integration.broker_fixture import BrokerFixture, until
 
 STORES = ("embedded", "cluster")
 
@@ -46,12 +46,12 @@ async def refusals(store: Server) -> list[dict[str, Any]]:
 async def test_create_update_and_delete_are_accepted_in_order_and_leave_the_stream(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
 ) -> None:
-    desk = Desk(client, subscriber)
-    await desk.subscribe("a")
+    broker_fixture = BrokerFixture(client, subscriber)
+    await broker_fixture.subscribe("a")
     await put(store, resource=reading())
     await put(store, resource=reading("hr"), interaction="update", release="r4", tenant="default", key="k1")
     await put(store, resource=reading("hr", 90), interaction="update", key="k2")
-    endpoint = await desk.until_numbers("a", 3)
+    endpoint = await broker_fixture.until_numbers("a", 3)
     foci = [
         event.focus.rpartition("/")[2] for n in endpoint.of_type("event-notification") for event in n.events
     ]
@@ -100,14 +100,14 @@ async def test_what_is_refused_is_set_aside_with_its_reason(
 async def test_a_repeated_key_makes_no_second_event(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
 ) -> None:
-    desk = Desk(client, subscriber)
-    one = await desk.subscribe("a")
+    broker_fixture = BrokerFixture(client, subscriber)
+    one = await broker_fixture.subscribe("a")
     for _ in range(3):
         await put(store, resource=reading(), key="once")
     await put(store, resource=reading(), key="another")
-    await desk.until_numbers("a", 2)
+    await broker_fixture.until_numbers("a", 2)
     await until_empty(store)
-    assert await desk.events(one) == [1, 2]
+    assert await broker_fixture.events(one) == [1, 2]
 
 
 async def test_a_key_used_again_for_another_resource_is_refused(

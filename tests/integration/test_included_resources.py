@@ -11,7 +11,7 @@ import pytest
 from broker.app import Running
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.desk import Desk, Script
+from tests.integration.broker_fixture import BrokerFixture, Script
 
 START = "http://fhir-broker.org/topics/encounter-start"
 WARD = "http://example.org/topics/ward"
@@ -64,18 +64,18 @@ async def broker(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Run
 
 
 @pytest.fixture
-def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
-async def put(desk: Desk, resource: dict[str, Any], release: str = "r4") -> None:
+async def put(broker_fixture: BrokerFixture, resource: dict[str, Any], release: str = "r4") -> None:
     path = f"/{release}/{resource['resourceType']}/{resource['id']}"
-    response = await desk.client.put(path, json=resource)
+    response = await broker_fixture.client.put(path, json=resource)
     assert response.status_code in {200, 201}, response.text
 
 
-async def bundle_of(desk: Desk, name: str, events: int = 1) -> dict[str, Any]:
-    endpoint = await desk.until_numbers(name, events)
+async def bundle_of(broker_fixture: BrokerFixture, name: str, events: int = 1) -> dict[str, Any]:
+    endpoint = await broker_fixture.until_numbers(name, events)
     found: dict[str, Any] = json.loads(endpoint.received[-1].body)
     return found
 
@@ -102,11 +102,13 @@ RELEASES = pytest.mark.parametrize("release", ["r4", "r4b", "r5"])
 
 
 @RELEASES
-async def test_full_resource_carries_what_the_shape_includes_with_a_get(desk: Desk, release: str) -> None:
-    await desk.subscribe("one", topic=START, release=release, content="full-resource")
-    await put(desk, PATIENT)
-    await put(desk, ENCOUNTER)
-    bundle = await bundle_of(desk, "one")
+async def test_full_resource_carries_what_the_shape_includes_with_a_get(
+    broker_fixture: BrokerFixture, release: str
+) -> None:
+    await broker_fixture.subscribe("one", topic=START, release=release, content="full-resource")
+    await put(broker_fixture, PATIENT)
+    await put(broker_fixture, ENCOUNTER)
+    bundle = await bundle_of(broker_fixture, "one")
     assert told(bundle) == [f"{release}/Patient/ana"]
     (patient,) = entries(bundle, "Patient")
     assert patient["request"] == {"method": "GET", "url": "Patient/ana"}
@@ -116,77 +118,85 @@ async def test_full_resource_carries_what_the_shape_includes_with_a_get(desk: De
 
 
 @RELEASES
-async def test_id_only_names_it_and_empty_says_nothing(desk: Desk, release: str) -> None:
-    await desk.subscribe("ids", topic=START, release=release, content="id-only")
-    await desk.subscribe("none", topic=START, release=release, content="empty")
-    await put(desk, PATIENT)
-    await put(desk, ENCOUNTER)
-    ids, nothing = await bundle_of(desk, "ids"), await bundle_of(desk, "none")
+async def test_id_only_names_it_and_empty_says_nothing(broker_fixture: BrokerFixture, release: str) -> None:
+    await broker_fixture.subscribe("ids", topic=START, release=release, content="id-only")
+    await broker_fixture.subscribe("none", topic=START, release=release, content="empty")
+    await put(broker_fixture, PATIENT)
+    await put(broker_fixture, ENCOUNTER)
+    ids, nothing = await bundle_of(broker_fixture, "ids"), await bundle_of(broker_fixture, "none")
     assert told(ids) == [f"{release}/Patient/ana"]
     assert len(ids["entry"]) == len(nothing["entry"]) == 1
     assert "Patient" not in json.dumps(nothing)
 
 
-async def test_what_refers_to_the_focus_goes_with_it_unless_it_was_deleted_or_moved_away(desk: Desk) -> None:
-    await desk.subscribe("one", topic=WARD, release="r4", content="full-resource")
+async def test_what_refers_to_the_focus_goes_with_it_unless_it_was_deleted_or_moved_away(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscribe("one", topic=WARD, release="r4", content="full-resource")
     for one in ("o1", "o2", "o3", "o4"):
-        await put(desk, observation(one))
-    await desk.client.delete("/r4/Observation/o2")
-    await put(desk, observation("o3") | {"encounter": {"reference": "Encounter/other"}})
-    await put(desk, observation("o4") | {"status": "amended"})
-    await put(desk, ENCOUNTER)
-    bundle = await bundle_of(desk, "one")
+        await put(broker_fixture, observation(one))
+    await broker_fixture.client.delete("/r4/Observation/o2")
+    await put(broker_fixture, observation("o3") | {"encounter": {"reference": "Encounter/other"}})
+    await put(broker_fixture, observation("o4") | {"status": "amended"})
+    await put(broker_fixture, ENCOUNTER)
+    bundle = await bundle_of(broker_fixture, "one")
     # the patient isn't stored; what refers to it comes newest first
     assert told(bundle) == ["r4/Observation/o4", "r4/Observation/o1"]
     (newest, *_) = entries(bundle, "Observation")
     assert newest["resource"]["status"] == "amended"
 
 
-async def test_a_retry_carries_the_versions_of_when_the_change_was_matched(desk: Desk) -> None:
-    endpoint = desk.subscriber.endpoint("one")
-    one = await desk.subscribe("one", topic=START, release="r5", content="full-resource")
+async def test_a_retry_carries_the_versions_of_when_the_change_was_matched(
+    broker_fixture: BrokerFixture,
+) -> None:
+    endpoint = broker_fixture.subscriber.endpoint("one")
+    one = await broker_fixture.subscribe("one", topic=START, release="r5", content="full-resource")
     endpoint.answer = Script(503, 503, 503)
-    await put(desk, PATIENT)
-    await put(desk, ENCOUNTER)
-    await desk.until_counted(one, 1)
-    await put(desk, PATIENT | {"active": False})
-    bundle = await bundle_of(desk, "one")
+    await put(broker_fixture, PATIENT)
+    await put(broker_fixture, ENCOUNTER)
+    await broker_fixture.until_counted(one, 1)
+    await put(broker_fixture, PATIENT | {"active": False})
+    bundle = await bundle_of(broker_fixture, "one")
     assert entries(bundle, "Patient")[0]["resource"]["meta"]["versionId"] == "1"
     bodies = {received.body for received in endpoint.received if b"event-notification" in received.body}
     assert len(bodies) == 1
 
 
-async def test_a_resource_that_several_events_share_is_in_the_bundle_once(desk: Desk) -> None:
-    endpoint = desk.subscriber.endpoint("one")
-    one = await desk.subscribe("one", topic=WARD, release="r5", content="full-resource", max_count=10)
+async def test_a_resource_that_several_events_share_is_in_the_bundle_once(
+    broker_fixture: BrokerFixture,
+) -> None:
+    endpoint = broker_fixture.subscriber.endpoint("one")
+    one = await broker_fixture.subscribe(
+        "one", topic=WARD, release="r5", content="full-resource", max_count=10
+    )
     endpoint.answer = Script(503)
-    await put(desk, PATIENT)
+    await put(broker_fixture, PATIENT)
     for number in range(3):
-        await put(desk, ENCOUNTER | {"id": f"e{number}"})
-    await desk.until_counted(one, 3)
-    await desk.until_numbers("one", 3)
+        await put(broker_fixture, ENCOUNTER | {"id": f"e{number}"})
+    await broker_fixture.until_counted(one, 3)
+    await broker_fixture.until_numbers("one", 3)
     last = [json.loads(received.body) for received in endpoint.received if b"event-n" in received.body]
     patients = [len(entries(bundle, "Patient")) for bundle in last]
     assert set(patients) == {1}
     assert sum(len(told(bundle)) for bundle in last if bundle is not last[0]) >= 2
 
 
-async def test_events_asked_for_carry_it_too(desk: Desk) -> None:
-    one = await desk.subscribe("one", topic=START, release="r5", content="full-resource")
-    await put(desk, PATIENT)
-    await put(desk, ENCOUNTER)
-    await desk.until_counted(one, 1)
+async def test_events_asked_for_carry_it_too(broker_fixture: BrokerFixture) -> None:
+    one = await broker_fixture.subscribe("one", topic=START, release="r5", content="full-resource")
+    await put(broker_fixture, PATIENT)
+    await put(broker_fixture, ENCOUNTER)
+    await broker_fixture.until_counted(one, 1)
     for content, count in (("full-resource", 3), ("id-only", 1)):
         path = f"/r4b/Subscription/{one}/$events?content={content}"
-        bundle = (await desk.client.get(path)).json()
+        bundle = (await broker_fixture.client.get(path)).json()
         assert told(bundle) == ["r4b/Patient/ana"]
         assert len(bundle["entry"]) == count
 
 
 async def test_included_resources_of_a_release_without_conversion_are_entries_without_resource(
-    desk: Desk,
+    broker_fixture: BrokerFixture,
 ) -> None:
-    await desk.subscribe("one", topic=WARD, release="r5", content="full-resource")
+    await broker_fixture.subscribe("one", topic=WARD, release="r5", content="full-resource")
     flag = {
         "resourceType": "Flag",
         "id": "f1",
@@ -195,9 +205,9 @@ async def test_included_resources_of_a_release_without_conversion_are_entries_wi
         "subject": {"reference": "Patient/ana"},
         "encounter": {"reference": "Encounter/e1"},
     }
-    await put(desk, flag)
-    await put(desk, ENCOUNTER)
-    bundle = await bundle_of(desk, "one")
+    await put(broker_fixture, flag)
+    await put(broker_fixture, ENCOUNTER)
+    bundle = await bundle_of(broker_fixture, "one")
     assert told(bundle) == ["r5/Flag/f1"]
     (entry,) = entries(bundle, "Flag")
     assert entry["request"] == {"method": "GET", "url": "Flag/f1"}
@@ -213,14 +223,16 @@ async def test_the_size_of_what_goes_along_bounds_a_notification(
         make(topics_dir=tmp_path, max_notification=12_000) as started,
         httpx.AsyncClient(base_url=started.settings.base_url, timeout=10, trust_env=False) as client,
     ):
-        desk = Desk(client, subscriber)
-        endpoint = desk.subscriber.endpoint("one")
-        one = await desk.subscribe("one", topic=WARD, release="r4", content="full-resource", max_count=100)
+        broker_fixture = BrokerFixture(client, subscriber)
+        endpoint = broker_fixture.subscriber.endpoint("one")
+        one = await broker_fixture.subscribe(
+            "one", topic=WARD, release="r4", content="full-resource", max_count=100
+        )
         endpoint.answer = Script(503)
-        await put(desk, PATIENT | {"name": [{"text": "x" * 5_000}]})
+        await put(broker_fixture, PATIENT | {"name": [{"text": "x" * 5_000}]})
         for number in range(6):
-            await put(desk, ENCOUNTER | {"id": f"e{number}"})
-        await desk.until_counted(one, 6)
-        await desk.until_numbers("one", 6)
+            await put(broker_fixture, ENCOUNTER | {"id": f"e{number}"})
+        await broker_fixture.until_counted(one, 6)
+        await broker_fixture.until_numbers("one", 6)
         batches = [len(received.events) for received in endpoint.of_type("event-notification")]
         assert max(batches) <= 2

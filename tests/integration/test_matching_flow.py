@@ -19,15 +19,15 @@ from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.poison import TRIES
 from tests.conftest import StartBroker
-from tests.integration.desk import Desk, until
+from tests.integration.broker_fixture import BrokerFixture, until
 
 _NOW = "2025-03-01T08:00:00Z"
 TOPICS = "http://fhir-broker.org/topics/"
 
 
 @pytest.fixture
-def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
 def client_of(broker: Running) -> httpx.AsyncClient:
@@ -51,33 +51,39 @@ def reading(one: str, value: float) -> dict[str, Any]:
     return observation(HEART_RATE, "ana", _NOW, value) | {"id": one}
 
 
-async def test_a_change_at_one_base_reaches_subscriptions_at_all_of_them(desk: Desk) -> None:
+async def test_a_change_at_one_base_reaches_subscriptions_at_all_of_them(
+    broker_fixture: BrokerFixture,
+) -> None:
     for release in ("r4", "r4b", "r5"):
-        document = desk.document(release, release=release)
-        await register_subscription(desk.client, f"/{release}", document)
+        document = broker_fixture.document(release, release=release)
+        await register_subscription(broker_fixture.client, f"/{release}", document)
 
     def all_active() -> bool:
-        return all(desk.subscriber.endpoint(release).received for release in ("r4", "r4b", "r5"))
+        return all(broker_fixture.subscriber.endpoint(release).received for release in ("r4", "r4b", "r5"))
 
-    assert await desk.subscriber.wait_until(all_active)
+    assert await broker_fixture.subscriber.wait_until(all_active)
     for base in ("r4", "r4b", "r5"):
-        response = await desk.client.put(f"/{base}/Observation/from-{base}", json=reading(f"from-{base}", 70))
+        response = await broker_fixture.client.put(
+            f"/{base}/Observation/from-{base}", json=reading(f"from-{base}", 70)
+        )
         assert response.status_code == 201, response.text
     for release in ("r4", "r4b", "r5"):
-        endpoint = await desk.until_numbers(release, 3)
+        endpoint = await broker_fixture.until_numbers(release, 3)
         foci = {event.focus for n in endpoint.of_type("event-notification") for event in n.events}
-        root = str(desk.client.base_url).rstrip("/")
+        root = str(broker_fixture.client.base_url).rstrip("/")
         assert foci == {f"{root}/{release}/Observation/from-{base}" for base in ("r4", "r4b", "r5")}
 
 
-async def test_a_subscription_active_before_a_change_was_accepted_never_misses_it(desk: Desk) -> None:
+async def test_a_subscription_active_before_a_change_was_accepted_never_misses_it(
+    broker_fixture: BrokerFixture,
+) -> None:
     """Activation and change race; whoever saw `active` before posting must get the event."""
 
     async def race(n: int) -> None:
         name = f"race{n}"
-        await desk.subscribe(name, filters=(f"patient=Patient/p{n}",))
-        await desk.send(1, patient=f"p{n}")
-        await desk.until_numbers(name, 1)
+        await broker_fixture.subscribe(name, filters=(f"patient=Patient/p{n}",))
+        await broker_fixture.send(1, patient=f"p{n}")
+        await broker_fixture.until_numbers(name, 1)
 
     for start in range(0, 60, 20):
         await asyncio.gather(*(race(n) for n in range(start, start + 20)))
@@ -99,8 +105,8 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
         async with httpx.AsyncClient(
             base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
         ) as client:
-            desk = Desk(client, subscriber)
-            await desk.subscribe("a", release="r4", content="full-resource", max_count=10)
+            broker_fixture = BrokerFixture(client, subscriber)
+            await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=10)
             stop = asyncio.Event()
 
             async def write(one: str) -> int:
@@ -122,7 +128,7 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
                 )
                 stop.set()
             total = sum(writer.result() for writer in writers)
-            endpoint = await desk.until_numbers("a", total, timeout_s=20)
+            endpoint = await broker_fixture.until_numbers("a", total, timeout_s=20)
     values: dict[str, list[float]] = {}
     for notification in endpoint.of_type("event-notification"):
         for resource in notification.resources:
@@ -149,18 +155,18 @@ async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it
         async with httpx.AsyncClient(
             base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
         ) as client:
-            desk = Desk(client, subscriber)
-            await desk.subscribe("a")
+            broker_fixture = BrokerFixture(client, subscriber)
+            await broker_fixture.subscribe("a")
             for one in ("before", "poison", "after"):
                 assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
-            await desk.until_numbers("a", 2)
+            await broker_fixture.until_numbers("a", 2)
             aside: Any = await letters(store, "poison")
     assert [(fields[b"i"], fields[b"w"]) for _, fields in aside] == [(b"poison", b"RecursionError: too deep")]
     assert len(tried) == TRIES
 
 
 async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
-    desk: Desk, store: Server, monkeypatch: pytest.MonkeyPatch
+    broker_fixture: BrokerFixture, store: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the same resource, and of others in its partition; those in other partitions go on meanwhile."""
     sound, failures = IndexedMatcher.match, iter(range(TRIES - 1))
@@ -173,12 +179,14 @@ async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
         return sound(self, change, *rest)
 
     monkeypatch.setattr(IndexedMatcher, "match", match)
-    await desk.subscribe("a", release="r4", content="full-resource")
+    await broker_fixture.subscribe("a", release="r4", content="full-resource")
     home = store.layout.partition_of(DEFAULT_TENANT, "hr")
     away = next(f"n{n}" for n in range(99) if store.layout.partition_of(DEFAULT_TENANT, f"n{n}") != home)
     for one, value in (("hr", 1), ("hr", 2), ("hr", 3), (away, 4)):
-        assert (await desk.client.put(f"/r4/Observation/{one}", json=reading(one, value))).is_success
-    endpoint = await desk.until_numbers("a", 4)
+        assert (
+            await broker_fixture.client.put(f"/r4/Observation/{one}", json=reading(one, value))
+        ).is_success
+    endpoint = await broker_fixture.until_numbers("a", 4)
     told = [
         one["valueQuantity"]["value"] for n in endpoint.of_type("event-notification") for one in n.resources
     ]
@@ -195,7 +203,7 @@ async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
             start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url),
             client_of(broker) as client,
         ):
-            await Desk(client, subscriber).subscribe("a")
+            await BrokerFixture(client, subscriber).subscribe("a")
         async with client_of(broker) as client:
             for one in ("before", "broken", "after"):
                 assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
@@ -203,7 +211,7 @@ async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
             version = VersionKey(DEFAULT_TENANT, "Observation", "broken", 1)
             await store.client.set(keys.version(partition, version), b"garbage")
             async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
-                await Desk(client, subscriber).until_numbers("a", 2)
+                await BrokerFixture(client, subscriber).until_numbers("a", 2)
                 [(_, letter)] = await letters(store, "broken")
     assert letter[b"i"] == b"broken"
     assert b"Observation/broken can't be read" in letter[b"w"]
@@ -211,7 +219,7 @@ async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
 
 
 async def test_what_could_not_be_appended_comes_again_before_what_is_newer(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    broker_fixture: BrokerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A matcher that read on after a failure left changes pending, and the outboxes then took them for repeats."""
     sound = Outboxes.append
@@ -222,16 +230,18 @@ async def test_what_could_not_be_appended_comes_again_before_what_is_newer(
             raise failure
         return await sound(self, partition, token, matched, contexts)
 
-    await desk.subscribe("a", max_count=10)
+    await broker_fixture.subscribe("a", max_count=10)
     monkeypatch.setattr(Outboxes, "append", append)
     for n in range(8):
-        assert (await desk.client.put("/r4/Observation/hr", json=reading("hr", n))).is_success
-    endpoint = await desk.until_numbers("a", 8)
+        assert (await broker_fixture.client.put("/r4/Observation/hr", json=reading("hr", n))).is_success
+    endpoint = await broker_fixture.until_numbers("a", 8)
     assert endpoint.duplicates == 0
 
 
-async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(desk: Desk, store: Server) -> None:
-    await desk.subscribe("a")
+async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
+    await broker_fixture.subscribe("a")
     for shard in range(store.layout.shards):
         at: Any = await store.client.xrevrange(keys.registry(shard), count=1)
         ms, _, last = at[0][0].partition(b"-") if at else (b"0", b"", b"0")
@@ -240,10 +250,10 @@ async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(desk: D
             keys.registry(shard), {"m": "default:gone", "o": "put"}, id=f"{int(ms)}-{int(last) + 5}"
         )
         await store.client.xtrim(keys.registry(shard), maxlen=1, approximate=False)
-    await desk.subscribe("b")
-    await desk.send()
-    await desk.until_numbers("a", 1)
-    await desk.until_numbers("b", 1)
+    await broker_fixture.subscribe("b")
+    await broker_fixture.send()
+    await broker_fixture.until_numbers("a", 1)
+    await broker_fixture.until_numbers("b", 1)
 
 
 def encounter(status: str) -> dict[str, Any]:
@@ -260,9 +270,11 @@ def device(status: str) -> dict[str, Any]:
     return {"resourceType": "Device", "id": "monitor", "status": status}
 
 
-async def fired(desk: Desk, store: Server, topic: str, documents: list[dict[str, Any]]) -> list[int]:
+async def fired(
+    broker_fixture: BrokerFixture, store: Server, topic: str, documents: list[dict[str, Any]]
+) -> list[int]:
     """PUTs the documents in turn; those, counted from 1, that made an event."""
-    one = await desk.subscribe(topic, topic=TOPICS + topic)
+    one = await broker_fixture.subscribe(topic, topic=TOPICS + topic)
     changes = Changes(store, keep_ms=1)
 
     async def all_matched() -> bool:
@@ -270,28 +282,34 @@ async def fired(desk: Desk, store: Server, topic: str, documents: list[dict[str,
 
     counts = [0]
     for document in documents:
-        response = await desk.client.put(f"/r4/{document['resourceType']}/{document['id']}", json=document)
+        response = await broker_fixture.client.put(
+            f"/r4/{document['resourceType']}/{document['id']}", json=document
+        )
         assert response.is_success, response.text
         await until(all_matched)
-        counts.append(int((await desk.ask(one))["eventsSinceSubscriptionStart"]))
-    await desk.until_numbers(topic, counts[-1])
+        counts.append(int((await broker_fixture.ask(one))["eventsSinceSubscriptionStart"]))
+    await broker_fixture.until_numbers(topic, counts[-1])
     return [n for n in range(1, len(counts)) if counts[n] > counts[n - 1]]
 
 
 STAY = ["planned", "in-progress", "in-progress", "onleave", "in-progress", "finished", "finished"]
 
 
-async def test_an_encounter_starts_once(desk: Desk, store: Server) -> None:
-    assert await fired(desk, store, "encounter-start", [encounter(status) for status in STAY]) == [2]
+async def test_an_encounter_starts_once(broker_fixture: BrokerFixture, store: Server) -> None:
+    assert await fired(broker_fixture, store, "encounter-start", [encounter(status) for status in STAY]) == [
+        2
+    ]
 
 
-async def test_an_encounter_ends_once(desk: Desk, store: Server) -> None:
-    assert await fired(desk, store, "encounter-end", [encounter(status) for status in STAY]) == [6]
+async def test_an_encounter_ends_once(broker_fixture: BrokerFixture, store: Server) -> None:
+    assert await fired(broker_fixture, store, "encounter-end", [encounter(status) for status in STAY]) == [6]
 
 
-async def test_a_device_is_told_of_when_its_status_changes(desk: Desk, store: Server) -> None:
+async def test_a_device_is_told_of_when_its_status_changes(
+    broker_fixture: BrokerFixture, store: Server
+) -> None:
     statuses = ["active", "active", "inactive", "inactive", "active"]
-    assert await fired(desk, store, "device-status", [device(status) for status in statuses]) == [
+    assert await fired(broker_fixture, store, "device-status", [device(status) for status in statuses]) == [
         1,
         3,
         5,
@@ -299,16 +317,18 @@ async def test_a_device_is_told_of_when_its_status_changes(desk: Desk, store: Se
 
 
 async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_before_newer_ones(
-    desk: Desk, store: Server
+    broker_fixture: BrokerFixture, store: Server
 ) -> None:
     """As a matcher that was stopped past its lease takes it: its blocked read is still answered."""
-    await desk.subscribe("a", release="r4")
+    await broker_fixture.subscribe("a", release="r4")
 
     async def put(value: float) -> None:
-        assert (await desk.client.put("/r4/Observation/early", json=reading("early", value))).is_success
+        assert (
+            await broker_fixture.client.put("/r4/Observation/early", json=reading("early", value))
+        ).is_success
 
     await put(60)
-    await desk.until_numbers("a", 1)
+    await broker_fixture.until_numbers("a", 1)
     log = keys.changes(store.layout.partition_of(DEFAULT_TENANT, "early"))
     logged: Any = await store.client.xrange(log)
     together = store.client.pipeline(transaction=True)
@@ -317,6 +337,6 @@ async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_bef
     _, taken = await together.execute()
     assert taken
     await put(61)
-    endpoint = await desk.until_numbers("a", 3)
+    endpoint = await broker_fixture.until_numbers("a", 3)
     told = [event for one in endpoint.received if one.notification for event in one.notification.events]
     assert [event.number for event in told] == [1, 2, 3]

@@ -15,8 +15,8 @@ import pytest
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import StoreProcess
+from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command, run
-from tests.integration.desk import Desk, until
 from tests.ports import free_port
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -24,11 +24,11 @@ _READY_PID = re.compile(r"ready .*?pid\S*?=\S*?(\d+)")
 
 
 @contextlib.asynccontextmanager
-async def desk_at(base: str, subscriber: SimulatedSubscriber) -> AsyncIterator[Desk]:
+async def desk_at(base: str, subscriber: SimulatedSubscriber) -> AsyncIterator[BrokerFixture]:
     """Each request takes a connection of its own, so that any worker may get it."""
     headers = {"Content-Type": "application/fhir+json", "Connection": "close"}
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=10, trust_env=False) as client:
-        yield Desk(client, subscriber)
+        yield BrokerFixture(client, subscriber)
 
 
 def serve(folder: Path, port: int, *arguments: str, **settings: str) -> Command:
@@ -65,8 +65,8 @@ async def test_a_stop_during_a_stream_of_posts_drains_and_loses_nothing(
     endpoint = subscriber.endpoint("a")
     with serve(tmp_path, port, "--workers", workers) as first:
         await first.until_ready(base)
-        async with desk_at(base, subscriber) as desk:
-            await desk.subscribe("a", max_count=5)
+        async with desk_at(base, subscriber) as broker_fixture:
+            await broker_fixture.subscribe("a", max_count=5)
         async with asyncio.TaskGroup() as streams:
             for one in range(4):
                 streams.create_task(pour(base, f"s{one}", accepted))
@@ -79,8 +79,8 @@ async def test_a_stop_during_a_stream_of_posts_drains_and_loses_nothing(
         assert await subscriber.wait_until(lambda: set(accepted) <= told(endpoint)), set(accepted) - told(
             endpoint
         )
-        async with desk_at(base, subscriber) as desk:
-            await desk.send()
+        async with desk_at(base, subscriber) as broker_fixture:
+            await broker_fixture.send()
             assert await subscriber.wait_until(lambda: len(told(endpoint)) > len(accepted))
         assert endpoint.numbers == list(range(1, len(endpoint.numbers) + 1))
         assert await second.stop() == 0, second.output
@@ -113,13 +113,13 @@ async def test_workers_share_the_posts_and_one_that_is_killed_is_replaced_while_
     with serve(tmp_path, port, "--workers", "2") as one:
         output = await one.until_says("ready ", times=2)
         workers = [int(pid) for pid in _READY_PID.findall(output)]
-        async with desk_at(base, subscriber) as desk:
-            await desk.subscribe("a")
+        async with desk_at(base, subscriber) as broker_fixture:
+            await broker_fixture.subscribe("a")
             sent = 0
 
             async def both_took_part() -> bool:
                 nonlocal sent
-                await desk.send(10)
+                await broker_fixture.send(10)
                 sent += 10
                 seen = await accepted_by_worker(base)
                 return len(seen) == 2 and 0 not in seen and sum(seen) >= sent
@@ -133,8 +133,8 @@ async def test_workers_share_the_posts_and_one_that_is_killed_is_replaced_while_
             assert await watching
             replaced = [int(pid) for pid in _READY_PID.findall(output)][2]
             assert replaced not in workers
-            await desk.send(5)
-            await desk.until_numbers("a", sent + 5)
+            await broker_fixture.send(5)
+            await broker_fixture.until_numbers("a", sent + 5)
         assert await one.stop() == 0
         for pid in (workers[1], replaced):
             with pytest.raises(ProcessLookupError):
@@ -148,10 +148,10 @@ async def test_workers_whose_supervisor_was_killed_leave_the_port_and_the_data_t
     base = f"http://127.0.0.1:{port}"
     with serve(tmp_path, port, "--workers", "2") as first:
         await first.until_says("ready ", times=2)
-        async with desk_at(base, subscriber) as desk:
-            await desk.subscribe("a")
-            await desk.send(2)
-            await desk.until_numbers("a", 2)
+        async with desk_at(base, subscriber) as broker_fixture:
+            await broker_fixture.subscribe("a")
+            await broker_fixture.send(2)
+            await broker_fixture.until_numbers("a", 2)
         first.kill()
 
     async def port_is_free() -> bool:
@@ -161,9 +161,9 @@ async def test_workers_whose_supervisor_was_killed_leave_the_port_and_the_data_t
     await until(port_is_free, 20)
     with serve(tmp_path, port) as second:
         await second.until_ready(base)
-        async with desk_at(base, subscriber) as desk:
-            await desk.send()
-            await desk.until_numbers("a", 3)
+        async with desk_at(base, subscriber) as broker_fixture:
+            await broker_fixture.send()
+            await broker_fixture.until_numbers("a", 3)
 
 
 async def test_a_second_start_in_the_same_folder_joins_the_store(
@@ -203,10 +203,10 @@ async def test_api_matcher_and_dispatcher_alone_deliver_together(
             }
             for role, port in ports.items():
                 await roles[role].until_ready(f"http://127.0.0.1:{port}")
-            async with desk_at(base, subscriber) as desk:
-                await desk.subscribe("a", content="full-resource")
-                await desk.send(3)
-                await desk.until_numbers("a", 3)
+            async with desk_at(base, subscriber) as broker_fixture:
+                await broker_fixture.subscribe("a", content="full-resource")
+                await broker_fixture.send(3)
+                await broker_fixture.until_numbers("a", 3)
             async with httpx.AsyncClient(trust_env=False) as client:
                 matcher = f"http://127.0.0.1:{ports['match']}"
                 assert (await client.get(f"{matcher}/r4/metadata")).status_code == 404

@@ -10,7 +10,7 @@ from broker.model.release import Release
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.fhir.rows import read_back
-from tests.integration.desk import Desk
+from tests.integration.broker_fixture import BrokerFixture
 from tests.integration.test_delivery import desk_with
 
 TOPIC = "http://example.org/topics/with-queries"
@@ -44,28 +44,28 @@ def topics(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def told(desk: Desk, release: str, content: str) -> bytes:
+async def told(broker_fixture: BrokerFixture, release: str, content: str) -> bytes:
     """The event notification of one reading."""
     name = f"{release}-{content}"
-    await desk.subscribe(name, release=release, content=content, topic=TOPIC)
-    await desk.send()
-    endpoint = desk.subscriber.endpoint(name)
-    assert await desk.subscriber.wait_until(lambda: bool(endpoint.of_type("event-notification")))
+    await broker_fixture.subscribe(name, release=release, content=content, topic=TOPIC)
+    await broker_fixture.send()
+    endpoint = broker_fixture.subscriber.endpoint(name)
+    assert await broker_fixture.subscriber.wait_until(lambda: bool(endpoint.of_type("event-notification")))
     return endpoint.received[-1].body
 
 
 async def test_queries_go_with_the_event_as_the_backports_write_them_and_never_at_empty(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, topics: Path
 ) -> None:
-    async with desk_with(start_broker, subscriber, topics_dir=topics) as desk:
-        r4 = await told(desk, "r4", "id-only")
+    async with desk_with(start_broker, subscriber, topics_dir=topics) as broker_fixture:
+        r4 = await told(broker_fixture, "r4", "id-only")
         read_back(Release.R4, r4)
         parameters = orjson.loads(r4)["entry"][0]["resource"]["parameter"]
         [parts] = [one["part"] for one in parameters if one["name"] == "notification-event"]
         [query] = [one["part"] for one in parts if one["name"] == "related-query"]
         assert query == [{"name": "query-type", "valueCoding": TYPE}, {"name": "query", "valueString": QUERY}]
 
-        r4b = await told(desk, "r4b", "id-only")
+        r4b = await told(broker_fixture, "r4b", "id-only")
         read_back(Release.R4B, r4b)
         [event] = orjson.loads(r4b)["entry"][0]["resource"]["notificationEvent"]
         [extension] = event["extension"]
@@ -75,4 +75,4 @@ async def test_queries_go_with_the_event_as_the_backports_write_them_and_never_a
             {"url": "query", "valueString": QUERY},
         ]
         for release, content in (("r4", "empty"), ("r4b", "empty"), ("r5", "id-only")):
-            assert QUERY.encode() not in await told(desk, release, content)
+            assert QUERY.encode() not in await told(broker_fixture, release, content)

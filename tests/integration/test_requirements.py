@@ -16,7 +16,7 @@ from broker.testing.registration import subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.fhir.rows import read_back
-from tests.integration.desk import Desk, Script
+from tests.integration.broker_fixture import BrokerFixture, Script
 
 NOWHERE = "http://127.0.0.1:9/never"
 T = "http://example.org/topics"
@@ -45,9 +45,9 @@ TOPICS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-async def desk(
+async def broker_fixture(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[BrokerFixture]:
     """A broker that serves the topics above."""
     for one in TOPICS:
         document = {"resourceType": "SubscriptionTopic", "status": "active"} | one
@@ -59,7 +59,7 @@ async def desk(
             base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
         ) as client,
     ):
-        yield Desk(client, subscriber)
+        yield BrokerFixture(client, subscriber)
 
 
 def flag(one: str, patient: str = "p1") -> dict[str, Any]:
@@ -72,44 +72,46 @@ def flag(one: str, patient: str = "p1") -> dict[str, Any]:
     }
 
 
-async def put(desk: Desk, one: str, patient: str = "p1") -> int:
-    response = await desk.client.put(f"/r4/Flag/{one}", json=flag(one, patient))
+async def put(broker_fixture: BrokerFixture, one: str, patient: str = "p1") -> int:
+    response = await broker_fixture.client.put(f"/r4/Flag/{one}", json=flag(one, patient))
     return response.status_code
 
 
-async def test_r_020_to_r_026_each_interaction_fires_what_asks_for_it(desk: Desk) -> None:
+async def test_r_020_to_r_026_each_interaction_fires_what_asks_for_it(broker_fixture: BrokerFixture) -> None:
     """An update that changes nothing is one too; one that creates is a create; a topic without triggers never fires."""
     names = ("any", "created", "everything", "silent")
-    ids = {name: await desk.subscribe(name, topic=f"{T}/{name}") for name in names}
-    assert [await put(desk, "f1") for _ in range(2)] == [201, 200]
-    assert (await desk.client.delete("/r4/Flag/f1")).status_code == 204
-    assert await put(desk, "f1") == 201
+    ids = {name: await broker_fixture.subscribe(name, topic=f"{T}/{name}") for name in names}
+    assert [await put(broker_fixture, "f1") for _ in range(2)] == [201, 200]
+    assert (await broker_fixture.client.delete("/r4/Flag/f1")).status_code == 204
+    assert await put(broker_fixture, "f1") == 201
     patient = {"resourceType": "Patient", "id": "p1"}
-    assert (await desk.client.put("/r5/Patient/p1", json=patient)).status_code == 201
+    assert (await broker_fixture.client.put("/r5/Patient/p1", json=patient)).status_code == 201
     counts = {"any": 4, "created": 2, "everything": 5}
     for name, count in counts.items():
-        await desk.until_numbers(name, count)
-        assert await desk.events(ids[name]) == list(range(1, count + 1)), "R-021: once a change"
-    assert await desk.events(ids["silent"]) == [], "R-012"
+        await broker_fixture.until_numbers(name, count)
+        assert await broker_fixture.events(ids[name]) == list(range(1, count + 1)), "R-021: once a change"
+    assert await broker_fixture.events(ids["silent"]) == [], "R-012"
 
 
-async def test_r_069_r_273_filters_look_at_the_new_state_and_on_delete_at_the_one_before(desk: Desk) -> None:
+async def test_r_069_r_273_filters_look_at_the_new_state_and_on_delete_at_the_one_before(
+    broker_fixture: BrokerFixture,
+) -> None:
     """Only what passes is counted."""
-    one = await desk.subscribe("one", topic=f"{T}/patients", filters=["patient=Patient/p1"])
-    await desk.subscribe("all", topic=f"{T}/patients")
-    await put(desk, "f1", "p1")
-    await put(desk, "f1", "p2")
-    await put(desk, "f1", "p1")
-    await desk.client.delete("/r4/Flag/f1")
-    await put(desk, "f2", "p2")
-    await desk.client.delete("/r4/Flag/f2")
-    await desk.until_numbers("all", 6)
-    await desk.until_numbers("one", 3)
-    assert (await desk.ask(one))["eventsSinceSubscriptionStart"] == "3"
+    one = await broker_fixture.subscribe("one", topic=f"{T}/patients", filters=["patient=Patient/p1"])
+    await broker_fixture.subscribe("all", topic=f"{T}/patients")
+    await put(broker_fixture, "f1", "p1")
+    await put(broker_fixture, "f1", "p2")
+    await put(broker_fixture, "f1", "p1")
+    await broker_fixture.client.delete("/r4/Flag/f1")
+    await put(broker_fixture, "f2", "p2")
+    await broker_fixture.client.delete("/r4/Flag/f2")
+    await broker_fixture.until_numbers("all", 6)
+    await broker_fixture.until_numbers("one", 3)
+    assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "3"
 
 
 async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_is_not_retired(
-    desk: Desk,
+    broker_fixture: BrokerFixture,
 ) -> None:
     for named, bound in (
         (f"{T}/versions", "1.10"),
@@ -117,14 +119,16 @@ async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_
         (f"{T}/versions|1.10", "1.10"),
     ):
         document = subscription("r5", named, NOWHERE) | {"status": "off"}
-        accepted = (await desk.client.post("/r5/Subscription", json=document)).json()
+        accepted = (await broker_fixture.client.post("/r5/Subscription", json=document)).json()
         assert accepted["topic"] == named, "as it was sent"
-        found = (await desk.client.get("/r5/Subscription", params={"topic": f"{T}/versions|{bound}"})).json()
+        found = (
+            await broker_fixture.client.get("/r5/Subscription", params={"topic": f"{T}/versions|{bound}"})
+        ).json()
         assert accepted["id"] in {entry["resource"]["id"] for entry in found["entry"]}
     for refused in ("versions|2", "versions|3", "draft", "unknown", "nothing"):
         for release in Release:
             document = subscription(release, f"{T}/{refused}", NOWHERE)
-            response = await desk.client.post(f"/{release}/Subscription", json=document)
+            response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422, refused
             (issue,) = response.json()["issue"]
             assert issue["code"] == "not-supported", "R-171, R-176"
@@ -133,63 +137,71 @@ async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_
             ]
 
 
-async def test_r_175_r_301_the_content_type_is_kept_and_sent_as_it_was_written(desk: Desk) -> None:
+async def test_r_175_r_301_the_content_type_is_kept_and_sent_as_it_was_written(
+    broker_fixture: BrokerFixture,
+) -> None:
     for release, version in (("r4", "4.0"), ("r4", "4.0.1"), ("r4b", "4.3"), ("r5", "5.0")):
         written = f"application/fhir+json; fhirVersion={version}"
         name = f"{release}-{version}"
-        document = desk.document(name, topic=f"{T}/any", release=release)
+        document = broker_fixture.document(name, topic=f"{T}/any", release=release)
         if release == "r5":
             document["contentType"] = written
         else:
             document["channel"]["payload"] = written
-        accepted = (await desk.client.post(f"/{release}/Subscription", json=document)).json()
+        accepted = (await broker_fixture.client.post(f"/{release}/Subscription", json=document)).json()
         assert accepted.get("contentType", accepted.get("channel", {}).get("payload")) == written
-        await desk.until_status(accepted["id"], "active")
-        (handshake,) = desk.subscriber.endpoint(name).received
+        await broker_fixture.until_status(accepted["id"], "active")
+        (handshake,) = broker_fixture.subscriber.endpoint(name).received
         assert [value for key, value in handshake.headers if key.lower() == "content-type"] == [written]
 
 
-async def test_r_264_without_a_period_or_while_off_there_is_no_heartbeat(desk: Desk) -> None:
-    await desk.subscribe("plain", topic=f"{T}/any")
-    await desk.subscribe("zero", topic=f"{T}/any", heartbeat_s=0)
-    off = await desk.subscribe("off", topic=f"{T}/any", heartbeat_s=1)
-    await desk.request_again(off, status="off")
-    known = len(desk.subscriber.endpoint("off").received)
-    await desk.subscribe("beating", topic=f"{T}/any", heartbeat_s=1)
-    beating = desk.subscriber.endpoint("beating")
-    assert await desk.subscriber.wait_until(lambda: len(beating.of_type("heartbeat")) >= 2)
+async def test_r_264_without_a_period_or_while_off_there_is_no_heartbeat(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscribe("plain", topic=f"{T}/any")
+    await broker_fixture.subscribe("zero", topic=f"{T}/any", heartbeat_s=0)
+    off = await broker_fixture.subscribe("off", topic=f"{T}/any", heartbeat_s=1)
+    await broker_fixture.request_again(off, status="off")
+    known = len(broker_fixture.subscriber.endpoint("off").received)
+    await broker_fixture.subscribe("beating", topic=f"{T}/any", heartbeat_s=1)
+    beating = broker_fixture.subscriber.endpoint("beating")
+    assert await broker_fixture.subscriber.wait_until(lambda: len(beating.of_type("heartbeat")) >= 2)
     for name in ("plain", "zero"):
-        assert [n.type for n in desk.subscriber.endpoint(name).notifications] == ["handshake"]
-    assert len(desk.subscriber.endpoint("off").received) == known
+        assert [n.type for n in broker_fixture.subscriber.endpoint(name).notifications] == ["handshake"]
+    assert len(broker_fixture.subscriber.endpoint("off").received) == known
 
 
 async def test_r_155_r_157_the_error_is_told_in_each_release_and_gone_when_it_is_active_again(
-    desk: Desk,
+    broker_fixture: BrokerFixture,
 ) -> None:
-    desk.subscriber.endpoint("a").answer = Script(503)
-    document = desk.document("a", topic=f"{T}/any", release="r4")
-    one = (await desk.client.post("/r4/Subscription", json=document)).json()["id"]
-    await desk.until_status(one, "error")
+    broker_fixture.subscriber.endpoint("a").answer = Script(503)
+    document = broker_fixture.document("a", topic=f"{T}/any", release="r4")
+    one = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()["id"]
+    await broker_fixture.until_status(one, "error")
     for release in Release:
-        read = await desk.client.get(f"/{release}/Subscription/{one}")
+        read = await broker_fixture.client.get(f"/{release}/Subscription/{one}")
         read_back(release, read.content)
         assert read.json()["status"] == "error"
         assert ("503" in read.json().get("error", "")) is (release is not Release.R5), "R-131"
-        status = (await desk.client.get(f"/{release}/Subscription/{one}/$status")).text
+        status = (await broker_fixture.client.get(f"/{release}/Subscription/{one}/$status")).text
         assert "error-response" in status, "R-267"
     again = document | {"id": one, "error": "the client says so"}
-    accepted = (await desk.client.put(f"/r4/Subscription/{one}", json=again)).json()
+    accepted = (await broker_fixture.client.put(f"/r4/Subscription/{one}", json=again)).json()
     assert "error" not in accepted
-    await desk.until_status(one, "active")
-    assert "error" not in (await desk.client.get(f"/r4/Subscription/{one}")).json()
-    assert await desk.error_code(one) is None
+    await broker_fixture.until_status(one, "active")
+    assert "error" not in (await broker_fixture.client.get(f"/r4/Subscription/{one}")).json()
+    assert await broker_fixture.error_code(one) is None
 
 
-async def test_r_360_r_361_at_one_subscription_id_and_status_are_ignored(desk: Desk) -> None:
+async def test_r_360_r_361_at_one_subscription_id_and_status_are_ignored(
+    broker_fixture: BrokerFixture,
+) -> None:
     document = subscription("r4", f"{T}/any", NOWHERE) | {"status": "off"}
-    one = (await desk.client.post("/r4/Subscription", json=document)).json()["id"]
+    one = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()["id"]
     for release in Release:
-        answer = await desk.client.get(f"/{release}/Subscription/{one}/$status?id=another&status=active")
+        answer = await broker_fixture.client.get(
+            f"/{release}/Subscription/{one}/$status?id=another&status=active"
+        )
         assert answer.status_code == 200
         read_back(release, answer.content)
         assert [entry["resource"]["resourceType"] for entry in answer.json()["entry"]] == [
@@ -200,7 +212,7 @@ async def test_r_360_r_361_at_one_subscription_id_and_status_are_ignored(desk: D
             f"/{release}/Subscription/nobody/$events",
             f"/{release}/Subscription/nobody/$get-ws-binding-token",
         ):
-            assert (await desk.client.get(url)).status_code == 404
+            assert (await broker_fixture.client.get(url)).status_code == 404
 
 
 def _websocket(release: str) -> dict[str, Any]:
@@ -214,19 +226,23 @@ def _websocket(release: str) -> dict[str, Any]:
     return document
 
 
-async def test_r_153_r_366_a_binding_token_is_told_as_parameters_by_get_and_by_post(desk: Desk) -> None:
+async def test_r_153_r_366_a_binding_token_is_told_as_parameters_by_get_and_by_post(
+    broker_fixture: BrokerFixture,
+) -> None:
     for release in Release:
-        answer = await desk.client.post(f"/{release}/Subscription", json=_websocket(release))
+        answer = await broker_fixture.client.post(f"/{release}/Subscription", json=_websocket(release))
         assert answer.json()["status"] == "active", "R-153"
         one = answer.json()["id"]
         everyone = f"/{release}/Subscription/$get-ws-binding-token"
         asked = {"resourceType": "Parameters", "parameter": [{"name": "id", "valueId": one}]}
         for response in (
-            await desk.client.get(f"/{release}/Subscription/{one}/$get-ws-binding-token?id=another"),
-            await desk.client.post(f"/{release}/Subscription/{one}/$get-ws-binding-token"),
-            await desk.client.get(f"{everyone}?id={one}"),
-            await desk.client.post(everyone, json=asked),
-            await desk.client.post(everyone),
+            await broker_fixture.client.get(
+                f"/{release}/Subscription/{one}/$get-ws-binding-token?id=another"
+            ),
+            await broker_fixture.client.post(f"/{release}/Subscription/{one}/$get-ws-binding-token"),
+            await broker_fixture.client.get(f"{everyone}?id={one}"),
+            await broker_fixture.client.post(everyone, json=asked),
+            await broker_fixture.client.post(everyone),
         ):
             assert response.status_code == 200
             read_back(release, response.content)
@@ -237,25 +253,27 @@ async def test_r_153_r_366_a_binding_token_is_told_as_parameters_by_get_and_by_p
                 ("subscription", "valueString"),
                 ("websocket-url", "valueUrl"),
             }
-        await desk.client.delete(f"/{release}/Subscription/{one}")
+        await broker_fixture.client.delete(f"/{release}/Subscription/{one}")
 
 
-async def test_r_178_r_181_a_create_answers_where_it_is_and_a_put_may_create(desk: Desk) -> None:
+async def test_r_178_r_181_a_create_answers_where_it_is_and_a_put_may_create(
+    broker_fixture: BrokerFixture,
+) -> None:
     for release in Release:
         document = subscription(release, f"{T}/any", NOWHERE) | {"status": "off"}
-        made = await desk.client.post(f"/{release}/Subscription", json=document)
+        made = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
         assert made.status_code == 201
         assert f"/{release}/Subscription/{made.json()['id']}" in made.headers["Location"]
         assert made.json()["status"] == "off", "R-151"
-        put_one = await desk.client.put(
+        put_one = await broker_fixture.client.put(
             f"/{release}/Subscription/mine-{release}", json=document | {"id": f"mine-{release}"}
         )
         assert put_one.status_code == 201
-        assert (await desk.client.get(f"/{release}/Subscription/mine-{release}")).status_code == 200
+        assert (await broker_fixture.client.get(f"/{release}/Subscription/mine-{release}")).status_code == 200
 
 
 async def test_r_343_r_120_r_174_what_the_broker_will_not_do_is_refused_and_nothing_is_stored(
-    desk: Desk,
+    broker_fixture: BrokerFixture,
 ) -> None:
     for release in (Release.R4, Release.R4B):
         sms = subscription(release, f"{T}/any", NOWHERE)
@@ -263,20 +281,20 @@ async def test_r_343_r_120_r_174_what_the_broker_will_not_do_is_refused_and_noth
         query = subscription(release, "Flag?status=active", NOWHERE)
         full = subscription(release, f"{T}/everything", NOWHERE, content="full-resource")
         for document in (sms, query, full):
-            response = await desk.client.post(f"/{release}/Subscription", json=document)
+            response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422
             assert response.json()["issue"][0]["code"] == "not-supported"
-    assert (await desk.client.get("/r5/Subscription")).json()["total"] == 0
+    assert (await broker_fixture.client.get("/r5/Subscription")).json()["total"] == 0
 
 
 @pytest.mark.parametrize("how", ["delete", "off"])
 async def test_r_326_a_bound_connection_is_sent_nothing_more_after_delete_or_off(
-    desk: Desk, how: str
+    broker_fixture: BrokerFixture, how: str
 ) -> None:
     document = _websocket("r5")
-    one = (await desk.client.post("/r5/Subscription", json=document)).json()["id"]
+    one = (await broker_fixture.client.post("/r5/Subscription", json=document)).json()["id"]
     url = f"/r5/Subscription/{one}"
-    token = (await desk.client.get(f"{url}/$get-ws-binding-token")).json()["parameter"]
+    token = (await broker_fixture.client.get(f"{url}/$get-ws-binding-token")).json()["parameter"]
     told = {each["name"]: each.get("valueString") or each.get("valueUrl") for each in token}
     async with websockets.connect(told["websocket-url"]) as socket:
         await socket.send(f"bind-with-token {told['token']}")
@@ -284,15 +302,15 @@ async def test_r_326_a_bound_connection_is_sent_nothing_more_after_delete_or_off
             async with asyncio.timeout(10):
                 assert read_notification(str(await socket.recv()).encode()).type == kind
             if kind == "handshake":
-                await put(desk, "f1")
+                await put(broker_fixture, "f1")
         if how == "delete":
-            assert (await desk.client.delete(url)).status_code == 204
+            assert (await broker_fixture.client.delete(url)).status_code == 204
         else:
-            off = await desk.client.put(url, json=document | {"id": one, "status": "off"})
+            off = await broker_fixture.client.put(url, json=document | {"id": one, "status": "off"})
             assert off.json()["status"] == "off"
-        await desk.subscribe("witness", topic=f"{T}/any")
-        await put(desk, "f2")
-        await desk.until_numbers("witness", 1)
+        await broker_fixture.subscribe("witness", topic=f"{T}/any")
+        await put(broker_fixture, "f2")
+        await broker_fixture.until_numbers("witness", 1)
         with pytest.raises((TimeoutError, websockets.ConnectionClosed)):
             async with asyncio.timeout(0.3):
                 await socket.recv()
@@ -322,7 +340,7 @@ def reading(**changed: Any) -> dict[str, Any]:
 async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_for_by(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, release: str
 ) -> None:
-    desk = Desk(client, subscriber)
+    broker_fixture = BrokerFixture(client, subscriber)
     asked = [
         "code=http://loinc.org|8480-6",
         "category=vital-signs",
@@ -334,8 +352,8 @@ async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_f
         "component-value-quantity=gt120",
         "code-value-quantity=8480-6$gt120",
     ]
-    await desk.subscribe("asked", release=release, filters=asked)
-    await desk.subscribe("all", release=release)
+    await broker_fixture.subscribe("asked", release=release, filters=asked)
+    await broker_fixture.subscribe("all", release=release)
     others: list[dict[str, Any]] = [
         {"subject": {"reference": "Patient/2"}},
         {"device": {"reference": "Device/8"}},
@@ -344,5 +362,5 @@ async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_f
     ]
     for changed in [*others, {}]:
         assert (await client.post("/r4/Observation", json=reading(**changed))).status_code == 201
-    await desk.until_numbers("all", 5)
-    await desk.until_numbers("asked", 1)
+    await broker_fixture.until_numbers("all", 5)
+    await broker_fixture.until_numbers("asked", 1)

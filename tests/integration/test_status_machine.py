@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from broker.app import running
 from broker.settings import Settings
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
-from tests.integration.desk import Desk
+from tests.integration.broker_fixture import BrokerFixture
 from tests.stores import Store
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Bench:
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._living: asyncio.Task[None] | None = None
-        self.desk: Desk
+        self.broker_fixture: BrokerFixture
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
@@ -63,8 +63,8 @@ class Bench:
             ) as client,
             SimulatedSubscriber() as subscriber,
         ):
-            self.desk = Desk(client, subscriber)
-            self.witness = await self.desk.subscribe("witness", max_count=100)
+            self.broker_fixture = BrokerFixture(client, subscriber)
+            self.witness = await self.broker_fixture.subscribe("witness", max_count=100)
             self._ready.set()
             await self._stop.wait()
 
@@ -100,7 +100,7 @@ class StatusMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk = self.bench.desk
+        self.broker_fixture = self.bench.broker_fixture
         self.id = ""
         self.status = ""
         self.count = 0
@@ -114,24 +114,26 @@ class StatusMachine(RuleBasedStateMachine):
         self.the_client_asks_for_it(release, "requested", 200)
 
     def _open_an_endpoint(self) -> None:
-        self.endpoint = self.desk.subscriber.endpoint(f"{self.id}-{next(self.names)}")
+        self.endpoint = self.broker_fixture.subscriber.endpoint(f"{self.id}-{next(self.names)}")
         self.endpoint.answer = self._answered
 
     async def _answered(self, _body: bytes) -> Answer:
         return Answer(self.answer)
 
     def _put(self, release: str, status: str) -> httpx.Response:
-        document = self.desk.document(self.endpoint.name, release=release)
+        document = self.broker_fixture.document(self.endpoint.name, release=release)
         document |= {"id": self.id, "status": status}
-        return self.bench.do(self.desk.client.put(f"/{release}/Subscription/{self.id}", json=document))
+        return self.bench.do(
+            self.broker_fixture.client.put(f"/{release}/Subscription/{self.id}", json=document)
+        )
 
     def _settle(self, status: str) -> None:
         self.status = status
-        self.bench.do(self.desk.until_status(self.id, status))
+        self.bench.do(self.broker_fixture.until_status(self.id, status))
 
     def _until_delivered(self) -> None:
         async def delivered() -> None:
-            await self.desk.until_numbers(self.endpoint.name, self.count)
+            await self.broker_fixture.until_numbers(self.endpoint.name, self.count)
 
         if self.count:
             self.bench.do(delivered())
@@ -167,7 +169,7 @@ class StatusMachine(RuleBasedStateMachine):
 
     @rule()
     def the_client_deletes_it(self) -> None:
-        response = self.bench.do(self.desk.client.delete(f"/r5/Subscription/{self.id}"))
+        response = self.bench.do(self.broker_fixture.client.delete(f"/r5/Subscription/{self.id}"))
         assert response.status_code == (204 if self.status else 404)
         self.status, self.count = "", 0
         self._open_an_endpoint()
@@ -187,12 +189,14 @@ class StatusMachine(RuleBasedStateMachine):
         """R-156, R-272: counted while active or in error; sent while active only."""
         self.answer = answer
         before = len(self.endpoint.received)
-        witnessed = int(self.bench.do(self.desk.ask(self.bench.witness))["eventsSinceSubscriptionStart"])
-        self.bench.do(self.desk.send())
+        witnessed = int(
+            self.bench.do(self.broker_fixture.ask(self.bench.witness))["eventsSinceSubscriptionStart"]
+        )
+        self.bench.do(self.broker_fixture.send())
         was = self.status
         self.count += was in {"active", "error"}
-        self.bench.do(self.desk.until_counted(self.id, self.count))
-        self.bench.do(self.desk.until_numbers("witness", witnessed + 1))
+        self.bench.do(self.broker_fixture.until_counted(self.id, self.count))
+        self.bench.do(self.broker_fixture.until_numbers("witness", witnessed + 1))
         if was == "active":
             self._settle({200: "active", 404: "error", 410: "off"}[self.answer])
             attempts = {200: 1, 404: 3, 410: 1}[self.answer]
@@ -209,7 +213,7 @@ class StatusMachine(RuleBasedStateMachine):
         if not self.id:
             return
         for release in ("r4", "r5"):
-            read = self.bench.do(self.desk.client.get(f"/{release}/Subscription/{self.id}"))
+            read = self.bench.do(self.broker_fixture.client.get(f"/{release}/Subscription/{self.id}"))
             if not self.status:
                 assert read.status_code == 404
                 continue
@@ -221,7 +225,7 @@ class StatusMachine(RuleBasedStateMachine):
     def the_status_answers_with_the_count(self) -> None:
         if not self.status:
             return
-        told = self.bench.do(self.desk.ask(self.id))
+        told = self.bench.do(self.broker_fixture.ask(self.id))
         assert (told["status"], told["type"]) == (self.status, "query-status")
         assert told["eventsSinceSubscriptionStart"] == str(self.count)
         if self.status in {"error", "active"}:

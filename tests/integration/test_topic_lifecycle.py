@@ -14,8 +14,8 @@ from broker.app import Role, Running
 from broker.store.server import Server
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
+from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command
-from tests.integration.desk import Desk, until
 from tests.ports import free_port
 
 STORES = ("embedded", "cluster")
@@ -80,141 +80,151 @@ def basic(document: dict[str, Any], segment: str = "5.0") -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> Desk:
-    return Desk(client, subscriber)
+def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
+    return BrokerFixture(client, subscriber)
 
 
-async def put(desk: Desk, one: str, document: dict[str, Any], status: int = 200) -> httpx.Response:
-    response = await desk.client.put(f"/r5/SubscriptionTopic/{one}", json=document | {"id": one})
+async def put(
+    broker_fixture: BrokerFixture, one: str, document: dict[str, Any], status: int = 200
+) -> httpx.Response:
+    response = await broker_fixture.client.put(f"/r5/SubscriptionTopic/{one}", json=document | {"id": one})
     assert response.status_code == status, response.text
     return response
 
 
-async def raise_flag(desk: Desk, patient: str = "ana") -> None:
-    response = await desk.client.post("/r4/Flag", json=flag(patient))
+async def raise_flag(broker_fixture: BrokerFixture, patient: str = "ana") -> None:
+    response = await broker_fixture.client.post("/r4/Flag", json=flag(patient))
     assert response.status_code == 201, response.text
 
 
-async def refused(desk: Desk, canonical: str) -> str:
-    answer = await desk.client.post("/r5/Subscription", json=desk.document("late", topic=canonical))
+async def refused(broker_fixture: BrokerFixture, canonical: str) -> str:
+    answer = await broker_fixture.client.post(
+        "/r5/Subscription", json=broker_fixture.document("late", topic=canonical)
+    )
     assert answer.status_code == 422, answer.text
     return str(answer.json()["issue"][0]["diagnostics"])
 
 
-async def reason(desk: Desk, one: str) -> str:
-    return str((await desk.ask(one))["error"][0]["text"])
+async def reason(broker_fixture: BrokerFixture, one: str) -> str:
+    return str((await broker_fixture.ask(one))["error"][0]["text"])
 
 
 @pytest.mark.parametrize("release", ["r4b", "r5"])
 async def test_a_topic_that_was_posted_is_served_at_once_until_it_is_deleted(
-    desk: Desk, release: str
+    broker_fixture: BrokerFixture, release: str
 ) -> None:
-    created = await desk.client.post(f"/{release}/SubscriptionTopic", json=topic())
+    created = await broker_fixture.client.post(f"/{release}/SubscriptionTopic", json=topic())
     assert created.status_code == 201, created.text
     one = created.json()["id"]
     assert created.headers["Location"].endswith(f"/{release}/SubscriptionTopic/{one}")
     assert (created.headers["ETag"], created.json()["meta"]["versionId"]) == ('W/"1"', "1")
-    read = await desk.client.get(f"/r5/SubscriptionTopic/{one}")
+    read = await broker_fixture.client.get(f"/r5/SubscriptionTopic/{one}")
     assert read.json()["url"] == URL
-    subscription = await desk.subscribe("one", topic=URL)
-    await raise_flag(desk)
-    await desk.until_counted(subscription, 1)
+    subscription = await broker_fixture.subscribe("one", topic=URL)
+    await raise_flag(broker_fixture)
+    await broker_fixture.until_counted(subscription, 1)
     path = f"/{release}/SubscriptionTopic/{one}"
-    assert (await desk.client.delete(path)).status_code == 409
-    await desk.client.delete(f"/r5/Subscription/{subscription}")
-    assert (await desk.client.delete(path)).status_code == 204
-    assert (await desk.client.get(path)).status_code == 404
-    assert "not known" in await refused(desk, URL)
+    assert (await broker_fixture.client.delete(path)).status_code == 409
+    await broker_fixture.client.delete(f"/r5/Subscription/{subscription}")
+    assert (await broker_fixture.client.delete(path)).status_code == 204
+    assert (await broker_fixture.client.get(path)).status_code == 404
+    assert "not known" in await refused(broker_fixture, URL)
 
 
 @pytest.mark.parametrize("segment", ["5.0", "4.3"])
-async def test_r4_puts_a_topic_as_a_basic(desk: Desk, segment: str) -> None:
+async def test_r4_puts_a_topic_as_a_basic(broker_fixture: BrokerFixture, segment: str) -> None:
     document = basic(topic(one="flags"), segment)
-    put = await desk.client.put("/r4/Basic/flags", json=document)
+    put = await broker_fixture.client.put("/r4/Basic/flags", json=document)
     assert put.status_code == 201, put.text
     assert put.json()["resourceType"] == "Basic"
-    native = (await desk.client.get("/r5/SubscriptionTopic/flags")).json()
+    native = (await broker_fixture.client.get("/r5/SubscriptionTopic/flags")).json()
     assert native["canFilterBy"] == [FILTER]
     assert native["resourceTrigger"] == topic()["resourceTrigger"]
-    again = await desk.client.put("/r4/Basic/flags", json=put.json())
+    again = await broker_fixture.client.put("/r4/Basic/flags", json=put.json())
     assert (again.status_code, again.headers["ETag"]) == (200, 'W/"2"')
-    assert (await desk.client.delete("/r4/Basic/flags")).status_code == 204
+    assert (await broker_fixture.client.delete("/r4/Basic/flags")).status_code == 204
     other = {"resourceType": "Basic", "code": {"text": "a note"}}
-    assert (await desk.client.post("/r4/Basic", json=other)).status_code == 201
+    assert (await broker_fixture.client.post("/r4/Basic", json=other)).status_code == 201
 
 
-async def test_what_is_wrong_with_a_topic_is_told_and_nothing_changes(desk: Desk) -> None:
+async def test_what_is_wrong_with_a_topic_is_told_and_nothing_changes(broker_fixture: BrokerFixture) -> None:
     bad = topic(resourceTrigger=[{"resource": "Flag", "queryCriteria": {"current": "colour=red"}}])
-    answer = await desk.client.post("/r5/SubscriptionTopic", json=bad)
+    answer = await broker_fixture.client.post("/r5/SubscriptionTopic", json=bad)
     assert answer.status_code == 422
     assert "colour" in answer.json()["issue"][0]["diagnostics"]
     strange = basic(topic()) | {"extension": [{"url": "http://example.org/x", "valueCode": "y"}]}
-    assert (await desk.client.post("/r4/Basic", json=strange)).status_code == 422
-    await put(desk, "flags", topic(), 201)
-    stale = await desk.client.put(
+    assert (await broker_fixture.client.post("/r4/Basic", json=strange)).status_code == 422
+    await put(broker_fixture, "flags", topic(), 201)
+    stale = await broker_fixture.client.put(
         "/r5/SubscriptionTopic/flags", json=topic(one="flags"), headers={"If-Match": 'W/"7"'}
     )
     assert stale.status_code == 412
-    assert (await desk.client.put("/r5/SubscriptionTopic/other", json=topic(one="flags"))).status_code == 422
-    taken = await desk.client.post("/r5/SubscriptionTopic", json=topic())
+    assert (
+        await broker_fixture.client.put("/r5/SubscriptionTopic/other", json=topic(one="flags"))
+    ).status_code == 422
+    taken = await broker_fixture.client.post("/r5/SubscriptionTopic", json=topic())
     assert taken.status_code == 409
 
 
-async def test_topics_of_the_folder_are_not_changed_through_the_api(desk: Desk) -> None:
-    shipped = (await desk.client.get("/r5/SubscriptionTopic/glucose")).json()
+async def test_topics_of_the_folder_are_not_changed_through_the_api(broker_fixture: BrokerFixture) -> None:
+    shipped = (await broker_fixture.client.get("/r5/SubscriptionTopic/glucose")).json()
     for answer in (
-        await desk.client.put("/r5/SubscriptionTopic/glucose", json=shipped | {"title": "mine"}),
-        await desk.client.delete("/r5/SubscriptionTopic/glucose"),
-        await desk.client.post("/r5/SubscriptionTopic", json=shipped),
+        await broker_fixture.client.put("/r5/SubscriptionTopic/glucose", json=shipped | {"title": "mine"}),
+        await broker_fixture.client.delete("/r5/SubscriptionTopic/glucose"),
+        await broker_fixture.client.post("/r5/SubscriptionTopic", json=shipped),
     ):
         assert answer.status_code == 409, answer.text
 
 
-async def test_a_version_replaced_in_place_sets_those_it_no_longer_allows_to_error(desk: Desk) -> None:
-    await put(desk, "flags", topic(), 201)
-    plain = await desk.subscribe("plain", topic=URL)
-    filtered = await desk.subscribe("filtered", topic=URL, filters=["patient=Patient/ana"])
+async def test_a_version_replaced_in_place_sets_those_it_no_longer_allows_to_error(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await put(broker_fixture, "flags", topic(), 201)
+    plain = await broker_fixture.subscribe("plain", topic=URL)
+    filtered = await broker_fixture.subscribe("filtered", topic=URL, filters=["patient=Patient/ana"])
     every = [{"resource": "Flag", "supportedInteraction": ["create", "delete"]}]
-    await put(desk, "flags", topic(resourceTrigger=every))
-    await raise_flag(desk)
-    await desk.until_counted(filtered, 1)
-    await put(desk, "flags", topic(canFilterBy=None, resourceTrigger=every))
-    await desk.until_status(filtered, "error")
-    assert "patient" in await reason(desk, filtered)
-    assert await desk.status(plain) == "active"
-    made = (await desk.client.post("/r4/Flag", json=flag())).json()["id"]
-    await desk.client.delete(f"/r4/Flag/{made}")
-    await desk.until_counted(plain, 3)
+    await put(broker_fixture, "flags", topic(resourceTrigger=every))
+    await raise_flag(broker_fixture)
+    await broker_fixture.until_counted(filtered, 1)
+    await put(broker_fixture, "flags", topic(canFilterBy=None, resourceTrigger=every))
+    await broker_fixture.until_status(filtered, "error")
+    assert "patient" in await reason(broker_fixture, filtered)
+    assert await broker_fixture.status(plain) == "active"
+    made = (await broker_fixture.client.post("/r4/Flag", json=flag())).json()["id"]
+    await broker_fixture.client.delete(f"/r4/Flag/{made}")
+    await broker_fixture.until_counted(plain, 3)
 
 
 @pytest.mark.parametrize("status", ["retired", "draft"])
 async def test_a_topic_that_is_not_active_takes_no_new_subscriptions_and_keeps_those_it_has(
-    desk: Desk, status: str
+    broker_fixture: BrokerFixture, status: str
 ) -> None:
-    await put(desk, "flags", topic(), 201)
-    one = await desk.subscribe("one", topic=URL)
-    await put(desk, "flags", topic(status=status))
-    assert status in await refused(desk, f"{URL}|1")
-    await raise_flag(desk)
-    await desk.until_counted(one, 1)
-    assert await desk.status(one) == "active"
+    await put(broker_fixture, "flags", topic(), 201)
+    one = await broker_fixture.subscribe("one", topic=URL)
+    await put(broker_fixture, "flags", topic(status=status))
+    assert status in await refused(broker_fixture, f"{URL}|1")
+    await raise_flag(broker_fixture)
+    await broker_fixture.until_counted(one, 1)
+    assert await broker_fixture.status(one) == "active"
 
 
-async def test_subscriptions_stay_with_the_version_they_were_accepted_for(desk: Desk) -> None:
-    await put(desk, "flags-1", topic("1"), 201)
-    old = await desk.subscribe("old", topic=URL)
+async def test_subscriptions_stay_with_the_version_they_were_accepted_for(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await put(broker_fixture, "flags-1", topic("1"), 201)
+    old = await broker_fixture.subscribe("old", topic=URL)
     deletions = [{"resource": "Flag", "supportedInteraction": ["delete"]}]
     changed = topic("2", resourceTrigger=deletions)
-    answer = await put(desk, "flags-1", changed, 409)
+    answer = await put(broker_fixture, "flags-1", changed, 409)
     assert "id of its own" in answer.text
-    await put(desk, "flags-2", changed, 201)
-    new = await desk.subscribe("new", topic=URL)
-    await raise_flag(desk)
-    await desk.until_counted(old, 1)
-    made = (await desk.client.post("/r4/Flag", json=flag())).json()["id"]
-    await desk.client.delete(f"/r4/Flag/{made}")
-    await desk.until_counted(new, 1)
-    assert await desk.events(old) == [1, 2]
+    await put(broker_fixture, "flags-2", changed, 201)
+    new = await broker_fixture.subscribe("new", topic=URL)
+    await raise_flag(broker_fixture)
+    await broker_fixture.until_counted(old, 1)
+    made = (await broker_fixture.client.post("/r4/Flag", json=flag())).json()["id"]
+    await broker_fixture.client.delete(f"/r4/Flag/{made}")
+    await broker_fixture.until_counted(new, 1)
+    assert await broker_fixture.events(old) == [1, 2]
 
 
 async def test_every_process_learns_of_a_topic(
@@ -227,17 +237,17 @@ async def test_every_process_learns_of_a_topic(
         client_of(face) as client,
         client_of(other) as elsewhere,
     ):
-        desk = Desk(client, subscriber)
-        await put(desk, "flags", topic(), 201)
-        one = await desk.subscribe("one", topic=URL)
-        await raise_flag(desk)
-        await desk.until_numbers("one", 1)
+        broker_fixture = BrokerFixture(client, subscriber)
+        await put(broker_fixture, "flags", topic(), 201)
+        one = await broker_fixture.subscribe("one", topic=URL)
+        await raise_flag(broker_fixture)
+        await broker_fixture.until_numbers("one", 1)
 
         async def is_known() -> bool:
             return (await elsewhere.get("/r5/SubscriptionTopic/flags")).status_code == 200
 
         await until(is_known, 2)
-        assert await desk.status(one) == "active"
+        assert await broker_fixture.status(one) == "active"
 
 
 def client_of(broker: Running) -> httpx.AsyncClient:
@@ -259,18 +269,18 @@ async def test_topics_and_their_subscriptions_outlive_a_restart_but_not_the_loss
     write(tmp_path, topic())
     other = topic(url="http://example.org/topics/kept")
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        desk = Desk(client, subscriber)
-        await put(desk, "kept", other, 201)
-        lost = await desk.subscribe("lost", topic=URL)
-        kept = await desk.subscribe("kept", topic=other["url"])
+        broker_fixture = BrokerFixture(client, subscriber)
+        await put(broker_fixture, "kept", other, 201)
+        lost = await broker_fixture.subscribe("lost", topic=URL)
+        kept = await broker_fixture.subscribe("kept", topic=other["url"])
     (tmp_path / "flags.json").unlink()
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        desk = Desk(client, subscriber)
-        await desk.until_status(lost, "error")
-        assert f"{URL}|1" in await reason(desk, lost)
-        await raise_flag(desk)
-        await desk.until_counted(kept, 1)
-        assert await desk.status(kept) == "active"
+        broker_fixture = BrokerFixture(client, subscriber)
+        await broker_fixture.until_status(lost, "error")
+        assert f"{URL}|1" in await reason(broker_fixture, lost)
+        await raise_flag(broker_fixture)
+        await broker_fixture.until_counted(kept, 1)
+        assert await broker_fixture.status(kept) == "active"
 
 
 async def test_a_folder_read_again_serves_what_is_in_it_now(
@@ -278,8 +288,8 @@ async def test_a_folder_read_again_serves_what_is_in_it_now(
 ) -> None:
     write(tmp_path, topic("1"))
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        desk = Desk(client, subscriber)
-        old = await desk.subscribe("old", topic=URL)
+        broker_fixture = BrokerFixture(client, subscriber)
+        old = await broker_fixture.subscribe("old", topic=URL)
         (tmp_path / "flags.json").write_text("{")
         await broker.reload_topics()
         assert (await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "1"
@@ -292,18 +302,18 @@ async def test_a_folder_read_again_serves_what_is_in_it_now(
             return found == {("1", "retired"), ("2", "active")}
 
         await until(is_there)
-        await raise_flag(desk)
-        await desk.until_counted(old, 1)
-        assert await desk.status(old) == "active"
-        assert "retired" in await refused(desk, f"{URL}|1")
+        await raise_flag(broker_fixture)
+        await broker_fixture.until_counted(old, 1)
+        assert await broker_fixture.status(old) == "active"
+        assert "retired" in await refused(broker_fixture, f"{URL}|1")
 
 
 async def test_a_folder_topic_of_the_same_id_stands_before_a_stored_one(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
 ) -> None:
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        desk = Desk(client, subscriber)
-        await put(desk, "flags", topic(title="stored"), 201)
+        broker_fixture = BrokerFixture(client, subscriber)
+        await put(broker_fixture, "flags", topic(title="stored"), 201)
         write(tmp_path, topic(title="folder"))
         await broker.reload_topics()
 

@@ -7,7 +7,7 @@ import pytest
 from broker.app import Running
 from broker.store.server import Server
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
-from tests.integration.desk import Desk, Gate, until
+from tests.integration.broker_fixture import BrokerFixture, Gate, until
 from tests.integration.poisoning import Bench, bench_of
 
 
@@ -15,12 +15,12 @@ def numbers(endpoint: Endpoint) -> list[list[int]]:
     return [[event.number for event in one.events] for one in endpoint.of_type("event-notification")]
 
 
-async def held(desk: Desk, bench: Bench, one: str, *names: str) -> Gate:
+async def held(broker_fixture: BrokerFixture, bench: Bench, one: str, *names: str) -> Gate:
     """Events 2 and up of an endpoint wait behind the first, which is being sent."""
-    gate = desk.subscriber.endpoint("a").answer = Gate()
+    gate = broker_fixture.subscriber.endpoint("a").answer = Gate()
     for n, name in enumerate(names, 1):
         await bench.put(name)
-        await desk.until_counted(one, n)  # resources of different partitions have no order but this
+        await broker_fixture.until_counted(one, n)  # resources of different partitions have no order but this
     await asyncio.wait_for(gate.entered.wait(), 5)
     return gate
 
@@ -32,23 +32,23 @@ async def test_the_broken_event_is_set_aside_and_the_others_arrive_in_order(
     broker: Running, store: Server, subscriber: SimulatedSubscriber, max_count: int, sent: list[list[int]]
 ) -> None:
     async with bench_of(broker, store) as bench:
-        desk = Desk(bench.client, subscriber)
-        one = await desk.subscribe("a", release="r4", content="full-resource", max_count=max_count)
-        gate = await held(desk, bench, one, *(f"n{n}" for n in range(1, 6)))
+        broker_fixture = BrokerFixture(bench.client, subscriber)
+        one = await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=max_count)
+        gate = await held(broker_fixture, bench, one, *(f"n{n}" for n in range(1, 6)))
         await bench.damage("n4")
         gate.opened.set()
         endpoint = subscriber.endpoint("a")
         if max_count > 1:
 
             async def is_told() -> bool:
-                errors = (await desk.ask(one)).get("error", [])
+                errors = (await broker_fixture.ask(one)).get("error", [])
                 return any("could not be built" in error["text"] for error in errors)
 
             await until(is_told)
-            assert await desk.status(one) == "active", "while it is tried"
+            assert await broker_fixture.status(one) == "active", "while it is tried"
         assert await subscriber.wait_until(lambda: 5 in endpoint.numbers, 15)
         assert numbers(endpoint) == sent
-        status = await desk.ask(one)
+        status = await broker_fixture.ask(one)
         assert status["status"] == "active"
         assert "1 event could not be rendered" in str(status["error"])
         assert "garbage" not in str(status), "what the resource says is not told"
@@ -62,11 +62,11 @@ async def test_another_subscription_that_needs_no_resource_gets_the_event(
     broker: Running, store: Server, subscriber: SimulatedSubscriber
 ) -> None:
     async with bench_of(broker, store) as bench:
-        desk = Desk(bench.client, subscriber)
-        one = await desk.subscribe("a", release="r4", content="full-resource")
-        await desk.subscribe("b", release="r4", content="id-only")
-        gate = await held(desk, bench, one, "n1", "n2", "n3")
+        broker_fixture = BrokerFixture(bench.client, subscriber)
+        one = await broker_fixture.subscribe("a", release="r4", content="full-resource")
+        await broker_fixture.subscribe("b", release="r4", content="id-only")
+        gate = await held(broker_fixture, bench, one, "n1", "n2", "n3")
         await bench.damage("n2")
         gate.opened.set()
-        await desk.until_numbers("b", 3)
+        await broker_fixture.until_numbers("b", 3)
         assert await subscriber.wait_until(lambda: subscriber.endpoint("a").numbers == [1, 3], 15)

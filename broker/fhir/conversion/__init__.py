@@ -17,7 +17,7 @@ import msgspec
 from broker.errors import Unprocessable
 from broker.fhir.conversion.catalog import CONTAINABLE, CONVERTIBLE, SAME_IN_R4_AND_R4B
 from broker.fhir.conversion.engine import carried_over
-from broker.fhir.conversion.rules import Direction, Node, Uncarriable
+from broker.fhir.conversion.rules import Direction, Node, NotConvertible
 from broker.fhir.conversion.shortcut import is_alike
 from broker.fhir.validation import RESOURCE_TYPES, validate
 from broker.model.release import Release
@@ -50,7 +50,7 @@ def convert(body: bytes, resource_type: str, source: Release, target: Release) -
     resource: Node = json.loads(body, parse_float=_number, parse_int=_number)
     try:
         converted = _whole(resource, direction)
-    except Uncarriable:
+    except NotConvertible:
         return None
     return body if converted == resource else msgspec.json.encode(converted)
 
@@ -76,10 +76,10 @@ def _contained(resource: Node, direction: Direction) -> Node:
     if can_convert(kind, direction.source, direction.target):
         return carried_over(resource, direction)
     if kind not in CONTAINABLE:
-        raise Uncarriable(f"a contained {kind} has no conversion")
+        raise NotConvertible(f"a contained {kind} has no conversion")
     converted = carried_over(resource, direction)
     try:
         validate(direction.target, kind, msgspec.json.encode(converted))
     except Unprocessable:
-        raise Uncarriable(f"the contained {kind} is not valid in {direction.target}") from None
+        raise NotConvertible(f"the contained {kind} is not valid in {direction.target}") from None
     return converted

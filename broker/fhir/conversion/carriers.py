@@ -9,7 +9,7 @@ here are those of R5 and R4 together; `datatypes.py` sees to it that the release
 from collections.abc import Iterator
 from typing import Any
 
-from broker.fhir.conversion.rules import Field, Node, Uncarriable, capital, fields
+from broker.fhir.conversion.rules import Field, Node, NotConvertible, capital, fields
 
 DATATYPE = "http://hl7.org/fhir/StructureDefinition/_datatype"
 _MODIFIERS = "modifierExtension"
@@ -61,7 +61,7 @@ def write(prefix: str, wanted: tuple[Field, ...], node: Node) -> list[Node]:
             for value, sibling in _pairs(one, node.get(name), node.get(f"_{name}")):
                 written.append(_extension(prefix + one.name, kind, value, sibling))
     if left:
-        raise Uncarriable(f"{sorted(left)} can't be carried")
+        raise NotConvertible(f"{sorted(left)} can't be carried")
     return written
 
 
@@ -99,7 +99,7 @@ def shaped(url: str, kind: str, value: Node) -> Node:
     if modifiers is not None:
         parts.append({"url": _MODIFIERS, "extension": modifiers})
     if not parts:
-        raise Uncarriable(f"a {kind} without any element can't be carried")
+        raise NotConvertible(f"a {kind} without any element can't be carried")
     return {**start, "url": url, "extension": parts}
 
 

@@ -11,7 +11,7 @@ from functools import cache
 import msgspec
 
 from broker.fhir.conversion.carriers import DATATYPE, shaped, unshaped
-from broker.fhir.conversion.rules import Node, Uncarriable, capital
+from broker.fhir.conversion.rules import Node, NotConvertible, capital
 from broker.fhir.validation import RESOURCE_TYPES
 from broker.model.release import Release
 
@@ -75,7 +75,7 @@ def encoded(extension: Node, target: Release) -> Node:
         name = f"value{capital(kind)}"
         if name in extension:
             if "id" in extension:
-                raise Uncarriable(f"the id of an Extension of type {kind} has no place in {target}")
+                raise NotConvertible(f"the id of an Extension of type {kind} has no place in {target}")
             if kind == "integer64":
                 return _spelt(extension)
             return shaped(extension["url"], kind, extension[name])

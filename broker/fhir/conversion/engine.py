@@ -19,7 +19,7 @@ from broker.fhir.conversion.datatypes import (
     unwrapped,
     wrapped,
 )
-from broker.fhir.conversion.rules import Change, Codes, Direction, Field, Kind, Node, Rule, Uncarriable
+from broker.fhir.conversion.rules import Change, Codes, Direction, Field, Kind, Node, NotConvertible, Rule
 from broker.model.release import Release
 
 _PREFIX = {
@@ -30,7 +30,7 @@ _PREFIX = {
 
 
 def carried_over(resource: Node, direction: Direction) -> Node:
-    """The resource, without contained ones, in the target release. Raises `Uncarriable`."""
+    """The resource, without contained ones, in the target release. Raises `NotConvertible`."""
     path: str = resource["resourceType"]
     tree = _inward(resource, path, direction)
     if Release.R5 in {direction.source, direction.target}:
@@ -88,7 +88,7 @@ def _apply(node: Node, path: str, direction: Direction) -> Node:
             else _moved(changed, rule, kind, direction)
         )
     if not changed:
-        raise Uncarriable(f"nothing is left of {path}")
+        raise NotConvertible(f"nothing is left of {path}")
     return changed
 
 
@@ -107,7 +107,7 @@ def _moved(node: Node, rule: Rule, kind: Kind, direction: Direction) -> Node:
     (prefix, *_) = _prefixes(kind, direction.source, direction)
     best, written = _told(given, there, back, prefix, mine)
     if any(one.get("url") == new["url"] for one in extensions for new in written):
-        raise Uncarriable(f"{written[0]['url']} is there already")
+        raise NotConvertible(f"{written[0]['url']} is there already")
     if not written:
         return node if best == given else _replaced(node, given, best)
     return _with_extensions(_replaced(node, given, best), extensions + written)
@@ -140,7 +140,7 @@ def _recoded(node: Node, rule: Codes, kind: Kind, direction: Direction) -> Node:
     (prefix, *_) = _prefixes(kind, direction.source, direction)
     carrier = {"url": prefix + rule.name, "valueCode": code}
     if any(one.get("url") == carrier["url"] for one in extensions):
-        raise Uncarriable(f"{carrier['url']} is there already")
+        raise NotConvertible(f"{carrier['url']} is there already")
     return _with_code(node, rule.name, best, _with_extensions(sibling, [*extensions, carrier]))
 
 

@@ -19,7 +19,7 @@ Change = Callable[[Node], Node]
 ABSENT_REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
 
-class Uncarriable(Exception):  # noqa: N818 reads as what the instance is; never leaves the package
+class NotConvertible(Exception):  # noqa: N818 reads as what the instance is; never leaves the package
     """The instance holds what the target release has no way to say."""
 
 

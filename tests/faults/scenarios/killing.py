@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.failpoints import NAMES, Name
+from tests.faults.background_traffic import INBOX_PATIENT, BackgroundTraffic
 from tests.faults.campaign import Run, Size, rigged
 from tests.faults.listener import accepting, answering, in_turn
-from tests.faults.lobby import INBOX_PATIENT, Lobby
 from tests.faults.processes import BrokerProcess
 from tests.faults.rig import Rig
 
@@ -49,13 +49,13 @@ def at_every_failpoint(nth: int, names: Sequence[Name] = NAMES) -> Run:
         async with rigged(folder, size) as rig:
             await _subscribe(rig)
             victims = {"api": rig.api[0], "match": rig.match[0], "dispatch": rig.dispatch[0]}
-            async with Lobby(rig) as lobby, rig.load(PATIENTS, per_s=60):
+            async with BackgroundTraffic(rig) as traffic, rig.load(PATIENTS, per_s=60):
                 async with asyncio.TaskGroup() as killing:
                     for role, victim in victims.items():
                         some = [name for name in names if role_of(name) == role]
                         killing.create_task(_kill_in_turn(rig, victim, some, nth))
                 await rig.recovered("the last killed process")
-                await lobby.stop()
+                await traffic.stop()
         return rig
 
     return run
@@ -67,7 +67,7 @@ def failing_at_every_failpoint(action: str) -> Run:
     async def run(folder: Path, size: Size) -> Rig:
         async with rigged(folder, size) as rig:
             await _subscribe(rig)
-            async with Lobby(rig) as lobby, rig.load(PATIENTS, per_s=60):
+            async with BackgroundTraffic(rig) as traffic, rig.load(PATIENTS, per_s=60):
                 for process in rig.brokers:
                     await process.stop()
                     some = [name for name in NAMES if role_of(name) == process.command]
@@ -77,7 +77,7 @@ def failing_at_every_failpoint(action: str) -> Run:
                     )
                 rig.fault("failures begin")
                 await asyncio.sleep(size.pick(5.0, 20.0))
-                await lobby.stop()
+                await traffic.stop()
             text = "".join(process.log.read_text() for process in rig.brokers)
             for name in NAMES:
                 if f"failpoint {name}" in text:

@@ -13,8 +13,8 @@ from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as NoAnswer
 
+from broker.store.batcher import Batcher
 from broker.store.embedded import EmbeddedServer
-from broker.store.pipelining import Pipeliner
 from tests.faults.certificates import Pair, authority
 from tests.ports import free_port
 
@@ -27,7 +27,7 @@ _GREETING = {b"CLIENT", b"SELECT", b"HELLO", b"AUTH"}
 @contextlib.asynccontextmanager
 async def scripted(
     answering: Answering, *, timeout_s: float = 10.0, tls: Pair | None = None
-) -> AsyncIterator[Pipeliner]:
+) -> AsyncIterator[Batcher]:
     """A pipeliner of a server that does as it is told."""
     serving: list[asyncio.Task[None]] = []
 
@@ -54,7 +54,7 @@ async def scripted(
     port = server.sockets[0].getsockname()[1]
     url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={tls.trusted}" if tls else f"redis://127.0.0.1:{port}"
     pool = redis.Redis.from_url(url, protocol=2, socket_timeout=None).connection_pool
-    one = Pipeliner(pool, timeout_s=timeout_s)
+    one = Batcher(pool, timeout_s=timeout_s)
     try:
         yield one
     finally:
@@ -74,7 +74,7 @@ def pool(embedded: EmbeddedServer) -> redis.ConnectionPool:
 
 
 async def test_nobody_is_forgotten_whenever_he_asks(pool: redis.ConnectionPool) -> None:
-    one = Pipeliner(pool)
+    one = Batcher(pool)
 
     async def ask(caller: int) -> None:
         for n in range(100):
@@ -91,7 +91,7 @@ async def test_nobody_is_forgotten_whenever_he_asks(pool: redis.ConnectionPool) 
 async def test_each_caller_gets_its_own_answers_in_order_and_its_own_error(
     pool: redis.ConnectionPool,
 ) -> None:
-    one = Pipeliner(pool)
+    one = Batcher(pool)
 
     async def ask(n: int) -> None:
         if n % 7 == 3:
@@ -234,7 +234,7 @@ async def test_a_server_that_is_loading_is_no_answer_but_an_error_of_the_connect
 
 async def test_all_who_wait_hear_that_nobody_listens() -> None:
     pool = redis.Redis(host="127.0.0.1", port=free_port(), protocol=2).connection_pool
-    one = Pipeliner(pool)
+    one = Batcher(pool)
     async with asyncio.timeout(10):
         asking = [one.ask([("PING",)]) for _ in range(5)]
         outcomes = await asyncio.gather(*asking, one.exchange([("PING",)]), return_exceptions=True)

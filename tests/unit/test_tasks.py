@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broker.workers.keeping import KeptLoop
+from broker.tasks import SupervisedTask
 
 
 async def test_a_loop_that_fails_is_started_again_and_says_so() -> None:
@@ -15,7 +15,7 @@ async def test_a_loop_that_fails_is_started_again_and_says_so() -> None:
             raise ValueError
         await stop.wait()
 
-    kept = KeptLoop("example", loop, stop)
+    kept = SupervisedTask("example", loop, stop)
     assert kept.state() == "ok"
     async with asyncio.timeout(10):
         while runs < 2:  # noqa: ASYNC110 the loop sets no event

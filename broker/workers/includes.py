@@ -24,7 +24,7 @@ Targets = Mapping[str, Sequence[Target]]
 """By the canonical of a topic."""
 
 
-class Attaching:
+class IncludeResolver:
     """Contexts of events."""
 
     def __init__(

@@ -11,15 +11,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from broker.cancelling import end
 from broker.errors import StoreUnavailable
 from broker.store import keys
+from broker.tasks import end
 
 LOOK_S = 60.0
 _AGAIN_S = 0.2
 
 
-class Rings:
+class StreamSignals:
     """Which streams may have something to read. `listen` gives a partition's number, or None for all of them."""
 
     def __init__(self, listen: Callable[[], AsyncIterator[str | None]]) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 import orjson
 import structlog
 
-from broker.cancelling import work_until
 from broker.errors import BrokerError, ConfigurationError, StoreUnavailable
 from broker.matching.catalog import Catalog
 from broker.model.subscription import Subscription, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.subscriptions import Record, Subscriptions
 from broker.store.topics import StoredTopic, Topics
+from broker.tasks import work_until
 
 _log = structlog.get_logger(__name__)
 _LIVE = {SubscriptionStatus.REQUESTED, SubscriptionStatus.ACTIVE}
@@ -43,7 +43,7 @@ class Rules:
     objection: Callable[[Subscription, Topic], str | None]
 
 
-class TopicKeeper:
+class TopicSync:
     """One a process. `run` follows changes until `stop`; `sync` does so at once."""
 
     def __init__(

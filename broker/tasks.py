@@ -1,9 +1,14 @@
-"""Keeps a worker loop running: one that fails is logged and started again, and says so for a while."""
+"""Task idioms: end tasks, work until a stop event, restart a loop that failed.
+
+`asyncio.wait_for` of Python 3.11, which redis-py uses for each command, drops a cancellation that arrives together with the
+result; a task that loops then goes on. Asking until it has ended can't be dropped. To be removed when 3.12 is the oldest Python.
+"""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 import structlog
 
@@ -11,8 +16,28 @@ _log = structlog.get_logger(__name__)
 _RESTART_S = 1.0
 _TOLD_S = 10.0
 
+_AGAIN_S = 0.2
 
-class KeptLoop:
+
+async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancels and waits; whatever they raise stays with them."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+
+
+async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Lets it work until `stop`, or until this is cancelled, and returns when it has ended."""
+    working = asyncio.create_task(work)
+    try:
+        await stop.wait()
+    finally:
+        await end([working])
+
+
+class SupervisedTask:
     """One loop, as a task, until `stop`. `state` is what /readyz tells of it."""
 
     def __init__(self, name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:

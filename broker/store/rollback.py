@@ -21,8 +21,8 @@ import structlog
 
 from broker.model.change import Change
 from broker.store import keys
+from broker.store.resp_connection import Argument, Command
 from broker.store.server import Server
-from broker.store.wire import Argument, Command
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class _Held:
     heads: Mapping[int, str]
 
 
-class Witness:
+class RollbackDetector:
     """One a process. `verify` is called before anything is numbered whenever the store may be another than before."""
 
     def __init__(self, server: Server, file: Path | None = None) -> None:
@@ -76,7 +76,7 @@ class Witness:
             return False
         jump = uuid.uuid4().hex
         calls = [self._jump(shard, jump) for shard in range(self._server.layout.shards)]
-        answers = await self._server.call_many("jump", calls, durable=True)
+        answers = await self._server.call_many("skip_numbers", calls, durable=True)
         metrics.store_rollbacks.inc()
         _log.error(
             "the store went back in time: changes accepted since may be lost, event numbers jump",
@@ -123,7 +123,7 @@ class Witness:
         try:
             await asyncio.to_thread(_merge, self._file, dict(self._numbered), dict(self._heads))
         except OSError as error:
-            _log.warning("witness file not written", file=str(self._file), error=str(error))
+            _log.warning("rollback_detector file not written", file=str(self._file), error=str(error))
 
     def _recall(self, file: Path) -> None:
         self._numbered, self._heads = _read(file)
@@ -155,7 +155,7 @@ def _read(file: Path) -> tuple[_Numbered, dict[int, str]]:
     except FileNotFoundError:
         return {}, {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        _log.warning("witness file not read", file=str(file), error=str(error))
+        _log.warning("rollback_detector file not read", file=str(file), error=str(error))
         return {}, {}
     return numbered, heads
 

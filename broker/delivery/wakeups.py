@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
-from broker.cancelling import work_until
 from broker.errors import StoreUnavailable
 from broker.store.schedule import Schedule
+from broker.tasks import work_until
 
 _log = structlog.get_logger(__name__)
 
 
-class Wakes:
+class WakeupListener:
     """One listener a process, for the dispatcher and all followers."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -35,11 +35,11 @@ class Wakes:
     async def _listen(self) -> None:
         while True:
             try:
-                async for shard in self._schedule.wakes():
+                async for shard in self._schedule.wakeups():
                     for one in list(self._waiting) if shard is None else (shard,):
                         self._wake(one)
             except StoreUnavailable as error:
-                _log.warning("store unavailable", worker="wakes", error=str(error))
+                _log.warning("store unavailable", worker="wakeups", error=str(error))
                 await asyncio.sleep(0.2)
 
     def _wake(self, shard: int) -> None:

@@ -55,7 +55,7 @@ class Script:
         return Answer(answer) if isinstance(answer, int) else answer
 
 
-class Desk:
+class BrokerFixture:
     """`client` speaks to the broker; notifications come to `subscriber`."""
 
     def __init__(self, client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> None:

@@ -23,12 +23,12 @@ INBOX_PATIENT = "walker"
 _PAUSE_S = 0.05
 
 
-class Lobby:
+class BackgroundTraffic:
     """Goes on while it is entered, or until `stop`. Its subscriptions match nothing."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        self._well = Endpoint("lobby", History())
+        self._well = Endpoint("traffic", History())
         self._ill = Endpoint("ill", History())
         self._ill.behaviour = answering(400)
         self._is_over = asyncio.Event()

@@ -13,15 +13,15 @@ from broker.model.change import Tenant, VersionKey
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.dead_letters import DeadLetter, Kind, parts_of
+from broker.store.resp_connection import Argument
 from broker.store.schedule import MAX_RANGES_BYTES
 from broker.store.server import Server, translating
-from broker.store.wire import Argument
 
 _AT_ONCE = 500
 """So many numbers a script: it walks what waits to be sent again for each."""
 
 
-class Retried(StrEnum):
+class RedriveResult(StrEnum):
     """What became of the wish to retry a letter."""
 
     ACCEPTED = "accepted"
@@ -31,14 +31,14 @@ class Retried(StrEnum):
     FULL = "full"  # too much waits to be sent again already
 
 
-class LetterSettling:
+class DeadLetterActions:
     """Retries and drops."""
 
     def __init__(self, server: Server, *, keep_ms: int) -> None:
         self._server = server
         self._keep_ms = keep_ms
 
-    async def retry(self, letters: Sequence[DeadLetter]) -> dict[str, Retried]:
+    async def retry(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
         """Has the letters done after all; what became of each, by id."""
         by_kind = _by_kind(letters)
         answers = await self._redrive(by_kind[Kind.CHANGE])
@@ -47,7 +47,7 @@ class LetterSettling:
                 answers |= await self._deliver(*key, some[start : start + _AT_ONCE])
         return answers | await self._put_back(by_kind[Kind.INBOX])
 
-    async def _redrive(self, letters: Sequence[DeadLetter]) -> dict[str, Retried]:
+    async def _redrive(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
         calls: list[tuple[list[str], list[Argument]]] = []
         for letter in letters:
             partition, entry, *_ = parts_of(letter.id)
@@ -56,15 +56,17 @@ class LetterSettling:
             script_keys = [keys.aside(p), keys.changes(p), keys.version(p, focus), keys.version(p, before)]
             calls.append((script_keys, [entry, self._keep_ms]))
         answers = await self._server.call_many("redrive", calls, durable=True) if calls else []
-        return {letter.id: Retried(answer.decode()) for letter, answer in zip(letters, answers, strict=True)}
+        return {
+            letter.id: RedriveResult(answer.decode()) for letter, answer in zip(letters, answers, strict=True)
+        }
 
     async def _deliver(
         self, tenant: Tenant, subscription: SubscriptionId, letters: Sequence[DeadLetter]
-    ) -> dict[str, Retried]:
+    ) -> dict[str, RedriveResult]:
         shard = self._server.layout.shard_of(tenant, subscription)
         numbers = sorted(letter.number for letter in letters)
         answer = await self._server.call(
-            "retry_letters",
+            "redrive_dead_letters",
             [
                 keys.subscription(shard, tenant, subscription),
                 keys.due(shard),
@@ -76,10 +78,10 @@ class LetterSettling:
         )
         told = [answer] * len(numbers) if isinstance(answer, bytes) else answer
         by_number = dict(zip(numbers, told, strict=True))
-        return {letter.id: Retried(by_number[letter.number].decode()) for letter in letters}
+        return {letter.id: RedriveResult(by_number[letter.number].decode()) for letter in letters}
 
     @translating
-    async def _put_back(self, letters: Sequence[DeadLetter]) -> dict[str, Retried]:
+    async def _put_back(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
         """On the inbox under an idempotency key, so that one that is put there twice is one change."""
         for letter in letters:
             entry = parts_of(letter.id)[4]
@@ -87,7 +89,7 @@ class LetterSettling:
             # the two streams lie in different slots of a Cluster: in this order nothing is lost in between
             await self._server.client.xadd(keys.INBOX, fields)
             await self._server.client.xdel(keys.INBOX_REFUSED, entry)
-        return {letter.id: Retried.ACCEPTED for letter in letters}
+        return {letter.id: RedriveResult.ACCEPTED for letter in letters}
 
     async def drop(self, letters: Sequence[DeadLetter]) -> int:
         """Forgets the letters; how many there still were."""
@@ -103,7 +105,7 @@ class LetterSettling:
             for start in range(0, len(some), _AT_ONCE):
                 numbers = [letter.number for letter in some[start : start + _AT_ONCE]]
                 arguments: list[Argument] = [keys.member(tenant, subscription), *numbers]
-                dropped += int(await self._server.call("drop_letters", script_keys, arguments))
+                dropped += int(await self._server.call("discard_dead_letters", script_keys, arguments))
         return dropped
 
     @translating

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from broker import failpoints
 from broker.errors import ConfigurationError
-from broker.setting_kinds import (
+from broker.settings.kinds import (
     BASE_URL,
     BOOL,
     BYTES,
@@ -72,7 +72,7 @@ class Settings:
         repr=False,
         metadata=_about(REDIS_URL, "", "The Redis, Valkey or Cluster to use; unset, an embedded one."),
     )
-    witness_file: Path | None = field(
+    high_water_file: Path | None = field(
         default=None,
         metadata=_about(
             PATH,
@@ -292,11 +292,11 @@ class Settings:
         ]
 
     @property
-    def witness(self) -> Path | None:
-        """The witness file, if there is one."""
-        if self.witness_file is None and self.redis_url is None:
-            return self.data_dir / "witness.json"
-        return self.witness_file
+    def high_water_path(self) -> Path | None:
+        """The high-water file, if there is one."""
+        if self.high_water_file is None and self.redis_url is None:
+            return self.data_dir / "high-water.json"
+        return self.high_water_file
 
     @property
     def is_loopback(self) -> bool:

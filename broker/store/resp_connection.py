@@ -21,7 +21,7 @@ Command = Sequence[Argument]
 
 
 @dataclass(slots=True, eq=False)
-class Asked:
+class PendingReply:
     """Commands of one caller. `answers` grows as the server answers, its errors among them; `done` when all are there."""
 
     commands: Sequence[Command]
@@ -30,7 +30,7 @@ class Asked:
     sent_at: float = 0.0
 
 
-class Wire(asyncio.Protocol):
+class RespConnection(asyncio.Protocol):
     """An open connection; `answered` is called whenever answers came, or none will come any more.
 
     Once `is_open` is false it never is again: what was under way has failed.
@@ -41,7 +41,7 @@ class Wire(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._answered = answered
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Asked] = deque()
+        self._waiting: deque[PendingReply] = deque()
         self._writer: asyncio.StreamWriter | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,7 +68,7 @@ class Wire(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._writer is not None
 
-    def send(self, some: Sequence[Asked]) -> None:
+    def send(self, some: Sequence[PendingReply]) -> None:
         """Asks what they have no answers to yet, all in one write."""
         if self._writer is None:
             raise ConnectionLost("connection lost")

@@ -59,7 +59,7 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         ),
     ),
     Operation(
-        "retry-dead-letters",
+        "redrive-dead-letters",
         "Retry dead letters",
         at_type=False,
         at_instance=False,
@@ -88,7 +88,7 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         ),
     ),
     Operation(
-        "skip-dead-letters",
+        "discard-dead-letters",
         "Skip dead letters",
         at_type=False,
         at_instance=False,

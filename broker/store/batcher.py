@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import redis.asyncio as redis
 from redis.exceptions import ConnectionError as ConnectionLost
 
-from broker.cancelling import end
-from broker.store.wire import Asked, Command, Wire
+from broker.store.resp_connection import Command, PendingReply, RespConnection
+from broker.tasks import end
 
 AT_ONCE = 2
 """Pipelines under way: one is answered while the next is made."""
@@ -22,7 +22,7 @@ MOST = 256
 TIMEOUT_S = 10.0
 
 
-class Asking(Protocol):
+class PipelineExecutor(Protocol):
     """What asks the store: over one server's connections, or those of a Cluster's nodes (`routing.py`)."""
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]: ...
@@ -30,19 +30,19 @@ class Asking(Protocol):
     async def close(self) -> None: ...
 
 
-class Pipeliner:
+class Batcher:
     """Asks over connections of its own, made as `pool` makes them."""
 
     def __init__(self, pool: redis.ConnectionPool, *, timeout_s: float = TIMEOUT_S) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
-        self._queue: list[Asked] = []
-        self._shared: Wire | None = None
-        self._last_under_way: deque[Asked] = deque()
+        self._queue: list[PendingReply] = []
+        self._shared: RespConnection | None = None
+        self._last_under_way: deque[PendingReply] = deque()
         self._is_flushing = False
         self._connecting: asyncio.Task[None] | None = None
-        self._idle: list[Wire] = []
-        self._busy: set[Wire] = set()
+        self._idle: list[RespConnection] = []
+        self._busy: set[RespConnection] = set()
         self._is_closed = False
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
@@ -53,13 +53,13 @@ class Pipeliner:
         if not commands:
             return []
         loop = asyncio.get_running_loop()
-        asked = Asked(commands, loop.create_future())
+        asked = PendingReply(commands, loop.create_future())
         self._enqueue(asked)
         try:
             await asked.done
         except (ConnectionLost, OSError):
             # it may have been closed while nobody used it
-            asked = Asked(commands, loop.create_future(), asked.answers)
+            asked = PendingReply(commands, loop.create_future(), asked.answers)
             self._enqueue(asked)
             await asked.done
         for answer in asked.answers:
@@ -67,7 +67,7 @@ class Pipeliner:
                 raise answer
         return asked.answers
 
-    def _enqueue(self, asked: Asked) -> None:
+    def _enqueue(self, asked: PendingReply) -> None:
         if self._is_closed:
             raise ConnectionLost("closed")
         self._queue.append(asked)
@@ -98,7 +98,7 @@ class Pipeliner:
 
     async def _connect_shared(self) -> None:
         try:
-            self._shared = await Wire.connect(self._pool, self._timeout_s, self._flush_soon)
+            self._shared = await RespConnection.connect(self._pool, self._timeout_s, self._flush_soon)
         except Exception as error:  # noqa: BLE001 whatever it is, the callers must hear it
             self._refuse(error)
         finally:
@@ -125,20 +125,22 @@ class Pipeliner:
             await self._exchange(None, commands, answers)
         return answers
 
-    def _taken(self) -> Wire | None:
+    def _taken(self) -> RespConnection | None:
         while self._idle:
             wire = self._idle.pop()
             if wire.is_open:
                 return wire
         return None
 
-    async def _exchange(self, wire: Wire | None, commands: Sequence[Command], answers: list[Any]) -> None:
+    async def _exchange(
+        self, wire: RespConnection | None, commands: Sequence[Command], answers: list[Any]
+    ) -> None:
         """Asks what is not answered yet, on a connection that nobody else uses meanwhile."""
         if wire is None:
-            wire = await Wire.connect(self._pool, self._timeout_s)
+            wire = await RespConnection.connect(self._pool, self._timeout_s)
         self._busy.add(wire)
         try:
-            asked = Asked(commands, asyncio.get_running_loop().create_future(), answers)
+            asked = PendingReply(commands, asyncio.get_running_loop().create_future(), answers)
             wire.send([asked])
             await asked.done
         except BaseException:
