@@ -1,0 +1,103 @@
+"""The store as its users see it: one small protocol, implemented over one server or over a Cluster.
+
+`Store` runs scripts, sends plain commands, reads streams and subscribes to channels. Every method raises `StoreUnavailable` (or its
+subclass `StoreFull`) when the store fails; no error of the client library reaches a caller. Replies are RESP2 values as the server
+sends them: bytes, integers, lists and None (`replies.py` turns flat lists into mappings).
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import Enum, auto
+from typing import Any, NamedTuple, Protocol
+
+from broker.store.keys import Layout
+
+Argument = str | bytes | int
+Command = Sequence[Argument]
+StreamRow = tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]
+"""A stream's name and its entries: each its id and its fields, which are empty for an entry that was deleted."""
+
+
+class ScriptCall(NamedTuple):
+    """One run of the script `lua/<script>.lua`. All keys lie in one slot. Scripts are idempotent: a call may be repeated."""
+
+    script: str
+    keys: Sequence[str]
+    arguments: Sequence[Argument]
+
+
+class WriteConcern(Enum):
+    """What a script call waits for before it returns."""
+
+    REPLY = auto()
+    """The server executed the script."""
+    ORDERED = auto()
+    """No later write of the caller can survive a failure that this one does not survive."""
+    REPLICATED = auto()
+    """Where the broker waits for replicas, they have everything the reply reports. Use it before a notification is sent:
+    a failover then never loses an event number that a subscriber has seen."""
+    DURABLE = auto()
+    """The write is on disk, and on as many replicas as the settings ask for."""
+
+
+class GroupReader(Protocol):
+    """Reads consumer groups on connections of its own, so that a blocking read delays nobody else.
+
+    A failed read is not repeated: the entries of a lost reply are pending, and a repetition would continue behind them.
+    """
+
+    async def read(
+        self, group: str, consumer: str, positions: Mapping[str, str], *, count: int, block_ms: int | None
+    ) -> list[StreamRow]:
+        """Up to `count` entries of each stream after its position; waits up to `block_ms` for one, or not at all for None."""
+
+    async def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """Redis, Valkey, or a Cluster of them."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def append_channel(self) -> str:
+        """Channel on which a script that appends to a changes stream publishes the partition's number.
+
+        Empty where group readers block in the server and need no message.
+        """
+
+    def can_run(self, call: ScriptCall) -> bool:
+        """Whether one node holds all keys of the call, so that the script can touch them together."""
+
+    async def run(self, call: ScriptCall, concern: WriteConcern = WriteConcern.REPLY) -> Any:
+        """The reply of one script, which may travel in one pipeline with the commands of other callers."""
+
+    async def run_many(
+        self, calls: Sequence[ScriptCall], concern: WriteConcern = WriteConcern.REPLY
+    ) -> list[Any]:
+        """The replies of several script calls, sent in one round trip to each node.
+
+        Raises when any of them failed; others may have been executed.
+        """
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies of plain commands in order. Send only commands that may be repeated after a lost connection."""
+
+    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
+        """The entries of each stream after its position, for streams that have any. Does not wait for entries."""
+
+    async def create_group(self, stream: str, group: str) -> None:
+        """Creates the consumer group at the beginning of the stream, and the stream, unless they exist."""
+
+    def group_reader(self, *, timeout_s: float) -> GroupReader: ...
+
+    def subscribe(self, channel: str) -> AsyncIterator[str | None]:
+        """The messages of a channel; None after each connection, because messages may have been missed before it."""
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable` unless every primary answers."""
+
+    async def has_room(self) -> bool:
+        """Whether the store accepts writes: it has no memory limit, or has not reached it."""
+
+    async def close(self) -> None: ...
