@@ -13,13 +13,12 @@ from broker.errors import Issue, Malformed, NotFound, Unprocessable
 from broker.fhir import documents
 from broker.matching.explain import CriteriaReport, Explanation, TermReport, TriggerReport, explain, needs
 from broker.model.change import Change, Interaction, Version, VersionKey
+from broker.model.eligibility import Eligibility, eligibility
 from broker.model.notification import Event
 from broker.model.subscription import SubscriptionId
 from broker.model.topic import Topic
 from broker.store.subscriptions import Record
 
-STALE_MS = 5_000
-"""The matcher passes over a change that is so much older than a subscription's activation."""
 MAX_SEARCHED = 100_000
 """So many of the newest events are searched for a stored change."""
 _PAGE = 1_000
@@ -236,15 +235,13 @@ def _verdict(
         return False, reason + told
     if not found.matches:
         return False, found.reason + told
-    if not record.is_counting:
-        return (
-            False,
-            f"{found.reason} But the subscription is {subscription.status}: nothing is counted.{told}",
-        )
-    if standing is not None and record.activated_ms > change.current.at_ms + STALE_MS:
-        since = to_instant(record.activated_ms)
-        return False, f"{found.reason} But the subscription counts since {since} only.{told}"
-    return True, found.reason + told
+    answer = eligibility(record.activation, change.current.at_ms)
+    if answer is Eligibility.ELIGIBLE:
+        return True, found.reason + told
+    reason = f"But the subscription is {subscription.status}: nothing is counted."
+    if answer is Eligibility.BEFORE_ACTIVATION:
+        reason = f"But the subscription counts since {to_instant(record.activated_ms)} only."
+    return False, f"{found.reason} {reason}{told}"
 
 
 def _subscription(record: Record) -> list[Part]:
@@ -253,7 +250,7 @@ def _subscription(record: Record) -> list[Part]:
         "subscription",
         text("id", subscription.id),
         text("status", subscription.status, "Code"),
-        flag("counting", value=record.is_counting),
+        flag("counting", value=record.activation.counts_events),
         instant("counting-since", record.activated_ms),
         text("events", str(record.count)),
         text("delivered", str(record.cursor)),

@@ -10,6 +10,7 @@ import msgspec
 
 from broker import failpoints
 from broker.model.change import Tenant
+from broker.model.eligibility import Activation
 from broker.model.gap import Gap
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionId, SubscriptionStatus
@@ -68,12 +69,9 @@ class Record:
         return tuple(reports)
 
     @property
-    def is_counting(self) -> bool:
-        """Whether matching changes get a number (R-272)."""
-        status = self.subscription.status
-        return status in {SubscriptionStatus.ACTIVE, SubscriptionStatus.ERROR} or (
-            status is SubscriptionStatus.REQUESTED and self.activated_ms > 0
-        )
+    def activation(self) -> Activation:
+        """What decides whether matching changes get a number."""
+        return Activation(self.subscription.status, self.activated_ms)
 
 
 def record_of(values: Sequence[bytes | None]) -> Record | None:

@@ -19,6 +19,7 @@ from broker.errors import StoreUnavailable
 from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
+from broker.model.eligibility import Activation, Eligibility, eligibility
 from broker.store.changes import Changes
 from broker.store.group_reader import GroupReader
 from broker.store.outbox import Context, Fenced, Outboxes, StoreRolledBack, SubscriptionKey
@@ -43,8 +44,6 @@ LOOK_AGAIN_S = 60.0
 ROLL_CALL_S = 1.0
 """After the store was away: longer than another matcher takes to notice and to look (`run` waits half of it)."""
 BATCH = 128
-STALE_MS = 5_000
-"""A change this much older than a subscription's activation is not its event: it waited in a backlog."""
 
 
 class MatcherWorker:
@@ -76,7 +75,7 @@ class MatcherWorker:
         self._topic_sync = topic_sync
         self._subscriptions = Subscriptions(server)
         self._topics_seen = catalog.revision
-        self._activated: dict[SubscriptionKey, int] = {}
+        self._activations: dict[SubscriptionKey, Activation] = {}
         self._stop = stop
         self._owner = uuid.uuid4().hex
         self._tokens: dict[int, int] = {}
@@ -274,11 +273,14 @@ class MatcherWorker:
         self._poison.settled(change)
         for problem in self._matcher.drain_errors():
             _log.warning("evaluation failed", change=change.id, problem=str(problem))
-        oldest = change.current.at_ms + STALE_MS
-        fresh = [
-            one for one in matches if self._activated.get((one.tenant, one.subscription_id), 0) <= oldest
+        accepted_ms = change.current.at_ms
+        eligible = [
+            match
+            for match in matches
+            if eligibility(self._activations[match.tenant, match.subscription_id], accepted_ms)
+            is Eligibility.ELIGIBLE
         ]
-        return fresh, targets
+        return eligible, targets
 
     async def follow(self) -> None:
         """Brings the matcher in step with the registry, and with the topics where they changed."""
@@ -295,9 +297,9 @@ class MatcherWorker:
     async def _apply(self, changed: Sequence[tuple[SubscriptionKey, Record | None]]) -> None:
         has_asked = False
         for key, record in changed:
-            if record is None or not record.is_counting:
+            if record is None or not record.activation.counts_events:
                 self._matcher.remove(*key)
-                self._activated.pop(key, None)
+                self._activations.pop(key, None)
                 continue
             topic = self._catalog.bound(record.subscription.topic_canonical)
             if topic is None and not has_asked:  # it may have been given to another process a moment ago
@@ -310,8 +312,8 @@ class MatcherWorker:
                 self._matcher.remove(*key)
                 await self._subscriptions.fail(record, reason)
                 continue
+            self._activations[key] = record.activation
             self._matcher.put(record.subscription, topic)
-            self._activated[key] = record.activated_ms
 
     async def _keep_leases(self) -> None:
         """Holds a fair share of the partitions: what is free is taken, what is too many given back."""

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.api import explaining
 from broker.app import Role, Running
 from broker.fhir.operation_definitions import OPERATIONS
 from broker.fhir.validation import validate
@@ -22,7 +21,6 @@ from broker.store.proposals import Proposal
 from broker.store.server import Server
 from broker.testing.readings import GLUCOSE, LOINC, observation
 from broker.testing.subscriber import SimulatedSubscriber
-from broker.workers import matcher
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture, Script, until
 from tests.integration.operations_client import groups, question, reading, value
@@ -317,10 +315,6 @@ async def test_an_unknown_subscription_is_not_found_and_only_post_explains(clien
     await asked(client, "nobody", status=404, resource=reading())
     assert (await client.get("/r4/Subscription/nobody/$explain")).status_code == 405
     assert (await client.post("/r4/Subscription/nobody/$explain", content=b"{}")).status_code == 404
-
-
-def test_the_age_at_which_changes_are_passed_over_is_the_matchers() -> None:
-    assert explaining.STALE_MS == matcher.STALE_MS
 
 
 async def test_explaining_leaves_nothing_behind(broker_fixture: BrokerFixture) -> None:
