@@ -383,7 +383,9 @@ async def test_a_follower_is_told_everything_first_and_then_what_changed(
     await broker_fixture.activate()
     follower = RegistryFollower(store)
     told = await follower.changes()
-    assert [(key, record.activation.counts_events if record else None) for key, record in told] == [(KEY, True)]
+    assert [(key, record.activation.counts_events if record else None) for key, record in told] == [
+        (KEY, True)
+    ]
     assert await follower.changes() == []
     await broker_fixture.subscriptions.put(subscription(), create=False)
     await broker_fixture.subscriptions.delete(*KEY)

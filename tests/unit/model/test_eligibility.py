@@ -37,7 +37,9 @@ def test_a_change_accepted_long_before_the_activation_is_not_an_event() -> None:
     assert eligibility(activation, ACTIVATED_MS - STALE_MS) is Eligibility.ELIGIBLE
 
 
-@given(st.sampled_from(SubscriptionStatus), st.integers(0, 10**13), st.integers(0, 10**13), st.integers(0, 10**6))
+@given(
+    st.sampled_from(SubscriptionStatus), st.integers(0, 10**13), st.integers(0, 10**13), st.integers(0, 10**6)
+)
 def test_a_later_change_is_never_less_eligible(
     status: SubscriptionStatus, activated_ms: int, accepted_ms: int, later_ms: int
 ) -> None:
