@@ -1,50 +1,80 @@
-"""Task idioms: end tasks, work until a stop event, restart a loop that failed.
+"""The asyncio idioms of the broker: end tasks, sleep or work until an event is set, restart a loop that failed.
 
-`asyncio.wait_for` of Python 3.11, which redis-py uses for each command, drops a cancellation that arrives together with the
-result; a task that loops then goes on. Asking until it has ended can't be dropped. To be removed when 3.12 is the oldest Python.
+Every loop of the broker uses these, so that cancellation is right in one place. `asyncio.wait_for` of Python 3.11, which redis-py
+uses for each command, loses a cancellation that arrives together with the result, and the task goes on: hence `asyncio.timeout`
+here instead of `wait_for`, and `end`, which cancels until the task has ended. Both can go when Python 3.12 is the oldest version.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 _log = structlog.get_logger(__name__)
-_RESTART_S = 1.0
-_TOLD_S = 10.0
+_CANCEL_AGAIN_S = 0.2
+_RESTART_AFTER_S = 1.0
+_REPORT_FAILURE_S = 10.0
+"""So long after a failure, /readyz reports it: longer than the interval of the usual probes."""
 
-_AGAIN_S = 0.2
+T = TypeVar("T")
 
 
-async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancels and waits; whatever they raise stays with them."""
-    pending = {task for task in tasks if not task.done()}
+async def end(tasks: Iterable["asyncio.Future[Any]"]) -> None:
+    """Cancels the tasks and returns when all have ended. Exceptions they end with are discarded."""
+    ended = list(tasks)
+    pending = {task for task in ended if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved
+
+
+async def sleep_unless(stop: asyncio.Event, seconds: float) -> bool:
+    """Sleeps, but no longer than until `stop` is set. Returns whether it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return stop.is_set()
+    return True
+
+
+async def first_of(work: Awaitable[T], *events: asyncio.Event) -> T | None:
+    """The result of `work`, or None if one of the events is set first.
+
+    `work` is then cancelled and has ended on return; wrap it in `asyncio.shield` if it should go on. A result that arrives together
+    with an event is returned, not lost.
+    """
+    working = asyncio.ensure_future(work)
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait([working, *waiting], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await end([working, *waiting])
 
 
 async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Lets it work until `stop`, or until this is cancelled, and returns when it has ended."""
-    working = asyncio.create_task(work)
-    try:
-        await stop.wait()
-    finally:
-        await end([working])
+    """Runs `work` until `stop` is set or the caller is cancelled. Returns early, or raises, if `work` does."""
+    await first_of(work, stop)
 
 
 class SupervisedTask:
-    """One loop, as a task, until `stop`. `state` is what /readyz tells of it."""
+    """Runs `loop` as a task named `name`, and restarts it when it fails or returns before `stop` is set.
+
+    `loop` must return soon after `stop` is set. `/readyz` shows `state()`; `task` ends without an exception.
+    """
 
     def __init__(self, name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-        self._name = name
+        self.name = name
         self._loop = loop
         self._stop = stop
-        self._failed_at = -_TOLD_S
+        self._failed_at: float | None = None
         self._reason = ""
         self.task = asyncio.create_task(self._run(), name=name)
 
@@ -52,17 +82,23 @@ class SupervisedTask:
         while not self._stop.is_set():
             try:
                 await self._loop()
-            except Exception as error:  # noqa: BLE001 one failed round must not end the process
-                self._failed_at, self._reason = time.monotonic(), type(error).__name__
-                _log.exception("worker failed; it starts again", worker=self._name)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RESTART_S):
-                        await self._stop.wait()
+            except Exception as error:  # noqa: BLE001 a failed loop must not end the process
+                self._note_failure(type(error).__name__)
+                _log.exception("worker failed; it will be restarted", worker=self.name)
+            else:
+                if self._stop.is_set():
+                    return
+                self._note_failure("returned early")
+                _log.error("worker returned before the broker stops; it will be restarted", worker=self.name)
+            await sleep_unless(self._stop, _RESTART_AFTER_S)
+
+    def _note_failure(self, reason: str) -> None:
+        self._failed_at, self._reason = time.monotonic(), reason
 
     def state(self) -> str:
-        """`ok`, or what is wrong."""
+        """`ok`, or what is wrong, in words for an operator."""
         if self.task.done():
-            return "has ended"
-        if time.monotonic() - self._failed_at < _TOLD_S:
-            return f"failed ({self._reason}) and was started again"
+            return "stopped"
+        if self._failed_at is not None and time.monotonic() - self._failed_at < _REPORT_FAILURE_S:
+            return f"failed ({self._reason}); restarted"
         return "ok"

@@ -11,6 +11,7 @@ import httpx
 
 from broker.cli.simulate import times
 from broker.errors import ConfigurationError
+from broker.tasks import sleep_unless
 from broker.testing.gateway import SimulatedGateway
 from broker.testing.inputs import Input
 from broker.testing.readings import GLUCOSE, HEART_RATE, Reading, readings
@@ -153,12 +154,9 @@ class DemoRun:
         start = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for n, reading in enumerate(itertools.islice(readings(PATIENTS, 1, times()), count)):
-                try:
-                    await asyncio.wait_for(self._stop.wait(), max(0.0, start + n / rate - time.monotonic()))
-                except TimeoutError:
-                    tasks.create_task(self._send(reading))
-                else:
+                if await sleep_unless(self._stop, start + n / rate - time.monotonic()):
                     return
+                tasks.create_task(self._send(reading))
 
     async def _send(self, reading: Reading) -> None:
         if await self.gateway.send(reading.resource, label=reading.kind.name):

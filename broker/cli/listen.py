@@ -10,6 +10,7 @@ from rich.console import Console
 
 from broker.cli import loop
 from broker.errors import ConfigurationError
+from broker.tasks import sleep_unless
 from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import SimulatedSubscriber, summary_line
 
@@ -90,6 +91,6 @@ async def _register(base: str, document: dict[str, Any], stop: asyncio.Event) ->
             except httpx.TransportError:
                 if time.monotonic() > deadline:
                     raise ConfigurationError(f"the broker at {base} does not answer") from None
-                await asyncio.sleep(0.5)
+                await sleep_unless(stop, 0.5)
             else:
                 return

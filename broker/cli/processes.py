@@ -17,6 +17,7 @@ from broker.app import ALL_ROLES, Role, Running, bind, embedded_store, placed, r
 from broker.cli import loop, supervisor
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.settings import Settings
+from broker.tasks import first_of
 from broker.telemetry import logs
 
 _log = structlog.get_logger(__name__)
@@ -41,9 +42,7 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
             _log.info(
                 "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
             )
-            http = asyncio.ensure_future(stop.wait())
-            await asyncio.wait([http, broker.tasks["http"]], return_when=asyncio.FIRST_COMPLETED)
-            http.cancel()
+            await first_of(asyncio.shield(broker.tasks["http"]), stop)
             stop_reloading()
             _log.info("stopping", pid=os.getpid())
         _log.info("stopped", pid=os.getpid())

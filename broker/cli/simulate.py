@@ -11,6 +11,7 @@ from rich.console import Console
 
 from broker.cli import loop
 from broker.clock import to_instant
+from broker.tasks import sleep_unless
 from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import readings
 
@@ -41,12 +42,9 @@ def simulate(
         async with SimulatedGateway(base.rstrip("/")) as gateway:
             start = time.monotonic()
             for n, reading in enumerate(itertools.islice(readings(names, seed, times()), count)):
-                try:
-                    await asyncio.wait_for(stop.wait(), max(0.0, start + n / rate - time.monotonic()))
-                except TimeoutError:
-                    await gateway.send(reading.resource, label=reading.kind.name)
-                else:
+                if await sleep_unless(stop, start + n / rate - time.monotonic()):
                     break
+                await gateway.send(reading.resource, label=reading.kind.name)
             return gateway.accepted, gateway.refused
 
     accepted, refused = loop.run(until_stopped)

@@ -17,6 +17,7 @@ import typer
 from broker.app import check
 from broker.cli import loop
 from broker.settings import Settings
+from broker.tasks import first_of, sleep_unless
 
 _log = structlog.get_logger(__name__)
 _GRACE_S = 10.0
@@ -84,13 +85,11 @@ async def _keep(
         running.add(process)
         ended = asyncio.ensure_future(process.wait())
         ended.add_done_callback(functools.partial(_forget, running, process))
-        stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not ended.done():
+        if await first_of(asyncio.shield(ended), stop) is None:
             process.terminate()
             try:
-                await asyncio.wait_for(asyncio.shield(ended), deadline_s)
+                async with asyncio.timeout(deadline_s):
+                    await asyncio.shield(ended)
             except TimeoutError:
                 _log.warning("worker did not drain in time", worker=number)
                 process.kill()
@@ -100,5 +99,5 @@ async def _keep(
             stop.set()
             return False
         _log.error("worker ended; it starts again", worker=number, code=process.returncode)
-        await asyncio.sleep(_RESTART_S)
+        await sleep_unless(stop, _RESTART_S)
     return True

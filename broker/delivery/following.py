@@ -4,8 +4,6 @@ Nothing is claimed and nothing confirmed: each connection reads the outbox from 
 wake-up that an event of its shard publishes. What isn't read stays in the outbox, for `$events` and the next connection (R-327).
 """
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import TypeGuard
 
@@ -19,6 +17,7 @@ from broker.model.notification import Notification, NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store.outbox import Outboxes
 from broker.store.subscriptions import Record, Subscriptions
+from broker.tasks import sleep_unless
 
 _log = structlog.get_logger(__name__)
 CHECK_S = 15.0
@@ -77,10 +76,7 @@ class Following:
                         yield await self._compose(record, NotificationType.HEARTBEAT, record.count)
                         last_ms = self._clock.now_ms()
                         continue
-                # not wait_for: Python 3.11's loses a cancellation that comes together with the event
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(rest_s, CHECK_S)):
-                        await woken.wait()
+                await sleep_unless(woken, min(rest_s, CHECK_S))
 
     async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
         """The events waiting now, `maxCount` a notification; older ones that are no longer kept are passed over."""

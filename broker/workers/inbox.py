@@ -12,6 +12,7 @@ from broker.ingest.inbox import InboxIntake
 from broker.store.group_reader import GroupReader
 from broker.store.inbox import Inbox, InboxEntry
 from broker.store.server import Server
+from broker.tasks import first_of, sleep_unless
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ class InboxWorker:
                 try:
                     if not await self._inbox.lease(self._owner, LEASE_MS):
                         is_fresh = True
-                        await self._pause(LEASE_MS / 2000)
+                        await sleep_unless(self._stop, LEASE_MS / 2000)
                         continue
                     # what a predecessor read and did not settle comes first
                     entries = await self._read(client, "0" if is_fresh else ">")
@@ -49,7 +50,7 @@ class InboxWorker:
                     metrics.store_errors.inc()
                     _log.warning("store unavailable", worker="inbox", error=str(error))
                     is_fresh = True
-                    await self._pause(0.5)
+                    await sleep_unless(self._stop, 0.5)
         finally:
             await client.aclose()
             with contextlib.suppress(StoreUnavailable):
@@ -58,15 +59,8 @@ class InboxWorker:
     async def _read(self, client: GroupReader, position: str) -> list[InboxEntry]:
         """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever reads next."""
         block_ms = BLOCK_MS if position == ">" else None
-        reading = asyncio.ensure_future(self._inbox.read(client, position, count=BATCH, block_ms=block_ms))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
-            return reading.result() if reading.done() else []
-        finally:
-            reading.cancel()
-            stopping.cancel()
-            await asyncio.gather(reading, stopping, return_exceptions=True)
+        reading = self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
+        return await first_of(reading, self._stop) or []
 
     async def _settle(self, entries: list[InboxEntry]) -> None:
         failpoints.hit("inbox.after-read")
@@ -78,9 +72,3 @@ class InboxWorker:
             _log.warning(
                 "inbox entry refused", entry=entry.id, outcome=outcome.decode(errors="replace")[:500]
             )
-
-    async def _pause(self, seconds: float) -> None:
-        # not wait_for: Python 3.11's loses a cancellation that comes together with the event
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()

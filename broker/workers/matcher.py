@@ -27,7 +27,7 @@ from broker.store.resources import Resources
 from broker.store.rollback import RollbackDetector
 from broker.store.server import Server
 from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
-from broker.tasks import end
+from broker.tasks import end, sleep_unless
 from broker.telemetry import metrics
 from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.poison import TRIES, Poison
@@ -101,7 +101,7 @@ class MatcherWorker:
                         _log.warning("store unavailable", worker="matcher", error=str(error))
                         self._recovered.clear()
                         self._is_in_doubt = True
-                        await self._pause(0.5)
+                        await sleep_unless(self._stop, 0.5)
                     except StoreRolledBack as error:
                         _log.error("store forgot events", reason=str(error))
                         self._recovered.clear()
@@ -187,7 +187,7 @@ class MatcherWorker:
             await self._changes.prepare()
             self._follower.start_over()
         if self._matchers > 1:
-            await self._pause(ROLL_CALL_S)
+            await sleep_unless(self._stop, ROLL_CALL_S)
         self._is_in_doubt = False
 
     async def _recover(self, client: GroupReader, partitions: Sequence[int], held: dict[int, int]) -> None:
@@ -323,7 +323,7 @@ class MatcherWorker:
                 await self._rollback_detector.note()
             except StoreUnavailable as error:
                 _log.warning("leases not renewed", error=str(error))
-            await self._pause(RENEW_S)
+            await sleep_unless(self._stop, RENEW_S)
 
     async def _renew(self) -> None:
         total = self._server.layout.partitions
@@ -368,12 +368,6 @@ class MatcherWorker:
         finally:
             if not task.done():
                 await end([task])
-
-    async def _pause(self, seconds: float) -> None:
-        # not wait_for: Python 3.11's loses a cancellation that comes together with the event
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
 
 
 def _check_readable(change: Change) -> None:

@@ -1,26 +1,139 @@
-"""A worker loop that fails is started again, and readiness tells of it."""
+"""The task idioms: sleeping and working until an event is set, ending tasks, restarting a loop that failed."""
 
 import asyncio
+import time
 
-from broker.tasks import SupervisedTask
+import pytest
+
+from broker.tasks import SupervisedTask, end, first_of, sleep_unless, work_until
 
 
-async def test_a_loop_that_fails_is_started_again_and_says_so() -> None:
-    stop, runs = asyncio.Event(), 0
+async def _restarted(task: SupervisedTask, runs: list[int]) -> None:
+    async with asyncio.timeout(10):
+        while len(runs) < 2:  # noqa: ASYNC110 the loop sets no event
+            await asyncio.sleep(0.01)
+    assert not task.task.done()
+
+
+async def test_sleep_returns_false_after_the_time_and_true_as_soon_as_stop_is_set() -> None:
+    stop = asyncio.Event()
+    assert not await sleep_unless(stop, 0.01)
+    asyncio.get_running_loop().call_later(0.01, stop.set)
+    started = time.monotonic()
+    assert await sleep_unless(stop, 30)
+    assert time.monotonic() - started < 10
+    assert await sleep_unless(stop, 0)
+
+
+async def test_first_of_returns_the_result_of_the_work() -> None:
+    async def work() -> int:
+        return 7
+
+    assert await first_of(work(), asyncio.Event()) == 7
+
+
+async def test_first_of_cancels_the_work_when_an_event_is_set() -> None:
+    stop, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> int:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return 7
+
+    asyncio.get_running_loop().call_later(0.01, stop.set)
+    assert await first_of(work(), asyncio.Event(), stop) is None
+    assert ended.is_set()
+
+
+async def test_first_of_keeps_a_result_that_arrives_together_with_an_event() -> None:
+    stop = asyncio.Event()
+    stop.set()
+    result = asyncio.get_running_loop().create_future()
+    result.set_result(7)
+    assert await first_of(result, stop) == 7
+
+
+async def test_first_of_leaves_shielded_work_running() -> None:
+    stop = asyncio.Event()
+    stop.set()
+    result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    assert await first_of(asyncio.shield(result), stop) is None
+    assert not result.done()
+
+
+async def test_first_of_ends_the_work_when_its_caller_is_cancelled() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(first_of(work(), asyncio.Event()))
+    await asyncio.sleep(0.01)
+    await end([waiting])
+    assert waiting.cancelled()
+    assert ended.is_set()
+
+
+async def test_work_until_raises_what_the_work_raises() -> None:
+    async def work() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        await work_until(asyncio.Event(), work())
+
+
+async def test_end_cancels_again_when_a_cancellation_was_lost() -> None:
+    lost = 0
+
+    async def work() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 2:
+                    raise
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await end([task])
+    assert lost == 2
+
+
+async def test_a_supervised_task_restarts_a_failed_loop_and_reports_the_failure() -> None:
+    stop, runs = asyncio.Event(), list[int]()
 
     async def loop() -> None:
-        nonlocal runs
-        runs += 1
-        if runs == 1:
+        runs.append(1)
+        if len(runs) == 1:
             raise ValueError
         await stop.wait()
 
-    kept = SupervisedTask("example", loop, stop)
-    assert kept.state() == "ok"
-    async with asyncio.timeout(10):
-        while runs < 2:  # noqa: ASYNC110 the loop sets no event
-            await asyncio.sleep(0.01)
-    assert kept.state() == "failed (ValueError) and was started again"
+    supervised = SupervisedTask("example", loop, stop)
+    assert supervised.state() == "ok"
+    await _restarted(supervised, runs)
+    assert supervised.state() == "failed (ValueError); restarted"
     stop.set()
-    await kept.task
-    assert kept.state() == "has ended"
+    await supervised.task
+    assert supervised.state() == "stopped"
+
+
+async def test_a_supervised_task_restarts_a_loop_that_returns_before_stop() -> None:
+    stop, runs = asyncio.Event(), list[int]()
+
+    async def loop() -> None:
+        runs.append(1)
+        if len(runs) == 2:
+            await stop.wait()
+
+    supervised = SupervisedTask("example", loop, stop)
+    await _restarted(supervised, runs)
+    assert supervised.state() == "failed (returned early); restarted"
+    stop.set()
+    await supervised.task
