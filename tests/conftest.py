@@ -1,4 +1,8 @@
-"""What many tests share: a real store, started once and emptied for each test that asks for it, and a whole broker on it."""
+"""Fixtures that many tests share: a real store, a broker on it, a client, a subscriber.
+
+The store is started once for each process of pytest and emptied before each test that uses it. Metrics and failpoints
+belong to the process, so every test starts with metrics at zero and no failpoint armed.
+"""
 
 import asyncio
 import contextlib
@@ -13,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from broker import failpoints
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
 from broker.store.cluster import store_at
@@ -21,15 +26,15 @@ from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
 from broker.store.server import Server
 from broker.testing.subscriber import SimulatedSubscriber
+from tests.metrics import reset_metrics
 from tests.stores import EmbeddedStore, Store, StoreCluster, StoreNode, redis_7_binary
 
 LAYOUT = Layout(partitions=4, shards=4)
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 StartBroker = Callable[..., AbstractAsyncContextManager[Running]]
 
-
 ALL_STORES = ("embedded", "redis_7", "cluster")
-"""Fixtures, each a store that tests share: the embedded Valkey, Redis 7.0, and a Cluster of three."""
+"""The fixtures that provide a store: the embedded Valkey, Redis 7.0, and a Cluster with three primaries."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,8 +42,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store",
         choices=ALL_STORES,
         default="embedded",
-        help="the store that tests share (default: embedded)",
+        help="the store that tests run on (default: embedded)",
     )
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process_state() -> Iterator[None]:
+    """Sets every metric to zero before the test; disarms its failpoints after it."""
+    reset_metrics()
+    yield
+    failpoints.arm(())
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +64,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServe
 
 @pytest.fixture(scope="session")
 def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
-    """The oldest server the broker works with."""
+    """The oldest server that the broker supports."""
     binary = redis_7_binary()
     if binary is None:
         pytest.skip("no redis-server 7.0 on PATH (Debian 12: apt-get install redis-server)")
@@ -63,19 +76,19 @@ def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreNode]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
-    """Three primaries with a replica each, of the embedded server's binary."""
-    nodes = StoreCluster(Path(tmp_path_factory.mktemp("cluster")))
-    asyncio.run(nodes.start())
-    yield nodes
-    nodes.kill()
+    """Three primaries with one replica each, running the embedded server's binary."""
+    cluster = StoreCluster(Path(tmp_path_factory.mktemp("cluster")))
+    asyncio.run(cluster.start())
+    yield cluster
+    cluster.kill()
 
 
 @pytest.fixture(scope="session")
 def shared_store(request: pytest.FixtureRequest) -> Store:
-    """The store of `--store`, or each of those a test module names in `STORES`."""
+    """The store named by `--store`, or each store that the test module lists in `STORES`."""
     name: str = getattr(request, "param", None) or request.config.getoption("--store")
-    found: EmbeddedServer | StoreNode | StoreCluster = request.getfixturevalue(name)
-    return EmbeddedStore(found.url) if isinstance(found, EmbeddedServer) else found
+    store: EmbeddedServer | StoreNode | StoreCluster = request.getfixturevalue(name)
+    return EmbeddedStore(store.url) if isinstance(store, EmbeddedServer) else store
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -102,7 +115,7 @@ async def reader(store: Server) -> AsyncIterator[GroupReader]:
 
 @pytest.fixture
 def settings(shared_store: Store) -> Settings:
-    """A broker on the shared store that may notify loopback and loses no time between attempts."""
+    """Settings of a broker on the shared store: it may notify loopback addresses, and it retries quickly."""
     return Settings(
         port=0,
         redis_url=shared_store.url,
@@ -118,11 +131,11 @@ def settings(shared_store: Store) -> Settings:
 
 @pytest.fixture
 def start_broker(store: Server, settings: Settings) -> StartBroker:
-    """Starts a broker in this process, on an empty store; keyword arguments replace settings."""
+    """Starts a broker in this process on an empty store. Keyword arguments replace settings."""
 
     @contextlib.asynccontextmanager
-    async def start(roles: frozenset[Role] = ALL_ROLES, **changed: Any) -> AsyncIterator[Running]:
-        async with running(replace(settings, **changed), roles) as broker:
+    async def start(roles: frozenset[Role] = ALL_ROLES, **overrides: Any) -> AsyncIterator[Running]:
+        async with running(replace(settings, **overrides), roles) as broker:
             yield broker
 
     return start
@@ -130,8 +143,8 @@ def start_broker(store: Server, settings: Settings) -> StartBroker:
 
 @pytest.fixture
 async def broker(start_broker: StartBroker) -> AsyncIterator[Running]:
-    async with start_broker() as started:
-        yield started
+    async with start_broker() as running_broker:
+        yield running_broker
 
 
 @pytest.fixture
@@ -140,11 +153,11 @@ async def client(broker: Running) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Content-Type": "application/fhir+json"}
     async with httpx.AsyncClient(
         base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
-    ) as one:
-        yield one
+    ) as client:
+        yield client
 
 
 @pytest.fixture
 async def subscriber() -> AsyncIterator[SimulatedSubscriber]:
-    async with SimulatedSubscriber() as one:
-        yield one
+    async with SimulatedSubscriber() as subscriber:
+        yield subscriber

@@ -322,6 +322,7 @@ class MatcherWorker:
                 await self._renew()
                 await self._rollback_detector.note()
             except StoreUnavailable as error:
+                metrics.store_errors.inc()
                 _log.warning("leases not renewed", error=str(error))
             await sleep_unless(self._stop, RENEW_S)
 

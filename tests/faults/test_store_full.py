@@ -14,6 +14,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
+from tests.metrics import read_total
 
 
 @pytest.fixture
@@ -94,9 +95,7 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
             async with httpx.AsyncClient(base_url=matcher.settings.base_url, trust_env=False) as at_matcher:
 
                 async def met_the_full_store() -> bool:
-                    lines = (await at_matcher.get("/metrics")).text.splitlines()
-                    errors = next(line for line in lines if line.startswith("broker_store_errors_total "))
-                    return float(errors.split()[1]) > 0
+                    return await read_total(at_matcher, "broker_store_errors_total") > 0
 
                 await until(met_the_full_store)
             assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "5"

@@ -275,24 +275,34 @@ async def test_connections_are_kept() -> None:
     assert connections == 1
 
 
-async def test_waiting_for_a_share_of_an_origin_is_not_counted_as_its_silence() -> None:
-    at_once = most = 0
+async def test_waiting_for_a_connection_to_an_origin_does_not_use_up_the_time_limit() -> None:
+    release = asyncio.Event()
+    inside = max_inside = 0
 
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal at_once, most
+    async def held(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal inside, max_inside
         while True:
             await take(reader)
-            at_once += 1
-            most = max(most, at_once)
-            await asyncio.sleep(0.1)  # the endpoint's own slowness
-            at_once -= 1
+            inside += 1
+            max_inside = max(max_inside, inside)
+            await release.wait()
+            inside -= 1
             writer.write(OK)
 
-    async with listening(slow) as port, EgressClient(HERE, connections_per_origin=2) as client:
+    async with listening(held) as port, EgressClient(HERE, connections_per_origin=2) as client:
         url = f"http://127.0.0.1:{port}/"
-        answers = await asyncio.gather(*(post(client, url, timeout_s=0.8) for _ in range(20)))
-    assert answers == [Answer(200, None, b"ok")] * 20
-    assert most == 2
+        sent = [asyncio.ensure_future(post(client, url, timeout_s=30)) for _ in range(2)]
+        async with asyncio.timeout(30):
+            while inside < 2:  # noqa: ASYNC110 the endpoint runs in the same loop
+                await asyncio.sleep(0.01)
+        queued = asyncio.ensure_future(post(client, url, timeout_s=0.01))
+        behind = [asyncio.ensure_future(post(client, url, timeout_s=30)) for _ in range(10)]
+        await asyncio.sleep(0.2)  # many times the limit of the queued request
+        assert not queued.done()
+        release.set()
+        assert await asyncio.gather(*sent, *behind) == [Answer(200, None, b"ok")] * 12
+        await queued
+    assert max_inside == 2
 
 
 async def test_an_origin_that_is_silent_takes_nothing_from_another() -> None:
