@@ -33,6 +33,9 @@ class Principal:
 
 
 OPEN_PRINCIPAL = Principal(
-    client_id="open", tenant=DEFAULT_TENANT, scopes=frozenset({"system/*.cruds"}), roles=frozenset(PrincipalRole)
+    client_id="open",
+    tenant=DEFAULT_TENANT,
+    scopes=frozenset({"system/*.cruds"}),
+    roles=frozenset(PrincipalRole),
 )
 """The principal of every request in open mode: it may do everything in the default tenant."""
