@@ -17,6 +17,7 @@ from broker.store.resources import Resources
 from broker.store.resp_connection import Argument, Command
 from broker.store.server import Server, translating
 from broker.store.slots import refuse_several
+from broker.store.stream_id import StreamId
 
 GROUP = "match"
 _PAGE = 256
@@ -265,7 +266,7 @@ class Changes:
 
         async def advance(partition: int) -> None:
             async for entry in readers[partition]:
-                ms, sequence = _position(entry[1])
+                ms, sequence = StreamId.parse(entry[1])
                 heapq.heappush(heads, (-ms, -sequence, partition, entry))
                 return
 
@@ -315,17 +316,12 @@ class Changes:
             if fields.get(b"e") or tuple(fields[name] for name in (b"t", b"y", b"i", b"v")) != wanted:
                 continue  # another change, or a business event about the version
             group = next(iter(await self._server.client.xinfo_groups(stream)), None)
-            if group is None or _position(entry_id.decode()) > _position(group["last-delivered-id"].decode()):
+            if group is None or StreamId.parse(entry_id) > StreamId.parse(group["last-delivered-id"]):
                 return True
             return bool(
                 await self._server.client.xpending_range(stream, GROUP, min=entry_id, max=entry_id, count=1)
             )
         return False
-
-
-def _position(entry_id: str) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence or 0)
 
 
 def _keys_of(fields: Mapping[bytes, bytes]) -> tuple[VersionKey, VersionKey | None]:

@@ -17,6 +17,7 @@ from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.outbox import event_of
 from broker.store.server import Server, translating
+from broker.store.stream_id import StreamId
 
 _PAGE = 200
 _ID = re.compile(
@@ -131,7 +132,7 @@ class DeadLetters:
                 f"{Kind.CHANGE}-{partition}-{entry_id}",
                 Kind.CHANGE,
                 tenant,
-                _ms(entry_id),
+                StreamId.parse(entry_id).ms,
                 fields[b"w"].decode(errors="replace"),
                 focus,
                 is_kept=bool(kept),
@@ -217,7 +218,7 @@ class DeadLetters:
                 f"{Kind.INBOX}-{entry_id.decode()}",
                 Kind.INBOX,
                 tenant,
-                _ms(entry_id.decode()),
+                StreamId.parse(entry_id).ms,
                 _refusal(fields.get(b"outcome", b"")),
                 entry={name: value for name, value in fields.items() if name not in _NOT_GIVEN},
             )
@@ -253,10 +254,6 @@ def parts_of(letter_id: str) -> tuple[str, str, str, str, str]:
 
 def _focus(tenant: Tenant, fields: Mapping[bytes, bytes]) -> VersionKey:
     return VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"]))
-
-
-def _ms(entry_id: str) -> int:
-    return int(entry_id.partition("-")[0])
 
 
 def _refusal(outcome: bytes) -> str:

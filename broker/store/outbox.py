@@ -17,6 +17,7 @@ from broker.store.resources import INTERACTIONS, RELEASES
 from broker.store.resp_connection import Argument
 from broker.store.rollback import RollbackDetector
 from broker.store.server import Server, translating
+from broker.store.stream_id import event_number
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
 MOST_EVENTS = 1_000_000
@@ -28,7 +29,7 @@ class Fenced(BrokerError):  # noqa: N818 a state, told to the matcher that lost 
 
 def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     return Event(
-        number=int(entry_id.partition(b"-")[0]),
+        number=event_number(entry_id),
         at_ms=int(fields[b"a"]),
         focus=VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"])),
         release=RELEASES[fields[b"r"]],

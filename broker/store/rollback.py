@@ -23,6 +23,7 @@ from broker.model.change import Change
 from broker.store import keys
 from broker.store.resp_connection import Argument, Command
 from broker.store.server import Server
+from broker.store.stream_id import StreamId
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ class RollbackDetector:
         metrics.store_rollbacks.inc()
         _log.error(
             "the store went back in time: changes accepted since may be lost, event numbers jump",
-            last_change_known=max(behind.values(), default=None, key=_position),
+            last_change_known=max(behind.values(), default=None, key=StreamId.parse),
             partitions_behind=len(behind),
             shards_behind=len(held.shards),
             events_forgotten=sum(max(0, forgotten) for forgotten, _ in answers),
@@ -131,14 +132,9 @@ class RollbackDetector:
             self._margin = MARGIN_AFTER_END
 
 
-def _position(entry_id: str) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence)
-
-
 def _is_before(held: str | None, known: str) -> bool:
     """Whether a log ends before what was read of it; one that is empty was trimmed, and says nothing."""
-    return held is not None and _position(held) < _position(known)
+    return held is not None and StreamId.parse(held) < StreamId.parse(known)
 
 
 _Numbered = dict[tuple[int, int], int]
@@ -151,7 +147,7 @@ def _read(file: Path) -> tuple[_Numbered, dict[int, str]]:
         numbered = {(int(s), int(p)): int(n) for s, p, n in document["numbered"]}
         heads = {int(p): str(head) for p, head in document["heads"].items()}
         for head in heads.values():
-            _position(head)  # raises ValueError for what is no entry id
+            StreamId.parse(head)  # raises ValueError for what is no entry id
     except FileNotFoundError:
         return {}, {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -167,7 +163,7 @@ def _merge(file: Path, numbered: _Numbered, heads: dict[int, str]) -> None:
         others, other_heads = _read(file)
         numbered |= {key: max(number, numbered.get(key, 0)) for key, number in others.items()}
         for p, head in other_heads.items():
-            heads[p] = max(head, heads.get(p, head), key=_position)
+            heads[p] = max(head, heads.get(p, head), key=StreamId.parse)
         written = file.with_suffix(".new")
         document = {"numbered": [[s, p, n] for (s, p), n in numbered.items()], "heads": heads}
         written.write_text(json.dumps(document))

@@ -6,7 +6,6 @@ Everything that speaks to the store goes through `Server`; a redis error leaves 
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import redis.asyncio as redis
@@ -20,6 +19,7 @@ from broker.store.batcher import Batcher, PipelineExecutor
 from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
 from broker.store.resp_connection import Argument, Command
+from broker.store.scripts.source import NAMES, source_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,59 +28,6 @@ Durability = Literal["fsync", "everysec"]
 MAX_CONNECTIONS = 1_200
 """The client library refuses what goes beyond; many API requests may read at the same moment."""
 SETTLE_MS = 5_000
-_SHARED = {
-    "append_events": ("registry", "gaps"),
-    "skip_numbers": ("registry", "gaps"),
-    "claim": ("registry", "turn"),
-    "commit": ("registry", "dead_letters", "turn"),
-    "discard_dead_letters": ("dead_letters",),
-    "fail": ("registry",),
-    "register": ("registry",),
-    "redrive_dead_letters": ("dead_letters",),
-    "trim_outbox": ("registry", "gaps"),
-}
-_NEED_NO_ROOM = frozenset(
-    {
-        "advance",
-        "claim",
-        "commit",
-        "discard_dead_letters",
-        "extend",
-        "fail",
-        "skip_numbers",
-        "lease",
-        "presence",
-        "trim_changes",
-        "trim_outbox",
-        "unlease",
-        "wake",
-    }
-)
-"""Scripts that run although the store is out of memory: they add next to nothing, and without them nothing is delivered or trimmed."""
-_SCRIPTS = (
-    "advance",
-    "append",
-    "append_events",
-    "claim",
-    "commit",
-    "discard_dead_letters",
-    "extend",
-    "fail",
-    "hold",
-    "skip_numbers",
-    "lease",
-    "presence",
-    "redrive",
-    "register",
-    "resend",
-    "redrive_dead_letters",
-    "set_aside",
-    "topic",
-    "trim_changes",
-    "trim_outbox",
-    "unlease",
-    "wake",
-)
 
 
 @contextlib.contextmanager
@@ -111,12 +58,6 @@ def translating(
             raise _away(error) from error
 
     return wrapper
-
-
-def _source(name: str) -> str:
-    folder = resources.files("broker.store") / "lua"
-    head = "#!lua flags=allow-oom\n" if name in _NEED_NO_ROOM else ""
-    return head + "".join((folder / f"{part}.lua").read_text() for part in (*_SHARED.get(name, ()), name))
 
 
 class Server:
@@ -270,8 +211,8 @@ class Server:
         await self._load_scripts_at(self.client)
 
     async def _load_scripts_at(self, node: redis.Redis) -> None:
-        for name in _SCRIPTS:
-            self._digests[name] = str(await node.script_load(_source(name)))
+        for name in NAMES:
+            self._digests[name] = str(await node.script_load(source_of(name)))
 
     @translating
     async def call(self, script: str, script_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:

@@ -19,6 +19,7 @@ from broker.store.gaps import gaps_of
 from broker.store.outbox import SubscriptionKey, key_of
 from broker.store.resp_connection import Argument, Command
 from broker.store.server import Server, translating
+from broker.store.stream_id import StreamId
 
 _FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead", "gaps", "gt")
 _encode = msgspec.msgpack.Encoder().encode
@@ -261,7 +262,7 @@ class RegistryFollower:
                 shard = streams[stream]
                 for entry_id, flat in entries:
                     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                    if _number(entry_id) != _number(positions[shard]) + 1:
+                    if StreamId.parse(entry_id).sequence != StreamId.parse(positions[shard]).sequence + 1:
                         # trimmed before it was read, or what was read before is forgotten: start over
                         del positions[shard]
                         break
@@ -308,8 +309,3 @@ class RegistryFollower:
         """Bounds each shard's log; a follower that fell further behind starts over by itself."""
         for shard in range(self._server.layout.shards):
             await self._server.client.xtrim(keys.registry(shard), maxlen=keep, approximate=True)
-
-
-def _number(entry_id: bytes) -> int:
-    """The gap-free part of a registry entry's id."""
-    return int(entry_id.partition(b"-")[2])
