@@ -1,0 +1,154 @@
+"""A FHIR resource: its JSON text, and its fields, which are read from the text when they are first needed.
+
+A `Resource` never changes. The text is what is stored, sent and spliced into Bundles, so numbers keep their spelling; the fields
+are read-only at every depth, so all holders of a resource may share them. It travels from the HTTP API and the inbox through
+intake and the store to matching and delivery.
+
+`UnversionedResource.with_version` is the only writer of `meta.versionId` and `meta.lastUpdated`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from broker.clock import to_instant
+from broker.errors import Issue, Malformed
+from broker.model import json_text
+
+_SERVER_MEMBERS = frozenset({"versionId", "lastUpdated", "_versionId", "_lastUpdated"})
+_LEADING_MEMBERS = frozenset({"resourceType", "id", "meta"})
+_RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class JsonObject(Mapping[str, Any]):
+    """A read-only view of a JSON object. Objects in it are views too, arrays are tuples."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return _view(self._values[name])
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._values.get(name, default)
+        return _view(value)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"JsonObject({self._values!r})"
+
+
+def _view(value: Any) -> Any:
+    if value.__class__ is dict:
+        return JsonObject(value)
+    if value.__class__ is list:
+        return tuple([_view(item) for item in value])
+    return value
+
+
+class Resource:
+    """One resource. Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text that is no JSON object."""
+
+    __slots__ = ("_fields", "_text")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._fields: JsonObject | None = None
+
+    @property
+    def text(self) -> bytes:
+        """The JSON text in UTF-8."""
+        return self._text
+
+    @property
+    def fields(self) -> JsonObject:
+        """The members as read-only values; numbers are `int` or exact `Decimal`."""
+        return self._check()
+
+    @property
+    def members(self) -> dict[str, bytes]:
+        """A new dictionary of the members as they are spelled, in their order."""
+        self._check()
+        return json_text.members(self._text)
+
+    @property
+    def type(self) -> str:
+        """The `resourceType`, '' when absent."""
+        return self._string("resourceType", "resourceType")
+
+    @property
+    def id(self) -> str:
+        """The `id`, '' when absent."""
+        return self._string("id", "Resource.id")
+
+    def copy(self) -> dict[str, Any]:
+        """The members as plain values that belong to the caller; each call reads the text again."""
+        return json_text.decode_object(self._text)
+
+    def without_version(self, *, type: str, id: str) -> "UnversionedResource":
+        """The text without `versionId` and `lastUpdated`, under the type and id given.
+
+        `resourceType`, `id` and `meta` come first, all other members after them, untouched and in their order. Raises
+        `Malformed` if meta is not an object.
+        """
+        meta = self.fields.get("meta")
+        if not isinstance(meta, JsonObject | None):
+            raise Malformed(Issue("structure", "meta must be an object", f"{type}.meta"))
+        parts = _RAW_MEMBERS.decode(self._text)
+        tail: list[bytes | msgspec.Raw] = []
+        if meta:
+            for name, raw in _RAW_MEMBERS.decode(parts["meta"]).items():
+                if name not in _SERVER_MEMBERS:
+                    tail += (json_text.label(name), raw)
+        tail.append(b"}")
+        for name, raw in parts.items():
+            if name not in _LEADING_MEMBERS:
+                tail += (json_text.label(name), raw)
+        tail.append(b"}")
+        head = f'{{"resourceType":"{type}","id":"{id}","meta":{{'.encode()
+        return UnversionedResource(head, b"".join(tail))
+
+    def _check(self) -> JsonObject:
+        if self._fields is None:
+            self._fields = JsonObject(json_text.decode_object(self._text))
+        return self._fields
+
+    def _string(self, name: str, element: str) -> str:
+        value = self.fields.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise Malformed(Issue("structure", f"{name} must be a string", element))
+        return value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Resource) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"Resource({self._text!r})"
+
+
+class UnversionedResource(NamedTuple):
+    """The text of a resource before and after the place of `versionId` and `lastUpdated` in its meta."""
+
+    head: bytes
+    tail: bytes
+
+    def with_version(self, version: int, at_ms: int) -> Resource:
+        """The resource as version `version`, written at `at_ms`."""
+        stamp = f'"versionId":"{version}","lastUpdated":"{to_instant(at_ms)}"'
+        return Resource(self.head + stamp.encode() + self.tail)
