@@ -1,7 +1,7 @@
 """May we connect there? A pure table of addresses and a check of URLs; no lookup, no socket (R-308, R-455).
 
-The table is ours rather than `ipaddress.is_global`, whose answers differ between Python's patch releases. An IPv6 address that
-carries an IPv4 address counts as both: it is public only if each address in it is.
+The table is ours rather than `ipaddress.is_global`, whose answers differ between Python's patch releases. An
+IPv6 address that carries an IPv4 address counts as both: it is public only if each address in it is.
 """
 
 import re
@@ -104,7 +104,7 @@ def check_form(url: str) -> list[str]:
     try:
         parsed = URL(url, encoded=True)
         port = parsed.port
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises IndexError for `https://[a]@`
         return ["the URL can't be read: its host or port is malformed"]
     if parsed.scheme not in {"http", "https"}:
         return ["the URL must be absolute and start with https:// or http://"]
@@ -125,7 +125,9 @@ def check_form(url: str) -> list[str]:
 
 
 def check_reach(url: str, allowance: Allowance) -> list[str]:
-    """Why a well-formed URL may not be notified, as far as that is known without a lookup; the client asks again on connecting."""
+    """Why a well-formed URL may not be notified, as far as that is known without a lookup; the client asks
+    again on connecting.
+    """
     parsed = URL(url, encoded=True)
     ip = literal(parsed.raw_host or "")
     if ip is not None:
@@ -152,5 +154,7 @@ def literal(host: str) -> Address | None:
 
 
 def _is_name(host: str) -> bool:
-    """A name that no resolver takes for a number: `127.1`, `0x7f000001` and `2130706433` are spellings of 127.0.0.1."""
+    """A name that no resolver takes for a number: `127.1`, `0x7f000001` and `2130706433` are spellings of
+    127.0.0.1.
+    """
     return bool(_NAME.fullmatch(host)) and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])

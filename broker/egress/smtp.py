@@ -1,4 +1,6 @@
-"""Hands mail to the operator's own relay. It is the one destination that subscribers don't choose, so no address rule holds here."""
+"""Hands mail to the operator's own relay. It is the one destination that subscribers don't choose, so no
+address rule holds here.
+"""
 
 import ssl
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ import aiosmtplib
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Where mail is handed in. `uses_tls`: from the first byte (smtps); else STARTTLS wherever the relay offers it."""
+    """Where mail is handed in. `uses_tls`: from the first byte (smtps); else STARTTLS wherever the relay
+    offers it.
+    """
 
     host: str
     port: int

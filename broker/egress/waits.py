@@ -1,4 +1,6 @@
-"""Reads `Retry-After`, the endpoint's word on when to come back. Pure; what can't be read is as good as absent."""
+"""Reads `Retry-After`, the endpoint's word on when to come back. Pure; what can't be read is as good as
+absent.
+"""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -8,7 +10,9 @@ LONGEST_S = 366 * 86_400
 
 
 def retry_after_s(value: str | None, date: str | None, now_ms: int) -> float | None:
-    """Seconds to wait, never negative. A point in time is measured from the answer's own `Date`, where it has one."""
+    """Seconds to wait, never negative. A point in time is measured from the answer's own `Date`, where it has
+    one.
+    """
     if value is None:
         return None
     value = value.strip()

@@ -1,0 +1,61 @@
+"""Serializes the POST requests of notifications, and refuses what would break their framing."""
+
+import re
+from dataclasses import dataclass
+
+from yarl import URL
+
+USER_AGENT = "fhir-broker"
+_UNSAFE = re.compile(r"[\r\n\x00]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class NotSendable(ValueError):  # noqa: N818 names what was refused
+    """A header or target holds CR, LF, NUL, or characters that HTTP can't carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL in the parts that a request needs."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> "Target":
+        """`url` must have passed `addresses.check_url`."""
+        parsed = URL(url, encoded=True)
+        port = parsed.port or _DEFAULT_PORTS[parsed.scheme]
+        host = parsed.raw_host or ""
+        shown = f"[{host}]" if ":" in host else host
+        authority = shown if port == _DEFAULT_PORTS[parsed.scheme] else f"{shown}:{port}"
+        return cls(parsed.scheme, host, port, authority, parsed.raw_path_qs or "/")
+
+
+def request_head(target: Target, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The head of a POST up to the value of Content-Length. Raises `NotSendable`; its text repeats no header
+    value.
+    """
+    names = {name.lower() for name, _ in headers}
+    fields = [("Host", target.authority), *headers]
+    if "user-agent" not in names:
+        fields.append(("User-Agent", USER_AGENT))
+    if "accept" not in names:
+        fields.append(("Accept", "*/*"))
+    for name, value in fields:
+        if _UNSAFE.search(name) or _UNSAFE.search(value) or not name:
+            raise NotSendable(f"the header {name!r} holds a line break or a NUL")
+    if _UNSAFE.search(target.path) or " " in target.path:
+        raise NotSendable("the path of the URL holds a blank, a line break or a NUL")
+    lines = [
+        f"POST {target.path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in fields),
+        "Content-Length: ",
+    ]
+    try:
+        return "\r\n".join(lines).encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise NotSendable("a header holds characters beyond ISO 8859-1") from error
