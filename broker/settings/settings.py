@@ -43,7 +43,7 @@ def _about(kind: Kind, shown: str, sentence: str) -> dict[str, Any]:
 
 def _topics_dir() -> Path:
     here = Path.cwd() / "topics"
-    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "topics"
+    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "topics"
 
 
 @dataclass(frozen=True, slots=True)
