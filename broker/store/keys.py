@@ -97,7 +97,7 @@ def versions(partition: int, tenant: Tenant, resource_type: str, resource_id: st
 
 
 def version(partition: int, key: VersionKey) -> str:
-    r"""String: `release interaction ms\n` and the resource's bytes (none for a deletion)."""
+    r"""String: `release interaction ms head-length\n` head tail: the text of an `UnversionedResource`, empty for a deletion."""
     return f"{versions(partition, key.tenant, key.type, key.id)}{key.version}"
 
 

@@ -8,6 +8,7 @@ from typing import cast
 
 from broker.model.change import Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import UnversionedResource
 from broker.model.uuids import uuid8
 from broker.store import keys
 from broker.store.server import Server, translating
@@ -28,10 +29,16 @@ def assign_id(placement: int, seed: str = "") -> str:
 
 
 def unpack(key: VersionKey, stored: bytes) -> Version:
-    """A version key's string: `release interaction ms` on the first line, the resource after it."""
-    line, _, body = stored.partition(b"\n")
-    release, interaction, at_ms = line.split(b" ")
-    return Version(key, RELEASES[release], INTERACTIONS[interaction], int(at_ms), body or None)
+    """The version that a version key's string holds; `keys.version` describes the string."""
+    line, _, text = stored.partition(b"\n")
+    release, interaction, at_text, head_length = line.split(b" ")
+    at_ms, length = int(at_text), int(head_length)
+    body = (
+        UnversionedResource(text[:length], text[length:]).with_version(key.version, at_ms).text
+        if text
+        else None
+    )
+    return Version(key, RELEASES[release], INTERACTIONS[interaction], at_ms, body)
 
 
 class Resources:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from broker.clock import to_instant
+from broker.model.resource import UnversionedResource
 from broker.store import keys
 from broker.store.resp_connection import Argument
 from broker.store.server import Server, translating
@@ -99,6 +99,6 @@ class Topics:
 def _stored(topic_id: str, value: bytes) -> StoredTopic:
     line, _, rest = value.partition(b"\n")
     version, at_ms, _, length = line.decode().split(" ")
-    meta = f'"versionId":"{version}","lastUpdated":"{to_instant(int(at_ms))}"'.encode()
-    document = rest[: int(length)] + meta + rest[int(length) :]
+    unversioned = UnversionedResource(rest[: int(length)], rest[int(length) :])
+    document = unversioned.with_version(int(version), int(at_ms)).text
     return StoredTopic(topic_id, int(version), int(at_ms), document)

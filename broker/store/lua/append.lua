@@ -20,22 +20,6 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = string.format('%.0f', now)
 
--- the FHIR instant of an epoch time: civil date from the count of days
-local function instant(ms)
-  local z = math.floor(ms / 86400000) + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local day = doy - math.floor((153 * mp + 2) / 5) + 1
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  local seconds = math.floor(ms / 1000) % 86400
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day,
-    math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60, ms % 1000)
-end
-
 -- An answer that needs no write, or nil after settling the change's version, previous version and interaction.
 local function decide(c)
   if c.digest ~= '' then
@@ -118,9 +102,10 @@ end
 
 local function write(c)
   if c.op == 'event' then return report(c) end
-  local body = c.op == 'delete' and '' or
-    (c.head .. '"versionId":"' .. c.version .. '","lastUpdated":"' .. instant(now) .. '"' .. c.tail)
-  redis.call('SET', c.versions .. c.version, c.release .. ' ' .. c.interaction .. ' ' .. at .. '\n' .. body)
+  local head, tail = c.head, c.tail
+  if c.op == 'delete' then head, tail = '', '' end
+  redis.call('SET', c.versions .. c.version,
+    string.format('%s %s %s %d\n', c.release, c.interaction, at, #head) .. head .. tail)
   if c.superseded then redis.call('PEXPIRE', c.versions .. c.superseded, keep) end
   reindex(c)
   reindex_references(c)
