@@ -293,6 +293,22 @@ async def test_a_namesake_of_a_deleted_subscription_is_not_activated_by_the_old_
     await broker_fixture.until_status("namesake", "error")
 
 
+async def test_without_a_timeout_the_longest_that_is_allowed_ends_an_attempt(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with desk_with(start_broker, subscriber, max_timeout=timedelta(seconds=1)) as broker_fixture:
+        subscription_id = await broker_fixture.subscribe("a")
+        gate = subscriber.endpoint("a").answer = Gate()
+        await broker_fixture.send()
+
+        async def has_failed() -> bool:
+            return await broker_fixture.error_code(subscription_id) == "no-response"
+
+        await until(has_failed, 20)
+        gate.opened.set()
+        await broker_fixture.until_numbers("a", 1)
+
+
 async def test_each_subscription_has_its_own_time_limit(broker_fixture: BrokerFixture) -> None:
     one = await broker_fixture.subscribe("short", timeout_s=1)
     await broker_fixture.subscribe("long", timeout_s=30)

@@ -87,6 +87,10 @@ BACKPORT_REFUSALS: list[tuple[str, Callable[[Document], None], str]] = [
     ("status error", at("status", value="error"), f"{S}.status"),
     ("status missing", at("status", value=None), f"{S}.status"),
     ("reason missing", at("reason", value=None), f"{S}.reason"),
+    ("criteria missing", at("criteria", value=None), f"{S}.criteria"),
+    ("channel missing", at("channel", value=None), f"{S}.channel"),
+    ("channel type missing", at("channel", "type", value=None), f"{S}.channel.type"),
+    ("payload missing", at("channel", "payload", value=None), f"{S}.channel.payload"),
     ("end passed", at("end", value="2001-01-01T00:00:00Z"), f"{S}.end"),
     (
         "header with a line break",

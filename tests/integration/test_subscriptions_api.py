@@ -169,6 +169,9 @@ async def test_r_388_r_389_each_search_parameter_finds_the_one_and_not_the_other
             wrong[query] = got
     assert wrong == {}
     assert await found(client, release, f"url={NOWHERE}2&status=off") == {two}
+    for query in ("type=websocket", "payload=text/plain", "custom-channel=websocket"):
+        if release is not Release.R5 or not query.startswith("custom"):
+            assert await found(client, release, query) == set(), query
     form = await client.post(
         f"/{release}/Subscription/_search",
         data={"url": NOWHERE},

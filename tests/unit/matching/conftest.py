@@ -25,6 +25,7 @@ EVERY = [
     SearchParameter("_id", T.TOKEN, "Resource.id"),
     SearchParameter("_lastUpdated", T.DATE, "Resource.meta.lastUpdated"),
     SearchParameter("_tag", T.TOKEN, "Resource.meta.tag"),
+    SearchParameter("_security", T.TOKEN, "Resource.meta.security"),
     SearchParameter("_profile", T.URI, "Resource.meta.profile"),
     SearchParameter("_source", T.URI, "Resource.meta.source"),
     SearchParameter("_language", T.TOKEN, "Resource.language"),
@@ -116,6 +117,7 @@ def resources() -> dict[str, dict[str, Any]]:
             "profile": ["http://example.org/pressure|2.0"],
             "source": "http://gateway.example/ward/3",
             "tag": [{"system": "http://example.org/tags", "code": "ward-3"}],
+            "security": [{"system": "http://example.org/labels", "code": "R"}],
         },
         "language": "en",
         "identifier": [

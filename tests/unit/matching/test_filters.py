@@ -99,6 +99,7 @@ PASSING = [
     ("pressure", "_profile=http://example.org/pressure|2.0"),
     ("pressure", "_source:below=http://gateway.example/ward"),
     ("pressure", "_source:above=http://gateway.example/ward/3/bed/1"),
+    ("pressure", "_security=http://example.org/labels|R"),
     ("pressure", "_language=en"),
     ("temperature", "patient:missing=true"),
     ("temperature", "category:not=vital-signs"),

@@ -150,6 +150,16 @@ def test_resource_means_every_type(topic: Topics, table: ParameterTable) -> None
         assert compiled.judge(CREATE, Release.R4, kind, None, {"resourceType": kind, "id": "1"}).fired
 
 
+def test_criteria_are_evaluated_for_the_listed_interactions_only(
+    topic: Topics, table: ParameterTable
+) -> None:
+    failing = ResourceTrigger("Encounter", frozenset({CREATE}), fhirpath="%current.status")
+    compiled = TopicTriggers(topic(resource_triggers=(failing,)), table)
+    assert compiled.judge(CREATE, Release.R4, "Encounter", None, encounter("x")).failures
+    updated = compiled.judge(UPDATE, Release.R4, "Encounter", encounter("x"), encounter("x"))
+    assert (updated.fired, updated.failures) == (False, ())
+
+
 def test_either_query_or_fhirpath_fires(topic: Topics, table: ParameterTable) -> None:
     compiled = triggers(
         topic, table, query=QueryCriteria(current="status=a"), fhirpath="%current.status = 'b'"
