@@ -1,7 +1,7 @@
 """The access check: what a principal needs to use one row of a table of interactions, operations or routes.
 
-Each row has an `Access`. `authorize` is the only function that evaluates it: for a request, for each entry of a
-Bundle, and for the routes outside the FHIR bases. It is pure.
+Each row has an `Access`. `authorize` is the only function that evaluates it: for a request, for each entry of
+a Bundle, and for the routes outside the FHIR bases. It is pure.
 """
 
 import re
@@ -19,7 +19,8 @@ _SCOPE = re.compile(r"(patient|user|system)/(\*|[A-Za-z]+)\.(c?r?u?d?s?)")
 class Access:
     """What a row needs: a scope, a role, or nothing (`Access.PUBLIC`).
 
-    In `scope`, `{type}` stands for the resource type of the request. Raises `ValueError` unless exactly one is set.
+    In `scope`, `{type}` stands for the resource type of the request. Raises `ValueError` unless exactly one
+    is set.
     """
 
     scope: str = ""
@@ -63,7 +64,9 @@ def authorize(principal: Principal, access: Access, resource_type: str = "") -> 
 
 @lru_cache(maxsize=1024)
 def _covers(granted: frozenset[str], needed: str) -> bool:
-    """Whether one granted scope contains the needed one. A granted scope that restricts by a query covers nothing."""
+    """Whether one granted scope contains the needed one. A granted scope that restricts by a query covers
+    nothing.
+    """
     wanted = _SCOPE.fullmatch(needed)
     if wanted is None:
         raise ValueError(f"{needed!r} is not a SMART scope")

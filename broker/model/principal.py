@@ -1,8 +1,8 @@
 """The principal: who sends a request, and what the authorization server granted to that client.
 
-Authentication makes one `Principal` per request and every handler and service receives it. The tenant of all data
-that a request may touch is the tenant of its principal. In open mode (`BROKER_AUTH=off`) every request has the
-built-in `OPEN_PRINCIPAL`.
+Authentication makes one `Principal` per request and every handler and service receives it. The tenant of all
+data that a request may touch is the tenant of its principal. In open mode (`BROKER_AUTH=off`) every request
+has the built-in `OPEN_PRINCIPAL`.
 """
 
 from dataclasses import dataclass

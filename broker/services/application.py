@@ -1,0 +1,30 @@
+"""The application services of one process, built once by the composition root."""
+
+from dataclasses import dataclass
+
+from broker.delivery.following import Following
+from broker.services.business_events import BusinessEventService
+from broker.services.changes import ChangeService
+from broker.services.dead_letters import DeadLetterService
+from broker.services.dry_run import DryRunService
+from broker.services.events import EventService
+from broker.services.explain import ExplainService
+from broker.services.subscriptions import SubscriptionService
+from broker.services.topics import TopicService
+from broker.services.websocket_tokens import WebsocketTokenService
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationServices:
+    """One attribute for each thing that can be done; each handler gets only the services it uses."""
+
+    changes: ChangeService
+    business_events: BusinessEventService
+    subscriptions: SubscriptionService
+    events: EventService
+    explain: ExplainService
+    dry_run: DryRunService
+    topics: TopicService
+    dead_letters: DeadLetterService
+    websocket_tokens: WebsocketTokenService
+    following: Following

@@ -1,0 +1,86 @@
+"""Creates, updates, deletes and reads resources of the principal's tenant, alone or in a transaction.
+
+A change is durable when its call returns. HTTP requests, entries of a Bundle and business events come through
+here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.errors import Gone, Issue, NotAcceptable, NotFound
+from broker.fhir.conversion import convert
+from broker.ingest.intake import Admission, Intake, Request
+from broker.model.change import Version, VersionKey
+from broker.model.principal import Principal
+from broker.model.release import Release
+from broker.services.transactions import TransactionEntry, submit_transaction
+from broker.store.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """A stored version and its body in the release that was asked for."""
+
+    version: Version
+    body: bytes
+
+
+class ChangeService:
+    """Resources of the principal's tenant."""
+
+    def __init__(self, intake: Intake, resources: Resources) -> None:
+        self._intake = intake
+        self._resources = resources
+
+    async def submit(self, request: Request) -> Admission:
+        """Accepts one change; raises what `Intake.admit` raises."""
+        return await self._intake.admit(request)
+
+    async def submit_together(self, entries: Sequence[TransactionEntry]) -> list[Admission]:
+        """Accepts all changes or none; the errors name the entries."""
+        return await submit_transaction(self._intake, entries)
+
+    async def read(
+        self, principal: Principal, release: Release, resource_type: str, resource_id: str
+    ) -> StoredResource:
+        """The current version; raises `NotFound`, `Gone` or `NotAcceptable`."""
+        version = await self._resources.current(principal.tenant, resource_type, resource_id)
+        if version is None:
+            text = f"{resource_type}/{resource_id} does not exist. Check the id."
+            raise NotFound(Issue("not-found", text))
+        return _in_release(version, release)
+
+    async def read_version(
+        self, principal: Principal, release: Release, resource_type: str, resource_id: str, number: str
+    ) -> StoredResource:
+        """One version; raises `NotFound`, `Gone` or `NotAcceptable`."""
+        version = None
+        if number.isdigit() and len(number) < 16:
+            key = VersionKey(principal.tenant, resource_type, resource_id, int(number))
+            version = await self._resources.version(key)
+        if version is None:
+            text = (
+                f"{resource_type}/{resource_id} has no version {number}, or its retention has passed. "
+                "Read the current version."
+            )
+            raise NotFound(Issue("not-found", text))
+        return _in_release(version, release)
+
+    async def stored_body(self, key: VersionKey) -> bytes:
+        """The body of a version as it was written; b'' for a deletion or a version that is no longer stored."""
+        version = await self._resources.version(key)
+        return b"" if version is None else version.body or b""
+
+
+def _in_release(version: Version, release: Release) -> StoredResource:
+    name = version.key.reference
+    if version.body is None:
+        raise Gone(Issue("deleted", f"{name} was deleted. Read an earlier version, or create it again."))
+    body = convert(version.body, version.key.type, version.release, release)
+    if body is None:
+        text = (
+            f"{name} was written as {version.release}, and no conversion to {release} exists. "
+            f"Read it at /{version.release}."
+        )
+        raise NotAcceptable(Issue("not-supported", text))
+    return StoredResource(version, body)

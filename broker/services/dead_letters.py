@@ -1,0 +1,135 @@
+"""Lists, redrives and discards the dead letters of the principal's tenant.
+
+An operator names dead letters by id, or selects them by a filter, or takes all. A selection is processed a
+page at a time; each page says where the next one starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from broker.errors import Issue, Malformed, NotFound
+from broker.model.principal import Principal
+from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
+from broker.store.dead_letters import DeadLetter, DeadLetters, Where, is_letter_id
+
+_log = structlog.get_logger(__name__)
+MAX_COUNT = 1_000
+"""The number of dead letters that one call lists, redrives or discards at most."""
+EVERY = Where()
+"""The filter that includes every dead letter of the tenant."""
+REFUSALS = {
+    RedriveResult.UNKEPT: "The resource or event it is about is no longer stored. Discard the dead letter.",
+    RedriveResult.INACTIVE: "Its subscription is not active. Redrive the dead letter once it is.",
+    RedriveResult.FULL: "Too many events of its subscription wait to be sent again. Redrive it later.",
+}
+"""Why a dead letter was not redriven and what the operator does; other results mean it was, or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Dead letters by `ids`; without any, those that `where` includes, `count` at most, from behind the id
+    `after`.
+    """
+
+    ids: Sequence[str] = ()
+    where: Where = EVERY
+    after: str = ""
+    count: int = MAX_COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Dead letters, and the `after` that continues the selection ('' at its end)."""
+
+    dead_letters: Sequence[DeadLetter]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveReport:
+    """How many dead letters were redriven, those refused with their reason, and where the selection
+    continues.
+    """
+
+    redriven: int
+    refused: Sequence[tuple[str, str]]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardReport:
+    """How many dead letters were discarded, and where the selection continues."""
+
+    discarded: int
+    next: str
+
+
+class DeadLetterService:
+    """Dead letters of the principal's tenant. Each action may be repeated."""
+
+    def __init__(self, dead_letters: DeadLetters, actions: DeadLetterActions) -> None:
+        self._dead_letters = dead_letters
+        self._actions = actions
+
+    async def list(self, principal: Principal, selection: Selection) -> Page:
+        """One page. Raises `NotFound` for an id without a dead letter, `Malformed` for a selection that is
+        invalid.
+        """
+        _check(selection)
+        if selection.ids:
+            return Page([await self._get(principal, each) for each in selection.ids], "")
+        dead_letters: list[DeadLetter] = []
+        async for dead_letter in self._dead_letters.walk(principal.tenant, selection.where, selection.after):
+            if len(dead_letters) == selection.count:
+                return Page(dead_letters, dead_letters[-1].id)
+            dead_letters.append(dead_letter)
+        return Page(dead_letters, "")
+
+    async def _get(self, principal: Principal, dead_letter_id: str) -> DeadLetter:
+        dead_letter = await self._dead_letters.get(principal.tenant, dead_letter_id)
+        if dead_letter is None:
+            text = f"The dead letter {dead_letter_id} does not exist. List $dead-letters for those that do."
+            raise NotFound(Issue("not-found", text, "id"))
+        return dead_letter
+
+    async def redrive(self, principal: Principal, selection: Selection) -> RedriveReport:
+        """Processes them again. A refused one stays; a redriven one is gone when its processing is done."""
+        page = await self.list(principal, selection)
+        results = await self._actions.retry(page.dead_letters)
+        refused = [(each, REFUSALS[result]) for each, result in results.items() if result in REFUSALS]
+        redriven = len(page.dead_letters) - len(refused)
+        _log.info(
+            "dead letters redriven",
+            tenant=principal.tenant,
+            client=principal.client_id,
+            redriven=redriven,
+            refused=len(refused),
+        )
+        return RedriveReport(redriven, refused, page.next)
+
+    async def discard(self, principal: Principal, selection: Selection) -> DiscardReport:
+        """Deletes them for good: what they hold is never processed."""
+        page = await self.list(principal, selection)
+        discarded = await self._actions.drop(page.dead_letters)
+        _log.info(
+            "dead letters discarded",
+            tenant=principal.tenant,
+            client=principal.client_id,
+            discarded=discarded,
+        )
+        return DiscardReport(discarded, page.next)
+
+
+def _check(selection: Selection) -> None:
+    if len(selection.ids) > MAX_COUNT:
+        text = f"The request names more than {MAX_COUNT} ids. Send them in several requests."
+        raise Malformed(Issue("too-costly", text, "id"))
+    for each in selection.ids:
+        if not is_letter_id(each):
+            text = f"{each[:80]!r} is not the id of a dead letter. Take an id that $dead-letters lists."
+            raise Malformed(Issue("value", text, "id"))
+    if selection.after and not is_letter_id(selection.after):
+        text = "The value of after is invalid. Send the `next` of an earlier response."
+        raise Malformed(Issue("value", text, "after"))

@@ -1,0 +1,98 @@
+"""Runs an unregistered Subscription against the newest changes: what it would have received. It writes
+nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from broker.errors import Issue, Malformed
+from broker.matching.catalog import Catalog
+from broker.matching.matcher import NaiveMatcher
+from broker.matching.problems import Problem
+from broker.model.change import Change
+from broker.model.principal import Principal
+from broker.model.release import Release
+from broker.model.search import ParameterTable
+from broker.services.subscriptions import SubscriptionService
+from broker.store.changes import Changes
+from broker.store.resources import Resources
+
+DEFAULT_COUNT = 1_000
+MAX_COUNT = 10_000
+MAX_MATCHES = 100
+MAX_PROBLEMS = 5
+_CHANGES_PER_TURN = 32
+"""Other requests run after each so many changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunReport:
+    """The outcome: counts of all `examined` changes, with the newest `MAX_MATCHES` matches and first
+    problems.
+
+    `oldest_ms` is the time of the oldest examined change, 0 without one. `is_complete` says that no older
+    change exists.
+    """
+
+    examined: int
+    matched: int
+    oldest_ms: int
+    is_complete: bool
+    matches: tuple[Change, ...]
+    failed: int
+    problems: tuple[Problem, ...]
+
+
+class DryRunService:
+    """Matches with the reference matcher, which the index of the matchers is tested against."""
+
+    def __init__(
+        self,
+        subscriptions: SubscriptionService,
+        changes: Changes,
+        resources: Resources,
+        catalog: Catalog,
+        parameters: ParameterTable,
+        base_url: str,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._changes = changes
+        self._resources = resources
+        self._catalog = catalog
+        self._parameters = parameters
+        self._bases = frozenset(f"{base_url}/{release}" for release in Release)
+
+    async def run(
+        self, principal: Principal, release: Release, body: bytes, count: int = DEFAULT_COUNT
+    ) -> DryRunReport:
+        """Examines the newest `count` changes of the tenant.
+
+        Chained filters see the resources they refer to as they are now, not as they were at the time of the change.
+        Raises `Malformed` or `Unprocessable` for a Subscription that registration would refuse.
+        """
+        draft = self._subscriptions.draft(principal, release, body, "dry-run")
+        topic = self._catalog.bound(draft.topic_canonical)
+        if topic is None:
+            text = f"The topic {draft.topic} is no longer served. Name a topic that is."
+            raise Malformed(Issue("not-supported", text, "subscription"))
+        matcher = NaiveMatcher(self._parameters, self._bases, self._catalog.value_sets)
+        matcher.put(draft, topic)
+        examined, matched, failed, oldest_ms = 0, 0, 0, 0
+        matches: list[Change] = []
+        problems: list[Problem] = []
+        async for change in self._changes.newest(principal.tenant, count):
+            examined, oldest_ms = examined + 1, change.current.at_ms
+            if examined % _CHANGES_PER_TURN == 0:
+                await asyncio.sleep(0)
+            wanted = matcher.needs(change)
+            related = await self._resources.current_many(principal.tenant, wanted) if wanted else {}
+            if matcher.match(change, related):
+                matched += 1
+                if matched <= MAX_MATCHES:
+                    matches.append(change)
+            errors = matcher.drain_errors()
+            failed += len(errors)
+            problems += errors[: MAX_PROBLEMS - len(problems)]
+        return DryRunReport(
+            examined, matched, oldest_ms, examined < count, tuple(matches), failed, tuple(problems)
+        )

@@ -1,0 +1,120 @@
+"""Searches over what the broker itself holds: Subscriptions, topics, operations. Pure.
+
+Each type has a table of `SearchField`s, evaluated on the neutral model. A parameter, modifier, prefix or
+value that is not understood is refused: ignoring it would answer another question than the client asked. Only
+unknown parameters may be ignored, where the caller allows it (`Prefer: handling=lenient`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from broker.errors import Issue, Malformed
+from broker.model.search import ParameterType
+from broker.services.search_values import check_date, matches_value, split_values
+
+T = TypeVar("T")
+Parameters = Sequence[tuple[str, str]]
+"""Parameters as sent: name with modifier, and value; names may repeat."""
+CONTROL = frozenset({"_format", "_pretty", "_count", "_page", "_summary", "_elements", "_total"})
+"""Parameters that shape the response and select nothing."""
+_MODIFIERS: Mapping[ParameterType, frozenset[str]] = {
+    ParameterType.TOKEN: frozenset({"not"}),
+    ParameterType.STRING: frozenset({"exact", "contains"}),
+    ParameterType.URI: frozenset({"below", "above"}),
+    ParameterType.DATE: frozenset(),
+    ParameterType.REFERENCE: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchField(Generic[T]):
+    """One search parameter: its type, and the values that a candidate has for it.
+
+    A token's value is `code` or `system|code`; a date's may be `start/end`, with an empty side where it is
+    open.
+    """
+
+    type: ParameterType
+    values: Callable[[T], Iterable[str | None]]
+
+
+Fields = Mapping[str, SearchField[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTerm(Generic[T]):
+    """One parameter of a request, checked: a candidate passes if one of `wanted` matches."""
+
+    field: SearchField[T]
+    modifier: str
+    wanted: tuple[str, ...]
+
+    def passes(self, candidate: T) -> bool:
+        """Whether the candidate meets this parameter."""
+        values = [value for value in self.field.values(candidate) if value]
+        if self.modifier == "missing":
+            return bool(values) is (self.wanted == ("false",))
+        is_met = any(
+            matches_value(self.field.type, self.modifier, wanted, value)
+            for wanted in self.wanted
+            for value in values
+        )
+        # R-407: a candidate without a value passes :not
+        return not is_met if self.modifier == "not" else is_met
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Generic[T]):
+    """The terms of a request, and its parameters that were used, control parameters included, for the self
+    link.
+    """
+
+    terms: Sequence[SearchTerm[T]]
+    used: Parameters
+
+    def run(self, candidates: Iterable[T]) -> list[T]:
+        """The candidates that pass every term."""
+        return [candidate for candidate in candidates if all(term.passes(candidate) for term in self.terms)]
+
+
+def parse_search(parameters: Parameters, fields: Fields[T], *, is_lenient: bool = False) -> Search[T]:
+    """Checks the parameters of a request; raises `Malformed` naming the parameter."""
+    terms: list[SearchTerm[T]] = []
+    used: list[tuple[str, str]] = []
+    for name, value in parameters:
+        code, _, modifier = name.partition(":")
+        if name not in CONTROL:
+            field = fields.get(code)
+            if field is None and is_lenient:
+                continue
+            if field is None:
+                supported = ", ".join(sorted(fields))
+                text = f"The search parameter {code!r} is not supported. Use one of: {supported}."
+                raise Malformed(Issue("not-supported", text, code))
+            terms.append(_term(name, field, modifier, value))
+        used.append((name, value))
+    return Search(terms, used)
+
+
+def _term(name: str, field: SearchField[T], modifier: str, value: str) -> SearchTerm[T]:
+    wanted = tuple(split_values(value))
+    if not all(wanted):
+        raise Malformed(Issue("value", f"{name} has an empty value. Send a value or leave it out.", name))
+    if modifier == "missing":
+        if value not in {"true", "false"}:
+            raise Malformed(Issue("value", f"{name} takes true or false, not {value!r}.", name))
+    elif modifier and modifier not in _allowed_modifiers(field.type, modifier):
+        text = f"A {field.type} parameter does not support the modifier :{modifier}. Leave it out."
+        raise Malformed(Issue("not-supported", text, name))
+    elif field.type is ParameterType.DATE:
+        for date in wanted:
+            if not check_date(date):
+                raise Malformed(Issue("value", f"{name} takes a date, not {date!r}.", name))
+    return SearchTerm(field, modifier, wanted)
+
+
+def _allowed_modifiers(parameter_type: ParameterType, modifier: str) -> frozenset[str]:
+    # the modifier of a reference may be the type of its target
+    is_type = parameter_type is ParameterType.REFERENCE and modifier.isalpha() and modifier[:1].isupper()
+    return frozenset({modifier}) if is_type else _MODIFIERS.get(parameter_type, frozenset())

@@ -1,0 +1,91 @@
+"""The search parameters of Subscription in each release, over the neutral model (R-388, R-389)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from broker.clock import to_instant
+from broker.fhir.documents import parse
+from broker.fhir.filter_strings import render_filter_string
+from broker.fhir.native import CHANNEL_TYPES
+from broker.model.release import Release
+from broker.model.search import ParameterType
+from broker.model.subscription import Subscription
+from broker.services.search import Fields, SearchField
+
+_TOKEN, _STRING, _URI = ParameterType.TOKEN, ParameterType.STRING, ParameterType.URI
+_DATE, _REFERENCE = ParameterType.DATE, ParameterType.REFERENCE
+_CONTENTS = "http://hl7.org/fhir/subscription-payload-content"
+_BACKPORT_CONTENTS = "http://hl7.org/fhir/uv/subscriptions-backport/CodeSystem/backport-content-code-system"
+_STATUSES = "http://hl7.org/fhir/subscription-status"
+
+
+def _identifiers(subscription: Subscription) -> Iterator[str]:
+    document = parse(subscription.document)
+    identifiers = document.get("identifier") or [
+        extension.get("valueIdentifier") for extension in document.get("extension", ())
+    ]
+    for identifier in identifiers:
+        if isinstance(identifier, dict) and identifier.get("value"):
+            yield f"{identifier.get('system', '')}|{identifier['value']}"
+
+
+def _contacts(subscription: Subscription) -> Iterator[str]:
+    contacts: list[dict[str, Any]] = parse(subscription.document).get("contact", [])
+    for contact in contacts:
+        if contact.get("value"):
+            yield f"{contact.get('system', '')}|{contact['value']}"
+
+
+def _topics(subscription: Subscription) -> Iterator[str]:
+    """As written and as bound, with and without the version: a search without a version finds any."""
+    for canonical in (subscription.topic, subscription.topic_canonical):
+        yield from (canonical, canonical.partition("|")[0])
+
+
+def _channel_type(subscription: Subscription) -> Iterator[str]:
+    channel_type = subscription.channel.type
+    yield f"{channel_type.system or CHANNEL_TYPES}|{channel_type.code}"
+
+
+def _managing_entity(subscription: Subscription) -> Iterator[str | None]:
+    yield parse(subscription.document).get("managingEntity", {}).get("reference")
+
+
+_COMMON: Fields[Subscription] = {
+    "_id": SearchField(_TOKEN, lambda subscription: [subscription.id]),
+    "_lastUpdated": SearchField(_DATE, lambda subscription: [to_instant(subscription.updated_ms)]),
+    "contact": SearchField(_TOKEN, _contacts),
+    "identifier": SearchField(_TOKEN, _identifiers),
+    "payload": SearchField(_TOKEN, lambda subscription: [subscription.channel.content_type]),
+    "status": SearchField(_TOKEN, lambda subscription: [f"{_STATUSES}|{subscription.status}"]),
+    "topic": SearchField(_URI, _topics),
+    "type": SearchField(_TOKEN, _channel_type),
+    "url": SearchField(_URI, lambda subscription: [subscription.channel.endpoint]),
+}
+_R5: Fields[Subscription] = {
+    **_COMMON,
+    "content-level": SearchField(
+        _TOKEN, lambda subscription: [f"{_CONTENTS}|{subscription.channel.content}"]
+    ),
+    "filter-value": SearchField(
+        _STRING, lambda subscription: [wanted.value for wanted in subscription.filters]
+    ),
+    "name": SearchField(_STRING, lambda subscription: [subscription.name]),
+    "owner": SearchField(_REFERENCE, _managing_entity),
+}
+_BACKPORT: Fields[Subscription] = {
+    **_COMMON,
+    "criteria": SearchField(_STRING, lambda subscription: [subscription.topic]),
+    "custom-channel": SearchField(_TOKEN, _channel_type),
+    "filter-criteria": SearchField(
+        _STRING, lambda subscription: [render_filter_string(wanted) for wanted in subscription.filters]
+    ),
+    "payload-type": SearchField(
+        _TOKEN, lambda subscription: [f"{_BACKPORT_CONTENTS}|{subscription.channel.content}"]
+    ),
+}
+SUBSCRIPTION_FIELDS: Mapping[Release, Fields[Subscription]] = {
+    Release.R4: _BACKPORT,
+    Release.R4B: _BACKPORT,
+    Release.R5: _R5,
+}

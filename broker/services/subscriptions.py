@@ -1,0 +1,165 @@
+"""Registers, reads, lists and deletes Subscriptions on behalf of a principal.
+
+A Subscription that is accepted was checked by `RegistrationRules`, is stored durably, and is due for its
+handshake. Only Subscriptions of the principal's tenant are visible.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+
+from broker.clock import Clock
+from broker.errors import Issue, NotFound, PreconditionFailed, Unprocessable
+from broker.fhir import documents
+from broker.fhir.release import adapter
+from broker.model.principal import Principal
+from broker.model.release import Release
+from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.services.registration import RegistrationRules
+from broker.store.schedule import Schedule
+from broker.store.subscriptions import Record, Registration, Subscriptions
+
+_HANDSHAKE_DELAY_MS = 1_000
+"""The handshake waits for `send_handshake`, which follows the response to the client, at most this long."""
+_IDS_OF_KEYS = uuid.UUID("0c0dbb0e-58a4-5a0c-9d9a-5a6a1a6a7c01")
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A Subscription as stored. `is_created` is False for an update; `is_new` False for a repeated create."""
+
+    subscription: Subscription
+    is_created: bool
+    is_new: bool = True
+
+    @property
+    def awaits_handshake(self) -> bool:
+        """Whether the caller calls `send_handshake` once the client has the response."""
+        return self.is_new and self.subscription.status is SubscriptionStatus.REQUESTED
+
+
+class SubscriptionService:
+    """Subscriptions of the principal's tenant."""
+
+    def __init__(
+        self, subscriptions: Subscriptions, schedule: Schedule, rules: RegistrationRules, clock: Clock
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._schedule = schedule
+        self._rules = rules
+        self._clock = clock
+
+    async def create(
+        self, principal: Principal, release: Release, body: bytes, idempotency_key: str = ""
+    ) -> Registered:
+        """Stores a new Subscription; a repetition under the same key returns the one that the first call
+        stored.
+
+        Raises `Malformed` or `Unprocessable` with one issue for each problem.
+        """
+        name = f"{principal.tenant}/{idempotency_key}"
+        subscription_id = str(uuid.uuid5(_IDS_OF_KEYS, name) if idempotency_key else uuid.uuid4())
+        draft = self.draft(principal, release, body, subscription_id)
+        registration, version, at_ms = await self._put(draft, create=True)
+        if registration is Registration.EXISTS:
+            record = await self.get(principal, subscription_id)
+            return Registered(record.subscription, is_created=False, is_new=False)
+        return Registered(replace(draft, version=version, updated_ms=at_ms), is_created=True)
+
+    async def update(
+        self,
+        principal: Principal,
+        release: Release,
+        subscription_id: str,
+        body: bytes,
+        *,
+        expected_version: str = "",
+    ) -> Registered:
+        """Replaces the Subscription, or creates it under that id; the handshake runs again (R-160).
+
+        Raises `PreconditionFailed` where the stored version is not `expected_version`, and what `create`
+        raises.
+        """
+        documents.check_id(subscription_id)
+        body_id = documents.resource_id(body)
+        if not body_id:
+            text = f"The id is missing from the body. Send the id of the URL, {subscription_id!r}."
+            raise Unprocessable(Issue("required", text, "Subscription.id"))
+        if body_id != subscription_id:
+            text = f"The body has the id {body_id!r}, the URL {subscription_id!r}. Send the same id in both."
+            raise Unprocessable(Issue("invalid", text, "Subscription.id"))
+        draft = self.draft(principal, release, body, subscription_id)
+        registration, version, at_ms = await self._put(draft, create=False, expected_version=expected_version)
+        _refuse_conflict(registration, version, expected_version)
+        is_created = registration is Registration.CREATED
+        return Registered(replace(draft, version=version, updated_ms=at_ms), is_created=is_created)
+
+    def draft(
+        self, principal: Principal, release: Release, body: bytes, subscription_id: str
+    ) -> Subscription:
+        """The Subscription as it would be accepted, owned by the principal; nothing is stored.
+
+        Raises `Malformed` or `Unprocessable` with one issue for each problem.
+        """
+        documents.check_type(body, "Subscription")
+        parsed = adapter(release).parse_subscription(
+            body, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
+        )
+        return self._rules.accept(replace(parsed, owner=principal.client_id))
+
+    async def _put(
+        self, draft: Subscription, *, create: bool, expected_version: str = ""
+    ) -> tuple[Registration, int, int]:
+        return await self._subscriptions.put(
+            draft,
+            create=create,
+            expected_version=expected_version,
+            handshake_in_ms=_HANDSHAKE_DELAY_MS,
+            is_pushed=self._rules.channel_of(draft).is_pushed,
+        )
+
+    async def send_handshake(self, subscription: Subscription) -> None:
+        """Makes the handshake due now, instead of after the delay that lets the response go first."""
+        await self._schedule.wake(subscription.tenant, subscription.id)
+
+    async def get(self, principal: Principal, subscription_id: str) -> Record:
+        """The Subscription with its delivery state; raises `NotFound`."""
+        record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
+        if record is None:
+            raise _not_found(subscription_id)
+        return record
+
+    async def many(self, principal: Principal, subscription_ids: Iterable[str]) -> list[Record]:
+        """Those of the ids that exist, ordered by id."""
+        wanted = [(principal.tenant, SubscriptionId(each)) for each in sorted(set(subscription_ids))]
+        return [record for record in await self._subscriptions.many(wanted) if record is not None]
+
+    def all(self, principal: Principal) -> AsyncIterator[Record]:
+        """Every Subscription of the tenant."""
+        return self._subscriptions.of_tenant(principal.tenant)
+
+    async def delete(self, principal: Principal, subscription_id: str, *, expected_version: str = "") -> None:
+        """Deletes the Subscription with its outbox and ends its retries (R-158).
+
+        Raises `NotFound`, or `PreconditionFailed` where the stored version is not `expected_version`.
+        """
+        registration, version, _ = await self._subscriptions.delete(
+            principal.tenant, SubscriptionId(subscription_id), expected_version=expected_version
+        )
+        _refuse_conflict(registration, version, expected_version)
+        if registration is Registration.ABSENT:
+            raise _not_found(subscription_id)
+
+
+def _not_found(subscription_id: str) -> NotFound:
+    text = f"Subscription/{subscription_id} does not exist. Search Subscription for those that do."
+    return NotFound(Issue("not-found", text))
+
+
+def _refuse_conflict(registration: Registration, version: int, expected_version: str) -> None:
+    if registration is Registration.CONFLICT:
+        text = (
+            f"The Subscription is at version {version}, not {expected_version}. "
+            "Read it again and repeat the change with its current ETag."
+        )
+        raise PreconditionFailed(Issue("conflict", text))

@@ -1,0 +1,159 @@
+"""Reads, stores and deletes SubscriptionTopics while the broker runs (R-080, R-480, R-481).
+
+A topic that is stored is checked as a file of the topics folder is, and every process loads it. A topic of
+the folder is changed in the folder only. A version that subscriptions are bound to is neither deleted nor
+turned into another.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from broker.errors import Conflict, Issue, NotFound, PreconditionFailed, Unprocessable
+from broker.fhir import documents
+from broker.fhir.topics import parse_topic
+from broker.matching.catalog import Catalog
+from broker.model.principal import Principal
+from broker.model.subscription import SubscriptionStatus
+from broker.model.topic import Topic
+from broker.store.subscriptions import Registration, Subscriptions
+from broker.store.topics import Topics
+
+_TYPE = "SubscriptionTopic"
+_IN_USE = {SubscriptionStatus.REQUESTED, SubscriptionStatus.ACTIVE}
+
+
+@dataclass(frozen=True, slots=True)
+class PutTopic:
+    """A topic as stored: its version in the store and the time (ms) it was written."""
+
+    topic: Topic
+    version: int
+    at_ms: int
+    is_created: bool
+
+
+class TopicService:
+    """The topics of the broker. `synchronize` brings the catalog of this process in step with the store."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        topics: Topics,
+        subscriptions: Subscriptions,
+        synchronize: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._catalog = catalog
+        self._topics = topics
+        self._subscriptions = subscriptions
+        self._synchronize = synchronize
+
+    def all(self, _principal: Principal) -> Sequence[Topic]:
+        """Every topic that this process serves."""
+        return self._catalog.all()
+
+    def find(self, _principal: Principal, topic_id: str) -> Topic | None:
+        """The topic of that id."""
+        return self._catalog.get(topic_id)
+
+    def get(self, principal: Principal, topic_id: str) -> Topic:
+        """The topic of that id; raises `NotFound`."""
+        topic = self.find(principal, topic_id)
+        if topic is None:
+            text = f"The topic {topic_id} does not exist. Search the topics for those that do."
+            raise NotFound(Issue("not-found", text))
+        return topic
+
+    async def put(
+        self,
+        principal: Principal,
+        topic_id: str,
+        body: bytes,
+        *,
+        create: bool,
+        expected_version: str = "",
+    ) -> PutTopic:
+        """Stores a SubscriptionTopic under the id. Subscriptions that it no longer allows go to `error`.
+
+        Raises `Conflict` for what stands in the way, `Unprocessable` for an error in the topic, and
+        `PreconditionFailed` where the stored version is not `expected_version`.
+        """
+        documents.check_type(body, _TYPE)
+        head, tail = documents.split(body, type=_TYPE, id=topic_id)
+        await self._synchronize()
+        await self._check(parse_topic(_with_meta(head, tail)))
+        registration, version, at_ms = await self._topics.put(
+            topic_id, head, tail, create=create, expected_version=expected_version
+        )
+        _refuse_conflict(registration, version, expected_version)
+        await self._synchronize()
+        topic = self.find(principal, topic_id)
+        if topic is None:
+            text = "Another topic took the same url and version at the same moment. Send another version."
+            raise Conflict(Issue("conflict", text, f"{_TYPE}.version"))
+        return PutTopic(topic, version, at_ms, is_created=registration is not Registration.UPDATED)
+
+    async def delete(self, principal: Principal, topic_id: str, *, expected_version: str = "") -> None:
+        """Deletes a stored topic. Raises `NotFound`, `Conflict` while it is in use, and `PreconditionFailed`."""
+        await self._synchronize()
+        topic = self.get(principal, topic_id)
+        await self._refuse_of_folder(topic)
+        users = await self._count_users(topic)
+        if users:
+            text = (
+                f"{users} active subscriptions are bound to {topic.canonical}. "
+                "Retire the topic instead, or delete the subscriptions first."
+            )
+            raise Conflict(Issue("business-rule", text))
+        registration, version, _ = await self._topics.delete(topic_id, expected_version=expected_version)
+        _refuse_conflict(registration, version, expected_version)
+        await self._synchronize()
+
+    async def _check(self, topic: Topic) -> None:
+        current, namesake = self._catalog.get(topic.id), self._catalog.bound(topic.canonical)
+        if current is not None:
+            await self._refuse_of_folder(current)
+        if namesake is not None and namesake.id != topic.id:
+            text = f"{topic.canonical} is already the topic {namesake.id}. Give this one another version."
+            raise Conflict(Issue("duplicate", text, f"{_TYPE}.url"))
+        if current is not None and current.canonical != topic.canonical:
+            users = await self._count_users(current)
+            if users:
+                text = (
+                    f"{users} subscriptions are bound to {current.canonical}. "
+                    f"Put {topic.canonical} under an id of its own and retire the old version."
+                )
+                raise Conflict(Issue("business-rule", text, f"{_TYPE}.version"))
+        errors, _ = self._catalog.examine(topic)
+        if errors:
+            raise Unprocessable(*(Issue("not-supported", text, _TYPE) for text in errors))
+
+    async def _refuse_of_folder(self, topic: Topic) -> None:
+        stored = await self._topics.get(topic.id)
+        if stored is None or topic.document != stored.document:
+            text = f"The topic {topic.id} comes from the folder BROKER_TOPICS_DIR. Change it there."
+            raise Conflict(Issue("conflict", text))
+
+    async def _count_users(self, topic: Topic) -> int:
+        """How many subscriptions, of all tenants, wait for events of the topic version."""
+        count = 0
+        async for record in self._subscriptions.of_tenant(None):
+            subscription = record.subscription
+            count += subscription.status in _IN_USE and subscription.topic_canonical == topic.canonical
+        return count
+
+
+def _with_meta(head: bytes, tail: bytes) -> bytes:
+    """The document as the store keeps it, with a placeholder version, so that the stored form is what is
+    checked.
+    """
+    return head + b'"versionId":"1","lastUpdated":"2000-01-01T00:00:00Z"' + tail
+
+
+def _refuse_conflict(registration: Registration, version: int, expected_version: str) -> None:
+    if registration is Registration.CONFLICT:
+        text = (
+            f"The topic is at version {version}, not {expected_version}. Read it again and repeat the change."
+        )
+        raise PreconditionFailed(Issue("conflict", text))
+    if registration is Registration.EXISTS:
+        raise Conflict(Issue("conflict", "The topic already exists. Update it by PUT."))
