@@ -1,73 +1,129 @@
-"""Group commit: the changes of many concurrent requests share one round trip to the store and one sync to disk."""
+"""Group commit: the changes of concurrent requests share one round trip to the store and one sync to disk.
+
+`run` is the loop of one supervised task. If it fails, every waiting request ends with `StoreUnavailable` and new ones are refused
+at once, until the supervisor has restarted it. `Intake` submits; `app` runs, watches and closes the loop.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum, auto
+from typing import NamedTuple
 
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.store.proposals import Accepted, Proposal
 
-_Waiting = tuple[Sequence[Proposal], "asyncio.Future[list[Accepted]]"]
+Append = Callable[[Sequence[Proposal]], Awaitable[list[Accepted]]]
+"""Appends proposals durably and answers each of them, in their order."""
+
+
+class _Submission(NamedTuple):
+    """The proposals of one request, and the future that its caller waits for."""
+
+    proposals: Sequence[Proposal]
+    answers: "asyncio.Future[list[Accepted]]"
+
+
+class _State(Enum):
+    OPEN = auto()
+    FAILED = auto()
+    CLOSED = auto()
 
 
 class GroupCommit:
-    """Queues proposals in the order they come; `run` appends all that gathered while the append before was under way.
+    """Queues proposals in the order of their submission. Each append takes what was queued during the append before it.
 
-    A caller that goes away does not take its change back: it was queued and will be written.
+    A cancelled caller does not withdraw its proposals: they are queued and will be appended.
     """
 
-    def __init__(
-        self, append: Callable[[Sequence[Proposal]], Awaitable[list[Accepted]]], *, most: int = 512
-    ) -> None:
+    def __init__(self, append: Append, *, max_batch: int = 512) -> None:
         self._append = append
-        self._most = most
-        self._queue: list[_Waiting] = []
+        self._max_batch = max_batch
+        self._queue: list[_Submission] = []
+        self._appending: list[_Submission] = []
         self._arrived = asyncio.Event()
-        self._is_open = True
+        self._state = _State.OPEN
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the loop has failed and has not been restarted: submissions are refused until then."""
+        return self._state is _State.FAILED
 
     async def submit(self, proposals: Sequence[Proposal]) -> list[Accepted]:
-        """Answers once the proposals are durable. Raises `StoreUnavailable`: then they may or may not be written."""
-        if not self._is_open:
+        """Returns once the proposals are durable.
+
+        Raises `StoreUnavailable`: the proposals may or may not have been written, unless it was raised at once.
+        """
+        if self._state is _State.CLOSED:
             raise StoreUnavailable("the broker is stopping")
-        future: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
-        self._queue.append((proposals, future))
+        if self._state is _State.FAILED:
+            raise StoreUnavailable("the group commit has failed and is being restarted")
+        answers: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Submission(proposals, answers))
         self._arrived.set()
-        return await future
+        return await answers
 
     async def run(self) -> None:
-        """Appends until `close`; what was queued before that is still written."""
-        while self._is_open or self._queue:
-            if not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
-            batch = self._next()
-            if not batch:
-                continue
-            try:
-                failpoints.hit("intake.before-append")
-                answers = await self._append([proposal for proposals, _ in batch for proposal in proposals])
-                failpoints.hit("intake.after-append")
-            except Exception as error:  # noqa: BLE001 whatever it is, the callers must hear it
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            start = 0
-            for proposals, future in batch:
-                if not future.done():
-                    future.set_result(answers[start : start + len(proposals)])
-                start += len(proposals)
-
-    def _next(self) -> list[_Waiting]:
-        taken, size = 0, 0
-        for proposals, _ in self._queue:
-            if taken and size + len(proposals) > self._most:
-                break
-            taken, size = taken + 1, size + len(proposals)
-        batch, self._queue = self._queue[:taken], self._queue[taken:]
-        return batch
+        """Appends until `close` is called and the queue is empty. May be called again after it has failed."""
+        if self._state is _State.FAILED:
+            self._state = _State.OPEN
+        try:
+            while self._queue or self._state is _State.OPEN:
+                if not self._queue:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                await self._append_next()
+        except BaseException as error:
+            if self._state is _State.OPEN:
+                self._state = _State.FAILED
+            self._fail_all(error)
+            raise
 
     def close(self) -> None:
-        """Takes nothing more; `run` ends when the queue is empty."""
-        self._is_open = False
+        """Refuses further submissions; `run` ends when the queue is empty."""
+        self._state = _State.CLOSED
         self._arrived.set()
+
+    async def _append_next(self) -> None:
+        """Appends one batch. An error of the append goes to the callers of the batch, not to the loop."""
+        self._appending = batch = self._take_batch()
+        try:
+            failpoints.hit("intake.before-append")
+            answers = await self._append(
+                [proposal for submission in batch for proposal in submission.proposals]
+            )
+            failpoints.hit("intake.after-append")
+        except Exception as error:  # noqa: BLE001 the callers of the batch receive it, whatever it is
+            for submission in batch:
+                if not submission.answers.done():
+                    submission.answers.set_exception(error)
+        else:
+            self._answer(batch, answers)
+        self._appending = []
+
+    @staticmethod
+    def _answer(batch: Sequence[_Submission], answers: Sequence[Accepted]) -> None:
+        start = 0
+        for submission in batch:
+            end = start + len(submission.proposals)
+            if not submission.answers.done():
+                submission.answers.set_result(list(answers[start:end]))
+            start = end
+
+    def _take_batch(self) -> list[_Submission]:
+        """Submissions from the head of the queue: one at least, and no more than `max_batch` proposals together."""
+        count, size = 0, 0
+        for submission in self._queue:
+            if count and size + len(submission.proposals) > self._max_batch:
+                break
+            count, size = count + 1, size + len(submission.proposals)
+        batch, self._queue = self._queue[:count], self._queue[count:]
+        return batch
+
+    def _fail_all(self, error: BaseException) -> None:
+        failed, self._queue, self._appending = self._appending + self._queue, [], []
+        for submission in failed:
+            if not submission.answers.done():
+                reason = f"the group commit ended: {type(error).__name__}"
+                submission.answers.set_exception(StoreUnavailable(reason))
