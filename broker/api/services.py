@@ -1,4 +1,4 @@
-"""What the handlers work with; built once by `app.py`."""
+"""What the handlers work with; built once by `broker.app`."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass

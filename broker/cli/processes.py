@@ -13,7 +13,7 @@ import structlog
 import typer
 
 from broker import failpoints
-from broker.app import ALL_ROLES, Role, Running, bind, embedded_store, placed, running
+from broker.app import ALL_ROLES, Role, Running, bind, embedded_store, running, with_bound_port
 from broker.cli import loop, supervisor
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.settings import Settings
@@ -119,7 +119,7 @@ def serve(
         return
     settings.refuse_open()
     with bind(settings) as listening:
-        settings = placed(settings, listening)
+        settings = with_bound_port(settings, listening)
         if settings.redis_url is not None:
             supervisor.supervise(workers, listening, settings.redis_url, settings)
             return

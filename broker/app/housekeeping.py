@@ -1,0 +1,17 @@
+"""Builds the housekeeper: retention, which runs in every process with the role `match`."""
+
+from broker.app.parts import Parts, milliseconds
+from broker.store.retention import Limits, Retention
+from broker.store.subscriptions import RegistryFollower
+from broker.workers.housekeeper import Housekeeper
+
+
+def build_housekeeper(parts: Parts) -> Housekeeper:
+    settings = parts.settings
+    limits = Limits(
+        keep_ms=milliseconds(settings.retention),
+        changes=settings.max_changes,
+        refused=settings.max_refused,
+        dead_letters=settings.max_dead_letters,
+    )
+    return Housekeeper(Retention(parts.server, limits), RegistryFollower(parts.server), parts.stop)

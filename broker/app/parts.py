@@ -1,0 +1,109 @@
+"""The parts that several roles share: each is built once, when the first role asks for it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+
+from broker.channels.base import Channel
+from broker.clock import Clock, SystemClock
+from broker.delivery.composing import Composer
+from broker.delivery.engine import LEASE_MS
+from broker.delivery.wakeups import WakeupListener
+from broker.fhir.conversion import convert
+from broker.fhir.parameters import Parameters
+from broker.matching.catalog import Catalog
+from broker.matching.shapes import Referring
+from broker.model.release import Release
+from broker.model.topic import RelatedQuery
+from broker.settings import Settings
+from broker.store.changes import Changes
+from broker.store.dead_letters import DeadLetters
+from broker.store.inbox import Inbox
+from broker.store.resources import Resources
+from broker.store.schedule import Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import Subscriptions
+from broker.store.topics import Topics
+from broker.workers.housekeeper import EVERY
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Whole milliseconds of a setting."""
+    return round(duration.total_seconds() * 1000)
+
+
+@dataclass
+class Parts:
+    """What the builders of the roles take their arguments from.
+
+    More attributes than other classes may have: it has one for each shared part and no behaviour.
+    """
+
+    settings: Settings
+    server: Server
+    catalog: Catalog
+    channels: Mapping[str, Channel]
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process stops: every supervised task then returns."""
+    clock: Clock = field(default_factory=SystemClock)
+    parameters: Parameters = field(default_factory=Parameters)
+
+    @cached_property
+    def base_urls(self) -> frozenset[str]:
+        return frozenset(f"{self.settings.base_url}/{release}" for release in Release)
+
+    @cached_property
+    def changes(self) -> Changes:
+        # an event waits at most the retention period and the time to the next sweep: its resource must be there until then
+        keep_ms = milliseconds(self.settings.retention + 2 * EVERY)
+        return Changes(self.server, keep_ms=keep_ms, most=self.settings.max_changes)
+
+    @cached_property
+    def resources(self) -> Resources:
+        return Resources(self.server)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        return Subscriptions(self.server)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        return Inbox(self.server)
+
+    @cached_property
+    def topics(self) -> Topics:
+        return Topics(self.server)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.server)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return Schedule(
+            self.server,
+            lease_ms=LEASE_MS,
+            max_bytes=self.settings.max_notification,
+            resume=self.settings.resume,
+        )
+
+    @cached_property
+    def referring(self) -> Referring:
+        return Referring(self.parameters, self.base_urls)
+
+    @cached_property
+    def wakeups(self) -> WakeupListener:
+        return WakeupListener(self.schedule)
+
+    @cached_property
+    def composer(self) -> Composer:
+        def convert_body(kind: str, source: Release, body: bytes, release: Release) -> bytes | None:
+            return convert(body, kind, source, release)
+
+        def related(canonical: str) -> tuple[RelatedQuery, ...]:
+            topic = self.catalog.bound(canonical)
+            return topic.related if topic is not None else ()
+
+        return Composer(self.resources, convert_body, related)

@@ -1,0 +1,144 @@
+"""Starts and stops a process: `running` builds what its roles need, in order, and stops it in the opposite order.
+
+Stopping drains the process: the HTTP server accepts no more requests, the workers finish or give back what they hold, the group
+commit writes what was accepted, and then the channels and the store are closed.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from broker.api.health import Health
+from broker.app.api import (
+    build_api_app,
+    build_health_app,
+    build_inbox_worker,
+    build_intake,
+    build_services,
+)
+from broker.app.channels import open_channels
+from broker.app.dispatcher import build_dispatcher
+from broker.app.housekeeping import build_housekeeper
+from broker.app.http import serving
+from broker.app.listening import bind, with_bound_port
+from broker.app.matcher import build_matcher
+from broker.app.parts import Parts
+from broker.app.roles import ALL_ROLES, Role
+from broker.app.stores import embedded_store, open_store
+from broker.app.topics import build_topic_sync, load_catalog
+from broker.ingest.group import GroupCommit
+from broker.settings import Settings
+from broker.tasks import SupervisedTask
+from broker.workers.topic_sync import TopicSync
+
+_Loop = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that has started. `settings` hold the port and base URL it really has."""
+
+    settings: Settings
+    store_url: str
+    tasks: Mapping[str, "asyncio.Task[None]"]
+    """By name: the supervised tasks, and `http`. None of them ends before the process stops, unless the HTTP server fails."""
+    reload_topics: Callable[[], Awaitable[None]]
+    """Makes every process on the same store read its topics folder again. Raises `StoreUnavailable`."""
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, roles: frozenset[Role] = ALL_ROLES, *, listening: socket.socket | None = None
+) -> AsyncIterator[Running]:
+    """A process with these roles, ready when entered; `listening` is closed on the way out.
+
+    Raises `ConfigurationError` for what the operator has to correct, and `StoreUnavailable`.
+    """
+    if Role.API in roles:
+        settings.refuse_open()
+    catalog = load_catalog(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        listening = listening or bind(settings)
+        stack.callback(listening.close)
+        settings = with_bound_port(settings, listening)
+        url = settings.redis_url or stack.enter_context(embedded_store(settings))
+        server = await stack.enter_async_context(open_store(settings, url))
+        channels = await stack.enter_async_context(open_channels(settings))
+        parts = Parts(settings, server, catalog, channels)
+        topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
+        await parts.changes.prepare()
+        await parts.inbox.prepare()
+        await topic_sync.sync()
+
+        health = Health(
+            server, parts.changes, parts.subscriptions, parts.dead_letters, takes_changes=Role.API in roles
+        )
+        loops = _worker_loops(parts, topic_sync, roles)
+        tasks: dict[str, SupervisedTask] = {}
+        if Role.API in roles:
+            group = GroupCommit(parts.changes.append)
+            tasks["group commit"] = await stack.enter_async_context(_committing(group))
+            intake = build_intake(parts, group)
+            loops["inbox"] = lambda: build_inbox_worker(parts, intake).run()
+            app = build_api_app(build_services(parts, intake, topic_sync), health)
+        else:
+            app = build_health_app(health)
+        tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
+        health.workers = {name: task.state for name, task in tasks.items()}
+        http = await stack.enter_async_context(
+            serving(
+                app,
+                listening,
+                has_websockets=Role.API in roles,
+                drain_s=settings.drain.total_seconds(),
+            )
+        )
+        by_name = {name: task.task for name, task in tasks.items()}
+        yield Running(settings, url, by_name | {"http": http}, parts.topics.announce_folder)
+
+
+async def check(settings: Settings, store_url: str) -> None:
+    """Raises what `running` would raise for the topics or the store; starts nothing."""
+    load_catalog(settings)
+    async with open_store(settings, store_url):
+        pass
+
+
+def _worker_loops(parts: Parts, topic_sync: TopicSync, roles: frozenset[Role]) -> dict[str, _Loop]:
+    """The loops by name. Those that hold state build a new worker each time, so that a restart begins with none."""
+    loops: dict[str, _Loop] = {"topics": lambda: topic_sync.run(parts.stop)}
+    if roles & {Role.API, Role.DISPATCH}:
+        loops["wakeups"] = lambda: parts.wakeups.run(parts.stop)
+    if Role.MATCH in roles:
+        loops["matcher"] = lambda: build_matcher(parts, topic_sync).run()
+        loops["housekeeper"] = lambda: build_housekeeper(parts).run()
+    if Role.DISPATCH in roles:
+        loops["dispatcher"] = lambda: build_dispatcher(parts).run()
+    return loops
+
+
+@contextlib.asynccontextmanager
+async def _supervised(
+    loops: Mapping[str, _Loop], stop: asyncio.Event
+) -> AsyncIterator[dict[str, SupervisedTask]]:
+    tasks = {name: SupervisedTask(name, loop, stop) for name, loop in loops.items()}
+    try:
+        yield tasks
+    finally:
+        stop.set()
+        await asyncio.wait([task.task for task in tasks.values()])
+
+
+@contextlib.asynccontextmanager
+async def _committing(group: GroupCommit) -> AsyncIterator[SupervisedTask]:
+    """The group commit has a stop event of its own: it ends after all who submit to it."""
+    closed = asyncio.Event()
+    task = SupervisedTask("group commit", group.run, closed)
+    try:
+        yield task
+    finally:
+        closed.set()
+        group.close()
+        await task.task
