@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from broker.channels.base import Channel
+from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
@@ -16,4 +16,6 @@ async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channe
     """The channels by their channel-type code; usable until the way out."""
     mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
     async with EgressClient(Allowance(settings.egress_allow)) as egress:
-        yield channels(egress, mailer, settings.base_url)
+        by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
+        async with opened(by_code):
+            yield by_code

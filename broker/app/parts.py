@@ -9,14 +9,11 @@ from functools import cached_property
 from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
 from broker.delivery.composing import Composer
-from broker.delivery.engine import LEASE_MS
 from broker.delivery.wakeups import WakeupListener
-from broker.fhir.conversion import convert
 from broker.fhir.parameters import Parameters
 from broker.matching.catalog import Catalog
 from broker.matching.shapes import Referring
 from broker.model.release import Release
-from broker.model.topic import RelatedQuery
 from broker.settings import Settings
 from broker.store.changes import Changes
 from broker.store.dead_letters import DeadLetters
@@ -26,6 +23,7 @@ from broker.store.schedule import Schedule
 from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
 from broker.store.topics import Topics
+from broker.workers.dispatcher import LEASE_MS
 from broker.workers.housekeeper import EVERY
 
 
@@ -99,11 +97,4 @@ class Parts:
 
     @cached_property
     def composer(self) -> Composer:
-        def convert_body(kind: str, source: Release, body: bytes, release: Release) -> bytes | None:
-            return convert(body, kind, source, release)
-
-        def related(canonical: str) -> tuple[RelatedQuery, ...]:
-            topic = self.catalog.bound(canonical)
-            return topic.related if topic is not None else ()
-
-        return Composer(self.resources, convert_body, related)
+        return Composer(self.resources, self.catalog)

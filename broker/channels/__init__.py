@@ -1,1 +1,1 @@
-"""How a notification reaches a subscriber: one module a channel, all behind `base.Channel`."""
+"""The ways to reach a subscriber: one module a channel type, all behind `base.Channel`."""

@@ -1,42 +1,79 @@
-"""The seam between delivery and the ways to reach a subscriber. A new channel passes `tests/conformance/test_channel.py` first."""
+"""The interface between delivery and the ways to reach a subscriber.
 
+Delivery renders a notification and calls `send`; registration calls `check`; the composition root opens and closes the
+channels. A new channel passes `tests/conformance/test_channel.py` before it is registered.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple, Protocol
 
 from broker.errors import Issue
 from broker.model.notification import Notification
-from broker.model.outcome import Outcome
+from broker.model.outcome import DeliveryOutcome
 from broker.model.subscription import Channel as ChannelSettings
-from broker.model.subscription import SubscriptionId
+from broker.model.subscription import Subscription
 
 
 class SendRequest(NamedTuple):
-    """One attempt: the headers go out as registered (R-302), and `body`, the rendered `notification`, as it is or wrapped."""
+    """One attempt: `body` is the rendered `notification`. The channel sends it as it is or wraps it."""
 
-    subscription_id: SubscriptionId
-    endpoint: str
-    content_type: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
+    subscription: Subscription
     notification: Notification
+    body: bytes
     timeout_s: float
 
 
 class Channel(Protocol):
-    """One way to reach subscribers; shared by all subscriptions that use it.
+    """One way to reach subscribers, shared by all subscriptions that use it.
 
-    Where it isn't `is_pushed`, subscribers come and read; such a subscription needs no handshake to be active (R-153).
+    `is_pushed`: the dispatcher sends. Otherwise subscribers connect and read, and a subscription is active without a
+    handshake (R-153).
     """
 
     is_pushed: bool
 
-    async def send(self, request: SendRequest) -> Outcome:
-        """One attempt. Whatever goes wrong is an outcome; the only exception is `CancelledError`."""
-        ...
+    async def open(self) -> None:
+        """Acquires what `send` needs (connections, files). Called once, before the first `send`."""
+
+    async def close(self) -> None:
+        """Releases what `open` acquired. Called once, after the last `send` has ended."""
 
     def check(self, channel: ChannelSettings) -> list[Issue]:
-        """Why this channel can't serve the settings, asked at registration.
+        """Why this channel can't serve these settings; called at registration, empty if it can.
 
-        `expression` is neutral: `endpoint`, `parameter[i]` (i counts `headers`), `contentType` or `content`; the caller makes it
-        the element of a release.
+        `expression` names no element of a FHIR release: it is `endpoint`, `parameter[i]` (i counts `headers`),
+        `contentType` or `content`, and the caller translates it.
         """
         ...
+
+    def concurrency_key(self, subscription: Subscription) -> str:
+        """Names the resource that attempts compete for, such as an HTTP origin or a mail relay.
+
+        The dispatcher bounds the attempts under way for each key, so that a slow receiver holds up only its own.
+        """
+        ...
+
+    async def send(self, request: SendRequest) -> DeliveryOutcome:
+        """Makes one attempt. Every failure is an outcome; only `CancelledError` is raised."""
+        ...
+
+
+class StatelessChannel:
+    """Base of channels that hold nothing between attempts, or use what the composition root opens."""
+
+    async def open(self) -> None:
+        """Nothing to acquire."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+@contextlib.asynccontextmanager
+async def opened(channels: Mapping[str, Channel]) -> AsyncIterator[Mapping[str, Channel]]:
+    """Opens all channels, and closes those that were opened, in reverse order."""
+    async with contextlib.AsyncExitStack() as stack:
+        for channel in channels.values():
+            await channel.open()
+            stack.push_async_callback(channel.close)
+        yield channels

@@ -1,32 +1,43 @@
-"""The message channel: the notification inside a message Bundle, posted to the subscriber's `$process-message` (R-340)."""
+"""The message channel: a message Bundle with the notification, posted to the receiver's `$process-message` (R-340)."""
 
-from broker.channels.base import SendRequest
-from broker.channels.rest_hook import RestHook
+from broker.channels.base import SendRequest, StatelessChannel
+from broker.channels.http_post import post_notification
+from broker.channels.rest_hook import RestHookChannel, origin_of
+from broker.egress.http import HttpPost
 from broker.errors import Issue
 from broker.fhir.messages import message_bundle
-from broker.model.outcome import Outcome
+from broker.model.notification import ErrorReport
+from broker.model.outcome import DeliveryOutcome, Unreachable
 from broker.model.subscription import Channel as ChannelSettings
+from broker.model.subscription import Subscription
 
 OPERATION = "$process-message"
 
 
-class Message:
-    """Posts as a rest-hook does; the endpoint is the base URL of a FHIR server."""
+class MessageChannel(StatelessChannel):
+    """The endpoint is the base URL of a FHIR server; the settings are checked as those of a rest-hook."""
 
     is_pushed = True
 
-    def __init__(self, hook: RestHook, base_url: str) -> None:
-        self._hook = hook
+    def __init__(self, post: HttpPost, rest_hook: RestHookChannel, base_url: str) -> None:
+        self._post = post
+        self._rest_hook = rest_hook
         self._base_url = base_url
 
-    async def send(self, request: SendRequest) -> Outcome:
+    async def send(self, request: SendRequest) -> DeliveryOutcome:
+        channel = request.subscription.channel
+        if channel.endpoint is None:
+            return Unreachable(ErrorReport(None, "the subscription has no endpoint"))
         base = f"{self._base_url}/{request.notification.release}"
-        body = message_bundle(request.notification, request.body, base=base, destination=request.endpoint)
-        url = f"{request.endpoint.rstrip('/')}/{OPERATION}"
-        return await self._hook.send(request._replace(endpoint=url, body=body))
+        body = message_bundle(request.notification, request.body, base=base, destination=channel.endpoint)
+        url = f"{channel.endpoint.rstrip('/')}/{OPERATION}"
+        return await post_notification(self._post, url, channel, body, timeout_s=request.timeout_s)
+
+    def concurrency_key(self, subscription: Subscription) -> str:
+        return origin_of(subscription)
 
     def check(self, channel: ChannelSettings) -> list[Issue]:
-        issues = self._hook.check(channel)
+        issues = self._rest_hook.check(channel)
         if channel.endpoint and "?" in channel.endpoint:
             issues.append(Issue("invalid", "the endpoint is a FHIR base URL, without a query", "endpoint"))
         return issues

@@ -1,42 +1,37 @@
-"""Channels over which the subscriber comes to the broker: websocket (R-320..R-327) and server-sent events.
+"""Channels over which the subscriber connects and reads: websocket (R-320..R-327) and server-sent events.
 
-Nothing is sent from here: open connections read the outbox themselves (`delivery/following.py`). These only say what may be
-registered.
+Nothing is sent from here: each open connection reads the outbox (`delivery/following.py`). These channels only check
+what may be registered.
 """
 
-from broker.channels.base import SendRequest
-from broker.channels.rest_hook import JSON_TYPES
+from broker.channels.base import SendRequest, StatelessChannel
+from broker.channels.rest_hook import check_json_type
 from broker.errors import Issue
 from broker.model.notification import ErrorReport
-from broker.model.outcome import Outcome, Unreachable
+from broker.model.outcome import DeliveryOutcome, Unreachable
 from broker.model.subscription import Channel as ChannelSettings
+from broker.model.subscription import Subscription
 
 
-class Pull:
-    """A channel without an endpoint of the subscriber's."""
+class PullChannel(StatelessChannel):
+    """`connection` names the kind of connection in messages, such as "a websocket"."""
 
     is_pushed = False
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, connection: str) -> None:
+        self._connection = connection
 
-    async def send(self, request: SendRequest) -> Outcome:
-        """Never asked: nothing of such a subscription becomes due for a dispatcher."""
-        return Unreachable(ErrorReport(None, f"{request.subscription_id} is read by its subscriber"))
+    async def send(self, request: SendRequest) -> DeliveryOutcome:  # noqa: ARG002 nothing is sent
+        """Never called for a valid record: the store makes no such subscription due."""
+        text = f"notifications are not sent: the subscriber reads them over {self._connection}"
+        return Unreachable(ErrorReport(None, text))
+
+    def concurrency_key(self, subscription: Subscription) -> str:
+        return f"{subscription.tenant}:{subscription.id}"
 
     def check(self, channel: ChannelSettings) -> list[Issue]:
-        issues = []
-        if channel.content_type.partition(";")[0].strip().lower() not in JSON_TYPES:
-            text = (
-                f"notifications are sent as {' or '.join(sorted(JSON_TYPES))}, not {channel.content_type!r}"
-            )
-            issues.append(Issue("not-supported", text, "contentType"))
-        issues += [
-            Issue(
-                "not-supported",
-                f"nothing is posted over {self._name}, so no header can be set",
-                f"parameter[{n}]",
-            )
-            for n in range(len(channel.headers))
+        text = f"nothing is posted over {self._connection}, so headers can't be set; leave the header out"
+        return [
+            *check_json_type(channel),
+            *(Issue("not-supported", text, f"parameter[{n}]") for n in range(len(channel.headers))),
         ]
-        return issues

@@ -1,25 +1,28 @@
-"""Which channels there are."""
+"""The channels that this broker offers. The composition root builds them and opens them (`base.opened`)."""
 
 from collections.abc import Mapping
 
 from broker.channels.base import Channel
-from broker.channels.email import Email
-from broker.channels.message import Message
-from broker.channels.pull import Pull
-from broker.channels.rest_hook import RestHook
-from broker.egress.client import EgressClient
+from broker.channels.email import EmailChannel
+from broker.channels.message import MessageChannel
+from broker.channels.pull import PullChannel
+from broker.channels.rest_hook import RestHookChannel
+from broker.egress.addresses import Allowance
+from broker.egress.http import HttpPost
 from broker.egress.smtp import Mailer
 
 
-def channels(egress: EgressClient, mailer: Mailer | None, base_url: str) -> Mapping[str, Channel]:
-    """Every channel by its channel-type code (R-105). `egress` must be open while they are used; no relay, no email."""
-    hook = RestHook(egress)
+def channels(
+    post: HttpPost, allowance: Allowance, mailer: Mailer | None, base_url: str
+) -> Mapping[str, Channel]:
+    """Every channel by its channel-type code (R-105); without a mail relay there is no email channel."""
+    rest_hook = RestHookChannel(post, allowance)
     offered: dict[str, Channel] = {
-        "rest-hook": hook,
-        "websocket": Pull("a websocket"),
-        "message": Message(hook, base_url),
-        "server-sent-events": Pull("an event stream"),
+        "rest-hook": rest_hook,
+        "websocket": PullChannel("a websocket"),
+        "message": MessageChannel(post, rest_hook, base_url),
+        "server-sent-events": PullChannel("an event stream"),
     }
     if mailer is not None:
-        offered["email"] = Email(mailer)
+        offered["email"] = EmailChannel(mailer.send, mailer.relay.sender)
     return offered

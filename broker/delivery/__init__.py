@@ -1,1 +1,1 @@
-"""From a claim to a committed outcome: what to send, what one attempt came to, and when to try again."""
+"""Everything between a claim and its commit: build the notification, send it, decide, and store the decision."""

@@ -1,14 +1,15 @@
-"""Builds what is sent, and finds out which events of a notification stop it from being built."""
+"""Builds notifications and, when a build fails, finds the events that cannot be rendered."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import structlog
 
 from broker.delivery.composing import Composer
-from broker.delivery.policy import BUILD_TRIES
+from broker.delivery.policy import BUILD_ATTEMPTS
 from broker.errors import StoreUnavailable
 from broker.model.notification import ErrorReport, Event, Notification
-from broker.model.outcome import Broken, Unrenderable
+from broker.model.outcome import Unrenderable, UnrenderableEvent
 from broker.model.subscription import Subscription
 from broker.store.schedule import Claim
 
@@ -17,51 +18,56 @@ Render = Callable[[Notification], bytes]
 _MAX_REASON = 500
 
 
-class Builder:
+class BuiltNotification(NamedTuple):
+    """A notification and its rendered bytes."""
+
+    notification: Notification
+    body: bytes
+
+
+class NotificationBuilder:
     """Composes and renders. A failure is an outcome of the attempt, whatever raised it."""
 
     def __init__(self, composer: Composer, render: Render) -> None:
         self._composer = composer
         self._render = render
 
-    async def build(
-        self, claim: Claim, subscription: Subscription
-    ) -> tuple[Notification, bytes] | Unrenderable:
-        """The notification with its bytes; at the last try, which events break it. Raises `StoreUnavailable`."""
+    async def build(self, claim: Claim, subscription: Subscription) -> BuiltNotification | Unrenderable:
+        """The notification; in the last attempt to build it, the events that break it. Raises `StoreUnavailable`."""
         try:
-            return await self._built(claim, subscription, claim.events)
+            return await self._build(claim, subscription, claim.events)
         except StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 whatever it is, the status tells it
-            is_last = claim.unbuilt + 1 >= BUILD_TRIES
-            if is_last:  # a trace takes time that others wait for: once is enough
+        except Exception as error:  # noqa: BLE001 whatever fails, the subscriber's `$status` reports it
+            is_last = claim.unbuilt + 1 >= BUILD_ATTEMPTS
+            if is_last:  # a traceback costs time, so only the last attempt logs it
                 _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
-            # the subscriber reads this: not what the resource that broke it says
+            # the subscriber reads this text: it must not repeat content of the resource
             report = ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
-            return Unrenderable(report, await self._broken(claim, subscription) if is_last else ())
+            return Unrenderable(report, await self._unrenderable(claim, subscription) if is_last else ())
 
-    async def _broken(self, claim: Claim, subscription: Subscription) -> tuple[Broken, ...]:
+    async def _unrenderable(self, claim: Claim, subscription: Subscription) -> tuple[UnrenderableEvent, ...]:
         """The events that can't be rendered alone, in order."""
-        broken = []
+        unrenderable = []
         for event in claim.events:
             try:
-                await self._built(claim, subscription, (event,))
+                await self._build(claim, subscription, (event,))
             except StoreUnavailable:
                 raise
-            except Exception as error:  # noqa: BLE001 it is what makes it a dead letter
-                broken.append(Broken(event.number, _reason(error)))
+            except Exception as error:  # noqa: BLE001 whatever fails makes the event a dead letter
+                unrenderable.append(UnrenderableEvent(event.number, _reason(error)))
                 _log.error(
-                    "event set aside",
+                    "event becomes a dead letter",
                     subscription=claim.id,
                     number=event.number,
                     focus=event.focus.reference,
                     error=type(error).__name__,
                 )
-        return tuple(broken)
+        return tuple(unrenderable)
 
-    async def _built(
+    async def _build(
         self, claim: Claim, subscription: Subscription, events: Sequence[Event]
-    ) -> tuple[Notification, bytes]:
+    ) -> BuiltNotification:
         notification = await self._composer.compose(
             subscription,
             claim.type,
@@ -70,7 +76,7 @@ class Builder:
             at_ms=claim.at_ms,
             status=claim.status,
         )
-        return notification, self._render(notification)
+        return BuiltNotification(notification, self._render(notification))
 
 
 def _reason(error: Exception) -> str:

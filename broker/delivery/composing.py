@@ -1,28 +1,35 @@
-"""Makes a Notification of a subscription and its events: the bodies fetched, each in the subscriber's release where it can be."""
+"""Composes a Notification from a subscription and its events, with the resources in the subscriber's release.
 
-from collections.abc import Callable, Sequence
+Both delivery and the API (`$events`, `$status`, open connections) compose through this module.
+"""
 
+from collections.abc import Sequence
+from typing import Protocol
+
+from broker.fhir.conversion import convert
 from broker.model.change import Version
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
-from broker.model.topic import RelatedQuery
+from broker.model.topic import RelatedQuery, Topic
 from broker.model.uuids import derived
 from broker.store.resources import Resources
 
-Convert = Callable[[str, Release, bytes, Release], bytes | None]
-Related = Callable[[str], tuple[RelatedQuery, ...]]
-"""The related queries of a topic, by its canonical."""
-"""Type, release and bytes of a resource, and the release wanted."""
+
+class BoundTopics(Protocol):
+    """The topic catalog, as far as composing needs it."""
+
+    def bound(self, canonical: str) -> Topic | None:
+        """The topic version that a subscription is bound to; None if it is no longer served."""
+        ...
 
 
 class Composer:
-    """Composes; `convert` answers None where there is no way into the release."""
+    """Reads the resources of all events of a notification in one round trip."""
 
-    def __init__(self, resources: Resources, convert: Convert, related: Related) -> None:
+    def __init__(self, resources: Resources, topics: BoundTopics) -> None:
         self._resources = resources
-        self._convert = convert
-        self.related = related
+        self._topics = topics
 
     async def compose(
         self,
@@ -37,7 +44,10 @@ class Composer:
         status: SubscriptionStatus | None = None,
         errors: tuple[ErrorReport, ...] = (),
     ) -> Notification:
-        """The same for the same arguments: its id is derived from them (R-209). What isn't given is the subscription's own."""
+        """The same arguments give the same notification: its id is derived from them (R-209).
+
+        `release`, `content` and `status` default to those of the subscription.
+        """
         release, content = release or subscription.release, content or subscription.channel.content
         numbers = f"{events[0].number}-{events[-1].number}" if events else str(count)
         return Notification(
@@ -55,27 +65,35 @@ class Composer:
             related=self.related(subscription.topic_canonical) if events else (),
         )
 
+    def related(self, canonical: str) -> tuple[RelatedQuery, ...]:
+        """The related queries of a topic; none if it is no longer served."""
+        topic = self._topics.bound(canonical)
+        return topic.related if topic is not None else ()
+
     async def foci(
         self, events: Sequence[Event], release: Release, content: PayloadContent
     ) -> tuple[Focus, ...]:
-        """The events with what they carry at a level of content, in one round trip."""
+        """The events with the resources that the content level includes, read in one round trip."""
         if content is not PayloadContent.FULL_RESOURCE:
             return tuple(Focus(event, None, (None,) * len(event.context)) for event in events)
-        wanted = {event.focus: event.release for event in events}
-        wanted |= {one.key: one.release for event in events for one in event.context}
-        found = await self._resources.many(wanted)
-        bodies = {key: self._body(found.get(key), wanted[key], release) for key in wanted}
+        releases = {event.focus: event.release for event in events}
+        releases |= {included.key: included.release for event in events for included in event.context}
+        versions = await self._resources.many(releases)
+        bodies = {key: _body(versions.get(key), releases[key], release) for key in releases}
 
-        def body_of(event: Event) -> bytes | None:
-            # a version written after the event is another of the same number: the store went back in time in between
-            version = found.get(event.focus)
+        def focus_body(event: Event) -> bytes | None:
+            # a version written after the event belongs to a store that was rolled back and reused its number
+            version = versions.get(event.focus)
             return None if version is None or version.at_ms > event.at_ms else bodies[event.focus]
 
         return tuple(
-            Focus(event, body_of(event), tuple(bodies[one.key] for one in event.context)) for event in events
+            Focus(event, focus_body(event), tuple(bodies[included.key] for included in event.context))
+            for event in events
         )
 
-    def _body(self, version: Version | None, source: Release, release: Release) -> bytes | None:
-        if version is None or version.body is None or source is release:
-            return None if version is None else version.body
-        return self._convert(version.key.type, source, version.body, release)
+
+def _body(version: Version | None, source: Release, target: Release) -> bytes | None:
+    """None for a version that is no longer stored, a deletion, and one that can't be converted."""
+    if version is None or version.body is None:
+        return None
+    return convert(version.body, version.key.type, source, target)

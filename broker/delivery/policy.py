@@ -1,9 +1,11 @@
-"""What is decided about a notification after one attempt. Pure: nothing here waits or asks the time; the engine carries it out.
+"""Decides what happens to a notification after one attempt. Pure: no clock, no I/O; the engine commits the decision.
 
-A failure that repeating may cure is tried again with growing, jittered waits until the budget, counted from the first failure, is
-used up (R-305, R-307). One that repeating can't cure gets a few attempts, for the endpoint that is just being set up.
-A handshake gets one attempt: any failure of it marks the subscription (R-152). A notification that can't be built is no fault of
-the endpoint: it is tried a few times in short order, and then without the events that break it (decision 041).
+- A transient failure is retried with growing, jittered delays until the retry budget, counted from the first failure of
+  the notification, is used up (R-305, R-307).
+- A permanent refusal gets a few attempts, for the endpoint that is just being set up.
+- A handshake gets one attempt: any failure sets the subscription to `error` (R-152).
+- A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds, then the
+  events that cannot be rendered become dead letters (decision 041).
 """
 
 import math
@@ -14,43 +16,42 @@ from broker.model.outcome import (
     Advance,
     Decision,
     Delivered,
-    Gone,
+    DeliveryOutcome,
+    EndpointGone,
     MarkError,
-    Outcome,
+    MoveToDeadLetters,
     Refused,
-    SetAside,
-    TryAgain,
+    Retry,
     TurnOff,
     Unreachable,
     Unrenderable,
 )
 
 RETRY_AFTER_CAP_MS = 24 * 3_600_000
-"""No endpoint can ask for a longer wait than this."""
+"""The longest wait a receiver can ask for."""
 
-
-BUILD_TRIES = 5
-BUILD_WAIT_MS = 250
-"""At most so long after the first failure to build; twice as long after each further one."""
+BUILD_ATTEMPTS = 5
+BUILD_DELAY_MS = 250
+"""The longest delay after the first failed build; it doubles with each further one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long. `budget_ms` is counted from the first failed attempt of a notification."""
+    """How often and for how long to retry. `budget_ms` counts from the first failed attempt of a notification."""
 
     base_ms: int
     max_ms: int
     budget_ms: int
-    short_budget_attempts: int = 3
+    max_permanent_refusals: int = 3
 
     def delay_ms(self, attempt: int, jitter: float) -> int:
-        """The wait after failed attempt number `attempt` (from 1); `jitter` in 0..1 picks from its upper half."""
+        """The delay after failed attempt number `attempt` (from 1); `jitter` in 0..1 picks from its upper half."""
         ceiling = min(self.max_ms, self.base_ms << min(max(attempt, 1) - 1, 48))
         return math.ceil(ceiling * (0.5 + jitter / 2))
 
 
 def decide(
-    outcome: Outcome,
+    outcome: DeliveryOutcome,
     *,
     attempt: int,
     first_failure_ms: int,
@@ -58,41 +59,42 @@ def decide(
     policy: RetryPolicy,
     jitter: float,
     is_handshake: bool,
-    unbuilt: int = 1,
+    build_failures: int = 1,
     has_events: bool = True,
 ) -> Decision:
-    """The decision after attempt number `attempt` (from 1), which ended at `now_ms`. `unbuilt` counts the attempts in which the
-    notification could not be built, this one included.
+    """The decision after attempt number `attempt` (from 1), which ended at `now_ms`.
 
-    A handshake that meets 410 marks an error like any other failed handshake: R-152 makes no exception.
+    `build_failures` counts the attempts that could not be built, this one included. A handshake that meets
+    `EndpointGone` sets `error` like any other failed handshake: R-152 makes no exception.
     """
     if isinstance(outcome, Delivered):
         return Advance()
     if is_handshake:
         return MarkError(outcome.error)
-    wait_ms = policy.delay_ms(attempt, jitter)
+    delay_ms = policy.delay_ms(attempt, jitter)
+    is_final = False
     match outcome:
-        case Gone(error=error):
+        case EndpointGone(error=error):
             return TurnOff(error)
-        case Refused(is_curable=is_curable, error=error, retry_after_s=asked_s):
-            wait_ms = max(wait_ms, _asked_ms(asked_s))
-            is_over = not is_curable and attempt >= policy.short_budget_attempts
-        case Unrenderable(error=error, broken=broken):
-            if has_events and unbuilt >= BUILD_TRIES:
-                return SetAside(broken, error)
+        case Refused(is_transient=is_transient, error=error, retry_after_s=retry_after_s):
+            delay_ms = max(delay_ms, _capped_ms(retry_after_s))
+            is_final = not is_transient and attempt >= policy.max_permanent_refusals
+        case Unrenderable(error=error, events=events):
+            if has_events and build_failures >= BUILD_ATTEMPTS:
+                return MoveToDeadLetters(events, error)
             if has_events:
-                return TryAgain(min(wait_ms, BUILD_WAIT_MS << unbuilt - 1), error, is_unbuilt=True)
-            is_over = False
+                build_delay_ms = BUILD_DELAY_MS << build_failures - 1
+                return Retry(min(delay_ms, build_delay_ms), error, is_build_failure=True)
         case Unreachable(error=error):
-            is_over = False
+            pass
         case _:
             assert_never(outcome)
-    if is_over or now_ms + wait_ms > first_failure_ms + policy.budget_ms:
+    if is_final or now_ms + delay_ms > first_failure_ms + policy.budget_ms:
         return MarkError(error)
-    return TryAgain(wait_ms, error)
+    return Retry(delay_ms, error)
 
 
-def _asked_ms(retry_after_s: float | None) -> int:
+def _capped_ms(retry_after_s: float | None) -> int:
     if retry_after_s is None:
         return 0
     return math.ceil(min(retry_after_s, RETRY_AFTER_CAP_MS / 1000) * 1000)

@@ -1,7 +1,7 @@
-"""May we connect there? A pure table of addresses and a check of URLs; no lookup, no socket (R-308, R-455).
+"""Decides which addresses and URLs may be contacted. Pure: no lookup, no socket (R-308, R-455).
 
-The table is ours rather than `ipaddress.is_global`, whose answers differ between Python's patch releases. An
-IPv6 address that carries an IPv4 address counts as both: it is public only if each address in it is.
+The table of reserved networks is our own because `ipaddress.is_global` differs between Python's patch releases.
+An IPv6 address that embeds an IPv4 address counts as both: it is public only if each of them is.
 """
 
 import re
@@ -32,7 +32,7 @@ _RESERVED: tuple[Network, ...] = tuple(
         "203.0.113.0/24",  # documentation
         "224.0.0.0/4",  # multicast
         "240.0.0.0/4",  # reserved, broadcast
-        "2001::/23",  # protocol assignments; Teredo in it is taken apart before
+        "2001::/23",  # protocol assignments; Teredo is handled before
         "2001:db8::/32",  # documentation
         "3fff::/20",  # documentation
     )
@@ -51,16 +51,16 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 def is_public(ip: Address) -> bool:
     """True for an address of the public internet."""
     if isinstance(ip, IPv6Address):
-        carried = list(_carried(ip))
-        if carried:
-            return all(is_public(one) for one in carried)
+        embedded = list(_embedded_ipv4(ip))
+        if embedded:
+            return all(is_public(address) for address in embedded)
         if ip not in _GLOBAL_UNICAST:
             return False
     return not any(ip in network for network in _RESERVED)
 
 
-def _carried(ip: IPv6Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses that traffic to `ip` may end up at."""
+def _embedded_ipv4(ip: IPv6Address) -> Iterator[IPv4Address]:
+    """The IPv4 addresses that traffic to `ip` may reach."""
     if ip.ipv4_mapped is not None:
         yield ip.ipv4_mapped
     elif ip in _SIX_TO_FOUR:
@@ -74,49 +74,49 @@ def _carried(ip: IPv6Address) -> Iterator[IPv4Address]:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be notified beyond https to public addresses: the networks an operator named."""
+    """The networks that the operator allows besides https to public addresses (BROKER_EGRESS_ALLOW)."""
 
     networks: tuple[Network, ...] = ()
 
     def permits(self, ip: Address, scheme: str) -> str | None:
-        """None if `ip` may be connected to, else the reason why not."""
+        """None if `ip` may be contacted, otherwise the reason why not."""
         if scheme not in {"http", "https"}:
             return f"{scheme!r} is neither http nor https"
-        if self._names(ip):
+        if self._includes(ip):
             return None
         if not is_public(ip):
-            return f"{ip} is no public address"
+            return f"{ip} is not a public address"
         if scheme != "https":
-            return f"{ip} may be notified by https only"
+            return f"{ip} may be notified over https only"
         return None
 
-    def _names(self, ip: Address) -> bool:
+    def _includes(self, ip: Address) -> bool:
         candidates: Iterable[Address] = [ip]
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             candidates = [ip, ip.ipv4_mapped]  # the operating system connects to the IPv4 address
-        return any(one in network for one in candidates for network in self.networks)
+        return any(address in network for address in candidates for network in self.networks)
 
 
 def check_form(url: str) -> list[str]:
-    """What is wrong with the URL as such; empty if it can be sent to as it is written (R-300)."""
+    """What is wrong with the form of the URL; empty if a request can be sent to it as it is written (R-300)."""
     if not _URL_CHARACTERS.fullmatch(url):
-        return ["the URL holds characters that must be percent-encoded"]
+        return ["the URL has characters that must be percent-encoded"]
     try:
         parsed = URL(url, encoded=True)
         port = parsed.port
     except (ValueError, IndexError):  # yarl raises IndexError for `https://[a]@`
-        return ["the URL can't be read: its host or port is malformed"]
+        return ["the URL can't be parsed: its host or port is malformed"]
     if parsed.scheme not in {"http", "https"}:
         return ["the URL must be absolute and start with https:// or http://"]
     if not parsed.raw_host:
-        return ["the URL names no host"]
+        return ["the URL has no host"]
     problems = []
     if "@" in parsed.raw_authority:
-        problems.append("the URL must not hold a user name or password; use a header")
+        problems.append("the URL must not contain a user name or password; use a header")
     if "#" in url:
         problems.append("the URL must not have a fragment")
     if port == 0 or parsed.raw_authority.endswith(":"):
-        problems.append("the port must be between 1 and 65535, or left out with its colon")
+        problems.append("the port must be between 1 and 65535; otherwise leave out the port and its colon")
     ip = literal(parsed.raw_host)
     is_bracketed = "[" in parsed.raw_authority
     if is_bracketed != isinstance(ip, IPv6Address) or (ip is None and not _is_name(parsed.raw_host)):
@@ -125,8 +125,8 @@ def check_form(url: str) -> list[str]:
 
 
 def check_reach(url: str, allowance: Allowance) -> list[str]:
-    """Why a well-formed URL may not be notified, as far as that is known without a lookup; the client asks
-    again on connecting.
+    """Why a well-formed URL may not be notified, as far as no lookup is needed; the client judges again when
+    it connects.
     """
     parsed = URL(url, encoded=True)
     ip = literal(parsed.raw_host or "")
@@ -139,12 +139,12 @@ def check_reach(url: str, allowance: Allowance) -> list[str]:
 
 
 def check_url(url: str, allowance: Allowance) -> list[str]:
-    """Every reason known without a lookup why `url` can't or may not be notified."""
+    """All reasons why `url` may not be notified, as far as no lookup is needed."""
     return check_form(url) or check_reach(url, allowance)
 
 
 def literal(host: str) -> Address | None:
-    """The address that `host` spells, in canonical notation and without a zone; None for anything else."""
+    """The address if `host` is one in canonical notation and without a zone, otherwise None."""
     if "%" in host:
         return None
     try:
@@ -154,7 +154,5 @@ def literal(host: str) -> Address | None:
 
 
 def _is_name(host: str) -> bool:
-    """A name that no resolver takes for a number: `127.1`, `0x7f000001` and `2130706433` are spellings of
-    127.0.0.1.
-    """
+    """Whether no resolver takes it for an address: `127.1`, `0x7f000001` and `2130706433` all mean 127.0.0.1."""
     return bool(_NAME.fullmatch(host)) and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])

@@ -1,19 +1,19 @@
-"""Sends one POST to an address that may be notified, and turns whatever happens into a value.
+"""Sends one POST to an address that may be notified, and turns every result into a value: `http.HttpPost`.
 
-Nothing leaves without passing `addresses`: a literal address is judged from the URL, a name after its lookup,
-and the connection goes to an address that was judged, never to a second lookup's (R-455). No redirects, no
-cookies, no decompression, no proxy but the operator's own; an answer is bounded in bytes and in time (R-304,
-R-309).
+A literal address is judged from the URL, a name after its lookup; the connection goes to an address that was
+judged, never to the result of a second lookup (R-455). No redirects, no cookies, no decompression, no proxy but
+the operator's own. A response is bounded in bytes and in time (R-304, R-309).
 """
 
 import asyncio
 import os
 import ssl
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from broker.clock import Clock, SystemClock
 from broker.egress.addresses import Allowance, check_url
+from broker.egress.http import HttpFailure, HttpResponse
 from broker.egress.http_connection import ConnectionEnded, HttpConnection, NotHttp
 from broker.egress.origin import KEEP_ALIVE_S, Origin
 from broker.egress.proxy import Proxy, ProxyRefused
@@ -26,25 +26,8 @@ _MAX_PREPARED = 10_000
 _MAX_BODY_BYTES = 65_536
 
 
-class Answer(NamedTuple):
-    """The endpoint answered. `body` is at most the first `max_response_bytes` of it."""
-
-    status: int
-    retry_after_s: float | None
-    body: bytes
-
-
-class NoAnswer(NamedTuple):
-    """It did not. `text` may be shown to the subscriber: it holds no resolved address and no part of the URL
-    but its host.
-    """
-
-    kind: Literal["dns", "refused-address", "no-response"]
-    text: str
-
-
 class _Prepared(NamedTuple):
-    """A subscription's target and the head of its requests: the same each time."""
+    """The target of a subscription and the head of its requests: they are the same each time."""
 
     target: Target
     head: bytes
@@ -75,7 +58,7 @@ class EgressClient:
         self._proxy = proxy
         self._clock = clock or SystemClock()
         self._resolver = Resolver(allowance, resolve)
-        self._prepared: dict[tuple[str, tuple[tuple[str, str], ...]], _Prepared | NoAnswer] = {}
+        self._prepared: dict[tuple[str, tuple[tuple[str, str], ...]], _Prepared | HttpFailure] = {}
         self._origins: dict[tuple[str, str, int], Origin] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -93,14 +76,14 @@ class EgressClient:
 
     async def post(
         self, url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
-    ) -> Answer | NoAnswer:
+    ) -> HttpResponse | HttpFailure:
         """One attempt within `timeout_s`, lookup included (R-306). Raises nothing but `CancelledError`.
 
         Requests beyond an origin's connections wait outside the time limit: its own queue is never taken for
         its silence.
         """
         prepared = self._prepare(url, headers)
-        if isinstance(prepared, NoAnswer):
+        if isinstance(prepared, HttpFailure):
             return prepared
         target, head = prepared
         try:
@@ -114,17 +97,17 @@ class EgressClient:
                 if error.errno
                 else f"no answer within {timeout_s:g} s"
             )
-            return NoAnswer("no-response", reason)
+            return HttpFailure("no-response", reason)
         except (OSError, ConnectionEnded, NotHttp) as error:
-            return _no_answer(error, target)
+            return _failure_of(error, target)
         wait_s = (
             retry_after_s(answer.retry_after, answer.date, self._clock.now_ms())
             if answer.retry_after
             else None
         )
-        return Answer(answer.status, wait_s, answer.body)
+        return HttpResponse(answer.status, wait_s, answer.body)
 
-    def _prepare(self, url: str, headers: tuple[tuple[str, str], ...]) -> "_Prepared | NoAnswer":
+    def _prepare(self, url: str, headers: tuple[tuple[str, str], ...]) -> "_Prepared | HttpFailure":
         """The request's head, or why it can't be sent: the allowance never changes, so neither does the
         verdict.
         """
@@ -134,12 +117,12 @@ class EgressClient:
             problems = check_url(url, self.allowance)
             try:
                 if problems:
-                    prepared = NoAnswer("refused-address", problems[0])
+                    prepared = HttpFailure("refused-address", problems[0])
                 else:
                     target = Target.of(url)
                     prepared = _Prepared(target, request_head(target, headers))
             except NotSendable as error:
-                prepared = NoAnswer("no-response", f"the request could not be sent: {error}")
+                prepared = HttpFailure("no-response", f"the request could not be sent: {error}")
             if len(self._prepared) >= _MAX_PREPARED:
                 self._prepared.clear()
             self._prepared[key] = prepared
@@ -206,20 +189,20 @@ class EgressClient:
         return connection
 
 
-def _no_answer(error: Exception, target: Target) -> NoAnswer:
+def _failure_of(error: Exception, target: Target) -> HttpFailure:
     match error:
         case AddressesRefused():
-            return NoAnswer("refused-address", f"{target.host} has no address that may be notified")
+            return HttpFailure("refused-address", f"{target.host} has no address that may be notified")
         case HostUnknown():
-            return NoAnswer("dns", f"{target.host} can't be resolved")
+            return HttpFailure("dns", f"{target.host} can't be resolved")
         case ProxyRefused() | ConnectionEnded() | NotHttp():
-            return NoAnswer("no-response", str(error))
+            return HttpFailure("no-response", str(error))
         case ssl.SSLCertVerificationError():
-            return NoAnswer("no-response", f"the certificate is not accepted: {error.verify_message}")
+            return HttpFailure("no-response", f"the certificate is not accepted: {error.verify_message}")
         case ssl.SSLError():
-            return NoAnswer("no-response", "no TLS connection could be made")
+            return HttpFailure("no-response", "no TLS connection could be made")
         case ConnectionResetError():
-            return NoAnswer("no-response", "the connection was closed before an answer")
+            return HttpFailure("no-response", "the connection was closed before an answer")
         case OSError(errno=number) if number:
-            return NoAnswer("no-response", f"no connection: {os.strerror(number)}")
-    return NoAnswer("no-response", "no connection: no address answers")
+            return HttpFailure("no-response", f"no connection: {os.strerror(number)}")
+    return HttpFailure("no-response", "no connection: no address answers")

@@ -1,10 +1,12 @@
-"""Hands mail to the operator's own relay. It is the one destination that subscribers don't choose, so no
-address rule holds here.
+"""Sends mail through the operator's relay, over aiosmtplib, and turns every result into a value.
+
+No address rule applies: the operator configures the relay, subscribers don't choose it. aiosmtplib's errors end here.
 """
 
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -12,9 +14,7 @@ import aiosmtplib
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Where mail is handed in. `uses_tls`: from the first byte (smtps); else STARTTLS wherever the relay
-    offers it.
-    """
+    """A mail relay. `uses_tls`: TLS from the first byte (smtps); otherwise STARTTLS if the relay offers it."""
 
     host: str
     port: int
@@ -25,20 +25,37 @@ class Relay:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """The relay took the mail."""
+class MailAccepted:
+    """The relay accepted the mail."""
 
 
 @dataclass(frozen=True, slots=True)
-class NotTaken:
-    """It did not. `code` is its SMTP reply, 0 without one; 4xx may be cured by repeating."""
+class MailRefused:
+    """The relay refused the mail. `is_transient`: its reply code was 4xx, so a repetition may be accepted."""
 
-    code: int
+    is_transient: bool
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class RelayUnreachable:
+    """The relay gave no reply."""
+
+    text: str
+
+
+class SendMail(Protocol):
+    """Sends one mail within `timeout_s`; `Mailer.send` is the implementation, and a test can pass a function."""
+
+    async def __call__(
+        self, message: EmailMessage, *, timeout_s: float
+    ) -> MailAccepted | MailRefused | RelayUnreachable:
+        """One attempt. Raises nothing but `CancelledError`."""
+        ...
+
+
 def relay_of(url: str, sender: str) -> Relay:
-    """A relay from `smtp://user:password@host:port` or `smtps://…`. Raises ValueError for what is neither."""
+    """Parses `smtp://user:password@host:port` or `smtps://…`. Raises ValueError for any other URL."""
     parts = urlsplit(url)
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
         raise ValueError
@@ -54,13 +71,15 @@ def relay_of(url: str, sender: str) -> Relay:
 
 
 class Mailer:
-    """One connection a mail. `tls` is for tests and private certificate authorities."""
+    """Opens one connection for each mail. `tls` serves tests and private certificate authorities."""
 
     def __init__(self, relay: Relay, *, tls: ssl.SSLContext | None = None) -> None:
         self.relay = relay
         self._tls = tls
 
-    async def send(self, message: EmailMessage, *, timeout_s: float) -> Taken | NotTaken:
+    async def send(
+        self, message: EmailMessage, *, timeout_s: float
+    ) -> MailAccepted | MailRefused | RelayUnreachable:
         """One attempt. Raises nothing but `CancelledError`."""
         relay = self.relay
         try:
@@ -75,10 +94,16 @@ class Mailer:
                 timeout=timeout_s,
             )
         except aiosmtplib.SMTPResponseException as error:
-            return NotTaken(error.code, f"the mail relay answered {error.code} {error.message}")
+            return _refused(error.code, f"the mail relay answered {error.code} {error.message}")
         except aiosmtplib.SMTPRecipientsRefused as error:
             first = error.recipients[0]
-            return NotTaken(first.code, f"the mail relay refused the recipient: {first.code} {first.message}")
+            text = f"the mail relay refused the recipient: {first.code} {first.message}"
+            return _refused(first.code, text)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return NotTaken(0, f"the mail relay can't be reached: {type(error).__name__}")
-        return Taken()
+            return RelayUnreachable(f"the mail relay can't be reached: {type(error).__name__}")
+        return MailAccepted()
+
+
+def _refused(code: int, text: str) -> MailRefused | RelayUnreachable:
+    """Aiosmtplib gives a negative code or 0 where the relay closed the connection without a reply."""
+    return MailRefused(400 <= code < 500, text) if code > 0 else RelayUnreachable(text)

@@ -1,4 +1,9 @@
-"""What one delivery attempt came to, and what is decided about it. Expected results are values, not exceptions."""
+"""The result of one delivery attempt, and what is decided about the notification after it.
+
+Channels return a `DeliveryOutcome`, `broker/delivery/policy.py` maps it to a `Decision`, and the store carries the decision
+out. No value here depends on a protocol: an HTTP endpoint, a mail relay, a message broker or a file can stand behind a
+channel. Expected results are values, not exceptions.
+"""
 
 from dataclasses import dataclass
 
@@ -7,38 +12,41 @@ from broker.model.notification import ErrorReport
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The endpoint answered 2xx (R-304)."""
+    """The receiver accepted the notification (R-304). `detail` is its answer in words, for logs."""
 
-    status: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The endpoint answered something else. `is_curable` tells whether repeating may help (408, 425, 429, 5xx; R-305)."""
+    """The receiver answered and did not accept the notification.
 
-    status: int
-    is_curable: bool
+    `is_transient`: the same notification may be accepted later (R-305). `retry_after_s` is the wait the receiver asked
+    for, if it asked for one (R-307).
+    """
+
+    is_transient: bool
     error: ErrorReport
     retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No answer: DNS, refused connection, reset, TLS, time-out, or an address that may not be notified."""
+    """No answer: the receiver could not be reached, did not answer in time, or may not be contacted."""
 
     error: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """The endpoint answered 410: it wants nothing more."""
+class EndpointGone:
+    """The receiver says that it will never accept a notification again."""
 
     error: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """An event that can't be rendered, and why."""
+class UnrenderableEvent:
+    """An event that cannot be rendered, and why."""
 
     number: int
     reason: str
@@ -46,64 +54,65 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Unrenderable:
-    """The notification could not be built: nothing was sent. `broken` are its events that can't be rendered alone either; they are
-    looked for at the last try only.
+    """The notification could not be built, so nothing was sent.
+
+    `events` are those that cannot be rendered alone either; they are determined in the last build attempt only.
     """
 
     error: ErrorReport
-    broken: tuple[Broken, ...] = ()
+    events: tuple[UnrenderableEvent, ...] = ()
 
 
-Outcome = Delivered | Refused | Unreachable | Gone | Unrenderable
+DeliveryOutcome = Delivered | Refused | Unreachable | EndpointGone | Unrenderable
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The notification is done: move the cursor."""
+    """The notification is done: the cursor moves behind its last event."""
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
+class Retry:
     """Send the identical notification again after `delay_ms`; the subscription keeps its status.
 
-    `is_unbuilt`: it could not be built, which is counted apart from what endpoints answer.
+    `is_build_failure`: the notification could not be built. The store counts these apart from failed sends.
     """
 
     delay_ms: int
     error: ErrorReport
-    is_unbuilt: bool = False
+    is_build_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MarkError:
-    """Give up for now: status `error`; events stay in the outbox."""
+    """Stop retrying: the subscription goes to `error`, its events stay in the outbox."""
 
     error: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
 class TurnOff:
-    """Stop for good: status `off`."""
+    """Stop for good: the subscription goes to `off`."""
 
     error: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Nothing was attempted: too much is under way to that endpoint's origin. Look again after `delay_ms`."""
+    """Nothing was attempted because the concurrency limit of the receiver is reached. Claim it again after `delay_ms`."""
 
     delay_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """The broken events become dead letters, what is left of the notification goes on; the subscription keeps its status.
+class MoveToDeadLetters:
+    """These events become dead letters and the rest of the notification is sent; the subscription keeps its status.
 
-    Without any, each can be rendered alone and only all together can't: they are sent one by one.
+    Without events, each event can be rendered alone and only the whole notification cannot: the first is sent alone.
     """
 
-    broken: tuple[Broken, ...]
+    events: tuple[UnrenderableEvent, ...]
     error: ErrorReport
 
 
-Decision = Advance | TryAgain | MarkError | TurnOff | Defer | SetAside
+Decision = Advance | Retry | MarkError | TurnOff | Defer | MoveToDeadLetters

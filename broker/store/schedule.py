@@ -12,7 +12,16 @@ import msgspec
 
 from broker.model.change import Tenant
 from broker.model.notification import Event, NotificationType
-from broker.model.outcome import Advance, Broken, Decision, Defer, MarkError, SetAside, TryAgain, TurnOff
+from broker.model.outcome import (
+    Advance,
+    Decision,
+    Defer,
+    MarkError,
+    MoveToDeadLetters,
+    Retry,
+    TurnOff,
+    UnrenderableEvent,
+)
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
@@ -109,17 +118,17 @@ class Schedule:
     async def commit(self, claim: Claim, decision: Decision | None, *, take_next: bool) -> Committed:
         """Carries out the decision (None: give the claim back untouched) and, if asked, takes the next notification."""
         verb, delay_ms, code, text = "release", 0, "", ""
-        is_unbuilt, broken = False, tuple[Broken, ...]()
+        is_unbuilt, unrenderable = False, tuple[UnrenderableEvent, ...]()
         match decision:
             case None:
                 pass
             case Advance():
                 verb = "advance"
-            case TryAgain(delay_ms=delay_ms, error=error, is_unbuilt=is_unbuilt):
+            case Retry(delay_ms=delay_ms, error=error, is_build_failure=is_unbuilt):
                 verb, code, text = "retry", error.code or "", error.text
             case Defer(delay_ms=delay_ms):
                 verb = "defer"
-            case SetAside(error=error, broken=broken):
+            case MoveToDeadLetters(error=error, events=unrenderable):
                 verb, code, text = "aside", error.code or "", error.text
             case MarkError(error=error):
                 verb, code, text = "error", error.code or "", error.text
@@ -139,7 +148,7 @@ class Schedule:
             self._max_bytes,
             int(is_unbuilt),
             claim.events[0].number if claim.events else 0,
-            *(argument for one in broken for argument in (one.number, one.reason)),
+            *(argument for event in unrenderable for argument in (event.number, event.reason)),
         ]
         script_keys = [
             keys.due(shard),

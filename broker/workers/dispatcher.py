@@ -1,164 +1,162 @@
-"""Finds what is due and has the engine deliver it. Any dispatcher may claim in any shard; nothing is owned for long.
+"""Claims due subscriptions and has the engine deliver them.
 
-Nothing polls: a dispatcher sleeps until the next due time it knows, or until a wake-up message says that something became due.
-Messages may be lost with a connection, so a new connection looks everywhere, and so does each shard every `RESCAN_S`.
+Any dispatcher may claim in any shard; a claim is a lease, and nothing is owned for longer. A dispatcher does not poll the
+store for work: it waits for a wakeup message or for the next due time it knows of. As a safety net against lost messages,
+a new connection to the store looks in all shards, and so does each shard every `RESCAN_S` seconds.
 """
 
 import asyncio
 import contextlib
-import time
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
-from broker.delivery.engine import LEASE_MS, Carried, Engine
+from broker.delivery.concurrency import MAX_ATTEMPTS_PER_KEY, ConcurrencyBudget
+from broker.delivery.engine import DeliveryEngine
 from broker.delivery.wakeups import WakeupListener
 from broker.errors import StoreUnavailable
-from broker.store.outbox import SubscriptionKey
 from broker.store.schedule import Claim, Schedule
 from broker.tasks import end
 from broker.telemetry import metrics
+from broker.workers.active_claims import ActiveClaims
+from broker.workers.shard_alarms import ShardAlarms
 
 _log = structlog.get_logger(__name__)
+LEASE_MS = 5_000
 RENEW_S = LEASE_MS / 3000
 RESCAN_S = 60.0
-IN_FLIGHT = 1_000
-AT_ONCE = 64
-GIVE_BACK_S = 2.0
+RELEASE_TIMEOUT_S = 2.0
+_RETRY_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """What one dispatcher does at a time."""
+
+    active_claims: int = 1_000
+    claims_per_call: int = 64
+    attempts_per_key: int = MAX_ATTEMPTS_PER_KEY
 
 
 class Dispatcher:
-    """One dispatcher. `run` returns after `stop` is set and what was in flight has ended, within `drain`."""
+    """Owns the loop over the shards, the leases of its claims, and the concurrency budget.
+
+    `run` returns after `stop` is set and the attempts under way have ended. Attempts that last longer than `drain` are
+    cancelled, and their claims are released.
+    """
 
     def __init__(
         self,
         schedule: Schedule,
-        engine: Engine,
+        engine: DeliveryEngine,
         wakeups: WakeupListener,
         stop: asyncio.Event,
         *,
         drain: timedelta,
+        limits: DispatchLimits | None = None,
     ) -> None:
+        limits = limits or DispatchLimits()
         self._schedule = schedule
-        self._wakeups = wakeups
         self._engine = engine
+        self._wakeups = wakeups
         self._stop = stop
         self._drain_s = drain.total_seconds()
-        self._woken = {shard: asyncio.Event() for shard in schedule.shards}
-        self._looks: dict[int, asyncio.TimerHandle] = {}
-        self._in_flight: dict[asyncio.Task[None], Carried] = {}
-        self._sending: dict[SubscriptionKey, asyncio.Task[None]] = {}
-        self._room = asyncio.Event()
+        self._claims_per_call = limits.claims_per_call
+        self._budget = ConcurrencyBudget(limits.attempts_per_key)
+        self._active = ActiveClaims(limits.active_claims)
+        self._alarms = ShardAlarms(schedule.shards)
 
     async def run(self) -> None:
-        with self._wakeups.setting(self._woken):
-            await self._run()
+        with self._wakeups.setting(self._alarms.events):
+            async with asyncio.TaskGroup() as tasks:
+                renewing = tasks.create_task(self._renew_leases())
+                shards = [tasks.create_task(self._serve(shard, tasks)) for shard in self._schedule.shards]
+                await self._stop.wait()
+                self._alarms.ring_all()
+                self._active.interrupt()
+                await asyncio.wait(shards)
+                await self._drain()
+                await end([renewing])
 
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(self._keep_claims())]
-            shards = [tasks.create_task(self._serve(shard, tasks)) for shard in self._schedule.shards]
-            await self._stop.wait()
-            self._engine.is_draining = True
-            for event in self._woken.values():
-                event.set()
-            self._room.set()
-            await asyncio.wait(shards)
-            if self._in_flight:
-                await asyncio.wait(self._in_flight, timeout=self._drain_s)
-            for task in self._in_flight:
-                task.cancel()
-            if self._in_flight:  # each gives its claim back
-                await asyncio.wait(self._in_flight, timeout=GIVE_BACK_S)
-            await end([*self._in_flight, *background])
+    async def _drain(self) -> None:
+        if self._active.tasks:
+            await asyncio.wait(self._active.tasks, timeout=self._drain_s)
+        attempts = self._active.tasks
+        for task in attempts:
+            task.cancel()
+        if attempts:  # each releases its claim
+            await asyncio.wait(attempts, timeout=RELEASE_TIMEOUT_S)
+        await end(self._active.tasks)
 
     async def _serve(self, shard: int, tasks: asyncio.TaskGroup) -> None:
-        woken = self._woken[shard]
+        """Claims what is due in one shard, until `stop` is set."""
+        woken = self._alarms.events[shard]
         while not self._stop.is_set():
             woken.clear()
-            self._look_in(shard, RESCAN_S * 1000, instead=True)
-            limit = min(AT_ONCE, IN_FLIGHT - len(self._in_flight))
+            self._alarms.set_alarm(shard, RESCAN_S * 1000)
+            limit = min(self._claims_per_call, self._active.free)
             if limit <= 0:
-                self._room.clear()
-                await self._room.wait()
+                await self._active.wait_until_free()
                 continue
             try:
                 claimed = await self._schedule.claim(shard, limit)
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("store unavailable", worker="dispatcher", shard=shard, error=str(error))
-                self._look_in(shard, 500)
+                self._alarms.advance_alarm(shard, _RETRY_MS)
                 await woken.wait()
                 continue
             for claim in claimed.claims:
-                self._give_up(claim)
-                carried = Carried(claim, time.monotonic())
-                task = tasks.create_task(self._carry(carried))
-                self._in_flight[task] = carried
-                self._sending[claim.tenant, claim.id] = task
-                task.add_done_callback(self._ended)
+                self._active.add(claim, tasks.create_task(self._deliver(claim)))
             if len(claimed.claims) == limit:
                 continue
             if claimed.next_in_ms is not None:
-                self._look_in(shard, claimed.next_in_ms)
+                self._alarms.advance_alarm(shard, claimed.next_in_ms)
             await woken.wait()
 
-    def _look_in(self, shard: int, ms: float, *, instead: bool = False) -> None:
-        """Something of the shard is due in `ms`: look again then, if no earlier look is planned, or `instead` of what is.
-
-        One look is planned a shard: each claim brings a due time, that of its own lease at least.
-        """
-        loop = asyncio.get_running_loop()
-        # a millisecond more, so that Redis's clock has reached the due time when we look
-        at = loop.time() + (ms + 1) / 1000
-        planned = self._looks.get(shard)
-        if planned is not None:
-            if planned.when() <= at and not instead:
-                return
-            planned.cancel()
-        self._looks[shard] = loop.call_at(at, self._woken[shard].set)
-
-    async def _carry(self, carried: Carried) -> None:
+    async def _deliver(self, claim: Claim) -> None:
+        """Delivers until the subscription has nothing to send, then sets the shard's alarm to its next due time."""
         try:
-            next_in_ms = await self._engine.carry(carried)
+            next_in_ms = await self._attempts(claim)
         except StoreUnavailable as error:
-            # the claim runs out by itself; whoever takes it then sends the same again
+            # the lease runs out; whoever claims the subscription next sends the same notification
             metrics.store_errors.inc()
-            _log.warning("claim dropped", subscription=carried.claim.id, error=str(error))
-            self._look_in(carried.claim.shard, LEASE_MS)
+            _log.warning("attempt abandoned: store unavailable", subscription=claim.id, error=str(error))
+            next_in_ms = LEASE_MS
         except asyncio.CancelledError:
-            self._woken[carried.claim.shard].set()  # it was given back: due at once
+            self._alarms.ring(claim.shard)  # the claim was released, so the subscription is due now
             raise
-        else:
-            if next_in_ms is not None:
-                self._look_in(carried.claim.shard, next_in_ms)
+        if next_in_ms is not None:
+            self._alarms.advance_alarm(claim.shard, next_in_ms)
 
-    def _give_up(self, newer: Claim) -> None:
-        """Ends an attempt whose claim ran out (the store was away) before the same subscription is sent to again."""
-        task = self._sending.get((newer.tenant, newer.id))
-        if task is not None:
-            task.cancel()
+    async def _attempts(self, claim: Claim) -> int | None:
+        """One attempt after the other; returns in how many ms the subscription is due again, None if it is not."""
+        task = asyncio.current_task()
+        while True:
+            try:
+                committed = await self._engine.attempt(claim, self._budget)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._schedule.commit(claim, None, take_next=False))
+                raise
+            if committed.is_stale:
+                _log.info("claim lost", subscription=claim.id, fence=claim.token)
+                return LEASE_MS  # the holder of the newer claim may fail too
+            if committed.next_claim is None:
+                return committed.next_in_ms
+            claim = committed.next_claim
+            if task is not None:
+                self._active.replace(task, claim)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        claim = self._in_flight.pop(task).claim
-        if self._sending.get((claim.tenant, claim.id)) is task:
-            del self._sending[claim.tenant, claim.id]
-        self._room.set()
-
-    async def _keep_claims(self) -> None:
-        """Renews the leases of attempts that take long; one that was lost (deleted, or taken over) is given up."""
+    async def _renew_leases(self) -> None:
+        """Renews the leases of long attempts and cancels those whose claim was lost (deleted, or taken over)."""
         while True:
             await asyncio.sleep(RENEW_S)
-            old = time.monotonic() - RENEW_S / 2
-            lasting = {
-                task: carried.claim for task, carried in self._in_flight.items() if carried.since < old
-            }
+            lasting = self._active.older_than(RENEW_S / 2)
             if not lasting:
                 continue
             with contextlib.suppress(StoreUnavailable):
                 lost = set(await self._schedule.extend(list(lasting.values())))
                 for task, claim in lasting.items():
-                    carried = self._in_flight.get(task)
-                    # it may have gone on to its next claim meanwhile, and that one isn't lost
-                    if claim in lost and carried is not None and carried.claim is claim:
+                    if claim in lost and self._active.is_current(task, claim):
                         task.cancel()

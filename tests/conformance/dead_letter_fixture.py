@@ -2,7 +2,7 @@
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import ErrorReport
-from broker.model.outcome import Advance, Broken, SetAside
+from broker.model.outcome import Advance, MoveToDeadLetters, UnrenderableEvent
 from broker.model.release import Release
 from broker.model.subscription import (
     Channel,
@@ -64,8 +64,8 @@ class LetterDesk:
 
     async def set_aside(self, claim: Claim, *numbers: int) -> Claim | None:
         """Sets events of a claim aside; what is to be sent next."""
-        broken = tuple(Broken(n, f"ValueError: event {n}") for n in numbers)
-        committed = await self.schedule.commit(claim, SetAside(broken, FAILURE), take_next=True)
+        broken = tuple(UnrenderableEvent(n, f"ValueError: event {n}") for n in numbers)
+        committed = await self.schedule.commit(claim, MoveToDeadLetters(broken, FAILURE), take_next=True)
         assert not committed.is_stale
         return committed.next_claim
 

@@ -1,132 +1,68 @@
-"""What every channel does with a real endpoint: it sends what it was given, and each answer becomes the right outcome."""
+"""What every channel that pushes over HTTP does: it sends the request as registered and maps each answer to an outcome."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from broker.channels.base import Channel, SendRequest
+from broker.channels.base import Channel, opened
+from broker.channels.pull import PullChannel
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
-from broker.model.notification import DeliveryError, ErrorReport, Notification, NotificationType
-from broker.model.outcome import Delivered, Gone, Outcome, Refused, Unreachable
-from broker.model.release import Release
-from broker.model.subscription import Channel as ChannelSettings
-from broker.model.subscription import ChannelType, PayloadContent, SubscriptionId, SubscriptionStatus
-
-HERE = Allowance((ip_network("127.0.0.0/8"),))
-NOTIFICATION = Notification(
-    id="3b0d0f5c-6f3e-4d52-9a4e-8a7f0f6f2a11",
-    type=NotificationType.HEARTBEAT,
-    release=Release.R4,
-    subscription=SubscriptionId("s1"),
-    topic="http://example.org/topic",
-    status=SubscriptionStatus.ACTIVE,
-    content=PayloadContent.EMPTY,
-    events_since_start=0,
-    at_ms=1_700_000_000_000,
+from broker.egress.http import HttpFailure, HttpResponse
+from broker.model.notification import DeliveryError, ErrorReport
+from broker.model.outcome import Delivered, DeliveryOutcome, EndpointGone, Refused, Unreachable
+from tests.conformance.channel_fixture import (
+    BASE_URL,
+    BODY,
+    LOOPBACK,
+    SETTINGS,
+    Endpoint,
+    listening,
+    request_to,
 )
-BODY = '{"resourceType":"Bundle", "x": "é\\u0000 \n"}'.encode()
-
-
-@dataclass
-class Endpoint:
-    """A subscriber on a loopback port: keeps the raw requests and answers with `answer`, or never if that is None."""
-
-    answer: bytes | None = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    requests: list[tuple[list[str], bytes]] = field(default_factory=list)
-    is_endless: bool = False
-    port: int = 0
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    closed_early: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
-                length = next(int(line[15:]) for line in head if line.lower().startswith("content-length:"))
-                self.requests.append((head, await reader.readexactly(length)))
-                self.asked.set()
-                if self.answer is None:
-                    await asyncio.Event().wait()
-                    continue
-                writer.write(self.answer)
-                await writer.drain()
-                while self.is_endless:
-                    writer.write(b"x" * 65_536)
-                    await writer.drain()
-        self.closed_early.set()
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def listening(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(endpoint.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(lambda _: writer.close())
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    endpoint.port = server.sockets[0].getsockname()[1]
-    try:
-        yield endpoint
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
 
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    async with listening(Endpoint()) as one:
-        yield one
+    async with listening(Endpoint()) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 async def egress() -> AsyncIterator[EgressClient]:
-    async with EgressClient(HERE) as client:
+    async with EgressClient(LOOPBACK) as client:
         yield client
 
 
 @pytest.fixture(params=["rest-hook", "message"])
-def channel(request: pytest.FixtureRequest, egress: EgressClient) -> Channel:
-    found: Channel = channels(egress, None, "http://broker.example")[request.param]
-    return found
+async def channel(request: pytest.FixtureRequest, egress: EgressClient) -> AsyncIterator[Channel]:
+    async with opened(channels(egress.post, egress.allowance, None, BASE_URL)) as by_code:
+        yield by_code[request.param]
 
 
 @pytest.fixture
-def rest_hook(egress: EgressClient) -> Channel:
-    return channels(egress, None, "http://broker.example")["rest-hook"]
-
-
-def request_to(url: str, **more: object) -> SendRequest:
-    made = SendRequest(SubscriptionId("s1"), url, "application/fhir+json", (), BODY, NOTIFICATION, 5.0)
-    return made._replace(**more)  # type: ignore[arg-type]  # fields by name, checked by the tests that use them
+async def rest_hook(egress: EgressClient) -> AsyncIterator[Channel]:
+    async with opened(channels(egress.post, egress.allowance, None, BASE_URL)) as by_code:
+        yield by_code["rest-hook"]
 
 
 def status(code: int, *headers: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {code} Whatever", "Content-Length: 0", *headers, "", ""]).encode()
 
 
-def error_of(outcome: Outcome) -> ErrorReport:
+def error_of(outcome: DeliveryOutcome) -> ErrorReport:
     assert not isinstance(outcome, Delivered)
     return outcome.error
 
 
-async def test_the_request_is_what_was_registered_and_built(rest_hook: Channel, endpoint: Endpoint) -> None:
+async def test_the_request_has_the_registered_headers_and_the_built_body(
+    rest_hook: Channel, endpoint: Endpoint
+) -> None:
     registered = (
         ("Authorization", "Bearer a.b-c=="),
         ("X-Ward", "3 West, bed 4"),
@@ -139,7 +75,7 @@ async def test_the_request_is_what_was_registered_and_built(rest_hook: Channel, 
     mime = "application/fhir+json; fhirVersion=4.0"
     url = f"http://127.0.0.1:{endpoint.port}/Hook/%7Eward//x/?a=b%2Bc&&d"
     outcome = await rest_hook.send(request_to(url, content_type=mime, headers=registered))
-    assert outcome == Delivered(200)
+    assert outcome == Delivered("200 OK")
     [(head, body)] = endpoint.requests
     assert body == BODY
     assert head[0] == "POST /Hook/%7Eward//x/?a=b%2Bc&&d HTTP/1.1"
@@ -155,7 +91,7 @@ async def test_the_request_is_what_was_registered_and_built(rest_hook: Channel, 
     assert "Accept-Encoding" not in [name for name, _ in sent]
 
 
-async def test_the_broker_names_itself(channel: Channel, endpoint: Endpoint) -> None:
+async def test_the_user_agent_names_the_broker(channel: Channel, endpoint: Endpoint) -> None:
     await channel.send(request_to(endpoint.url))
     assert "User-Agent: fhir-broker" in endpoint.requests[0][0]
 
@@ -163,58 +99,61 @@ async def test_the_broker_names_itself(channel: Channel, endpoint: Endpoint) -> 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 206, 299])
 async def test_any_2xx_delivers(code: int, channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = status(code)
-    assert await channel.send(request_to(endpoint.url)) == Delivered(code)
+    assert isinstance(await channel.send(request_to(endpoint.url)), Delivered)
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 599])
-async def test_what_repeating_may_cure(code: int, channel: Channel, endpoint: Endpoint) -> None:
+async def test_408_425_429_and_5xx_are_transient_refusals(
+    code: int, channel: Channel, endpoint: Endpoint
+) -> None:
     endpoint.answer = status(code, "Retry-After: 7")
     outcome = await channel.send(request_to(endpoint.url))
     assert isinstance(outcome, Refused)
-    assert (outcome.status, outcome.is_curable, outcome.retry_after_s) == (code, True, 7.0)
+    assert (outcome.is_transient, outcome.retry_after_s) == (True, 7.0)
     assert outcome.error.code is DeliveryError.ERROR_RESPONSE
     assert str(code) in outcome.error.text
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 413, 415, 422, 451, 600, 999])
-async def test_what_repeating_does_not_cure(code: int, channel: Channel, endpoint: Endpoint) -> None:
+async def test_other_statuses_are_permanent_refusals(code: int, channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = status(code)
     outcome = await channel.send(request_to(endpoint.url))
     assert isinstance(outcome, Refused)
-    assert (outcome.status, outcome.is_curable, outcome.retry_after_s) == (code, False, None)
+    assert (outcome.is_transient, outcome.retry_after_s) == (False, None)
     assert str(code) in outcome.error.text
 
 
-async def test_410_is_gone(channel: Channel, endpoint: Endpoint) -> None:
+async def test_410_is_endpoint_gone(channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = status(410)
     outcome = await channel.send(request_to(endpoint.url))
-    assert isinstance(outcome, Gone)
+    assert isinstance(outcome, EndpointGone)
     assert outcome.error == ErrorReport(DeliveryError.ERROR_RESPONSE, "the endpoint answered 410 Gone")
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_redirects_are_refusals_and_not_followed(
+async def test_redirects_are_permanent_refusals_and_are_not_followed(
     code: int, channel: Channel, endpoint: Endpoint
 ) -> None:
     endpoint.answer = status(code, f"Location: {endpoint.url}/elsewhere")
     outcome = await channel.send(request_to(endpoint.url))
     assert isinstance(outcome, Refused)
-    assert (outcome.status, outcome.is_curable) == (code, False)
+    assert not outcome.is_transient
+    assert str(code) in outcome.error.text
     assert len(endpoint.requests) == 1
 
 
-async def test_silence_ends_with_the_time_limit(channel: Channel, endpoint: Endpoint) -> None:
+async def test_an_endpoint_that_does_not_answer_times_out(channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = None
     outcome = await channel.send(request_to(endpoint.url, timeout_s=0.1))
     assert outcome == Unreachable(ErrorReport(DeliveryError.NO_RESPONSE, "no answer within 0.1 s"))
 
 
-async def test_the_end_of_an_endless_answer_is_not_awaited(channel: Channel, endpoint: Endpoint) -> None:
+async def test_an_endless_response_body_is_cut_off(channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = b"HTTP/1.1 200 OK\r\n\r\n"
     endpoint.is_endless = True
-    assert await channel.send(request_to(endpoint.url)) == Delivered(200)
+    assert await channel.send(request_to(endpoint.url)) == Delivered("200 OK")
     async with asyncio.timeout(5):
-        await endpoint.closed_early.wait()
+        await endpoint.disconnected.wait()
 
 
 async def test_a_refused_connection_is_no_response(channel: Channel) -> None:
@@ -224,58 +163,47 @@ async def test_a_refused_connection_is_no_response(channel: Channel) -> None:
     assert outcome == Unreachable(ErrorReport(DeliveryError.NO_RESPONSE, "no connection: Connection refused"))
 
 
-async def test_an_unknown_name_is_a_resolution_error(channel: Channel) -> None:
+async def test_an_unknown_host_name_is_a_resolution_error(channel: Channel) -> None:
     error = error_of(await channel.send(request_to("https://nope.invalid/hook?key=hunter2")))
     assert error == ErrorReport(DeliveryError.DNS, "nope.invalid can't be resolved")
 
 
 @pytest.mark.parametrize("url", ["https://10.0.0.1/", "https://[::1]/", "http://169.254.169.254/latest"])
-async def test_an_address_off_limits_is_never_tried(url: str, channel: Channel) -> None:
+async def test_an_address_that_is_not_allowed_is_never_contacted(url: str, channel: Channel) -> None:
     outcome = await channel.send(request_to(url))
     assert isinstance(outcome, Unreachable)
     assert outcome.error.code is None
 
 
-async def test_a_name_that_leads_inside_is_never_tried(endpoint: Endpoint) -> None:
+async def test_a_host_name_with_internal_addresses_is_never_contacted(endpoint: Endpoint) -> None:
     async def inside(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1", "::1"]
 
     async with EgressClient(Allowance(), resolve=inside) as egress:
-        outcome = await channels(egress, None, "http://broker.example")["rest-hook"].send(
-            request_to(f"https://ehr.example:{endpoint.port}/")
-        )
+        rest_hook = channels(egress.post, egress.allowance, None, BASE_URL)["rest-hook"]
+        outcome = await rest_hook.send(request_to(f"https://ehr.example:{endpoint.port}/"))
     assert outcome == Unreachable(ErrorReport(None, "ehr.example has no address that may be notified"))
     assert endpoint.requests == []
 
 
-async def test_cancellation_goes_on(channel: Channel, endpoint: Endpoint) -> None:
+async def test_cancellation_is_propagated(channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = None
     sending = asyncio.ensure_future(channel.send(request_to(endpoint.url)))
     async with asyncio.timeout(5):
-        await endpoint.asked.wait()
+        await endpoint.received.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
 
 
-def settings(**more: object) -> ChannelSettings:
-    made = ChannelSettings(
-        type=ChannelType("rest-hook"),
-        endpoint="https://ehr.example/hook",
-        headers=(("Authorization", "Bearer x"), ("X-A", "1"), ("X-A", "2")),
-        content_type="application/fhir+json",
-        content=PayloadContent.ID_ONLY,
-    )
-    return replace(made, **more)  # type: ignore[arg-type]  # fields by name, checked by the tests that use them
-
-
-def refusals(channel: Channel, **more: object) -> list[tuple[str, str | None]]:
-    return [(issue.code, issue.expression) for issue in channel.check(settings(**more))]
+def refusals(channel: Channel, **settings: Any) -> list[tuple[str, str | None]]:
+    return [(issue.code, issue.expression) for issue in channel.check(replace(SETTINGS, **settings))]
 
 
 def test_usable_settings_are_accepted(channel: Channel) -> None:
     assert refusals(channel) == []
-    assert refusals(channel, content_type="application/json;charset=utf-8", headers=()) == []
+    assert refusals(channel, headers=(("Authorization", "Bearer x"), ("X-A", "1"), ("X-A", "2"))) == []
+    assert refusals(channel, content_type="application/json;charset=utf-8") == []
     assert refusals(channel, endpoint="http://127.0.0.1:9/") == []
 
 
@@ -327,12 +255,54 @@ def test_a_content_type_other_than_json_is_refused(mime: str, code: str, channel
         ("X-A", " a", "invalid"),
     ],
 )
-def test_a_header_that_can_not_be_sent_is_refused_by_its_place(
+def test_a_header_that_cannot_be_sent_is_refused_with_its_position(
     name: str, value: str, code: str, channel: Channel
 ) -> None:
     assert refusals(channel, headers=(("X-Fine", "x"), (name, value))) == [(code, "parameter[1]")]
 
 
-def test_a_refused_header_value_is_not_repeated(channel: Channel) -> None:
-    [issue] = channel.check(settings(headers=(("Authorization", "hunter2\n"),)))
+def test_the_message_about_a_refused_header_does_not_repeat_its_value(channel: Channel) -> None:
+    [issue] = channel.check(replace(SETTINGS, headers=(("Authorization", "hunter2\n"),)))
     assert "hunter2" not in issue.text
+
+
+def test_attempts_to_one_origin_share_a_concurrency_key(channel: Channel) -> None:
+    subscription, same_origin, other = (
+        request_to(url).subscription
+        for url in ("https://ehr.example/a", "https://ehr.example/b?c", "https://ehr.example:8443/a")
+    )
+    assert channel.concurrency_key(subscription) == channel.concurrency_key(same_origin)
+    assert channel.concurrency_key(subscription) != channel.concurrency_key(other)
+
+
+@pytest.mark.parametrize("code", ["rest-hook", "message"])
+async def test_a_function_can_stand_in_for_the_http_client(code: str) -> None:
+    urls: list[str] = []
+
+    async def post(
+        url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
+    ) -> HttpResponse | HttpFailure:
+        urls.append(url)
+        return HttpResponse(503, 2.5, b"")
+
+    outcome = await channels(post, LOOPBACK, None, BASE_URL)[code].send(
+        request_to("https://ehr.example/fhir")
+    )
+    assert isinstance(outcome, Refused)
+    assert (outcome.is_transient, outcome.retry_after_s) == (True, 2.5)
+    assert [url.startswith("https://ehr.example/fhir") for url in urls] == [True]
+
+
+async def test_channels_are_opened_once_and_closed_in_reverse_order() -> None:
+    calls: list[str] = []
+
+    class RecordingChannel(PullChannel):
+        async def open(self) -> None:
+            calls.append(f"open {self._connection}")
+
+        async def close(self) -> None:
+            calls.append(f"close {self._connection}")
+
+    async with opened({"a": RecordingChannel("a"), "b": RecordingChannel("b")}):
+        calls.append("send")
+    assert calls == ["open a", "open b", "send", "close b", "close a"]

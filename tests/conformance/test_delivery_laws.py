@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import ErrorReport, NotificationType
-from broker.model.outcome import Advance, MarkError, TryAgain
+from broker.model.outcome import Advance, MarkError, Retry
 from broker.model.release import Release
 from broker.model.subscription import (
     Channel,
@@ -151,7 +151,7 @@ class Model:
                 done = await self.schedule.commit(claim, Advance(), take_next=step is Step.ADVANCE_AND_TAKE)
                 self.cursor = max(self.cursor, claim.count) if claim.events else self.cursor
             case Step.RETRY if not is_handshake:
-                done = await self.schedule.commit(claim, TryAgain(0, FAILURE), take_next=False)
+                done = await self.schedule.commit(claim, Retry(0, FAILURE), take_next=False)
                 self.is_pinned = done.status is SubscriptionStatus.ACTIVE
             case Step.GIVE_BACK:
                 done = await self.schedule.commit(claim, None, take_next=False)

@@ -8,7 +8,7 @@ import pytest
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import DeliveryError, ErrorReport, NotificationType
-from broker.model.outcome import Advance, MarkError, TryAgain, TurnOff
+from broker.model.outcome import Advance, MarkError, Retry, TurnOff
 from broker.model.release import Release
 from broker.model.subscription import (
     Channel,
@@ -201,9 +201,7 @@ async def test_a_retry_sends_the_identical_notification_although_more_events_cam
     await broker_fixture.activate()
     await broker_fixture.append(1)
     first = await broker_fixture.take()
-    committed = await broker_fixture.schedule.commit(
-        first, TryAgain(delay_ms=0, error=FAILURE), take_next=True
-    )
+    committed = await broker_fixture.schedule.commit(first, Retry(delay_ms=0, error=FAILURE), take_next=True)
     assert committed.status is SubscriptionStatus.ACTIVE
     await broker_fixture.append(2)
     again = await broker_fixture.take()
@@ -219,7 +217,7 @@ async def test_events_that_arrive_during_a_backoff_do_not_shorten_it(broker_fixt
     await broker_fixture.activate()
     await broker_fixture.append(1)
     await broker_fixture.schedule.commit(
-        await broker_fixture.take(), TryAgain(delay_ms=60_000, error=FAILURE), take_next=False
+        await broker_fixture.take(), Retry(delay_ms=60_000, error=FAILURE), take_next=False
     )
     await broker_fixture.append(2)
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
@@ -259,8 +257,8 @@ async def test_a_retry_whose_answer_was_lost_is_counted_once_and_told_when_it_is
     await broker_fixture.activate()
     await broker_fixture.append(1)
     claim = await broker_fixture.take()
-    await broker_fixture.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
-    again = await broker_fixture.schedule.commit(claim, TryAgain(40, FAILURE), take_next=True)
+    await broker_fixture.schedule.commit(claim, Retry(40, FAILURE), take_next=True)
+    again = await broker_fixture.schedule.commit(claim, Retry(40, FAILURE), take_next=True)
     assert not again.is_stale
     assert again.next_in_ms is not None
     assert again.next_in_ms <= 40

@@ -12,6 +12,7 @@ from broker.delivery.wakeups import WakeupListener
 from broker.model.change import Tenant
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.model.topic import Topic
 from broker.store import keys
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
@@ -31,6 +32,13 @@ class CountedSubscriptions(Subscriptions):
         return await super().get(tenant, subscription_id)
 
 
+class NoTopics:
+    """A catalog without topics."""
+
+    def bound(self, canonical: str) -> Topic | None:
+        return None
+
+
 async def test_a_follower_of_events_that_are_no_longer_kept_rests_until_there_are_new_ones(
     store: Server,
 ) -> None:
@@ -42,7 +50,7 @@ async def test_a_follower_of_events_that_are_no_longer_kept_rests_until_there_ar
     await outboxes.append(0, 1, {KEY: [change(1), change(2)]})
     await store.client.xtrim(keys.outbox(store.layout.shard_of(*KEY), *KEY), maxlen=0, approximate=False)
     schedule = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog")
-    composer = Composer(Resources(store), lambda *_: None, lambda _: ())
+    composer = Composer(Resources(store), NoTopics())
     following = Following(subscriptions, outboxes, composer, WakeupListener(schedule), SystemClock())
     told = following.follow(*KEY, after=0)
     assert (await anext(told)).type is NotificationType.HANDSHAKE

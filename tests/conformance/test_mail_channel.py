@@ -11,7 +11,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope
 
 from broker.channels.base import SendRequest
-from broker.channels.email import Email
+from broker.channels.email import EmailChannel
 from broker.egress.smtp import Mailer, relay_of
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.notification import Event, Focus, Notification, NotificationType
@@ -24,6 +24,7 @@ from broker.model.subscription import (
     SubscriptionId,
     SubscriptionStatus,
 )
+from tests.conformance.channel_fixture import request_to
 
 BODY = b'{"resourceType":"Bundle","type":"history"}'
 FOCUS = VersionKey(DEFAULT_TENANT, "Observation", "o1", 1)
@@ -62,8 +63,9 @@ async def mailbox() -> AsyncIterator[Mailbox]:
     await server.wait_closed()
 
 
-def email(port: int) -> Email:
-    return Email(Mailer(relay_of(f"smtp://127.0.0.1:{port}", "broker@hospital.example")))
+def email(port: int) -> EmailChannel:
+    mailer = Mailer(relay_of(f"smtp://127.0.0.1:{port}", "broker@hospital.example"))
+    return EmailChannel(mailer.send, mailer.relay.sender)
 
 
 def notification(content: PayloadContent) -> Notification:
@@ -83,14 +85,9 @@ def notification(content: PayloadContent) -> Notification:
 
 
 def request(content: PayloadContent, content_type: str) -> SendRequest:
-    return SendRequest(
-        SubscriptionId("s1"),
-        "mailto:ward@hospital.example",
-        content_type,
-        (),
-        BODY,
-        notification(content),
-        5.0,
+    endpoint = "mailto:ward@hospital.example"
+    return request_to(
+        endpoint, notification=notification(content), body=BODY, content_type=content_type, content=content
     )
 
 
@@ -100,9 +97,9 @@ def text_of(mail: EmailMessage) -> str:
     return str(body.get_content())
 
 
-async def test_a_notification_is_one_mail_people_can_read_with_the_bundle_attached(mailbox: Mailbox) -> None:
+async def test_a_notification_is_one_readable_mail_with_the_bundle_attached(mailbox: Mailbox) -> None:
     sent = request(PayloadContent.ID_ONLY, "text/plain;attach=application/fhir+json")
-    assert await email(mailbox.port).send(sent) == Delivered(250)
+    assert await email(mailbox.port).send(sent) == Delivered("the mail relay accepted the mail")
     [mail] = mailbox.mails
     assert mail["To"] == "ward@hospital.example"
     assert "Observation/o1" in text_of(mail)
@@ -111,15 +108,17 @@ async def test_a_notification_is_one_mail_people_can_read_with_the_bundle_attach
     assert json.loads(attached.get_content()) == json.loads(BODY)
 
 
-async def test_an_empty_notification_says_nothing_about_its_focus(mailbox: Mailbox) -> None:
-    assert await email(mailbox.port).send(request(PayloadContent.EMPTY, "text/plain")) == Delivered(250)
+async def test_the_mail_of_an_empty_notification_does_not_name_the_focus(mailbox: Mailbox) -> None:
+    assert await email(mailbox.port).send(request(PayloadContent.EMPTY, "text/plain")) == Delivered(
+        "the mail relay accepted the mail"
+    )
     [mail] = mailbox.mails
     assert "event 7" in text_of(mail)
     assert "Observation" not in mail.as_string()
     assert list(mail.iter_attachments()) == []
 
 
-async def test_a_repetition_has_the_same_message_id(mailbox: Mailbox) -> None:
+async def test_a_retry_has_the_same_message_id(mailbox: Mailbox) -> None:
     channel = email(mailbox.port)
     for _ in range(2):
         await channel.send(request(PayloadContent.EMPTY, "text/plain"))
@@ -127,19 +126,20 @@ async def test_a_repetition_has_the_same_message_id(mailbox: Mailbox) -> None:
     assert first["Message-ID"] == second["Message-ID"]
 
 
-@pytest.mark.parametrize(("answer", "is_curable"), [("450 later", True), ("550 no such box", False)])
-async def test_a_refusal_is_curable_as_its_code_says(
+@pytest.mark.parametrize(("answer", "is_transient"), [("450 later", True), ("550 no such box", False)])
+async def test_a_4xx_reply_is_a_transient_refusal_and_5xx_a_permanent_one(
     answer: str,
-    is_curable: bool,
+    is_transient: bool,
     mailbox: Mailbox,
 ) -> None:
     mailbox.answer = answer
     outcome = await email(mailbox.port).send(request(PayloadContent.EMPTY, "text/plain"))
     assert isinstance(outcome, Refused)
-    assert (outcome.status, outcome.is_curable) == (int(answer[:3]), is_curable)
+    assert outcome.is_transient is is_transient
+    assert answer[:3] in outcome.error.text
 
 
-async def test_a_relay_that_is_away_is_unreachable(mailbox: Mailbox, unused_port: int) -> None:
+async def test_a_relay_that_does_not_answer_is_unreachable(mailbox: Mailbox, unused_port: int) -> None:
     outcome = await email(unused_port).send(request(PayloadContent.EMPTY, "text/plain"))
     assert isinstance(outcome, Unreachable)
 
@@ -179,6 +179,13 @@ def test_usable_settings_are_accepted() -> None:
         ({"headers": (("X-A", "b"),)}, "parameter[0]"),
     ],
 )
-def test_what_mail_can_not_do_is_refused_by_its_element(change: dict[str, object], element: str) -> None:
+def test_settings_that_mail_does_not_support_are_refused_with_their_element(
+    change: dict[str, object], element: str
+) -> None:
     issues = email(25).check(replace(GOOD, **change))  # type: ignore[arg-type]  # fields by name
     assert [issue.expression for issue in issues] == [element]
+
+
+def test_all_mails_share_the_concurrency_key_of_the_relay() -> None:
+    subscriptions = [request_to(f"mailto:{name}@hospital.example").subscription for name in ("a", "b")]
+    assert len({email(25).concurrency_key(subscription) for subscription in subscriptions}) == 1

@@ -1,15 +1,11 @@
-"""The message channel: a message Bundle at the subscriber's `$process-message`, the notification in it untouched (R-340)."""
-
-import ipaddress
+"""The message channel posts a message Bundle with the unchanged notification to `$process-message` (R-340)."""
 
 import orjson
 import pytest
 from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle as BundleR4B
 
-from broker.channels.base import SendRequest
 from broker.channels.registry import channels
-from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
 from broker.fhir.release import adapter
 from broker.model.notification import Notification, NotificationType
@@ -17,6 +13,7 @@ from broker.model.outcome import Delivered
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
 from broker.testing.subscriber import Answer, SimulatedSubscriber
+from tests.conformance.channel_fixture import BASE_URL, LOOPBACK, request_to
 
 
 def handshake(release: Release) -> Notification:
@@ -36,27 +33,19 @@ def handshake(release: Release) -> Notification:
 async def sent(release: Release, subscriber: SimulatedSubscriber) -> list[bytes]:
     """The bodies of two attempts at one notification."""
     notification = handshake(release)
-    body = adapter(release).render_notification(notification, base=f"http://broker.example/{release}")
+    body = adapter(release).render_notification(notification, base=f"{BASE_URL}/{release}")
     bodies = []
 
-    async def keep(received: bytes) -> Answer:
+    async def record(received: bytes) -> Answer:
         bodies.append(received)
         return Answer()
 
-    subscriber.endpoint("$process-message").answer = keep
-    request = SendRequest(
-        SubscriptionId("s1"),
-        subscriber.url("").rstrip("/"),
-        "application/fhir+json",
-        (),
-        body,
-        notification,
-        5.0,
-    )
-    async with EgressClient(Allowance((ipaddress.ip_network("127.0.0.0/8"),))) as egress:
-        channel = channels(egress, None, "http://broker.example")["message"]
-        for attempt in (request, request._replace(endpoint=subscriber.url(""))):
-            assert await channel.send(attempt) == Delivered(200)
+    subscriber.endpoint("$process-message").answer = record
+    async with EgressClient(LOOPBACK) as egress:
+        channel = channels(egress.post, egress.allowance, None, BASE_URL)["message"]
+        for endpoint in (subscriber.url("").rstrip("/"), subscriber.url("")):
+            request = request_to(endpoint, notification=notification, body=body)
+            assert await channel.send(request) == Delivered("200 OK")
     return bodies
 
 
@@ -74,10 +63,10 @@ async def test_a_message_header_comes_first_and_its_focus_is_the_notification(
     assert header["focus"] == [{"reference": bundle["entry"][1]["fullUrl"]}]
     assert notification["type"] == ("subscription-notification" if release is Release.R5 else "history")
     place = "endpointUrl" if release is Release.R5 else "endpoint"
-    assert header["source"][place] == f"http://broker.example/{release}"
+    assert header["source"][place] == f"{BASE_URL}/{release}"
 
 
-async def test_a_repetition_is_the_same_message(subscriber: SimulatedSubscriber) -> None:
+async def test_a_retry_sends_the_same_message(subscriber: SimulatedSubscriber) -> None:
     first, second = (orjson.loads(body) for body in await sent(Release.R4, subscriber))
     assert first["id"] == second["id"]
     assert first["entry"][1] == second["entry"][1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.model.outcome import Advance, MarkError, SetAside, TryAgain
+from broker.model.outcome import Advance, MarkError, MoveToDeadLetters, Retry
 from broker.model.subscription import SubscriptionStatus
 from broker.store import keys
 from broker.store.server import Server
@@ -58,7 +58,9 @@ async def test_a_commit_that_is_repeated_sets_nothing_aside_twice(
     await broker_fixture.append(1, 2)
     claim = await broker_fixture.take()
     following = await broker_fixture.set_aside(claim, 1)
-    again = (await broker_fixture.schedule.commit(claim, SetAside((), FAILURE), take_next=True)).next_claim
+    again = (
+        await broker_fixture.schedule.commit(claim, MoveToDeadLetters((), FAILURE), take_next=True)
+    ).next_claim
     assert following is not None
     assert again is not None
     assert (again.token, again.events) == (following.token, following.events)
@@ -71,7 +73,7 @@ async def test_failures_to_build_are_counted_apart_from_those_of_the_endpoint_an
     await broker_fixture.append(1)
     for is_unbuilt in (False, True, False, True):
         await broker_fixture.schedule.commit(
-            await broker_fixture.take(), TryAgain(0, FAILURE, is_unbuilt), take_next=False
+            await broker_fixture.take(), Retry(0, FAILURE, is_unbuilt), take_next=False
         )
     claim = await broker_fixture.take()
     assert (claim.attempts, claim.unbuilt) == (4, 2)
@@ -84,7 +86,7 @@ async def test_failures_to_build_are_counted_apart_from_those_of_the_endpoint_an
 async def test_where_only_all_together_break_they_go_out_one_by_one(broker_fixture: LetterDesk) -> None:
     await broker_fixture.append(1, 2)
     claim = await broker_fixture.take()
-    await broker_fixture.schedule.commit(claim, TryAgain(0, FAILURE, is_unbuilt=True), take_next=False)
+    await broker_fixture.schedule.commit(claim, Retry(0, FAILURE, is_build_failure=True), take_next=False)
     alone = await broker_fixture.set_aside(await broker_fixture.take())
     assert alone is not None
     assert (numbers_of(alone), alone.attempts, alone.unbuilt) == ([1], 0, 0)

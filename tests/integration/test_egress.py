@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.egress.addresses import Allowance
-from broker.egress.client import Answer, EgressClient, NoAnswer
+from broker.egress.client import EgressClient
+from broker.egress.http import HttpFailure, HttpResponse
 
 HERE = Allowance((ip_network("127.0.0.1/32"),))
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -72,7 +73,7 @@ def answering(raw: bytes) -> Serve:
     return serve
 
 
-async def post(client: EgressClient, url: str, *, timeout_s: float = 5.0) -> Answer | NoAnswer:
+async def post(client: EgressClient, url: str, *, timeout_s: float = 5.0) -> HttpResponse | HttpFailure:
     return await client.post(url, headers=(), body=b"{}", timeout_s=timeout_s)
 
 
@@ -92,7 +93,7 @@ async def test_a_name_is_looked_up_once_and_only_its_permitted_addresses_are_use
     names = Names(["10.0.0.1", "::1", "127.0.0.1", "169.254.169.254"])
     async with listening(fine) as port, EgressClient(HERE, resolve=names) as client:
         answer = await post(client, f"http://ehr.example:{port}/")
-    assert answer == Answer(200, None, b"ok")
+    assert answer == HttpResponse(200, None, b"ok")
     assert names.asked == ["ehr.example"]
 
 
@@ -102,8 +103,8 @@ async def test_a_name_that_is_bound_anew_to_an_inside_address_is_refused_on_the_
     async with listening(closing) as port, EgressClient(HERE, resolve=names) as client:
         first = await post(client, f"http://ehr.example:{port}/")
         second = await post(client, f"http://ehr.example:{port}/")
-    assert first == Answer(200, None, b"ok")
-    assert second == NoAnswer("refused-address", "ehr.example has no address that may be notified")
+    assert first == HttpResponse(200, None, b"ok")
+    assert second == HttpFailure("refused-address", "ehr.example has no address that may be notified")
     assert names.asked == ["ehr.example"] * 2
 
 
@@ -113,7 +114,7 @@ async def test_a_name_that_is_bound_anew_to_an_inside_address_is_refused_on_the_
 async def test_plain_http_goes_to_named_networks_only_whatever_the_name_says(address: str) -> None:
     async with EgressClient(HERE, resolve=Names([address])) as client:
         answer = await post(client, "http://ehr.example/")
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, HttpFailure)
     assert answer.kind == "refused-address"
     assert address not in answer.text
 
@@ -126,7 +127,7 @@ async def test_an_address_in_the_url_is_judged_without_a_lookup(host: str) -> No
     names = Names(["127.0.0.1"])
     async with listening(fine) as port, EgressClient(HERE, resolve=names) as client:
         answer = await post(client, f"http://{host}:{port}/")
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, HttpFailure)
     assert answer.kind == "refused-address"
     assert names.asked == []
 
@@ -137,8 +138,8 @@ async def test_the_systems_own_resolver_is_judged_too() -> None:
             refused = await post(client, f"https://localhost:{port}/")
         async with EgressClient(Allowance((*HERE.networks, ip_network("::1/128")))) as client:
             allowed = await post(client, f"http://localhost:{port}/")
-    assert refused == NoAnswer("refused-address", "localhost has no address that may be notified")
-    assert allowed == Answer(200, None, b"ok")
+    assert refused == HttpFailure("refused-address", "localhost has no address that may be notified")
+    assert allowed == HttpResponse(200, None, b"ok")
 
 
 @pytest.mark.parametrize("found", [OSError("no such name"), UnicodeError("label too long")])
@@ -147,7 +148,9 @@ async def test_a_failed_lookup_is_told_from_silence(found: Exception) -> None:
         raise found
 
     async with EgressClient(HERE, resolve=failing) as client:
-        assert await post(client, "https://ehr.example/") == NoAnswer("dns", "ehr.example can't be resolved")
+        assert await post(client, "https://ehr.example/") == HttpFailure(
+            "dns", "ehr.example can't be resolved"
+        )
 
 
 async def test_a_lookup_counts_into_the_time_limit() -> None:
@@ -157,14 +160,14 @@ async def test_a_lookup_counts_into_the_time_limit() -> None:
 
     async with EgressClient(HERE, resolve=stuck) as client:
         answer = await post(client, "https://ehr.example/", timeout_s=0.1)
-    assert answer == NoAnswer("no-response", "no answer within 0.1 s")
+    assert answer == HttpFailure("no-response", "no answer within 0.1 s")
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with listening(fine) as port, EgressClient(HERE) as client:
-        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, b"ok")
+        assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, b"ok")
 
 
 async def test_cookies_of_an_endpoint_are_not_sent_back() -> None:
@@ -188,14 +191,14 @@ async def test_no_more_of_an_answer_is_kept_than_allowed() -> None:
         listening(answering(raw)) as port,
         EgressClient(HERE, max_response_bytes=1_000) as client,
     ):
-        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(400, None, b"x" * 1_000)
+        assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(400, None, b"x" * 1_000)
 
 
 async def test_compressed_answers_are_not_unpacked() -> None:
     bomb = gzip.compress(b"0" * 10_000_000)
     raw = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
     async with listening(answering(raw)) as port, EgressClient(HERE) as client:
-        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, bomb)
+        assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, bomb)
 
 
 async def test_an_answer_stands_though_its_body_never_ends_or_breaks_off() -> None:
@@ -210,7 +213,7 @@ async def test_an_answer_stands_though_its_body_never_ends_or_breaks_off() -> No
             async with listening(serve) as port:
                 for timeout_s in (0.3, 5.0):  # the time to answer is over before the body, or not
                     answer = await post(client, f"http://127.0.0.1:{port}/", timeout_s=timeout_s)
-                    assert answer == Answer(202, None, b"x")
+                    assert answer == HttpResponse(202, None, b"x")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +231,7 @@ async def test_an_answer_stands_though_its_body_never_ends_or_breaks_off() -> No
 async def test_what_is_no_http_answer_is_no_response(raw: bytes) -> None:
     async with listening(answering(raw)) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, HttpFailure)
     assert answer.kind == "no-response"
 
 
@@ -244,7 +247,7 @@ async def test_an_idle_connection_that_the_endpoint_closed_is_no_failure() -> No
 
     async with listening(one_each) as port, EgressClient(HERE) as client:
         answers = [await post(client, f"http://127.0.0.1:{port}/") for _ in range(3)]
-    assert answers == [Answer(200, None, b"ok")] * 3
+    assert answers == [HttpResponse(200, None, b"ok")] * 3
     assert connections >= 3
 
 
@@ -258,7 +261,7 @@ async def test_an_endpoint_that_hangs_up_on_a_new_connection_is_asked_once() -> 
 
     async with listening(hang_up) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert answer == NoAnswer("no-response", "the connection was closed before an answer")
+    assert answer == HttpFailure("no-response", "the connection was closed before an answer")
     assert requests == 1
 
 
@@ -301,7 +304,7 @@ async def test_waiting_for_a_connection_to_an_origin_does_not_use_up_the_time_li
         await asyncio.sleep(0.2)  # many times the limit of the queued request
         assert not queued.done()
         release.set()
-        assert await asyncio.gather(*sent, *behind) == [Answer(200, None, b"ok")] * 12
+        assert await asyncio.gather(*sent, *behind) == [HttpResponse(200, None, b"ok")] * 12
         await queued
     assert max_inside == 2
 
@@ -322,7 +325,7 @@ async def test_an_origin_that_is_silent_takes_nothing_from_another() -> None:
         for one in stuck:
             one.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)
-        assert answers == [Answer(200, None, b"ok")] * 20
+        assert answers == [HttpResponse(200, None, b"ok")] * 20
         assert elapsed_s < 4
         assert sum(origin.requests for origin in client._origins.values()) == 0
 
@@ -332,7 +335,7 @@ async def test_a_header_that_can_not_be_sent_is_a_value_not_an_exception() -> No
         answer = await client.post(
             f"http://127.0.0.1:{port}/", headers=(("X", "a\r\nb: c"),), body=b"{}", timeout_s=5
         )
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, HttpFailure)
     assert answer.kind == "no-response"
 
 
@@ -342,7 +345,7 @@ async def test_the_wait_an_endpoint_asks_for_is_read() -> None:
         b"Retry-After: Thu, 01 Jan 2026 12:02:00 GMT\r\n\r\n"
     )
     async with listening(answering(raw)) as port, EgressClient(HERE) as client:
-        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(503, 120.0, b"")
+        assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(503, 120.0, b"")
 
 
 def certificate(folder: Path, *, name: str, address: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
@@ -388,10 +391,10 @@ async def test_certificates_are_verified_and_bound_to_the_name(tmp_path: Path) -
         async with EgressClient(HERE, resolve=names, tls=trusting) as client:
             known = await post(client, f"https://ehr.example:{port}/")
             other = await post(client, f"https://other.example:{port}/")
-    assert isinstance(unknown, NoAnswer)
+    assert isinstance(unknown, HttpFailure)
     assert unknown.text.startswith("the certificate is not accepted: self")
-    assert known == Answer(200, None, b"ok")
-    assert isinstance(other, NoAnswer)
+    assert known == HttpResponse(200, None, b"ok")
+    assert isinstance(other, HttpFailure)
     assert "other.example" in other.text
 
 
@@ -401,6 +404,6 @@ async def test_an_endpoint_that_speaks_no_tls_is_no_response() -> None:
         await asyncio.Event().wait()
 
     async with listening(plain) as port, EgressClient(HERE) as client:
-        assert await post(client, f"https://127.0.0.1:{port}/", timeout_s=2) == NoAnswer(
+        assert await post(client, f"https://127.0.0.1:{port}/", timeout_s=2) == HttpFailure(
             "no-response", "no TLS connection could be made"
         )

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from broker.egress.addresses import Allowance, check_form
-from broker.egress.client import Answer, EgressClient, NoAnswer
+from broker.egress.client import EgressClient
+from broker.egress.http import HttpFailure, HttpResponse
 from broker.egress.proxy import Proxy
 from broker.errors import ConfigurationError
 from tests.integration.test_egress import HERE, OK, Names, answering, certificate, fine, listening, post, take
@@ -67,7 +68,7 @@ async def test_a_2xx_status_line_is_a_success_once_whatever_follows_it(case: str
 
     async with listening(serve) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status == status
     assert requests == 1
 
@@ -80,7 +81,7 @@ async def test_other_statuses_are_reported_and_never_followed(status: int) -> No
     )
     async with listening(answering(raw)) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status == status
 
 
@@ -106,7 +107,7 @@ async def test_an_unasked_second_answer_never_meets_the_next_request(after: byte
 
     async with listening(serve) as port, EgressClient(HERE) as client:
         for _ in range(3):
-            assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, b"ok")
+            assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, b"ok")
             if is_late:
                 await sent_late.wait()
 
@@ -125,7 +126,7 @@ async def test_a_body_beyond_the_limit_is_cut_and_its_connection_is_dropped() ->
 
     async with listening(endless) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert answer == Answer(200, None, b"x" * 65_536)
+    assert answer == HttpResponse(200, None, b"x" * 65_536)
     assert sent < 40_000_000
 
 
@@ -140,7 +141,7 @@ async def test_a_header_that_drips_ends_with_the_time_limit() -> None:
     async with listening(dripping) as port, EgressClient(HERE) as client:
         started = time.monotonic()
         answer = await post(client, f"http://127.0.0.1:{port}/", timeout_s=0.4)
-    assert answer == NoAnswer("no-response", "no answer within 0.4 s")
+    assert answer == HttpFailure("no-response", "no answer within 0.4 s")
     assert time.monotonic() - started < 3
 
 
@@ -151,7 +152,7 @@ async def test_an_endpoint_that_never_answers_ends_with_the_time_limit() -> None
 
     async with listening(silent) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/", timeout_s=0.2)
-    assert answer == NoAnswer("no-response", "no answer within 0.2 s")
+    assert answer == HttpFailure("no-response", "no answer within 0.2 s")
 
 
 async def test_an_answer_that_began_is_not_asked_for_a_second_time() -> None:
@@ -168,9 +169,9 @@ async def test_an_answer_that_began_is_not_asked_for_a_second_time() -> None:
         await writer.drain()
 
     async with listening(serve) as port, EgressClient(HERE) as client:
-        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, b"ok")
+        assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, b"ok")
         answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert answer == NoAnswer("no-response", "the connection was closed before an answer")
+    assert answer == HttpFailure("no-response", "the connection was closed before an answer")
     assert requests == 2
 
 
@@ -186,7 +187,7 @@ async def test_connection_close_is_honoured() -> None:
 
     async with listening(serve) as port, EgressClient(HERE) as client:
         for _ in range(3):
-            assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, b"ok")
+            assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, b"ok")
     assert connections == 3
 
 
@@ -206,7 +207,7 @@ async def test_a_header_that_breaks_the_framing_never_leaves(name: str, value: s
         answer = await client.post(
             f"http://127.0.0.1:{port}/", headers=((name, value),), body=b"{}", timeout_s=5
         )
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, HttpFailure)
     assert answer.text.startswith("the request could not be sent")
     assert "secret" not in answer.text
 
@@ -225,7 +226,7 @@ async def test_the_next_permitted_address_is_tried_where_one_refuses_connections
     server = await start("127.0.0.3")
     port = server.sockets[0].getsockname()[1]
     async with server, EgressClient(Allowance((ip_network("127.0.0.0/8"),)), resolve=everywhere) as client:
-        assert await post(client, f"http://ehr.example:{port}/") == Answer(200, None, b"ok")
+        assert await post(client, f"http://ehr.example:{port}/") == HttpResponse(200, None, b"ok")
 
 
 async def test_idle_connections_are_closed_and_their_origin_is_forgotten() -> None:
@@ -238,7 +239,7 @@ async def test_idle_connections_are_closed_and_their_origin_is_forgotten() -> No
         closed.set()
 
     async with listening(serve) as port, EgressClient(HERE, keep_alive_s=0.05) as client:
-        assert await post(client, f"http://127.0.0.1:{port}/") == Answer(200, None, b"ok")
+        assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, b"ok")
         async with asyncio.timeout(5):
             await closed.wait()
         assert client._origins == {}
@@ -285,7 +286,9 @@ async def test_a_proxy_is_asked_for_the_judged_address(scheme: str, tmp_path: Pa
             proxy = Proxy.parse(f"http://us%40er:secret@127.0.0.1:{proxy_port}")
             async with EgressClient(HERE, resolve=names, tls=trusting, proxy=proxy) as client:
                 for _ in range(2):
-                    assert await post(client, f"{scheme}://ehr.example:{port}/") == Answer(200, None, b"ok")
+                    assert await post(client, f"{scheme}://ehr.example:{port}/") == HttpResponse(
+                        200, None, b"ok"
+                    )
     assert [head.split("\r\n")[0] for head in record.heads] == [f"CONNECT 127.0.0.1:{port} HTTP/1.1"]
     assert "Proxy-Authorization: Basic dXNAZXI6c2VjcmV0" in record.heads[0]
 
@@ -296,7 +299,7 @@ async def test_a_proxy_changes_nothing_about_what_may_be_notified() -> None:
         proxy = Proxy.parse(f"http://127.0.0.1:{proxy_port}")
         async with EgressClient(HERE, resolve=Names(["10.1.1.1"]), proxy=proxy) as client:
             answer = await post(client, "http://ehr.example/")
-    assert answer == NoAnswer("refused-address", "ehr.example has no address that may be notified")
+    assert answer == HttpFailure("refused-address", "ehr.example has no address that may be notified")
     assert record.heads == []
 
 
@@ -307,7 +310,7 @@ async def test_a_proxy_that_refuses_is_no_response() -> None:
             proxy = Proxy.parse(f"http://127.0.0.1:{proxy_port}")
             async with EgressClient(HERE, proxy=proxy) as client:
                 answer = await post(client, f"http://127.0.0.1:{port}/")
-    assert answer == NoAnswer("no-response", "the proxy answered 407 to CONNECT")
+    assert answer == HttpFailure("no-response", "the proxy answered 407 to CONNECT")
 
 
 @pytest.mark.parametrize("url", ["https://proxy:1", "proxy:3128", "http://", "http://h:x", "http://h:1/path"])

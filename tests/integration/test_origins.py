@@ -1,48 +1,161 @@
-"""Endpoints share a process; one origin that never answers takes no more than its share of it."""
+"""The dispatcher bounds the attempts for each concurrency key: one stalled receiver does not hold up another."""
 
-import httpx
-import pytest
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 
-from broker.delivery import engine
-from broker.testing.subscriber import SimulatedSubscriber
-from broker.workers import dispatcher
-from tests.integration.broker_fixture import BrokerFixture, Gate
+from broker.channels.base import SendRequest, StatelessChannel
+from broker.clock import SystemClock
+from broker.delivery.building import NotificationBuilder
+from broker.delivery.composing import Composer
+from broker.delivery.engine import DeliveryEngine
+from broker.delivery.policy import RetryPolicy
+from broker.delivery.rendering import NotificationRenderer
+from broker.delivery.subscription_cache import SubscriptionCache
+from broker.delivery.wakeups import WakeupListener
+from broker.errors import Issue
+from broker.model.change import DEFAULT_TENANT
+from broker.model.outcome import Delivered, DeliveryOutcome
+from broker.model.subscription import Channel as ChannelSettings
+from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.model.topic import Topic
+from broker.store.outbox import Outboxes
+from broker.store.resources import Resources
+from broker.store.schedule import Schedule
+from broker.store.server import Server
+from broker.store.subscriptions import Subscriptions
+from broker.workers.dispatcher import LEASE_MS, Dispatcher, DispatchLimits
+from tests.conformance.test_delivery_state import change, subscription
+from tests.integration.broker_fixture import until
 
-MANY = 8
+EVENTS = 5
 
 
-async def test_an_origin_that_stalls_with_many_subscriptions_does_not_hold_up_another(
-    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, monkeypatch: pytest.MonkeyPatch
+class NoTopics:
+    """A catalog without topics."""
+
+    def bound(self, canonical: str) -> Topic | None:
+        return None
+
+
+class FakeChannel(StatelessChannel):
+    """Delivers at once, except to the endpoint `stalled`, which holds its attempts until `resumed`.
+
+    The concurrency key is the endpoint, which is not a URL.
+    """
+
+    is_pushed = True
+
+    def __init__(self) -> None:
+        self.resumed = asyncio.Event()
+        self.under_way = 0
+        self.max_under_way = 0
+        self.delivered: dict[SubscriptionId, list[int]] = {}
+
+    def check(self, channel: ChannelSettings) -> list[Issue]:
+        return []
+
+    def concurrency_key(self, subscription: Subscription) -> str:
+        return subscription.channel.endpoint or ""
+
+    async def send(self, request: SendRequest) -> DeliveryOutcome:
+        if request.subscription.channel.endpoint == "stalled":
+            self.under_way += 1
+            self.max_under_way = max(self.max_under_way, self.under_way)
+            await self.resumed.wait()
+            self.under_way -= 1
+        numbers = [focus.event.number for focus in request.notification.foci]
+        self.delivered.setdefault(request.subscription.id, []).extend(numbers)
+        return Delivered()
+
+
+def schedule_of(store: Server) -> Schedule:
+    return Schedule(store, lease_ms=LEASE_MS, max_bytes=1_000_000, resume="backlog")
+
+
+@contextlib.asynccontextmanager
+async def dispatching(store: Server, channel: FakeChannel, limits: DispatchLimits) -> AsyncIterator[None]:
+    schedule = schedule_of(store)
+    stop = asyncio.Event()
+    engine = DeliveryEngine(
+        schedule,
+        SubscriptionCache(Subscriptions(store)),
+        NotificationBuilder(Composer(Resources(store), NoTopics()), NotificationRenderer("http://broker")),
+        {"rest-hook": channel},
+        RetryPolicy(base_ms=10, max_ms=10, budget_ms=10_000),
+        SystemClock(),
+        stop,
+        max_timeout_s=10,
+    )
+    wakeups = WakeupListener(schedule)
+    dispatcher = Dispatcher(schedule, engine, wakeups, stop, drain=timedelta(seconds=5), limits=limits)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(wakeups.run(stop))
+        tasks.create_task(dispatcher.run())
+        try:
+            yield
+        finally:
+            channel.resumed.set()
+            stop.set()
+
+
+async def subscribe(store: Server, name: str, endpoint: str) -> SubscriptionId:
+    """An active subscription with events to deliver."""
+    one = subscription()
+    active = replace(
+        one,
+        id=SubscriptionId(name),
+        status=SubscriptionStatus.ACTIVE,
+        channel=replace(one.channel, endpoint=endpoint),
+    )
+    await Subscriptions(store).put(active, create=True)
+    key = (DEFAULT_TENANT, active.id)
+    await Outboxes(store).append(0, 1, {key: [change(n) for n in range(1, EVENTS + 1)]})
+    return active.id
+
+
+async def until_delivered(channel: FakeChannel, subscription_id: SubscriptionId) -> None:
+    numbers = list(range(1, EVENTS + 1))
+
+    async def is_delivered() -> bool:
+        return channel.delivered.get(subscription_id) == numbers
+
+    await until(is_delivered)
+
+
+async def test_an_endpoint_that_stalls_with_many_subscriptions_does_not_hold_up_another(
+    store: Server,
 ) -> None:
-    monkeypatch.setattr(dispatcher, "IN_FLIGHT", 5)
-    monkeypatch.setattr(engine, "PER_ORIGIN", 3)
-    async with SimulatedSubscriber() as stalled:
-        gate, stuck = Gate(), BrokerFixture(client, stalled)
-        names = [f"s{n}" for n in range(MANY)]
-        for name in names:
-            await stuck.subscribe(name)
-            stalled.endpoint(name).answer = gate
-        broker_fixture = BrokerFixture(client, subscriber)
-        await broker_fixture.subscribe("quick")
-        await broker_fixture.send(5)
-        await broker_fixture.until_numbers("quick", 5)
-        assert 1 <= gate.most_inside <= 3
-        gate.opened.set()
-        for name in names:
-            await stuck.until_numbers(name, 5)
+    channel = FakeChannel()
+    stalled = [await subscribe(store, f"stalled-{n}", "stalled") for n in range(8)]
+    async with dispatching(store, channel, DispatchLimits(active_claims=5, attempts_per_key=3)):
+        quick = await subscribe(store, "quick", "quick")
+        await until_delivered(channel, quick)
+        assert 1 <= channel.max_under_way <= 3
+        channel.resumed.set()
+        for subscription_id in stalled:
+            await until_delivered(channel, subscription_id)
 
 
-async def test_what_was_put_off_is_no_failed_attempt(
-    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "PER_ORIGIN", 1)
-    broker_fixture, gate = BrokerFixture(client, subscriber), Gate()
-    await broker_fixture.subscribe("first")
-    one = await broker_fixture.subscribe("second")
-    subscriber.endpoint("first").answer = gate
-    await broker_fixture.send()
-    assert await subscriber.wait_until(lambda: gate.inside == 1)
-    await broker_fixture.until_counted(one, 1)
-    assert await broker_fixture.error_code(one) is None
-    gate.opened.set()
-    await broker_fixture.until_numbers("second", 1)
+async def test_a_deferred_notification_is_not_a_failed_attempt(store: Server) -> None:
+    channel = FakeChannel()
+    await subscribe(store, "first", "stalled")
+    async with dispatching(store, channel, DispatchLimits(attempts_per_key=1)):
+
+        async def is_stalled() -> bool:
+            return channel.under_way == 1
+
+        await until(is_stalled)
+        deferred = await subscribe(store, "second", "stalled")
+
+        async def is_deferred() -> bool:
+            return await schedule_of(store).next_attempt_ms(DEFAULT_TENANT, deferred) is not None
+
+        await until(is_deferred)
+        record = await Subscriptions(store).get(DEFAULT_TENANT, deferred)
+        assert record is not None
+        assert (record.error, record.attempts) == (None, 0)
+        channel.resumed.set()
+        await until_delivered(channel, deferred)

@@ -1,4 +1,4 @@
-"""Which addresses and URLs may be notified."""
+"""Which addresses and URLs may be contacted."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -68,14 +68,14 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
-def test_what_is_not_public_is_refused(address: str) -> None:
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not is_public(ip_address(address))
     assert NOTHING.permits(ip_address(address), "https") is not None
     assert NOTHING.permits(ip_address(address), "http") is not None
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_reached_by_https_only(address: str) -> None:
+def test_public_addresses_may_be_notified_over_https_only(address: str) -> None:
     assert is_public(ip_address(address))
     assert NOTHING.permits(ip_address(address), "https") is None
     assert "https only" in str(NOTHING.permits(ip_address(address), "http"))
@@ -83,11 +83,11 @@ def test_public_addresses_are_reached_by_https_only(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "fd00::5", "::ffff:10.1.2.3"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_named_network_may_be_notified_by_either_scheme(address: str, scheme: str) -> None:
+def test_an_allowed_network_may_be_notified_over_http_and_https(address: str, scheme: str) -> None:
     assert LAB.permits(ip_address(address), scheme) is None
 
 
-def test_naming_a_network_opens_nothing_else() -> None:
+def test_allowing_a_network_allows_no_other_address() -> None:
     assert LAB.permits(ip_address("192.168.0.1"), "https") is not None
     assert LAB.permits(ip_address("64:ff9b::10.1.2.3"), "https") is not None
     assert LAB.permits(ip_address("8.8.8.8"), "http") is not None
@@ -95,7 +95,7 @@ def test_naming_a_network_opens_nothing_else() -> None:
 
 
 @given(st.ip_addresses(v=4).map(int))
-def test_a_carried_address_is_judged_like_the_address_itself(inner: int) -> None:
+def test_an_embedded_ipv4_address_is_judged_like_the_address_itself(inner: int) -> None:
     plain = is_public(IPv4Address(inner))
     assert is_public(IPv6Address(0xFFFF << 32 | inner)) is plain
     assert is_public(IPv6Address(0x64FF9B << 96 | inner)) is plain
@@ -103,7 +103,7 @@ def test_a_carried_address_is_judged_like_the_address_itself(inner: int) -> None
 
 
 @given(st.ip_addresses(v=4))
-def test_nothing_is_public_that_the_standard_library_calls_local(ip: IPv4Address) -> None:
+def test_no_address_is_public_that_the_standard_library_calls_local(ip: IPv4Address) -> None:
     is_local = ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved
     assert not (is_local and is_public(ip))
 
@@ -119,7 +119,7 @@ def test_nothing_is_public_that_the_standard_library_calls_local(ip: IPv4Address
         "https://127.0.0.1.example.com/",
     ],
 )
-def test_https_to_the_public_internet_is_fine(url: str) -> None:
+def test_https_urls_of_the_public_internet_are_accepted(url: str) -> None:
     assert check_url(url, NOTHING) == []
 
 
@@ -161,7 +161,7 @@ def test_https_to_the_public_internet_is_fine(url: str) -> None:
         "https://[::1/",
     ],
 )
-def test_a_url_that_can_not_be_sent_to_as_written_is_refused(url: str) -> None:
+def test_a_malformed_url_is_refused(url: str) -> None:
     assert check_url(url, NOTHING)
     assert check_url(url, Allowance((ip_network("0.0.0.0/0"), ip_network("::/0"))))
 
@@ -172,7 +172,7 @@ def test_a_literal_address_is_judged_at_registration(address: str) -> None:
     assert check_url(f"https://{host}/hook", NOTHING)
 
 
-def test_plain_http_needs_a_named_network_and_to_a_name_is_left_to_the_lookup() -> None:
+def test_plain_http_needs_an_allowed_network_and_a_host_name_is_judged_at_the_lookup() -> None:
     assert check_reach("http://ehr.example/", NOTHING) == ["plain http is not allowed: use https"]
     assert check_reach("http://ehr.example/", LAB) == []
     assert check_reach("http://10.0.0.5/", LAB) == []
@@ -181,6 +181,6 @@ def test_plain_http_needs_a_named_network_and_to_a_name_is_left_to_the_lookup() 
 
 
 @given(st.text())
-def test_any_text_gets_an_answer(text: str) -> None:
+def test_any_text_is_judged_without_an_exception(text: str) -> None:
     check_url(text, NOTHING)
     check_url(f"https://{text}", LAB)
