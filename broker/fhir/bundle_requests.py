@@ -1,4 +1,6 @@
-"""Reads a batch or transaction Bundle into its requests. Each resource in it keeps its spelling. Called by the HTTP API."""
+"""Reads a batch or transaction Bundle into its requests. Each resource in it keeps its spelling. Called by
+the HTTP API.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ class BundleRequest:
 def parse_bundle(bundle: Resource) -> BundleRequest:
     """The requests of a batch or transaction.
 
-    Reports all errors at once, each with its element: raises `Malformed` if any part is not FHIR JSON, else `Unprocessable`.
+    Reports all errors at once, each with its element: raises `Malformed` if any part is not FHIR JSON, else
+    `Unprocessable`.
     """
     if bundle.fields.get("resourceType") != "Bundle":
         raise Unprocessable(Issue("invalid", "a base takes a Bundle", "Bundle.resourceType"))

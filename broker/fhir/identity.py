@@ -1,4 +1,6 @@
-"""The type and the id of a resource, checked against what a request names. Called by the HTTP API and the decoders of intake."""
+"""The type and the id of a resource, checked against what a request names. Called by the HTTP API and the
+decoders of intake.
+"""
 
 import re
 
@@ -11,7 +13,9 @@ _QUOTED = 80
 
 
 def check_type(resource: Resource, expected: str) -> None:
-    """Raises `Unprocessable` unless the resource is of the expected type, `Malformed` if it is not a resource at all."""
+    """Raises `Unprocessable` unless the resource is of the expected type, `Malformed` if it is not a resource
+    at all.
+    """
     actual = resource.type
     if not actual:
         raise Unprocessable(Issue("required", "resourceType is missing", "resourceType"))

@@ -1,7 +1,8 @@
 """Group commit: the changes of concurrent requests share one round trip to the store and one sync to disk.
 
-`run` is the loop of one supervised task. If it fails, every waiting request ends with `StoreUnavailable` and new ones are refused
-at once, until the supervisor has restarted it. `Intake` submits; `app` runs, watches and closes the loop.
+`run` is the loop of one supervised task. If it fails, every waiting request ends with `StoreUnavailable` and
+new ones are refused at once, until the supervisor has restarted it. `Intake` submits; `app` runs, watches and
+closes the loop.
 """
 
 import asyncio
@@ -31,7 +32,8 @@ class _State(Enum):
 
 
 class GroupCommit:
-    """Queues proposals in the order of their submission. Each append takes what was queued during the append before it.
+    """Queues proposals in the order of their submission. Each append takes what was queued during the append
+    before it.
 
     A cancelled caller does not withdraw its proposals: they are queued and will be appended.
     """
@@ -52,7 +54,8 @@ class GroupCommit:
     async def submit(self, proposals: Sequence[Proposal]) -> list[Accepted]:
         """Returns once the proposals are durable.
 
-        Raises `StoreUnavailable`: the proposals may or may not have been written, unless it was raised at once.
+        Raises `StoreUnavailable`: the proposals may or may not have been written, unless it was raised at
+        once.
         """
         if self._state is _State.CLOSED:
             raise StoreUnavailable("the broker is stopping")
@@ -112,7 +115,9 @@ class GroupCommit:
             start = end
 
     def _take_batch(self) -> list[_Submission]:
-        """Submissions from the head of the queue: one at least, and no more than `max_batch` proposals together."""
+        """Submissions from the head of the queue: one at least, and no more than `max_batch` proposals
+        together.
+        """
         count, size = 0, 0
         for submission in self._queue:
             if count and size + len(submission.proposals) > self._max_batch:

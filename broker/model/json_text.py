@@ -1,7 +1,8 @@
-"""JSON text that is taken apart and put together without reading its values: numbers and strings keep their spelling.
+"""JSON text that is taken apart and put together without reading its values: numbers and strings keep their
+spelling.
 
-`decode_object` checks a text from outside: UTF-8, one object, bounded depth, finite numbers. The other functions take parts of
-a checked text. `Resource` and the Bundle readers and writers in `fhir/` call them.
+`decode_object` checks a text from outside: UTF-8, one object, bounded depth, finite numbers. The other
+functions take parts of a checked text. `Resource` and the Bundle readers and writers in `fhir/` call them.
 """
 
 import re
@@ -15,7 +16,9 @@ import msgspec
 from broker.errors import Issue, Malformed
 
 MAX_DEPTH = 64
-"""How deep objects and arrays may nest. No resource type needs half of it, and every reader of the text can follow it."""
+"""How deep objects and arrays may nest. No resource type needs half of it, and every reader of the text can
+follow it.
+"""
 
 STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 """A regular expression for a JSON string in valid JSON."""
@@ -87,7 +90,9 @@ def _is_json(text: bytes) -> bool:
 
 
 def _check_depth(text: bytes) -> None:
-    """Raises `Malformed` for a text deeper than `MAX_DEPTH`. The text is valid JSON, so each string ends: one pass suffices."""
+    """Raises `Malformed` for a text deeper than `MAX_DEPTH`. The text is valid JSON, so each string ends: one
+    pass suffices.
+    """
     if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
         return
     depth = 0

@@ -1,8 +1,8 @@
 """A FHIR resource: its JSON text, and its fields, which are read from the text when they are first needed.
 
-A `Resource` never changes. The text is what is stored, sent and spliced into Bundles, so numbers keep their spelling; the fields
-are read-only at every depth, so all holders of a resource may share them. It travels from the HTTP API and the inbox through
-intake and the store to matching and delivery.
+A `Resource` never changes. The text is what is stored, sent and spliced into Bundles, so numbers keep their
+spelling; the fields are read-only at every depth, so all holders of a resource may share them. It travels
+from the HTTP API and the inbox through intake and the store to matching and delivery.
 
 `UnversionedResource.with_version` is the only writer of `meta.versionId` and `meta.lastUpdated`.
 """
@@ -58,7 +58,9 @@ def _view(value: Any) -> Any:
 
 
 class Resource:
-    """One resource. Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text that is no JSON object."""
+    """One resource. Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text
+    that is no JSON object.
+    """
 
     __slots__ = ("_fields", "_text")
 

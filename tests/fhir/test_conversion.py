@@ -10,7 +10,7 @@ import pytest
 
 from broker.errors import Malformed, Unprocessable
 from broker.fhir.conversion import can_convert, convert
-from broker.fhir.conversion.catalog import CONVERTIBLE, SAME_IN_R4_AND_R4B
+from broker.fhir.conversion.rule_tables import CONVERTIBLE, SAME_IN_R4_AND_R4B
 from broker.fhir.validation import RESOURCE_TYPES, validate
 from broker.model.release import Release
 from tests.fhir.conversion_cases import ALTERNATE, EXACT, IMP, TO_NEW, TO_OLD, V4, V5

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from broker.errors import Unprocessable
 from broker.fhir.conversion import convert
-from broker.fhir.conversion.catalog import CONVERTIBLE, KINDS
-from broker.fhir.conversion.datatypes import LACKS
-from broker.fhir.conversion.rules import Codes, capital
+from broker.fhir.conversion.datatypes import MISSING_VALUE_TYPES
+from broker.fhir.conversion.rule_tables import CONVERTIBLE, TYPE_RULES
+from broker.fhir.conversion.type_rules import CodeRule, capitalized
 from broker.fhir.documents import items, join
 from broker.fhir.documents import members as members_of
 from broker.fhir.validation import validate
@@ -117,7 +117,9 @@ def elements(release: Release, kind: str) -> tuple[Element, ...]:
             word for word in re.findall(r"\b(?:[A-Z][A-Za-z0-9]*|bool|uuid)\b", text) if word not in IGNORED
         ]
         type_name = PYTHON.get(words[0], words[0].removesuffix("Type"))
-        lacked = release in LACKS and name.removeprefix("value") in {capital(one) for one in LACKS[release]}
+        lacked = release in MISSING_VALUE_TYPES and name.removeprefix("value") in {
+            capitalized(one) for one in MISSING_VALUE_TYPES[release]
+        }
         if kind == "Extension" and lacked:
             continue
         found.append(
@@ -230,12 +232,12 @@ def with_carriers(draw: st.DrawFn, release: Release, other: Release, kind: str) 
     """A resource with cross-version extensions that nobody converted it into: some fit, most don't."""
     resource = draw(resources(release, kind))
     fields = [
-        (f"{k.new if other is R5 else k.old}.{one.name}", types)
-        for k in KINDS
-        if kind in {k.old, k.new}
+        (f"{k.r5 if other is R5 else k.r4}.{one.name}", types)
+        for k in TYPE_RULES
+        if kind in {k.r4, k.r5}
         for rule in k.rules
-        if not isinstance(rule, Codes)
-        for one in (rule.new if other is R5 else rule.old)
+        if not isinstance(rule, CodeRule)
+        for one in (rule.r5 if other is R5 else rule.r4)
         for types in one.types
     ]
     assume(fields)
@@ -243,7 +245,7 @@ def with_carriers(draw: st.DrawFn, release: Release, other: Release, kind: str) 
     for path, type_name in draw(st.lists(st.sampled_from(fields), min_size=1, max_size=3)):
         url = f"http://hl7.org/fhir/{VERSION[other]}/StructureDefinition/extension-{path}"
         held = [
-            one for one in elements(release, "Extension") if one.name == f"value{capital(type_name)}"
+            one for one in elements(release, "Extension") if one.name == f"value{capitalized(type_name)}"
         ] or [one for one in elements(release, "Extension") if one.name == "valueString"]
         carriers.append({"url": url, **draw(members(release, held[0], DEEPEST))})
     return {**resource, "extension": [*resource.get("extension", []), *carriers]}

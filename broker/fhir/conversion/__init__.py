@@ -1,13 +1,17 @@
-"""A resource of one release as a resource of another, without loss: there and back is the same.
+"""Converts a resource of one release into another without loss: converting there and back gives the same
+resource.
 
-An element goes where the target has a place for it; where it has none, or only for part of it, the element is kept whole
-in the standard cross-version extensions (`http://hl7.org/fhir/{release}/StructureDefinition/extension-{path}`), from which
-the way back restores it. Numbers keep their spelling, and a body with nothing to convert is passed on as it is.
+An element goes where the target has a place for it. Where it has none, or only for part of it, the element is
+kept whole in the standard cross-version extensions
+(`http://hl7.org/fhir/{release}/StructureDefinition/extension-{path}`), from which the way back restores it.
+Numbers keep their spelling, and a text with nothing to convert is returned as it is. The HTTP API and
+delivery call `convert`.
 
-`rules.py` says what a rule is; `observation.py`, `device.py`, `device_metric.py`, `people.py`, `encounter.py`,
-`diagnostic_report.py` and `complex_types.py` are the tables of them, collected in `catalog.py`; `engine.py` applies them;
-`carriers.py` writes elements into extensions; `datatypes.py` sees to extension types and references a release lacks;
-`shortcut.py` finds the bodies with nothing to convert.
+`type_rules.py` defines rules and their builders. `observation.py`, `device.py`, `device_metric.py`,
+`people.py`, `encounter.py`, `diagnostic_report.py` and `complex_types.py` are tables of rules, and
+`rule_tables.py` indexes them. `engine.py` applies rules, `cross_version_extensions.py` keeps elements in
+extensions, `datatypes.py` handles value types and reference targets that a release lacks, and `unchanged.py`
+finds texts with nothing to convert.
 """
 
 import json
@@ -15,10 +19,10 @@ import json
 import msgspec
 
 from broker.errors import Unprocessable
-from broker.fhir.conversion.catalog import CONTAINABLE, CONVERTIBLE, SAME_IN_R4_AND_R4B
-from broker.fhir.conversion.engine import carried_over
-from broker.fhir.conversion.rules import Direction, Node, NotConvertible
-from broker.fhir.conversion.shortcut import is_alike
+from broker.fhir.conversion.engine import convert_resource
+from broker.fhir.conversion.rule_tables import CONTAINABLE, CONVERTIBLE, SAME_IN_R4_AND_R4B
+from broker.fhir.conversion.type_rules import Direction, JsonElement, NotConvertible
+from broker.fhir.conversion.unchanged import is_unchanged
 from broker.fhir.validation import RESOURCE_TYPES, validate
 from broker.model.release import Release
 
@@ -26,7 +30,9 @@ __all__ = ["can_convert", "convert"]
 
 
 def can_convert(resource_type: str, source: Release, target: Release) -> bool:
-    """Whether resources of the type convert. A single one may still hold what can't be carried: see `convert`."""
+    """Whether resources of the type convert. A single one may still hold something that does not: see
+    `convert`.
+    """
     if source is target:
         return resource_type in RESOURCE_TYPES[source]
     if Release.R5 not in {source, target}:
@@ -37,49 +43,48 @@ def can_convert(resource_type: str, source: Release, target: Release) -> bool:
 def convert(body: bytes, resource_type: str, source: Release, target: Release) -> bytes | None:
     """The resource in the target release. `body` must be valid in the source release.
 
-    None if the type has no conversion, or the resource contains another whose type has none, or it already has the very
-    extension that an element needs.
+    None if the type has no conversion, if the resource contains one of a type without conversion, or if it already has an
+    extension that a converted element needs.
     """
     if source is target:
         return body
     if not can_convert(resource_type, source, target):
         return None
     direction = Direction(source, target)
-    if is_alike(body, resource_type, direction):
+    if is_unchanged(body, resource_type, direction):
         return body
-    resource: Node = json.loads(body, parse_float=_number, parse_int=_number)
+    resource: JsonElement = json.loads(body, parse_float=_raw_number, parse_int=_raw_number)
     try:
-        converted = _whole(resource, direction)
+        converted = _convert_with_contained(resource, direction)
     except NotConvertible:
         return None
     return body if converted == resource else msgspec.json.encode(converted)
 
 
-def _number(text: str) -> msgspec.Raw:
+def _raw_number(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-def _whole(resource: Node, direction: Direction) -> Node:
-    """The resource and those it contains."""
+def _convert_with_contained(resource: JsonElement, direction: Direction) -> JsonElement:
     contained = resource.get("contained")
     if contained is None:
-        return carried_over(resource, direction)
-    alone = {name: value for name, value in resource.items() if name != "contained"}
+        return convert_resource(resource, direction)
+    container = {name: value for name, value in resource.items() if name != "contained"}
     return {
-        **carried_over(alone, direction),
-        "contained": [_contained(inner, direction) for inner in contained],
+        **convert_resource(container, direction),
+        "contained": [_convert_contained(each, direction) for each in contained],
     }
 
 
-def _contained(resource: Node, direction: Direction) -> Node:
-    kind = resource["resourceType"]
-    if can_convert(kind, direction.source, direction.target):
-        return carried_over(resource, direction)
-    if kind not in CONTAINABLE:
-        raise NotConvertible(f"a contained {kind} has no conversion")
-    converted = carried_over(resource, direction)
+def _convert_contained(resource: JsonElement, direction: Direction) -> JsonElement:
+    resource_type = resource["resourceType"]
+    if can_convert(resource_type, direction.source, direction.target):
+        return convert_resource(resource, direction)
+    if resource_type not in CONTAINABLE:
+        raise NotConvertible(f"a contained {resource_type} has no conversion")
+    converted = convert_resource(resource, direction)
     try:
-        validate(direction.target, kind, msgspec.json.encode(converted))
+        validate(direction.target, resource_type, msgspec.json.encode(converted))
     except Unprocessable:
-        raise NotConvertible(f"the contained {kind} is not valid in {direction.target}") from None
+        raise NotConvertible(f"the contained {resource_type} is not valid in {direction.target}") from None
     return converted

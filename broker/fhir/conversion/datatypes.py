@@ -1,7 +1,9 @@
-"""Extensions and References whatever resource they are in: first brought into a form all releases share, at last into the target's.
+"""Extensions and References in any resource: from the source's form into one that all releases share, and
+into the target's form.
 
-An Extension whose type a release lacks is written there as sub-extensions that name the type (`_datatype`); a Reference
-to a type that the release lacks, or doesn't allow at that place, goes inside `alternate-reference`. Both are standard.
+An Extension whose value has a type that a release lacks is spelled out there as sub-extensions that name the
+type (`_datatype`). A Reference to a type that the release lacks, or does not allow at that place, goes into
+an `alternate-reference` extension. Both extensions are standard.
 """
 
 import re
@@ -10,22 +12,24 @@ from functools import cache
 
 import msgspec
 
-from broker.fhir.conversion.carriers import DATATYPE, shaped, unshaped
-from broker.fhir.conversion.rules import Node, NotConvertible, capital
+from broker.fhir.conversion.cross_version_extensions import DATATYPE, read_spelled_out, spell_out
+from broker.fhir.conversion.type_rules import JsonElement, NotConvertible, capitalized
 from broker.fhir.validation import RESOURCE_TYPES
 from broker.model.release import Release
 
-ALTERNATE = "http://hl7.org/fhir/StructureDefinition/alternate-reference"
+ALTERNATE_REFERENCE = "http://hl7.org/fhir/StructureDefinition/alternate-reference"
 
-_NEW_TYPES = frozenset({"integer64", "Availability", "ExtendedContactDetail", "Meta"})
-LACKS: Mapping[Release, frozenset[str]] = {
-    Release.R4: _NEW_TYPES | {"CodeableReference", "RatioRange"},
-    Release.R4B: _NEW_TYPES,
+_R5_TYPES = frozenset({"integer64", "Availability", "ExtendedContactDetail", "Meta"})
+MISSING_VALUE_TYPES: Mapping[Release, frozenset[str]] = {
+    Release.R4: _R5_TYPES | {"CodeableReference", "RatioRange"},
+    Release.R4B: _R5_TYPES,
     Release.R5: frozenset({"Contributor"}),
 }
-"""The types an Extension can't have. R4 allows Meta, but the classes that its bodies are checked with don't."""
+"""The types that the value of an Extension can't have. R4 allows Meta, but the classes that validate R4
+don't.
+"""
 
-_OLD_NARROW: Mapping[str, frozenset[str]] = {
+_R4_DISALLOWED: Mapping[str, frozenset[str]] = {
     "Annotation.authorReference": frozenset({"PractitionerRole"}),
     "DiagnosticReport.media.link": frozenset({"DocumentReference"}),
     "DiagnosticReport.subject": frozenset({"BiologicallyDerivedProduct"}),
@@ -35,9 +39,9 @@ _OLD_NARROW: Mapping[str, frozenset[str]] = {
     "Observation.specimen": frozenset({"Group"}),
     "Observation.subject": frozenset({"BiologicallyDerivedProduct", "NutritionProduct"}),
 }
-NARROW: Mapping[Release, Mapping[str, frozenset[str]]] = {
-    Release.R4: _OLD_NARROW,
-    Release.R4B: _OLD_NARROW,
+DISALLOWED_TARGETS: Mapping[Release, Mapping[str, frozenset[str]]] = {
+    Release.R4: _R4_DISALLOWED,
+    Release.R4B: _R4_DISALLOWED,
     Release.R5: {
         "DiagnosticReport.subject": frozenset({"Procedure"}),
         "Encounter.diagnosis.condition.reference": frozenset({"Procedure"}),
@@ -46,90 +50,95 @@ NARROW: Mapping[Release, Mapping[str, frozenset[str]]] = {
 """Types that an element can't refer to in the release, but can in another."""
 
 _LITERAL = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+)/[A-Za-z0-9\-.]{1,64}(?:/_history/[^/]+)?")
-_MEMBERS_OF_REFERENCE = frozenset(
+_REFERENCE_MEMBERS = frozenset(
     {"id", "extension", "reference", "_reference", "type", "_type", "identifier", "display", "_display"}
 )
 _ALL_TYPES = frozenset().union(*RESOURCE_TYPES.values())
 
 
-def decoded(extension: Node, source: Release, target: Release) -> Node:
-    """The Extension with its value where the source could only spell it as sub-extensions and the target knows its type."""
+def restore_value_type(extension: JsonElement, source: Release, target: Release) -> JsonElement:
+    """The Extension with the value that the source could only spell out, if the target has its type."""
     parts = extension.get("extension")
     if not parts or "url" not in extension:
         return extension
-    kinds = [part.get("valueString") for part in parts if part.get("url") == DATATYPE]
-    if len(kinds) != 1 or kinds[0] not in LACKS[source] - LACKS[target]:
+    type_names = [part.get("valueString") for part in parts if part.get("url") == DATATYPE]
+    missing = MISSING_VALUE_TYPES[source] - MISSING_VALUE_TYPES[target]
+    if len(type_names) != 1 or type_names[0] not in missing:
         return extension
-    kind: str = kinds[0]
-    value = _unspelt(extension) if kind == "integer64" else unshaped(kind, extension)
+    type_name: str = type_names[0]
+    if type_name == "integer64":
+        value = _read_integer64(extension)
+    else:
+        complex_value = read_spelled_out(type_name, extension)
+        value = None if complex_value is None else {f"value{capitalized(type_name)}": complex_value}
     if value is None:
         return extension
-    given = value if kind == "integer64" else {f"value{capital(kind)}": value}
-    candidate = {"url": extension["url"], **given}
-    return candidate if encoded(candidate, source) == extension else extension
+    restored = {"url": extension["url"], **value}
+    return restored if spell_out_value_type(restored, source) == extension else extension
 
 
-def encoded(extension: Node, target: Release) -> Node:
-    """The inverse of `decoded`, for types the target lacks."""
-    for kind in LACKS[target]:
-        name = f"value{capital(kind)}"
+def spell_out_value_type(extension: JsonElement, target: Release) -> JsonElement:
+    """The inverse of `restore_value_type`, for types that the target lacks."""
+    for type_name in MISSING_VALUE_TYPES[target]:
+        name = f"value{capitalized(type_name)}"
         if name in extension:
             if "id" in extension:
-                raise NotConvertible(f"the id of an Extension of type {kind} has no place in {target}")
-            if kind == "integer64":
-                return _spelt(extension)
-            return shaped(extension["url"], kind, extension[name])
+                raise NotConvertible(f"the id of an Extension of type {type_name} has no place in {target}")
+            if type_name == "integer64":
+                return _spell_out_integer64(extension)
+            return spell_out(extension["url"], type_name, extension[name])
     return extension
 
 
-def wrapped(reference: object, kinds: frozenset[str]) -> object:
-    """A Reference to one of the types, in a form that a place which can't refer to it may have; others as they are."""
-    if not isinstance(reference, dict) or referred(reference) not in kinds:
+def wrap_reference(reference: object, types: frozenset[str]) -> object:
+    """A Reference to one of the types, in a form for elements that can't refer to it; other values unchanged."""
+    if not isinstance(reference, dict) or _target_type(reference) not in types:
         return reference
-    return {"extension": [{"url": ALTERNATE, "valueReference": reference}]}
+    return {"extension": [{"url": ALTERNATE_REFERENCE, "valueReference": reference}]}
 
 
-def unwrapped(reference: object, kinds: frozenset[str]) -> object:
-    """The inverse of `wrapped`."""
+def unwrap_reference(reference: object, types: frozenset[str]) -> object:
+    """The inverse of `wrap_reference`."""
     if not isinstance(reference, dict) or set(reference) != {"extension"} or len(reference["extension"]) != 1:
         return reference
     extension = reference["extension"][0]
-    if set(extension) != {"url", "valueReference"} or extension["url"] != ALTERNATE:
+    if set(extension) != {"url", "valueReference"} or extension["url"] != ALTERNATE_REFERENCE:
         return reference
     inner = extension["valueReference"]
-    return inner if wrapped(inner, kinds) == reference else reference
+    return inner if wrap_reference(inner, types) == reference else reference
 
 
 @cache
-def lacking(release: Release) -> frozenset[str]:
-    """The resource types of other releases that this one doesn't have."""
+def missing_resource_types(release: Release) -> frozenset[str]:
+    """The resource types that other releases have and this one does not."""
     return _ALL_TYPES - RESOURCE_TYPES[release]
 
 
-def banned(path: str, release: Release) -> frozenset[str]:
+def disallowed_targets(path: str, release: Release) -> frozenset[str]:
     """The resource types that the element can't refer to in the release."""
-    narrow = NARROW[release].get(path)
-    return lacking(release) | narrow if narrow else lacking(release)
+    disallowed = DISALLOWED_TARGETS[release].get(path)
+    missing = missing_resource_types(release)
+    return missing | disallowed if disallowed else missing
 
 
-def referred(node: Node) -> str:
-    """The resource type a Reference names; '' where it is no Reference or names none."""
-    if not _MEMBERS_OF_REFERENCE.issuperset(node):
+def _target_type(element: JsonElement) -> str:
+    """The resource type a Reference names; '' where the element is not a Reference or names no type."""
+    if not _REFERENCE_MEMBERS.issuperset(element):
         return ""
-    literal, kind = node.get("reference"), node.get("type")
-    if isinstance(literal, str) and (found := _LITERAL.fullmatch(literal)):
-        return found[1]
-    return kind if isinstance(kind, str) and kind in _ALL_TYPES else ""
+    literal, type_name = element.get("reference"), element.get("type")
+    if isinstance(literal, str) and (match := _LITERAL.fullmatch(literal)):
+        return match[1]
+    return type_name if isinstance(type_name, str) and type_name in _ALL_TYPES else ""
 
 
-def _spelt(extension: Node) -> Node:
+def _spell_out_integer64(extension: JsonElement) -> JsonElement:
     value = extension["valueInteger64"]
     name = "valueDecimal" if isinstance(value, msgspec.Raw) else "valueString"
     parts = [{"url": DATATYPE, "valueString": "integer64"}, {"url": "value", name: value}]
     return {"url": extension["url"], "extension": parts}
 
 
-def _unspelt(extension: Node) -> Node | None:
+def _read_integer64(extension: JsonElement) -> JsonElement | None:
     parts = [part for part in extension["extension"] if part.get("url") == "value"]
     if len(parts) != 1:
         return None

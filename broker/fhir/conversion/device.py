@@ -1,116 +1,118 @@
-"""Device: names, specializations and single elements that became lists; what has no place goes by extension."""
+"""Rules for Device: renamed names and specializations, single elements that became lists, elements of one
+release only.
+"""
 
-from broker.fhir.conversion.rules import (
-    Codes,
-    Kind,
-    Node,
-    Rule,
-    absent,
-    added,
-    fields,
-    gone,
-    listed,
-    needed,
-    recoded,
+from broker.fhir.conversion.type_rules import (
+    CodeRule,
+    ElementRule,
+    JsonElement,
+    TypeRules,
+    absent_value,
+    code_map,
+    elements,
+    only_in_r4,
+    only_in_r5,
     renamed,
-    rewrapped,
+    required_primitive,
+    restructured,
+    single_to_list,
 )
 
-_NEW_NAME_TYPES = frozenset({"registered-name", "user-friendly-name", "patient-reported-name"})
-_OLD_STATUS = frozenset({"active", "inactive", "entered-in-error", "unknown"})
-_OLD_ENTRY_TYPES = frozenset({"barcode", "rfid", "manual", "card", "self-reported", "unknown"})
+_R5_NAME_TYPES = frozenset({"registered-name", "user-friendly-name", "patient-reported-name"})
+_R4_STATUS = frozenset({"active", "inactive", "entered-in-error", "unknown"})
+_R4_ENTRY_TYPES = frozenset({"barcode", "rfid", "manual", "card", "self-reported", "unknown"})
 
 
-def _source_event(given: Node) -> Node:
+def _source_event(source: JsonElement) -> JsonElement:
     names = {"distinctIdentifier": "value", "_distinctIdentifier": "_value"}
-    identifier = {names[name]: value for name, value in given.items()}
+    identifier = {names[name]: value for name, value in source.items()}
     return {"biologicalSourceEvent": identifier} if identifier else {}
 
 
-def _distinct_identifier(given: Node) -> Node:
+def _distinct_identifier(source: JsonElement) -> JsonElement:
     names = {"value": "distinctIdentifier", "_value": "_distinctIdentifier"}
-    identifier: Node = given.get("biologicalSourceEvent", {})
+    identifier: JsonElement = source.get("biologicalSourceEvent", {})
     return {names[name]: value for name, value in identifier.items() if name in names}
 
 
-def _one_value(given: Node) -> Node:
-    """R5 has one value for a property: the first quantity, else the first code; it requires one."""
-    if given.get("valueQuantity"):
-        return {"valueQuantity": given["valueQuantity"][0]}
-    return {"valueCodeableConcept": given["valueCode"][0] if given.get("valueCode") else absent()}
+def _one_value(source: JsonElement) -> JsonElement:
+    """R5 requires exactly one value for a property: the first quantity, else the first code."""
+    if source.get("valueQuantity"):
+        return {"valueQuantity": source["valueQuantity"][0]}
+    return {"valueCodeableConcept": source["valueCode"][0] if source.get("valueCode") else absent_value()}
 
 
-def _values(given: Node) -> Node:
-    if "valueQuantity" in given:
-        return {"valueQuantity": [given["valueQuantity"]]}
-    code = given.get("valueCodeableConcept", absent())
-    return {} if code == absent() else {"valueCode": [code]}
+def _values(source: JsonElement) -> JsonElement:
+    if "valueQuantity" in source:
+        return {"valueQuantity": [source["valueQuantity"]]}
+    code = source.get("valueCodeableConcept", absent_value())
+    return {} if code == absent_value() else {"valueCode": [code]}
 
 
-KINDS = (
-    Kind(
+TYPE_RULES = (
+    TypeRules(
         "Device",
         "Device",
         (
-            rewrapped(
-                fields("definition:Reference"),
-                fields("definition:CodeableReference"),
+            restructured(
+                elements("definition:Reference"),
+                elements("definition:CodeableReference"),
                 lambda reference: {"reference": reference},
-                lambda either: either.get("reference"),
+                lambda codeable_reference: codeable_reference.get("reference"),
             ),
-            Codes("status", recoded({"unknown": None}), recoded({}, _OLD_STATUS)),
-            *gone("statusReason:CodeableConcept*"),
-            Rule(
-                fields("distinctIdentifier:string"),
-                fields("biologicalSourceEvent:Identifier"),
+            CodeRule("status", code_map({"unknown": None}), code_map({}, _R4_STATUS)),
+            *only_in_r4("statusReason:CodeableConcept*"),
+            ElementRule(
+                elements("distinctIdentifier:string"),
+                elements("biologicalSourceEvent:Identifier"),
                 _source_event,
                 _distinct_identifier,
             ),
             renamed("deviceName", "name", "Device.deviceName*"),
-            listed("type", "CodeableConcept"),
+            single_to_list("type", "CodeableConcept"),
             renamed("specialization", "conformsTo", "Device.specialization*"),
-            *gone("patient:Reference"),
-            *added(
+            *only_in_r4("patient:Reference"),
+            *only_in_r5(
                 "displayName:string availabilityStatus:CodeableConcept category:CodeableConcept* "
                 "mode:CodeableConcept cycle:Count duration:Duration endpoint:Reference* gateway:CodeableReference*"
             ),
         ),
     ),
-    Kind(
+    TypeRules(
         "Device.udiCarrier",
         "Device.udiCarrier",
         (
-            needed("deviceIdentifier", "string", new=True),
-            needed("issuer", "uri", new=True),
-            Codes("entryType", recoded({}), recoded({}, _OLD_ENTRY_TYPES)),
+            required_primitive("deviceIdentifier", "string", in_r5=True),
+            required_primitive("issuer", "uri", in_r5=True),
+            CodeRule("entryType", code_map({}), code_map({}, _R4_ENTRY_TYPES)),
         ),
     ),
-    Kind(
+    TypeRules(
         "Device.deviceName",
         "Device.name",
         (
             renamed("name", "value", "string"),
-            Codes(
+            CodeRule(
                 "type",
-                recoded({"udi-label-name": "registered-name"}, _NEW_NAME_TYPES - {"registered-name"}),
-                recoded({"registered-name": "udi-label-name"}),
+                code_map({"udi-label-name": "registered-name"}, _R5_NAME_TYPES - {"registered-name"}),
+                code_map({"registered-name": "udi-label-name"}),
             ),
-            *added("display:boolean"),
+            *only_in_r5("display:boolean"),
         ),
     ),
-    Kind(
+    TypeRules(
         "Device.specialization",
         "Device.conformsTo",
-        (renamed("systemType", "specification", "CodeableConcept"), *added("category:CodeableConcept")),
+        (renamed("systemType", "specification", "CodeableConcept"), *only_in_r5("category:CodeableConcept")),
     ),
-    Kind("Device.version", "Device.version", added("installDate:dateTime")),
-    Kind(
+    TypeRules("Device.version", "Device.version", only_in_r5("installDate:dateTime")),
+    TypeRules(
         "Device.property",
         "Device.property",
         (
-            Rule(
-                fields("valueQuantity:Quantity* valueCode:CodeableConcept*"),
-                fields("value[x]:Quantity|CodeableConcept|string|boolean|integer|Range|Attachment"),
+            ElementRule(
+                elements("valueQuantity:Quantity* valueCode:CodeableConcept*"),
+                elements("value[x]:Quantity|CodeableConcept|string|boolean|integer|Range|Attachment"),
                 _one_value,
                 _values,
             ),

@@ -1,77 +1,91 @@
-"""DeviceMetric: how often it measures was a Timing and is a frequency; its Device became required, its parent went."""
+"""Rules for DeviceMetric: the Timing of measurements became a frequency, the Device became required, the
+parent was removed.
+"""
 
 from decimal import Decimal
 
 import msgspec
 
-from broker.fhir.conversion.rules import Codes, Kind, Node, Rule, absent, fields, gone, recoded
+from broker.fhir.conversion.type_rules import (
+    CodeRule,
+    ElementRule,
+    JsonElement,
+    TypeRules,
+    absent_value,
+    code_map,
+    elements,
+    only_in_r4,
+)
 
 _UCUM = "http://unitsofmeasure.org"
 _UNITS = {f"/{unit}": unit for unit in ("s", "min", "h", "d", "wk", "mo", "a")} | {"Hz": "s"}
-_OLD_COLORS = frozenset({"black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"})
-_LONGEST = 12
+_R4_COLORS = frozenset({"black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"})
+_MAX_DIGITS = 12
+_ONE = msgspec.Raw(b"1")
 
 
-def _frequency(given: Node) -> Node:
-    """Where the Timing says no more than `so many times in such a time`, and a decimal can say it too."""
-    timing: Node = given.get("measurementPeriod", {})
-    repeat: Node = timing.get("repeat", {})
+def _frequency(source: JsonElement) -> JsonElement:
+    """The frequency of a Timing that only says how often in which period, if a decimal can express it
+    exactly.
+    """
+    timing: JsonElement = source.get("measurementPeriod", {})
+    repeat: JsonElement = timing.get("repeat", {})
     if set(timing) != {"repeat"} or not {"period", "periodUnit"} <= set(repeat):
         return {}
     if not {"frequency", "period", "periodUnit"}.issuperset(repeat):
         return {}
     code = f"/{repeat['periodUnit']}"
-    rate = _quotient(repeat.get("frequency", msgspec.Raw(b"1")), repeat["period"])
+    rate = _quotient(repeat.get("frequency", _ONE), repeat["period"])
     if rate is None or code not in _UNITS:
         return {}
     return {"measurementFrequency": {"value": rate, "unit": code, "system": _UCUM, "code": code}}
 
 
-def _timing(given: Node) -> Node:
-    quantity: Node = given.get("measurementFrequency", {})
+def _timing(source: JsonElement) -> JsonElement:
+    quantity: JsonElement = source.get("measurementFrequency", {})
     unit = _UNITS.get(quantity.get("code", ""))
     is_plain = {"value", "unit", "system", "code"}.issuperset(quantity)
     if unit is None or not is_plain or quantity.get("system") != _UCUM or "value" not in quantity:
         return {}
-    value, one = quantity["value"], msgspec.Raw(b"1")
+    value = quantity["value"]
     if bytes(value).isdigit():
-        repeat = {"frequency": value, "period": one, "periodUnit": unit}
+        repeat = {"frequency": value, "period": _ONE, "periodUnit": unit}
         return {"measurementPeriod": {"repeat": repeat}} if Decimal(bytes(value).decode()) else {}
-    period = _quotient(one, value)
+    period = _quotient(_ONE, value)
     if period is None:
         return {}
-    return {"measurementPeriod": {"repeat": {"frequency": one, "period": period, "periodUnit": unit}}}
+    return {"measurementPeriod": {"repeat": {"frequency": _ONE, "period": period, "periodUnit": unit}}}
 
 
-def _quotient(one: msgspec.Raw, other: msgspec.Raw) -> msgspec.Raw | None:
-    """The exact quotient of two positive numbers, if it is short enough to be read."""
-    dividend, divisor = (Decimal(bytes(number).decode()) for number in (one, other))
+def _quotient(numerator: msgspec.Raw, denominator: msgspec.Raw) -> msgspec.Raw | None:
+    """The exact quotient of two positive numbers, None if it has more than `_MAX_DIGITS` characters."""
+    dividend, divisor = (Decimal(bytes(number).decode()) for number in (numerator, denominator))
     if dividend <= 0 or divisor <= 0:
         return None
     quotient = dividend / divisor
     text = f"{quotient.normalize():f}"
-    return msgspec.Raw(text.encode()) if quotient * divisor == dividend and len(text) <= _LONGEST else None
+    return msgspec.Raw(text.encode()) if quotient * divisor == dividend and len(text) <= _MAX_DIGITS else None
 
 
-def _device(given: Node) -> Node:
-    return {"device": given["source"] if "source" in given else absent()}
+def _device(source: JsonElement) -> JsonElement:
+    return {"device": source["source"] if "source" in source else absent_value()}
 
 
-def _source(given: Node) -> Node:
-    return {"source": given["device"]} if "device" in given and given["device"] != absent() else {}
+def _source(source: JsonElement) -> JsonElement:
+    return {"source": source["device"]} if "device" in source and source["device"] != absent_value() else {}
 
 
-KINDS = (
-    Kind(
+TYPE_RULES = (
+    TypeRules(
         "DeviceMetric",
         "DeviceMetric",
         (
-            Rule(fields("source:Reference"), fields("device:Reference"), _device, _source),
-            *gone("parent:Reference"),
-            Codes("color", recoded({}), recoded({}, _OLD_COLORS)),
-            Rule(
-                fields("measurementPeriod:Timing"),
-                fields("measurementFrequency:Quantity"),
+            ElementRule(elements("source:Reference"), elements("device:Reference"), _device, _source),
+            *only_in_r4("parent:Reference"),
+            CodeRule("color", code_map({}), code_map({}, _R4_COLORS)),
+            ElementRule(
+                elements("measurementPeriod:Timing"),
+                elements("measurementFrequency:Quantity"),
                 _frequency,
                 _timing,
             ),

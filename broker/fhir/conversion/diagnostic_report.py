@@ -1,23 +1,25 @@
-"""DiagnosticReport: imagingStudy became study, and R5 added what a report can say besides its results."""
+"""Rules for DiagnosticReport: imagingStudy became study, and R5 added elements beside the results."""
 
-from broker.fhir.conversion.rules import Codes, Kind, added, recoded, renamed
+from broker.fhir.conversion.type_rules import CodeRule, TypeRules, code_map, only_in_r5, renamed
 
-_OLD_STATUS = frozenset(
+_R4_STATUS = frozenset(
     {
         *("registered", "partial", "preliminary", "final", "amended", "corrected", "appended"),
         *("cancelled", "entered-in-error", "unknown"),
     }
 )
 
-KINDS = (
-    Kind(
+TYPE_RULES = (
+    TypeRules(
         "DiagnosticReport",
         "DiagnosticReport",
         (
-            Codes("status", recoded({}), recoded({"modified": "preliminary"}, _OLD_STATUS)),
+            CodeRule("status", code_map({}), code_map({"modified": "preliminary"}, _R4_STATUS)),
             renamed("imagingStudy", "study", "Reference*"),
-            *added("note:Annotation* supportingInfo:DiagnosticReport.supportingInfo* composition:Reference"),
+            *only_in_r5(
+                "note:Annotation* supportingInfo:DiagnosticReport.supportingInfo* composition:Reference"
+            ),
         ),
     ),
-    Kind("DiagnosticReport.media", "DiagnosticReport.media"),
+    TypeRules("DiagnosticReport.media", "DiagnosticReport.media"),
 )

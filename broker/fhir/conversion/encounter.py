@@ -1,29 +1,31 @@
-"""Encounter: the type R5 changed most. Codes that meet in one word of the other release keep their own by extension."""
+"""Rules for Encounter, the type that R5 changed most. Codes that share one code in the other release are kept
+in extensions.
+"""
 
-from broker.fhir.conversion.rules import (
-    Codes,
-    Kind,
-    Node,
-    Rule,
-    absent,
-    added,
-    fields,
-    gone,
-    listed,
-    recoded,
+from broker.fhir.conversion.type_rules import (
+    CodeRule,
+    ElementRule,
+    JsonElement,
+    TypeRules,
+    absent_value,
+    code_map,
+    elements,
+    only_in_r4,
+    only_in_r5,
     renamed,
-    rewrapped,
+    restructured,
+    single_to_list,
 )
 
 _MOVED = ("dietPreference", "specialArrangement", "specialCourtesy")
-"""What R4 has in hospitalization, and R5 beside admission."""
+"""Elements that R4 has in hospitalization, and R5 beside admission."""
 
-_STATUS = Codes(
+_STATUS = CodeRule(
     "status",
-    recoded(
+    code_map(
         {"arrived": "in-progress", "triaged": "in-progress", "onleave": "on-hold", "finished": "completed"}
     ),
-    recoded(
+    code_map(
         {
             "on-hold": "onleave",
             "discharged": "finished",
@@ -34,112 +36,117 @@ _STATUS = Codes(
 )
 
 
-def _classes(given: Node) -> Node:
-    if "class" not in given or given["class"] == absent():
+def _classes(source: JsonElement) -> JsonElement:
+    if "class" not in source or source["class"] == absent_value():
         return {}
-    return {"class": [{"coding": [given["class"]]}]}
+    return {"class": [{"coding": [source["class"]]}]}
 
 
-def _class(given: Node) -> Node:
-    """R4 requires a class; it sees the first coding, or at least a text."""
-    for concept in given.get("class", []):
+def _class(source: JsonElement) -> JsonElement:
+    """R4 requires a class: the first coding, else the first text."""
+    for concept in source.get("class", []):
         if concept.get("coding"):
             return {"class": concept["coding"][0]}
         if "text" in concept:
             return {"class": {"display": concept["text"]}}
-    return {"class": absent()}
+    return {"class": absent_value()}
 
 
-def _reasons(given: Node) -> Node:
-    found = [{"value": [{"concept": concept}]} for concept in given.get("reasonCode", [])]
-    found += [{"value": [{"reference": reference}]} for reference in given.get("reasonReference", [])]
-    return {"reason": found} if found else {}
+def _reasons(source: JsonElement) -> JsonElement:
+    reasons = [{"value": [{"concept": concept}]} for concept in source.get("reasonCode", [])]
+    reasons += [{"value": [{"reference": reference}]} for reference in source.get("reasonReference", [])]
+    return {"reason": reasons} if reasons else {}
 
 
-def _reason_codes(given: Node) -> Node:
-    plain = [reason for reason in given.get("reason", []) if "modifierExtension" not in reason]
+def _reason_codes(source: JsonElement) -> JsonElement:
+    plain = [reason for reason in source.get("reason", []) if "modifierExtension" not in reason]
     values = [value for reason in plain for value in reason.get("value", [])]
-    found = {
+    target = {
         "reasonCode": [value["concept"] for value in values if "concept" in value],
         "reasonReference": [value["reference"] for value in values if "reference" in value],
     }
-    return {name: some for name, some in found.items() if some}
+    return {name: values for name, values in target.items() if values}
 
 
-def _admission(given: Node) -> Node:
-    stay: Node = given.get("hospitalization", {})
+def _admission(source: JsonElement) -> JsonElement:
+    stay: JsonElement = source.get("hospitalization", {})
     rest = {name: value for name, value in stay.items() if name not in _MOVED}
     moved = {name: stay[name] for name in _MOVED if name in stay}
     return ({"admission": rest} if rest else {}) | moved
 
 
-def _hospitalization(given: Node) -> Node:
-    stay = given.get("admission", {}) | {name: given[name] for name in _MOVED if name in given}
+def _hospitalization(source: JsonElement) -> JsonElement:
+    stay = source.get("admission", {}) | {name: source[name] for name in _MOVED if name in source}
     return {"hospitalization": stay} if stay else {}
 
 
-def _conditions(given: Node) -> Node:
-    condition = given.get("condition", absent())
-    return {} if condition == absent() else {"condition": [{"reference": condition}]}
+def _conditions(source: JsonElement) -> JsonElement:
+    condition = source.get("condition", absent_value())
+    return {} if condition == absent_value() else {"condition": [{"reference": condition}]}
 
 
-def _condition(given: Node) -> Node:
-    found = [either["reference"] for either in given.get("condition", []) if "reference" in either]
-    return {"condition": found[0] if found else absent()}
+def _condition(source: JsonElement) -> JsonElement:
+    references = [value["reference"] for value in source.get("condition", []) if "reference" in value]
+    return {"condition": references[0] if references else absent_value()}
 
 
-KINDS = (
-    Kind(
+TYPE_RULES = (
+    TypeRules(
         "Encounter",
         "Encounter",
         (
             _STATUS,
-            Rule(fields("class:Coding"), fields("class:CodeableConcept*"), _classes, _class),
-            *gone("statusHistory:Encounter.statusHistory* classHistory:Encounter.classHistory*"),
-            rewrapped(
-                fields("serviceType:CodeableConcept"),
-                fields("serviceType:CodeableReference*"),
+            ElementRule(elements("class:Coding"), elements("class:CodeableConcept*"), _classes, _class),
+            *only_in_r4("statusHistory:Encounter.statusHistory* classHistory:Encounter.classHistory*"),
+            restructured(
+                elements("serviceType:CodeableConcept"),
+                elements("serviceType:CodeableReference*"),
                 lambda concept: [{"concept": concept}],
-                lambda services: next((one["concept"] for one in services if "concept" in one), None),
+                lambda services: next((each["concept"] for each in services if "concept" in each), None),
             ),
             renamed("period", "actualPeriod", "Period"),
-            Rule(
-                fields("reasonCode:CodeableConcept* reasonReference:Reference*"),
-                fields("reason:Encounter.reason*"),
+            ElementRule(
+                elements("reasonCode:CodeableConcept* reasonReference:Reference*"),
+                elements("reason:Encounter.reason*"),
                 _reasons,
                 _reason_codes,
             ),
-            Rule(
-                fields("hospitalization:Encounter.hospitalization"),
-                fields(
+            ElementRule(
+                elements("hospitalization:Encounter.hospitalization"),
+                elements(
                     "admission:Encounter.admission dietPreference:CodeableConcept* "
                     "specialArrangement:CodeableConcept* specialCourtesy:CodeableConcept*"
                 ),
                 _admission,
                 _hospitalization,
             ),
-            *added(
+            *only_in_r5(
                 "subjectStatus:CodeableConcept careTeam:Reference* plannedStartDate:dateTime "
                 "plannedEndDate:dateTime virtualService:VirtualServiceDetail*"
             ),
         ),
     ),
-    Kind(
+    TypeRules(
         "Encounter.participant",
         "Encounter.participant",
         (renamed("individual", "actor", "Reference"),),
     ),
-    Kind(
+    TypeRules(
         "Encounter.diagnosis",
         "Encounter.diagnosis",
         (
-            Rule(
-                fields("condition:Reference"), fields("condition:CodeableReference*"), _conditions, _condition
+            ElementRule(
+                elements("condition:Reference"),
+                elements("condition:CodeableReference*"),
+                _conditions,
+                _condition,
             ),
-            listed("use", "CodeableConcept"),
-            *gone("rank:positiveInt"),
+            single_to_list("use", "CodeableConcept"),
+            *only_in_r4("rank:positiveInt"),
         ),
     ),
-    Kind("Encounter.diagnosis.condition", "Encounter.diagnosis.condition"),
-    Kind("Encounter.location", "Encounter.location", (renamed("physicalType", "form", "CodeableConcept"),)),
+    TypeRules("Encounter.diagnosis.condition", "Encounter.diagnosis.condition"),
+    TypeRules(
+        "Encounter.location", "Encounter.location", (renamed("physicalType", "form", "CodeableConcept"),)
+    ),
 )

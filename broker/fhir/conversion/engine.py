@@ -1,185 +1,225 @@
-"""Carries a resource over: brings extensions into a common form, applies the rules from the inside out, writes the target's form.
+"""Converts one resource by the rules: common form of extensions first, then the rules bottom-up, then the
+target's form.
 
-The law, for each rule: if the best guess taken back gives the very same elements, it stands alone; else the source
-elements are kept whole in cross-version extensions beside it. On the way back, extensions are taken for the elements
-they hold only if those would come out as exactly what is there. So there and back is the same, whichever comes first.
+What it guarantees, for each rule: if the translation, translated back, gives the source elements, it stands
+alone; else the source elements are kept whole in cross-version extensions beside it. On the way back,
+extensions are replaced by the elements they hold only if converting those would give exactly what is there.
+So converting there and back gives the same resource, in whichever direction it starts.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from broker.fhir.conversion.carriers import read, write
-from broker.fhir.conversion.catalog import inside, kind_at
+from broker.fhir.conversion.cross_version_extensions import read_elements, write_elements
 from broker.fhir.conversion.datatypes import (
-    ALTERNATE,
-    banned,
-    decoded,
-    encoded,
-    unwrapped,
-    wrapped,
+    ALTERNATE_REFERENCE,
+    disallowed_targets,
+    restore_value_type,
+    spell_out_value_type,
+    unwrap_reference,
+    wrap_reference,
 )
-from broker.fhir.conversion.rules import Change, Codes, Direction, Field, Kind, Node, NotConvertible, Rule
+from broker.fhir.conversion.rule_tables import element_path, rules_at
+from broker.fhir.conversion.type_rules import (
+    CodeRule,
+    Direction,
+    ElementDefinition,
+    ElementRule,
+    JsonElement,
+    NotConvertible,
+    Translation,
+    TypeRules,
+)
 from broker.model.release import Release
 
-_PREFIX = {
+_URL_PREFIX = {
     Release.R4: "http://hl7.org/fhir/4.0/StructureDefinition/extension-",
     Release.R4B: "http://hl7.org/fhir/4.3/StructureDefinition/extension-",
     Release.R5: "http://hl7.org/fhir/5.0/StructureDefinition/extension-",
 }
 
 
-def carried_over(resource: Node, direction: Direction) -> Node:
+def convert_resource(resource: JsonElement, direction: Direction) -> JsonElement:
     """The resource, without contained ones, in the target release. Raises `NotConvertible`."""
     path: str = resource["resourceType"]
-    tree = _inward(resource, path, direction)
+    tree = _to_common_form(resource, path, direction)
     if Release.R5 in {direction.source, direction.target}:
-        tree = _apply(tree, path, direction)
-    return _outward(tree, path, direction)
+        tree = _apply_rules(tree, path, direction)
+    return _to_target_form(tree, path, direction)
 
 
-def _each(value: Any, change: Callable[[Node], Any]) -> Any:
-    """The objects of a member changed, be it one or a list."""
+def _map_objects(value: Any, function: Callable[[JsonElement], Any]) -> Any:
+    """The value of a member with the function applied to its objects, whether it is one object or a list."""
     if isinstance(value, dict):
-        return change(value)
+        return function(value)
     if isinstance(value, list):
-        return [change(one) if isinstance(one, dict) else one for one in value]
+        return [function(item) if isinstance(item, dict) else item for item in value]
     return value
 
 
-def _inward(node: Node, path: str, direction: Direction) -> Node:
+def _to_common_form(element: JsonElement, path: str, direction: Direction) -> JsonElement:
     source = direction.source
-    found: Node = {}
-    for name, value in node.items():
-        inner = inside(path, name, source)
-        child = _each(value, partial(_inward, path=inner, direction=direction))
-        found[name] = _each(child, partial(unwrapped, kinds=banned(f"{path}.{name}", source)))
-    return decoded(found, source, direction.target) if path == "Extension" else found
+    result: JsonElement = {}
+    for name, value in element.items():
+        child_path = element_path(path, name, source)
+        child = _map_objects(value, partial(_to_common_form, path=child_path, direction=direction))
+        types = disallowed_targets(f"{path}.{name}", source)
+        result[name] = _map_objects(child, partial(unwrap_reference, types=types))
+    return restore_value_type(result, source, direction.target) if path == "Extension" else result
 
 
-def _outward(node: Node, path: str, direction: Direction) -> Node:
+def _to_target_form(element: JsonElement, path: str, direction: Direction) -> JsonElement:
     target = direction.target
     if path == "Extension":
-        node = encoded(node, target)
-    found: Node = {}
-    for name, value in node.items():
-        inner = inside(path, name, target)
-        child = _each(value, partial(_outward, path=inner, direction=direction))
-        if node.get("url") != ALTERNATE:
-            child = _each(child, partial(wrapped, kinds=banned(f"{path}.{name}", target)))
-        found[name] = child
-    return found
+        element = spell_out_value_type(element, target)
+    result: JsonElement = {}
+    for name, value in element.items():
+        child_path = element_path(path, name, target)
+        child = _map_objects(value, partial(_to_target_form, path=child_path, direction=direction))
+        if element.get("url") != ALTERNATE_REFERENCE:
+            types = disallowed_targets(f"{path}.{name}", target)
+            child = _map_objects(child, partial(wrap_reference, types=types))
+        result[name] = child
+    return result
 
 
-def _apply(node: Node, path: str, direction: Direction) -> Node:
-    changed: Node = {}
-    for name, value in node.items():
-        inner = inside(path, name, direction.source)
-        changed[name] = _each(value, partial(_apply, path=inner, direction=direction))
-    if not path and ("comparator" in node or "_comparator" in node):
+def _apply_rules(element: JsonElement, path: str, direction: Direction) -> JsonElement:
+    result: JsonElement = {}
+    for name, value in element.items():
+        child_path = element_path(path, name, direction.source)
+        result[name] = _map_objects(value, partial(_apply_rules, path=child_path, direction=direction))
+    if not path and ("comparator" in element or "_comparator" in element):
         path = "Quantity"
-    kind = kind_at(path, direction)
-    if kind is None:
-        return changed
-    for rule in kind.rules:
-        changed = (
-            _recoded(changed, rule, kind, direction)
-            if isinstance(rule, Codes)
-            else _moved(changed, rule, kind, direction)
-        )
-    if not changed:
-        raise NotConvertible(f"nothing is left of {path}")
-    return changed
+    type_rules = rules_at(path, direction)
+    if type_rules is None:
+        return result
+    for rule in type_rules.rules:
+        if isinstance(rule, CodeRule):
+            result = _apply_code_rule(result, rule, type_rules, direction)
+        else:
+            result = _apply_element_rule(result, rule, type_rules, direction)
+    if not result:
+        raise NotConvertible(f"nothing of {path} can be expressed in {direction.target}")
+    return result
 
 
-def _moved(node: Node, rule: Rule, kind: Kind, direction: Direction) -> Node:
-    there, back = (rule.to_new, rule.to_old) if direction.to_new else (rule.to_old, rule.to_new)
-    mine, theirs = (rule.old, rule.new) if direction.to_new else (rule.new, rule.old)
-    given = {name: node[name] for name in _names(mine) if name in node}
-    extensions: list[Node] = node.get("extension", [])
-    blocked = any(name.startswith(rule.alternatives) for name in node.keys() - given.keys())
-    for prefix in () if blocked else _prefixes(kind, direction.target, direction):
-        carriers = [one for field in theirs for one in extensions if one.get("url") == prefix + field.name]
-        restored = read(prefix, theirs, carriers) if carriers else None
-        if restored is not None and _told(restored, back, there, prefix, theirs) == (given, carriers):
-            left = [one for one in extensions if one not in carriers]
-            return _with_extensions(_replaced(node, given, restored), left)
-    (prefix, *_) = _prefixes(kind, direction.source, direction)
-    best, written = _told(given, there, back, prefix, mine)
-    if any(one.get("url") == new["url"] for one in extensions for new in written):
-        raise NotConvertible(f"{written[0]['url']} is there already")
-    if not written:
-        return node if best == given else _replaced(node, given, best)
-    return _with_extensions(_replaced(node, given, best), extensions + written)
+def _apply_element_rule(
+    element: JsonElement, rule: ElementRule, type_rules: TypeRules, direction: Direction
+) -> JsonElement:
+    to_target, to_source = (rule.to_r5, rule.to_r4) if direction.to_r5 else (rule.to_r4, rule.to_r5)
+    source_definitions, target_definitions = (rule.r4, rule.r5) if direction.to_r5 else (rule.r5, rule.r4)
+    source_elements = {name: element[name] for name in _member_names(source_definitions) if name in element}
+    extensions: list[JsonElement] = element.get("extension", [])
+    has_alternative = any(
+        name.startswith(rule.alternatives) for name in element.keys() - source_elements.keys()
+    )
+    for prefix in () if has_alternative else _url_prefixes(type_rules, direction.target, direction):
+        matching = [
+            extension
+            for definition in target_definitions
+            for extension in extensions
+            if extension.get("url") == prefix + definition.name
+        ]
+        restored = read_elements(prefix, target_definitions, matching) if matching else None
+        if restored is None:
+            continue
+        if _translate(restored, to_source, to_target, prefix, target_definitions) == (
+            source_elements,
+            matching,
+        ):
+            remaining = [extension for extension in extensions if extension not in matching]
+            return _with_extensions(_with_members(element, source_elements, restored), remaining)
+    (prefix, *_) = _url_prefixes(type_rules, direction.source, direction)
+    translated, added = _translate(source_elements, to_target, to_source, prefix, source_definitions)
+    if any(extension.get("url") == new["url"] for extension in extensions for new in added):
+        raise NotConvertible(f"{added[0]['url']} is there already")
+    if not added:
+        if translated == source_elements:
+            return element
+        return _with_members(element, source_elements, translated)
+    return _with_extensions(_with_members(element, source_elements, translated), extensions + added)
 
 
-def _told(
-    given: Node, there: Change, back: Change, prefix: str, fields: tuple[Field, ...]
-) -> tuple[Node, list[Node]]:
-    """The elements of the other side, and the extensions they need besides."""
-    best = there(given)
-    return best, [] if back(best) == given else write(prefix, fields, given)
+def _translate(
+    source_elements: JsonElement,
+    forward: Translation,
+    backward: Translation,
+    prefix: str,
+    definitions: tuple[ElementDefinition, ...],
+) -> tuple[JsonElement, list[JsonElement]]:
+    """The translated elements, and the extensions for the source elements if the translation loses something."""
+    translated = forward(source_elements)
+    if backward(translated) == source_elements:
+        return translated, []
+    return translated, write_elements(prefix, definitions, source_elements)
 
 
-def _recoded(node: Node, rule: Codes, kind: Kind, direction: Direction) -> Node:
-    there, back = (rule.to_new, rule.to_old) if direction.to_new else (rule.to_old, rule.to_new)
-    code = node.get(rule.name)
-    sibling: Node = node.get(f"_{rule.name}", {})
-    extensions: list[Node] = sibling.get("extension", [])
-    for prefix in _prefixes(kind, direction.target, direction):
-        carriers = [one for one in extensions if one.get("url") == prefix + rule.name]
-        kept = carriers[0].get("valueCode") if len(carriers) == 1 and len(carriers[0]) == 2 else None
-        if isinstance(kept, str) and back(kept) == code and (code is None or there(code) != kept):
-            left = [one for one in extensions if one not in carriers]
-            return _with_code(node, rule.name, kept, _with_extensions(sibling, left))
+def _apply_code_rule(
+    element: JsonElement, rule: CodeRule, type_rules: TypeRules, direction: Direction
+) -> JsonElement:
+    to_target, to_source = (rule.to_r5, rule.to_r4) if direction.to_r5 else (rule.to_r4, rule.to_r5)
+    code = element.get(rule.name)
+    sibling: JsonElement = element.get(f"_{rule.name}", {})
+    extensions: list[JsonElement] = sibling.get("extension", [])
+    for prefix in _url_prefixes(type_rules, direction.target, direction):
+        matching = [extension for extension in extensions if extension.get("url") == prefix + rule.name]
+        kept = matching[0].get("valueCode") if len(matching) == 1 and len(matching[0]) == 2 else None
+        if isinstance(kept, str) and to_source(kept) == code and (code is None or to_target(code) != kept):
+            remaining = [extension for extension in extensions if extension not in matching]
+            return _with_code(element, rule.name, kept, _with_extensions(sibling, remaining))
     if not isinstance(code, str):
-        return node
-    best = there(code)
-    if best is not None and back(best) == code:
-        return _with_code(node, rule.name, best, sibling) if best != code else node
-    (prefix, *_) = _prefixes(kind, direction.source, direction)
-    carrier = {"url": prefix + rule.name, "valueCode": code}
-    if any(one.get("url") == carrier["url"] for one in extensions):
-        raise NotConvertible(f"{carrier['url']} is there already")
-    return _with_code(node, rule.name, best, _with_extensions(sibling, [*extensions, carrier]))
+        return element
+    translated = to_target(code)
+    if translated is not None and to_source(translated) == code:
+        return _with_code(element, rule.name, translated, sibling) if translated != code else element
+    (prefix, *_) = _url_prefixes(type_rules, direction.source, direction)
+    added = {"url": prefix + rule.name, "valueCode": code}
+    if any(extension.get("url") == added["url"] for extension in extensions):
+        raise NotConvertible(f"{added['url']} is there already")
+    return _with_code(element, rule.name, translated, _with_extensions(sibling, [*extensions, added]))
 
 
-def _prefixes(kind: Kind, release: Release, direction: Direction) -> tuple[str, ...]:
-    """What the urls of elements of the release begin with; R4B also reads what R4 wrote, and the other way round."""
+def _url_prefixes(type_rules: TypeRules, release: Release, direction: Direction) -> tuple[str, ...]:
+    """The prefixes of extension urls for elements of the release; R4B also reads R4's extensions, and R4
+    R4B's.
+    """
     if release is Release.R5:
-        return (f"{_PREFIX[release]}{kind.new}.",)
-    own, other = (Release.R4, Release.R4B) if release is Release.R4 else (Release.R4B, Release.R4)
-    own_only = release is direction.source
-    return tuple(f"{_PREFIX[one]}{kind.old}." for one in ((own,) if own_only else (own, other)))
+        return (f"{_URL_PREFIX[release]}{type_rules.r5}.",)
+    other = Release.R4B if release is Release.R4 else Release.R4
+    releases = (release,) if release is direction.source else (release, other)
+    return tuple(f"{_URL_PREFIX[each]}{type_rules.r4}." for each in releases)
 
 
-def _names(fields: tuple[Field, ...]) -> list[str]:
-    members = [name for one in fields for name, _ in one.members()]
+def _member_names(definitions: tuple[ElementDefinition, ...]) -> list[str]:
+    members = [name for definition in definitions for name, _ in definition.members()]
     return [name for member in members for name in (member, f"_{member}")]
 
 
-def _replaced(node: Node, given: Node, wanted: Node) -> Node:
-    """The node with the wanted members in the places of the given ones, as far as these go, or at its end."""
-    moved = {name: value for name, value in wanted.items() if name not in node}
-    found: Node = {}
-    for name, value in node.items():
-        if name not in given:
-            found[name] = value
+def _with_members(element: JsonElement, replaced: JsonElement, wanted: JsonElement) -> JsonElement:
+    """The element with the wanted members in the places of the replaced ones as far as possible, else at its
+    end.
+    """
+    moved = {name: value for name, value in wanted.items() if name not in element}
+    result: JsonElement = {}
+    for name, value in element.items():
+        if name not in replaced:
+            result[name] = value
         elif name in wanted:
-            found[name] = wanted[name]
+            result[name] = wanted[name]
         else:
-            found |= moved
-    return found | wanted
+            result |= moved
+    return result | wanted
 
 
-def _with_extensions(node: Node, extensions: list[Node]) -> Node:
+def _with_extensions(element: JsonElement, extensions: list[JsonElement]) -> JsonElement:
     if extensions:
-        return {**node, "extension": extensions}
-    return {name: value for name, value in node.items() if name != "extension"}
+        return {**element, "extension": extensions}
+    return {name: value for name, value in element.items() if name != "extension"}
 
 
-def _with_code(node: Node, name: str, code: str | None, sibling: Node) -> Node:
-    wanted: Node = {} if code is None else {name: code}
+def _with_code(element: JsonElement, name: str, code: str | None, sibling: JsonElement) -> JsonElement:
+    wanted: JsonElement = {} if code is None else {name: code}
     if sibling:
         wanted[f"_{name}"] = sibling
-    return _replaced(node, {name: None, f"_{name}": None}, wanted)
+    return _with_members(element, {name: None, f"_{name}": None}, wanted)

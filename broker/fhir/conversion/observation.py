@@ -1,21 +1,25 @@
-"""Observation: R5 added elements and two types of value; what it changed of a data type (SampledData) is in `complex_types.py`."""
+"""Rules for Observation: R5 added elements and two types of value. The rules for SampledData are in
+`complex_types.py`.
+"""
 
-from broker.fhir.conversion.rules import Kind, added
+from broker.fhir.conversion.type_rules import TypeRules, only_in_r5
 
-_VALUE = added("value[x]:Attachment|Reference", alternatives=("value", "_value", "dataAbsentReason"))
-"""Not restored beside a value of another type, nor beside the reason for having none (obs-6)."""
+_VALUE = only_in_r5("value[x]:Attachment|Reference", alternatives=("value", "_value", "dataAbsentReason"))
+"""Not restored beside a value of another type, nor beside a dataAbsentReason (obs-6)."""
 
-KINDS = (
-    Kind(
+TYPE_RULES = (
+    TypeRules(
         "Observation",
         "Observation",
         (
-            *added(
+            *only_in_r5(
                 "triggeredBy:Observation.triggeredBy* instantiates[x]:canonical|Reference bodyStructure:Reference"
             ),
             *_VALUE,
         ),
     ),
-    Kind("Observation.component", "Observation.component", _VALUE),
-    Kind("Observation.referenceRange", "Observation.referenceRange", added("normalValue:CodeableConcept")),
+    TypeRules("Observation.component", "Observation.component", _VALUE),
+    TypeRules(
+        "Observation.referenceRange", "Observation.referenceRange", only_in_r5("normalValue:CodeableConcept")
+    ),
 )

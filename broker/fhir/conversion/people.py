@@ -1,32 +1,34 @@
-"""Patient, which is alike everywhere but for its photos, and Practitioner, whose languages became elements of their own."""
+"""Rules for Patient, which changed only in its photos, and Practitioner, whose languages became elements of
+their own.
+"""
 
-from broker.fhir.conversion.rules import Kind, Node, Rule, added, fields
-
-
-def _spoken(given: Node) -> Node:
-    found = [{"language": language} for language in given.get("communication", [])]
-    return {"communication": found} if found else {}
+from broker.fhir.conversion.type_rules import ElementRule, JsonElement, TypeRules, elements, only_in_r5
 
 
-def _languages(given: Node) -> Node:
-    spoken = [one for one in given.get("communication", []) if "modifierExtension" not in one]
-    found = [one["language"] for one in spoken if "language" in one]
-    return {"communication": found} if found else {}
+def _communications(source: JsonElement) -> JsonElement:
+    communications = [{"language": language} for language in source.get("communication", [])]
+    return {"communication": communications} if communications else {}
 
 
-KINDS = (
-    Kind("Patient", "Patient"),
-    Kind(
+def _languages(source: JsonElement) -> JsonElement:
+    plain = [each for each in source.get("communication", []) if "modifierExtension" not in each]
+    languages = [each["language"] for each in plain if "language" in each]
+    return {"communication": languages} if languages else {}
+
+
+TYPE_RULES = (
+    TypeRules("Patient", "Patient"),
+    TypeRules(
         "Practitioner",
         "Practitioner",
         (
-            Rule(
-                fields("communication:CodeableConcept*"),
-                fields("communication:Practitioner.communication*"),
-                _spoken,
+            ElementRule(
+                elements("communication:CodeableConcept*"),
+                elements("communication:Practitioner.communication*"),
+                _communications,
                 _languages,
             ),
-            *added("deceased[x]:boolean|dateTime"),
+            *only_in_r5("deceased[x]:boolean|dateTime"),
         ),
     ),
 )

@@ -1,4 +1,6 @@
-"""Every kind of object that rules speak of, by its path in either release, and the way from an object to those inside it."""
+"""All rules, by the path of the element they are for, and which resource types convert between which
+releases.
+"""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from broker.fhir.conversion import (
     observation,
     people,
 )
-from broker.fhir.conversion.rules import Direction, Kind
+from broker.fhir.conversion.type_rules import Direction, TypeRules
 from broker.model.release import Release
 
 SAME_IN_R4_AND_R4B = frozenset(
@@ -29,7 +31,9 @@ SAME_IN_R4_AND_R4B = frozenset(
         *("RiskAssessment", "Schedule", "ServiceRequest", "Slot", "Specimen", "Substance", "Task"),
     }
 )
-"""Types a body of which is valid in R4 exactly if it is in R4B, data types in extensions aside."""
+"""Types of which a resource is valid in R4 exactly if it is valid in R4B, apart from data types in
+extensions.
+"""
 
 CONVERTIBLE = frozenset(
     {"Device", "DeviceMetric", "DiagnosticReport", "Encounter", "Observation", "Patient", "Practitioner"}
@@ -37,21 +41,23 @@ CONVERTIBLE = frozenset(
 """Types convertible between R4 or R4B and R5."""
 
 CONTAINABLE = frozenset({"Location", "Organization", "PractitionerRole", "RelatedPerson", "Specimen"})
-"""Types that, inside one of those, pass if their elements happen to be valid in both: their codes didn't change."""
+"""Types that may be contained in one of those: they pass if they are valid in both releases; their codes did
+not change.
+"""
 
-KINDS: tuple[Kind, ...] = (
-    *complex_types.KINDS,
-    *device.KINDS,
-    *device_metric.KINDS,
-    *diagnostic_report.KINDS,
-    *encounter.KINDS,
-    *observation.KINDS,
-    *people.KINDS,
+TYPE_RULES: tuple[TypeRules, ...] = (
+    *complex_types.TYPE_RULES,
+    *device.TYPE_RULES,
+    *device_metric.TYPE_RULES,
+    *diagnostic_report.TYPE_RULES,
+    *encounter.TYPE_RULES,
+    *observation.TYPE_RULES,
+    *people.TYPE_RULES,
 )
 
-_BY_PATH: Mapping[bool, Mapping[str, Kind]] = {
-    True: {kind.new: kind for kind in KINDS},
-    False: {kind.old: kind for kind in KINDS},
+_BY_PATH_IN_R5: Mapping[bool, Mapping[str, TypeRules]] = {
+    True: {type_rules.r5: type_rules for type_rules in TYPE_RULES},
+    False: {type_rules.r4: type_rules for type_rules in TYPE_RULES},
 }
 _ALIASES = {
     "Observation.component.referenceRange": "Observation.referenceRange",
@@ -68,20 +74,20 @@ _BY_NAME = {
 _VALUE = re.compile("value([A-Z][A-Za-z0-9]*)")
 
 
-def kind_at(path: str, direction: Direction) -> Kind | None:
-    """What is known of objects at the path in the source release."""
-    return _BY_PATH[direction.source is Release.R5].get(path)
+def rules_at(path: str, direction: Direction) -> TypeRules | None:
+    """The rules for elements at the path in the source release."""
+    return _BY_PATH_IN_R5[direction.source is Release.R5].get(path)
 
 
-def inside(path: str, name: str, release: Release) -> str:
-    """The path of the objects that are the named member of an object at `path`; '' where nothing depends on it."""
-    longer = f"{path}.{name}"
-    if longer in _ALIASES:
-        return _ALIASES[longer]
-    known = _BY_PATH[release is Release.R5]
-    if longer in known:
-        return longer
+def element_path(parent: str, name: str, release: Release) -> str:
+    """The path of the rules for the member `name` of an element at `parent`; '' where no rule depends on it."""
+    path = f"{parent}.{name}"
+    if path in _ALIASES:
+        return _ALIASES[path]
+    paths = _BY_PATH_IN_R5[release is Release.R5]
+    if path in paths:
+        return path
     if name in _BY_NAME:
         return _BY_NAME[name]
-    typed = _VALUE.fullmatch(name)
-    return typed[1] if typed and typed[1] in known else ""
+    value = _VALUE.fullmatch(name)
+    return value[1] if value and value[1] in paths else ""
