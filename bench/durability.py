@@ -23,10 +23,11 @@ from bench.rig import free_port
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
 from broker.store.changes import Changes
+from broker.store.durability import Durability
 from broker.store.embedded import find_binary
 from broker.store.keys import Layout
 from broker.store.proposals import Proposal
-from broker.store.server import Durability, Server
+from broker.store.redis_store import connect
 from broker.testing.readings import HEART_RATE, observation
 
 BENCH = "durability"
@@ -64,18 +65,18 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
             for setting in SETTINGS:
                 for port in (primary, replica):
                     await _ask(port, "CONFIG", "SET", "appendfsync", setting.appendfsync)
-                server = Server(
+                store = connect(
                     f"redis://127.0.0.1:{primary}",
                     Layout(16, 16),
                     durability=setting.durability,
                     replicas=setting.replicas,
                 )
-                await server.open()
-                changes = Changes(server, keep_ms=60_000)
+                await store.open()
+                changes = Changes(store, keep_ms=60_000)
                 await changes.append([_proposal(ids)])
                 alone[setting.name].append(await _seconds(changes, ids, singles, 1))
                 together[setting.name].append(await _seconds(changes, ids, batches, _BATCH))
-                await server.close()
+                await store.close()
     first = SETTINGS[0].name
     for setting in SETTINGS:
         one_ms = statistics.median(alone[setting.name]) / singles * 1000

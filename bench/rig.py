@@ -26,7 +26,7 @@ from broker.model.release import Release
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
-from broker.store.server import Server
+from broker.store.redis_store import connect
 from broker.store.subscriptions import Record, Subscriptions
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
@@ -172,7 +172,7 @@ async def broker(
 
 async def register_idle(store_url: str, count: int) -> None:
     """Active subscriptions, each to a patient nothing is ever sent about; through the store, as quick as it takes them."""
-    server = Server(store_url, _LAYOUT)
+    server = connect(store_url, _LAYOUT)
     try:
         await server.open()
         subscriptions = Subscriptions(server)
@@ -244,7 +244,7 @@ async def until_numbered(program: Program, ids: Sequence[str], count: int, timeo
 async def _until(
     program: Program, ids: Sequence[str], holds: Callable[[Record], bool], timeout_s: float
 ) -> None:
-    server = Server(program.store_url, _LAYOUT)
+    server = connect(program.store_url, _LAYOUT)
     try:
         wanted = [(DEFAULT_TENANT, SubscriptionId(one)) for one in ids]
         async with asyncio.timeout(timeout_s):

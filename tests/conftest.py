@@ -20,14 +20,20 @@ import pytest
 from broker import failpoints
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
-from broker.store.cluster import store_at
 from broker.store.embedded import EmbeddedServer
-from broker.store.group_reader import GroupReader
 from broker.store.keys import Layout
-from broker.store.server import Server
+from broker.store.protocol import GroupReader, Store
+from broker.store.redis_store import connect
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.metrics import reset_metrics
-from tests.stores import EmbeddedStore, Store, StoreCluster, StoreNode, redis_7_binary
+from tests.stores import (
+    EmbeddedStore,
+    SharedStore,
+    StoreCluster,
+    StoreNode,
+    redis_7_binary,
+    redis_client_of,
+)
 
 LAYOUT = Layout(partitions=4, shards=4)
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -84,7 +90,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
 
 
 @pytest.fixture(scope="session")
-def shared_store(request: pytest.FixtureRequest) -> Store:
+def shared_store(request: pytest.FixtureRequest) -> SharedStore:
     """The store named by `--store`, or each store that the test module lists in `STORES`."""
     name: str = getattr(request, "param", None) or request.config.getoption("--store")
     store: EmbeddedServer | StoreNode | StoreCluster = request.getfixturevalue(name)
@@ -98,23 +104,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-async def store(shared_store: Store) -> AsyncIterator[Server]:
+async def store(shared_store: SharedStore) -> AsyncIterator[Store]:
     await shared_store.flush()
-    server = store_at(shared_store.url, LAYOUT)
-    await server.open()
-    yield server
-    await server.close()
+    store = connect(shared_store.url, LAYOUT)
+    await store.open()
+    async with redis_client_of(store, shared_store.url):
+        yield store
+    await store.close()
 
 
 @pytest.fixture
-async def reader(store: Server) -> AsyncIterator[GroupReader]:
-    reader = store.reader(timeout_s=20)
+async def reader(store: Store) -> AsyncIterator[GroupReader]:
+    reader = store.group_reader(timeout_s=20)
     yield reader
-    await reader.aclose()
+    await reader.close()
 
 
 @pytest.fixture
-def settings(shared_store: Store) -> Settings:
+def settings(shared_store: SharedStore) -> Settings:
     """Settings of a broker on the shared store: it may notify loopback addresses, and it retries quickly."""
     return Settings(
         port=0,
@@ -130,7 +137,7 @@ def settings(shared_store: Store) -> Settings:
 
 
 @pytest.fixture
-def start_broker(store: Server, settings: Settings) -> StartBroker:
+def start_broker(store: Store, settings: Settings) -> StartBroker:
     """Starts a broker in this process on an empty store. Keyword arguments replace settings."""
 
     @contextlib.asynccontextmanager

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import redis.asyncio as redis
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from broker.store.embedded import _dying_with_parent, find_binary
+from broker.store.protocol import Store
 from tests.ports import free_port
 
 START_S = 30.0
@@ -29,13 +31,37 @@ def redis_7_binary() -> str | None:
     return found if "v=7.0" in told else None
 
 
-class Store(Protocol):
+class SharedStore(Protocol):
     """A store that tests share: where it is, and how it is emptied."""
 
     @property
     def url(self) -> str: ...
 
     async def flush(self) -> None: ...
+
+
+_CLIENTS: dict[int, Any] = {}
+
+
+@contextlib.asynccontextmanager
+async def redis_client_of(store: Store, url: str) -> AsyncIterator[Any]:
+    """A redis-py client of the store at `url`, which `redis_of(store)` returns meanwhile."""
+    scheme, _, hosts = url.partition("://")
+    if scheme == "redis+cluster":
+        client: Any = RedisCluster.from_url(f"redis://{hosts.split(',')[0]}", protocol=2)
+    else:
+        client = redis.Redis.from_url(url, protocol=2)
+    _CLIENTS[id(store)] = client
+    try:
+        yield client
+    finally:
+        del _CLIENTS[id(store)]
+        await client.aclose()
+
+
+def redis_of(store: Store) -> Any:
+    """A redis-py client for a test that looks into the store behind the broker's back."""
+    return _CLIENTS[id(store)]
 
 
 @dataclass(frozen=True, slots=True)

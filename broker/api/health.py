@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
 from broker.store.dead_letters import DeadLetters
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from broker.telemetry import metrics
 
@@ -21,7 +21,7 @@ class Health:
     of this process.
     """
 
-    server: Server
+    store: Store
     changes: Changes
     subscriptions: Subscriptions
     dead_letters: DeadLetters
@@ -40,7 +40,7 @@ async def readyz(request: Request) -> Response:
     parts = {"store": "ok"}
     try:
         async with asyncio.timeout(1.5):
-            if not await health.server.has_room():
+            if not await health.store.has_room():
                 parts["store"] = "out of memory: it takes nothing more"
             if health.takes_changes:
                 parts["intake"] = await _intake(health)

@@ -16,9 +16,9 @@ from broker.store.changes import Changes
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letters import DeadLetters
 from broker.store.outbox import Outboxes
+from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
 from broker.store.tokens import Tokens
 from broker.store.topics import Topics
@@ -30,7 +30,7 @@ class Services:
 
     settings: Settings
     clock: Clock
-    server: Server
+    store: Store
     intake: Intake
     changes: Changes
     resources: Resources

@@ -29,15 +29,15 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
 
 
 def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:
-    return InboxWorker(parts.server, parts.inbox, InboxIntake(intake), parts.stop)
+    return InboxWorker(parts.store, parts.inbox, InboxIntake(intake), parts.stop)
 
 
 def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Services:
-    outboxes = Outboxes(parts.server)
+    outboxes = Outboxes(parts.store)
     return Services(
         settings=parts.settings,
         clock=parts.clock,
-        server=parts.server,
+        store=parts.store,
         intake=intake,
         changes=parts.changes,
         resources=parts.resources,
@@ -45,13 +45,13 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Servi
         outboxes=outboxes,
         schedule=parts.schedule,
         dead_letters=parts.dead_letters,
-        dead_letter_actions=DeadLetterActions(parts.server, keep_ms=milliseconds(parts.settings.retention)),
+        dead_letter_actions=DeadLetterActions(parts.store, keep_ms=milliseconds(parts.settings.retention)),
         catalog=parts.catalog,
         topics=parts.topics,
         follow_topics=topic_sync.sync,
         parameters=parts.parameters,
         channels=parts.channels,
-        tokens=Tokens(parts.server),
+        tokens=Tokens(parts.store),
         composer=parts.composer,
         following=Following(parts.subscriptions, outboxes, parts.composer, parts.wakeups, parts.clock),
         started_ms=parts.clock.now_ms(),

@@ -14,4 +14,4 @@ def build_housekeeper(parts: Parts) -> Housekeeper:
         refused=settings.max_refused,
         dead_letters=settings.max_dead_letters,
     )
-    return Housekeeper(Retention(parts.server, limits), RegistryFollower(parts.server), parts.stop)
+    return Housekeeper(Retention(parts.store, limits), RegistryFollower(parts.store), parts.stop)

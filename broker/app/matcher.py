@@ -12,11 +12,11 @@ from broker.workers.topic_sync import TopicSync
 def build_matcher(parts: Parts, topic_sync: TopicSync) -> MatcherWorker:
     """A matcher with an empty index: it reads the subscriptions when it runs."""
     settings = parts.settings
-    rollback_detector = RollbackDetector(parts.server, settings.high_water_path)
+    rollback_detector = RollbackDetector(parts.store, settings.high_water_path)
     return MatcherWorker(
-        parts.server,
+        parts.store,
         parts.changes,
-        Outboxes(parts.server, most=settings.max_outbox, rollback_detector=rollback_detector),
+        Outboxes(parts.store, most=settings.max_outbox, rollback_detector=rollback_detector),
         rollback_detector,
         parts.catalog,
         IndexedMatcher(parts.parameters, parts.base_urls, parts.catalog.value_sets),

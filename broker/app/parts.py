@@ -18,9 +18,9 @@ from broker.settings import Settings
 from broker.store.changes import Changes
 from broker.store.dead_letters import DeadLetters
 from broker.store.inbox import Inbox
+from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
 from broker.store.topics import Topics
 from broker.workers.dispatcher import LEASE_MS
@@ -40,7 +40,7 @@ class Parts:
     """
 
     settings: Settings
-    server: Server
+    store: Store
     catalog: Catalog
     channels: Mapping[str, Channel]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,32 +56,32 @@ class Parts:
     def changes(self) -> Changes:
         # an event waits at most the retention period and the time to the next sweep: its resource must be there until then
         keep_ms = milliseconds(self.settings.retention + 2 * EVERY)
-        return Changes(self.server, keep_ms=keep_ms, most=self.settings.max_changes)
+        return Changes(self.store, keep_ms=keep_ms, most=self.settings.max_changes)
 
     @cached_property
     def resources(self) -> Resources:
-        return Resources(self.server)
+        return Resources(self.store)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:
-        return Subscriptions(self.server)
+        return Subscriptions(self.store)
 
     @cached_property
     def inbox(self) -> Inbox:
-        return Inbox(self.server)
+        return Inbox(self.store)
 
     @cached_property
     def topics(self) -> Topics:
-        return Topics(self.server)
+        return Topics(self.store)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.server)
+        return DeadLetters(self.store)
 
     @cached_property
     def schedule(self) -> Schedule:
         return Schedule(
-            self.server,
+            self.store,
             lease_ms=LEASE_MS,
             max_bytes=self.settings.max_notification,
             resume=self.settings.resume,

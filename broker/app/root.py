@@ -64,16 +64,16 @@ async def running(
         stack.callback(listening.close)
         settings = with_bound_port(settings, listening)
         url = settings.redis_url or stack.enter_context(embedded_store(settings))
-        server = await stack.enter_async_context(open_store(settings, url))
+        store = await stack.enter_async_context(open_store(settings, url))
         channels = await stack.enter_async_context(open_channels(settings))
-        parts = Parts(settings, server, catalog, channels)
+        parts = Parts(settings, store, catalog, channels)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
         await parts.changes.prepare()
         await parts.inbox.prepare()
         await topic_sync.sync()
 
         health = Health(
-            server, parts.changes, parts.subscriptions, parts.dead_letters, takes_changes=Role.API in roles
+            store, parts.changes, parts.subscriptions, parts.dead_letters, takes_changes=Role.API in roles
         )
         loops = _worker_loops(parts, topic_sync, roles)
         tasks: dict[str, SupervisedTask] = {}

@@ -4,25 +4,25 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 from broker.settings import Settings
-from broker.store.cluster import store_at
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
-from broker.store.server import Server
+from broker.store.protocol import Store
+from broker.store.redis_store import connect
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings, url: str) -> AsyncIterator[Server]:
+async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
     """The open store, closed on the way out.
 
     Raises `ConfigurationError` for a store that could lose acknowledged changes, unless BROKER_ALLOW_UNSAFE_STORE allows it.
     """
     layout = Layout(settings.partitions, settings.shards)
-    server = store_at(url, layout, durability=settings.durability, replicas=settings.replicas)
+    store = connect(url, layout, durability=settings.durability, replicas=settings.replicas)
     try:
-        await server.open(allow_unsafe=settings.allow_unsafe_store)
-        yield server
+        await store.open(allow_unsafe=settings.allow_unsafe_store)
+        yield store
     finally:
-        await server.close()
+        await store.close()
 
 
 @contextlib.contextmanager

@@ -8,26 +8,19 @@ answered is asked once more, so only what may be repeated comes here: reads, and
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import redis.asyncio as redis
 from redis.exceptions import ConnectionError as ConnectionLost
 
-from broker.store.resp_connection import Command, PendingReply, RespConnection
+from broker.store.protocol import Command
+from broker.store.resp_connection import PendingReply, RespConnection
 from broker.tasks import end
 
 AT_ONCE = 2
 """Pipelines under way: one is answered while the next is made."""
 MOST = 256
 TIMEOUT_S = 10.0
-
-
-class PipelineExecutor(Protocol):
-    """What asks the store: over one server's connections, or those of a Cluster's nodes (`routing.py`)."""
-
-    async def ask(self, commands: Sequence[Command]) -> list[Any]: ...
-    async def exchange(self, commands: Sequence[Command], *, anew: bool = False) -> list[Any]: ...
-    async def close(self) -> None: ...
 
 
 class Batcher:

@@ -5,18 +5,17 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
+from broker.errors import Issue, Unprocessable
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store import keys
-from broker.store.group_reader import GroupReader
 from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
+from broker.store.protocol import Argument, Command, GroupReader, ScriptCall, Store, WriteConcern
+from broker.store.replies import entries_of, mapping_of
 from broker.store.resources import Resources
-from broker.store.resp_connection import Argument, Command
-from broker.store.server import Server, translating
-from broker.store.slots import refuse_several
 from broker.store.stream_id import StreamId
 
 GROUP = "match"
@@ -33,16 +32,16 @@ Entry = tuple[int, str, Mapping[bytes, bytes]]
 class Changes:
     """Appends and reads the changes streams of all partitions; `most` is how many of one are kept."""
 
-    def __init__(self, server: Server, *, keep_ms: int, most: int = MOST_CHANGES) -> None:
-        self._server = server
-        self._resources = Resources(server)
+    def __init__(self, store: Store, *, keep_ms: int, most: int = MOST_CHANGES) -> None:
+        self._store = store
+        self._resources = Resources(store)
         self._keep_ms = keep_ms
         self._held: dict[int, int] = {}
         self._most = most
 
     def _arguments(self, proposal: Proposal) -> tuple[list[str], list[Argument]]:
         tenant, kind, one = proposal.tenant, proposal.type, proposal.id
-        p = self._server.layout.partition_of(tenant, one)
+        p = self._store.layout.partition_of(tenant, one)
         return [
             keys.current(p, tenant, kind, one),
             keys.versions(p, tenant, kind, one),
@@ -70,12 +69,14 @@ class Changes:
         """Writes independent changes, one script a partition, in one round trip; answers once they are durable."""
         by_partition: dict[int, list[int]] = {}
         for n, proposal in enumerate(proposals):
-            by_partition.setdefault(
-                self._server.layout.partition_of(proposal.tenant, proposal.id), []
-            ).append(n)
+            by_partition.setdefault(self._store.layout.partition_of(proposal.tenant, proposal.id), []).append(
+                n
+            )
         calls = [self._call("each", [proposals[n] for n in some]) for some in by_partition.values()]
         answers: dict[int, Accepted] = {}
-        for some, rows in zip(by_partition.values(), await self._write(calls), strict=True):
+        for some, rows in zip(
+            by_partition.values(), await self._store.run_many(calls, WriteConcern.DURABLE), strict=True
+        ):
             for n, row in zip(some, rows, strict=True):
                 answers[n] = _accepted(proposals[n], row)
         return [answers[n] for n in range(len(proposals))]
@@ -85,53 +86,57 @@ class Changes:
 
         Raises `Unprocessable`, naming the proposal as an entry, where they are on several nodes: no script reaches both.
         """
-        if self._server.is_spread:
-            layout = self._server.layout
-            refuse_several(
+        call = self._call("all", proposals)
+        if not self._store.can_run(call):
+            layout = self._store.layout
+            _refuse_several(
                 [(f"{one.type}/{one.id}", layout.partition_of(one.tenant, one.id)) for one in proposals]
             )
-        rows = (await self._write([self._call("all", proposals)]))[0]
+        rows = await self._store.run(call, WriteConcern.DURABLE)
         return [_accepted(proposal, row) for proposal, row in zip(proposals, rows, strict=True)]
 
-    def _call(self, mode: str, proposals: Sequence[Proposal]) -> tuple[list[str], list[Argument]]:
+    def _call(self, mode: str, proposals: Sequence[Proposal]) -> ScriptCall:
         script_keys: list[str] = []
-        rings = keys.CHANGED if self._server.is_spread else ""
-        partition = self._server.layout.partition_of(proposals[0].tenant, proposals[0].id)
-        arguments: list[Argument] = [mode, self._keep_ms, rings, partition, self._most]
+        partition = self._store.layout.partition_of(proposals[0].tenant, proposals[0].id)
+        arguments: list[Argument] = [
+            mode,
+            self._keep_ms,
+            self._store.append_channel,
+            partition,
+            self._most,
+        ]
         for proposal in proposals:
             some_keys, some_arguments = self._arguments(proposal)
             script_keys += some_keys
             arguments += some_arguments
-        return script_keys, arguments
-
-    async def _write(self, calls: Sequence[tuple[list[str], list[Argument]]]) -> list[list[Any]]:
-        return await self._server.call_many("append", calls, durable=True)
+        return ScriptCall("append", script_keys, arguments)
 
     async def prepare(self) -> None:
         """Creates each partition's consumer group, from the beginning of the stream."""
-        for partition in range(self._server.layout.partitions):
-            await self._server.prepare_group(keys.changes(partition), GROUP)
+        for partition in range(self._store.layout.partitions):
+            await self._store.create_group(keys.changes(partition), GROUP)
 
     async def lease(self, partitions: Sequence[int], owner: str, ttl_ms: int) -> dict[int, int]:
         """Takes or renews leases; the fencing token of each partition held now."""
         if not partitions:
             return {}
-        answer = await self._server.call("lease", [keys.LEASES], [owner, ttl_ms, *partitions])
+        answer = await self._store.run(ScriptCall("lease", [keys.LEASES], [owner, ttl_ms, *partitions]))
         tokens = {p: int(token) for p, token in zip(partitions, answer, strict=True) if token}
         fresh = [p for p in tokens if self._held.get(p) != tokens[p]]
         if fresh:
-            calls = [([keys.partition_lease(p)], [tokens[p]]) for p in fresh]
-            await self._server.call_many("hold", calls)
+            await self._store.run_many(
+                [ScriptCall("hold", [keys.partition_lease(p)], [tokens[p]]) for p in fresh]
+            )
             self._held.update((p, tokens[p]) for p in fresh)
         return tokens
 
     async def unlease(self, partitions: Sequence[int], owner: str) -> None:
         if partitions:
-            await self._server.call("unlease", [keys.LEASES], [owner, *partitions])
+            await self._store.run(ScriptCall("unlease", [keys.LEASES], [owner, *partitions]))
 
     async def presence(self, owner: str, ttl_ms: int) -> int:
         """How many matchers are alive, this one included; a `ttl_ms` of 0 says it goes away."""
-        return int(await self._server.call("presence", [keys.MATCHERS], [owner, ttl_ms]))
+        return int(await self._store.run(ScriptCall("presence", [keys.MATCHERS], [owner, ttl_ms])))
 
     async def set_aside(self, change: Change, token: int, reason: str) -> bool:
         """Makes a change that could not be matched a dead letter, so that those behind it go on; once, however often it is called.
@@ -140,9 +145,9 @@ class Changes:
         """
         p = change.partition
         script_keys = [keys.partition_lease(p), keys.changes(p), keys.aside(p)]
-        return int(await self._server.call("set_aside", script_keys, [token, GROUP, change.id, reason])) >= 0
+        call = ScriptCall("set_aside", script_keys, [token, GROUP, change.id, reason])
+        return int(await self._store.run(call)) >= 0
 
-    @translating
     async def read(
         self, client: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None
     ) -> list[Change]:
@@ -153,7 +158,6 @@ class Changes:
         """
         return await self._changes_of(await self._entries(client, positions, count=count, block_ms=block_ms))
 
-    @translating
     async def take(
         self, client: GroupReader, partitions: Sequence[int], *, count: int, block_ms: int
     ) -> list[Entry]:
@@ -169,7 +173,7 @@ class Changes:
         own = Counter(partition for partition, _, _ in entries)
         pending: list[Command] = [("XPENDING", keys.changes(partition), GROUP) for partition in own]
         # in one round trip with the bodies
-        changes, totals = await asyncio.gather(self._changes_of(entries), self._server.ask(pending))
+        changes, totals = await asyncio.gather(self._changes_of(entries), self._store.send(pending))
         strange = {
             partition
             for (partition, mine), row in zip(own.items(), totals, strict=True)
@@ -180,17 +184,17 @@ class Changes:
     async def _entries(
         self, client: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None
     ) -> list[Entry]:
-        answer: Any = await client.xreadgroup(
+        rows = await client.read(
             GROUP,
             "matcher",
             {keys.changes(p): position for p, position in positions.items()},
             count=count,
-            block=block_ms,
+            block_ms=block_ms,
         )
         partitions = {keys.changes(p).encode(): p for p in positions}
         return [
-            (partitions[stream], cast("bytes", entry_id).decode(), fields)
-            for stream, some in answer or ()
+            (partitions[stream], entry_id.decode(), fields)
+            for stream, some in rows
             for entry_id, fields in some
         ]
 
@@ -238,20 +242,22 @@ class Changes:
 
     async def acknowledge(self, done: Mapping[int, Sequence[str]]) -> None:
         """Marks changes as matched: they are not read again."""
-        await self._server.ask(
+        await self._store.send(
             [("XACK", keys.changes(partition), GROUP, *ids) for partition, ids in done.items() if ids]
         )
 
-    @translating
     async def backlog(self) -> dict[int, int]:
         """Changes of each partition that are not matched yet: never read, or read and not acknowledged."""
-        pipe = self._server.client.pipeline(transaction=False)
-        for partition in range(self._server.layout.partitions):
-            pipe.xinfo_groups(keys.changes(partition))
+        replies = await self._store.send(
+            [
+                ("XINFO", "GROUPS", keys.changes(partition))
+                for partition in range(self._store.layout.partitions)
+            ]
+        )
         waiting = {}
-        for partition, groups in enumerate(await pipe.execute()):
-            group = next(iter(groups), None)
-            waiting[partition] = int(group["lag"] or 0) + int(group["pending"]) if group else 0
+        for partition, groups in enumerate(replies):
+            group = mapping_of(groups[0]) if groups else None
+            waiting[partition] = int(group[b"lag"] or 0) + int(group[b"pending"]) if group else 0
         return waiting
 
     async def fullest(self) -> int | None:
@@ -261,7 +267,7 @@ class Changes:
 
     async def newest(self, tenant: Tenant, count: int) -> AsyncIterator[Change]:
         """A tenant's last `count` changes that are still in the log, newest first, bodies included as far as they are kept."""
-        readers = {p: self._backwards(p) for p in range(self._server.layout.partitions)}
+        readers = {p: self._backwards(p) for p in range(self._store.layout.partitions)}
         heads: list[tuple[int, int, int, Entry]] = []
 
         async def advance(partition: int) -> None:
@@ -297,31 +303,39 @@ class Changes:
                 return
             bound = f"({page[-1][0].decode()}"
 
-    @translating
-    async def _page(self, partition: int, bound: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-        entries: Any = await self._server.client.xrevrange(keys.changes(partition), max=bound, count=_PAGE)
-        return list(entries)
+    async def _page(self, partition: int, bound: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        (page,) = await self._store.send([("XREVRANGE", keys.changes(partition), bound, "-", "COUNT", _PAGE)])
+        return entries_of(page)
 
-    @translating
     async def is_waiting(self, version: Version) -> bool:
         """Whether the change that made this version is not matched yet; one that left the log is (`trim`)."""
         key = version.key
-        partition = self._server.layout.partition_of(key.tenant, key.id)
+        partition = self._store.layout.partition_of(key.tenant, key.id)
         stream = keys.changes(partition)
         wanted = (key.tenant.encode(), key.type.encode(), key.id.encode(), str(key.version).encode())
-        near: Any = await self._server.client.xrange(
-            stream, min=f"{version.at_ms - _NEAR_MS}", max=f"{version.at_ms + _NEAR_MS}"
+        (near,) = await self._store.send(
+            [("XRANGE", stream, version.at_ms - _NEAR_MS, version.at_ms + _NEAR_MS)]
         )
-        for entry_id, fields in near:
-            if fields.get(b"e") or tuple(fields[name] for name in (b"t", b"y", b"i", b"v")) != wanted:
+        for entry_id, entry in entries_of(near):
+            if entry.get(b"e") or tuple(entry[name] for name in (b"t", b"y", b"i", b"v")) != wanted:
                 continue  # another change, or a business event about the version
-            group = next(iter(await self._server.client.xinfo_groups(stream)), None)
-            if group is None or StreamId.parse(entry_id) > StreamId.parse(group["last-delivered-id"]):
-                return True
-            return bool(
-                await self._server.client.xpending_range(stream, GROUP, min=entry_id, max=entry_id, count=1)
+            groups, pending = await self._store.send(
+                [("XINFO", "GROUPS", stream), ("XPENDING", stream, GROUP, entry_id, entry_id, 1)]
             )
+            last_delivered = mapping_of(groups[0])[b"last-delivered-id"]
+            return StreamId.parse(entry_id) > StreamId.parse(last_delivered) or bool(pending)
         return False
+
+
+def _refuse_several(placed: Sequence[tuple[str, int]]) -> None:
+    """Raises `Unprocessable` for the first resource, each with its partition, that lies in another partition than the first."""
+    for n, (name, partition) in enumerate(placed):
+        if partition != placed[0][1]:
+            text = (
+                f"{name} and {placed[0][0]} are kept in different partitions, which a Cluster can't write in one transaction; "
+                "let the broker assign their ids (POST), or send a batch"
+            )
+            raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}]"))
 
 
 def _keys_of(fields: Mapping[bytes, bytes]) -> tuple[VersionKey, VersionKey | None]:

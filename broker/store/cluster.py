@@ -1,13 +1,14 @@
-"""A Redis or Valkey Cluster behind the same interface as one server.
+"""The connection to a Redis or Valkey Cluster, as `RedisStore` uses it.
 
-Partitions and shards are hash tags, so each script stays within one slot; what touches several goes out as one command a slot. Nodes
-may fail, take over and hand slots on while the broker runs (`routing.py`). What each durability setting can lose: docs/operating.md.
+Partitions and shards are hash tags, so each script stays within one slot; commands for several slots go out as one command a slot.
+Nodes may fail, take over and hand slots on while the broker runs (`routing.py`). What each durability setting can lose:
+docs/operating.md.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,12 +17,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from broker.errors import ConfigurationError
 from broker.store import keys
-from broker.store.batcher import Batcher, PipelineExecutor
-from broker.store.group_reader import GroupReader
-from broker.store.keys import Layout
-from broker.store.resp_connection import Argument
-from broker.store.routing import Node, Routed, RoutedClient
-from broker.store.server import Durability, Server, translated, translating
+from broker.store.batcher import TIMEOUT_S, Batcher
+from broker.store.clients import client_at, pool_at
+from broker.store.durability import DurabilityWait, SafetyCheck
+from broker.store.group_reader import ClusterGroupReader
+from broker.store.protocol import Command, GroupReader, StreamRow
+from broker.store.routing import ClusterNode, Router
+from broker.store.script_loader import ScriptLoader
 from broker.store.slots import Address, Topology
 from broker.store.stream_signals import StreamSignals
 
@@ -29,74 +31,36 @@ SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _DEFAULT_PORT = 6379
 _TOPOLOGY_TIMEOUT_S = 2.0
 CHECK_S = 3.0
+"""How often a subscription asks whether the Cluster has changed."""
 UNSURE_S = 10.0
+"""How long after a change of the Cluster messages may be lost between its nodes."""
 
 
-def store_at(url: str, layout: Layout, *, durability: Durability = "fsync", replicas: int = 0) -> Server:
-    """The store of a URL: a Cluster for `redis+cluster://` and `rediss+cluster://`, else one server."""
-    kind = Cluster if urlsplit(url).scheme in SCHEMES else Server
-    return kind(url, layout, durability=durability, replicas=replicas)
-
-
-class Cluster(Server):
+class ClusterConnection:
     """A Cluster. `url` names some of its nodes: `redis+cluster://user:password@host:port,host:port`."""
 
     is_spread = True
 
-    def __init__(
-        self,
-        url: str,
-        layout: Layout,
-        *,
-        durability: Durability = "fsync",
-        replicas: int = 0,
-        name: str = "broker",
-    ) -> None:
-        parts = urlsplit(url)
-        userinfo, _, hosts = parts.netloc.rpartition("@")
-        self._scheme = SCHEMES[parts.scheme]
-        self._userinfo = f"{userinfo}@" if userinfo else ""
-        self._query = f"?{parts.query}" if parts.query else ""
-        self._topology = Topology([_address(host) for host in hosts.split(",")], self._asking)
-        self._asking_epoch = asyncio.Lock()
-        self._epoch_told = ""
-        self._epoch_asked_at = self._changed_at = -math.inf
-        super().__init__(url, layout, durability=durability, replicas=replicas, name=name)
+    def __init__(self, url: str, scripts: ScriptLoader) -> None:
+        self._urls = _NodeUrls(url)
+        self._scripts = scripts
+        self._topology = Topology(self._urls.seeds, self._topology_client)
+        self._router = self._new_router(timeout_s=TIMEOUT_S, repeats=True)
+        self._epoch = ClusterEpoch(self._router)
 
-    def _url_of(self, address: Address) -> str:
-        host, port = address
-        shown = f"[{host}]" if ":" in host else host
-        return f"{self._scheme}://{self._userinfo}{shown}:{port}{self._query}"
+    def _topology_client(self, address: Address) -> redis.Redis:
+        return client_at(self._urls.of(address), timeout_s=_TOPOLOGY_TIMEOUT_S, retries=False)
 
-    def _asking(self, address: Address) -> redis.Redis:
-        return self._client_at(self._url_of(address), timeout_s=_TOPOLOGY_TIMEOUT_S, repeats=False)
+    def _new_router(self, *, timeout_s: float, repeats: bool) -> Router:
+        def node_at(address: Address) -> ClusterNode:
+            url = self._urls.of(address)
+            # the router decides what to repeat: another node may be the one that answers next
+            client = client_at(url, timeout_s=timeout_s, retries=False)
+            return ClusterNode(client, Batcher(pool_at(url), timeout_s=timeout_s))
 
-    def _connection(self) -> redis.Redis:
-        # it has the commands and pipelines that this package uses
-        return cast("redis.Redis", self._routed_client(timeout_s=10.0, repeats=True))
+        return Router(self._topology, node_at, self._scripts, repeats=repeats)
 
-    def reader(self, *, timeout_s: float) -> GroupReader:
-        # it reads groups as well
-        return cast("GroupReader", self._routed_client(timeout_s=timeout_s, repeats=False))
-
-    def _routed_client(self, *, timeout_s: float, repeats: bool) -> RoutedClient:
-        def node_at(address: Address) -> Node:
-            url = self._url_of(address)
-            # what is repeated is decided by the router: another node may be the one that answers next
-            client = self._client_at(url, timeout_s=timeout_s, repeats=False)
-            return Node(client, Batcher(self._client_at(url, timeout_s=None, repeats=False).connection_pool))
-
-        rings = StreamSignals(lambda: self.listen(keys.CHANGED))
-        return RoutedClient(self._topology, node_at, self._load_scripts_at, rings, repeats=repeats)
-
-    def _new_pipeliner(self) -> PipelineExecutor:
-        return self._routed
-
-    @property
-    def _routed(self) -> RoutedClient:
-        return cast("RoutedClient", self.client)
-
-    async def _refuse_unsafe(self, *, allow_unsafe: bool) -> None:
+    async def check(self, safety: SafetyCheck) -> bool:
         try:
             await self._topology.refresh(self._topology.revision)
         except ResponseError as error:
@@ -109,94 +73,135 @@ class Cluster(Server):
             raise ConfigurationError(
                 f"{self._topology.uncovered} of the Cluster's 16384 hash slots are served by no node; assign them first"
             )
+        needs_fsync_wait = False
         for address in (*self._topology.primaries, *self._topology.replicas):
-            node = self._asking(address)
+            node = self._topology_client(address)
             try:
-                await self._refuse_unsafe_node(node, await node.info("server"), allow_unsafe=allow_unsafe)
+                needs_fsync_wait |= await safety.needs_fsync_wait(node, await node.info("server"))
             except ConfigurationError as error:
                 raise ConfigurationError(f"{address[0]}:{address[1]}: {error}") from None
             except (RedisError, OSError):
                 if address in self._topology.primaries:
                     raise
-                # a replica that is away takes over from nobody; it is looked at when the broker starts the next time
+                # an unavailable replica takes over from nobody; it is checked when the broker starts the next time
             finally:
                 await node.aclose()
+        return needs_fsync_wait
 
-    @translating
+    def _primaries(self) -> list[ClusterNode]:
+        return [self._router.node(address) for address in self._topology.primaries]
+
     async def load_scripts(self) -> None:
-        for address in self._topology.primaries:
-            await self._load_scripts_at(self._routed.node(address).client)
+        for node in self._primaries():
+            await self._scripts.load(node.client)
 
-    @translating
-    async def call_many(
-        self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]], *, durable: bool = False
-    ) -> list[Any]:
-        """As on one server: one round trip a node, each node's writes settled on the connection that made them."""
-        commands = [Routed(self._evalsha(script, *call)) for call in calls]
-        settling = self._settling if durable else ()
-        answers = await self._routed.run(commands, settling, self._settle if settling else None, is_raw=True)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._router.run(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
-    @translating
-    async def ping(self) -> None:
-        """Every primary."""
-        try:
-            await self._ping_primaries()
-        except (RedisError, OSError):
-            await self._topology.refresh(self._topology.revision)  # another may have taken over
-            await self._ping_primaries()
+    async def execute(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
+        return await self._router.run(commands, wait)
 
-    async def _ping_primaries(self) -> None:
-        for address in self._topology.primaries:
-            await self._routed.node(address).client.ping()
+    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
+        return await self._router.read_streams(["XREAD"], positions)
 
-    async def listen(self, channel: str) -> AsyncIterator[str | None]:
-        """As on one server, from any one node: each passes on what is published at another.
+    def group_reader(self, *, timeout_s: float) -> GroupReader:
+        router = self._new_router(timeout_s=timeout_s, repeats=False)
+        return ClusterGroupReader(router, StreamSignals(lambda: self.subscribe(keys.CHANGED)))
 
-        Nodes that look for each other pass nothing on, and one that hangs says nothing. So it ends when the Cluster has changed, to be
-        listened to anew, and gives None every now and then for a while after that.
+    async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
+        """Messages from any one node: each node passes on what is published at another.
+
+        Nodes that have lost each other pass nothing on, and a node that hangs sends nothing. So the subscription ends when the
+        Cluster has changed (the caller subscribes again), and yields None now and then for a while after that.
         """
-        with translated():
-            client = await self._listener()
-            pubsub = client.pubsub()
-            try:
-                await pubsub.subscribe(channel)
-                epoch, looks_at = await self._epoch(), time.monotonic() + CHECK_S
-                while await self._epoch() == epoch:
-                    message = await pubsub.get_message(timeout=CHECK_S)
-                    if message is not None and message["type"] == "message":
-                        yield cast("bytes", message["data"]).decode()
-                    elif message is not None or self._looks_again(looks_at):
-                        looks_at = time.monotonic() + CHECK_S
-                        yield None
-            finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-                await client.aclose()
+        client = client_at(self._urls.of(await self._any_primary()), timeout_s=None, retries=False)
+        pubsub = client.pubsub()
+        try:
+            await pubsub.subscribe(channel)
+            epoch, next_check = await self._epoch.current(), time.monotonic() + CHECK_S
+            while await self._epoch.current() == epoch:
+                message = await pubsub.get_message(timeout=CHECK_S)
+                if message is not None and message["type"] == "message":
+                    yield cast("bytes", message["data"]).decode()
+                elif message is not None or (time.monotonic() >= next_check and self._epoch.is_unsure):
+                    next_check = time.monotonic() + CHECK_S
+                    yield None
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+            await client.aclose()
 
-    def _looks_again(self, looks_at: float) -> bool:
-        now = time.monotonic()
-        return now >= looks_at and now < self._changed_at + UNSURE_S
-
-    async def _epoch(self) -> str:
-        """Grows whenever a node takes over or slots change hands; asked for once in `CHECK_S`, whoever wants to know."""
-        async with self._asking_epoch:
-            if time.monotonic() >= self._epoch_asked_at + CHECK_S:
-                told = await self.client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-                self._epoch_asked_at = time.monotonic()
-                if told["cluster_current_epoch"] != self._epoch_told:
-                    self._epoch_told, self._changed_at = told["cluster_current_epoch"], self._epoch_asked_at
-        return self._epoch_told
-
-    async def _listener(self) -> redis.Redis:
-        """Any node will do: a message published at one is passed on by all."""
+    async def _any_primary(self) -> Address:
         await self._topology.refresh(self._topology.revision)
         address = self._topology.primary(None)
         if address is None:
             raise ConnectionError("no node of the Cluster is known")
-        return self._client_at(self._url_of(address), timeout_s=None, repeats=False)
+        return address
+
+    async def ping(self) -> None:
+        try:
+            await self._ping_primaries()
+        except (RedisError, OSError):
+            await self._topology.refresh(self._topology.revision)  # another node may have taken over
+            await self._ping_primaries()
+
+    async def _ping_primaries(self) -> None:
+        for node in self._primaries():
+            await node.client.ping()
+
+    async def memory(self) -> list[Mapping[str, Any]]:
+        return [await node.client.info("memory") for node in self._primaries()]
+
+    async def close(self) -> None:
+        await self._router.close()
+
+
+class ClusterEpoch:
+    """The Cluster's epoch, which grows whenever a node takes over or slots change hands. Asked for once in `CHECK_S`."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._lock = asyncio.Lock()
+        self._epoch = b""
+        self._asked_at = self._changed_at = -math.inf
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the Cluster changed so recently that messages may be lost."""
+        return time.monotonic() < self._changed_at + UNSURE_S
+
+    async def current(self) -> bytes:
+        async with self._lock:
+            if time.monotonic() >= self._asked_at + CHECK_S:
+                (reply,) = await self._router.run([("CLUSTER", "INFO")])
+                if isinstance(reply, Exception):
+                    raise reply
+                self._asked_at = time.monotonic()
+                lines = cast("bytes", reply).splitlines()
+                epoch = next(line for line in lines if line.startswith(b"cluster_current_epoch:"))
+                if epoch != self._epoch:
+                    self._epoch, self._changed_at = epoch, self._asked_at
+        return self._epoch
+
+
+class _NodeUrls:
+    """URLs of the nodes, with the scheme, credentials and query of the Cluster's URL."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        userinfo, _, hosts = parts.netloc.rpartition("@")
+        self._scheme = SCHEMES[parts.scheme]
+        self._userinfo = f"{userinfo}@" if userinfo else ""
+        self._query = f"?{parts.query}" if parts.query else ""
+        self.seeds = [_address(host) for host in hosts.split(",")]
+
+    def of(self, address: Address) -> str:
+        host, port = address
+        shown = f"[{host}]" if ":" in host else host
+        return f"{self._scheme}://{self._userinfo}{shown}:{port}{self._query}"
 
 
 def _address(text: str) -> Address:

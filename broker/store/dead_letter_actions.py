@@ -13,9 +13,9 @@ from broker.model.change import Tenant, VersionKey
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.dead_letters import DeadLetter, Kind, parts_of
-from broker.store.resp_connection import Argument
+from broker.store.protocol import Argument, Command, ScriptCall, Store, WriteConcern
+from broker.store.replies import flatten
 from broker.store.schedule import MAX_RANGES_BYTES
-from broker.store.server import Server, translating
 
 _AT_ONCE = 500
 """So many numbers a script: it walks what waits to be sent again for each."""
@@ -34,8 +34,8 @@ class RedriveResult(StrEnum):
 class DeadLetterActions:
     """Retries and drops."""
 
-    def __init__(self, server: Server, *, keep_ms: int) -> None:
-        self._server = server
+    def __init__(self, store: Store, *, keep_ms: int) -> None:
+        self._store = store
         self._keep_ms = keep_ms
 
     async def retry(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
@@ -48,14 +48,14 @@ class DeadLetterActions:
         return answers | await self._put_back(by_kind[Kind.INBOX])
 
     async def _redrive(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
-        calls: list[tuple[list[str], list[Argument]]] = []
+        calls = []
         for letter in letters:
             partition, entry, *_ = parts_of(letter.id)
             p, focus = int(partition), cast("VersionKey", letter.focus)
             before = VersionKey(focus.tenant, focus.type, focus.id, focus.version - 1)
             script_keys = [keys.aside(p), keys.changes(p), keys.version(p, focus), keys.version(p, before)]
-            calls.append((script_keys, [entry, self._keep_ms]))
-        answers = await self._server.call_many("redrive", calls, durable=True) if calls else []
+            calls.append(ScriptCall("redrive", script_keys, [entry, self._keep_ms]))
+        answers = await self._store.run_many(calls, WriteConcern.DURABLE)
         return {
             letter.id: RedriveResult(answer.decode()) for letter, answer in zip(letters, answers, strict=True)
         }
@@ -63,32 +63,35 @@ class DeadLetterActions:
     async def _deliver(
         self, tenant: Tenant, subscription: SubscriptionId, letters: Sequence[DeadLetter]
     ) -> dict[str, RedriveResult]:
-        shard = self._server.layout.shard_of(tenant, subscription)
+        shard = self._store.layout.shard_of(tenant, subscription)
         numbers = sorted(letter.number for letter in letters)
-        answer = await self._server.call(
-            "redrive_dead_letters",
-            [
-                keys.subscription(shard, tenant, subscription),
-                keys.due(shard),
-                keys.dead(shard, tenant, subscription),
-                keys.dead_index(shard),
-                keys.outbox(shard, tenant, subscription),
-            ],
-            [keys.member(tenant, subscription), MAX_RANGES_BYTES, keys.WAKE, shard, *numbers],
-        )
+        script_keys = [
+            keys.subscription(shard, tenant, subscription),
+            keys.due(shard),
+            keys.dead(shard, tenant, subscription),
+            keys.dead_index(shard),
+            keys.outbox(shard, tenant, subscription),
+        ]
+        arguments: list[Argument] = [
+            keys.member(tenant, subscription),
+            MAX_RANGES_BYTES,
+            keys.WAKE,
+            shard,
+            *numbers,
+        ]
+        answer = await self._store.run(ScriptCall("redrive_dead_letters", script_keys, arguments))
         told = [answer] * len(numbers) if isinstance(answer, bytes) else answer
         by_number = dict(zip(numbers, told, strict=True))
         return {letter.id: RedriveResult(by_number[letter.number].decode()) for letter in letters}
 
-    @translating
     async def _put_back(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
         """On the inbox under an idempotency key, so that one that is put there twice is one change."""
         for letter in letters:
             entry = parts_of(letter.id)[4]
             fields: dict[Any, Any] = {b"key": f"letter-{entry}"} | dict(letter.entry or {})
             # the two streams lie in different slots of a Cluster: in this order nothing is lost in between
-            await self._server.client.xadd(keys.INBOX, fields)
-            await self._server.client.xdel(keys.INBOX_REFUSED, entry)
+            await self._store.send([("XADD", keys.INBOX, "*", *flatten(fields))])
+            await self._store.send([("XDEL", keys.INBOX_REFUSED, entry)])
         return {letter.id: RedriveResult.ACCEPTED for letter in letters}
 
     async def drop(self, letters: Sequence[DeadLetter]) -> int:
@@ -96,7 +99,7 @@ class DeadLetterActions:
         by_kind = _by_kind(letters)
         dropped = await self._delete(by_kind[Kind.CHANGE] + by_kind[Kind.INBOX])
         for (tenant, subscription), some in _by_subscription(by_kind[Kind.EVENT]):
-            shard = self._server.layout.shard_of(tenant, subscription)
+            shard = self._store.layout.shard_of(tenant, subscription)
             script_keys = [
                 keys.subscription(shard, tenant, subscription),
                 keys.dead(shard, tenant, subscription),
@@ -105,16 +108,18 @@ class DeadLetterActions:
             for start in range(0, len(some), _AT_ONCE):
                 numbers = [letter.number for letter in some[start : start + _AT_ONCE]]
                 arguments: list[Argument] = [keys.member(tenant, subscription), *numbers]
-                dropped += int(await self._server.call("discard_dead_letters", script_keys, arguments))
+                dropped += int(
+                    await self._store.run(ScriptCall("discard_dead_letters", script_keys, arguments))
+                )
         return dropped
 
-    @translating
     async def _delete(self, letters: Sequence[DeadLetter]) -> int:
-        pipe = self._server.client.pipeline(transaction=False)
+        commands: list[Command] = []
         for letter in letters:
             partition, entry, _, _, refused = parts_of(letter.id)
-            pipe.xdel(keys.aside(int(partition)) if partition else keys.INBOX_REFUSED, entry or refused)
-        return sum(await pipe.execute())
+            stream = keys.aside(int(partition)) if partition else keys.INBOX_REFUSED
+            commands.append(("XDEL", stream, entry or refused))
+        return sum(await self._store.send(commands))
 
 
 def _by_kind(letters: Iterable[DeadLetter]) -> dict[Kind, list[DeadLetter]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -16,7 +16,8 @@ from broker.model.change import DEFAULT_TENANT, Tenant, VersionKey
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.outbox import event_of
-from broker.store.server import Server, translating
+from broker.store.protocol import Command, Store
+from broker.store.replies import entries_of
 from broker.store.stream_id import StreamId
 
 _PAGE = 200
@@ -69,14 +70,14 @@ class DeadLetter:
 class DeadLetters:
     """Lists and counts."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def walk(self, tenant: Tenant, where: Where, after: str = "") -> AsyncIterator[DeadLetter]:
         """The letters behind the one of id `after`, read as they are asked for: changes, then events, then inbox entries."""
         partition, entry, subscription, number, refused = parts_of(after)
         if where.has(Kind.CHANGE) and not subscription and not refused:
-            for p in range(int(partition or 0), self._server.layout.partitions):
+            for p in range(int(partition or 0), self._store.layout.partitions):
                 async for letter in self._changes(tenant, p, entry if str(p) == partition else ""):
                     yield letter
         if where.has(Kind.EVENT) and not refused:
@@ -93,7 +94,7 @@ class DeadLetters:
         """A letter of the tenant."""
         partition, entry, subscription, number, refused = parts_of(letter_id)
         found: Sequence[DeadLetter] = ()
-        if partition and int(partition) < self._server.layout.partitions:
+        if partition and int(partition) < self._store.layout.partitions:
             found = (await self._page_of_changes(tenant, int(partition), entry, entry))[0]
         elif subscription:
             key = (tenant, SubscriptionId(subscription))
@@ -103,7 +104,7 @@ class DeadLetters:
         return next(iter(found), None)
 
     def _rank(self, tenant: Tenant, subscription: str) -> tuple[int, str]:
-        return self._server.layout.shard_of(tenant, subscription), subscription
+        return self._store.layout.shard_of(tenant, subscription), subscription
 
     async def _changes(self, tenant: Tenant, partition: int, after: str) -> AsyncIterator[DeadLetter]:
         while True:
@@ -114,19 +115,15 @@ class DeadLetters:
                 return
             after = last
 
-    @translating
     async def _page_of_changes(
         self, tenant: Tenant, partition: int, low: str, high: str
     ) -> tuple[list[DeadLetter], str]:
         """Those of the tenant, and the id of the last entry looked at."""
-        entries: Any = await self._server.client.xrange(keys.aside(partition), min=low, max=high, count=_PAGE)
-        mine = [
-            (entry_id.decode(), fields) for entry_id, fields in entries if fields[b"t"] == tenant.encode()
-        ]
+        (reply,) = await self._store.send([("XRANGE", keys.aside(partition), low, high, "COUNT", _PAGE)])
+        page = entries_of(reply)
+        mine = [(entry_id.decode(), fields) for entry_id, fields in page if fields[b"t"] == tenant.encode()]
         foci = [_focus(tenant, fields) for _, fields in mine]
-        pipe = self._server.client.pipeline(transaction=False)
-        for focus in foci:
-            pipe.exists(keys.version(partition, focus))
+        are_kept = await self._store.send([("EXISTS", keys.version(partition, focus)) for focus in foci])
         letters = [
             DeadLetter(
                 f"{Kind.CHANGE}-{partition}-{entry_id}",
@@ -137,24 +134,23 @@ class DeadLetters:
                 focus,
                 is_kept=bool(kept),
             )
-            for (entry_id, fields), focus, kept in zip(mine, foci, await pipe.execute(), strict=True)
+            for (entry_id, fields), focus, kept in zip(mine, foci, are_kept, strict=True)
         ]
-        return letters, entries[-1][0].decode() if entries else ""
+        return letters, page[-1][0].decode() if page else ""
 
-    @translating
     async def _subscriptions(
         self, tenant: Tenant, only: SubscriptionId | None
     ) -> list[tuple[Tenant, SubscriptionId]]:
         """Those of the tenant that have letters, in the order of `_rank`."""
         if only is not None:
             return [(tenant, only)]
-        pipe = self._server.client.pipeline(transaction=False)
-        for shard in range(self._server.layout.shards):
-            pipe.hkeys(keys.dead_index(shard))
+        indexes = await self._store.send(
+            [("HKEYS", keys.dead_index(shard)) for shard in range(self._store.layout.shards)]
+        )
         prefix = f"{tenant}:".encode()
         return [
             (tenant, SubscriptionId(member.removeprefix(prefix).decode()))
-            for members in await pipe.execute()
+            for members in indexes
             for member in sorted(members)
             if member.startswith(prefix)
         ]
@@ -167,24 +163,24 @@ class DeadLetters:
                 yield letter
             after = letters[-1].number
 
-    @translating
     async def _page_of_events(
         self, tenant: Tenant, subscription: SubscriptionId, low: int, high: int | None
     ) -> list[DeadLetter]:
-        shard = self._server.layout.shard_of(tenant, subscription)
+        shard = self._store.layout.shard_of(tenant, subscription)
         key, bound = keys.dead(shard, tenant, subscription), "+inf" if high is None else high
-        pipe = self._server.client.pipeline(transaction=False)
-        pipe.zrangebyscore(key, low, bound, start=0, num=_PAGE)
-        pipe.hget(keys.subscription(shard, tenant, subscription), "again")
-        members, again = await pipe.execute()
+        members, again = await self._store.send(
+            [
+                ("ZRANGEBYSCORE", key, low, bound, "LIMIT", 0, _PAGE),
+                ("HGET", keys.subscription(shard, tenant, subscription), "again"),
+            ]
+        )
         rows = [cast("bytes", member).decode(errors="replace").split(" ", 2) for member in members]
         waiting = [(int(a), int(b)) for a, b in re.findall(r"(\d+)-(\d+)", (again or b"").decode())]
-        for number, _, _ in rows:
-            pipe.xrange(keys.outbox(shard, tenant, subscription), f"{number}-0", f"{number}-0")
-        events = [
-            event_of(tenant, *found[0]) if found else None
-            for found in cast("Sequence[Any]", await pipe.execute())
-        ]
+        outbox = keys.outbox(shard, tenant, subscription)
+        stored = await self._store.send(
+            [("XRANGE", outbox, f"{number}-0", f"{number}-0") for number, _, _ in rows]
+        )
+        events = [event_of(tenant, *entries_of(reply)[0]) if reply else None for reply in stored]
         return [
             DeadLetter(
                 f"{Kind.EVENT}-{subscription}-{number}",
@@ -210,9 +206,9 @@ class DeadLetters:
                 return
             after = last
 
-    @translating
     async def _page_of_refused(self, tenant: Tenant, low: str, high: str) -> tuple[list[DeadLetter], str]:
-        entries: Any = await self._server.client.xrange(keys.INBOX_REFUSED, min=low, max=high, count=_PAGE)
+        (reply,) = await self._store.send([("XRANGE", keys.INBOX_REFUSED, low, high, "COUNT", _PAGE)])
+        page = entries_of(reply)
         letters = [
             DeadLetter(
                 f"{Kind.INBOX}-{entry_id.decode()}",
@@ -222,22 +218,17 @@ class DeadLetters:
                 _refusal(fields.get(b"outcome", b"")),
                 entry={name: value for name, value in fields.items() if name not in _NOT_GIVEN},
             )
-            for entry_id, fields in entries
+            for entry_id, fields in page
             if fields.get(b"tenant", DEFAULT_TENANT.encode()) == tenant.encode()
         ]
-        return letters, entries[-1][0].decode() if entries else ""
+        return letters, page[-1][0].decode() if page else ""
 
-    @translating
     async def counts(self) -> dict[str, int]:
         """How many letters of each kind there are, of all tenants, for gauges."""
-        layout = self._server.layout
-        pipe = self._server.client.pipeline(transaction=False)
-        for partition in range(layout.partitions):
-            pipe.xlen(keys.aside(partition))
-        for shard in range(layout.shards):
-            pipe.hvals(keys.dead_index(shard))
-        pipe.xlen(keys.INBOX_REFUSED)
-        *answers, refused = await pipe.execute()
+        layout = self._store.layout
+        commands: list[Command] = [("XLEN", keys.aside(partition)) for partition in range(layout.partitions)]
+        commands += [("HVALS", keys.dead_index(shard)) for shard in range(layout.shards)]
+        *answers, refused = await self._store.send([*commands, ("XLEN", keys.INBOX_REFUSED)])
         events = sum(int(count) for counts in answers[layout.partitions :] for count in counts)
         return {Kind.CHANGE: sum(answers[: layout.partitions]), Kind.EVENT: events, Kind.INBOX: refused}
 

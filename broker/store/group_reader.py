@@ -1,49 +1,63 @@
-"""Reads a consumer group over a connection of its own, without what redis-py makes of an answer: that took longer than the read."""
+"""Reads consumer groups: from one server, and from a Cluster whose streams lie in several slots."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from broker.store.batcher import Batcher
-from broker.store.resp_connection import Argument
+from broker.store.failures import translating
+from broker.store.protocol import Argument, StreamRow
+from broker.store.replies import rows_of
+from broker.store.routing import Router, by_slot
+from broker.store.stream_signals import StreamSignals
 
-Row = Sequence[Any]
-"""A stream's name and its entries, each its id and its fields, empty for one that was deleted."""
 
+class ServerGroupReader:
+    """Implements `protocol.GroupReader` for one server, which blocks until a stream has an entry."""
 
-class GroupReader:
-    """Of one server; `routing.py` has the same of a Cluster.
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
 
-    What failed is not repeated: the lost answer of an XREADGROUP has entries that are pending now, and a repetition would read on
-    behind them.
-    """
-
-    def __init__(self, pipeliner: Batcher) -> None:
-        self._pipeliner = pipeliner
-
-    async def xreadgroup(
-        self,
-        groupname: str,
-        consumername: str,
-        streams: Mapping[str, str],
-        *,
-        count: int,
-        block: int | None,
-    ) -> Sequence[Row]:
-        blocking: tuple[Argument, ...] = () if block is None else ("BLOCK", block)
-        command = ("XREADGROUP", "GROUP", groupname, consumername, "COUNT", count, *blocking)
-        (answer,) = await self._pipeliner.exchange(
-            [(*command, "STREAMS", *streams.keys(), *streams.values())], repeats=False
+    @translating
+    async def read(
+        self, group: str, consumer: str, positions: Mapping[str, str], *, count: int, block_ms: int | None
+    ) -> list[StreamRow]:
+        blocking: tuple[Argument, ...] = () if block_ms is None else ("BLOCK", block_ms)
+        command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *blocking)
+        (answer,) = await self._batcher.exchange(
+            [(*command, "STREAMS", *positions.keys(), *positions.values())], repeats=False
         )
         if isinstance(answer, Exception):
             raise answer
-        return [
-            (stream, [(entry_id, _fields(flat)) for entry_id, flat in entries])
-            for stream, entries in answer or ()
-        ]
+        return rows_of(answer)
 
-    async def aclose(self) -> None:
-        await self._pipeliner.close()
+    async def close(self) -> None:
+        await self._batcher.close()
 
 
-def _fields(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+class ClusterGroupReader:
+    """Implements `protocol.GroupReader` for a Cluster.
+
+    It blocks in the server only when all streams lie in one slot. Otherwise it waits for a signal (`StreamSignals`).
+    """
+
+    def __init__(self, router: Router, signals: StreamSignals) -> None:
+        self._router = router
+        self._signals = signals
+
+    @translating
+    async def read(
+        self, group: str, consumer: str, positions: Mapping[str, str], *, count: int, block_ms: int | None
+    ) -> list[StreamRow]:
+        verb: list[Argument] = ["XREADGROUP", "GROUP", group, consumer, "COUNT", count]
+        if block_ms is None:
+            return await self._router.read_streams(verb, positions)
+        if len(by_slot(positions)) == 1:
+            return await self._router.read_streams([*verb, "BLOCK", block_ms], positions)
+
+        async def read_some(streams: Iterable[str]) -> list[StreamRow]:
+            return await self._router.read_streams(verb, {stream: positions[stream] for stream in streams})
+
+        return await self._signals.read(list(positions), read_some, count=count, wait_s=block_ms / 1000)
+
+    async def close(self) -> None:
+        await self._signals.aclose()
+        await self._router.close()

@@ -6,11 +6,10 @@ a time, under a lease; an entry leaves the stream once it was accepted or refuse
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from broker.store import keys
-from broker.store.group_reader import GroupReader
-from broker.store.server import Server, translating
+from broker.store.protocol import Command, GroupReader, ScriptCall, Store
+from broker.store.replies import flatten
 
 _GROUP = "ingest"
 _LEASE = "inbox"
@@ -27,49 +26,42 @@ class InboxEntry:
 class Inbox:
     """Reads entries in order, again after a crash; acknowledges, and sets refusals aside."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def prepare(self) -> None:
-        await self._server.prepare_group(keys.INBOX, _GROUP)
+        await self._store.create_group(keys.INBOX, _GROUP)
 
     async def lease(self, owner: str, ttl_ms: int) -> bool:
-        return bool((await self._server.call("lease", [keys.LEASES], [owner, ttl_ms, _LEASE]))[0])
+        return bool((await self._store.run(ScriptCall("lease", [keys.LEASES], [owner, ttl_ms, _LEASE])))[0])
 
     async def unlease(self, owner: str) -> None:
-        await self._server.call("unlease", [keys.LEASES], [owner, _LEASE])
+        await self._store.run(ScriptCall("unlease", [keys.LEASES], [owner, _LEASE]))
 
-    @translating
     async def read(
         self, client: GroupReader, position: str, *, count: int, block_ms: int | None
     ) -> list[InboxEntry]:
         """Entries from `position` (`>` new ones, `0` those read before and not finished); `client` may block."""
-        answer: Any = await client.xreadgroup(
-            _GROUP, "ingest", {keys.INBOX: position}, count=count, block=block_ms
-        )
+        rows = await client.read(_GROUP, "ingest", {keys.INBOX: position}, count=count, block_ms=block_ms)
         return [
             InboxEntry(
-                cast("bytes", entry_id).decode(),
-                {name.decode(errors="replace"): value for name, value in (fields or {}).items()},
+                entry_id.decode(),
+                {name.decode(errors="replace"): value for name, value in fields.items()},
             )
-            for _, entries in answer or ()
+            for _, entries in rows
             for entry_id, fields in entries
         ]
 
-    @translating
     async def finish(
         self, accepted: Sequence[InboxEntry], refused: Sequence[tuple[InboxEntry, bytes]]
     ) -> None:
         """Removes entries; the refused go to the other stream, each with its OperationOutcome."""
         if not accepted and not refused:
             return
-        pipe = self._server.client.pipeline(transaction=False)
+        refusals: list[Command] = []
         for entry, outcome in refused:
-            fields: dict[Any, Any] = {**entry.fields, "outcome": outcome, "entry": entry.id}
-            pipe.xadd(keys.INBOX_REFUSED, fields)
-        if refused:
-            await pipe.execute()  # first: the streams may be on two nodes, and one of them away
+            fields = {**entry.fields, "outcome": outcome, "entry": entry.id}
+            refusals.append(("XADD", keys.INBOX_REFUSED, "*", *flatten(fields)))
+        await self._store.send(refusals)  # first: the streams may lie on two nodes, and one be unavailable
         done = [entry.id for entry in accepted] + [entry.id for entry, _ in refused]
-        pipe.xack(keys.INBOX, _GROUP, *done)
-        pipe.xdel(keys.INBOX, *done)
-        await pipe.execute()
+        await self._store.send([("XACK", keys.INBOX, _GROUP, *done), ("XDEL", keys.INBOX, *done)])

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
 
 from broker.errors import BrokerError
 from broker.model.change import Change, Tenant, VersionKey
@@ -13,10 +12,10 @@ from broker.model.release import Release
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.gaps import GapReporter
+from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
+from broker.store.replies import entries_of
 from broker.store.resources import INTERACTIONS, RELEASES
-from broker.store.resp_connection import Argument
 from broker.store.rollback import RollbackDetector
-from broker.store.server import Server, translating
 from broker.store.stream_id import event_number
 
 SubscriptionKey = tuple[Tenant, SubscriptionId]
@@ -73,11 +72,11 @@ class Outboxes:
     """Appends and reads events. `most` is how many of one subscription are kept; `witness` knows what was numbered."""
 
     def __init__(
-        self, server: Server, *, most: int = MOST_EVENTS, rollback_detector: RollbackDetector | None = None
+        self, store: Store, *, most: int = MOST_EVENTS, rollback_detector: RollbackDetector | None = None
     ) -> None:
-        self._server = server
+        self._store = store
         self._most = most
-        self._rollback_detector = rollback_detector or RollbackDetector(server)
+        self._rollback_detector = rollback_detector or RollbackDetector(store)
         self._gaps = GapReporter()
 
     async def append(
@@ -96,8 +95,8 @@ class Outboxes:
         """
         by_shard: dict[int, list[SubscriptionKey]] = {}
         for key in matched:
-            by_shard.setdefault(self._server.layout.shard_of(*key), []).append(key)
-        calls: list[tuple[list[str], list[Argument]]] = []
+            by_shard.setdefault(self._store.layout.shard_of(*key), []).append(key)
+        calls = []
         for shard, some in by_shard.items():
             script_keys = [keys.fence(shard), keys.due(shard), keys.registry(shard)]
             arguments: list[Argument] = [
@@ -125,10 +124,9 @@ class Outboxes:
                         len(now.body or b"") + context.size,
                         context.text,
                     ]
-            calls.append((script_keys, arguments))
-        # on one server what is acknowledged after them can't outlive them; on several it can
-        durable = self._server.is_spread
-        answers = await self._server.call_many("append_events", calls, durable=durable) if calls else []
+            calls.append(ScriptCall("append_events", script_keys, arguments))
+        # the acknowledgment of the changes, which follows, must not outlive the events
+        answers = await self._store.run_many(calls, WriteConcern.ORDERED)
         outcomes = {added for added, *_ in answers}
         if -1 in outcomes:
             raise Fenced(f"partition {partition} is matched by another process now")
@@ -140,7 +138,6 @@ class Outboxes:
                 self._gaps.tell(*key_of(member), int(low), int(high), GapReason.SIZE)
         return sum(added for added, *_ in answers)
 
-    @translating
     async def read(
         self,
         tenant: Tenant,
@@ -151,11 +148,10 @@ class Outboxes:
         limit: int,
     ) -> list[Event]:
         """Events by number, both bounds inclusive and open if None; the oldest `limit` of them."""
-        shard = self._server.layout.shard_of(tenant, subscription_id)
-        entries: Any = await self._server.client.xrange(
-            keys.outbox(shard, tenant, subscription_id),
-            min="-" if first is None else f"{max(first, 0)}-0",
-            max="+" if last is None else f"{max(last, 0)}-0",
-            count=limit,
+        shard = self._store.layout.shard_of(tenant, subscription_id)
+        low = "-" if first is None else f"{max(first, 0)}-0"
+        high = "+" if last is None else f"{max(last, 0)}-0"
+        (reply,) = await self._store.send(
+            [("XRANGE", keys.outbox(shard, tenant, subscription_id), low, high, "COUNT", limit)]
         )
-        return [event_of(tenant, cast("bytes", entry_id), fields) for entry_id, fields in entries]
+        return [event_of(tenant, entry_id, fields) for entry_id, fields in entries_of(reply)]

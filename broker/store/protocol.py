@@ -5,7 +5,7 @@ subclass `StoreFull`) when the store fails; no error of the client library reach
 sends them: bytes, integers, lists and None (`replies.py` turns flat lists into mappings).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
 
@@ -91,7 +91,7 @@ class Store(Protocol):
 
     def group_reader(self, *, timeout_s: float) -> GroupReader: ...
 
-    def subscribe(self, channel: str) -> AsyncIterator[str | None]:
+    def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
         """The messages of a channel; None after each connection, because messages may have been missed before it."""
 
     async def ping(self) -> None:

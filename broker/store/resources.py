@@ -11,7 +11,7 @@ from broker.model.release import Release
 from broker.model.resource import UnversionedResource
 from broker.model.uuids import uuid8
 from broker.store import keys
-from broker.store.server import Server, translating
+from broker.store.protocol import Command, Store
 
 _random = random.Random(os.urandom(16))
 RELEASES = {one.encode(): one for one in Release}
@@ -44,35 +44,34 @@ def unpack(key: VersionKey, stored: bytes) -> Version:
 class Resources:
     """Reads; every write goes through `Changes.append`."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def partition_of(self, tenant: Tenant, resource_id: str) -> int:
-        return self._server.layout.partition_of(tenant, resource_id)
+        return self._store.layout.partition_of(tenant, resource_id)
 
-    @translating
     async def current(self, tenant: Tenant, resource_type: str, resource_id: str) -> Version | None:
         """The current version (a deletion too); None if there never was one."""
         partition = self.partition_of(tenant, resource_id)
-        number = await self._server.client.hget(
-            keys.current(partition, tenant, resource_type, resource_id), "v"
-        )
+        current = keys.current(partition, tenant, resource_type, resource_id)
+        (number,) = await self._store.send([("HGET", current, "v")])
         if number is None:
             return None
         # should a writer move on in between, the version it superseded is still kept
         return await self.version(VersionKey(tenant, resource_type, resource_id, int(number)))
 
-    @translating
     async def version(self, key: VersionKey) -> Version | None:
-        stored = await self._server.client.get(keys.version(self.partition_of(key.tenant, key.id), key))
-        return None if stored is None else unpack(key, cast("bytes", stored))
+        (stored,) = await self._store.send(
+            [("GET", keys.version(self.partition_of(key.tenant, key.id), key))]
+        )
+        return None if stored is None else unpack(key, stored)
 
     async def many(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, Version]:
         """Those of the versions that are still kept; one round trip."""
         by_partition: dict[int, list[VersionKey]] = {}
         for key in wanted:
             by_partition.setdefault(self.partition_of(key.tenant, key.id), []).append(key)
-        answers: Sequence[Sequence[bytes | None]] = await self._server.ask(
+        answers: Sequence[Sequence[bytes | None]] = await self._store.send(
             [
                 ("MGET", *(keys.version(partition, key) for key in some))
                 for partition, some in by_partition.items()
@@ -92,7 +91,7 @@ class Resources:
         if not wanted:
             return {}
         targets = list(wanted)
-        numbers: Sequence[bytes | None] = await self._server.ask(
+        numbers: Sequence[bytes | None] = await self._store.send(
             [
                 (
                     "HGET",
@@ -109,33 +108,34 @@ class Resources:
         )
         return {(key.type, key.id): version for key, version in found.items()}
 
-    @translating
     async def referring(
         self, tenant: Tenant, reference: str, by: Sequence[tuple[str, str]], *, limit: int
     ) -> list[tuple[str, str]]:
         """Type and id of those that refer to `Type/id` by any of the (type, parameter) pairs kept at intake; newest first."""
-        pipe = self._server.client.pipeline(transaction=False)
-        for partition in range(self._server.layout.partitions):
-            for kind, parameter in by:
-                pipe.zrevrange(
-                    f"{keys.references(partition, tenant)}{reference}:{kind}:{parameter}",
-                    0,
-                    limit - 1,
-                    withscores=True,
-                )
-        answers: Sequence[Sequence[tuple[bytes, float]]] = await pipe.execute()
+        commands: list[Command] = [
+            (
+                "ZREVRANGE",
+                f"{keys.references(partition, tenant)}{reference}:{kind}:{parameter}",
+                0,
+                limit - 1,
+                "WITHSCORES",
+            )
+            for partition in range(self._store.layout.partitions)
+            for kind, parameter in by
+        ]
+        answers: Sequence[Sequence[bytes]] = await self._store.send(commands)
         found: dict[tuple[str, str], float] = {}
-        for (kind, _), rows in zip(list(by) * self._server.layout.partitions, answers, strict=True):
-            for one, at_ms in rows:
-                found[kind, one.decode()] = at_ms
+        for (kind, _), rows in zip(list(by) * self._store.layout.partitions, answers, strict=True):
+            for one, at_ms in zip(rows[::2], rows[1::2], strict=True):
+                found[kind, one.decode()] = float(at_ms)
         return sorted(found, key=lambda target: (-found[target], target))[:limit]
 
-    @translating
     async def find(self, tenant: Tenant, resource_type: str, identifier: str) -> list[str]:
         """Ids of the current resources of a type that carry the identifier `system|value`."""
-        pipe = self._server.client.pipeline(transaction=False)
-        for partition in range(self._server.layout.partitions):
-            pipe.hget(keys.identifiers(partition, tenant, resource_type), identifier)
-        return [
-            one for held in await pipe.execute() if held for one in cast("bytes", held).decode().split(" ")
-        ]
+        replies = await self._store.send(
+            [
+                ("HGET", keys.identifiers(partition, tenant, resource_type), identifier)
+                for partition in range(self._store.layout.partitions)
+            ]
+        )
+        return [one for held in replies if held for one in cast("bytes", held).decode().split(" ")]

@@ -16,8 +16,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as NoAnswer
 
-Argument = str | bytes | int
-Command = Sequence[Argument]
+from broker.store.protocol import Command
 
 
 @dataclass(slots=True, eq=False)

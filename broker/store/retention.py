@@ -15,8 +15,7 @@ from broker.store import keys
 from broker.store.changes import GROUP, MOST_CHANGES
 from broker.store.gaps import GapReporter
 from broker.store.outbox import SubscriptionKey, key_of
-from broker.store.resp_connection import Argument
-from broker.store.server import Server, translating
+from broker.store.protocol import Argument, Command, ScriptCall, Store
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -38,24 +37,26 @@ class Limits:
 class Retention:
     """Trims each kind of stream; one round trip asks about many."""
 
-    def __init__(self, server: Server, limits: Limits) -> None:
-        self._server = server
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store = store
         self._limits = limits
         self._gaps = GapReporter()
 
     async def trim_changes(self) -> None:
         """Drops matched changes."""
         limits = self._limits
-        waiting = list(range(self._server.layout.partitions))
+        waiting = list(range(self._store.layout.partitions))
         while waiting:
             arguments: list[Argument] = [GROUP, limits.keep_ms, limits.changes, _AT_ONCE]
-            calls = [([keys.changes(partition)], arguments) for partition in waiting]
-            dropped = await self._server.call_many("trim_changes", calls)
+            calls = [
+                ScriptCall("trim_changes", [keys.changes(partition)], arguments) for partition in waiting
+            ]
+            dropped = await self._store.run_many(calls)
             waiting = [one for one, number in zip(waiting, dropped, strict=True) if number >= _AT_ONCE]
 
     async def trim_outboxes(self) -> None:
         """Drops events that are too old; how many are kept is seen to where they are added."""
-        for shard in range(self._server.layout.shards):
+        for shard in range(self._store.layout.shards):
             members = [key_of(member) for member in await self._members(shard)]
             for start in range(0, len(members), _PAGE):
                 waiting = members[start : start + _PAGE]
@@ -64,8 +65,9 @@ class Retention:
 
     async def _trim_some(self, shard: int, some: Sequence[SubscriptionKey]) -> list[SubscriptionKey]:
         """Those of which there is more to drop."""
-        calls: list[tuple[list[str], list[Argument]]] = [
-            (
+        calls = [
+            ScriptCall(
+                "trim_outbox",
                 [
                     keys.subscription(shard, *key),
                     keys.outbox(shard, *key),
@@ -77,18 +79,16 @@ class Retention:
             for key in some
         ]
         more = []
-        for key, (has_more, *given_up) in zip(
-            some, await self._server.call_many("trim_outbox", calls), strict=True
-        ):
+        for key, (has_more, *given_up) in zip(some, await self._store.run_many(calls), strict=True):
             if given_up:
                 self._gaps.tell(*key, int(given_up[0]), int(given_up[1]), GapReason.AGE)
             if has_more:
                 more.append(key)
         return more
 
-    @translating
     async def _members(self, shard: int) -> list[bytes]:
-        return [cast("bytes", member) for member in await self._server.client.smembers(keys.members(shard))]
+        (members,) = await self._store.send([("SMEMBERS", keys.members(shard))])
+        return cast("list[bytes]", members)
 
     async def trim_refused(self) -> None:
         """Drops what was refused of the inbox stream."""
@@ -96,17 +96,17 @@ class Retention:
 
     async def trim_dead_letters(self) -> None:
         """Drops changes that were set aside and that nobody looked after."""
-        streams = [keys.aside(partition) for partition in range(self._server.layout.partitions)]
+        streams = [keys.aside(partition) for partition in range(self._store.layout.partitions)]
         await self._trim("dead letters", streams, self._limits.dead_letters)
 
-    @translating
     async def _trim(self, name: str, streams: Sequence[str], most: int) -> None:
-        oldest = int((await self._server.client.time())[0]) * 1000 - self._limits.keep_ms
-        pipe = self._server.client.pipeline(transaction=False)
+        ((seconds, _),) = await self._store.send([("TIME",)])
+        oldest = int(seconds) * 1000 - self._limits.keep_ms
+        commands: list[Command] = []
         for stream in streams:
-            pipe.xtrim(stream, minid=f"{max(oldest, 0)}-0", approximate=False)
-            pipe.xtrim(stream, maxlen=most, approximate=False)
-        dropped = sum(await pipe.execute())
+            commands.append(("XTRIM", stream, "MINID", "=", f"{max(oldest, 0)}-0"))
+            commands.append(("XTRIM", stream, "MAXLEN", "=", most))
+        dropped = sum(await self._store.send(commands))
         if dropped:
             metrics.entries_trimmed.labels(stream=name).inc(dropped)
             _log.warning("entries trimmed", stream=name, number=dropped)

@@ -21,8 +21,7 @@ import structlog
 
 from broker.model.change import Change
 from broker.store import keys
-from broker.store.resp_connection import Argument, Command
-from broker.store.server import Server
+from broker.store.protocol import Argument, Command, ScriptCall, Store, WriteConcern
 from broker.store.stream_id import StreamId
 from broker.telemetry import metrics
 
@@ -44,8 +43,8 @@ class _Held:
 class RollbackDetector:
     """One a process. `verify` is called before anything is numbered whenever the store may be another than before."""
 
-    def __init__(self, server: Server, file: Path | None = None) -> None:
-        self._server = server
+    def __init__(self, store: Store, file: Path | None = None) -> None:
+        self._store = store
         self._file = file
         self._numbered: dict[tuple[int, int], int] = {}
         self._heads: dict[int, str] = {}
@@ -76,8 +75,8 @@ class RollbackDetector:
             self._margin = MARGIN
             return False
         jump = uuid.uuid4().hex
-        calls = [self._jump(shard, jump) for shard in range(self._server.layout.shards)]
-        answers = await self._server.call_many("skip_numbers", calls, durable=True)
+        calls = [self._jump(shard, jump) for shard in range(self._store.layout.shards)]
+        answers = await self._store.run_many(calls, WriteConcern.DURABLE)
         metrics.store_rollbacks.inc()
         _log.error(
             "the store went back in time: changes accepted since may be lost, event numbers jump",
@@ -97,7 +96,7 @@ class RollbackDetector:
             ("HMGET", keys.fence(shard), *(f"n{p}" for p in some)) for shard, some in partitions.items()
         ]
         commands += [("XREVRANGE", keys.changes(p), "+", "-", "COUNT", 1) for p in self._heads]
-        answers: list[Any] = await self._server.ask(commands)
+        answers: list[Any] = await self._store.send(commands)
         shards = frozenset(
             shard
             for (shard, some), numbers in zip(partitions.items(), answers, strict=False)
@@ -109,12 +108,12 @@ class RollbackDetector:
         heads = {p: cast("bytes", entries[0][0]).decode() for p, entries in newest.items() if entries}
         return _Held(shards, heads)
 
-    def _jump(self, shard: int, jump: str) -> tuple[list[str], list[Argument]]:
+    def _jump(self, shard: int, jump: str) -> ScriptCall:
         arguments: list[Argument] = [f"{keys.shard_tag(shard)}:sub:", jump, self._margin]
         for (known_shard, partition), number in self._numbered.items():
             if known_shard == shard:
                 arguments += [partition, number]
-        return [keys.members(shard), keys.fence(shard)], arguments
+        return ScriptCall("skip_numbers", [keys.members(shard), keys.fence(shard)], arguments)
 
     async def note(self) -> None:
         """Writes to the file what is new; without a file it does nothing. What can't be written is logged."""

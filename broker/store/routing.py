@@ -1,19 +1,18 @@
-"""A client of a Cluster: sends each command to the node that serves its slot, and follows the Cluster as it changes.
+"""Sends each command to the node of a Cluster that serves its slot, and follows the Cluster as it changes.
 
-Why not redis-py's own: docs/decisions/060-own-cluster-client.md. Commands a node refused (MOVED, ASK, TRYAGAIN, CLUSTERDOWN, LOADING,
-READONLY) were not carried out and are sent again, where it says, until `PATIENCE_S` have passed. A connection that broke leaves open
-whether they were: then they are repeated only by a client that `repeats`, as on a single server.
+Why not redis-py's own Cluster client: docs/decisions/060-own-cluster-client.md. A node that refuses a command (MOVED, ASK, TRYAGAIN,
+CLUSTERDOWN, LOADING, READONLY) did not execute it: the router sends the command again, to the node the refusal names, until
+`PATIENCE_S` have passed. After a broken connection nobody knows whether a command was executed: a router repeats it only when it
+was made with `repeats`, as on a single server.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import redis.asyncio as redis
-from redis.commands import AsyncCoreCommands
-from redis.event import EventDispatcher
 from redis.exceptions import (
     AskError,
     BusyLoadingError,
@@ -29,300 +28,190 @@ from redis.exceptions import (
 )
 
 from broker.store.batcher import Batcher
-from broker.store.resp_connection import Command
+from broker.store.durability import DurabilityWait
+from broker.store.protocol import Argument, Command, StreamRow
+from broker.store.replies import rows_of
+from broker.store.script_loader import ScriptLoader
 from broker.store.slots import Address, Topology, named, slot_of, slot_of_key
-from broker.store.stream_signals import StreamSignals
 
 PATIENCE_S = 5.0
 PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)
 REDIRECTIONS = 4
 _LATER = (ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
-_SCRIPT_CUT_OFF = ("non local key", "cluster is down")
-"""What a script says that met a key on its way to another node, or a Cluster that went down under it."""
+_SCRIPT_INTERRUPTED = ("non local key", "cluster is down")
+"""What a script's error says when a key moved to another node, or the Cluster went down, while it ran."""
+
+Position = TypeVar("Position", bound=str | bytes)
 
 
 @dataclass(slots=True)
-class Routed:
-    """A command, where it was redirected to, and what came of it."""
+class RoutedCommand:
+    """A command, its slot, the node that an ASK redirection named, and the reply."""
 
-    args: Sequence[Any]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    slot: int | None = None
-    asked: Address | None = None
-    answer: Any = None
+    args: Command
+    slot: int | None
+    redirected: Address | None = None
+    reply: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """The two ways to ask one node: redis-py's commands, and raw answers."""
+class ClusterNode:
+    """The connections to one node: a redis-py client for administration, and a batcher for commands."""
 
     client: redis.Redis
-    pipeliner: Batcher
+    batcher: Batcher
+
+    async def close(self) -> None:
+        await self.batcher.close()
+        await self.client.aclose()
 
 
-Settle = Callable[[Sequence[Any]], None]
-"""Raises what is to be raised if the answers of the settling commands are not good enough."""
-
-
-class _Commands(AsyncCoreCommands):
-    """redis-py's commands, each of which ends in `execute_command`."""
-
-    _event_dispatcher = EventDispatcher()  # what it asks of every client; nothing is dispatched here
-
-
-class RoutedClient(_Commands):
-    """The commands of `redis.asyncio.Redis`, and `PipelineExecutor`, on a Cluster. `node_at` makes what asks one node."""
+class Router:
+    """Commands to the nodes of a Cluster. `node_at` makes the connections to a node when it is first used."""
 
     def __init__(
         self,
         topology: Topology,
-        node_at: Callable[[Address], Node],
-        prepare: Callable[[redis.Redis], Awaitable[None]],
-        rings: StreamSignals,
+        node_at: Callable[[Address], ClusterNode],
+        scripts: ScriptLoader,
         *,
         repeats: bool,
     ) -> None:
         self._topology = topology
         self._node_at = node_at
-        self._prepare = prepare
-        self._rings = rings
+        self._scripts = scripts
         self._repeats = repeats
-        self._nodes: dict[Address, Node] = {}
+        self._nodes: dict[Address, ClusterNode] = {}
 
-    def node(self, address: Address) -> Node:
-        found = self._nodes.get(address)
-        if found is None:
-            found = self._nodes[address] = self._node_at(address)
-        return found
+    def node(self, address: Address) -> ClusterNode:
+        node = self._nodes.get(address)
+        if node is None:
+            node = self._nodes[address] = self._node_at(address)
+        return node
 
-    async def aclose(self) -> None:
-        await self._rings.aclose()
+    async def close(self) -> None:
         for node in self._nodes.values():
-            await node.pipeliner.close()
-            await node.client.aclose()
+            await node.close()
         self._nodes.clear()
 
-    close = aclose
+    async def run(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
+        """The replies in order; the exception of a command that failed. One deadline holds for all of them.
 
-    def pipeline(self, transaction: bool = True) -> "RoutedPipeline":
-        """Commands that go out together, those of a node in one round trip. There are no transactions here."""
-        if transaction:
-            raise ValueError("a pipeline over several nodes is no transaction")
-        return RoutedPipeline(self)
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        (answer,) = await self.run([Routed(args, options)])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        answers = await self.exchange(commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-    async def exchange(self, commands: Sequence[Command], *, anew: bool = False) -> list[Any]:  # noqa: ARG002 a node's commands are always asked anew together
-        return await self.run([Routed(args) for args in commands], is_raw=True)
-
-    async def run(
-        self,
-        commands: Sequence[Routed],
-        settling: Sequence[Command] = (),
-        settle: Settle | None = None,
-        *,
-        is_raw: bool = False,
-    ) -> list[Any]:
-        """The answers in order; of a command that failed, its exception. A deadline stands on all of it together.
-
-        `settling` commands follow on the same connection at each node; `settle` judges their answers. Raw answers are as the node
-        gives them, others as redis-py does.
+        The commands of `wait` follow on the same connection at each node; `wait` raises when their replies are not good enough.
         """
-        for command in commands:
-            command.slot = slot_of(command.args)
-        waiting: list[Routed] = list(commands)
+        routed = [RoutedCommand(args, slot_of(args)) for args in commands]
+        waiting = routed
         deadline = time.monotonic() + PATIENCE_S
         turn = 0
         while waiting:
             seen = self._topology.revision
-            by_node: dict[Address, list[Routed]] = {}
+            by_node: dict[Address, list[RoutedCommand]] = {}
             for command in waiting:
-                address = command.asked or self._topology.primary(command.slot)
+                address = command.redirected or self._topology.primary(command.slot)
                 if address is None:
-                    command.answer = ClusterDownError("nobody serves the slot")
+                    command.reply = ClusterDownError("no node serves the slot")
                 else:
                     by_node.setdefault(address, []).append(command)
-            await _each(
-                self._send(address, some, settling, settle, is_raw=is_raw)
-                for address, some in by_node.items()
-            )
-            broken = any(_is_broken(one.answer) for one in waiting)
+            await _concurrently(self._send(address, batch, wait) for address, batch in by_node.items())
+            is_broken = any(_is_connection_failure(command.reply) for command in waiting)
             is_late = time.monotonic() > deadline
-            waiting = [one for one in waiting if not is_late and self._comes_again(one)]
-            # a redirection says where to go: no need to wait or to ask, unless they send it round and round
-            if broken or any(not isinstance(one.answer, AskError) for one in waiting) or turn > REDIRECTIONS:
-                await self._look_again(seen, PAUSES_S[min(turn, len(PAUSES_S) - 1)] if waiting else 0.0)
+            waiting = [command for command in waiting if not is_late and self._sends_again(command)]
+            # a redirection names the node: the router needs neither a pause nor the topology, unless it goes in circles
+            if (
+                is_broken
+                or any(not isinstance(command.reply, AskError) for command in waiting)
+                or turn > REDIRECTIONS
+            ):
+                await self._refresh(seen, PAUSES_S[min(turn, len(PAUSES_S) - 1)] if waiting else 0.0)
             turn += 1
-        return [command.answer for command in commands]
+        return [command.reply for command in routed]
 
     async def _send(
-        self,
-        address: Address,
-        commands: Sequence[Routed],
-        settling: Sequence[Command],
-        settle: Settle | None,
-        *,
-        is_raw: bool,
+        self, address: Address, commands: Sequence[RoutedCommand], wait: DurabilityWait | None
     ) -> None:
-        """One round trip to one node; each command has its answer, or its failure, afterwards."""
+        """One round trip to one node; afterwards each command has its reply or its failure."""
         node = self.node(address)
         try:
-            exchange = _exchange_raw if is_raw else _exchange
-            answers = await exchange(node, commands, settling)
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                await self._prepare(node.client)  # a new node, one that took over, or one that was restarted
-                answers = await exchange(node, commands, settling)
+            replies = await _exchange(node, commands, wait)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                await self._scripts.load(node.client)  # the node is new, took over, or was restarted
+                replies = await _exchange(node, commands, wait)
         except (RedisError, OSError) as error:
             for command in commands:
-                command.answer, command.asked = error, None
+                command.reply, command.redirected = error, None
             return
-        for command, answer in zip(commands, answers, strict=False):
-            command.answer = answer
-            command.asked = named(answer.host, answer.port, address) if type(answer) is AskError else None
-            if type(answer) is MovedError and command.slot is not None:
-                self._topology.assign(command.slot, named(answer.host, answer.port, address))
-        if settle is not None and not all(isinstance(one.answer, Exception) for one in commands):
-            settle(answers[len(commands) :])
+        for command, reply in zip(commands, replies, strict=False):
+            command.reply = reply
+            command.redirected = named(reply.host, reply.port, address) if type(reply) is AskError else None
+            if type(reply) is MovedError and command.slot is not None:
+                self._topology.assign(command.slot, named(reply.host, reply.port, address))
+        if wait is not None and not all(isinstance(command.reply, Exception) for command in commands):
+            wait.check(replies[len(commands) :])
 
-    def _comes_again(self, command: Routed) -> bool:
-        answer = command.answer
-        if isinstance(answer, (AskError, BusyLoadingError, NoScriptError, *_LATER)):
+    def _sends_again(self, command: RoutedCommand) -> bool:
+        reply = command.reply
+        if isinstance(reply, (AskError, BusyLoadingError, NoScriptError, *_LATER)):
             return True
-        if isinstance(answer, ResponseError):
-            return any(text in str(answer) for text in _SCRIPT_CUT_OFF)
-        return self._repeats and _is_broken(answer)
+        if isinstance(reply, ResponseError):
+            return any(text in str(reply) for text in _SCRIPT_INTERRUPTED)
+        return self._repeats and _is_connection_failure(reply)
 
-    async def _look_again(self, seen: int, pause_s: float) -> None:
+    async def _refresh(self, seen: int, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         try:
             await self._topology.refresh(seen)
         except (RedisError, OSError):
-            return  # nobody answers now: what waits is tried again until its time is up
+            return  # no node answers now: the waiting commands are tried again until the deadline
 
-    async def xread(  # type: ignore[override]  # as this package asks, and as RESP2 answers
-        self, streams: Mapping[str, bytes | str], count: int | None = None, block: int | None = None
-    ) -> list[Any]:
-        """One command a slot, those of a node in one round trip; it doesn't block."""
-        if block is not None:
-            raise ValueError("XREAD of several slots can't block")
-        return await self._read(["XREAD", *_counted(count)], streams)
-
-    async def xreadgroup(  # type: ignore[override]  # as above
-        self,
-        groupname: str,
-        consumername: str,
-        streams: Mapping[str, bytes | str],
-        count: int | None = None,
-        block: int | None = None,
-    ) -> list[Any]:
-        """Of several slots: one command a slot that doesn't block; where nothing is there, it waits for a ring (`StreamSignals`)."""
-        verb = ["XREADGROUP", "GROUP", groupname, consumername, *_counted(count)]
-        if block is None:
-            return await self._read(verb, streams)
-        if len(_by_slot(streams)) == 1:
-            return await self._read([*verb, "BLOCK", block], streams)
-
-        async def look(some: Iterable[str]) -> list[Any]:
-            return await self._read(verb, {stream: streams[stream] for stream in some})
-
-        return await self._rings.read(list(streams), look, count=count or 1, wait_s=block / 1000)
-
-    async def _read(self, verb: Sequence[Any], streams: Mapping[str, bytes | str]) -> list[Any]:
-        """The rows of all of them: a stream and its entries; none for a stream that has none."""
-        pipe = self.pipeline(transaction=False)
-        for some in _by_slot(streams):
-            pipe.execute_command(*verb, "STREAMS", *some.keys(), *some.values())
-        return [row for rows in await pipe.execute() for row in rows or ()]
+    async def read_streams(
+        self, verb: Sequence[Argument], positions: Mapping[str, Position]
+    ) -> list[StreamRow]:
+        """XREAD or XREADGROUP with one command a slot, those of a node in one round trip: the streams that have entries."""
+        replies = await self.run(
+            [(*verb, "STREAMS", *part.keys(), *part.values()) for part in by_slot(positions)]
+        )
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return [row for reply in replies for row in rows_of(reply)]
 
 
-class RoutedPipeline(_Commands):
-    """Queues commands; `execute` sends them."""
-
-    def __init__(self, client: RoutedClient) -> None:
-        self._client = client
-        self._queued: list[Routed] = []
-
-    def execute_command(self, *args: Any, **options: Any) -> Self:
-        self._queued.append(Routed(args, options))
-        return self
-
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        queued, self._queued = self._queued, []
-        answers = await self._client.run(queued)
-        for answer in answers if raise_on_error else ():
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-
-async def _exchange(node: Node, commands: Sequence[Routed], settling: Sequence[Command]) -> list[Any]:
-    """The answers to the commands, then those to the settling ones, all on one connection."""
-    if len(commands) == 1 and not settling and commands[0].asked is None:
-        try:
-            return [await node.client.execute_command(*commands[0].args, **commands[0].options)]  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        except ResponseError as error:
-            return [error]
-    pipe = node.client.pipeline(transaction=False)
-    permissions = []
-    for command in commands:
-        if command.asked is not None:
-            permissions.append(len(pipe))
-            pipe.execute_command("ASKING")  # holds for the next command of this connection only
-        pipe.execute_command(*command.args, **command.options)
-    for args in settling:
-        pipe.execute_command(*args)
-    answers = await pipe.execute(raise_on_error=False)
-    return [answer for n, answer in enumerate(answers) if n not in permissions]
-
-
-async def _exchange_raw(node: Node, commands: Sequence[Routed], settling: Sequence[Command]) -> list[Any]:
-    """The same, as the node answers it."""
+async def _exchange(
+    node: ClusterNode, commands: Sequence[RoutedCommand], wait: DurabilityWait | None
+) -> list[Any]:
+    """The replies to the commands, then those to the commands of `wait`, all on one connection."""
     sent: list[Command] = []
-    permissions = []
+    permissions = set()
     for command in commands:
-        if command.asked is not None:
-            permissions.append(len(sent))
-            sent.append(("ASKING",))
+        if command.redirected is not None:
+            permissions.add(len(sent))
+            sent.append(("ASKING",))  # holds for the next command of this connection only
         sent.append(command.args)
-    answers = await node.pipeliner.exchange([*sent, *settling], repeats=False)
-    return [answer for n, answer in enumerate(answers) if n not in permissions]
+    replies = await node.batcher.exchange([*sent, *(wait.commands if wait else ())], repeats=False)
+    return [reply for n, reply in enumerate(replies) if n not in permissions] if permissions else replies
 
 
-def _is_broken(answer: object) -> bool:
-    """Whether the connection failed, so that nobody knows if the command was carried out."""
-    return isinstance(answer, RedisError | OSError) and not isinstance(
-        answer, ResponseError | MaxConnectionsError
+def _is_connection_failure(reply: object) -> bool:
+    """Whether the connection failed, so that nobody knows if the command was executed."""
+    return isinstance(reply, RedisError | OSError) and not isinstance(
+        reply, ResponseError | MaxConnectionsError
     )
 
 
-async def _each(sending: Iterable[Awaitable[None]]) -> None:
-    """All of them at once; where it is only one, without a task. Raises what the first of them raised, when all have ended."""
-    some = list(sending)
-    if len(some) == 1:
-        await some[0]
+async def _concurrently(sending: Iterable[Awaitable[None]]) -> None:
+    """Awaits all of them; a single one without a task. Raises the first error when all have ended."""
+    awaitables = list(sending)
+    if len(awaitables) == 1:
+        await awaitables[0]
         return
-    for result in await asyncio.gather(*some, return_exceptions=True):
+    for result in await asyncio.gather(*awaitables, return_exceptions=True):
         if result is not None:
             raise result
 
 
-def _counted(count: int | None) -> list[Any]:
-    return [] if count is None else ["COUNT", count]
-
-
-def _by_slot(streams: Mapping[str, bytes | str]) -> list[dict[str, bytes | str]]:
-    groups: dict[int, dict[str, bytes | str]] = {}
-    for stream, position in streams.items():
+def by_slot(positions: Mapping[str, Position]) -> list[dict[str, Position]]:
+    """The streams with their positions, grouped by slot."""
+    groups: dict[int, dict[str, Position]] = {}
+    for stream, position in positions.items():
         groups.setdefault(slot_of_key(stream), {})[stream] = position
     return list(groups.values())

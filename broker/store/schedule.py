@@ -25,8 +25,7 @@ from broker.model.outcome import (
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store import keys
 from broker.store.outbox import event_of
-from broker.store.resp_connection import Argument
-from broker.store.server import Server, translating
+from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 
 _TYPES = {one.encode(): one for one in NotificationType}
 _STATUSES = {one.encode(): one for one in SubscriptionStatus}
@@ -89,30 +88,22 @@ class Committed(NamedTuple):
 class Schedule:
     """Claims, commits, and the wake-up channel."""
 
-    def __init__(self, server: Server, *, lease_ms: int, max_bytes: int, resume: Resume) -> None:
-        self._server = server
+    def __init__(self, store: Store, *, lease_ms: int, max_bytes: int, resume: Resume) -> None:
+        self._store = store
         self._lease_ms = lease_ms
         self._max_bytes = max_bytes
         self._resume = resume
 
     @property
     def shards(self) -> range:
-        return range(self._server.layout.shards)
+        return range(self._store.layout.shards)
 
     async def claim(self, shard: int, limit: int) -> Claimed:
         """Takes up to `limit` due subscriptions of a shard."""
-        answer = await self._server.call_before_sending(
-            "claim",
-            [keys.due(shard), keys.registry(shard)],
-            [
-                limit,
-                self._lease_ms,
-                self._max_bytes,
-                f"{keys.shard_tag(shard)}:sub:",
-                f"{keys.shard_tag(shard)}:outbox:",
-            ],
-        )
-        now, following, *rows = answer
+        prefixes = f"{keys.shard_tag(shard)}:sub:", f"{keys.shard_tag(shard)}:outbox:"
+        arguments: list[Argument] = [limit, self._lease_ms, self._max_bytes, *prefixes]
+        call = ScriptCall("claim", [keys.due(shard), keys.registry(shard)], arguments)
+        now, following, *rows = await self._store.run(call, WriteConcern.REPLICATED)
         return Claimed(tuple(_claim_of(shard, row) for row in rows), _wait(int(now), int(float(following))))
 
     async def commit(self, claim: Claim, decision: Decision | None, *, take_next: bool) -> Committed:
@@ -158,7 +149,7 @@ class Schedule:
             keys.dead(shard, tenant, one),
             keys.dead_index(shard),
         ]
-        answer = await self._server.call_before_sending("commit", script_keys, arguments)
+        answer = await self._store.run(ScriptCall("commit", script_keys, arguments), WriteConcern.REPLICATED)
         if answer[0] == b"stale":
             return Committed(is_stale=True)
         status, now, following, *rows = answer
@@ -174,15 +165,14 @@ class Schedule:
         by_shard: dict[int, list[Claim]] = {}
         for claim in claims:
             by_shard.setdefault(claim.shard, []).append(claim)
-        calls: list[tuple[list[str], list[Argument]]] = []
+        calls = []
         for shard, some in by_shard.items():
             arguments: list[Argument] = [self._lease_ms]
             for claim in some:
                 arguments += [keys.member(claim.tenant, claim.id), claim.token]
-            calls.append(
-                ([keys.due(shard), *(keys.subscription(shard, c.tenant, c.id) for c in some)], arguments)
-            )
-        answers = await self._server.call_many("extend", calls) if calls else []
+            script_keys = [keys.due(shard), *(keys.subscription(shard, c.tenant, c.id) for c in some)]
+            calls.append(ScriptCall("extend", script_keys, arguments))
+        answers = await self._store.run_many(calls)
         return [
             claim
             for some, kept in zip(by_shard.values(), answers, strict=True)
@@ -190,23 +180,26 @@ class Schedule:
             if not is_kept
         ]
 
-    @translating
     async def next_attempt_ms(self, tenant: Tenant, subscription_id: SubscriptionId) -> int | None:
         """When a failed notification is tried again; None where none waits for that."""
-        shard = self._server.layout.shard_of(tenant, subscription_id)
-        client = self._server.client
-        if await client.hget(keys.subscription(shard, tenant, subscription_id), "busy") != b"backoff":
-            return None
-        due = await client.zscore(keys.due(shard), keys.member(tenant, subscription_id))
-        return None if due is None else int(due)
+        shard = self._store.layout.shard_of(tenant, subscription_id)
+        state, due = await self._store.send(
+            [
+                ("HGET", keys.subscription(shard, tenant, subscription_id), "busy"),
+                ("ZSCORE", keys.due(shard), keys.member(tenant, subscription_id)),
+            ]
+        )
+        return int(float(due)) if state == b"backoff" and due is not None else None
 
     async def wake(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
         """Makes a subscription that waits for its handshake due now and tells the dispatchers."""
-        shard = self._server.layout.shard_of(tenant, subscription_id)
-        await self._server.call(
-            "wake",
-            [keys.subscription(shard, tenant, subscription_id), keys.due(shard)],
-            [keys.member(tenant, subscription_id), keys.WAKE, shard],
+        shard = self._store.layout.shard_of(tenant, subscription_id)
+        await self._store.run(
+            ScriptCall(
+                "wake",
+                [keys.subscription(shard, tenant, subscription_id), keys.due(shard)],
+                [keys.member(tenant, subscription_id), keys.WAKE, shard],
+            )
         )
 
     async def resend(
@@ -221,24 +214,22 @@ class Schedule:
         They go out before events that wait, after the notification under way; the cursor doesn't move. A new registration, an
         error and the end of the subscription drop what was not sent yet.
         """
-        shard = self._server.layout.shard_of(tenant, subscription_id)
-        answer = await self._server.call(
-            "resend",
-            [keys.subscription(shard, tenant, subscription_id), keys.due(shard)],
-            [
-                keys.member(tenant, subscription_id),
-                revision,
-                ",".join(f"{low}-{high}" for low, high in ranges),
-                MAX_RANGES_BYTES,
-                keys.WAKE,
-                shard,
-            ],
-        )
+        shard = self._store.layout.shard_of(tenant, subscription_id)
+        script_keys = [keys.subscription(shard, tenant, subscription_id), keys.due(shard)]
+        arguments: list[Argument] = [
+            keys.member(tenant, subscription_id),
+            revision,
+            ",".join(f"{low}-{high}" for low, high in ranges),
+            MAX_RANGES_BYTES,
+            keys.WAKE,
+            shard,
+        ]
+        answer = await self._store.run(ScriptCall("resend", script_keys, arguments))
         return ResendResult(cast("bytes", answer).decode())
 
     async def wakeups(self) -> AsyncIterator[int | None]:
         """Shards in which something became due; None after each (re)connection: look at all of them."""
-        async for message in self._server.listen(keys.WAKE):
+        async for message in self._store.subscribe(keys.WAKE):
             yield None if message is None else int(message)
 
 

@@ -13,20 +13,19 @@ import redis.asyncio as redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import RedisError
 
-from broker.errors import Issue, Unprocessable
-
 Address = tuple[str, int]
 """Host and port, as the Cluster names them to its clients."""
 
-_KEYLESS = {"CLUSTER INFO", "CLUSTER SLOTS", "CONFIG GET", "INFO", "PING", "PUBLISH", "SCRIPT LOAD", "TIME"}
+_KEYLESS = {"CLUSTER", "INFO", "PING", "PUBLISH", "TIME"}
+_WITH_SUBCOMMAND = {"XGROUP", "XINFO"}
 _ALL_KEYS = {"MGET"}
 _SCRIPTS = {"EVALSHA"}
 _STREAMS = {"XREAD", "XREADGROUP"}
 
 
 def keys_of(command: Sequence[Any]) -> Sequence[Any]:
-    """The keys of a command as the client library spells it: all there are, none for one that has none."""
-    name = str(command[0])
+    """All keys of a command, which names the command (and its subcommand) in capitals."""
+    name = command[0]
     if name in _KEYLESS:
         return ()
     if name in _SCRIPTS:
@@ -34,8 +33,10 @@ def keys_of(command: Sequence[Any]) -> Sequence[Any]:
     if name in _ALL_KEYS:
         return command[1:]
     if name in _STREAMS:
-        at = next(n for n, one in enumerate(command) if one in {"STREAMS", b"STREAMS"})
-        return command[at + 1 : at + 1 + (len(command) - at - 1) // 2]
+        first = command.index("STREAMS") + 1
+        return command[first : first + (len(command) - first) // 2]
+    if name in _WITH_SUBCOMMAND:
+        return command[2:3]
     return command[1:2]
 
 
@@ -49,17 +50,6 @@ def slot_of(command: Sequence[Any]) -> int | None:
     if len(slots) > 1:
         raise ValueError(f"{command[0]} touches {len(slots)} hash slots: {keys_of(command)!r}")
     return slots.pop() if slots else None
-
-
-def refuse_several(placed: Sequence[tuple[str, int]]) -> None:
-    """Raises `Unprocessable` where what is to be written together, each with its partition, is of several; it names the entry."""
-    for n, (name, partition) in enumerate(placed):
-        if partition != placed[0][1]:
-            text = (
-                f"{name} and {placed[0][0]} are kept in different partitions, which a Cluster can't write in one transaction; "
-                "let the broker assign their ids (POST), or send a batch"
-            )
-            raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{n}]"))
 
 
 class Topology:

@@ -1,10 +1,10 @@
 """Subscription documents, their delivery state, and the registry log by which matchers follow them."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -17,8 +17,7 @@ from broker.model.subscription import PayloadContent, Subscription, Subscription
 from broker.store import keys
 from broker.store.gaps import gaps_of
 from broker.store.outbox import SubscriptionKey, key_of
-from broker.store.resp_connection import Argument, Command
-from broker.store.server import Server, translating
+from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 from broker.store.stream_id import StreamId
 
 _FIELDS = ("model", "v", "upd", "st", "on", "count", "cursor", "ec", "et", "tries", "q", "dead", "gaps", "gt")
@@ -112,11 +111,11 @@ def record_of(values: Sequence[bytes | None]) -> Record | None:
 class Subscriptions:
     """Registers, reads and lists."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
-        return self._server.layout.shard_of(tenant, subscription_id)
+        return self._store.layout.shard_of(tenant, subscription_id)
 
     async def put(
         self,
@@ -152,7 +151,8 @@ class Subscriptions:
     async def advance(self, tenant: Tenant, subscription_id: SubscriptionId, number: int) -> None:
         """A reader of a pull subscription was sent events up to `number`; nothing happens to others."""
         shard = self.shard_of(tenant, subscription_id)
-        await self._server.call("advance", [keys.subscription(shard, tenant, subscription_id)], [number])
+        call = ScriptCall("advance", [keys.subscription(shard, tenant, subscription_id)], [number])
+        await self._store.run(call)
 
     async def delete(
         self, tenant: Tenant, subscription_id: SubscriptionId, *, expected_version: str = ""
@@ -183,21 +183,23 @@ class Subscriptions:
             keys.dead(shard, tenant, subscription_id),
             keys.dead_index(shard),
         ]
-        answers = await self._server.call_many("register", [(script_keys, arguments)], durable=True)
+        call = ScriptCall("register", script_keys, arguments)
+        status, version, at_ms = await self._store.run(call, WriteConcern.DURABLE)
         failpoints.hit("registration.stored")
-        status, version, at_ms = answers[0]
         return Registration(cast("bytes", status).decode()), int(version), int(at_ms)
 
     async def get(self, tenant: Tenant, subscription_id: SubscriptionId) -> Record | None:
         return (await self.many([(tenant, subscription_id)]))[0]
 
-    @translating
     async def many(self, wanted: Sequence[SubscriptionKey]) -> list[Record | None]:
         """Records in the order asked for; None where there is none. One round trip."""
-        pipe = self._server.client.pipeline(transaction=False)
-        for tenant, one in wanted:
-            pipe.hmget(keys.subscription(self.shard_of(tenant, one), tenant, one), *_FIELDS)
-        return [record_of(values) for values in await pipe.execute()]
+        replies = await self._store.send(
+            [
+                ("HMGET", keys.subscription(self.shard_of(tenant, one), tenant, one), *_FIELDS)
+                for tenant, one in wanted
+            ]
+        )
+        return [record_of(values) for values in replies]
 
     async def fail(self, record: Record, reason: str) -> bool:
         """Sets it to `error` unless it was put again meanwhile, or isn't active or requested; whether it did."""
@@ -205,32 +207,30 @@ class Subscriptions:
         shard = self.shard_of(tenant, one)
         script_keys = [keys.subscription(shard, tenant, one), keys.due(shard), keys.registry(shard)]
         arguments = [keys.member(tenant, one), record.revision, reason]
-        return bool(await self._server.call("fail", script_keys, arguments))
+        return bool(await self._store.run(ScriptCall("fail", script_keys, arguments)))
 
     async def of_tenant(self, tenant: Tenant | None) -> AsyncIterator[Record]:
         """Every subscription of a tenant (None: of all), by id within each shard."""
-        for shard in range(self._server.layout.shards):
+        for shard in range(self._store.layout.shards):
             wanted = sorted(key for key in await self._members(shard) if tenant in {None, key[0]})
             for start in range(0, len(wanted), 500):
                 for record in await self.many(wanted[start : start + 500]):
                     if record is not None:
                         yield record
 
-    @translating
     async def _members(self, shard: int) -> list[SubscriptionKey]:
-        members: Any = await self._server.client.smembers(keys.members(shard))
+        (members,) = await self._store.send([("SMEMBERS", keys.members(shard))])
         return [key_of(member) for member in members]
 
-    @translating
     async def depths(self) -> dict[SubscriptionKey, tuple[str, int, bool]]:
         """Status, number of undelivered events, and whether there are gaps its client has not answered, of every subscription."""
         depths = {}
-        for shard in range(self._server.layout.shards):
+        for shard in range(self._store.layout.shards):
             members = await self._members(shard)
-            pipe = self._server.client.pipeline(transaction=False)
-            for key in members:
-                pipe.hmget(keys.subscription(shard, *key), "st", "count", "cursor", "gt")
-            for key, (status, count, cursor, gap_ms) in zip(members, await pipe.execute(), strict=True):
+            replies = await self._store.send(
+                [("HMGET", keys.subscription(shard, *key), "st", "count", "cursor", "gt") for key in members]
+            )
+            for key, (status, count, cursor, gap_ms) in zip(members, replies, strict=True):
                 if status:
                     waiting = int(count) - int(cursor)
                     depths[key] = (cast("bytes", status).decode(), waiting, gap_ms is not None)
@@ -240,13 +240,12 @@ class Subscriptions:
 class RegistryFollower:
     """What changed in the registry since the last call; the first call tells everything there is."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._subscriptions = Subscriptions(server)
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._subscriptions = Subscriptions(store)
         self._positions: dict[int, bytes] = {}
         self._known: dict[int, set[SubscriptionKey]] = {}
 
-    @translating
     async def changes(self) -> list[tuple[SubscriptionKey, Record | None]]:
         """Subscriptions put (with their state now) or deleted (None) since the last call, one round trip where nothing is.
 
@@ -258,19 +257,19 @@ class RegistryFollower:
         known = sorted(positions)
         if known:
             streams = {keys.registry(shard).encode(): shard for shard in known}
-            for stream, entries in await self._told_since(positions):
+            logs = {keys.registry(shard): position for shard, position in positions.items()}
+            for stream, entries in await self._store.read_streams(logs):
                 shard = streams[stream]
-                for entry_id, flat in entries:
-                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                for entry_id, fields in entries:
                     if StreamId.parse(entry_id).sequence != StreamId.parse(positions[shard]).sequence + 1:
                         # trimmed before it was read, or what was read before is forgotten: start over
                         del positions[shard]
                         break
                     positions[shard] = entry_id
                     told[key_of(fields[b"m"])] = None
-        for shard in range(self._server.layout.shards):
+        for shard in range(self._store.layout.shards):
             if shard not in positions:
-                last: Any = await self._server.client.xrevrange(keys.registry(shard), count=1)
+                (last,) = await self._store.send([("XREVRANGE", keys.registry(shard), "+", "-", "COUNT", 1)])
                 positions[shard] = last[0][0] if last else b"0-0"
                 listed[shard] = set(await self._subscriptions._members(shard))  # noqa: SLF001 same module
                 # with those that were deleted where the log is gone
@@ -288,24 +287,11 @@ class RegistryFollower:
             (of_shard.discard if record is None else of_shard.add)(key)
         return changed
 
-    async def _told_since(self, positions: Mapping[int, bytes]) -> list[Any]:
-        """Each log with its new entries; it rides with what others ask."""
-        each = [(keys.registry(shard), position) for shard, position in positions.items()]
-        together = (
-            [[one] for one in each] if self._server.is_spread else [each]
-        )  # a Cluster answers a slot at a time
-        commands: list[Command] = [
-            ("XREAD", "STREAMS", *(log for log, _ in some), *(position for _, position in some))
-            for some in together
-        ]
-        return [row for answer in await self._server.ask(commands) for row in answer or ()]
-
     def start_over(self) -> None:
         """The next call of `changes` tells everything there is, and what was deleted since."""
         self._positions = {}
 
-    @translating
     async def trim(self, keep: int) -> None:
         """Bounds each shard's log; a follower that fell further behind starts over by itself."""
-        for shard in range(self._server.layout.shards):
-            await self._server.client.xtrim(keys.registry(shard), maxlen=keep, approximate=True)
+        for shard in range(self._store.layout.shards):
+            await self._store.send([("XTRIM", keys.registry(shard), "MAXLEN", "~", keep)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
-from broker.store.server import Server, translating
+from broker.store.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +24,23 @@ class Binding:
 class Tokens:
     """Issues and redeems."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-    @translating
     async def issue(
         self, tenant: Tenant, subscriptions: Sequence[SubscriptionId], lifetime_ms: int
     ) -> tuple[str, int]:
         """A new token, and when it expires (ms)."""
         token = secrets.token_urlsafe(32)
-        seconds, micros = await self._server.client.time()
+        ((seconds, micros),) = await self._store.send([("TIME",)])
         expires_ms = int(seconds) * 1000 + int(micros) // 1000 + lifetime_ms
         stored = json.dumps({"tenant": tenant, "subscriptions": list(subscriptions), "expires": expires_ms})
-        await self._server.client.set(keys.token(_digest(token)), stored, px=lifetime_ms)
+        await self._store.send([("SET", keys.token(_digest(token)), stored, "PX", lifetime_ms)])
         return token, expires_ms
 
-    @translating
     async def redeem(self, token: str) -> Binding | None:
         """What the token stands for, once; None for one that is unknown, used or expired."""
-        stored = await self._server.client.getdel(keys.token(_digest(token)))
+        (stored,) = await self._store.send([("GETDEL", keys.token(_digest(token)))])
         if stored is None:
             return None
         held = json.loads(stored)

@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from broker.model.resource import UnversionedResource
 from broker.store import keys
-from broker.store.resp_connection import Argument
-from broker.store.server import Server, translating
+from broker.store.protocol import Argument, Command, ScriptCall, Store, WriteConcern
+from broker.store.replies import flatten, mapping_of
 from broker.store.subscriptions import Registration
 
 Told = Literal["topics", "folder"]
@@ -28,8 +28,8 @@ class StoredTopic:
 class Topics:
     """Keeps topics, and says when they change."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def put(
         self, topic_id: str, head: bytes, tail: bytes, *, create: bool, expected_version: str = ""
@@ -54,46 +54,43 @@ class Topics:
             keys.TOPICS_CHANGED,
             told,
         ]
-        answers = await self._server.call_many("topic", [([keys.TOPICS], arguments)], durable=True)
-        status, version, at_ms = answers[0]
+        call = ScriptCall("topic", [keys.TOPICS], arguments)
+        status, version, at_ms = await self._store.run(call, WriteConcern.DURABLE)
         return Registration(cast("bytes", status).decode()), int(version), int(at_ms)
 
-    @translating
     async def all(self) -> list[StoredTopic]:
         """By id."""
-        held: Any = await self._server.client.hgetall(keys.TOPICS)
-        return sorted((_stored(one.decode(), value) for one, value in held.items()), key=lambda one: one.id)
+        (reply,) = await self._store.send([("HGETALL", keys.TOPICS)])
+        return sorted(
+            (_stored(one.decode(), value) for one, value in mapping_of(reply).items()), key=lambda one: one.id
+        )
 
-    @translating
     async def get(self, topic_id: str) -> StoredTopic | None:
-        held: Any = await self._server.client.hget(keys.TOPICS, topic_id)
+        (held,) = await self._store.send([("HGET", keys.TOPICS, topic_id)])
         return None if held is None else _stored(topic_id, held)
 
-    @translating
     async def announce_folder(self) -> None:
         """Asks every process to read its folder of topics again."""
         told: Told = "folder"
-        await self._server.client.publish(keys.TOPICS_CHANGED, told)
+        await self._store.send([("PUBLISH", keys.TOPICS_CHANGED, told)])
 
     async def changes(self) -> AsyncIterator[Told | None]:
         """What changed; None after each (re)connection: look for yourself."""
-        async for message in self._server.listen(keys.TOPICS_CHANGED):
+        async for message in self._store.subscribe(keys.TOPICS_CHANGED):
             yield None if message is None else "folder" if message == "folder" else "topics"
 
-    @translating
     async def validated(self) -> dict[str, bytes]:
         """Canonical -> the document for which its subscriptions were last looked at."""
-        held: Any = await self._server.client.hgetall(keys.TOPICS_VALIDATED)
-        return {name.decode(): document for name, document in held.items()}
+        (reply,) = await self._store.send([("HGETALL", keys.TOPICS_VALIDATED)])
+        return {name.decode(): document for name, document in mapping_of(reply).items()}
 
-    @translating
     async def note_validated(self, documents: Mapping[str, bytes], gone: Sequence[str]) -> None:
-        pipe = self._server.client.pipeline(transaction=False)
+        commands: list[Command] = []
         if documents:
-            pipe.hset(keys.TOPICS_VALIDATED, mapping=dict(documents.items()))
+            commands.append(("HSET", keys.TOPICS_VALIDATED, *flatten(documents)))
         if gone:
-            pipe.hdel(keys.TOPICS_VALIDATED, *gone)
-        await pipe.execute()
+            commands.append(("HDEL", keys.TOPICS_VALIDATED, *gone))
+        await self._store.send(commands)
 
 
 def _stored(topic_id: str, value: bytes) -> StoredTopic:

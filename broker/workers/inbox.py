@@ -9,9 +9,8 @@ import structlog
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.inbox import InboxIntake
-from broker.store.group_reader import GroupReader
 from broker.store.inbox import Inbox, InboxEntry
-from broker.store.server import Server
+from broker.store.protocol import GroupReader, Store
 from broker.tasks import first_of, sleep_unless
 from broker.telemetry import metrics
 
@@ -24,15 +23,15 @@ BATCH = 64
 class InboxWorker:
     """One reader. `run` returns after `stop` is set and the batch under way is settled."""
 
-    def __init__(self, server: Server, inbox: Inbox, intake: InboxIntake, stop: asyncio.Event) -> None:
-        self._server = server
+    def __init__(self, store: Store, inbox: Inbox, intake: InboxIntake, stop: asyncio.Event) -> None:
+        self._store = store
         self._inbox = inbox
         self._intake = intake
         self._stop = stop
         self._owner = uuid.uuid4().hex
 
     async def run(self) -> None:
-        client = self._server.reader(timeout_s=BLOCK_MS / 1000 + 10)
+        client = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         is_fresh = True
         try:
             while not self._stop.is_set():
@@ -52,7 +51,7 @@ class InboxWorker:
                     is_fresh = True
                     await sleep_unless(self._stop, 0.5)
         finally:
-            await client.aclose()
+            await client.close()
             with contextlib.suppress(StoreUnavailable):
                 await self._inbox.unlease(self._owner)
 

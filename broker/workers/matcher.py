@@ -21,11 +21,10 @@ from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.model.eligibility import Activation, Eligibility, eligibility
 from broker.store.changes import Changes
-from broker.store.group_reader import GroupReader
 from broker.store.outbox import Context, Fenced, Outboxes, StoreRolledBack, SubscriptionKey
+from broker.store.protocol import GroupReader, Store
 from broker.store.resources import Resources
 from broker.store.rollback import RollbackDetector
-from broker.store.server import Server
 from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
 from broker.tasks import end, sleep_unless
 from broker.telemetry import metrics
@@ -51,7 +50,7 @@ class MatcherWorker:
 
     def __init__(
         self,
-        server: Server,
+        store: Store,
         changes: Changes,
         outboxes: Outboxes,
         rollback_detector: RollbackDetector,
@@ -61,19 +60,19 @@ class MatcherWorker:
         topic_sync: TopicSync,
         stop: asyncio.Event,
     ) -> None:
-        self._server = server
+        self._store = store
         self._changes = changes
         self._outboxes = outboxes
         self._rollback_detector = rollback_detector
         self._is_in_doubt = True
         self._matchers = 1
-        self._resources = Resources(server)
-        self._follower = RegistryFollower(server)
+        self._resources = Resources(store)
+        self._follower = RegistryFollower(store)
         self._catalog = catalog
         self._matcher = matcher
         self._includes = includes
         self._topic_sync = topic_sync
-        self._subscriptions = Subscriptions(server)
+        self._subscriptions = Subscriptions(store)
         self._topics_seen = catalog.revision
         self._activations: dict[SubscriptionKey, Activation] = {}
         self._stop = stop
@@ -87,7 +86,7 @@ class MatcherWorker:
         self._interrupts: dict[asyncio.Event, asyncio.Task[Literal[True]]] = {}
 
     async def run(self) -> None:
-        client = self._server.reader(timeout_s=BLOCK_MS / 1000 + 10)
+        client = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
             async with asyncio.TaskGroup() as tasks:
                 renewing = tasks.create_task(self._keep_leases())
@@ -112,7 +111,7 @@ class MatcherWorker:
                         self._recovered.clear()
                 await end([renewing, *self._interrupts.values()])
         finally:
-            await client.aclose()
+            await client.close()
             with contextlib.suppress(StoreUnavailable):
                 await self._changes.unlease(list(self._tokens), self._owner)
                 await self._changes.presence(self._owner, 0)
@@ -327,7 +326,7 @@ class MatcherWorker:
             await sleep_unless(self._stop, RENEW_S)
 
     async def _renew(self) -> None:
-        total = self._server.layout.partitions
+        total = self._store.layout.partitions
         self._matchers = await self._changes.presence(self._owner, LEASE_MS)
         share = math.ceil(total / self._matchers)
         mine = sorted(self._tokens)

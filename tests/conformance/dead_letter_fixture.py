@@ -13,8 +13,8 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store.outbox import Outboxes
+from broker.store.protocol import Store
 from broker.store.schedule import Claim, Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Record, Subscriptions
 
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
@@ -41,7 +41,7 @@ SUBSCRIPTION = Subscription(
 class LetterDesk:
     """Registers, appends and plays the dispatcher."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Store) -> None:
         self.subscriptions = Subscriptions(server)
         self.outboxes = Outboxes(server)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=1_000, resume="backlog")

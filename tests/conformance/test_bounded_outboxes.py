@@ -9,8 +9,8 @@ from broker.model.notification import NotificationType
 from broker.model.outcome import Advance
 from broker.model.subscription import SubscriptionStatus
 from broker.store.outbox import Outboxes
+from broker.store.protocol import Store
 from broker.store.schedule import Claim, Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
 from broker.telemetry import metrics
 from tests.conformance.test_delivery_state import KEY, change, subscription
@@ -22,7 +22,7 @@ MOST = 20
 class BrokerFixture:
     """One subscription whose outbox is small."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Store) -> None:
         self.subscriptions = Subscriptions(server)
         self.outboxes = Outboxes(server, most=MOST)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=10_000, resume="backlog")
@@ -61,7 +61,7 @@ class BrokerFixture:
 
 
 @pytest.fixture
-async def broker_fixture(store: Server) -> BrokerFixture:
+async def broker_fixture(store: Store) -> BrokerFixture:
     one = BrokerFixture(store)
     await one.activate()
     return one
@@ -75,7 +75,7 @@ async def test_an_outbox_that_is_full_to_the_brim_loses_nothing(broker_fixture: 
 
 
 async def test_one_event_too_many_marks_the_error_and_names_what_was_given_up(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     follower = RegistryFollower(store)
     await follower.changes()
@@ -137,7 +137,7 @@ async def test_a_repeated_call_gives_up_nothing_more(broker_fixture: BrokerFixtu
 
 
 async def test_a_subscriber_that_reads_for_itself_keeps_its_status_and_is_told_of_the_gap(
-    store: Server,
+    store: Store,
 ) -> None:
     broker_fixture = BrokerFixture(store)
     await broker_fixture.ask(is_pushed=False)
@@ -148,9 +148,7 @@ async def test_a_subscriber_that_reads_for_itself_keeps_its_status_and_is_told_o
     assert "events 1 to 3 are missing" in record.errors[0].text
 
 
-async def test_delivered_events_make_room_without_a_word(
-    broker_fixture: BrokerFixture, store: Server
-) -> None:
+async def test_delivered_events_make_room_without_a_word(broker_fixture: BrokerFixture, store: Store) -> None:
     claim = None
     for first in range(1, 1_000, 10):
         await broker_fixture.append(first, first + 9)

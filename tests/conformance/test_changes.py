@@ -9,12 +9,12 @@ from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Changes
-from broker.store.group_reader import GroupReader
 from broker.store.proposals import Acceptance, Proposal
+from broker.store.protocol import GroupReader, Store
 from broker.store.resources import Resources, assign_id
 from broker.store.retention import Limits, Retention
-from broker.store.server import Server
 from tests.conftest import ALL_STORES
+from tests.stores import redis_of
 
 STORES = ALL_STORES
 
@@ -35,14 +35,14 @@ def proposal(one: str = "a", op: str = "put", **more: object) -> Proposal:
 
 
 @pytest.fixture
-async def changes(store: Server) -> Changes:
+async def changes(store: Store) -> Changes:
     log = Changes(store, keep_ms=HOUR_MS)
     await log.prepare()
     return log
 
 
 async def test_a_put_creates_then_updates_and_every_version_stays_readable(
-    changes: Changes, store: Server
+    changes: Changes, store: Store
 ) -> None:
     first, second = (await changes.append([proposal()]))[0], (await changes.append([proposal()]))[0]
     assert [first.status, second.status] == [Acceptance.CREATED, Acceptance.UPDATED]
@@ -57,7 +57,7 @@ async def test_a_put_creates_then_updates_and_every_version_stays_readable(
     assert body["status"] == "final"
 
 
-async def test_last_updated_is_the_stores_time_as_an_instant(changes: Changes, store: Server) -> None:
+async def test_last_updated_is_the_stores_time_as_an_instant(changes: Changes, store: Store) -> None:
     accepted = (await changes.append([proposal()]))[0]
     current = await Resources(store).current(DEFAULT_TENANT, "Observation", "a")
     assert current is not None
@@ -67,7 +67,7 @@ async def test_last_updated_is_the_stores_time_as_an_instant(changes: Changes, s
 
 
 async def test_a_deleted_resource_has_no_body_and_a_put_brings_it_back_as_a_create(
-    changes: Changes, store: Server
+    changes: Changes, store: Store
 ) -> None:
     statuses = []
     for op in ("put", "delete", "delete", "put"):
@@ -109,7 +109,7 @@ async def test_an_idempotency_key_answers_the_first_result_and_refuses_another_b
     assert other.status is Acceptance.MISMATCH
 
 
-async def test_a_transaction_with_one_refusal_writes_nothing(changes: Changes, store: Server) -> None:
+async def test_a_transaction_with_one_refusal_writes_nothing(changes: Changes, store: Store) -> None:
     layout = store.layout
     beside = next(
         one
@@ -121,7 +121,7 @@ async def test_a_transaction_with_one_refusal_writes_nothing(changes: Changes, s
     assert await Resources(store).current(DEFAULT_TENANT, "Observation", "b") is None
 
 
-async def test_identifiers_find_current_resources_only(changes: Changes, store: Server) -> None:
+async def test_identifiers_find_current_resources_only(changes: Changes, store: Store) -> None:
     resources = Resources(store)
     await changes.append([proposal("a", identifiers=("s|1", "s|2")), proposal("b", identifiers=("s|1",))])
     assert sorted(await resources.find(DEFAULT_TENANT, "Observation", "s|1")) == ["a", "b"]
@@ -138,7 +138,7 @@ def test_an_assigned_id_keeps_its_placement_and_repeats_for_a_seed() -> None:
 
 
 async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_acknowledged(
-    changes: Changes, store: Server, reader: GroupReader
+    changes: Changes, store: Store, reader: GroupReader
 ) -> None:
     await changes.append([proposal()])
     await changes.append([proposal(), proposal(op="delete")])
@@ -161,17 +161,17 @@ async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_ac
 
 
 async def test_trimming_keeps_what_is_not_matched(
-    changes: Changes, store: Server, reader: GroupReader
+    changes: Changes, store: Store, reader: GroupReader
 ) -> None:
     for _ in range(300):
         await changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
     await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
-    assert await store.client.xlen(keys.changes(partition)) == 300
+    assert await redis_of(store).xlen(keys.changes(partition)) == 300
     read = await changes.read(reader, {partition: ">"}, count=299, block_ms=None)
     await changes.acknowledge({partition: [change.id for change in read]})
     await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
-    assert await store.client.xlen(keys.changes(partition)) < 300
+    assert await redis_of(store).xlen(keys.changes(partition)) < 300
     rest = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
     assert [change.current.key.version for change in rest] == [300]
 

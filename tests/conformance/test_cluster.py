@@ -14,10 +14,10 @@ from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Changes
-from broker.store.cluster import Cluster, store_at
 from broker.store.keys import Layout
 from broker.store.proposals import Acceptance, Proposal
-from broker.store.server import Server
+from broker.store.protocol import Store
+from broker.store.redis_store import connect
 from broker.store.slots import slot_of_key
 from tests.conftest import LAYOUT
 from tests.stores import StoreCluster, StoreNode
@@ -44,7 +44,7 @@ async def own(tmp_path: Path) -> AsyncIterator[StoreCluster]:
 
 
 @pytest.fixture
-async def changes(store: Server) -> Changes:
+async def changes(store: Store) -> Changes:
     log = Changes(store, keep_ms=60_000)
     await log.prepare()
     return log
@@ -53,16 +53,16 @@ async def changes(store: Server) -> Changes:
 async def test_a_url_of_one_server_that_names_a_node_is_refused_with_what_to_write(
     cluster: StoreCluster,
 ) -> None:
-    server = Server(cluster.nodes[0].url, LAYOUT)
+    server = connect(cluster.nodes[0].url, LAYOUT)
     with pytest.raises(ConfigurationError, match=r"redis\+cluster://"):
         await server.open()
     await server.close()
 
 
-async def test_a_node_that_keeps_no_append_only_file_is_named(store: Server, cluster: StoreCluster) -> None:
+async def test_a_node_that_keeps_no_append_only_file_is_named(store: Store, cluster: StoreCluster) -> None:
     for node in (cluster.nodes[1], cluster.nodes[4]):  # a primary, and a replica that may become one
         await node.ask("CONFIG", "SET", "appendonly", "no")
-        other = store_at(cluster.url, LAYOUT)
+        other = connect(cluster.url, LAYOUT)
         with pytest.raises(ConfigurationError, match=rf"^{node.address}: .*appendonly yes"):
             await other.open()
         await other.close()
@@ -72,18 +72,17 @@ async def test_a_node_that_keeps_no_append_only_file_is_named(store: Server, clu
 async def test_slots_that_nobody_serves_end_the_start(own: StoreCluster) -> None:
     for node in await own.primaries():
         await node.ask("CLUSTER", "DELSLOTS", 7)
-    server = store_at(own.url, LAYOUT)
+    server = connect(own.url, LAYOUT)
     with pytest.raises(ConfigurationError, match="1 of the Cluster's 16384 hash slots"):
         await server.open()
     await server.close()
 
 
 async def test_keys_on_their_way_are_found_on_either_side_by_many_at_once(own: StoreCluster) -> None:
-    server = store_at(own.url, LAYOUT)
+    server = connect(own.url, LAYOUT)
     await server.open()
     names = [f"{{p01}}:k{n}" for n in range(60)]
-    for name in names:
-        await server.client.set(name, name)
+    await server.send([("SET", name, name) for name in names])
     slot = slot_of_key("p01")
     source = await own.primary_of_slot(slot)
     target = next(node for node in await own.primaries() if node is not source)
@@ -91,15 +90,13 @@ async def test_keys_on_their_way_are_found_on_either_side_by_many_at_once(own: S
     await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
     await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
     await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names[:30])
-    found = await asyncio.gather(*(server.client.get(name) for name in names))
-    assert found == [name.encode() for name in names]
-    pipe = server.client.pipeline(transaction=False)
-    for name in names:
-        pipe.get(name)
-    assert await pipe.execute() == found
-    assert await server.ask([("GET", name) for name in names]) == found
+    found = [name.encode() for name in names]
+    assert await asyncio.gather(*(server.send([("GET", name)]) for name in names)) == [
+        [name] for name in found
+    ]
+    assert await server.send([("GET", name) for name in names]) == found
     # keys of both sides in one command: it waits until they are together
-    together = asyncio.ensure_future(server.ask([("MGET", names[0], names[-1])]))
+    together = asyncio.ensure_future(server.send([("MGET", names[0], names[-1])]))
     await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names[30:])
     for node in (target, source):
         await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
@@ -119,7 +116,7 @@ async def test_nodes_that_forgot_the_scripts_are_given_them_again(
 async def test_what_too_few_replicas_have_is_not_acknowledged_nor_is_its_repetition(
     own: StoreCluster,
 ) -> None:
-    server = Cluster(own.url, Layout(1, 1), replicas=1)
+    server = connect(own.url, Layout(1, 1), replicas=1)
     await server.open()
     changes = Changes(server, keep_ms=60_000)
     primary = await own.primary_of(keys.changes(0))
@@ -139,9 +136,9 @@ async def test_what_too_few_replicas_have_is_not_acknowledged_nor_is_its_repetit
 
 
 async def test_a_reader_of_several_partitions_is_woken_by_an_append_to_any(
-    changes: Changes, store: Server
+    changes: Changes, store: Store
 ) -> None:
-    client = store.reader(timeout_s=15)
+    client = store.group_reader(timeout_s=15)
     positions = dict.fromkeys(range(LAYOUT.partitions), ">")
     assert await changes.read(client, positions, count=10, block_ms=200) == []
     for n in range(12):
@@ -150,11 +147,11 @@ async def test_a_reader_of_several_partitions_is_woken_by_an_append_to_any(
         await changes.append([proposal(f"w{n}")])
         (change,) = await asyncio.wait_for(reading, 5)
         assert change.current.key.id == f"w{n}"
-    await client.aclose()
+    await client.close()
 
 
-async def test_a_reader_that_is_cut_off_finds_everything_again(changes: Changes, store: Server) -> None:
-    client = store.reader(timeout_s=15)
+async def test_a_reader_that_is_cut_off_finds_everything_again(changes: Changes, store: Store) -> None:
+    client = store.group_reader(timeout_s=15)
     positions = dict.fromkeys(range(LAYOUT.partitions), ">")
     found: set[str] = set()
     for n in range(10):
@@ -170,24 +167,23 @@ async def test_a_reader_that_is_cut_off_finds_everything_again(changes: Changes,
     while rest := await changes.read(client, positions, count=100, block_ms=100):
         found |= {change.current.key.id for change in rest}
     assert found == {f"c{n}" for n in range(10)}
-    await client.aclose()
+    await client.close()
 
 
-async def test_a_listener_hears_what_is_published_at_any_node(store: Server, cluster: StoreCluster) -> None:
-    heard = store.listen("test:channel")
+async def test_a_listener_hears_what_is_published_at_any_node(store: Store, cluster: StoreCluster) -> None:
+    heard = store.subscribe("test:channel")
     assert await anext(heard) is None
     for node in await cluster.primaries():
         await node.ask("PUBLISH", "test:channel", node.address)
         assert await asyncio.wait_for(anext(heard), 5) == node.address
-    await heard.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await heard.aclose()
 
 
 async def test_one_server_is_not_taken_for_a_cluster(tmp_path: Path) -> None:
     node = StoreNode(tmp_path)
     await node.start()
     try:
-        assert not store_at(node.url, LAYOUT).is_spread
-        server = store_at(f"redis+cluster://{node.address}", LAYOUT)
+        server = connect(f"redis+cluster://{node.address}", LAYOUT)
         with pytest.raises(ConfigurationError, match="redis://host:port"):
             await server.open()
         await server.close()

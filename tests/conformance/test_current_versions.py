@@ -8,15 +8,15 @@ from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.release import Release
 from broker.store.changes import Changes
 from broker.store.proposals import Proposal
+from broker.store.protocol import Store
 from broker.store.resources import Resources
-from broker.store.server import Server
 from tests.conftest import ALL_STORES
 
 STORES = ALL_STORES
 
 
 @pytest.fixture
-async def changes(store: Server) -> Changes:
+async def changes(store: Store) -> Changes:
     log = Changes(store, keep_ms=3_600_000)
     await log.prepare()
     return log
@@ -35,7 +35,7 @@ def proposal(kind: str, one: str, op: Literal["put", "delete"]) -> Proposal:
 
 
 async def test_what_is_stored_comes_in_its_current_version_and_nothing_else(
-    changes: Changes, store: Server
+    changes: Changes, store: Store
 ) -> None:
     for one in (
         proposal("Patient", "a", "put"),

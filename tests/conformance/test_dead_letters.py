@@ -11,28 +11,28 @@ from broker.store import keys
 from broker.store.changes import Changes
 from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
 from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
-from broker.store.group_reader import GroupReader
 from broker.store.proposals import Proposal
+from broker.store.protocol import GroupReader, Store
 from broker.store.retention import Limits, Retention
-from broker.store.server import Server
 from tests.conformance.dead_letter_fixture import FAILURE, KEY, LetterDesk, numbers_of
+from tests.stores import redis_of
 
 HOUR_MS = 3_600_000
 EVERYTHING = Where()
 
 
 @pytest.fixture
-def letters(store: Server) -> DeadLetters:
+def letters(store: Store) -> DeadLetters:
     return DeadLetters(store)
 
 
 @pytest.fixture
-def settling(store: Server) -> DeadLetterActions:
+def settling(store: Store) -> DeadLetterActions:
     return DeadLetterActions(store, keep_ms=HOUR_MS)
 
 
 @pytest.fixture
-async def broker_fixture(store: Server) -> LetterDesk:
+async def broker_fixture(store: Store) -> LetterDesk:
     broker_fixture = LetterDesk(store)
     await broker_fixture.activate()
     return broker_fixture
@@ -47,7 +47,7 @@ async def listed(
 class Log:
     """A partition's way through a matcher that sets changes aside."""
 
-    def __init__(self, store: Server, reader: GroupReader) -> None:
+    def __init__(self, store: Store, reader: GroupReader) -> None:
         self.store = store
         self.reader = reader
         self.changes = Changes(store, keep_ms=HOUR_MS)
@@ -71,7 +71,7 @@ class Log:
 
 
 @pytest.fixture
-async def log(store: Server, reader: GroupReader) -> Log:
+async def log(store: Store, reader: GroupReader) -> Log:
     log = Log(store, reader)
     await log.changes.prepare()
     return log
@@ -127,7 +127,9 @@ async def test_a_change_whose_version_is_gone_can_only_be_dropped(
 ) -> None:
     partition = await log.set_aside("a")
     (letter,) = await listed(letters)
-    await log.store.client.delete(keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1)))
+    await redis_of(log.store).delete(
+        keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
+    )
     assert await settling.retry([letter]) == {letter.id: RedriveResult.UNKEPT}
     (kept,) = await listed(letters)
     assert not kept.is_kept
@@ -141,9 +143,9 @@ async def test_retrying_keeps_a_superseded_version_for_the_retention_again(
     partition = await log.set_aside("a")
     await log.put("a")
     key = keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
-    await log.store.client.pexpire(key, 50_000)
+    await redis_of(log.store).pexpire(key, 50_000)
     await settling.retry(await listed(letters))
-    assert await log.store.client.pttl(key) > 50_000
+    assert await redis_of(log.store).pttl(key) > 50_000
 
 
 async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
@@ -161,7 +163,7 @@ async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
         "entry": "1-1",
     }
     for tenant in ({}, {"tenant": other}):
-        await log.store.client.xadd(keys.INBOX_REFUSED, refused | tenant)
+        await redis_of(log.store).xadd(keys.INBOX_REFUSED, refused | tenant)
     mine = await listed(letters)
     assert [letter.kind for letter in mine] == [Kind.CHANGE] * 6 + [Kind.EVENT] * 2 + [Kind.INBOX]
     assert mine[-1].reason == "no id"
@@ -234,7 +236,7 @@ async def test_an_event_is_not_retried_while_its_subscription_is_not_active(
 
 
 async def test_an_event_trimmed_from_its_outbox_can_only_be_dropped(
-    store: Server, broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+    store: Store, broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2)
     await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 1))
@@ -270,15 +272,15 @@ async def test_a_resend_of_a_letters_number_delivers_it_too(
 
 
 async def test_a_refused_inbox_entry_goes_back_as_it_was_under_a_key_of_its_own(
-    store: Server, letters: DeadLetters, settling: DeadLetterActions
+    store: Store, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
     fields: dict[Any, Any] = {"resource": "{}", "release": "r5", "outcome": "{}", "entry": "1-1"}
     for more in ({}, {"key": "mine"}):
-        await store.client.xadd(keys.INBOX_REFUSED, fields | more)
+        await redis_of(store).xadd(keys.INBOX_REFUSED, fields | more)
     found = await listed(letters)
     await settling.retry(found)
     await settling.retry(found[:1])
-    there: Any = await store.client.xrange(keys.INBOX)
+    there: Any = await redis_of(store).xrange(keys.INBOX)
     entries = [entry for _, entry in there]
     assert {frozenset(entry) for entry in entries} == {frozenset({b"resource", b"release", b"key"})}
     key = f"letter-{found[0].id.removeprefix('inbox-')}".encode()

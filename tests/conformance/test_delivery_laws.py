@@ -21,14 +21,14 @@ from broker.model.subscription import (
     SubscriptionId,
     SubscriptionStatus,
 )
-from broker.store.cluster import store_at
 from broker.store.keys import Layout
 from broker.store.outbox import Outboxes
+from broker.store.protocol import Store
+from broker.store.redis_store import connect
 from broker.store.schedule import Claim, Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES
-from tests.stores import Store
+from tests.stores import SharedStore
 
 STORES = ALL_STORES
 
@@ -55,7 +55,7 @@ class Step(StrEnum):
 class Model:
     """Carries out steps on the store and says at each what it must have done."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Store) -> None:
         self.subscriptions = Subscriptions(server)
         self.outboxes = Outboxes(server)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=1_000, resume="backlog")
@@ -177,11 +177,11 @@ class Model:
 )
 @given(st.lists(st.sampled_from(Step), max_size=40))
 def test_whatever_happens_numbers_have_no_gap_and_the_cursor_does_not_go_back(
-    shared_store: Store, steps: list[Step]
+    shared_store: SharedStore, steps: list[Step]
 ) -> None:
     async def play() -> None:
         await shared_store.flush()
-        server = store_at(shared_store.url, Layout(partitions=1, shards=1))
+        server = connect(shared_store.url, Layout(partitions=1, shards=1))
         await server.open()
         try:
             model = Model(server)

@@ -19,8 +19,8 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store.outbox import Fenced, Outboxes
+from broker.store.protocol import Store
 from broker.store.schedule import Claim, Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Registration, RegistryFollower, Subscriptions
 from tests.conftest import ALL_STORES
 
@@ -62,7 +62,7 @@ def change(n: int, size: int = 10) -> Change:
 class BrokerFixture:
     """One subscription's way through the store."""
 
-    def __init__(self, server: Server, resume: str = "backlog") -> None:
+    def __init__(self, server: Store, resume: str = "backlog") -> None:
         self.subscriptions = Subscriptions(server)
         self.outboxes = Outboxes(server)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=100, resume=resume)  # type: ignore[arg-type]  # a literal
@@ -93,7 +93,7 @@ class BrokerFixture:
 
 
 @pytest.fixture
-async def broker_fixture(store: Server) -> BrokerFixture:
+async def broker_fixture(store: Store) -> BrokerFixture:
     return BrokerFixture(store)
 
 
@@ -178,7 +178,7 @@ async def test_a_backlog_leaves_in_batches_of_max_count_in_order(broker_fixture:
 
 
 async def test_resources_in_one_notification_are_bounded_in_bytes(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.subscriptions.put(
         subscription(content=PayloadContent.FULL_RESOURCE, max_count=10), create=True
@@ -196,7 +196,7 @@ async def test_resources_in_one_notification_are_bounded_in_bytes(
 
 
 async def test_a_retry_sends_the_identical_notification_although_more_events_came(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.activate()
     await broker_fixture.append(1)
@@ -223,7 +223,7 @@ async def test_events_that_arrive_during_a_backoff_do_not_shorten_it(broker_fixt
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
 
 
-async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refused(store: Server) -> None:
+async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refused(store: Store) -> None:
     broker_fixture = BrokerFixture(store)
     broker_fixture.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
     await broker_fixture.subscriptions.put(subscription(), create=True)
@@ -275,7 +275,7 @@ async def test_a_claim_given_back_after_a_lost_answer_is_due_at_once(broker_fixt
     assert [event.number for event in (await broker_fixture.take()).events] == [3]
 
 
-async def test_a_commit_is_not_answered_again_once_another_has_claimed(store: Server) -> None:
+async def test_a_commit_is_not_answered_again_once_another_has_claimed(store: Store) -> None:
     broker_fixture = BrokerFixture(store)
     await broker_fixture.activate()
     await broker_fixture.append(1, 2, 3)
@@ -314,7 +314,7 @@ async def test_in_error_events_are_counted_and_delivered_after_reactivation(
     assert [event.number for event in following.events] == [1, 2]
 
 
-async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Server) -> None:
+async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Store) -> None:
     broker_fixture = BrokerFixture(store, resume="newest")
     await broker_fixture.activate()
     await broker_fixture.append(1)
@@ -348,7 +348,7 @@ async def test_heartbeats_come_due_when_the_period_passed_without_a_notification
     assert (await broker_fixture.take()).type is NotificationType.EVENT_NOTIFICATION
 
 
-async def test_end_turns_a_subscription_off(broker_fixture: BrokerFixture, store: Server) -> None:
+async def test_end_turns_a_subscription_off(broker_fixture: BrokerFixture, store: Store) -> None:
     await broker_fixture.subscriptions.put(replace(subscription(), end_ms=1), create=True)
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
     assert await broker_fixture.status() is SubscriptionStatus.OFF
@@ -376,7 +376,7 @@ async def test_a_deleted_subscription_is_never_due_and_its_commit_is_refused(
 
 
 async def test_a_follower_is_told_everything_first_and_then_what_changed(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.activate()
     follower = RegistryFollower(store)
@@ -391,7 +391,7 @@ async def test_a_follower_is_told_everything_first_and_then_what_changed(
 
 
 async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     follower = RegistryFollower(store)
     await follower.changes()

@@ -15,11 +15,12 @@ from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store import keys
 from broker.store.outbox import Outboxes
+from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Record, Subscriptions
 from tests.conformance.test_delivery_state import KEY, change, subscription
+from tests.stores import redis_of
 
 
 class CountedSubscriptions(Subscriptions):
@@ -40,7 +41,7 @@ class NoTopics:
 
 
 async def test_a_follower_of_events_that_are_no_longer_kept_rests_until_there_are_new_ones(
-    store: Server,
+    store: Store,
 ) -> None:
     """It asked the store without pause, as long as the connection lasted."""
     subscriptions, outboxes = CountedSubscriptions(store), Outboxes(store)
@@ -48,7 +49,7 @@ async def test_a_follower_of_events_that_are_no_longer_kept_rests_until_there_ar
         replace(subscription(), status=SubscriptionStatus.ACTIVE), create=True, is_pushed=False
     )
     await outboxes.append(0, 1, {KEY: [change(1), change(2)]})
-    await store.client.xtrim(keys.outbox(store.layout.shard_of(*KEY), *KEY), maxlen=0, approximate=False)
+    await redis_of(store).xtrim(keys.outbox(store.layout.shard_of(*KEY), *KEY), maxlen=0, approximate=False)
     schedule = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog")
     composer = Composer(Resources(store), NoTopics())
     following = Following(subscriptions, outboxes, composer, WakeupListener(schedule), SystemClock())

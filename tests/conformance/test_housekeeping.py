@@ -22,18 +22,18 @@ from broker.model.subscription import (
 )
 from broker.store import keys
 from broker.store.changes import Changes
-from broker.store.group_reader import GroupReader
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
+from broker.store.protocol import GroupReader, Store
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
 from broker.store.schedule import Claim, Schedule
-from broker.store.server import Server
 from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
 from broker.telemetry import metrics
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES
 from tests.metrics import total
+from tests.stores import redis_of
 
 STORES = ALL_STORES
 
@@ -85,7 +85,7 @@ def fresh_change(n: int) -> Change:
 class BrokerFixture:
     """A store with one subscription on it, and the housekeeper that sweeps it."""
 
-    def __init__(self, server: Server, *, keep_ms: int = HOUR_MS) -> None:
+    def __init__(self, server: Store, *, keep_ms: int = HOUR_MS) -> None:
         self.server = server
         self.changes = Changes(server, keep_ms=keep_ms)
         self.subscriptions = Subscriptions(server)
@@ -121,14 +121,14 @@ class BrokerFixture:
 
 
 @pytest.fixture
-async def broker_fixture(store: Server) -> BrokerFixture:
+async def broker_fixture(store: Store) -> BrokerFixture:
     one = BrokerFixture(store)
     await one.changes.prepare()
     return one
 
 
 async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
-    broker_fixture: BrokerFixture, store: Server, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Store, reader: GroupReader
 ) -> None:
     for _ in range(300):
         await broker_fixture.changes.append([proposal()])
@@ -145,7 +145,7 @@ async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
 
 
 async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(
-    broker_fixture: BrokerFixture, store: Server, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Store, reader: GroupReader
 ) -> None:
     for _ in range(300):
         await broker_fixture.changes.append([proposal()])
@@ -153,7 +153,7 @@ async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(
     read = await broker_fixture.changes.read(reader, {partition: ">"}, count=300, block_ms=None)
     await broker_fixture.changes.acknowledge({partition: [change.id for change in read]})
     await broker_fixture.sweep(timedelta(hours=1))
-    assert await store.client.xlen(keys.changes(partition)) == 300
+    assert await redis_of(store).xlen(keys.changes(partition)) == 300
 
 
 async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(
@@ -199,7 +199,7 @@ async def test_numbers_go_on_after_everything_was_trimmed(broker_fixture: Broker
     assert await broker_fixture.numbers() == [3]
 
 
-async def test_a_sweep_keeps_the_end_of_the_registry(broker_fixture: BrokerFixture, store: Server) -> None:
+async def test_a_sweep_keeps_the_end_of_the_registry(broker_fixture: BrokerFixture, store: Store) -> None:
     follower = RegistryFollower(store)
     await follower.changes()
     for _ in range(30):
@@ -207,11 +207,11 @@ async def test_a_sweep_keeps_the_end_of_the_registry(broker_fixture: BrokerFixtu
     await broker_fixture.sweep(timedelta())
     assert [key for key, _ in await follower.changes()] == [KEY]
     shard = store.layout.shard_of(*KEY)
-    assert await store.client.xlen(keys.registry(shard)) == 30
+    assert await redis_of(store).xlen(keys.registry(shard)) == 30
 
 
 async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.activate()
     follower = RegistryFollower(store)
@@ -220,13 +220,13 @@ async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
     other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
     for _ in range(3):
         await broker_fixture.subscriptions.put(other, create=False)
-    await store.client.xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
+    await redis_of(store).xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
     told = {key[1]: record is not None for key, record in await follower.changes()}
     assert told == {KEY[1]: False, other.id: True}
 
 
 async def test_a_follower_learns_what_took_the_place_of_entries_that_were_forgotten(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     log = keys.registry(store.layout.shard_of(*KEY))
     await broker_fixture.subscriptions.put(SUBSCRIPTION, create=True)
@@ -235,35 +235,35 @@ async def test_a_follower_learns_what_took_the_place_of_entries_that_were_forgot
     await broker_fixture.subscriptions.put(SUBSCRIPTION, create=False)
     await follower.changes()
     # what a fail-over to a replica that lacks the last entry does
-    newest: Any = await store.client.xrevrange(log, count=1)
-    await store.client.xdel(log, newest[0][0])
+    newest: Any = await redis_of(store).xrevrange(log, count=1)
+    await redis_of(store).xdel(log, newest[0][0])
     other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
     await broker_fixture.subscriptions.put(other, create=True)
     assert other.id in {key[1] for key, _ in await follower.changes()}
 
 
-def _in_shard(store: Server, shard: int) -> SubscriptionId:
+def _in_shard(store: Store, shard: int) -> SubscriptionId:
     names = (SubscriptionId(f"n{n}") for n in range(1_000))
     return next(name for name in names if store.layout.shard_of(DEFAULT_TENANT, name) == shard)
 
 
 async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_the_retention(
-    broker_fixture: BrokerFixture, store: Server, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Store, reader: GroupReader
 ) -> None:
     await broker_fixture.activate()
     first = (await broker_fixture.changes.append([proposal()]))[0]
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
     (change,) = await broker_fixture.changes.read(reader, {partition: ">"}, count=1, block_ms=None)
     await broker_fixture.outboxes.append(partition, 1, {KEY: [change]})
-    assert await store.client.pttl(keys.version(partition, first.key)) == -1, "a current version stays"
+    assert await redis_of(store).pttl(keys.version(partition, first.key)) == -1, "a current version stays"
     await broker_fixture.changes.append([proposal(), proposal()])
-    left = await store.client.pttl(keys.version(partition, first.key))
+    left = await redis_of(store).pttl(keys.version(partition, first.key))
     assert HOUR_MS - 60_000 < left <= HOUR_MS
     (event,) = (await broker_fixture.claim()).events
     assert (await Resources(store).many([event.focus]))[event.focus].body
 
 
-async def test_a_version_goes_when_the_retention_is_over(store: Server) -> None:
+async def test_a_version_goes_when_the_retention_is_over(store: Store) -> None:
     broker_fixture = BrokerFixture(store, keep_ms=1)
     await broker_fixture.changes.prepare()
     first, second = [(await broker_fixture.changes.append([proposal()]))[0] for _ in range(2)]

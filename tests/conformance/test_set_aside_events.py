@@ -5,12 +5,13 @@ import pytest
 from broker.model.outcome import Advance, MarkError, MoveToDeadLetters, Retry
 from broker.model.subscription import SubscriptionStatus
 from broker.store import keys
-from broker.store.server import Server
+from broker.store.protocol import Store
 from tests.conformance.dead_letter_fixture import FAILURE, KEY, LetterDesk, numbers_of
+from tests.stores import redis_of
 
 
 @pytest.fixture
-async def broker_fixture(store: Server) -> LetterDesk:
+async def broker_fixture(store: Store) -> LetterDesk:
     broker_fixture = LetterDesk(store)
     await broker_fixture.activate()
     return broker_fixture
@@ -53,7 +54,7 @@ async def test_the_only_event_set_aside_leaves_nothing_to_send_and_the_error_in_
 
 
 async def test_a_commit_that_is_repeated_sets_nothing_aside_twice(
-    broker_fixture: LetterDesk, store: Server
+    broker_fixture: LetterDesk, store: Store
 ) -> None:
     await broker_fixture.append(1, 2)
     claim = await broker_fixture.take()
@@ -64,7 +65,7 @@ async def test_a_commit_that_is_repeated_sets_nothing_aside_twice(
     assert following is not None
     assert again is not None
     assert (again.token, again.events) == (following.token, following.events)
-    assert await store.client.zcard(keys.dead(broker_fixture.shard, *KEY)) == 1
+    assert await redis_of(store).zcard(keys.dead(broker_fixture.shard, *KEY)) == 1
 
 
 async def test_failures_to_build_are_counted_apart_from_those_of_the_endpoint_and_per_notification(
@@ -107,14 +108,14 @@ async def test_what_was_set_aside_stays_so_over_an_error_and_a_new_registration(
 
 
 async def test_deleting_a_subscription_forgets_what_was_set_aside(
-    broker_fixture: LetterDesk, store: Server
+    broker_fixture: LetterDesk, store: Store
 ) -> None:
     await broker_fixture.append(1)
     await broker_fixture.set_aside(await broker_fixture.take(), 1)
-    assert await store.client.hlen(keys.dead_index(broker_fixture.shard)) == 1
+    assert await redis_of(store).hlen(keys.dead_index(broker_fixture.shard)) == 1
     await broker_fixture.subscriptions.delete(*KEY)
     assert (
-        await store.client.exists(
+        await redis_of(store).exists(
             keys.dead(broker_fixture.shard, *KEY), keys.dead_index(broker_fixture.shard)
         )
         == 0

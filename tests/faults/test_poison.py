@@ -4,7 +4,7 @@ import pytest
 
 from broker.app import Role
 from broker.model.change import DEFAULT_TENANT
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.operations_client import value
@@ -24,7 +24,7 @@ def told(endpoint: Endpoint) -> list[str]:
     ]
 
 
-def by_partition(names: list[str], store: Server) -> dict[int, list[str]]:
+def by_partition(names: list[str], store: Store) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for name in names:
         found.setdefault(store.layout.partition_of(DEFAULT_TENANT, name), []).append(name)
@@ -48,7 +48,7 @@ async def retry(hub: Hub) -> None:
 
 
 async def test_changes_that_break_matching(
-    start_broker: StartBroker, store: Server, subscriber: SimulatedSubscriber
+    start_broker: StartBroker, store: Store, subscriber: SimulatedSubscriber
 ) -> None:
     async with hub_of(start_broker, store, subscriber) as hub:
         ids = await hub.subscribe(*SUBSCRIBERS, max_count=5)
@@ -76,7 +76,7 @@ async def test_changes_that_break_matching(
 
 @pytest.mark.parametrize("max_count", [1, 10])
 async def test_resources_that_break_rendering(
-    start_broker: StartBroker, store: Server, subscriber: SimulatedSubscriber, max_count: int
+    start_broker: StartBroker, store: Store, subscriber: SimulatedSubscriber, max_count: int
 ) -> None:
     async with hub_of(start_broker, store, subscriber) as hub:
         ids = await hub.subscribe(*SUBSCRIBERS, max_count=max_count)

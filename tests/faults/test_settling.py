@@ -12,7 +12,7 @@ from broker.model.release import Release
 from broker.store.changes import Changes
 from broker.store.keys import Layout
 from broker.store.proposals import Proposal
-from broker.store.server import Server
+from broker.store.redis_store import connect
 from tests.stores import StoreNode
 
 
@@ -67,7 +67,7 @@ async def test_a_write_is_repeated_with_the_wait_that_was_cut_off(tmp_path: Path
     proxy = Proxy(node.port)
     listening = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    server = Server(f"redis://127.0.0.1:{port}", Layout(1, 1), replicas=1)
+    server = connect(f"redis://127.0.0.1:{port}", Layout(1, 1), replicas=1)
     try:
         await server.open()
         head = b'{"resourceType":"Observation","id":"a","meta":{'

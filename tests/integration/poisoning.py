@@ -10,12 +10,13 @@ from broker.app import Role, Running
 from broker.model.change import DEFAULT_TENANT, VersionKey
 from broker.store import keys
 from broker.store.changes import Changes
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.operations_client import groups, question
+from tests.stores import redis_of
 
 AT = "2025-03-01T08:00:00Z"
 
@@ -23,7 +24,7 @@ AT = "2025-03-01T08:00:00Z"
 class Bench:
     """Puts observations and damages what is stored of them."""
 
-    def __init__(self, client: httpx.AsyncClient, store: Server) -> None:
+    def __init__(self, client: httpx.AsyncClient, store: Store) -> None:
         self.client = client
         self._store = store
         self._whole: dict[str, bytes] = {}
@@ -40,14 +41,14 @@ class Bench:
 
     async def damage(self, *names: str) -> None:
         for one in names:
-            whole = await self._store.client.get(self.key(one))
+            whole = await redis_of(self._store).get(self.key(one))
             assert isinstance(whole, bytes)
             self._whole[one] = whole
-            await self._store.client.set(self.key(one), b"garbage")
+            await redis_of(self._store).set(self.key(one), b"garbage")
 
     async def mend(self, *names: str) -> None:
         for one in names:
-            await self._store.client.set(self.key(one), self._whole.pop(one))
+            await redis_of(self._store).set(self.key(one), self._whole.pop(one))
 
     async def ask(self, operation: str, **given: Any) -> httpx.Response:
         return await self.client.post(f"/r5/${operation}", json=question(**given))
@@ -74,7 +75,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_of(broker: Running, store: Server) -> AsyncIterator[Bench]:
+async def bench_of(broker: Running, store: Store) -> AsyncIterator[Bench]:
     headers = {"Content-Type": "application/fhir+json"}
     async with httpx.AsyncClient(
         base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
@@ -115,6 +116,6 @@ class Hub:
 
 
 @asynccontextmanager
-async def hub_of(start: StartBroker, store: Server, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
+async def hub_of(start: StartBroker, store: Store, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
     async with start(frozenset({Role.API})) as api, bench_of(api, store) as bench:
         yield Hub(bench, BrokerFixture(bench.client, subscriber), api, start)

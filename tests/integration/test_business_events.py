@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture
+from tests.stores import redis_of
 
 ADMISSION = "http://fhir-broker.org/topics/admission"
 START = "http://fhir-broker.org/topics/encounter-start"
@@ -126,14 +127,14 @@ async def test_a_repetition_under_one_key_is_one_event_and_another_event_under_i
 
 
 async def test_a_report_is_synced_to_the_log_before_it_is_acknowledged(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await store_encounter(broker_fixture)
     answers = await asyncio.gather(*(report(broker_fixture, event(), focus()) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     reported = 0
     for partition in range(store.layout.partitions):
-        entries: Any = await store.client.xrange(f"{{p{partition:02d}}}:changes")
+        entries: Any = await redis_of(store).xrange(f"{{p{partition:02d}}}:changes")
         reported += sum(b"e" in fields for _, fields in entries)
     assert reported == 20
 

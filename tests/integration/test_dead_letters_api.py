@@ -9,25 +9,24 @@ import pytest
 from broker.app import Role
 from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import until
 from tests.integration.operations_client import groups, value
 from tests.integration.poisoning import AT, Hub, hub_of
+from tests.stores import redis_of
 
 
 @pytest.fixture
-async def hub(
-    start_broker: StartBroker, store: Server, subscriber: SimulatedSubscriber
-) -> AsyncIterator[Hub]:
+async def hub(start_broker: StartBroker, store: Store, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
     async with hub_of(start_broker, store, subscriber) as one:
         yield one
 
 
 async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and_no_later_ones(
-    hub: Hub, store: Server
+    hub: Hub, store: Store
 ) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", "n2", broken=["n2"])
@@ -39,7 +38,7 @@ async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and
     [late] = await hub.subscribe("late")
     key = keys.subscription(store.layout.shard_of(DEFAULT_TENANT, late), DEFAULT_TENANT, late)
     # as if it had been registered a minute after the change was accepted
-    await store.client.hset(key, "on", str(int((await store.client.time())[0]) * 1000 + 60_000))
+    await redis_of(store).hset(key, "on", str(int((await store.send([("TIME",)]))[0][0]) * 1000 + 60_000))
     async with hub.running(Role.MATCH, Role.DISPATCH):
         await hub.bench.mend("n2")
         answer = (await hub.bench.ask("redrive-dead-letters", id=value(letter, "id"))).json()
@@ -76,12 +75,12 @@ async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) ->
         assert await hub.broker_fixture.status(one) == "active"
 
 
-async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: Server) -> None:
+async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: Store) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", "n2", broken=["n1", "n2"])
     async with hub.running(Role.MATCH):
         await hub.bench.until_letters(2)
-    await store.client.delete(hub.bench.key("n1"))
+    await redis_of(store).delete(hub.bench.key("n1"))
     answer = (await hub.bench.ask("redrive-dead-letters", kind="change")).json()
     assert (value(answer, "retried"), value(answer, "refused")) == (1, 1)
     (problem,) = groups(answer, "problem")
@@ -105,10 +104,10 @@ async def test_a_change_that_breaks_again_is_a_letter_again(hub: Hub) -> None:
 
 
 async def test_a_refused_inbox_entry_is_shown_in_full_and_taken_in_once_its_cause_is_mended(
-    hub: Hub, store: Server
+    hub: Hub, store: Store
 ) -> None:
     reading = json.dumps(observation(HEART_RATE, "ana", AT, 70) | {"id": "soon"})
-    await store.client.xadd(keys.INBOX, {"resource": reading, "interaction": "delete"})
+    await redis_of(store).xadd(keys.INBOX, {"resource": reading, "interaction": "delete"})
     (letter,) = await hub.bench.until_letters(1)
     (shown,) = await hub.bench.letters(id=value(letter, "id"))
     fields = {value(one, "name"): value(one, "value") for one in groups(shown, "field")}

@@ -12,19 +12,18 @@ import pytest
 from broker.app import Role
 from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.commands import REPOSITORY, environment
 from tests.integration.commands import run as commands_run
 from tests.integration.poisoning import Hub, hub_of
 from tests.ports import free_port
+from tests.stores import redis_of
 
 
 @pytest.fixture
-async def hub(
-    start_broker: StartBroker, store: Server, subscriber: SimulatedSubscriber
-) -> AsyncIterator[Hub]:
+async def hub(start_broker: StartBroker, store: Store, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
     async with hub_of(start_broker, store, subscriber) as one:
         yield one
 
@@ -79,12 +78,12 @@ async def test_letters_are_skipped_and_retried(hub: Hub) -> None:
         assert hub.broker_fixture.subscriber.endpoint("a").duplicates == 1, "2, out of turn; 1 never"
 
 
-async def test_what_can_not_be_retried_is_told_with_exit_code_1(hub: Hub, store: Server) -> None:
+async def test_what_can_not_be_retried_is_told_with_exit_code_1(hub: Hub, store: Store) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", broken=["n1"])
     async with hub.running(Role.MATCH):
         await hub.bench.until_letters(1)
-    await store.client.delete(hub.bench.key("n1"))
+    await redis_of(store).delete(hub.bench.key("n1"))
     told = await answered(hub, "dead-letters", "retry", "--all", code=1)
     assert "0 retried, 1 refused" in told
     assert "no longer stored" in told
@@ -106,16 +105,14 @@ async def test_subscriptions_are_listed_and_shown(hub: Hub) -> None:
     assert (standing["id"], standing["status"], standing["events"]) == (one, "active", 1)
 
 
-async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(
-    hub: Hub, store: Server
-) -> None:
+async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(hub: Hub, store: Store) -> None:
     [one] = await hub.subscribe("a")
     endpoint = hub.broker_fixture.subscriber.endpoint("a")
     async with hub.running(Role.MATCH, Role.DISPATCH):
         await hub.broker_fixture.send(6)
         await hub.broker_fixture.until_numbers("a", 6)
         shard = store.layout.shard_of(DEFAULT_TENANT, one)
-        await store.client.xtrim(keys.outbox(shard, DEFAULT_TENANT, one), minid="3-0", approximate=False)
+        await redis_of(store).xtrim(keys.outbox(shard, DEFAULT_TENANT, one), minid="3-0", approximate=False)
         told = json.loads(
             await answered(hub, "subscriptions", "replay", one, "--from", "2", "--to", "8", "--json", code=1)
         )

@@ -18,7 +18,7 @@ from broker.model.change import Tenant
 from broker.model.release import Release
 from broker.store.changes import Changes
 from broker.store.proposals import Proposal
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.readings import GLUCOSE, LOINC, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
@@ -334,7 +334,7 @@ async def test_explaining_leaves_nothing_behind(broker_fixture: BrokerFixture) -
     ]
 
 
-async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(store: Server) -> None:
+async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(store: Store) -> None:
     changes = Changes(store, keep_ms=60_000)
     await changes.prepare()
     mine, other = Tenant("mine"), Tenant("other")
@@ -352,9 +352,9 @@ async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(stor
     assert places == sorted(places, reverse=True)
     assert all(change.current.body for change in found)
     assert all([await changes.is_waiting(change.current) for change in found])
-    client = store.reader(timeout_s=10)
+    client = store.group_reader(timeout_s=10)
     taken = await changes.read(client, dict.fromkeys(range(4), ">"), count=100, block_ms=None)
     assert all([await changes.is_waiting(change.current) for change in found])
     await changes.acknowledge({p: [one.id for one in taken if one.partition == p] for p in range(4)})
     assert not any([await changes.is_waiting(change.current) for change in found])
-    await client.aclose()
+    await client.close()

@@ -9,12 +9,13 @@ import pytest
 
 from broker.app import Role, Running
 from broker.store import keys
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.inbox import LEASE_MS
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
+from tests.stores import redis_of
 
 STORES = ("embedded", "cluster")
 
@@ -25,26 +26,26 @@ def reading(one: str = "", value: float = 72) -> str:
     return json.dumps(observation(HEART_RATE, "ana", _NOW, value) | ({"id": one} if one else {}))
 
 
-async def put(store: Server, **fields: str) -> str:
+async def put(store: Store, **fields: str) -> str:
     written: dict[Any, Any] = dict(fields)
-    entry: Any = await store.client.xadd(keys.INBOX, written)
+    entry: Any = await redis_of(store).xadd(keys.INBOX, written)
     return str(entry.decode())
 
 
-async def until_empty(store: Server, timeout_s: float = 10.0) -> None:
+async def until_empty(store: Store, timeout_s: float = 10.0) -> None:
     async def holds() -> bool:
-        return not await store.client.xlen(keys.INBOX)
+        return not await redis_of(store).xlen(keys.INBOX)
 
     await until(holds, timeout_s)
 
 
-async def refusals(store: Server) -> list[dict[str, Any]]:
-    entries: Any = await store.client.xrange(keys.INBOX_REFUSED)
+async def refusals(store: Store) -> list[dict[str, Any]]:
+    entries: Any = await redis_of(store).xrange(keys.INBOX_REFUSED)
     return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
 
 
 async def test_create_update_and_delete_are_accepted_in_order_and_leave_the_stream(
-    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     broker_fixture = BrokerFixture(client, subscriber)
     await broker_fixture.subscribe("a")
@@ -82,7 +83,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", list(REFUSED))
 async def test_what_is_refused_is_set_aside_with_its_reason(
-    client: httpx.AsyncClient, store: Server, case: str
+    client: httpx.AsyncClient, store: Store, case: str
 ) -> None:
     fields, word = REFUSED[case]
     entry = await put(store, **fields)
@@ -98,7 +99,7 @@ async def test_what_is_refused_is_set_aside_with_its_reason(
 
 
 async def test_a_repeated_key_makes_no_second_event(
-    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     broker_fixture = BrokerFixture(client, subscriber)
     one = await broker_fixture.subscribe("a")
@@ -111,7 +112,7 @@ async def test_a_repeated_key_makes_no_second_event(
 
 
 async def test_a_key_used_again_for_another_resource_is_refused(
-    client: httpx.AsyncClient, store: Server
+    client: httpx.AsyncClient, store: Store
 ) -> None:
     await put(store, resource=reading(value=70), key="once")
     await put(store, resource=reading(value=71), key="once")
@@ -120,7 +121,7 @@ async def test_a_key_used_again_for_another_resource_is_refused(
 
 
 async def test_entries_of_one_resource_keep_their_order(
-    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Server
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     for n in range(200):
         await put(store, resource=reading("hr", n), interaction="update")
@@ -130,12 +131,12 @@ async def test_entries_of_one_resource_keep_their_order(
 
 
 async def test_what_a_dead_reader_left_is_taken_up_by_the_next_in_order(
-    store: Server, start_broker: StartBroker
+    store: Store, start_broker: StartBroker
 ) -> None:
-    await store.client.xgroup_create(keys.INBOX, "ingest", id="0", mkstream=True)
+    await redis_of(store).xgroup_create(keys.INBOX, "ingest", id="0", mkstream=True)
     for n in range(3):
         await put(store, resource=reading("hr", n), interaction="update")
-    await store.client.xreadgroup("ingest", "ingest", {keys.INBOX: ">"}, count=2)
+    await redis_of(store).xreadgroup("ingest", "ingest", {keys.INBOX: ">"}, count=2)
     async with start_broker(frozenset({Role.API})) as broker:
         await until_empty(store, LEASE_MS / 1000 + 5)
         held = await _read(broker, "hr")
@@ -149,7 +150,7 @@ async def _read(broker: Running, one: str) -> dict[str, Any]:
 
 
 async def test_two_api_processes_share_one_reader_and_the_other_takes_over(
-    store: Server, start_broker: StartBroker
+    store: Store, start_broker: StartBroker
 ) -> None:
     roles = frozenset({Role.API})
     async with start_broker(roles) as staying:

@@ -13,13 +13,14 @@ from broker.model.change import DEFAULT_TENANT, Change, VersionKey
 from broker.store import keys
 from broker.store.changes import Changes
 from broker.store.outbox import Fenced, Outboxes
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.poison import TRIES
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
+from tests.stores import redis_of
 
 _NOW = "2025-03-01T08:00:00Z"
 TOPICS = "http://fhir-broker.org/topics/"
@@ -35,16 +36,16 @@ def client_of(broker: Running) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False)
 
 
-async def letters(store: Server, one: str) -> Any:
+async def letters(store: Store, one: str) -> Any:
     """What was set aside in the partition of a resource, once there is something and nothing waits to be matched."""
     stream = keys.aside(store.layout.partition_of(DEFAULT_TENANT, one))
     changes = Changes(store, keep_ms=1)
 
     async def holds() -> bool:
-        return await store.client.xlen(stream) > 0 and not sum((await changes.backlog()).values())
+        return await redis_of(store).xlen(stream) > 0 and not sum((await changes.backlog()).values())
 
     await until(holds)
-    return await store.client.xrange(stream)
+    return await redis_of(store).xrange(stream)
 
 
 def reading(one: str, value: float) -> dict[str, Any]:
@@ -90,10 +91,10 @@ async def test_a_subscription_active_before_a_change_was_accepted_never_misses_i
 
 
 async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     async def owners() -> set[bytes]:
-        leases: Any = await store.client.hgetall(keys.LEASES)
+        leases: Any = await redis_of(store).hgetall(keys.LEASES)
         held = (leases.get(str(p).encode(), b"").split() for p in range(store.layout.partitions))
         return {lease[0] for lease in held if lease and lease[2] != b"0"}
 
@@ -138,7 +139,7 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
 
 
 async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it_go_on(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server, monkeypatch: pytest.MonkeyPatch
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = IndexedMatcher.match
     tried = []
@@ -166,7 +167,7 @@ async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it
 
 
 async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
-    broker_fixture: BrokerFixture, store: Server, monkeypatch: pytest.MonkeyPatch
+    broker_fixture: BrokerFixture, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the same resource, and of others in its partition; those in other partitions go on meanwhile."""
     sound, failures = IndexedMatcher.match, iter(range(TRIES - 1))
@@ -192,11 +193,11 @@ async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
     ]
     assert [value for value in told if value != 4] == [1, 2, 3]
     assert told.index(4) < told.index(2), "another partition did not wait"
-    assert await store.client.xlen(keys.aside(home)) == 0
+    assert await redis_of(store).xlen(keys.aside(home)) == 0
 
 
 async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Server
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     async with start_broker(ALL_ROLES - {Role.MATCH}) as broker:
         async with (
@@ -209,7 +210,7 @@ async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
                 assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
             partition = store.layout.partition_of(DEFAULT_TENANT, "broken")
             version = VersionKey(DEFAULT_TENANT, "Observation", "broken", 1)
-            await store.client.set(keys.version(partition, version), b"garbage")
+            await redis_of(store).set(keys.version(partition, version), b"garbage")
             async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                 await BrokerFixture(client, subscriber).until_numbers("a", 2)
                 [(_, letter)] = await letters(store, "broken")
@@ -239,17 +240,17 @@ async def test_what_could_not_be_appended_comes_again_before_what_is_newer(
 
 
 async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.subscribe("a")
     for shard in range(store.layout.shards):
-        at: Any = await store.client.xrevrange(keys.registry(shard), count=1)
+        at: Any = await redis_of(store).xrevrange(keys.registry(shard), count=1)
         ms, _, last = at[0][0].partition(b"-") if at else (b"0", b"", b"0")
         # as if a great deal had been written and trimmed before the matcher looked again
-        await store.client.xadd(
+        await redis_of(store).xadd(
             keys.registry(shard), {"m": "default:gone", "o": "put"}, id=f"{int(ms)}-{int(last) + 5}"
         )
-        await store.client.xtrim(keys.registry(shard), maxlen=1, approximate=False)
+        await redis_of(store).xtrim(keys.registry(shard), maxlen=1, approximate=False)
     await broker_fixture.subscribe("b")
     await broker_fixture.send()
     await broker_fixture.until_numbers("a", 1)
@@ -271,7 +272,7 @@ def device(status: str) -> dict[str, Any]:
 
 
 async def fired(
-    broker_fixture: BrokerFixture, store: Server, topic: str, documents: list[dict[str, Any]]
+    broker_fixture: BrokerFixture, store: Store, topic: str, documents: list[dict[str, Any]]
 ) -> list[int]:
     """PUTs the documents in turn; those, counted from 1, that made an event."""
     one = await broker_fixture.subscribe(topic, topic=TOPICS + topic)
@@ -295,18 +296,18 @@ async def fired(
 STAY = ["planned", "in-progress", "in-progress", "onleave", "in-progress", "finished", "finished"]
 
 
-async def test_an_encounter_starts_once(broker_fixture: BrokerFixture, store: Server) -> None:
+async def test_an_encounter_starts_once(broker_fixture: BrokerFixture, store: Store) -> None:
     assert await fired(broker_fixture, store, "encounter-start", [encounter(status) for status in STAY]) == [
         2
     ]
 
 
-async def test_an_encounter_ends_once(broker_fixture: BrokerFixture, store: Server) -> None:
+async def test_an_encounter_ends_once(broker_fixture: BrokerFixture, store: Store) -> None:
     assert await fired(broker_fixture, store, "encounter-end", [encounter(status) for status in STAY]) == [6]
 
 
 async def test_a_device_is_told_of_when_its_status_changes(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     statuses = ["active", "active", "inactive", "inactive", "active"]
     assert await fired(broker_fixture, store, "device-status", [device(status) for status in statuses]) == [
@@ -317,7 +318,7 @@ async def test_a_device_is_told_of_when_its_status_changes(
 
 
 async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_before_newer_ones(
-    broker_fixture: BrokerFixture, store: Server
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     """As a matcher that was stopped past its lease takes it: its blocked read is still answered."""
     await broker_fixture.subscribe("a", release="r4")
@@ -330,8 +331,8 @@ async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_bef
     await put(60)
     await broker_fixture.until_numbers("a", 1)
     log = keys.changes(store.layout.partition_of(DEFAULT_TENANT, "early"))
-    logged: Any = await store.client.xrange(log)
-    together = store.client.pipeline(transaction=True)
+    logged: Any = await redis_of(store).xrange(log)
+    together = redis_of(store).pipeline(transaction=True)
     together.xadd(log, logged[0][1])  # before a blocked reader is served, it is taken
     together.xreadgroup("match", "matcher", {log: ">"})
     _, taken = await together.execute()

@@ -28,7 +28,7 @@ from broker.app import running
 from broker.settings import Settings
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture
-from tests.stores import Store
+from tests.stores import SharedStore
 
 T = TypeVar("T")
 RELEASES = st.sampled_from(["r4", "r4b", "r5"])
@@ -40,7 +40,7 @@ FAILURES = st.sampled_from([404, 410])
 class Bench:
     """A broker, a subscriber, and a witness whose endpoint always answers 200; lives in a thread."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: SharedStore) -> None:
         self._settings = settings
         self._store = store
         self._loop = asyncio.new_event_loop()
@@ -238,7 +238,7 @@ class StatusMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def bench(settings: Settings, shared_store: Store) -> Iterator[Bench]:
+def bench(settings: Settings, shared_store: SharedStore) -> Iterator[Bench]:
     one = Bench(settings, shared_store)
     one.begin()
     yield one

@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from broker.app import Role, Running
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command
 from tests.ports import free_port
+from tests.stores import SharedStore, StoreCluster, redis_of
 
 STORES = ("embedded", "cluster")
 
@@ -325,13 +326,13 @@ async def test_a_folder_topic_of_the_same_id_stands_before_a_stored_one(
 
 
 async def test_a_folder_that_changed_while_nobody_listened_is_read_again(
-    start_broker: StartBroker, store: Server, tmp_path: Path
+    start_broker: StartBroker, store: Store, shared_store: SharedStore, tmp_path: Path
 ) -> None:
-    if store.is_spread:
+    if isinstance(shared_store, StoreCluster):
         pytest.skip("which of a Cluster's nodes is listened to is not told")
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
         write(tmp_path, topic())  # and nobody is told
-        await store.client.client_kill_filter(_type="pubsub")
+        await redis_of(store).client_kill_filter(_type="pubsub")
 
         async def is_there() -> bool:
             return (await client.get("/r5/SubscriptionTopic/flags")).status_code == 200

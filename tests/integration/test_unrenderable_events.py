@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broker.app import Running
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
 from tests.integration.poisoning import Bench, bench_of
@@ -29,7 +29,7 @@ async def held(broker_fixture: BrokerFixture, bench: Bench, one: str, *names: st
     ("max_count", "sent"), [(10, [[1], [2, 3], [5]]), (1, [[1], [2], [3], [5]])], ids=["batched", "single"]
 )
 async def test_the_broken_event_is_set_aside_and_the_others_arrive_in_order(
-    broker: Running, store: Server, subscriber: SimulatedSubscriber, max_count: int, sent: list[list[int]]
+    broker: Running, store: Store, subscriber: SimulatedSubscriber, max_count: int, sent: list[list[int]]
 ) -> None:
     async with bench_of(broker, store) as bench:
         broker_fixture = BrokerFixture(bench.client, subscriber)
@@ -59,7 +59,7 @@ async def test_the_broken_event_is_set_aside_and_the_others_arrive_in_order(
 
 
 async def test_another_subscription_that_needs_no_resource_gets_the_event(
-    broker: Running, store: Server, subscriber: SimulatedSubscriber
+    broker: Running, store: Store, subscriber: SimulatedSubscriber
 ) -> None:
     async with bench_of(broker, store) as bench:
         broker_fixture = BrokerFixture(bench.client, subscriber)

@@ -16,10 +16,11 @@ from broker.app import Running
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.testing.notifications import ReceivedNotification, read_notification
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import BACKPORT, subscription
+from tests.stores import redis_of
 
 TOPIC = "http://fhir-broker.org/topics/vital-signs"
 TIMEOUT_S = 10
@@ -122,13 +123,13 @@ async def test_a_client_may_resume_from_an_event_number(client: httpx.AsyncClien
 
 
 async def test_who_asks_for_events_no_longer_kept_waits_for_the_next_without_asking_the_store_again_and_again(
-    store: Server, client: httpx.AsyncClient
+    store: Store, client: httpx.AsyncClient
 ) -> None:
     one = await registered(client)
     async with bound(client, one) as socket:
         await post(client, 2)
         assert await numbers(socket, 2) == [1, 2]
-    await store.client.delete(keys.outbox(*_place(store, one)))
+    await redis_of(store).delete(keys.outbox(*_place(store, one)))
     async with bound(client, one, since=1) as socket:
         before = await _reads(store)
         async with asyncio.timeout(TIMEOUT_S):
@@ -140,13 +141,13 @@ async def test_who_asks_for_events_no_longer_kept_waits_for_the_next_without_ask
         assert await numbers(socket, 3) == [3]
 
 
-def _place(store: Server, one: str) -> tuple[int, Tenant, SubscriptionId]:
+def _place(store: Store, one: str) -> tuple[int, Tenant, SubscriptionId]:
     return store.layout.shard_of(DEFAULT_TENANT, one), DEFAULT_TENANT, SubscriptionId(one)
 
 
-async def _reads(store: Server) -> int:
+async def _reads(store: Store) -> int:
     """How often outboxes were read."""
-    return int((await store.client.info("commandstats")).get("cmdstat_xrange", {}).get("calls", 0))
+    return int((await redis_of(store).info("commandstats")).get("cmdstat_xrange", {}).get("calls", 0))
 
 
 async def test_one_connection_carries_several_subscriptions(client: httpx.AsyncClient) -> None:

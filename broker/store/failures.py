@@ -1,0 +1,43 @@
+"""Translates the client library's errors into the broker's own. Only the connection modules use it."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from redis.exceptions import OutOfMemoryError, RedisError
+
+from broker.errors import StoreFull, StoreUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raises `StoreUnavailable` for an error of the client library and keeps it as the cause."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise _translation(error) from error
+
+
+def translating(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """`translated` around a coroutine method, without the cost of a context manager."""
+
+    @functools.wraps(method)
+    async def wrapper(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await method(self, *args, **kwargs)
+        except (RedisError, OSError) as error:
+            raise _translation(error) from error
+
+    return wrapper
+
+
+def _translation(error: Exception) -> StoreUnavailable:
+    if isinstance(error, OutOfMemoryError):
+        return StoreFull("the store is out of memory (its maxmemory)")
+    return StoreUnavailable(f"the store does not answer: {type(error).__name__}: {error}")

@@ -1,0 +1,158 @@
+"""The store protocol over Redis or Valkey: one server, or a Cluster for the URL schemes `redis+cluster` and `rediss+cluster`.
+
+`connect` picks the backend; `RedisStore` adds what both have in common: the checks at start, the scripts, the durability of writes,
+and the translation of the client library's errors.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.exceptions import ResponseError
+
+from broker.errors import ConfigurationError
+from broker.store import keys
+from broker.store.backend import Backend
+from broker.store.cluster import SCHEMES, ClusterConnection
+from broker.store.durability import Durability, DurabilityWait, SafetyCheck
+from broker.store.failures import translated, translating
+from broker.store.keys import Layout
+from broker.store.protocol import Command, GroupReader, ScriptCall, StreamRow, WriteConcern
+from broker.store.replies import mapping_of
+from broker.store.script_loader import ScriptLoader
+from broker.store.server import ServerConnection
+from broker.store.slots import slot_of_key
+
+
+def connect(url: str, layout: Layout, *, durability: Durability = "fsync", replicas: int = 0) -> "RedisStore":
+    """The store at a URL, not opened yet. A durable write waits for `replicas` replicas."""
+    scripts = ScriptLoader()
+    is_cluster = urlsplit(url).scheme in SCHEMES
+    backend: Backend = ClusterConnection(url, scripts) if is_cluster else ServerConnection(url, scripts)
+    return RedisStore(backend, scripts, layout, durability=durability, replicas=replicas)
+
+
+class RedisStore:
+    """Implements `protocol.Store`. `open` connects, refuses an unsafe server, and loads the scripts."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        scripts: ScriptLoader,
+        layout: Layout,
+        *,
+        durability: Durability,
+        replicas: int,
+    ) -> None:
+        self.layout = layout
+        self.append_channel = keys.CHANGED if backend.is_spread else ""
+        self._backend = backend
+        self._scripts = scripts
+        self._durability: Durability = durability
+        self._wait = DurabilityWait(replicas=replicas)
+
+    @translating
+    async def open(self, *, allow_unsafe: bool = False) -> None:
+        """Raises `ConfigurationError` for a store that may lose acknowledged writes, or that has another layout."""
+        fsync = await self._backend.check(SafetyCheck(self._durability, allow_unsafe))
+        self._wait = DurabilityWait(fsync, self._wait.replicas)
+        await self._agree_on_layout()
+        await self._backend.load_scripts()
+
+    async def _agree_on_layout(self) -> None:
+        mine = {"partitions": self.layout.partitions, "shards": self.layout.shards}
+        held = await self._layout()
+        if len(held) < len(mine):  # a store that is out of memory is asked only
+            await self.send([("HSETNX", keys.LAYOUT, field, str(number)) for field, number in mine.items()])
+            held = await self._layout()
+        for field, number in mine.items():
+            there = int(held[field.encode()])
+            if there != number:
+                raise ConfigurationError(
+                    f"this data set was made with BROKER_{field.upper()}={there}, not {number}; the number can't change later"
+                )
+
+    async def _layout(self) -> dict[bytes, bytes]:
+        return mapping_of((await self.send([("HGETALL", keys.LAYOUT)]))[0])
+
+    def can_run(self, call: ScriptCall) -> bool:
+        return not self._backend.is_spread or len({slot_of_key(key) for key in call.keys}) <= 1
+
+    @translating
+    async def run(self, call: ScriptCall, concern: WriteConcern = WriteConcern.REPLY) -> Any:
+        if self._waits(concern):
+            return (await self._execute([call], self._wait))[0]
+        return (await self._backend.send([self._scripts.command(call)]))[0]
+
+    @translating
+    async def run_many(
+        self, calls: Sequence[ScriptCall], concern: WriteConcern = WriteConcern.REPLY
+    ) -> list[Any]:
+        return await self._execute(calls, self._wait if self._waits(concern) else None) if calls else []
+
+    async def _execute(self, calls: Sequence[ScriptCall], wait: DurabilityWait | None) -> list[Any]:
+        answers = await self._backend.execute([self._scripts.command(call) for call in calls], wait)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def _waits(self, concern: WriteConcern) -> bool:
+        match concern:
+            case WriteConcern.REPLY:
+                return False
+            case WriteConcern.ORDERED:
+                return self._backend.is_spread
+            case WriteConcern.REPLICATED:
+                return self._wait.replicas > 0
+            case WriteConcern.DURABLE:
+                return True
+
+    @translating
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._backend.send(commands)
+
+    @translating
+    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
+        return await self._backend.read_streams(positions) if positions else []
+
+    @translating
+    async def create_group(self, stream: str, group: str) -> None:
+        (answer,) = await self._backend.execute([("XINFO", "GROUPS", stream)])
+        if answer and not isinstance(answer, Exception):
+            return  # only read: the store may be out of memory
+        if isinstance(answer, Exception) and not _is_error(answer, "no such key"):
+            raise answer
+        (answer,) = await self._backend.execute([("XGROUP", "CREATE", stream, group, "0", "MKSTREAM")])
+        if isinstance(answer, Exception) and not _is_error(answer, "BUSYGROUP"):
+            raise answer
+
+    def group_reader(self, *, timeout_s: float) -> GroupReader:
+        return self._backend.group_reader(timeout_s=timeout_s)
+
+    async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
+        with translated():
+            async with contextlib.aclosing(self._backend.subscribe(channel)) as messages:
+                async for message in messages:
+                    yield message
+
+    @translating
+    async def ping(self) -> None:
+        await self._backend.ping()
+
+    @translating
+    async def has_room(self) -> bool:
+        return all(_has_room(memory) for memory in await self._backend.memory())
+
+    async def close(self) -> None:
+        await self._backend.close()
+
+
+def _is_error(answer: Exception, beginning: str) -> bool:
+    return isinstance(answer, ResponseError) and str(answer).startswith(beginning)
+
+
+def _has_room(memory: Mapping[str, Any]) -> bool:
+    counted = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
+    return not 0 < int(memory["maxmemory"]) <= counted

@@ -1,0 +1,26 @@
+"""Turns RESP2 replies into the values that store modules work with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from broker.store.protocol import StreamRow
+
+
+def mapping_of(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:
+    """The mapping of a flat list of names and values; empty for None."""
+    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+
+
+def entries_of(reply: Sequence[Any]) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of a stream (XRANGE, XREVRANGE): each its id and its fields."""
+    return [(entry_id, mapping_of(flat)) for entry_id, flat in reply]
+
+
+def rows_of(reply: Sequence[Any] | None) -> list[StreamRow]:
+    """The streams of an XREAD or XREADGROUP with their entries; none for None."""
+    return [(stream, entries_of(rows)) for stream, rows in reply or ()]
+
+
+def flatten(mapping: Mapping[Any, Any]) -> list[Any]:
+    """The names and values of a mapping in turn, as XADD and HSET take them."""
+    return [part for pair in mapping.items() for part in pair]
