@@ -10,6 +10,7 @@ import pytest
 from broker.app import Role, Running
 from broker.store import keys
 from broker.store.protocol import Store
+from broker.store.replies import flatten
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.inbox import LEASE_MS
@@ -28,7 +29,7 @@ def reading(one: str = "", value: float = 72) -> str:
 
 async def put(store: Store, **fields: str) -> str:
     written: dict[Any, Any] = dict(fields)
-    entry: Any = await redis_of(store).xadd(keys.INBOX, written)
+    (entry,) = await store.send([("XADD", keys.INBOX, "*", *flatten(written))])
     return str(entry.decode())
 
 
