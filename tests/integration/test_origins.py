@@ -24,7 +24,7 @@ from broker.model.topic import Topic
 from broker.store.outbox import Outboxes
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
-from broker.store.server import Server
+from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from broker.workers.dispatcher import LEASE_MS, Dispatcher, DispatchLimits
 from tests.conformance.test_delivery_state import change, subscription
@@ -71,12 +71,12 @@ class FakeChannel(StatelessChannel):
         return Delivered()
 
 
-def schedule_of(store: Server) -> Schedule:
+def schedule_of(store: Store) -> Schedule:
     return Schedule(store, lease_ms=LEASE_MS, max_bytes=1_000_000, resume="backlog")
 
 
 @contextlib.asynccontextmanager
-async def dispatching(store: Server, channel: FakeChannel, limits: DispatchLimits) -> AsyncIterator[None]:
+async def dispatching(store: Store, channel: FakeChannel, limits: DispatchLimits) -> AsyncIterator[None]:
     schedule = schedule_of(store)
     stop = asyncio.Event()
     engine = DeliveryEngine(
@@ -101,7 +101,7 @@ async def dispatching(store: Server, channel: FakeChannel, limits: DispatchLimit
             stop.set()
 
 
-async def subscribe(store: Server, name: str, endpoint: str) -> SubscriptionId:
+async def subscribe(store: Store, name: str, endpoint: str) -> SubscriptionId:
     """An active subscription with events to deliver."""
     one = subscription()
     active = replace(
@@ -126,7 +126,7 @@ async def until_delivered(channel: FakeChannel, subscription_id: SubscriptionId)
 
 
 async def test_an_endpoint_that_stalls_with_many_subscriptions_does_not_hold_up_another(
-    store: Server,
+    store: Store,
 ) -> None:
     channel = FakeChannel()
     stalled = [await subscribe(store, f"stalled-{n}", "stalled") for n in range(8)]
@@ -139,7 +139,7 @@ async def test_an_endpoint_that_stalls_with_many_subscriptions_does_not_hold_up_
             await until_delivered(channel, subscription_id)
 
 
-async def test_a_deferred_notification_is_not_a_failed_attempt(store: Server) -> None:
+async def test_a_deferred_notification_is_not_a_failed_attempt(store: Store) -> None:
     channel = FakeChannel()
     await subscribe(store, "first", "stalled")
     async with dispatching(store, channel, DispatchLimits(attempts_per_key=1)):
