@@ -22,9 +22,9 @@ from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.outbox import Outboxes
+from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
-from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from broker.workers.dispatcher import LEASE_MS, Dispatcher, DispatchLimits
 from tests.conformance.test_delivery_state import change, subscription
