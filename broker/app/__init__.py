@@ -8,7 +8,7 @@ it build the parts of one role each (`api.py`, `matcher.py`, `dispatcher.py`, `h
 from broker.app.listening import bind, with_bound_port
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.root import Running, check, running
-from broker.app.stores import embedded_store
+from broker.app.stores import embedded_store, migrate_store
 
 __all__ = [
     "ALL_ROLES",
@@ -17,6 +17,7 @@ __all__ = [
     "bind",
     "check",
     "embedded_store",
+    "migrate_store",
     "running",
     "with_bound_port",
 ]

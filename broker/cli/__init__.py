@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import dead_letters, demo, explain, listen, processes, simulate, subscriptions, topics
+from broker.cli import (
+    dead_letters,
+    demo,
+    explain,
+    listen,
+    migrate,
+    processes,
+    simulate,
+    subscriptions,
+    topics,
+)
 
 app = typer.Typer(
     name="fhir-broker",
@@ -39,6 +49,7 @@ app.command("dispatch")(processes.dispatch)
 app.command("demo")(demo.demo)
 app.command("explain")(explain.explain)
 app.command("listen")(listen.listen)
+app.command("migrate")(migrate.migrate)
 app.command("simulate")(simulate.simulate)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(subscriptions.app, name="subscriptions")

@@ -11,15 +11,14 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import ResponseError
 
-from broker.errors import ConfigurationError
 from broker.store import keys
 from broker.store.backend import Backend
 from broker.store.cluster import SCHEMES, ClusterConnection
 from broker.store.durability import Durability, DurabilityWait, SafetyCheck
 from broker.store.failures import translated, translating
 from broker.store.keys import Layout
+from broker.store.layout_record import LayoutRecord
 from broker.store.protocol import Command, GroupReader, ScriptCall, StreamRow, WriteConcern
-from broker.store.replies import mapping_of
 from broker.store.script_loader import ScriptLoader
 from broker.store.server import ServerConnection
 from broker.store.slots import slot_of_key
@@ -52,29 +51,17 @@ class RedisStore:
         self._durability: Durability = durability
         self._wait = DurabilityWait(replicas=replicas)
 
-    @translating
     async def open(self, *, allow_unsafe: bool = False) -> None:
-        """Raises `ConfigurationError` for a store that may lose acknowledged writes, or that has another layout."""
+        """Raises `ConfigurationError` for a store that may lose acknowledged writes, or that has another layout or schema."""
+        await self.open_unverified(allow_unsafe=allow_unsafe)
+        await LayoutRecord(self).verify()
+
+    @translating
+    async def open_unverified(self, *, allow_unsafe: bool = False) -> None:
+        """`open` for a data set that may need a migration: does not read the layout record."""
         fsync = await self._backend.check(SafetyCheck(self._durability, allow_unsafe))
         self._wait = DurabilityWait(fsync, self._wait.replicas)
-        await self._agree_on_layout()
         await self._backend.load_scripts()
-
-    async def _agree_on_layout(self) -> None:
-        mine = {"partitions": self.layout.partitions, "shards": self.layout.shards}
-        held = await self._layout()
-        if len(held) < len(mine):  # a store that is out of memory is asked only
-            await self.send([("HSETNX", keys.LAYOUT, field, str(number)) for field, number in mine.items()])
-            held = await self._layout()
-        for field, number in mine.items():
-            there = int(held[field.encode()])
-            if there != number:
-                raise ConfigurationError(
-                    f"this data set was made with BROKER_{field.upper()}={there}, not {number}; the number can't change later"
-                )
-
-    async def _layout(self) -> dict[bytes, bytes]:
-        return mapping_of((await self.send([("HGETALL", keys.LAYOUT)]))[0])
 
     def can_run(self, call: ScriptCall) -> bool:
         return not self._backend.is_spread or len({slot_of_key(key) for key in call.keys}) <= 1

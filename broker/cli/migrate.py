@@ -1,0 +1,33 @@
+"""`migrate`: brings the data set to the schema of this broker. Settings come from the environment, as for `serve`."""
+
+import asyncio
+import os
+
+import typer
+
+from broker.app import embedded_store, migrate_store
+from broker.settings import Settings
+
+
+def migrate() -> None:
+    """Migrate the data set to the schema that this version of the broker needs.
+
+    Stop all broker processes first. Works on the store of BROKER_REDIS_URL or, without it, on the embedded store in
+    BROKER_DATA_DIR. Running it again is safe.
+
+    Exit code 0 if the data set has the right schema afterwards, 2 if it cannot be migrated.
+
+    Example:
+
+        fhir-broker migrate
+    """
+    settings = Settings.from_environment(os.environ)
+    if settings.redis_url is not None:
+        titles = asyncio.run(migrate_store(settings, settings.redis_url))
+    else:
+        with embedded_store(settings) as url:
+            titles = asyncio.run(migrate_store(settings, url))
+    for title in titles:
+        typer.echo(f"Migrated: {title}.")
+    if not titles:
+        typer.echo("Nothing to do: the data set already has the schema of this broker.")

@@ -1,0 +1,34 @@
+"""The schema version of a data set, and the migrations from one version to the next.
+
+A change to keys, hash fields or record formats that an existing data set does not have raises `SCHEMA_VERSION` by one and adds a
+`Migration` to it. The layout record (`layout_record.py`) stores the version. A broker refuses a data set of another version;
+`fhir-broker migrate` runs the migrations in order while no broker process uses the store.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from broker.store.protocol import Store
+
+SCHEMA_VERSION = 1
+"""What this broker reads and writes. Version 0 stands for a data set from before the version was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """Changes a data set of `version - 1` into one of `version`. `run` must be repeatable: it may have been interrupted."""
+
+    version: int
+    title: str
+    run: Callable[[Store], Awaitable[None]]
+
+
+MIGRATIONS: Sequence[Migration] = ()
+"""In the order of their versions, without a gap, up to `SCHEMA_VERSION`."""
+
+
+def path_from(version: int, target: int, migrations: Sequence[Migration]) -> list[Migration] | None:
+    """The migrations that lead from one version to another; None where one is missing."""
+    by_version = {migration.version: migration for migration in migrations}
+    wanted = range(version + 1, target + 1)
+    return [by_version[step] for step in wanted] if all(step in by_version for step in wanted) else None
