@@ -1,1 +1,1 @@
-"""The loops: matcher, dispatcher, inbox reader, housekeeper. Each may run in several processes at once."""
+"""The supervised loops: matcher, dispatcher, inbox reader, housekeeper, topic sync. Each may run in several processes."""

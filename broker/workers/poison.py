@@ -1,65 +1,59 @@
-"""Changes that break the matcher: how often each was tried, and how long its partition rests in between.
+"""Poison messages: changes whose matching keeps failing, and the pauses between the attempts.
 
-A partition rests as a whole, and less than a second in all: what stands behind a change that is tried again may be of the same
-resource, and no outbox takes a change after a newer one of its partition (decision 040). Other partitions go on.
+While a change is retried, its whole partition rests, for less than a second in total: a later change may be of the same
+resource, and no outbox accepts a change that is older than one it has (decision 040). Other partitions continue.
+After `MAX_ATTEMPTS` the change becomes a dead letter.
 """
 
 import time
-from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
-from broker.model.change import Change
-
-TRIES = 5
-WAITS_S = (0.05, 0.1, 0.2, 0.4)
-"""After the first to the fourth try."""
+MAX_ATTEMPTS = 5
+_DELAYS_S = (0.05, 0.1, 0.2, 0.4)
+"""After the first to the fourth attempt."""
 _MAX_REASON = 500
 
 
-class Poison:
-    """What this process knows; a matcher that takes a partition over counts from the start."""
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    attempts: int
+    reason: str
+
+
+class PoisonMessages:
+    """The failing changes of one partition, by change id. A matcher that takes over the partition counts from zero."""
 
     def __init__(self) -> None:
-        self._failures: dict[int, dict[str, tuple[int, str]]] = {}
-        self._rests: dict[int, float] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._rests_until_s = 0.0
 
-    def failed(self, change: Change, error: Exception) -> int:
-        """Notes a failed try; how many there were."""
-        of_partition = self._failures.setdefault(change.partition, {})
-        tries = of_partition.get(change.id, (0, ""))[0] + 1
-        of_partition[change.id] = tries, f"{type(error).__name__}: {error}"[:_MAX_REASON]
-        return tries
+    def record(self, change_id: str, error: Exception) -> int:
+        """Records a failed attempt; returns the number of attempts so far."""
+        attempts = self.attempts(change_id) + 1
+        self._failures[change_id] = _Failure(attempts, f"{type(error).__name__}: {error}"[:_MAX_REASON])
+        return attempts
 
-    def reason(self, change: Change) -> str:
-        """Why the last try of it failed."""
-        return self._failures[change.partition][change.id][1]
+    def attempts(self, change_id: str) -> int:
+        failure = self._failures.get(change_id)
+        return 0 if failure is None else failure.attempts
 
-    def is_spent(self, change: Change) -> bool:
-        return self._failures.get(change.partition, {}).get(change.id, (0, ""))[0] >= TRIES
+    def reason(self, change_id: str) -> str:
+        """Why the last attempt failed."""
+        return self._failures[change_id].reason
 
-    def settled(self, change: Change) -> None:
-        """It was matched, or set aside."""
-        of_partition = self._failures.get(change.partition)
-        if of_partition is not None:
-            of_partition.pop(change.id, None)
-            if not of_partition:
-                del self._failures[change.partition]
+    def is_exhausted(self, change_id: str) -> bool:
+        """Whether no attempt is left."""
+        return self.attempts(change_id) >= MAX_ATTEMPTS
 
-    def rest(self, partition: int) -> None:
-        """Nothing is read of the partition until its failed changes are due for another try."""
-        tries = max(tries for tries, _ in self._failures[partition].values())
-        self._rests[partition] = time.monotonic() + WAITS_S[min(tries, len(WAITS_S)) - 1]
+    def forget(self, change_id: str) -> None:
+        """The change was matched, or became a dead letter."""
+        self._failures.pop(change_id, None)
 
-    def resting(self) -> Collection[int]:
-        now = time.monotonic()
-        self._rests = {partition: until for partition, until in self._rests.items() if until > now}
-        return self._rests
+    def rest(self) -> None:
+        """The partition rests until its failed changes are due for the next attempt."""
+        attempts = max(failure.attempts for failure in self._failures.values())
+        self._rests_until_s = time.monotonic() + _DELAYS_S[min(attempts, len(_DELAYS_S)) - 1]
 
-    def next_try_s(self) -> float | None:
-        """How long until a partition has rested; None if none rests."""
-        return max(0.0, min(self._rests.values()) - time.monotonic()) if self._rests else None
-
-    def keep(self, held: Iterable[int]) -> None:
-        """Forgets what it knows of partitions that are held no more."""
-        for partition in (self._failures.keys() | self._rests.keys()) - set(held):
-            self._failures.pop(partition, None)
-            self._rests.pop(partition, None)
+    def rest_s(self) -> float:
+        """How long the partition still rests; 0 if it does not."""
+        return max(0.0, self._rests_until_s - time.monotonic())

@@ -17,7 +17,7 @@ from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
-from broker.workers.poison import TRIES
+from broker.workers.poison import MAX_ATTEMPTS
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.stores import redis_of
@@ -163,14 +163,14 @@ async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it
             await broker_fixture.until_numbers("a", 2)
             aside: Any = await letters(store, "poison")
     assert [(fields[b"i"], fields[b"w"]) for _, fields in aside] == [(b"poison", b"RecursionError: too deep")]
-    assert len(tried) == TRIES
+    assert len(tried) == MAX_ATTEMPTS
 
 
 async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
     broker_fixture: BrokerFixture, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the same resource, and of others in its partition; those in other partitions go on meanwhile."""
-    sound, failures = IndexedMatcher.match, iter(range(TRIES - 1))
+    sound, failures = IndexedMatcher.match, iter(range(MAX_ATTEMPTS - 1))
 
     def match(self: IndexedMatcher, change: Change, *rest: Any) -> Any:
         if (change.current.key.id, change.current.key.version) == ("hr", 2) and next(

@@ -1,0 +1,167 @@
+"""Turns a batch of changes into events: match, resolve included resources, append to the outboxes, acknowledge.
+
+Within a partition, changes keep their order, up to the first one whose matching fails; the appends of different partitions
+run concurrently. A repeated batch adds nothing: the outboxes skip changes they already have. So each change is matched at
+least once and numbered exactly once.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import structlog
+
+from broker import failpoints
+from broker.errors import StoreUnavailable
+from broker.matching.matcher import Match, Matcher
+from broker.model.change import Change
+from broker.store.changes import Changes
+from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey
+from broker.store.resources import Resources
+from broker.telemetry import metrics
+from broker.workers.includes import IncludeResolver, Targets
+from broker.workers.partitions import Partition
+from broker.workers.poison import MAX_ATTEMPTS
+from broker.workers.subscription_index import SubscriptionIndexUpdater
+
+_log = structlog.get_logger(__name__)
+_YIELD_EVERY = 32
+
+
+class MatchedChange(NamedTuple):
+    """A change, the subscriptions it is an event of, and the resources their topics include."""
+
+    change: Change
+    matches: Sequence[Match]
+    targets: Targets
+
+
+@dataclass(slots=True)
+class _PartitionEvents:
+    """The events of one partition in a batch, and what goes with each (by subscription and change id)."""
+
+    matched: dict[SubscriptionKey, list[Change]] = field(default_factory=dict)
+    contexts: dict[tuple[SubscriptionKey, str], Context] = field(default_factory=dict)
+
+
+class BatchProcessor:
+    """Processes the batches of one matcher, one at a time."""
+
+    def __init__(
+        self,
+        changes: Changes,
+        outboxes: Outboxes,
+        resources: Resources,
+        matcher: Matcher,
+        includes: IncludeResolver,
+        index: SubscriptionIndexUpdater,
+    ) -> None:
+        self._changes = changes
+        self._outboxes = outboxes
+        self._resources = resources
+        self._matcher = matcher
+        self._includes = includes
+        self._index = index
+
+    async def process(self, changes: Sequence[Change], partitions: Mapping[int, Partition]) -> None:
+        """The index must have been updated since the changes were read.
+
+        A change whose matching failed stays pending, with those behind it in its partition: the partition rests and is
+        recovered again. Raises `Fenced`, `StoreRolledBack` and `StoreUnavailable`: the whole batch is then read again.
+        """
+        failpoints.hit("matcher.after-follow")
+        batch: list[MatchedChange] = []
+        resting: set[int] = set()
+        for n, change in enumerate(changes):
+            partition = partitions[change.partition]
+            # also behind a failed change, so that the attempts of both count at the same time
+            matched = await self._match(change, partition)
+            if matched is None and not partition.poison.is_exhausted(change.id):
+                resting.add(change.partition)
+            elif change.partition not in resting:
+                if matched is None:
+                    await self._make_dead_letter(change, partition)
+                else:
+                    batch.append(matched)
+            if n % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)  # lets the other loops of this process run
+        await self._append(batch, partitions)
+        failpoints.hit("matcher.before-ack")
+        await self._acknowledge(batch)
+        failpoints.hit("matcher.after-ack")
+        metrics.changes_matched.inc(len(batch))
+        for number in resting:
+            partitions[number].is_recovered = False
+            partitions[number].poison.rest()
+
+    async def _match(self, change: Change, partition: Partition) -> MatchedChange | None:
+        """None if the matching failed."""
+        try:
+            _check_readable(change)
+            targets = self._matcher.needs(change)
+            related = (
+                await self._resources.current_many(change.current.key.tenant, targets) if targets else {}
+            )
+            matches = self._matcher.match(change, related)
+            included = await self._includes.targets(change, {match.topic_canonical for match in matches})
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 one poison message must not stop the changes behind it
+            attempts = partition.poison.record(change.id, error)
+            # a traceback costs time, so only the last attempt logs it
+            log = _log.exception if attempts == MAX_ATTEMPTS else _log.warning
+            log(
+                "matching failed",
+                change=change.id,
+                focus=change.current.key.reference,
+                error=type(error).__name__,
+                attempts=attempts,
+            )
+            return None
+        partition.poison.forget(change.id)
+        for problem in self._matcher.drain_errors():
+            _log.warning("evaluation failed", change=change.id, problem=str(problem))
+        eligible = [match for match in matches if self._index.is_event(match, change)]
+        return MatchedChange(change, eligible, included)
+
+    async def _make_dead_letter(self, change: Change, partition: Partition) -> None:
+        if not await self._changes.set_aside(change, partition.token, partition.poison.reason(change.id)):
+            raise Fenced(f"partition {partition.number} is matched by another process now")
+        partition.poison.forget(change.id)
+        _log.error("change became a dead letter", change=change.id, focus=change.current.key.reference)
+
+    async def _append(self, batch: Sequence[MatchedChange], partitions: Mapping[int, Partition]) -> None:
+        """Appends to all outboxes. One failed partition does not interrupt the appends of the others."""
+        contexts = await self._includes.contexts([(matched.change, matched.targets) for matched in batch])
+        by_partition: dict[int, _PartitionEvents] = {}
+        for (change, matches, _), by_topic in zip(batch, contexts, strict=True):
+            for match in matches:
+                events = by_partition.setdefault(change.partition, _PartitionEvents())
+                key = (match.tenant, match.subscription_id)
+                events.matched.setdefault(key, []).append(change)
+                events.contexts[key, change.id] = by_topic[match.topic_canonical]
+        appends = [
+            self._append_partition(partitions[number], events) for number, events in by_partition.items()
+        ]
+        for result in await asyncio.gather(*appends, return_exceptions=True):
+            if result is not None:
+                raise result
+
+    async def _append_partition(self, partition: Partition, events: _PartitionEvents) -> None:
+        added = await self._outboxes.append(
+            partition.number, partition.token, events.matched, events.contexts
+        )
+        metrics.events_appended.inc(added)
+        failpoints.hit("matcher.between-appends")
+
+    async def _acknowledge(self, batch: Sequence[MatchedChange]) -> None:
+        done: dict[int, list[str]] = {}
+        for matched in batch:
+            done.setdefault(matched.change.partition, []).append(matched.change.id)
+        await self._changes.acknowledge(done)
+
+
+def _check_readable(change: Change) -> None:
+    if change.problem:
+        raise ValueError(change.problem)

@@ -1,0 +1,65 @@
+"""Holds a fair share of the partitions for one matcher: takes free ones, gives back those beyond its share.
+
+A partition has one matcher at a time. The store fences a former holder by the lease's token, so a lease that ran out
+unnoticed can't cause a duplicate event.
+"""
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Mapping
+
+from broker.store.changes import Changes
+
+LEASE_MS = 4_000
+CERTAIN_S = 3.5
+"""A lease that was renewed longer ago may run out before a read is answered."""
+
+
+class PartitionLeases:
+    """`tokens` has the fencing token of each partition held; `changed` is set when they are others."""
+
+    def __init__(self, changes: Changes, partitions: int) -> None:
+        self._changes = changes
+        self._partitions = partitions
+        self._owner = uuid.uuid4().hex
+        self._renewed_at_s = 0.0
+        self.tokens: Mapping[int, int] = {}
+        self.matchers = 1
+        self.changed = asyncio.Event()
+
+    @property
+    def are_certain(self) -> bool:
+        """False if this process stood still: its leases may have run out, and what it would read belongs to another."""
+        return time.monotonic() - self._renewed_at_s < CERTAIN_S
+
+    async def renew(self) -> None:
+        """Renews the leases and adjusts them to the share of one matcher. Raises `StoreUnavailable`."""
+        self.matchers = await self._changes.presence(self._owner, LEASE_MS)
+        share = math.ceil(self._partitions / self.matchers)
+        mine = sorted(self.tokens)
+        kept, excess = mine[:share], mine[share:]
+        if excess:
+            self.tokens = {partition: self.tokens[partition] for partition in kept}
+            await self._changes.unlease(excess, self._owner)
+        wanted = kept
+        if len(kept) < share:
+            # asks for all partitions, because any of them may be free, and keeps no more than the share
+            wanted = kept + [partition for partition in range(self._partitions) if partition not in mine]
+        requested_at_s = time.monotonic()
+        tokens = await self._changes.lease(wanted, self._owner, LEASE_MS)
+        self._renewed_at_s = requested_at_s
+        gained = [partition for partition in tokens if partition not in mine]
+        surplus = gained[max(0, share - len(kept)) :]
+        if surplus:
+            await self._changes.unlease(surplus, self._owner)
+        held = {partition: token for partition, token in tokens.items() if partition not in surplus}
+        if held != self.tokens:
+            self.tokens = held
+            self.changed.set()
+
+    async def release(self) -> None:
+        """Gives everything back, so that other matchers need not wait for the leases to run out."""
+        await self._changes.unlease(list(self.tokens), self._owner)
+        await self._changes.presence(self._owner, 0)
