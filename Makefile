@@ -1,5 +1,6 @@
-# Everything a clone needs: `make demo`, `make test`. PYTHON may name another interpreter (3.11 or newer).
+# What a clone needs: `make demo`, `make test`. PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
+COVERAGE ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -13,9 +14,9 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## Fill .venv from the lock file; done once
+install: $(STAMP) ## Install the locked dependencies into .venv
 
-# An environment whose installation broke off is made anew; a whole one is brought up to date.
+# Creates the environment again if an installation was interrupted; otherwise brings it up to date.
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("fhir-broker needs Python 3.11 or newer: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV) (once; about a minute)"
@@ -25,26 +26,26 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## Watch the whole road on this machine
+demo: install ## Show the whole path of a reading on this machine
 	@$(BIN)/fhir-broker demo
 
-test: install ## Run the tests
-	@scripts/test
+test: install ## Run the tests and report branch coverage; COVERAGE=0 runs them alone, in about half the time
+	@COVERAGE=$(COVERAGE) scripts/test
 
-check: install ## Format, lint, types, import contracts
+check: install ## Check format, lint, types and import contracts
 	@scripts/check
 
-bench: install ## Measure, as ratios in one run
+bench: install ## Measure performance, as ratios within one run
 	@$(BIN)/python -m bench
 
-faults: install ## Break everything under load; the report is docs/reliability.md
+faults: install ## Run the fault campaign and write docs/reliability.md
 	@$(BIN)/python -m tests.faults --report docs/reliability.md
 
-lock: install ## Resolve the lock files anew
+lock: install ## Update both lock files
 	@$(PIP) install pip-tools
 	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
-clean: ## Remove what was installed and cached
-	@rm -rf $(VENV) *.egg-info build faults-failed .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## Remove the environment and all caches
+	@rm -rf $(VENV) *.egg-info build faults-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
