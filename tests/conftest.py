@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from broker import failpoints
@@ -41,6 +42,13 @@ StartBroker = Callable[..., AbstractAsyncContextManager[Running]]
 
 ALL_STORES = ("embedded", "redis_7", "cluster")
 """The fixtures that provide a store: the embedded Valkey, Redis 7.0, and a Cluster with three primaries."""
+
+
+# the time of an example says nothing on a loaded machine
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -122,7 +122,7 @@ class SimulatedSubscriber:
         self._changed.set()
         return web.Response(status=answer.status, headers=answer.headers)
 
-    async def wait_until(self, holds: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    async def wait_until(self, holds: Callable[[], bool], timeout_s: float = 20.0) -> bool:
         """Waits for a condition on what was received; False if the time runs out first."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -100,7 +100,7 @@ async def test_keys_on_their_way_are_found_on_either_side_by_many_at_once(own: S
     await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names[30:])
     for node in (target, source):
         await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
-    assert await asyncio.wait_for(together, 10) == [[found[0], found[-1]]]
+    assert await asyncio.wait_for(together, 20) == [[found[0], found[-1]]]
     await server.close()
 
 
@@ -145,7 +145,7 @@ async def test_a_reader_of_several_partitions_is_woken_by_an_append_to_any(
         reading = asyncio.ensure_future(changes.read(client, positions, count=10, block_ms=10_000))
         await asyncio.sleep(0)
         await changes.append([proposal(f"w{n}")])
-        (change,) = await asyncio.wait_for(reading, 5)
+        (change,) = await asyncio.wait_for(reading, 20)
         assert change.current.key.id == f"w{n}"
     await client.close()
 
@@ -175,7 +175,7 @@ async def test_a_listener_hears_what_is_published_at_any_node(store: Store, clus
     assert await anext(heard) is None
     for node in await cluster.primaries():
         await node.ask("PUBLISH", "test:channel", node.address)
-        assert await asyncio.wait_for(anext(heard), 5) == node.address
+        assert await asyncio.wait_for(anext(heard), 20) == node.address
     await heard.aclose()
 
 

@@ -268,7 +268,7 @@ async def test_a_version_goes_when_the_retention_is_over(store: Store) -> None:
     await broker_fixture.changes.prepare()
     first, second = [(await broker_fixture.changes.append([proposal()]))[0] for _ in range(2)]
     resources = Resources(store)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await resources.version(first.key) is not None:  # noqa: ASYNC110 the store's clock sets no event
             await asyncio.sleep(0.005)
     assert await resources.version(second.key) is not None

@@ -79,7 +79,7 @@ async def test_a_dispatcher_killed_in_mid_delivery_repeats_only_what_was_under_w
         endpoint = subscriber.endpoint("a")
         gate = endpoint.answer = Gate()
         await broker_fixture.send(5)
-        await asyncio.wait_for(gate.entered.wait(), 5)
+        await gate.until_entered()
         await broker_fixture.until_counted(one, 8)
         async with started(other):  # two dispatchers, the one with the claim dies
             dispatch.kill()
@@ -180,7 +180,7 @@ async def _store_pid(url: str) -> int:
     reader, writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
     try:
         writer.write(b"INFO server\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not (line := await reader.readline()).startswith(b"process_id:"):
                 pass
         return int(line.partition(b":")[2])

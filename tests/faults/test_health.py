@@ -13,7 +13,8 @@ import pytest
 
 from tests.faults.processes import BrokerProcess, StoreProcess, started
 
-SOON_S = 2.0
+ANSWER_S = 4.0
+"""Readiness answers within this time although the store does not: shorter than a command to the store may take."""
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def test_while_the_store_is_away_a_process_lives_is_not_ready_and_says_why
             valkey.stand_still()
         begun = time.monotonic()
         status, parts = await readiness(client)
-        assert time.monotonic() - begun < SOON_S
+        assert time.monotonic() - begun < ANSWER_S
         assert (status, parts["store"]) == (503, "does not answer")
         assert (await client.get("/livez")).status_code == 200
         if is_killed:

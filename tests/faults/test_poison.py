@@ -70,7 +70,7 @@ async def test_changes_that_break_matching(
                 assert endpoint.numbers == list(range(1, len(NAMES) + 2))
                 assert endpoint.duplicates == 0
             assert await hub.bench.letters() == []
-            assert (await hub.broker_fixture.ask(elsewhere))["eventsSinceSubscriptionStart"] == "0"
+            assert (await hub.broker_fixture.status_of(elsewhere))["eventsSinceSubscriptionStart"] == "0"
             assert {await hub.broker_fixture.status(one) for one in ids} == {"active"}
 
 
@@ -99,4 +99,4 @@ async def test_resources_that_break_rendering(
                 )
             await hub.bench.until_letters(0)
             assert {await hub.broker_fixture.status(one) for one in (*ids, light)} == {"active"}
-            assert "error" not in await hub.broker_fixture.ask(ids[0])
+            assert "error" not in await hub.broker_fixture.status_of(ids[0])

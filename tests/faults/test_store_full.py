@@ -98,6 +98,6 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
                     return await read_total(at_matcher, "broker_store_errors_total") > 0
 
                 await until(met_the_full_store)
-            assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "5"
+            assert (await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"] == "5"
             await limit_memory(valkey, "0")
             await broker_fixture.until_numbers("a", 10)

@@ -91,8 +91,8 @@ def test_codes_are_those_that_are_found() -> None:
 def test_the_table_is_read_quickly() -> None:
     def load() -> float:
         parameters._table.cache_clear()
-        start = time.perf_counter()
+        start = time.process_time()
         parameters._table()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(load() for _ in range(5)) < 0.05

@@ -1,4 +1,9 @@
-"""One subscriber and one producer of a broker under test: registers, sends, asks, and waits with a deadline."""
+"""Drives a broker under test as one subscriber and one producer.
+
+`BrokerFixture` registers subscriptions, sends readings, reads `$status` and `$events`, and waits for conditions. `Gate` and
+`Script` decide what an endpoint of the simulated subscriber answers. Every wait is for a condition, with a deadline
+that is long enough for a loaded machine.
+"""
 
 import asyncio
 import itertools
@@ -12,40 +17,46 @@ from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
+WAIT_S = 20.0
+"""The deadline of a wait: only a failing test uses it up."""
 _NOW = "2025-03-01T08:00:00Z"
 
 
-async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
-    """Asks again and again; fails with TimeoutError when the time runs out."""
+async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = WAIT_S) -> None:
+    """Polls the condition. Raises TimeoutError when the time runs out."""
     async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110 the broker is asked over HTTP: nobody sets an event
+        while not await holds():  # noqa: ASYNC110 the broker answers over HTTP: nobody sets an event
             await asyncio.sleep(0.01)
 
 
 class Gate:
-    """An endpoint's answer that is held back until `opened`; counts how many requests were inside at once."""
+    """An endpoint that answers only after `opened` is set. Counts the requests that wait at the same time."""
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
         self.entered = asyncio.Event()
         self.opened = asyncio.Event()
         self.inside = 0
-        self.most_inside = 0
+        self.max_inside = 0
 
     async def __call__(self, _body: bytes) -> Answer:
         self.inside += 1
-        self.most_inside = max(self.most_inside, self.inside)
+        self.max_inside = max(self.max_inside, self.inside)
         self.entered.set()
         try:
-            # a test that failed must not hold up the end of the subscriber
-            await asyncio.wait_for(self.opened.wait(), 15)
+            # bounded, so that a failed test does not block the subscriber's shutdown
+            await asyncio.wait_for(self.opened.wait(), 2 * WAIT_S)
         finally:
             self.inside -= 1
         return Answer(self.status)
 
+    async def until_entered(self) -> None:
+        """Until a request has arrived."""
+        await asyncio.wait_for(self.entered.wait(), WAIT_S)
+
 
 class Script:
-    """An endpoint's answers in turn: statuses or answers; when they are used up, 200."""
+    """An endpoint that gives these answers in turn, and 200 after the last one."""
 
     def __init__(self, *answers: int | Answer) -> None:
         self._answers = iter(answers)
@@ -56,82 +67,87 @@ class Script:
 
 
 class BrokerFixture:
-    """`client` speaks to the broker; notifications come to `subscriber`."""
+    """A client of the broker and its subscriber: `client` talks to the broker, `subscriber` receives notifications."""
 
     def __init__(self, client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> None:
         self.client = client
         self.subscriber = subscriber
-        self._count = itertools.count(1)
+        self._values = itertools.count(1)
 
     def document(
         self, name: str, *, topic: str = VITAL_SIGNS, release: str = "r5", **options: Any
     ) -> dict[str, Any]:
+        """A Subscription for the endpoint `name`."""
         return subscription(release, topic, self.subscriber.url(name), **options)
 
     async def subscribe(
         self, name: str, *, end: str | None = None, release: str = "r5", **options: Any
     ) -> str:
-        """Registers the endpoint `name` and waits until the subscription is active; its id."""
+        """Registers the endpoint `name`, waits until the subscription is active, and returns its id."""
         document = self.document(name, release=release, **options) | ({"end": end} if end else {})
-        one: str = (await register_subscription(self.client, f"/{release}", document))["id"]
-        await self.until_status(one, "active")
-        return one
+        registered = await register_subscription(self.client, f"/{release}", document)
+        await self.until_status(registered["id"], "active")
+        return str(registered["id"])
 
-    async def request_again(self, one: str, **changed: Any) -> None:
-        """What a client does to leave `error`: it reads its Subscription and asks for it anew."""
-        document = (await self.client.get(f"/r5/Subscription/{one}")).json()
-        response = await self.client.put(
-            f"/r5/Subscription/{one}", json=document | {"status": "requested"} | changed
-        )
+    async def request_again(self, subscription_id: str, **changed: Any) -> None:
+        """Reads the Subscription and puts it back with the status `requested`, as a client does to leave `error`."""
+        url = f"/r5/Subscription/{subscription_id}"
+        document = (await self.client.get(url)).json()
+        response = await self.client.put(url, json=document | {"status": "requested"} | changed)
         assert response.status_code == 200, response.text
 
     async def send(self, count: int = 1, patient: str = "ana") -> list[str]:
-        """Posts heart rates one after the other; their ids."""
-        made = []
+        """Posts heart rates one after the other and returns their ids."""
+        ids = []
         for _ in range(count):
-            reading = observation(HEART_RATE, patient, _NOW, 50 + next(self._count) % 100)
+            reading = observation(HEART_RATE, patient, _NOW, 50 + next(self._values) % 100)
             response = await self.client.post("/r4/Observation", json=reading)
             assert response.status_code == 201, response.text
-            made.append(response.json()["id"])
-        return made
+            ids.append(response.json()["id"])
+        return ids
 
-    async def ask(self, one: str) -> dict[str, Any]:
-        """The SubscriptionStatus that `$status` answers."""
-        bundle = (await self.client.get(f"/r5/Subscription/{one}/$status")).json()
-        found: dict[str, Any] = bundle["entry"][0]["resource"]
-        return found
+    async def status_of(self, subscription_id: str) -> dict[str, Any]:
+        """The SubscriptionStatus resource in the answer of `$status`."""
+        bundle = (await self.client.get(f"/r5/Subscription/{subscription_id}/$status")).json()
+        resource: dict[str, Any] = bundle["entry"][0]["resource"]
+        return resource
 
-    async def error_code(self, one: str) -> str | None:
-        """The code of the first error in `$status`, if there is one."""
-        errors = (await self.ask(one)).get("error", [])
+    async def error_code(self, subscription_id: str) -> str | None:
+        """The code of the first error in `$status`; None if there is no error."""
+        errors = (await self.status_of(subscription_id)).get("error", [])
         return errors[0]["coding"][0]["code"] if errors else None
 
-    async def status(self, one: str) -> str:
-        return str((await self.ask(one))["status"])
+    async def status(self, subscription_id: str) -> str:
+        return str((await self.status_of(subscription_id))["status"])
 
-    async def until_status(self, one: str, status: str, timeout_s: float = 10.0) -> None:
-        async def holds() -> bool:
-            return await self.status(one) == status
+    async def event_count(self, subscription_id: str) -> int:
+        """How many events the subscription has had since it was created."""
+        return int((await self.status_of(subscription_id))["eventsSinceSubscriptionStart"])
 
-        await until(holds, timeout_s)
+    async def until_status(self, subscription_id: str, status: str, timeout_s: float = WAIT_S) -> None:
+        async def has_status() -> bool:
+            return await self.status(subscription_id) == status
 
-    async def until_counted(self, one: str, count: int) -> None:
-        """Until the changes sent so far have become events."""
+        await until(has_status, timeout_s)
 
-        async def holds() -> bool:
-            return int((await self.ask(one))["eventsSinceSubscriptionStart"]) == count
+    async def until_counted(self, subscription_id: str, count: int) -> None:
+        """Until the changes that were sent have become `count` events."""
 
-        await until(holds)
+        async def has_count() -> bool:
+            return await self.event_count(subscription_id) == count
 
-    async def until_numbers(self, name: str, count: int, timeout_s: float = 10.0) -> Endpoint:
-        """Until the endpoint has taken events 1 to `count`, each in its turn."""
+        await until(has_count)
+
+    async def until_numbers(self, name: str, count: int, timeout_s: float = WAIT_S) -> Endpoint:
+        """Until the endpoint has received the events 1 to `count`, in order."""
         endpoint = self.subscriber.endpoint(name)
         arrived = await self.subscriber.wait_until(lambda: len(endpoint.numbers) >= count, timeout_s)
         assert arrived, f"{name} has {endpoint.numbers} after {timeout_s} s, not 1..{count}"
         assert endpoint.numbers == list(range(1, count + 1))
         return endpoint
 
-    async def events(self, one: str) -> list[int]:
-        """The event numbers `$events` lists."""
-        bundle = (await self.client.get(f"/r5/Subscription/{one}/$events")).json()
-        return [int(e["eventNumber"]) for e in bundle["entry"][0]["resource"].get("notificationEvent", [])]
+    async def events(self, subscription_id: str) -> list[int]:
+        """The event numbers in the answer of `$events`."""
+        bundle = (await self.client.get(f"/r5/Subscription/{subscription_id}/$events")).json()
+        events = bundle["entry"][0]["resource"].get("notificationEvent", [])
+        return [int(event["eventNumber"]) for event in events]

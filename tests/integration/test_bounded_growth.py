@@ -38,9 +38,9 @@ async def test_a_backlog_over_its_bound_is_told_by_status_events_metric_and_log_
             one = await broker_fixture.subscribe("a", max_count=1)
             gate = subscriber.endpoint("a").answer = Gate()
             await broker_fixture.send(MOST + 10)
-            await broker_fixture.until_status(one, "error", timeout_s=5)
+            await broker_fixture.until_status(one, "error")
             await broker_fixture.until_counted(one, MOST + 10)
-            status = await broker_fixture.ask(one)
+            status = await broker_fixture.status_of(one)
             assert "are missing" in texts(status)
             assert "BROKER_MAX_OUTBOX" in texts(status)
             kept = await broker_fixture.events(one)
@@ -80,7 +80,7 @@ async def test_after_a_gap_a_reactivation_goes_on_and_events_still_tells_what_is
         assert await subscriber.wait_until(lambda: MOST + 12 in endpoint.numbers)
         after = [number for number in endpoint.numbers if number > gap]
         assert after == list(range(gap + 1, MOST + 13)), "no number is missing behind the gap"
-        assert texts(await broker_fixture.ask(one)) == "", "the client has answered the error"
+        assert texts(await broker_fixture.status_of(one)) == "", "the client has answered the error"
         bundle = (await client.get(f"/r5/Subscription/{one}/$events?eventsSinceNumber=1")).json()
         assert f"events 1 to {gap} are missing" in texts(bundle["entry"][0]["resource"])
         later = (await client.get(f"/r5/Subscription/{one}/$events?eventsSinceNumber={gap + 1}")).json()

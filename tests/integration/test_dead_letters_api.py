@@ -46,7 +46,7 @@ async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and
         await hub.broker_fixture.until_numbers("a", 2)
         await hub.bench.until_matched()
         assert await hub.bench.letters() == []
-        assert (await hub.broker_fixture.ask(late))["eventsSinceSubscriptionStart"] == "0"
+        assert (await hub.broker_fixture.status_of(late))["eventsSinceSubscriptionStart"] == "0"
 
 
 async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) -> None:

@@ -67,7 +67,7 @@ class Gate:
 
 async def until_status(client: httpx.AsyncClient, url: str, *, status: str = "", count: str = "") -> None:
     """Waits until `$status` (asked in R5's words) tells the status or count."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             entry = (await client.get(f"/r5/Subscription/{url}/$status")).json()["entry"][0]["resource"]
             if entry["status"] == (status or entry["status"]) and (

@@ -38,7 +38,7 @@ async def read(
     ids: list[str] = []
     lines: list[str] = []
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(20),
         client.stream(
             "GET", f"/r5/Subscription/{one}/$stream", headers={"Accept": "text/event-stream", **headers}
         ) as response,

@@ -288,7 +288,7 @@ async def fired(
         )
         assert response.is_success, response.text
         await until(all_matched)
-        counts.append(int((await broker_fixture.ask(one))["eventsSinceSubscriptionStart"]))
+        counts.append(int((await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"]))
     await broker_fixture.until_numbers(topic, counts[-1])
     return [n for n in range(1, len(counts)) if counts[n] > counts[n - 1]]
 

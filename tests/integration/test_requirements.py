@@ -109,7 +109,7 @@ async def test_r_069_r_273_filters_look_at_the_new_state_and_on_delete_at_the_on
     await broker_fixture.client.delete("/r4/Flag/f2")
     await broker_fixture.until_numbers("all", 6)
     await broker_fixture.until_numbers("one", 3)
-    assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "3"
+    assert (await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"] == "3"
 
 
 async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_is_not_retired(
@@ -271,7 +271,7 @@ async def test_r_153_a_message_subscription_is_requested_until_its_handshake_is_
     document["channel"]["type"] = "message"
     accepted = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()
     assert accepted["status"] == "requested"
-    await asyncio.wait_for(gate.entered.wait(), 10)
+    await gate.until_entered()
     assert await broker_fixture.status(accepted["id"]) == "requested"
     gate.opened.set()
     await broker_fixture.until_status(accepted["id"], "active")

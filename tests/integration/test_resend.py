@@ -58,7 +58,7 @@ async def test_events_go_out_again_under_their_numbers_and_the_cursor_stays(
     await until_sent(broker_fixture, "again", [[1], [2], [3], [4], [5], [2], [3], [4]])
     repeated = broker_fixture.subscriber.endpoint("again").of_type("event-notification")[5:]
     assert [two.events_since_start for two in repeated] == [2, 3, 4], "R-252: the highest of the Bundle"
-    assert (await broker_fixture.ask(one))["eventsSinceSubscriptionStart"] == "5"
+    assert (await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"] == "5"
     await broker_fixture.send()
     await until_sent(broker_fixture, "again", [[1], [2], [3], [4], [5], [2], [3], [4], [6]])
 

@@ -31,7 +31,7 @@ def check_outcome(response: httpx.Response, status: int, release: Release = Rele
 
 
 async def until_active(client: httpx.AsyncClient, one: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             if (await client.get(f"/r5/Subscription/{one}")).json()["status"] == "active":
                 return

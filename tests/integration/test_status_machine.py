@@ -190,7 +190,7 @@ class StatusMachine(RuleBasedStateMachine):
         self.answer = answer
         before = len(self.endpoint.received)
         witnessed = int(
-            self.bench.do(self.broker_fixture.ask(self.bench.witness))["eventsSinceSubscriptionStart"]
+            self.bench.do(self.broker_fixture.status_of(self.bench.witness))["eventsSinceSubscriptionStart"]
         )
         self.bench.do(self.broker_fixture.send())
         was = self.status
@@ -225,7 +225,7 @@ class StatusMachine(RuleBasedStateMachine):
     def the_status_answers_with_the_count(self) -> None:
         if not self.status:
             return
-        told = self.bench.do(self.broker_fixture.ask(self.id))
+        told = self.bench.do(self.broker_fixture.status_of(self.id))
         assert (told["status"], told["type"]) == (self.status, "query-status")
         assert told["eventsSinceSubscriptionStart"] == str(self.count)
         if self.status in {"error", "active"}:

@@ -29,7 +29,7 @@ async def total(client: httpx.AsyncClient) -> int:
 
 
 async def until_status(client: httpx.AsyncClient, one: str, status: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             if (await client.get(f"/r5/Subscription/{one}")).json()["status"] == status:
                 return

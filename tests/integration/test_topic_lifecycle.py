@@ -107,7 +107,7 @@ async def refused(broker_fixture: BrokerFixture, canonical: str) -> str:
 
 
 async def reason(broker_fixture: BrokerFixture, one: str) -> str:
-    return str((await broker_fixture.ask(one))["error"][0]["text"])
+    return str((await broker_fixture.status_of(one))["error"][0]["text"])
 
 
 @pytest.mark.parametrize("release", ["r4b", "r5"])

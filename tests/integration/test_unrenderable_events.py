@@ -1,7 +1,5 @@
 """An event whose notification can't be built: set aside after five tries, the rest delivered, the subscriber told."""
 
-import asyncio
-
 import pytest
 
 from broker.app import Running
@@ -21,7 +19,7 @@ async def held(broker_fixture: BrokerFixture, bench: Bench, one: str, *names: st
     for n, name in enumerate(names, 1):
         await bench.put(name)
         await broker_fixture.until_counted(one, n)  # resources of different partitions have no order but this
-    await asyncio.wait_for(gate.entered.wait(), 5)
+    await gate.until_entered()
     return gate
 
 
@@ -41,14 +39,14 @@ async def test_the_broken_event_is_set_aside_and_the_others_arrive_in_order(
         if max_count > 1:
 
             async def is_told() -> bool:
-                errors = (await broker_fixture.ask(one)).get("error", [])
+                errors = (await broker_fixture.status_of(one)).get("error", [])
                 return any("could not be built" in error["text"] for error in errors)
 
             await until(is_told)
             assert await broker_fixture.status(one) == "active", "while it is tried"
         assert await subscriber.wait_until(lambda: 5 in endpoint.numbers, 15)
         assert numbers(endpoint) == sent
-        status = await broker_fixture.ask(one)
+        status = await broker_fixture.status_of(one)
         assert status["status"] == "active"
         assert "1 event could not be rendered" in str(status["error"])
         assert "garbage" not in str(status), "what the resource says is not told"
