@@ -6,6 +6,7 @@ After `MAX_ATTEMPTS` the change becomes a dead letter.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_ATTEMPTS = 5
@@ -23,7 +24,8 @@ class _Failure:
 class PoisonMessages:
     """The failing changes of one partition, by change id. A matcher that takes over the partition counts from zero."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
         self._failures: dict[str, _Failure] = {}
         self._rests_until_s = 0.0
 
@@ -52,8 +54,8 @@ class PoisonMessages:
     def rest(self) -> None:
         """The partition rests until its failed changes are due for the next attempt."""
         attempts = max(failure.attempts for failure in self._failures.values())
-        self._rests_until_s = time.monotonic() + _DELAYS_S[min(attempts, len(_DELAYS_S)) - 1]
+        self._rests_until_s = self._now_s() + _DELAYS_S[min(attempts, len(_DELAYS_S)) - 1]
 
     def rest_s(self) -> float:
         """How long the partition still rests; 0 if it does not."""
-        return max(0.0, self._rests_until_s - time.monotonic())
+        return max(0.0, self._rests_until_s - self._now_s())
