@@ -1,202 +1,222 @@
-"""The topics this broker serves: one JSON file each, and those put while it runs.
+"""The catalog of topics that a process serves: those of the topics folder, and those that were put through
+the API.
 
-The parser of topic files is given, so that release differences stay out of here. A folder is read whole or not at all, its
-value sets (`valuesets/`) with it. A topic that was put stands before one of the same id from the folder, and outlives a reload.
+A topic of the folder takes precedence over a put topic with the same id, which stays hidden until the folder
+no longer has that id. `TopicSync` (`workers/`) keeps the catalog of a running process in step with the folder
+and the store, by the same rule. A folder is loaded as a whole or not at all, together with its value sets
+(`valuesets/`). The caller supplies the parser of topic files, so release differences stay in `fhir/`.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker.errors import BrokerError, ConfigurationError
+from broker.matching.context import SearchContext
+from broker.matching.criteria import BadTopic
 from broker.matching.definitions import ANY_TYPE
 from broker.matching.derivation import check_derivation
-from broker.matching.offers import unserved
-from broker.matching.triggers import BadTopic, check_triggers
+from broker.matching.offers import check_offers
+from broker.matching.problems import TopicProblem
+from broker.matching.triggers import check_triggers
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder, ValueSets
 from broker.matching.versions import version_order
 from broker.model.search import ParameterTable
 from broker.model.topic import Topic, TopicStatus
 
 VALUE_SETS = "valuesets"
-"""The folder beside the topic files."""
-
-Checked = list[tuple[Path, Topic | None, list[str]]]
+"""The name of the folder of value sets, beside the topic files."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogChanges:
-    """What a reload came to, by canonical: what is new, what says something else than before, what is gone."""
+    """What a reload changed, by canonical: topics that are new, that differ, and that are gone."""
 
     added: tuple[Topic, ...] = ()
     changed: tuple[Topic, ...] = ()
     removed: tuple[Topic, ...] = ()
 
 
-@dataclass(slots=True)
-class _Read:
-    """One topic file."""
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A file of a topics folder with its problems. `topic` is None for a file that can't be loaded, and for a
+    value set.
+    """
 
     path: Path
     topic: Topic | None
-    errors: list[str]
-    warnings: list[str]
+    problems: tuple[TopicProblem, ...] = ()
+
+    @property
+    def errors(self) -> tuple[TopicProblem, ...]:
+        return tuple(problem for problem in self.problems if problem.is_error)
 
 
 class Catalog:
-    """Topics by canonical, id and type; empty until `load`."""
+    """Topics by canonical, id and type. Empty until `load` or `put`."""
 
-    def __init__(self, parse: Callable[[bytes], Topic], table: ParameterTable) -> None:
+    def __init__(self, parse: Callable[[bytes], Topic], parameters: ParameterTable) -> None:
         self._parse = parse
-        self._table = table
-        self._from_folder: dict[str, Topic] = {}
+        self._parameters = parameters
+        self._of_folder: dict[str, Topic] = {}
         self._put: dict[str, Topic] = {}
-        self._topics: dict[str, Topic] = {}
-        self._ids: dict[str, Topic] = {}
+        self._by_canonical: dict[str, Topic] = {}
+        self._by_id: dict[str, Topic] = {}
         self._value_sets = CurrentValueSets()
         self.revision = 0
-        """Another number whenever the topics are others."""
+        """Increases whenever the topics change."""
 
     @property
     def value_sets(self) -> ValueSets:
-        """Always the ones of the last load: give it to matcher and registration once."""
+        """The value sets of the last load. The same object sees later loads."""
         return self._value_sets
 
-    def load(self, folder: Path) -> None:
-        """Replaces what was loaded; raises ConfigurationError and changes nothing if one file has an error."""
-        self.reload(folder)
+    def search_context(self, base_urls: frozenset[str]) -> SearchContext:
+        """The context in which the filters of this catalog's topics are compiled."""
+        return SearchContext(self._parameters, base_urls, self._value_sets)
 
-    def reload(self, folder: Path) -> CatalogChanges:
-        """Reads the folder again; raises ConfigurationError and changes nothing if one file has an error."""
+    def load(self, folder: Path) -> CatalogChanges:
+        """Replaces the topics of the folder. Raises ConfigurationError and changes nothing if one file has an
+        error.
+        """
         value_sets = ValueSetFolder.read(folder / VALUE_SETS)
         topics: list[Topic] = []
-        for one in self._read(folder, value_sets):
-            if one.errors or one.topic is None:
-                reason = one.errors[0] if one.errors else "not read"
-                raise ConfigurationError(f"topic file {one.path}: {reason}")
-            topics.append(one.topic)
-        before = self._topics
+        for file in self._check_topics(folder, value_sets):
+            if file.errors:
+                raise ConfigurationError(f"topic file {file.path}: {file.errors[0]}")
+            if file.topic is not None:
+                topics.append(file.topic)
+        before = self._by_canonical
         try:
             self._adopt({topic.id: topic for topic in topics}, self._put)
         except BadTopic as error:
             raise ConfigurationError(f"topics folder {folder}: {error}") from error
         self._value_sets.contents = value_sets
+        now = self._by_canonical
         return CatalogChanges(
-            added=tuple(one for name, one in self._topics.items() if name not in before),
-            changed=tuple(one for name, one in self._topics.items() if before.get(name, one) != one),
-            removed=tuple(one for name, one in before.items() if name not in self._topics),
+            added=tuple(topic for canonical, topic in now.items() if canonical not in before),
+            changed=tuple(topic for canonical, topic in now.items() if before.get(canonical, topic) != topic),
+            removed=tuple(topic for canonical, topic in before.items() if canonical not in now),
         )
 
-    def examine(self, topic: Topic) -> tuple[list[str], list[str]]:
-        """Errors that keep the topic from being put, and warnings for its author."""
-        others = {name: one for name, one in self._topics.items() if one.id != topic.id}
-        errors, warnings = self._examine(topic, [*others.values(), topic], self._value_sets)
+    def examine(self, topic: Topic) -> list[TopicProblem]:
+        """The errors that keep the topic from being put, and the warnings for its author."""
+        others = {canonical: other for canonical, other in self._by_canonical.items() if other.id != topic.id}
+        problems = self._examine(topic, others | {topic.canonical: topic}, self._value_sets)
         if topic.canonical in others:
-            errors.append(f"canonical {topic.canonical} is taken by topic {others[topic.canonical].id}")
-        return errors, warnings
+            text = f"canonical {topic.canonical} already belongs to topic {others[topic.canonical].id}"
+            problems.append(TopicProblem(text))
+        return problems
 
     def put(self, topic: Topic) -> None:
-        """Adds the topic, or replaces the one of its id; raises BadTopic and changes nothing if it has an error.
+        """Adds the topic, or replaces the put topic with its id. Raises BadTopic and changes nothing if it
+        has an error.
 
-        A version that is replaced is no longer resolved: what becomes of its subscriptions is the caller's to decide.
+        A replaced version is no longer resolved; the caller decides what happens to its subscriptions.
         """
-        errors, _ = self.examine(topic)
+        errors = [problem for problem in self.examine(topic) if problem.is_error]
         if errors:
-            raise BadTopic(errors[0])
-        self._adopt(self._from_folder, self._put | {topic.id: topic})
+            raise BadTopic(str(errors[0]))
+        self._adopt(self._of_folder, self._put | {topic.id: topic})
 
     def remove(self, topic_id: str) -> None:
-        """Unknown ids are passed over. A topic of the folder is back after a reload if its file still is."""
-        self._adopt(*({key: one for key, one in some.items() if key != topic_id} for some in self._layers))
+        """Ignores an unknown id. Loading the folder again restores a topic of the folder if its file still
+        exists.
+        """
+        self._adopt(_without(self._of_folder, topic_id), _without(self._put, topic_id))
 
     def replace_all(self, topics: Iterable[Topic]) -> None:
-        """These and no others, as examined before by whoever kept them; raises BadTopic where two share a canonical."""
+        """Replaces all topics by these, which the caller has examined. Raises BadTopic if two have the same
+        canonical.
+        """
         self._adopt({}, {topic.id: topic for topic in topics})
 
-    def check(self, folder: Path) -> Checked:
-        """Each file with its topic (None where it has errors) and what there is to say, errors first.
-
-        Of value sets, those that can't be used.
-        """
+    def check(self, folder: Path) -> list[CheckedFile]:
+        """Each topic file with its problems, errors first, and the value sets that can't be used."""
         value_sets, problems = ValueSetFolder.check(folder / VALUE_SETS)
-        checked: Checked = [
-            (
-                one.path,
-                None if one.errors else one.topic,
-                [f"error: {text}" for text in one.errors] + [f"warning: {text}" for text in one.warnings],
-            )
-            for one in self._read(folder, value_sets)
+        return [
+            *self._check_topics(folder, value_sets),
+            *(CheckedFile(path, None, (TopicProblem(reason),)) for path, reason in problems),
         ]
-        return [*checked, *((path, None, [f"error: {reason}"]) for path, reason in problems)]
 
     def resolve(self, canonical: str) -> Topic | None:
-        """`url|version` exactly; `url` alone is its newest version that isn't retired (R-013)."""
-        return _resolve(canonical, self._topics)
+        """`url|version` means exactly that version; `url` means its newest version that is not retired
+        (R-013).
+        """
+        return _resolve(canonical, self._by_canonical)
 
     def bound(self, canonical: str) -> Topic | None:
-        """The very version a subscription was bound to, retired or not; None once it is gone (R-013, R-480)."""
-        return self._topics.get(canonical)
+        """The version to which a subscription was bound, retired or not; None if it is gone (R-013, R-480)."""
+        return self._by_canonical.get(canonical)
 
     def get(self, topic_id: str) -> Topic | None:
-        return self._ids.get(topic_id)
+        return self._by_id.get(topic_id)
 
     def all(self) -> list[Topic]:
-        return list(self._topics.values())
+        return list(self._by_canonical.values())
 
     def topics_for(self, resource_type: str) -> list[Topic]:
-        """Those that can notify about a type."""
+        """The topics that can notify about the type."""
         return [topic for topic in self.all() if topic.focus_types & {resource_type, ANY_TYPE}]
 
-    @property
-    def _layers(self) -> tuple[dict[str, Topic], dict[str, Topic]]:
-        return self._from_folder, self._put
-
-    def _adopt(self, from_folder: dict[str, Topic], put: dict[str, Topic]) -> None:
-        ids = from_folder | put
-        topics: dict[str, Topic] = {}
-        for topic in ids.values():
-            first = topics.setdefault(topic.canonical, topic)
+    def _adopt(self, of_folder: dict[str, Topic], put: dict[str, Topic]) -> None:
+        by_id = put | of_folder
+        by_canonical: dict[str, Topic] = {}
+        for topic in by_id.values():
+            first = by_canonical.setdefault(topic.canonical, topic)
             if first is not topic:
-                raise BadTopic(
-                    f"canonical {topic.canonical} is that of topic {first.id} and of topic {topic.id}"
-                )
-        self._from_folder, self._put, self._ids, self._topics = from_folder, put, ids, topics
+                raise BadTopic(f"topics {first.id} and {topic.id} have the same canonical {topic.canonical}")
+        self._of_folder, self._put, self._by_id, self._by_canonical = of_folder, put, by_id, by_canonical
         self.revision += 1
 
-    def _read(self, folder: Path, value_sets: ValueSets) -> list[_Read]:
+    def _check_topics(self, folder: Path, value_sets: ValueSets) -> list[CheckedFile]:
         if not folder.is_dir():
             raise ConfigurationError(f"topics folder {folder}: no such folder")
-        read: list[_Read] = []
-        for path in sorted(folder.glob("*.json")):
-            try:
-                read.append(_Read(path, self._parse(path.read_bytes()), [], []))
-            except (BrokerError, ValueError, OSError) as error:
-                read.append(_Read(path, None, [" ".join(str(error).split()) or type(error).__name__], []))
-        topics = [*self._put.values(), *(one.topic for one in read if one.topic is not None)]
-        seen: dict[str, Path] = {}
-        for one in read:
-            if one.topic is None:
+        files = [self._parse_file(path) for path in sorted(folder.glob("*.json"))]
+        among = {topic.canonical: topic for topic in self._put.values()}
+        among |= {file.topic.canonical: file.topic for file in files if file.topic is not None}
+        owners: dict[str, Path] = {}
+        checked = []
+        for file in files:
+            if file.topic is None:
+                checked.append(file)
                 continue
-            one.errors, one.warnings = self._examine(one.topic, topics, value_sets)
-            for name in (f"id {one.topic.id}", f"canonical {one.topic.canonical}"):
-                first = seen.setdefault(name, one.path)
-                if first is not one.path:
-                    one.errors.append(f"{name} is taken by {first.name}")
-        return read
+            problems = self._examine(file.topic, among, value_sets)
+            for name in (f"id {file.topic.id}", f"canonical {file.topic.canonical}"):
+                owner = owners.setdefault(name, file.path)
+                if owner is not file.path:
+                    problems.append(TopicProblem(f"{name} is already used in {owner.name}"))
+            problems.sort(key=lambda problem: not problem.is_error)
+            is_loadable = not any(problem.is_error for problem in problems)
+            topic = file.topic if is_loadable else None
+            checked.append(replace(file, topic=topic, problems=tuple(problems)))
+        return checked
 
-    def _examine(
-        self, topic: Topic, among: list[Topic], value_sets: ValueSets
-    ) -> tuple[list[str], list[str]]:
-        errors, warnings = check_triggers(topic, self._table, value_sets)
-        broken, doubts = check_derivation(
-            topic, lambda canonical: _resolve(canonical, {one.canonical: one for one in among})
-        )
-        return errors + broken, warnings + doubts + unserved(topic, self._table)
+    def _parse_file(self, path: Path) -> CheckedFile:
+        try:
+            return CheckedFile(path, self._parse(path.read_bytes()))
+        except (BrokerError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return CheckedFile(path, None, (TopicProblem(reason),))
+
+    def _examine(self, topic: Topic, among: dict[str, Topic], value_sets: ValueSets) -> list[TopicProblem]:
+        context = SearchContext(self._parameters, value_sets=value_sets)
+        return [
+            *check_triggers(topic, context),
+            *check_derivation(topic, lambda canonical: _resolve(canonical, among)),
+            *check_offers(topic, self._parameters),
+        ]
+
+
+def _without(topics: dict[str, Topic], topic_id: str) -> dict[str, Topic]:
+    return {other_id: topic for other_id, topic in topics.items() if other_id != topic_id}
 
 
 def _resolve(canonical: str, topics: dict[str, Topic]) -> Topic | None:
     url, bar, version = canonical.partition("|")
     if bar and version:
         return topics.get(canonical)
-    versions = [one for one in topics.values() if one.url == url and one.status is not TopicStatus.RETIRED]
+    versions = [
+        topic for topic in topics.values() if topic.url == url and topic.status is not TopicStatus.RETIRED
+    ]
     return max(versions, key=lambda topic: version_order(topic.version), default=None)

@@ -1,7 +1,7 @@
-"""Dates as half-open intervals in microseconds since year 1, UTC, and how they compare (R-400, R-401).
+"""Dates as half-open intervals in microseconds since year 1, UTC, and their comparison (R-400, R-401).
 
-A date stands for the span its precision leaves open; one without an offset is in the server's zone, which is UTC. A Period or
-Timing spans from its first to its last moment.
+A date covers the interval that its precision leaves open. A date without an offset is in the server's time
+zone, UTC. A Period or Timing covers the interval from its first to its last moment.
 """
 
 import re
@@ -26,27 +26,26 @@ class Interval(NamedTuple):
 
 
 def date_interval(text: str) -> Interval:
-    """The span a date stands for by its precision; without an offset it is UTC (R-401)."""
-    found = _DATE.fullmatch(
-        text.strip().replace(" ", "+")
-    )  # a `+` of an offset that a URL decoder took for a blank
-    if found is None:
-        raise BadValue(f"{text[:40]!r} is no date")
-    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    """The interval that a date covers by its precision (R-401). Raises BadValue."""
+    text_with_plus = text.strip().replace(" ", "+")  # URL decoding turns the `+` of an offset into a blank
+    parts = _DATE.fullmatch(text_with_plus)
+    if parts is None:
+        raise BadValue(f"{text[:40]!r} is not a date")
+    year, month, day, hour, minute, second, fraction, zone = parts.groups()
     try:
         start = date(int(year), int(month or 1), int(day or 1)).toordinal()
         if day is None:
-            past = (int(year), int(month) + 1) if month else (int(year) + 1, 1)
-            past = past if past[1] <= 12 else (past[0] + 1, 1)
-            end = date(*past, 1).toordinal() if past[0] <= 9999 else date.max.toordinal() + 1
+            following = (int(year), int(month) + 1) if month else (int(year) + 1, 1)
+            following = following if following[1] <= 12 else (following[0] + 1, 1)
+            end = date(*following, 1).toordinal() if following[0] <= 9999 else date.max.toordinal() + 1
             return Interval(start * _MICROSECONDS_A_DAY, end * _MICROSECONDS_A_DAY)
     except ValueError:
-        raise BadValue(f"{text[:40]!r} is no date") from None
+        raise BadValue(f"{text[:40]!r} is not a date") from None
     low = start * _MICROSECONDS_A_DAY
     if hour is None:
         return Interval(low, low + _MICROSECONDS_A_DAY)
     if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 60:
-        raise BadValue(f"{text[:40]!r} is no time")
+        raise BadValue(f"{text[:40]!r} is not a valid time")
     low += ((int(hour) * 60 + int(minute)) * 60 + int(second or 0)) * 1_000_000
     width = 60_000_000 if second is None else 1_000_000
     if fraction:
@@ -59,22 +58,24 @@ def date_interval(text: str) -> Interval:
 
 
 def date_span(element: Any) -> Interval | None:
-    """The span of a date, dateTime, instant, Period or Timing element; open ends reach far.
+    """The interval of a date, dateTime, instant, Period or Timing element. An open end is far in the past or
+    future.
 
-    None for an element that names no time (a Timing of frequencies only); BadValue for what is no date.
+    None for an element without a time (a Timing with frequencies only). Raises BadValue for anything but a
+    date.
     """
     if isinstance(element, str):
         return date_interval(element)
     if not isinstance(element, dict):
-        raise BadValue("no date")
+        raise BadValue("the element is not a date")
     if "start" in element or "end" in element:
         low = date_interval(element["start"]).low if "start" in element else -_FAR
         high = date_interval(element["end"]).high if "end" in element else _FAR
         return Interval(low, high)
-    spans = [date_interval(one) for one in element.get("event", ()) if one is not None]
+    spans = [date_interval(event) for event in element.get("event", ()) if event is not None]
     bounds = date_span(element.get("repeat", {}).get("boundsPeriod", {})) if "repeat" in element else None
     spans += [bounds] if bounds else []
-    return Interval(min(one.low for one in spans), max(one.high for one in spans)) if spans else None
+    return Interval(min(span.low for span in spans), max(span.high for span in spans)) if spans else None
 
 
 def microseconds(moment: datetime) -> int:
@@ -84,26 +85,28 @@ def microseconds(moment: datetime) -> int:
 
 
 def compare_dates(
-    comparator: Comparator, element: Interval, wanted: Interval, now: int | None = None
+    comparator: Comparator, element: Interval, searched: Interval, now: int | None = None
 ) -> bool:
-    """R-400, R-401. `now` widens `ap` by a tenth of the gap to it; without it the gap counts as none."""
-    is_inside = wanted.low <= element.low and element.high <= wanted.high
+    """R-400, R-401. For `ap`, the searched interval is widened by a tenth of its distance to `now`, if that
+    is given.
+    """
+    is_inside = searched.low <= element.low and element.high <= searched.high
     match comparator:
         case Comparator.EQ:
             return is_inside
         case Comparator.NE:
             return not is_inside
         case Comparator.GT:
-            return element.high > wanted.high
+            return element.high > searched.high
         case Comparator.LT:
-            return element.low < wanted.low
+            return element.low < searched.low
         case Comparator.GE:
-            return is_inside or element.high > wanted.high
+            return is_inside or element.high > searched.high
         case Comparator.LE:
-            return is_inside or element.low < wanted.low
+            return is_inside or element.low < searched.low
         case Comparator.SA:
-            return element.low >= wanted.high
+            return element.low >= searched.high
         case Comparator.EB:
-            return element.high <= wanted.low
-    gap = 0 if now is None else abs(now - wanted.low) // 10
-    return element.low < wanted.high + gap and element.high > wanted.low - gap
+            return element.high <= searched.low
+    gap = 0 if now is None else abs(now - searched.low) // 10
+    return element.low < searched.high + gap and element.high > searched.low - gap

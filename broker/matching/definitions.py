@@ -1,7 +1,8 @@
-"""Which search parameter a filter's name means in a topic (R-060, R-063).
+"""Which search parameter the name of a filter means in a topic (R-060, R-063).
 
-A topic may give a standard parameter a name of its own: where its filterDefinition is the canonical of a SearchParameter that
-is known for the type, that parameter is meant, whatever the filter is called. Otherwise the name is the parameter's code.
+A topic may give a standard parameter a name of its own: if the definition of the filter is the canonical of a
+known SearchParameter for the type, the filter means that parameter. Otherwise the name is the code of the
+parameter.
 """
 
 import re
@@ -12,18 +13,22 @@ from broker.model.search import ParameterTable, SearchParameter
 from broker.model.topic import FilterDefinition, Topic
 
 ANY_TYPE = "Resource"
-"""As the resource of a trigger or filter it stands for every type (R-020)."""
+"""As the resource type of a trigger or filter, this stands for every type (R-020)."""
 
 _CANONICAL = re.compile(
     r"http://hl7\.org/fhir/(?:[0-9.]+/)?SearchParameter/([A-Za-z]+)-([A-Za-z0-9_-]+)(?:\|.*)?"
 )
 _FAMILIES = frozenset({"clinical", "individual", "conformance", "medications", "canonical"})
-"""What the canonical of a parameter shared by several types begins with, instead of a type."""
+"""The prefixes, instead of a type, of the canonicals of parameters that several types share."""
 
 
 def offers_of(topic: Topic, name: str, resource_type: str) -> list[FilterDefinition]:
-    """The canFilterBy entries of that name that are for the type."""
-    return [one for one in topic.filters if one.parameter == name and is_for(one, resource_type)]
+    """The filter definitions of that name that apply to the type."""
+    return [
+        definition
+        for definition in topic.filters
+        if definition.parameter == name and is_for(definition, resource_type)
+    ]
 
 
 def is_for(definition: FilterDefinition, resource_type: str) -> bool:
@@ -31,34 +36,37 @@ def is_for(definition: FilterDefinition, resource_type: str) -> bool:
 
 
 def find_parameter(
-    table: ParameterTable, release: Release, resource_type: str, name: str, topic: Topic
+    parameters: ParameterTable, release: Release, resource_type: str, name: str, topic: Topic
 ) -> SearchParameter | None:
-    """The parameter a filter of that name is about in one release; None where that release has none."""
+    """The parameter that the name means in one release; None if that release has none."""
     for offer in offers_of(topic, name, resource_type):
         for code in _defined_codes(offer.definition, resource_type):
-            parameter = table.find(release, resource_type, code)
+            parameter = parameters.find(release, resource_type, code)
             if parameter is not None:
                 return parameter
-    return table.find(release, resource_type, name)
+    return parameters.find(release, resource_type, name)
 
 
 def find_in_any(
-    table: ParameterTable, release: Release, resource_type: str, name: str, topic: Topic
+    parameters: ParameterTable, preferred: Release, resource_type: str, name: str, topic: Topic
 ) -> SearchParameter | None:
-    """In the release, else in any that knows it: resources of several releases meet one subscription."""
-    for one in (release, *Release):
-        parameter = find_parameter(table, one, resource_type, name, topic)
+    """The parameter in the preferred release, or else in any release.
+
+    A subscription matches resources of all releases.
+    """
+    for release in (preferred, *Release):
+        parameter = find_parameter(parameters, release, resource_type, name, topic)
         if parameter is not None:
             return parameter
     return None
 
 
 def _defined_codes(definition: str | None, resource_type: str) -> Iterator[str]:
-    """The codes a filterDefinition may stand for; those of every resource are defined without their underscore."""
-    found = _CANONICAL.fullmatch(definition or "")
-    if found is None:
+    """The codes that a filterDefinition may mean. Canonicals of `_id` and the like have no underscore."""
+    canonical = _CANONICAL.fullmatch(definition or "")
+    if canonical is None:
         return
-    base, code = found.groups()
+    base, code = canonical.groups()
     if base == resource_type or base in _FAMILIES:
         yield code
     elif base in {"Resource", "DomainResource"}:

@@ -1,7 +1,8 @@
 """Search-parameter expressions as plain Python closures.
 
-Covers the FHIRPath that FHIR's own search parameters are written in: paths, unions, `as`, `ofType`, `where`, `extension`,
-choice elements. Anything else goes to the FHIRPath engine. Values are found in document order.
+The closures cover the part of FHIRPath that FHIR's own search parameters use: paths, unions, `as`, `ofType`,
+`where`, `extension` and choice elements. The FHIRPath engine evaluates every other expression. Nodes are in
+document order.
 """
 
 import re
@@ -12,51 +13,54 @@ from typing import Any
 from broker.errors import BrokerError
 from broker.matching import steps
 from broker.matching.fhirpath import compile_expression
-from broker.matching.steps import Node, Step
+from broker.matching.steps import ElementNode, Step
 from broker.model.release import Release
-
-__all__ = ["Extractor", "Node", "compile_extractor", "is_covered"]
 
 _TOKEN = re.compile(r"\s*(?:('(?:[^'\\]|\\.)*')|(\d+)|(!=|[=.()\[\]|])|([%$]?[A-Za-z_]\w*))")
 _MAX_DEPTH = 50
 
-Extractor = Callable[[Any], list[Node]]
+Extractor = Callable[[Any], list[ElementNode]]
 
 
-class _Beyond(BrokerError):  # noqa: N818 named for what is the case
-    """The expression uses more than the closures cover."""
+class _UnsupportedSyntax(BrokerError):  # noqa: N818 named for what is the case
+    """The closures don't cover the syntax of the expression."""
 
 
 @lru_cache(maxsize=4096)
 def compile_extractor(expression: str, release: Release = Release.R5) -> Extractor:
-    """Finds an expression's values in a resource, or in an element of it. Raises BadExpression; the result EvaluationFailed."""
+    """A function that selects the nodes of an expression in a resource, or in an element of one.
+
+    Raises BadExpression; the function raises EvaluationFailed.
+    """
     try:
         step = _Parser(expression).parse()
-    except _Beyond:
+    except _UnsupportedSyntax:
         return _by_engine(expression, release)
 
-    def extract(root: Any) -> list[Node]:
-        return step([Node(root)], root)
+    def extract(root: Any) -> list[ElementNode]:
+        return step([ElementNode(root)], root)
 
     return extract
 
 
 def is_covered(expression: str) -> bool:
-    """Whether the expression needs no FHIRPath engine."""
+    """Whether the closures can evaluate the expression, without the FHIRPath engine."""
     try:
         _Parser(expression).parse()
-    except _Beyond:
+    except _UnsupportedSyntax:
         return False
     return True
 
 
 def _by_engine(expression: str, release: Release) -> Extractor:
     evaluate = compile_expression(expression, release)
-    return lambda root: [Node(value) for value in evaluate(root, {"resource": root}) if value is not None]
+    return lambda root: [
+        ElementNode(value) for value in evaluate(root, {"resource": root}) if value is not None
+    ]
 
 
 class _Parser:
-    """Recursive descent, by FHIRPath's precedence: `and`, then `=`, then `|`, then `as`/`is`, then paths."""
+    """A recursive-descent parser. Precedence, weakest first: `and`, `=`, `|`, `as` and `is`, paths."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[str] = []
@@ -64,22 +68,22 @@ class _Parser:
         self._depth = 0
         position, text = 0, text.rstrip()
         while position < len(text):
-            found = _TOKEN.match(text, position)
-            if found is None:
-                raise _Beyond(text)
-            self._tokens.append(found.group().strip())
-            position = found.end()
+            token = _TOKEN.match(text, position)
+            if token is None:
+                raise _UnsupportedSyntax(text)
+            self._tokens.append(token.group().strip())
+            position = token.end()
 
     def parse(self) -> Step:
         step = self._and()
         if self._at < len(self._tokens):
-            raise _Beyond(self._tokens[self._at])
+            raise _UnsupportedSyntax(self._tokens[self._at])
         return step
 
     def _and(self) -> Step:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise _Beyond("nested too deeply")
+            raise _UnsupportedSyntax("nested too deeply")
         left = self._equality()
         while self._take("and"):
             left = steps.both(left, self._equality())
@@ -88,9 +92,9 @@ class _Parser:
 
     def _equality(self) -> Step:
         left = self._union()
-        for sign, wanted in (("=", True), ("!=", False)):
+        for sign, expected in (("=", True), ("!=", False)):
             if self._take(sign):
-                return steps.equal(left, self._union(), wanted=wanted)
+                return steps.equal(left, self._union(), expected=expected)
         return left
 
     def _union(self) -> Step:
@@ -136,7 +140,7 @@ class _Parser:
             if self._take(word):
                 return steps.constant(value)
         if self._take("%resource"):
-            return lambda _, root: [Node(root)]
+            return lambda _, root: [ElementNode(root)]
         if self._take("$this"):
             return lambda focus, _: focus
         if token[:1].isupper():
@@ -153,25 +157,25 @@ class _Parser:
                 "as": lambda: steps.of_type(self._name()),
                 "ofType": lambda: steps.of_type(self._name()),
                 "where": lambda: steps.where(self._and()),
-                "extension": lambda: steps.extension(self._next(lambda one: one.startswith("'"))[1:-1]),
+                "extension": lambda: steps.extension(self._next(lambda token: token.startswith("'"))[1:-1]),
             }
             step = make[name]()
         elif name in steps.FUNCTIONS:
             step = steps.FUNCTIONS[name]
         else:
-            raise _Beyond(name)
+            raise _UnsupportedSyntax(name)
         self._expect(")")
         return step
 
     def _peek(self) -> str:
         if self._at >= len(self._tokens):
-            raise _Beyond("ends early")
+            raise _UnsupportedSyntax("unexpected end")
         return self._tokens[self._at]
 
     def _next(self, allowed: Callable[[str], bool]) -> str:
         token = self._peek()
         if not allowed(token):
-            raise _Beyond(token)
+            raise _UnsupportedSyntax(token)
         self._at += 1
         return token
 
@@ -185,4 +189,4 @@ class _Parser:
         return False
 
     def _expect(self, token: str) -> None:
-        self._next(lambda one: one == token)
+        self._next(lambda following: following == token)

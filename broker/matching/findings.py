@@ -1,84 +1,76 @@
-"""What a filter looks at in a resource, as short texts for people: `8867-4` of LOINC, `91 mm[Hg]`, `Patient/1`.
+"""The values that a filter reads from a resource, as short texts for people: `91 mm[Hg]`, `Patient/1`.
 
-Nothing is decided here. A value that can't be read is left out; what that means for the filter is told by its test.
+`explain` shows them beside the verdicts; they decide nothing. A value that can't be read is left out: the
+verdict of the filter says what that means.
 """
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from broker.errors import BrokerError
-from broker.matching.chains import Chain, ChainTest, ends
+from broker.matching.chains import ChainEnd, ChainResolver
 from broker.matching.extract import compile_extractor
-from broker.matching.states import RelatedStates
-from broker.matching.values import BadFilter
+from broker.matching.problems import READ_ERRORS
+from broker.matching.states import RelatedStates, State
 from broker.model.release import Release
-from broker.model.search import Filter, ParameterTable, SearchParameter
+from broker.model.search import Filter, SearchParameter
 
-MOST = 20
+MAX_VALUES = 20
 MAX_CHARS = 120
-_UNREADABLE = (BrokerError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 
-def text_of(wanted: Filter) -> str:
+def text_of(filter_: Filter) -> str:
     """The filter as a search term: `code:not=8867-4`, `value-quantity=gt90`."""
-    modifier = f":{wanted.modifier}" if wanted.modifier is not None else ""
-    return f"{wanted.parameter}{modifier}={wanted.comparator or ''}{wanted.value}"
+    modifier = f":{filter_.modifier}" if filter_.modifier is not None else ""
+    return f"{filter_.parameter}{modifier}={filter_.comparator or ''}{filter_.value}"
 
 
-def found_values(parameter: SearchParameter, release: Release, state: dict[str, Any] | None) -> list[str]:
-    """The values the parameter selects, the first `MOST` of them; none that are empty."""
+def found_values(parameter: SearchParameter, release: Release, state: State) -> tuple[str, ...]:
+    """The values that the parameter selects, the first `MAX_VALUES` of them, without empty ones."""
     if state is None:
-        return []
+        return ()
     try:
         nodes = compile_extractor(parameter.expression, release)(state)
-        shown = [_parts(parameter, release, node.value) for node in nodes]
-    except _UNREADABLE:
-        return []
-    return list(dict.fromkeys(one for one in shown if one.strip()))[:MOST]
+        texts = [_value_text(parameter, release, node.value) for node in nodes]
+    except READ_ERRORS:
+        return ()
+    return tuple(dict.fromkeys(text for text in texts if text.strip()))[:MAX_VALUES]
 
 
-def found_through(
-    chain: Chain,
-    reference: SearchParameter,
-    test: ChainTest,
-    table: ParameterTable,
-    state: dict[str, Any] | None,
-    related: RelatedStates,
-) -> list[str]:
-    """The targets a chain leads to, each with what its parameter selects there: `Patient/1: female`."""
-    found = []
-    try:
-        known = {(release, kind): parameter for release, kind, parameter in ends(chain, reference, table)}
-    except BadFilter:
-        return []
-    for target in sorted(test.needs(state) if state is not None else ()):
-        name, held = "/".join(target), related.find(target)
-        if held is None:
-            found.append(f"{name}: not stored")
+def found_through_chain(
+    resolver: ChainResolver, ends: tuple[ChainEnd, ...], state: State, related: RelatedStates
+) -> tuple[str, ...]:
+    """The targets of a chain, each with the values that its parameter selects there: `Patient/1: female`."""
+    parameters = {(end.release, end.resource_type): end.parameter for end in ends}
+    texts = []
+    for target in sorted(resolver.targets(state) if state is not None else ()):
+        name, stored = "/".join(target), related.find(target)
+        if stored is None:
+            texts.append(f"{name}: not stored")
             continue
-        parameter = known.get((held[1], target[0]))
-        values = [] if parameter is None else found_values(parameter, held[1], held[0])
-        found.append(f"{name}: {', '.join(values) or 'nothing'}")
-    return found[:MOST]
+        target_state, release = stored
+        parameter = parameters.get((release, target[0]))
+        values = () if parameter is None else found_values(parameter, release, target_state)
+        texts.append(f"{name}: {', '.join(values) or 'nothing'}")
+    return tuple(texts[:MAX_VALUES])
 
 
-def _parts(parameter: SearchParameter, release: Release, value: Any) -> str:
-    """Of a composite, its components within one element; '' where the element has none of them."""
+def _value_text(parameter: SearchParameter, release: Release, value: Any) -> str:
+    """For a composite, its components within one element; "" if the element has none of them."""
     if not parameter.components:
         return short(value)
-    found = [
-        ", ".join(short(node.value) for node in compile_extractor(one.expression, release)(value))
-        for one in parameter.components
+    parts = [
+        ", ".join(short(node.value) for node in compile_extractor(component.expression, release)(value))
+        for component in parameter.components
     ]
-    return " $ ".join(one or "nothing" for one in found) if any(found) else ""
+    return " $ ".join(part or "nothing" for part in parts) if any(parts) else ""
 
 
 def short(value: Any) -> str:
-    """One value in at most `MAX_CHARS` characters; never fails."""
+    """One value in at most `MAX_CHARS` characters. Never fails."""
     try:
         text = _short(value)
-    except _UNREADABLE:
+    except READ_ERRORS:
         text = ""
     text = text or json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
@@ -89,13 +81,13 @@ def _short(value: Any) -> str:
         return str(value).lower()
     if not isinstance(value, dict):
         return str(value)
-    return next((text for text in _readings(value) if text), "")
+    return next((text for text in _candidates(value) if text), "")
 
 
-def _readings(value: dict[str, Any]) -> Iterator[str]:
-    """What the element may be, in turn; the first that gives a text is it."""
+def _candidates(value: dict[str, Any]) -> Iterator[str]:
+    """Texts for each datatype that the element may have; the caller takes the first that is not empty."""
     if "coding" in value:  # a CodeableConcept
-        yield ", ".join(_code(one) for one in value["coding"])
+        yield ", ".join(_token(coding) for coding in value["coding"])
     if "concept" in value:  # a CodeableReference
         yield _short(value["concept"])
     if isinstance(value.get("reference"), str):
@@ -103,12 +95,12 @@ def _readings(value: dict[str, Any]) -> Iterator[str]:
     elif isinstance(value.get("reference"), dict):  # the Reference within a CodeableReference
         yield _short(value["reference"])
     if "identifier" in value:
-        yield _code(value["identifier"])
+        yield _token(value["identifier"])
     yield from _measures(value)
     if "family" in value or "given" in value:
         yield " ".join([*value.get("given", ()), *([value["family"]] if "family" in value else [])])
     if "code" in value or "value" in value:
-        yield _code(value)
+        yield _token(value)
     yield str(value.get("text", value.get("display", "")))
 
 
@@ -122,8 +114,8 @@ def _measures(value: dict[str, Any]) -> Iterator[str]:
         yield f"{value.get('comparator', '')}{value['value']} {unit}".strip()
 
 
-def _code(value: dict[str, Any]) -> str:
-    """A Coding, Identifier or ContactPoint as a token: `system|code`."""
+def _token(value: dict[str, Any]) -> str:
+    """A Coding, Identifier or ContactPoint as `system|code`."""
     code = value.get("code", value.get("value"))
     if code is None:
         return str(value.get("display", ""))

@@ -1,318 +1,261 @@
-"""One change in, the subscriptions it is an event of out, at a cost that follows the matches and not the subscriptions.
+"""The indexed matcher: one change in, the subscriptions that it is an event of out, at a cost that follows
+the number of matches and not the number of subscriptions.
 
-`IndexedMatcher` finds what `NaiveMatcher` finds. Subscriptions are filed by what a focus must say for them to match, per topic,
-focus type and tenant; only candidates are evaluated. So a filter that can't be evaluated is a problem of those subscriptions
-only that nothing else rules out, and a topic with costly criteria is judged only when it has candidates. Of a subscription
-its id and filters are kept, nothing else.
+It finds what `NaiveMatcher` finds. Per topic, focus type and tenant, subscriptions are filed by what a focus
+must have for them to match, and only candidates are evaluated. So a filter that can't be evaluated is a
+problem only of the subscriptions that nothing else rules out, and costly criteria of a topic are evaluated
+only if it has candidates. The index keeps the id and the filters of a subscription, nothing else. The matcher
+worker owns one.
 """
 
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
 
-from broker.matching.chains import ChainTest, is_chained
-from broker.matching.checks import MAX_PROBLEMS, Checks, Look, Sight, asks_value_sets
+from broker.matching.change_evaluation import ChangeEvaluation
+from broker.matching.compiled_filters import CompiledFilters, depends_on_value_sets
+from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
-from broker.matching.firing import Firing
 from broker.matching.matcher import Match
-from broker.matching.planner import Planner
-from broker.matching.postings import Entry, Found, Node
-from broker.matching.problems import Problem
-from broker.matching.states import NOTHING_RELATED, Related, RelatedStates, State, Target, state_of
-from broker.matching.triggers import TopicTriggers
-from broker.matching.valuesets import NO_VALUE_SETS, ValueSets
+from broker.matching.postings import IndexedSubscription, MatchedSubscriptions
+from broker.matching.problems import MAX_PROBLEMS, Problem
+from broker.matching.states import (
+    NOTHING_RELATED,
+    ChangeStates,
+    Related,
+    RelatedStates,
+    State,
+    Target,
+    filtered_version,
+    state_of,
+)
+from broker.matching.topic_evaluation import TopicEvaluation
+from broker.matching.topic_index import TopicIndex, TypeIndex
 from broker.model.change import Change, Interaction, Tenant, Version
 from broker.model.release import Release
-from broker.model.search import Filter, ParameterTable
+from broker.model.search import Filter
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.model.topic import Topic
 
 _MAX_SHARED = 4096
 
 
-class _View:
-    """The subscriptions of one topic as foci of one type meet them."""
-
-    def __init__(self, planner: Planner) -> None:
-        self.planner = planner
-        self.roots: dict[Tenant, Node] = {}
-        self.chains: dict[Tenant, Counter[Filter]] = {}
-        """Chained filters, their values taken out: what is to be fetched doesn't depend on them."""
-        self._askers: dict[tuple[Filter, Release], ChainTest | None] = {}
-
-    def put(self, tenant: Tenant, entry: Entry) -> None:
-        left = self.planner.applicable(entry.filters)
-        predicates = self.planner.predicates(left)
-        self.planner.count(predicates, 1)
-        root = self.roots.get(tenant)
-        if root is None:
-            root = self.roots[tenant] = Node(self.planner)
-        root.add(entry, left, predicates)
-        for wanted in left:
-            if is_chained(wanted):
-                self.chains.setdefault(tenant, Counter())[_without_value(wanted)] += 1
-
-    def remove(self, tenant: Tenant, entry: Entry) -> None:
-        left = self.planner.applicable(entry.filters)
-        predicates = self.planner.predicates(left)
-        self.planner.count(predicates, -1)
-        root = self.roots[tenant]
-        root.remove(entry, left, predicates)
-        if not root.size:
-            del self.roots[tenant]
-        for wanted in left:
-            if is_chained(wanted):
-                self.chains[tenant][_without_value(wanted)] -= 1
-                self.chains[tenant] = +self.chains[tenant]
-        if tenant in self.chains and not self.chains[tenant]:
-            del self.chains[tenant]
-
-    def needs(self, tenant: Tenant, release: Release, state: State) -> Iterator[Target]:
-        for wanted in self.chains.get(tenant, ()) if state is not None else ():
-            key = wanted, release
-            if key not in self._askers:
-                self._askers[key] = self.planner.asker(wanted, release)
-            asker = self._askers[key]
-            if asker is not None and state is not None:
-                yield from asker.needs(state)
-
-
-class _Group:
-    """The subscriptions of one topic."""
-
-    def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.tenants: Counter[Tenant] = Counter()
-        self.views: dict[str, _View] = {}
-        self.asks_previous: frozenset[str] = frozenset()
-        self.is_costly = False
-        self.triggers: TopicTriggers
-        self.firing: Firing
-
-    def take(self, topic: Topic, triggers: TopicTriggers, firing: Firing) -> None:
-        self.topic, self.triggers, self.firing = topic, triggers, firing
-        self.is_costly = any(one.fhirpath is not None for one in topic.resource_triggers)
-        self.asks_previous = frozenset(
-            one.resource
-            for one in topic.resource_triggers
-            if (one.query is not None and one.query.previous is not None)
-            or (one.fhirpath is not None and ("previous" in one.fhirpath or "\\" in one.fhirpath))
-        )
-
-
 class IndexedMatcher:
-    """Implements `Matcher`. Putting and removing cost what the subscription's own filters cost, however many there are.
+    """Implements `Matcher`. The cost of `put` and `remove` depends on the filters of the subscription alone.
 
-    In a topic about every type, subscriptions are filed for a type when the first change of that type comes.
+    A topic about every type gets the index of a type when the first change of that type arrives.
     """
 
-    def __init__(
-        self,
-        table: ParameterTable,
-        base_urls: frozenset[str] = frozenset(),
-        value_sets: ValueSets = NO_VALUE_SETS,
-    ) -> None:
-        self._table = table
-        self._base_urls = base_urls
-        self._value_sets = value_sets
-        self._checks = Checks(table, base_urls, value_sets)
-        self._groups: dict[str, _Group] = {}
-        self._entries: dict[Tenant, dict[SubscriptionId, Entry]] = {}
-        self._concerned: dict[tuple[str, Interaction], list[_Group]] = {}
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._compiled = CompiledFilters(context)
+        self._topics: dict[str, TopicIndex] = {}
+        self._subscriptions: dict[Tenant, dict[SubscriptionId, IndexedSubscription]] = {}
+        self._concerned: dict[tuple[str, Interaction], list[TopicIndex]] = {}
         self._shared: dict[Filter, Filter] = {}
-        self._last: tuple[Version, State] | None = None
+        self._last_decoded: tuple[Version, State] | None = None
         self._problems: deque[Problem] = deque(maxlen=MAX_PROBLEMS)
 
     def put(self, subscription: Subscription, topic: Topic) -> None:
         tenant = Tenant(sys.intern(subscription.tenant))
         self.remove(tenant, subscription.id)
-        group = self._groups.get(topic.canonical)
-        if group is None:
-            group = self._groups[topic.canonical] = _Group(topic)
-            group.take(topic, *self._triggers(topic))
-            self._concerned.clear()
-            self._file_again(group)
-        elif group.topic is not topic:
-            is_other = group.topic != topic
-            group.take(topic, *self._triggers(topic))
-            if is_other:
-                self._concerned.clear()
-                self._file_again(group)
-        filters = tuple(self._one(wanted) for wanted in subscription.filters)
-        entry = Entry(Match(tenant, subscription.id, group.topic.canonical), filters)
-        self._entries.setdefault(tenant, {})[subscription.id] = entry
-        group.tenants[tenant] += 1
-        for view in group.views.values():
-            view.put(tenant, entry)
-        for wanted in filters:
-            if asks_value_sets(wanted):
-                self._keep(group, wanted, subscription.release)
+        topic_index = self._topic_index(topic)
+        filters = tuple(self._shared_filter(filter_) for filter_ in subscription.filters)
+        match = Match(tenant, subscription.id, topic_index.topic.canonical)
+        indexed = IndexedSubscription(match, filters)
+        self._subscriptions.setdefault(tenant, {})[subscription.id] = indexed
+        topic_index.tenants[tenant] += 1
+        for type_index in topic_index.types.values():
+            type_index.put(tenant, indexed)
+        for filter_ in filters:
+            if depends_on_value_sets(filter_):
+                self._retain(topic_index, filter_, subscription.release)
 
     def remove(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
-        of_tenant = self._entries.get(tenant)
-        entry = of_tenant.pop(subscription_id, None) if of_tenant is not None else None
-        if entry is None or of_tenant is None:
+        of_tenant = self._subscriptions.get(tenant)
+        indexed = of_tenant.pop(subscription_id, None) if of_tenant is not None else None
+        if indexed is None or of_tenant is None:
             return
         if not of_tenant:
-            del self._entries[tenant]
-        group = self._groups[entry.match.topic_canonical]
-        for view in group.views.values():
-            view.remove(tenant, entry)
-        for wanted in entry.filters:
-            if asks_value_sets(wanted):
-                self._checks.let_go(wanted)
-        group.tenants[tenant] -= 1
-        if not group.tenants[tenant]:
-            del group.tenants[tenant]
-        if not group.tenants:
-            del self._groups[entry.match.topic_canonical]
+            del self._subscriptions[tenant]
+        topic_index = self._topics[indexed.match.topic_canonical]
+        for type_index in topic_index.types.values():
+            type_index.remove(tenant, indexed)
+        for filter_ in indexed.filters:
+            if depends_on_value_sets(filter_):
+                self._compiled.release(filter_)
+        topic_index.tenants[tenant] -= 1
+        if not topic_index.tenants[tenant]:
+            del topic_index.tenants[tenant]
+        if not topic_index.tenants:
+            del self._topics[indexed.match.topic_canonical]
             self._concerned.clear()
 
     def needs(self, change: Change) -> frozenset[Target]:
         key = change.current.key
-        views = [
-            view
-            for group in self._groups_of(change)
-            if key.tenant in (view := self._view(group, key.type)).chains
+        type_indexes = [
+            type_index
+            for topic_index in self._topics_of(change)
+            if key.tenant in (type_index := self._type_index(topic_index, key.type)).chains
         ]
-        if not views:
+        if not type_indexes:
             return frozenset()
         try:
-            version, state = self._looked_at(change)
+            release, state = self._filtered_state(change)
         except msgspec.DecodeError:
-            return frozenset()  # `match` tells
+            return frozenset()  # `match` raises it
         return frozenset(
-            target for view in views for target in view.needs(key.tenant, version.release, state)
+            target for type_index in type_indexes for target in type_index.needs(key.tenant, release, state)
         )
 
     def match(self, change: Change, related: Related = NOTHING_RELATED) -> list[Match]:
-        groups = self._groups_of(change)
-        if not groups:
+        topic_indexes = self._topics_of(change)
+        if not topic_indexes:
             return []
         key = change.current.key
-        version, state = self._looked_at(change)
-        sight = Sight((version.release, key.type), state, RelatedStates(related))
+        release, state = self._filtered_state(change)
+        evaluation = ChangeEvaluation(release, key.type, state, change.previous, RelatedStates(related))
         matches: list[Match] = []
-        for group in groups:
-            if not group.is_costly and not self._fires(group, change, sight):
+        for topic_index in topic_indexes:
+            is_costly = topic_index.has_costly_criteria
+            if not is_costly and not self._fires(topic_index, change, evaluation):
                 continue
-            view = self._view(group, key.type)
-            look, found = Look(sight, view.planner, self._checks), Found()
-            view.roots[key.tenant].find(look, found)
-            if group.is_costly and (found or look.problems) and not self._fires(group, change, sight):
+            type_index = self._type_index(topic_index, key.type)
+            topic_evaluation = TopicEvaluation(evaluation, type_index.planner, self._compiled)
+            matched = MatchedSubscriptions()
+            type_index.roots[key.tenant].find(topic_evaluation, matched)
+            if (
+                is_costly
+                and (matched or topic_evaluation.problems)
+                and not self._fires(topic_index, change, evaluation)
+            ):
                 continue
-            self._problems += look.problems
-            matches += [entry.match for entry in found]
+            self._problems += topic_evaluation.problems
+            matches += [indexed.match for indexed in matched]
         return matches
 
-    def drain_errors(self) -> list[Problem]:
-        drained = list(self._problems)
+    def drain_problems(self) -> list[Problem]:
+        problems = list(self._problems)
         self._problems.clear()
-        return drained
+        return problems
 
-    def _triggers(self, topic: Topic) -> tuple[TopicTriggers, Firing]:
-        return (
-            TopicTriggers(topic, self._table, self._base_urls, self._value_sets),
-            Firing(topic, self._table, self._base_urls),
-        )
-
-    def _groups_of(self, change: Change) -> list[_Group]:
-        """Those that the kind of change can concern, if they have subscriptions of its tenant."""
+    def _topics_of(self, change: Change) -> list[TopicIndex]:
+        """The topics that this kind of change can concern, and that have subscriptions of its tenant."""
         key = change.current.key
         if change.events:
-            groups = [
-                one for one in self._groups.values() if one.triggers.judge_event(change.events, key.type)
+            topic_indexes = [
+                topic_index
+                for topic_index in self._topics.values()
+                if topic_index.triggers.fires_on_event(change.events, key.type)
             ]
         else:
             kind = key.type, change.interaction
-            known = self._concerned.get(kind)
-            if known is None:
-                known = self._concerned[kind] = [
-                    one for one in self._groups.values() if one.triggers.concerns(*kind)
+            cached = self._concerned.get(kind)
+            if cached is None:
+                cached = self._concerned[kind] = [
+                    topic_index
+                    for topic_index in self._topics.values()
+                    if topic_index.triggers.concerns(*kind)
                 ]
-            groups = known
-        return [one for one in groups if key.tenant in one.tenants]
+            topic_indexes = cached
+        return [topic_index for topic_index in topic_indexes if key.tenant in topic_index.tenants]
 
-    def _fires(self, group: _Group, change: Change, sight: Sight) -> bool:
+    def _fires(self, topic_index: TopicIndex, change: Change, evaluation: ChangeEvaluation) -> bool:
         if change.events:
-            return True  # what concerns the group was judged already
-        before, interaction, kind, state = change.previous, change.interaction, sight.where[1], sight.state
-        told = group.firing.fires(sight, interaction)
-        if told is not None:
-            return told
-        if interaction is Interaction.DELETE:
-            previous, current = state, None
+            return True  # `_topics_of` has evaluated the event triggers
+        interaction = change.interaction
+        fires = topic_index.keyed_triggers.fires(evaluation, interaction)
+        if fires is not None:
+            return fires
+        verdict = topic_index.triggers.judge(_changed_states(topic_index, change, evaluation))
+        self._problems += [
+            Problem(failure.reason, topic_index.topic.canonical, failure.location)
+            for failure in verdict.failures
+        ]
+        return verdict.fired
+
+    def _filtered_state(self, change: Change) -> tuple[Release, State]:
+        """The state that filters apply to, and its release. `needs` and `match` of one change decode it once."""
+        version = filtered_version(change)
+        if version is None:
+            return change.release, None
+        if self._last_decoded is None or self._last_decoded[0] is not version:
+            self._last_decoded = version, state_of(version)
+        return version.release, self._last_decoded[1]
+
+    def _topic_index(self, topic: Topic) -> TopicIndex:
+        """The index of the topic, in which its subscriptions are filed again if the topic has changed."""
+        topic_index = self._topics.get(topic.canonical)
+        if topic_index is None:
+            topic_index = self._topics[topic.canonical] = TopicIndex(topic, self._context)
+        elif topic_index.topic is topic:
+            return topic_index
         else:
-            is_asked = group.asks_previous & {kind, ANY_TYPE}
-            previous, current = state_of(before) if is_asked else None, state
-        fired, failures = group.triggers.judge(
-            interaction,
-            change.release,
-            kind,
-            previous,
-            current,
-            previous_release=before.release if before is not None else change.release,
-        )
-        self._problems += [Problem(f"topic {group.topic.canonical}", failure) for failure in failures]
-        return fired
+            has_changed = topic_index.topic != topic
+            topic_index.set_topic(topic)
+            if not has_changed:
+                return topic_index
+        self._concerned.clear()
+        topic_index.types.clear()
+        for resource_type in topic.focus_types - {ANY_TYPE}:
+            self._type_index(topic_index, resource_type)
+        return topic_index
 
-    def _looked_at(self, change: Change) -> tuple[Version, State]:
-        """What filters are about: the current state, after a deletion the one before (R-069). Decoded once."""
-        version = change.current
-        if change.interaction is Interaction.DELETE and not change.events:
-            if change.previous is None:
-                return version, None
-            version = change.previous
-        if self._last is None or self._last[0] is not version:
-            self._last = version, state_of(version)
-        return self._last
+    def _type_index(self, topic_index: TopicIndex, resource_type: str) -> TypeIndex:
+        type_index = topic_index.types.get(resource_type)
+        if type_index is None:
+            type_index = topic_index.new_type(resource_type)
+            for indexed in self._subscriptions_of(topic_index):
+                type_index.put(indexed.match.tenant, indexed)
+        return type_index
 
-    def _view(self, group: _Group, resource_type: str) -> _View:
-        view = group.views.get(resource_type)
-        if view is None:
-            view = group.views[resource_type] = self._new_view(group, resource_type)
-        return view
+    def _subscriptions_of(self, topic_index: TopicIndex) -> Iterator[IndexedSubscription]:
+        canonical = topic_index.topic.canonical
+        for tenant in topic_index.tenants:
+            for indexed in self._subscriptions[tenant].values():
+                if indexed.match.topic_canonical == canonical:
+                    yield indexed
 
-    def _new_view(self, group: _Group, resource_type: str) -> _View:
-        view = _View(Planner(group.topic, resource_type, self._table, self._base_urls))
-        canonical = group.topic.canonical
-        for tenant in group.tenants:
-            for entry in self._entries[tenant].values():
-                if entry.match.topic_canonical == canonical:
-                    view.put(tenant, entry)
-        return view
+    def _retain(self, topic_index: TopicIndex, filter_: Filter, release: Release) -> None:
+        """Compiles the filter now: the value sets that are loaded now decide whether it can be evaluated."""
+        self._compiled.retain(filter_)
+        for resource_type in topic_index.topic.focus_types - {ANY_TYPE}:
+            planner = self._type_index(topic_index, resource_type).planner
+            if planner.applicable((filter_,)):
+                self._compiled.get(planner, filter_, release, resource_type)
 
-    def _file_again(self, group: _Group) -> None:
-        group.views.clear()
-        for resource_type in group.topic.focus_types - {ANY_TYPE}:
-            group.views[resource_type] = self._new_view(group, resource_type)
-
-    def _keep(self, group: _Group, wanted: Filter, release: Release) -> None:
-        """Compiled at once, for what is known of value sets now counts."""
-        self._checks.keep(wanted)
-        for resource_type in group.topic.focus_types - {ANY_TYPE}:
-            planner = self._view(group, resource_type).planner
-            if planner.applicable((wanted,)):
-                self._checks.compiled(planner, wanted, (release, resource_type))
-
-    def _one(self, wanted: Filter) -> Filter:
-        """The same object for filters that come often."""
-        known = self._shared.get(wanted)
-        if known is None:
+    def _shared_filter(self, filter_: Filter) -> Filter:
+        """The same object for equal filters, which saves memory."""
+        shared = self._shared.get(filter_)
+        if shared is None:
             if len(self._shared) >= _MAX_SHARED:
                 self._shared.clear()
-            known = Filter(
-                sys.intern(wanted.parameter),
-                wanted.value,
-                wanted.comparator,
-                wanted.modifier and sys.intern(wanted.modifier),
-                wanted.resource_type and sys.intern(wanted.resource_type),
+            shared = Filter(
+                sys.intern(filter_.parameter),
+                filter_.value,
+                filter_.comparator,
+                filter_.modifier and sys.intern(filter_.modifier),
+                filter_.resource_type and sys.intern(filter_.resource_type),
             )
-            self._shared[known] = known
-        return known
+            self._shared[shared] = shared
+        return shared
 
 
-def _without_value(wanted: Filter) -> Filter:
-    return Filter(wanted.parameter, "", None, wanted.modifier, wanted.resource_type)
+def _changed_states(topic_index: TopicIndex, change: Change, evaluation: ChangeEvaluation) -> ChangeStates:
+    """Decodes the previous state only if the criteria of the topic use it."""
+    before, resource_type = change.previous, evaluation.resource_type
+    if change.interaction is Interaction.DELETE:
+        previous, current = evaluation.state, None
+    else:
+        uses_previous = topic_index.types_needing_previous & {resource_type, ANY_TYPE}
+        previous, current = evaluation.previous_state() if uses_previous else None, evaluation.state
+    return ChangeStates(
+        change.interaction,
+        resource_type,
+        previous,
+        current,
+        change.release if before is None else before.release,
+        change.release,
+    )

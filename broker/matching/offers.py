@@ -1,61 +1,73 @@
-"""What a topic offers to filter by and registration will refuse; told to its author, for HL7's own topics do so (R-066)."""
+"""Warns the author of a topic about filters that the topic offers and that registration refuses (R-066).
+
+HL7's own topics offer such filters, so these are warnings.
+"""
 
 from collections.abc import Iterator
 
-from broker.matching.chains import Chain, ends, read_chain
+from broker.matching.chains import Chain, chain_ends, read_chain
 from broker.matching.definitions import find_parameter
+from broker.matching.problems import TopicProblem
 from broker.matching.support import unsupported, unsupported_code
 from broker.matching.values import BadFilter
 from broker.model.release import Release
 from broker.model.search import Filter, ParameterTable, SearchParameter
-from broker.model.topic import FilterDefinition, Topic
+from broker.model.topic import FilterDefinition, Topic, TopicLocation, TopicPart
 
 
-def unserved(topic: Topic, table: ParameterTable) -> list[str]:
-    """One warning for each parameter, modifier or comparator that no subscription can have."""
-    return [
-        f"canFilterBy[{n}] {definition.parameter} {reason}: subscriptions that use it are refused"
-        for n, definition in enumerate(topic.filters)
-        for reason in _reasons(definition, topic, table)
-    ]
+def check_offers(topic: Topic, parameters: ParameterTable) -> Iterator[TopicProblem]:
+    """One warning for each parameter, modifier or comparator that no subscription can use."""
+    for index, definition in enumerate(topic.filters):
+        location = TopicLocation(TopicPart.FILTER_DEFINITION, index)
+        for reason in _reasons(definition, topic, parameters):
+            text = f"{definition.parameter} {reason}; subscriptions that use it are refused"
+            yield TopicProblem(text, location, is_error=False)
 
 
 def _reasons(definition: FilterDefinition, topic: Topic, table: ParameterTable) -> Iterator[str]:
     types = [definition.resource] if definition.resource else sorted(topic.focus_types)
-    asked = Filter(definition.parameter, "")
-    chain = read_chain(asked)
+    plain = Filter(definition.parameter, "")
+    chain = read_chain(plain)
     name = definition.parameter if chain is None else chain.link
-    found = [find_parameter(table, release, one, name, topic) for one in types for release in Release]
-    parameters = [one for one in found if one is not None]
+    parameters = [
+        parameter
+        for resource_type in types
+        for release in Release
+        if (parameter := find_parameter(table, release, resource_type, name, topic)) is not None
+    ]
     if not parameters:
-        defined = f" (nor is {definition.definition})" if definition.definition else ""
-        yield unsupported_code(name) or f"is no search parameter of {' or '.join(types)}{defined}"
+        neither = f" (nor is {definition.definition})" if definition.definition else ""
+        yield unsupported_code(name) or f"is not a search parameter of {' or '.join(types)}{neither}"
         return
     if chain is not None:
         try:
-            parameters = _last(chain, parameters, table)
+            parameters = _end_parameters(chain, parameters, table)
         except BadFilter as error:
             yield str(error)
             return
-        asked = chain.last
-    wanted = [asked]
-    wanted += [Filter(asked.parameter, "", modifier=one) for one in sorted(definition.modifiers)]
-    wanted += [Filter(asked.parameter, "", comparator=one) for one in sorted(definition.comparators)]
-    for one in wanted:
-        reasons = [unsupported(one, parameter) for parameter in parameters]
+        plain = chain.last
+    filters = [plain]
+    filters += [Filter(plain.parameter, "", modifier=modifier) for modifier in sorted(definition.modifiers)]
+    filters += [
+        Filter(plain.parameter, "", comparator=comparator) for comparator in sorted(definition.comparators)
+    ]
+    for filter_ in filters:
+        reasons = [unsupported(filter_, parameter) for parameter in parameters]
         if None not in reasons and reasons[0] is not None:
             yield reasons[0]
 
 
-def _last(chain: Chain, references: list[SearchParameter], table: ParameterTable) -> list[SearchParameter]:
-    """Raises BadFilter where no reference leads to such a parameter."""
+def _end_parameters(
+    chain: Chain, references: list[SearchParameter], table: ParameterTable
+) -> list[SearchParameter]:
+    """Raises BadFilter if no reference leads to a resource that has the parameter."""
     failure: BadFilter | None = None
-    found: list[SearchParameter] = []
+    parameters: list[SearchParameter] = []
     for reference in references:
         try:
-            found += [parameter for _, _, parameter in ends(chain, reference, table)]
+            parameters += [end.parameter for end in chain_ends(chain, reference, table)]
         except BadFilter as error:
             failure = error
-    if failure is not None and not found:
+    if failure is not None and not parameters:
         raise failure
-    return found
+    return parameters

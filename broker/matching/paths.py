@@ -1,7 +1,8 @@
-"""The values of plain paths, `Observation.code` and `Observation.subject.where(resolve() is Patient)`, without intermediate nodes.
+"""A faster evaluation of plain paths: `Observation.code` or `Observation.subject.where(resolve() is
+Patient)`.
 
-Most search parameters are such paths. It finds what `extract` finds, and asks it wherever a choice element or a contained resource
-comes into play.
+Most search parameters are such paths. The values are those that `extract` selects. Where a choice element or
+a contained resource matters, and for every other expression, `extract` evaluates it.
 """
 
 import re
@@ -10,26 +11,29 @@ from functools import lru_cache
 from typing import Any
 
 from broker.matching.extract import compile_extractor
-from broker.matching.fhirpath import referenced_type
+from broker.matching.references import referenced_type
 from broker.model.release import Release
 
-Values = Callable[[Any], list[Any]]
+ValueExtractor = Callable[[Any], list[Any]]
 _PLAIN = re.compile(r"([A-Z]\w*)((?:\.[a-z]\w*)+)(?:\.where\(resolve\(\) is ([A-Z]\w*)\))?")
 _ANY_RESOURCE = frozenset({"Resource", "DomainResource"})
 
 
-class _AskTheOther(Exception):  # noqa: N818 named for what is to be done
-    """The resource has something at the path that a plain walk doesn't understand."""
+class _NotPlain(Exception):  # noqa: N818 named for what is the case
+    """The path meets a choice element or a contained resource."""
 
 
 @lru_cache(maxsize=4096)
-def compile_values(expression: str, release: Release) -> Values:
-    """Finds an expression's values in a resource. Raises BadExpression; the result EvaluationFailed."""
+def compile_values(expression: str, release: Release) -> ValueExtractor:
+    """A function that selects the values of an expression in a resource.
+
+    Raises BadExpression; the function raises EvaluationFailed.
+    """
     extract = compile_extractor(expression, release)
-    found = _PLAIN.fullmatch(expression.strip())
-    if found is None:
+    plain = _PLAIN.fullmatch(expression.strip())
+    if plain is None:
         return lambda root: [node.value for node in extract(root)]
-    resource_type, path, target = found.groups()
+    resource_type, path, target = plain.groups()
     names = tuple(path[1:].split("."))
     is_any = resource_type in _ANY_RESOURCE
 
@@ -37,9 +41,9 @@ def compile_values(expression: str, release: Release) -> Values:
         if not is_any and root.get("resourceType") != resource_type:
             return []
         try:
-            walked = _walk(root, names)
-            return walked if target is None else _pointing_at(target, walked)
-        except _AskTheOther:
+            elements = _walk(root, names)
+            return elements if target is None else _references_to(target, elements)
+        except _NotPlain:
             return [node.value for node in extract(root)]
 
     return values
@@ -48,27 +52,28 @@ def compile_values(expression: str, release: Release) -> Values:
 def _walk(root: Any, names: tuple[str, ...]) -> list[Any]:
     focus = [root]
     for name in names:
-        found: list[Any] = []
+        children: list[Any] = []
         for element in focus:
             if not isinstance(element, dict):
                 continue
             value = element.get(name)
             if isinstance(value, list):
-                found += [one for one in value if one is not None]
+                children += [child for child in value if child is not None]
             elif value is not None:
-                found.append(value)
+                children.append(value)
             elif any(key.startswith(name) for key in element):
-                raise _AskTheOther  # perhaps a choice: `value` may stand for `valueQuantity`
-        focus = found
+                raise _NotPlain  # it may be a choice element: `value` also selects `valueQuantity`
+        focus = children
     return focus
 
 
-def _pointing_at(target: str, references: list[Any]) -> list[Any]:
-    found = []
-    for one in references:
-        text = one.get("reference") if isinstance(one, dict) else one
+def _references_to(target: str, references: list[Any]) -> list[Any]:
+    """Those that refer to a resource of the target type."""
+    selected = []
+    for reference in references:
+        text = reference.get("reference") if isinstance(reference, dict) else reference
         if isinstance(text, str) and text.startswith("#"):
-            raise _AskTheOther
-        if referenced_type(one) == target:
-            found.append(one)
-    return found
+            raise _NotPlain
+        if referenced_type(reference) == target:
+            selected.append(reference)
+    return selected

@@ -1,8 +1,11 @@
-"""The tree that finds candidates: subscriptions filed by what a focus must say for them to match.
+"""The tree of postings that finds candidates: subscriptions filed by what a focus must have for them to
+match.
 
-A node files each of its subscriptions once: under its most selective keys, else by a bound, else in a rest that is looked at
-every time. What is filed in one place becomes a node of its own when it grows, and files by the filters that are left. So a
-subscription is evaluated only for what its places don't say already, and identical leftovers are evaluated once.
+A `PostingNode` files each of its subscriptions once: under the keys of its most selective predicate, else
+under a threshold, else in the rest, which is examined for every focus. A posting list that grows becomes a
+node of its own, which files by the remaining filters. So a subscription is evaluated only for the filters
+that its place in the tree does not decide, and subscriptions with the same remaining filters are evaluated
+together.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -10,20 +13,23 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Protocol, TypeVar
 
+from broker.matching.keys import ExtractedKeys
+from broker.matching.lookups import LookupChannel, Predicate
 from broker.matching.matcher import Match
-from broker.matching.planner import Channel, Planner, Predicate
-from broker.matching.predicates import Axis, Bound, Key, Range, Unit
-from broker.matching.readers import Measured, Said
+from broker.matching.planner import LookupPlanner
+from broker.matching.predicates import Bound, Extreme, LookupKey, Threshold, Unit
+from broker.matching.readers import ExtractedExtremes
 from broker.model.search import Filter
 
-GROWN = 8
-"""From here on a place is divided by the filters that are left."""
+SPLIT_SIZE = 8
+"""A posting list with this many subscriptions becomes a node when the next one is added."""
 
 _Mark = tuple[Bound, int]
+"""A threshold as it is sorted."""
 
 
-class Entry:
-    """One subscription. Its match is made once."""
+class IndexedSubscription:
+    """One subscription in the index. Its match is created once."""
 
     __slots__ = ("filters", "match")
 
@@ -32,257 +38,297 @@ class Entry:
         self.filters = filters
 
 
-Found = dict[Entry, None]
+MatchedSubscriptions = dict[IndexedSubscription, None]
+"""An ordered set."""
 
 
-class Focus(Protocol):
-    """What a change says, and whether it passes the filters that are left."""
+class FocusEvaluation(Protocol):
+    """The values of a focus, and whether it passes the remaining filters."""
 
-    def said(self, channel: Channel) -> Said: ...
+    def keys(self, channel: LookupChannel) -> ExtractedKeys: ...
 
-    def measured(self, channel: Channel, unit: Unit) -> Measured: ...
+    def extremes(self, channel: LookupChannel, unit: Unit) -> ExtractedExtremes: ...
 
-    def passes(self, left: tuple[Filter, ...], entries: Iterable[Entry]) -> bool: ...
+    def passes(self, remaining: tuple[Filter, ...], subscriptions: Iterable[IndexedSubscription]) -> bool: ...
 
 
-class Single:
-    """A place with one subscription: most are."""
+class SinglePosting:
+    """A posting with one subscription, which is the most frequent kind."""
 
-    __slots__ = ("entry", "left")
+    __slots__ = ("remaining", "subscription")
     size = 1
 
-    def __init__(self, entry: Entry, left: tuple[Filter, ...]) -> None:
-        self.entry = entry
-        self.left = left
+    def __init__(self, subscription: IndexedSubscription, remaining: tuple[Filter, ...]) -> None:
+        self.subscription = subscription
+        self.remaining = remaining
 
-    def find(self, focus: Focus, found: Found) -> None:
-        if not self.left or focus.passes(self.left, (self.entry,)):
-            found[self.entry] = None
+    def find(self, focus: FocusEvaluation, matched: MatchedSubscriptions) -> None:
+        if not self.remaining or focus.passes(self.remaining, (self.subscription,)):
+            matched[self.subscription] = None
 
 
-class Few:
-    """A place with a few subscriptions, or any number that can't be divided; together by what is left to evaluate."""
+class PostingList:
+    """A posting with a few subscriptions, or any number that can't be divided, grouped by their remaining
+    filters.
+    """
 
     __slots__ = ("groups", "size")
 
     def __init__(self) -> None:
-        self.groups: dict[tuple[Filter, ...], Found] = {}
+        self.groups: dict[tuple[Filter, ...], MatchedSubscriptions] = {}
         self.size = 0
 
-    def add(self, entry: Entry, left: tuple[Filter, ...]) -> None:
-        self.groups.setdefault(left, {})[entry] = None
+    def add(self, subscription: IndexedSubscription, remaining: tuple[Filter, ...]) -> None:
+        self.groups.setdefault(remaining, {})[subscription] = None
         self.size += 1
 
-    def remove(self, entry: Entry, left: tuple[Filter, ...]) -> bool:
-        group = self.groups.get(left)
-        if group is None or entry not in group:
+    def remove(self, subscription: IndexedSubscription, remaining: tuple[Filter, ...]) -> bool:
+        group = self.groups.get(remaining)
+        if group is None or subscription not in group:
             return False
-        del group[entry]
+        del group[subscription]
         if not group:
-            del self.groups[left]
+            del self.groups[remaining]
         self.size -= 1
         return True
 
-    def members(self) -> Iterator[tuple[Entry, tuple[Filter, ...]]]:
-        return ((entry, left) for left, group in self.groups.items() for entry in group)
+    def members(self) -> Iterator[tuple[IndexedSubscription, tuple[Filter, ...]]]:
+        return (
+            (subscription, remaining) for remaining, group in self.groups.items() for subscription in group
+        )
 
-    def find(self, focus: Focus, found: Found) -> None:
-        for left, group in self.groups.items():
-            if not left or focus.passes(left, group):
-                found.update(group)
+    def find(self, focus: FocusEvaluation, matched: MatchedSubscriptions) -> None:
+        for remaining, group in self.groups.items():
+            if not remaining or focus.passes(remaining, group):
+                matched.update(group)
 
 
-class Node:
-    """A place divided. `used` are the channels by which its subscriptions came here."""
+class PostingNode:
+    """A divided posting. `used` has the channels by which its subscriptions came here."""
 
-    __slots__ = ("equal", "planner", "ranges", "rest", "size", "used")
+    __slots__ = ("by_key", "by_threshold", "planner", "rest", "size", "used")
 
-    def __init__(self, planner: Planner, used: frozenset[Channel] = frozenset()) -> None:
+    def __init__(self, planner: LookupPlanner, used: frozenset[LookupChannel] = frozenset()) -> None:
         self.planner = planner
         self.used = used
         self.size = 0
-        self.equal: dict[Channel, dict[Key, Place]] = {}
-        self.ranges: dict[tuple[Channel, Unit], dict[Axis, Sorted]] = {}
-        self.rest = Few()
+        self.by_key: dict[LookupChannel, dict[LookupKey, Posting]] = {}
+        self.by_threshold: dict[tuple[LookupChannel, Unit], dict[Extreme, ThresholdPostings]] = {}
+        self.rest = PostingList()
 
-    def add(self, entry: Entry, left: tuple[Filter, ...], predicates: list[Predicate] | None = None) -> None:
-        """`predicates` are those of `left`, if the caller knows them."""
+    def add(
+        self,
+        subscription: IndexedSubscription,
+        remaining: tuple[Filter, ...],
+        predicates: list[Predicate] | None = None,
+    ) -> None:
+        """`predicates` are those of the remaining filters; the node computes them if they are not given."""
         self.size += 1
-        chosen = self._choose(self.planner.predicates(left) if predicates is None else predicates)
+        chosen = self._choose(self.planner.predicates(remaining) if predicates is None else predicates)
         if chosen is None:
-            self.rest.add(entry, left)
+            self.rest.add(subscription, remaining)
             return
-        left = _without(left, chosen)
-        if chosen.range is not None:
-            self._axis(chosen.channel, chosen.range).add(chosen.range, entry, left, (self, chosen.channel))
+        remaining = _without(remaining, chosen)
+        parent = self, chosen.channel
+        if chosen.threshold is not None:
+            postings = self._threshold_postings(chosen.channel, chosen.threshold)
+            postings.add(chosen.threshold, subscription, remaining, parent)
             return
-        places = self.equal.setdefault(chosen.channel, {})
+        by_key = self.by_key.setdefault(chosen.channel, {})
         for key in chosen.keys:
-            place = places.get(key)
-            places[key] = (
-                Single(entry, left) if place is None else _added(place, entry, left, (self, chosen.channel))
+            posting = by_key.get(key)
+            by_key[key] = (
+                SinglePosting(subscription, remaining)
+                if posting is None
+                else _with(posting, subscription, remaining, parent)
             )
 
     def remove(
-        self, entry: Entry, left: tuple[Filter, ...], predicates: list[Predicate] | None = None
+        self,
+        subscription: IndexedSubscription,
+        remaining: tuple[Filter, ...],
+        predicates: list[Predicate] | None = None,
     ) -> bool:
-        """Whether it was here: looked for in each of the places where it can be."""
-        for one in self.planner.predicates(left) if predicates is None else predicates:
-            if one.channel not in self.used and self._taken(one, entry, _without(left, one)):
+        """Whether the subscription was here. Searches every posting in which it can be."""
+        for predicate in self.planner.predicates(remaining) if predicates is None else predicates:
+            if predicate.channel not in self.used and self._remove_filed(
+                predicate, subscription, _without(remaining, predicate)
+            ):
                 self.size -= 1
                 return True
-        if self.rest.remove(entry, left):
+        if self.rest.remove(subscription, remaining):
             self.size -= 1
             return True
         return False
 
-    def find(self, focus: Focus, found: Found) -> None:
-        for channel, places in self.equal.items():
-            said = focus.said(channel)
-            for key in said.keys:
-                place = places.get(key)
-                if place is not None:
-                    place.find(focus, found)
-            if said.loose:
-                for key in product(channel.systems, said.loose):
-                    place = places.get(key)
-                    if place is not None:
-                        place.find(focus, found)
-        if self.ranges:
-            self._find_passed(focus, found)
+    def find(self, focus: FocusEvaluation, matched: MatchedSubscriptions) -> None:
+        """Adds the subscriptions whose filters the focus passes."""
+        for channel, by_key in self.by_key.items():
+            extracted = focus.keys(channel)
+            for key in extracted.keys:
+                posting = by_key.get(key)
+                if posting is not None:
+                    posting.find(focus, matched)
+            if extracted.codes_without_system:
+                for key in product(channel.systems, extracted.codes_without_system):
+                    posting = by_key.get(key)
+                    if posting is not None:
+                        posting.find(focus, matched)
+        if self.by_threshold:
+            self._find_by_threshold(focus, matched)
         if self.rest.size:
-            self.rest.find(focus, found)
+            self.rest.find(focus, matched)
 
-    def _find_passed(self, focus: Focus, found: Found) -> None:
-        for (channel, unit), axes in self.ranges.items():
-            extremes = focus.measured(channel, unit).extremes
+    def _find_by_threshold(self, focus: FocusEvaluation, matched: MatchedSubscriptions) -> None:
+        for (channel, unit), by_extreme in self.by_threshold.items():
+            extremes = focus.extremes(channel, unit).extremes
             if extremes is not None:
-                for axis, some in axes.items():
-                    for place in some.passed(axis, extremes[axis]):
-                        place.find(focus, found)
+                for extreme, postings in by_extreme.items():
+                    for posting in postings.passed(extreme, extremes[extreme]):
+                        posting.find(focus, matched)
 
     def _choose(self, predicates: list[Predicate]) -> Predicate | None:
-        """Keys before bounds; of several, the one whose places hold least, by how many foci can be expected to meet there."""
+        """Keys before thresholds. Among keys, the predicate with the lowest cost: how many foci are expected
+        to have such a key, times how many subscriptions are filed under it.
+        """
         best: Predicate | None = None
-        least = 0
-        for one in predicates:
-            if one.channel in self.used:
+        lowest = 0
+        for predicate in predicates:
+            if predicate.channel in self.used:
                 continue
-            cost = one.channel.cost * (1 + self._held(one))
-            if one.range is not None:
+            cost = predicate.channel.cost * (1 + self._filed_under(predicate))
+            if predicate.threshold is not None:
                 cost = 1 << 60
-            if best is None or cost < least:
-                best, least = one, cost
+            if best is None or cost < lowest:
+                best, lowest = predicate, cost
         return best
 
-    def _held(self, predicate: Predicate) -> int:
-        places = self.equal.get(predicate.channel)
-        if places is None:
+    def _filed_under(self, predicate: Predicate) -> int:
+        by_key = self.by_key.get(predicate.channel)
+        if by_key is None:
             return 0
-        return sum(places[key].size for key in predicate.keys if key in places)
+        return sum(by_key[key].size for key in predicate.keys if key in by_key)
 
-    def _axis(self, channel: Channel, wanted: Range) -> "Sorted":
-        axes = self.ranges.setdefault((channel, wanted.unit), {})
-        return axes.setdefault(wanted.axis, Sorted())
+    def _threshold_postings(self, channel: LookupChannel, threshold: Threshold) -> "ThresholdPostings":
+        by_extreme = self.by_threshold.setdefault((channel, threshold.unit), {})
+        return by_extreme.setdefault(threshold.extreme, ThresholdPostings())
 
-    def _taken(self, one: Predicate, entry: Entry, left: tuple[Filter, ...]) -> bool:
-        if one.range is not None:
-            key = one.channel, one.range.unit
-            axes = self.ranges.get(key, {})
-            some = axes.get(one.range.axis)
-            if some is None or not some.remove(one.range, entry, left):
+    def _remove_filed(
+        self, predicate: Predicate, subscription: IndexedSubscription, remaining: tuple[Filter, ...]
+    ) -> bool:
+        threshold = predicate.threshold
+        if threshold is not None:
+            channel_key = predicate.channel, threshold.unit
+            by_extreme = self.by_threshold.get(channel_key, {})
+            postings = by_extreme.get(threshold.extreme)
+            if postings is None or not postings.remove(threshold, subscription, remaining):
                 return False
-            if not some.marks:
-                del axes[one.range.axis]
-            if not axes:
-                del self.ranges[key]
+            if not postings.marks:
+                del by_extreme[threshold.extreme]
+            if not by_extreme:
+                del self.by_threshold[channel_key]
             return True
-        places = self.equal.get(one.channel)
-        if places is None:
+        by_key = self.by_key.get(predicate.channel)
+        if by_key is None:
             return False
-        taken = [_removed(places, key, entry, left) for key in one.keys]
-        if not places:
-            del self.equal[one.channel]
-        return any(taken)
+        removed = [_remove_from(by_key, key, subscription, remaining) for key in predicate.keys]
+        if not by_key:
+            del self.by_key[predicate.channel]
+        return any(removed)
 
 
-class Sorted:
-    """Bounds on one axis in order, so that those passed are a run at one end. Subscriptions with the same bound share a place."""
+class ThresholdPostings:
+    """Postings sorted by threshold, so that those whose threshold is passed are a run at one end."""
 
-    __slots__ = ("marks", "places")
+    __slots__ = ("marks", "postings")
 
     def __init__(self) -> None:
         self.marks: list[_Mark] = []
-        self.places: dict[_Mark, Place] = {}
+        self.postings: dict[_Mark, Posting] = {}
 
-    def add(self, wanted: Range, entry: Entry, left: tuple[Filter, ...], above: "_Above") -> None:
-        mark = _mark(wanted)
-        place = self.places.get(mark)
-        if place is None:
+    def add(
+        self,
+        threshold: Threshold,
+        subscription: IndexedSubscription,
+        remaining: tuple[Filter, ...],
+        parent: "_Parent",
+    ) -> None:
+        mark = _mark(threshold)
+        posting = self.postings.get(mark)
+        if posting is None:
             insort(self.marks, mark)
-            self.places[mark] = Single(entry, left)
+            self.postings[mark] = SinglePosting(subscription, remaining)
         else:
-            self.places[mark] = _added(place, entry, left, above)
+            self.postings[mark] = _with(posting, subscription, remaining, parent)
 
-    def remove(self, wanted: Range, entry: Entry, left: tuple[Filter, ...]) -> bool:
-        mark = _mark(wanted)
-        if not _removed(self.places, mark, entry, left):
+    def remove(
+        self, threshold: Threshold, subscription: IndexedSubscription, remaining: tuple[Filter, ...]
+    ) -> bool:
+        mark = _mark(threshold)
+        if not _remove_from(self.postings, mark, subscription, remaining):
             return False
-        if mark not in self.places:
+        if mark not in self.postings:
             del self.marks[bisect_left(self.marks, mark)]
         return True
 
-    def passed(self, axis: Axis, extreme: Bound) -> Iterator["Place"]:
+    def passed(self, extreme: Extreme, value: Bound) -> Iterator["Posting"]:
         marks = self.marks
-        if axis.is_max:
-            run = marks[: bisect_left(marks, (extreme, 1))]
+        if extreme.is_max:
+            run = marks[: bisect_left(marks, (value, 1))]
         else:
-            run = marks[bisect_right(marks, (extreme, 0)) :]
-        return (self.places[mark] for mark in run)
+            run = marks[bisect_right(marks, (value, 0)) :]
+        return (self.postings[mark] for mark in run)
 
 
-Place = Single | Few | Node
-_Above = tuple[Node, Channel]
-"""The node that a place is in, and the channel it is filed under there."""
+Posting = SinglePosting | PostingList | PostingNode
+_Parent = tuple[PostingNode, LookupChannel]
+"""The node that a posting is in, and the channel under which it is filed there."""
 _K = TypeVar("_K")
 
 
-def _mark(wanted: Range) -> _Mark:
-    """A bound that may be met sorts towards the end from which it is passed."""
-    return wanted.bound, int(wanted.is_strict is wanted.axis.is_max)
+def _mark(threshold: Threshold) -> _Mark:
+    """A threshold that is not strict sorts towards the end from which it is passed."""
+    return threshold.bound, int(threshold.is_strict is threshold.extreme.is_max)
 
 
-def _without(left: tuple[Filter, ...], chosen: Predicate) -> tuple[Filter, ...]:
+def _without(remaining: tuple[Filter, ...], chosen: Predicate) -> tuple[Filter, ...]:
+    """The filters that are left to evaluate below the posting."""
     if not chosen.is_exact:
-        return left
-    return tuple(one for one in left if one is not chosen.wanted and one != chosen.wanted)
+        return remaining
+    return tuple(
+        filter_ for filter_ in remaining if filter_ is not chosen.filter and filter_ != chosen.filter
+    )
 
 
-def _added(place: Place, entry: Entry, left: tuple[Filter, ...], above: _Above) -> Place:
-    """The place with one more in it, divided if it has grown."""
-    if isinstance(place, Single):
-        few = Few()
-        few.add(place.entry, place.left)
-        place = few
-    elif isinstance(place, Few) and place.size >= GROWN and left:
-        node, channel = above
-        inner = Node(node.planner, node.used | {channel})
-        for one in place.members():
-            inner.add(*one)
-        place = inner
-    place.add(entry, left)
-    return place
+def _with(
+    posting: Posting, subscription: IndexedSubscription, remaining: tuple[Filter, ...], parent: _Parent
+) -> Posting:
+    """The posting with one more subscription, divided if it has grown."""
+    if isinstance(posting, SinglePosting):
+        posting_list = PostingList()
+        posting_list.add(posting.subscription, posting.remaining)
+        posting = posting_list
+    elif isinstance(posting, PostingList) and posting.size >= SPLIT_SIZE and remaining:
+        node, channel = parent
+        divided = PostingNode(node.planner, node.used | {channel})
+        for member in posting.members():
+            divided.add(*member)
+        posting = divided
+    posting.add(subscription, remaining)
+    return posting
 
 
-def _removed(places: dict[_K, Place], key: _K, entry: Entry, left: tuple[Filter, ...]) -> bool:
-    place = places.get(key)
-    if isinstance(place, Single):
-        if place.entry is not entry:
+def _remove_from(
+    postings: dict[_K, Posting], key: _K, subscription: IndexedSubscription, remaining: tuple[Filter, ...]
+) -> bool:
+    posting = postings.get(key)
+    if isinstance(posting, SinglePosting):
+        if posting.subscription is not subscription:
             return False
-        del places[key]
+        del postings[key]
         return True
-    if place is None or not place.remove(entry, left):
+    if posting is None or not posting.remove(subscription, remaining):
         return False
-    if not place.size:
-        del places[key]
+    if not posting.size:
+        del postings[key]
     return True

@@ -1,4 +1,4 @@
-"""Numbers and quantities, and how they compare (R-400..R-402). Numbers are Decimal, so that 0.1 is 0.1."""
+"""Numbers and quantities, and their comparison (R-400..R-402). Numbers are Decimal, so 0.1 is exactly 0.1."""
 
 import re
 from decimal import Context, Decimal
@@ -13,14 +13,14 @@ _NUMBER = re.compile(r"[+-]?\d{1,60}(\.\d{1,60})?([eE][+-]?\d{1,3})?")
 
 
 class Span(NamedTuple):
-    """What an element's number can be: both ends included; one point for an exact number."""
+    """The numbers that an element can stand for, both ends included. An exact number is a span of one point."""
 
     low: Decimal
     high: Decimal
 
 
-class WantedNumber(NamedTuple):
-    """A number to compare with: `low` up to, not including, `high` is what its written precision leaves open."""
+class SearchNumber(NamedTuple):
+    """The number of a search value. Its written precision covers `low` up to, not including, `high`."""
 
     exact: Decimal
     low: Decimal
@@ -31,36 +31,38 @@ _INFINITY = Decimal("Infinity")
 _WIDE = Context(prec=80)
 
 
-def wanted_number(text: str) -> WantedNumber:
-    """`100` stands for 99.5 up to 100.5, `100.00` for 99.995 up to 100.005."""
+def parse_number(text: str) -> SearchNumber:
+    """`100` covers 99.5 up to 100.5; `100.00` covers 99.995 up to 100.005. Raises BadValue."""
     text = text.strip()
     if not _NUMBER.fullmatch(text):
-        raise BadValue(f"{text[:40]!r} is no number")
+        raise BadValue(f"{text[:40]!r} is not a number")
     exact = Decimal(text)
     exponent = exact.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > _MAX_EXPONENT:
         raise BadValue(f"{text[:40]!r} is out of range")
     half = Decimal(5).scaleb(exponent - 1)
-    return WantedNumber(exact, _WIDE.subtract(exact, half), _WIDE.add(exact, half))
+    return SearchNumber(exact, _WIDE.subtract(exact, half), _WIDE.add(exact, half))
 
 
 def decimal_of(value: Any) -> Decimal:
-    """A JSON number; raises BadValue for anything else."""
+    """The exact value of a JSON number. Raises BadValue for anything else."""
     if isinstance(value, Decimal):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadValue("no number")
+        raise BadValue("the element is not a number")
     return Decimal(str(value))
 
 
-def compare_numbers(comparator: Comparator, element: Span, wanted: WantedNumber) -> bool:
-    """R-400, R-401: `eq` and `ne` by the precision of what is wanted, the others by its exact value; `ap` within a tenth."""
-    exact = wanted.exact
+def compare_numbers(comparator: Comparator, element: Span, searched: SearchNumber) -> bool:
+    """R-400, R-401: `eq` and `ne` compare by the written precision, the others by the exact value, `ap`
+    within a tenth.
+    """
+    exact = searched.exact
     match comparator:
         case Comparator.EQ:
-            return wanted.low <= element.low and element.high < wanted.high
+            return searched.low <= element.low and element.high < searched.high
         case Comparator.NE:
-            return not (wanted.low <= element.low and element.high < wanted.high)
+            return not (searched.low <= element.low and element.high < searched.high)
         case Comparator.GT:
             return element.high > exact
         case Comparator.LT:
@@ -77,49 +79,54 @@ def compare_numbers(comparator: Comparator, element: Span, wanted: WantedNumber)
     return element.low <= exact + tenth and element.high >= exact - tenth
 
 
-class WantedQuantity(NamedTuple):
-    """`system` and `code` are None where the search value leaves them open."""
+class SearchQuantity(NamedTuple):
+    """The quantity of a search value. `system` and `code` are None if the value leaves them open."""
 
-    number: WantedNumber
+    number: SearchNumber
     system: str | None
     code: str | None
 
 
-def wanted_quantity(text: str) -> WantedQuantity:
-    """`number`, `number||code` or `number|system|code` (R-402)."""
+def parse_quantity(text: str) -> SearchQuantity:
+    """Parses `number`, `number||code` or `number|system|code` (R-402). Raises BadValue."""
     parts = [unescape(part) for part in split(text, "|")]
     if len(parts) not in {1, 3}:
         raise BadValue("a quantity is written number, number||code or number|system|code")
     system, code = parts[1:] if len(parts) == 3 else ("", "")
-    return WantedQuantity(wanted_number(parts[0]), system or None, code or None)
+    return SearchQuantity(parse_number(parts[0]), system or None, code or None)
 
 
-def compare_quantity(comparator: Comparator, element: Any, wanted: WantedQuantity) -> bool:
-    """An element Quantity, Money or Range; in another unit after conversion, else not at all (R-402). SampledData never."""
-    span = quantity_span(element, wanted)
-    return span is not None and compare_numbers(comparator, span, wanted.number)
+def compare_quantity(comparator: Comparator, element: Any, searched: SearchQuantity) -> bool:
+    """Compares a Quantity, Money or Range in the searched unit; False if it can't be converted (R-402).
+
+    SampledData never passes.
+    """
+    span = quantity_span(element, searched)
+    return span is not None and compare_numbers(comparator, span, searched.number)
 
 
-def quantity_span(element: Any, wanted: WantedQuantity) -> Span | None:
-    """What a Quantity, Money or Range can be in the unit that is wanted; None where the units don't meet or no number is given."""
+def quantity_span(element: Any, searched: SearchQuantity) -> Span | None:
+    """The span of a Quantity, Money or Range in the searched unit.
+
+    None if the element has no number or can't be converted to that unit.
+    """
     if not isinstance(element, dict):
-        raise BadValue("no quantity")
+        raise BadValue("the element is not a quantity")
     if "low" in element or "high" in element:
-        ends = [_span(element[end], wanted) if end in element else None for end in ("low", "high")]
-        if any(end in element and found is None for end, found in zip(("low", "high"), ends, strict=True)):
-            return None
-        return Span(ends[0].low if ends[0] else -_INFINITY, ends[1].high if ends[1] else _INFINITY)
-    return _span(element, wanted)
+        low = _span(element["low"], searched) if "low" in element else Span(-_INFINITY, -_INFINITY)
+        high = _span(element["high"], searched) if "high" in element else Span(_INFINITY, _INFINITY)
+        return None if low is None or high is None else Span(low.low, high.high)
+    return _span(element, searched)
 
 
-def _span(element: dict[str, Any], wanted: WantedQuantity) -> Span | None:
-    """The element's number in the unit that is wanted; None where it has none or the units don't meet."""
+def _span(element: dict[str, Any], searched: SearchQuantity) -> Span | None:
+    """The span of one Quantity or Money in the searched unit."""
     if "value" not in element:
         return None
-    value = _in_unit(decimal_of(element["value"]), element, wanted)
+    value = _in_unit(decimal_of(element["value"]), element, searched)
     if value is None:
         return None
-    match element.get("comparator"):  # the measured value lies beyond what could be told
+    match element.get("comparator"):  # the measured value lies beyond the range of the device
         case "<":
             return Span(-_INFINITY, value.next_minus())
         case "<=":
@@ -131,17 +138,18 @@ def _span(element: dict[str, Any], wanted: WantedQuantity) -> Span | None:
     return Span(value, value)
 
 
-def _in_unit(value: Decimal, element: dict[str, Any], wanted: WantedQuantity) -> Decimal | None:
+def _in_unit(value: Decimal, element: dict[str, Any], searched: SearchQuantity) -> Decimal | None:
+    """The value converted to the searched unit; None if it can't be converted."""
     system, code = element.get("system"), element.get("code")
     if "currency" in element:
         system, code = "urn:iso:std:iso:4217", element["currency"]
-    if wanted.system is not None and system != wanted.system:
+    if searched.system is not None and system != searched.system:
         return None
-    if wanted.code is None or wanted.code == code:
+    if searched.code is None or searched.code == code:
         return value
-    if wanted.system is None and wanted.code == element.get("unit"):
+    if searched.system is None and searched.code == element.get("unit"):
         return value
     if system != UCUM or not isinstance(code, str):
         return None
-    convert = conversion(code, wanted.code)
+    convert = conversion(code, searched.code)
     return None if convert is None else convert(value)

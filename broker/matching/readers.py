@@ -1,63 +1,32 @@
-"""What a focus says to the index: the keys and spans of one parameter, read once a change.
+"""Readers extract the keys, or the extremes of the numbers and dates, of one search parameter from a focus.
 
-Elements are read in the order in which filters test them, up to the first that can't be: what comes before it counts, as it
-does for a filter that passes before it gets there.
+A reader reads the elements in the order in which filters test them, up to the first that can't be read: what
+comes before it counts, as for a filter that passes before it reaches that element.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from broker.errors import BrokerError
-from broker.matching.chains import ChainTest
+from broker.matching.chains import ChainEnd, ResolvedTarget, chain_resolver
+from broker.matching.context import SearchContext
 from broker.matching.dates import date_span
 from broker.matching.extract import Extractor, compile_extractor
+from broker.matching.keys import ExtractedKeys, key_extractor
 from broker.matching.paths import compile_values
-from broker.matching.predicates import Bound, Key, Kind, Range, Unit
-from broker.matching.problems import EvaluationFailed
-from broker.matching.quantities import (
-    Span,
-    WantedQuantity,
-    decimal_of,
-    quantity_span,
-    wanted_number,
-)
-from broker.matching.references import normal_reference, plain_reference, reference_text
+from broker.matching.predicates import Bound, PredicateKind, Threshold, Unit
+from broker.matching.problems import READ_ERRORS, EvaluationFailed
+from broker.matching.quantities import SearchQuantity, Span, decimal_of, parse_number, quantity_span
 from broker.matching.states import RelatedStates
-from broker.matching.strings import string_parts
-from broker.matching.tokens import token_pairs
 from broker.model.release import Release
 from broker.model.search import SearchParameter
 
-FAILURES = (BrokerError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
-"""What a resource that isn't as FHIR defines it brings about."""
-
-_ANY_NUMBER = wanted_number("0")
-
-
-@dataclass(slots=True)
-class Said:
-    """The keys of one parameter. `loose` are codes without a system: they match whatever system is wanted (R-403)."""
-
-    keys: set[Key] = field(default_factory=set)
-    loose: set[str] = field(default_factory=set)
-    failure: str | None = None
-
-    def says(self, wanted: frozenset[Key]) -> bool:
-        if not self.keys.isdisjoint(wanted):
-            return True
-        return bool(self.loose) and any(
-            isinstance(one, tuple) and len(one) == 2 and one[1] in self.loose for one in wanted
-        )
-
-
-NOTHING_SAID = Said()
+_ANY_NUMBER = parse_number("0")
 
 
 class Extremes(NamedTuple):
-    """Of the spans of all elements, in the order of `Axis`."""
+    """The extremes of the spans of all elements, in the order of `Extreme`."""
 
     max_high: Bound
     max_low: Bound
@@ -65,68 +34,70 @@ class Extremes(NamedTuple):
     min_high: Bound
 
 
-class Measured(NamedTuple):
-    """`extremes` is None where no element has a span in the unit."""
+class ExtractedExtremes(NamedTuple):
+    """The extremes of one parameter of one focus; None if no element has a span in the unit."""
 
     extremes: Extremes | None = None
     failure: str | None = None
 
-    def passes(self, wanted: Range) -> bool:
+    def passes(self, threshold: Threshold) -> bool:
         if self.extremes is None:
             return False
-        extreme: Any = self.extremes[
-            wanted.axis
-        ]  # of the same kind as the bound, both coming from one parameter
-        if extreme == wanted.bound:
-            return not wanted.is_strict
-        return bool((extreme > wanted.bound) is wanted.axis.is_max)
+        # the extreme and the bound belong to the same parameter, so they have the same type
+        extreme: Any = self.extremes[threshold.extreme]
+        if extreme == threshold.bound:
+            return not threshold.is_strict
+        return bool((extreme > threshold.bound) is threshold.extreme.is_max)
 
 
-NOTHING_MEASURED = Measured()
+NO_KEYS = ExtractedKeys()
+NO_EXTREMES = ExtractedExtremes()
+_Measure = Callable[[Any, SearchQuantity], tuple[Bound, Bound] | None]
 
 
-_Take = Callable[[Any, Said], None]
-_Measure = Callable[[Any, WantedQuantity], tuple[Bound, Bound] | None]
-
-
-class Reader:
+class ParameterReader:
     """Reads one parameter, or one component of a composite."""
 
     def __init__(
-        self, parameter: SearchParameter, kind: Kind, part: int, release: Release, base_urls: frozenset[str]
+        self,
+        parameter: SearchParameter,
+        kind: PredicateKind,
+        component: int,
+        release: Release,
+        context: SearchContext,
     ) -> None:
         self._code = parameter.code
-        self._take = taking(kind, base_urls)
+        self._add_keys = key_extractor(kind, context.base_urls)
         self._measure = _MEASURES.get(kind, _number)
         self._values = compile_values(parameter.expression, release)
         self._component: Extractor | None = None
-        if part >= 0:
-            self._component = compile_extractor(parameter.components[part].expression, release)
+        if component >= 0:
+            self._component = compile_extractor(parameter.components[component].expression, release)
 
-    def said(self, state: dict[str, Any], _related: RelatedStates) -> Said:
-        said = Said()
+    def read_keys(self, state: dict[str, Any], _related: RelatedStates) -> ExtractedKeys:
+        extracted = ExtractedKeys()
         try:
-            for value in self._elements(state):
+            for element in self._elements(state):
                 try:
-                    self._take(value, said)
-                except FAILURES:
+                    self._add_keys(element, extracted)
+                except READ_ERRORS:
                     if self._component is None:
                         raise
         except EvaluationFailed as error:
-            said.failure = str(error)
-        except FAILURES as error:
-            said.failure = f"{self._code}: {error}"
-        return said
+            extracted.failure = str(error)
+        except READ_ERRORS as error:
+            extracted.failure = f"{self._code}: {error}"
+        return extracted
 
-    def measured(self, state: dict[str, Any], unit: Unit) -> Measured:
-        wanted = WantedQuantity(_ANY_NUMBER, *unit)
+    def read_extremes(self, state: dict[str, Any], unit: Unit) -> ExtractedExtremes:
+        searched = SearchQuantity(_ANY_NUMBER, *unit)
         spans: list[tuple[Bound, Bound]] = []
         failure: str | None = None
         try:
-            for value in self._elements(state):
+            for element in self._elements(state):
                 try:
-                    span = self._measure(value, wanted)
-                except FAILURES:
+                    span = self._measure(element, searched)
+                except READ_ERRORS:
                     if self._component is None:
                         raise
                     continue
@@ -134,161 +105,111 @@ class Reader:
                     spans.append(span)
         except EvaluationFailed as error:
             failure = str(error)
-        except FAILURES as error:
+        except READ_ERRORS as error:
             failure = f"{self._code}: {error}"
         if not spans:
-            return Measured(None, failure)
+            return ExtractedExtremes(None, failure)
         lows, highs = zip(*spans, strict=True)
-        return Measured(Extremes(max(highs), max(lows), min(lows), min(highs)), failure)
+        return ExtractedExtremes(Extremes(max(highs), max(lows), min(lows), min(highs)), failure)
 
     def _elements(self, state: dict[str, Any]) -> Iterable[Any]:
         if self._component is None:
             return self._values(state)
-        return self._parts(self._component, state)
+        return self._component_elements(self._component, state)
 
-    def _parts(self, component: Extractor, state: dict[str, Any]) -> Iterable[Any]:
-        """An element that can't be read may be one that the other components rule out first: those behind it count too."""
+    def _component_elements(self, component: Extractor, state: dict[str, Any]) -> Iterable[Any]:
+        """Skips an element that can't be read: another component may rule it out, so the elements behind it
+        count.
+        """
         for value in self._values(state):
             try:
-                found = [one.value for one in component(value)]
-            except FAILURES:
+                elements = [node.value for node in component(value)]
+            except READ_ERRORS:
                 continue
-            yield from found
+            yield from elements
 
 
 class ChainReader:
-    """Reads a parameter of the resources that the focus refers to."""
+    """Reads one parameter of the resources that a reference of the focus points at."""
 
     def __init__(
         self,
         reference: SearchParameter,
-        ends: Iterable[tuple[Release, str, SearchParameter]],
-        kind: Kind,
+        ends: tuple[ChainEnd, ...],
+        kind: PredicateKind,
         release: Release,
-        base_urls: frozenset[str],
+        context: SearchContext,
     ) -> None:
-        self._take = taking(kind, base_urls)
-        self._said = Said()
-        collectors = {(one, target): self._collector(parameter, one) for one, target, parameter in ends}
-        self._walk = ChainTest(reference, base_urls, release, collectors)
+        self._add_keys = key_extractor(kind, context.base_urls)
+        self._resolver = chain_resolver(reference, ends, release, context)
+        self._values = {
+            (end.release, end.resource_type): (
+                end.parameter.code,
+                compile_values(end.parameter.expression, end.release),
+            )
+            for end in ends
+        }
 
-    def said(self, state: dict[str, Any], related: RelatedStates) -> Said:
-        self._said = said = Said()
+    def read_keys(self, state: dict[str, Any], related: RelatedStates) -> ExtractedKeys:
+        """The keys of all targets. A target that can't be resolved or read does not hide the keys of the
+        others.
+        """
+        extracted = ExtractedKeys()
         try:
-            self._walk.passes(state, related)
-        except FAILURES as error:
-            said.failure = str(error)
-        return said
-
-    def measured(self, _state: dict[str, Any], _unit: Unit) -> Measured:
-        """Chains are looked up by keys only."""
-        return NOTHING_MEASURED
-
-    def _collector(self, parameter: SearchParameter, release: Release) -> Callable[[dict[str, Any]], bool]:
-        """A test that no target passes, so that all of them are looked at."""
-        values = compile_values(parameter.expression, release)
-
-        def collect(state: dict[str, Any]) -> bool:
+            references = self._resolver.references(state)
+        except EvaluationFailed as error:
+            extracted.failure = str(error)
+            return extracted
+        for reference in references:
             try:
-                for value in values(state):
-                    self._take(value, self._said)
-            except EvaluationFailed:
-                raise
-            except FAILURES as error:
-                raise EvaluationFailed(f"{parameter.code}: {error}") from error
-            return False
+                target = self._resolver.resolve(reference, state, related)
+                if target is not None:
+                    self._read_target(target, extracted)
+            except READ_ERRORS as error:
+                extracted.failure = str(error)
+        return extracted
 
-        return collect
+    def read_extremes(self, _state: dict[str, Any], _unit: Unit) -> ExtractedExtremes:
+        """The planner looks chains up by keys only."""
+        return NO_EXTREMES
+
+    def _read_target(self, target: ResolvedTarget, extracted: ExtractedKeys) -> None:
+        code, values = self._values.get((target.release, target.resource_type), ("", None))
+        if values is None:
+            return
+        try:
+            for element in values(target.state):
+                self._add_keys(element, extracted)
+        except EvaluationFailed:
+            raise
+        except READ_ERRORS as error:
+            raise EvaluationFailed(f"{code}: {error}") from error
 
 
-AnyReader = Reader | ChainReader
+Reader = ParameterReader | ChainReader
 
 
 @lru_cache(maxsize=4096)
 def reader_of(
-    parameter: SearchParameter, kind: Kind, part: int, release: Release, base_urls: frozenset[str]
-) -> Reader:
-    """The same for all topics, so that a focus is read once for all of them. Raises BadExpression."""
-    return Reader(parameter, kind, part, release, base_urls)
+    parameter: SearchParameter,
+    kind: PredicateKind,
+    component: int,
+    release: Release,
+    context: SearchContext,
+) -> ParameterReader:
+    """The same reader for all topics, so that a focus is read once for all of them. Raises BadExpression."""
+    return ParameterReader(parameter, kind, component, release, context)
 
 
-def taking(kind: Kind, base_urls: frozenset[str]) -> _Take:
-    """How an element becomes keys. What it raises is among FAILURES."""
-    if kind is Kind.REFERENCE:
-        return _reference_taker(base_urls)
-    return _TAKES.get(kind, _take_token)
-
-
-def _take_token(element: Any, said: Said) -> None:
-    for system, code in token_pairs(element):
-        if isinstance(code, str):
-            said.keys.add(code)
-            if system is None:
-                said.loose.add(code)
-            elif isinstance(system, str):
-                said.keys.add((system, code))
-        if isinstance(system, str):
-            said.keys.add((system,))
-
-
-def _take_identifier(element: Any, said: Said) -> None:
-    identifier = plain_reference(element).get("identifier") if isinstance(element, dict) else None
-    if identifier is not None:
-        _take_token(identifier, said)
-
-
-def _take_typed(element: Any, said: Said) -> None:
-    number = element.get("value") if isinstance(element, dict) else None
-    if isinstance(number, str):
-        said.keys.add(number)
-
-
-def _take_uri(element: Any, said: Said) -> None:
-    if isinstance(element, str):
-        said.keys.add(element)
-    if "|" in element:
-        said.keys.add(element.split("|", 1)[0])
-
-
-def _take_string(element: Any, said: Said) -> None:
-    parts: list[Any] = string_parts(element)  # of a resource that isn't as FHIR defines it, anything
-    said.keys.update(one for one in parts if isinstance(one, str))
-
-
-_TAKES: dict[Kind, _Take] = {
-    Kind.TOKEN: _take_token,
-    Kind.IDENTIFIER: _take_identifier,
-    Kind.TYPED_IDENTIFIER: _take_typed,
-    Kind.URI: _take_uri,
-    Kind.EXACT_STRING: _take_string,
-}
-
-
-def _reference_taker(base_urls: frozenset[str]) -> _Take:
-    bases = tuple(base_urls)
-
-    def take(element: Any, said: Said) -> None:
-        text = reference_text(element)
-        if text is None:
-            return
-        if text.startswith(bases) or "/_history/" in text:
-            text = normal_reference(text, base_urls)
-        said.keys.add(text)
-        if "|" in text:
-            said.keys.add(text.split("|", 1)[0])
-
-    return take
-
-
-def _number(element: Any, wanted: WantedQuantity) -> Span | None:
+def _number(element: Any, searched: SearchQuantity) -> Span | None:
     if isinstance(element, dict):  # a Range
-        return quantity_span(element, wanted)
+        return quantity_span(element, searched)
     exact: Decimal = decimal_of(element)
     return Span(exact, exact)
 
 
-_MEASURES: dict[Kind, _Measure] = {
-    Kind.NUMBER: _number,
-    Kind.QUANTITY: quantity_span,
-    Kind.DATE: lambda element, _: date_span(element),
+_MEASURES: dict[PredicateKind, _Measure] = {
+    PredicateKind.NUMBER: _number,
+    PredicateKind.QUANTITY: quantity_span,
+    PredicateKind.DATE: lambda element, _: date_span(element),
 }

@@ -1,4 +1,4 @@
-"""References: one resource has one reference, however it is written (R-405)."""
+"""References: the same resource has one normal form, however the reference is written (R-405)."""
 
 import re
 from typing import Any
@@ -10,7 +10,9 @@ from broker.model.search import Modifier, SearchParameter
 
 
 def normal_reference(text: str, base_urls: frozenset[str]) -> str:
-    """`Patient/123` for this server's resources however they are written, without version; others as they are (R-405)."""
+    """`Patient/123` for a resource of this server, without version; any other reference without its version
+    (R-405).
+    """
     text = text.split("/_history/", 1)[0]
     for base in base_urls:
         if text.startswith(base.rstrip("/") + "/"):
@@ -18,47 +20,65 @@ def normal_reference(text: str, base_urls: frozenset[str]) -> str:
     return text
 
 
-def wanted_reference(text: str, targets: tuple[str, ...], base_urls: frozenset[str]) -> str:
-    """Raises BadValue for a bare id where several types could be meant, and for a type that the parameter never points at."""
+def parse_reference(text: str, targets: tuple[str, ...], base_urls: frozenset[str]) -> str:
+    """The normal form of a search value.
+
+    Raises BadValue for an id without type if the parameter has several target types, and for a type that the
+    parameter never refers to.
+    """
     reference = normal_reference(unescape(text).strip(), base_urls)
     if not reference or reference.startswith("#"):
         raise BadValue("a reference is written Type/id, id or an absolute URL")
     if ":" in reference:
         return reference
-    type_name, slash, rest = reference.partition("/")
+    type_name, slash, resource_id = reference.partition("/")
     if not slash:
         if len(targets) != 1:
-            raise BadValue(f"{reference!r} doesn't say which type it is: write Type/{reference}")
+            raise BadValue(f"{reference!r} does not say which type it is; write Type/{reference}")
         return f"{targets[0]}/{reference}"
-    if not rest or "/" in rest:
-        raise BadValue(f"{reference!r} is no reference")
+    if not resource_id or "/" in resource_id:
+        raise BadValue(f"{reference!r} is not a reference")
     if targets and type_name not in targets:
         raise BadValue(f"it never refers to {type_name}, only to {', '.join(targets)}")
     return reference
 
 
 def reference_targets(parameter: SearchParameter) -> tuple[str, ...]:
-    """The types a reference parameter finds: an expression with `resolve() is Patient` finds patients only (R-405)."""
+    """The target types of a reference parameter. `resolve() is Patient` in its expression limits them
+    (R-405).
+    """
     narrowed = re.findall(r"resolve\(\) is (\w+)", parameter.expression)
     return tuple(dict.fromkeys(narrowed)) or parameter.targets
 
 
+def referenced_type(value: object) -> str | None:
+    """The resource type that a Reference, or the text of one, points at; None if it does not say."""
+    declared: object = None
+    if isinstance(value, dict):
+        declared, value = value.get("type"), value.get("reference")
+    if isinstance(value, str) and not value.startswith(("#", "urn:")):
+        segments = value.split("/_history/")[0].split("/")
+        if len(segments) > 1 and segments[-2][:1].isupper():
+            return segments[-2]
+    return declared.rsplit("/", 1)[-1] if isinstance(declared, str) else None
+
+
 def plain_reference(element: dict[str, Any]) -> dict[str, Any]:
-    """A Reference; that within a CodeableReference where the element is one."""
+    """The Reference inside a CodeableReference; any other element as it is."""
     inner = element.get("reference")
     return inner if isinstance(inner, dict) else element
 
 
 def reference_text(element: Any) -> str | None:
-    """Where a Reference, CodeableReference, canonical or uri points; None for one that only describes its target."""
-    said = plain_reference(element).get("reference") if isinstance(element, dict) else element
-    return said if isinstance(said, str) else None
+    """The text of a Reference, CodeableReference, canonical or uri; None for a logical reference."""
+    text = plain_reference(element).get("reference") if isinstance(element, dict) else element
+    return text if isinstance(text, str) else None
 
 
 def reference_test(
     text: str, modifier: Modifier | None, targets: tuple[str, ...], base_urls: frozenset[str]
 ) -> ElementTest:
-    """One alternative. Raises BadValue."""
+    """The test for one alternative. Raises BadValue."""
     if modifier in {Modifier.TEXT, Modifier.CODE_TEXT}:
         return display_test(unescape(text))
     if modifier is Modifier.IDENTIFIER:
@@ -69,13 +89,13 @@ def reference_test(
             return identifier is not None and is_identifier(identifier, resource)
 
         return by_identifier
-    wanted = wanted_reference(text, targets, base_urls)
+    searched = parse_reference(text, targets, base_urls)
 
     def matches(element: Any, _: dict[str, Any]) -> bool:
-        said = reference_text(element)
-        if said is None:
+        element_text = reference_text(element)
+        if element_text is None:
             return False
-        found = normal_reference(said, base_urls)
-        return found == wanted or is_version_of(found, wanted)
+        reference = normal_reference(element_text, base_urls)
+        return reference == searched or is_version_of(reference, searched)
 
     return matches

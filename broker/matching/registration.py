@@ -1,166 +1,177 @@
-"""Whether the filters of a subscription are ones its topic allows and this broker evaluates (R-064, R-065, R-173, R-408).
+"""Whether the filters of a subscription are allowed by its topic and can be evaluated (R-064, R-065, R-173,
+R-408).
 
-Nothing is accepted that matching would then ignore. A filter that names no type applies to the types for which the topic
-offers its parameter; `filter_applies` says so to matching as well. The prefixes inside a composite's value belong to that
-value: they need no comparator in the topic, unless the topic lists some, and then those are all (R-411).
+The broker never accepts a filter that matching would ignore. A filter without a type applies to the types for
+which the topic offers its parameter; matching uses the same rule (`filter_applies`). The prefixes inside the
+value of a composite belong to the value: the topic need not list them as comparators, but if it lists any,
+only those are allowed (R-411).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from broker.errors import Issue
-from broker.matching.chains import compile_chain, ends, is_chained, offered_name, read_chain
+from broker.matching.chains import chain_ends, compile_chain, is_chained, offered_name, read_chain
+from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE, find_in_any, is_for, offers_of
 from broker.matching.fhirpath import BadExpression
 from broker.matching.filters import compile_filter
+from broker.matching.problems import FilterProblem, FilterRefusal
 from broker.matching.support import comparators_used, modifier_of, unsupported, unsupported_code
 from broker.matching.values import BadFilter, BadValue
-from broker.matching.valuesets import NO_VALUE_SETS, ValueSets
 from broker.model.release import Release
-from broker.model.search import Comparator, Filter, Modifier, ParameterTable, ParameterType, SearchParameter
+from broker.model.search import Comparator, Filter, Modifier, ParameterType, SearchParameter
 from broker.model.subscription import Subscription
 from broker.model.topic import FilterDefinition, Topic
 
-Where = Callable[[int], str]
-_Told = tuple[str, str]
+
+class _Objection(NamedTuple):
+    refusal: FilterRefusal
+    text: str
 
 
-def check_filters(
-    subscription: Subscription,
-    topic: Topic,
-    table: ParameterTable,
-    where: Where | None = None,
-    base_urls: frozenset[str] = frozenset(),
-    value_sets: ValueSets = NO_VALUE_SETS,
-) -> list[Issue]:
-    """One issue for each filter that can't be honoured; `where` gives the FHIRPath of the filter with that index."""
-    where = where or default_where(subscription.release)
-    check = _Check(subscription.release, topic, table, base_urls, value_sets)
-    issues = []
-    for n, wanted in enumerate(subscription.filters):
-        told = next(check.objections(wanted), None)
-        if told is not None:
-            issues.append(Issue(told[0], f"filter {offered_name(wanted)}: {told[1]}", where(n)))
-    return issues
+_EXCLUSIVE = _Objection(FilterRefusal.INVALID, "a comparator and a modifier exclude each other")
 
 
-def default_where(release: Release) -> Where:
-    """Where a subscription of a release keeps its filters."""
-    if release is Release.R5:
-        return lambda n: f"Subscription.filterBy[{n}]"
-    return lambda n: f"Subscription.criteria.extension[{n}]"
+def check_filters(subscription: Subscription, topic: Topic, context: SearchContext) -> list[FilterProblem]:
+    """One problem for each filter that is refused, in the order of the filters."""
+    check = _FilterCheck(subscription.release, topic, context)
+    problems = []
+    for index, filter_ in enumerate(subscription.filters):
+        objection = next(check.objections(filter_), None)
+        if objection is not None:
+            text = f"filter {offered_name(filter_)}: {objection.text}"
+            problems.append(FilterProblem(index, objection.refusal, text))
+    return problems
 
 
-def filter_applies(wanted: Filter, topic: Topic, resource_type: str) -> bool:
+def filter_applies(filter_: Filter, topic: Topic, resource_type: str) -> bool:
     """Whether an event about that type must pass the filter (R-144).
 
-    A filter without a type is for the types the topic offers its parameter for; if it offers it for none, for all.
+    A filter without a type applies to the types for which the topic offers its parameter; if there are none,
+    to all types.
     """
-    if wanted.resource_type is not None:
-        return wanted.resource_type in {resource_type, ANY_TYPE}
-    name = offered_name(wanted)
-    offered = [one for one in topic.filters if one.parameter == name]
-    return not offered or any(is_for(one, resource_type) for one in offered)
+    if filter_.resource_type is not None:
+        return filter_.resource_type in {resource_type, ANY_TYPE}
+    name = offered_name(filter_)
+    offers = [definition for definition in topic.filters if definition.parameter == name]
+    return not offers or any(is_for(definition, resource_type) for definition in offers)
 
 
-def _types(wanted: Filter, topic: Topic) -> list[str]:
-    """The focus types a filter would apply to; a topic about every type adds those its filters name."""
-    focus = set(topic.focus_types)
-    if wanted.resource_type is not None:
-        return [wanted.resource_type] if focus & {wanted.resource_type, ANY_TYPE} else []
-    if ANY_TYPE in focus:
-        focus |= {one.resource for one in topic.filters if one.resource is not None}
-    return sorted(one for one in focus if filter_applies(wanted, topic, one))
+def _types(filter_: Filter, topic: Topic) -> list[str]:
+    """The focus types that the filter applies to. A topic about every type adds the types that its filters
+    name.
+    """
+    focus_types = set(topic.focus_types)
+    if filter_.resource_type is not None:
+        return [filter_.resource_type] if focus_types & {filter_.resource_type, ANY_TYPE} else []
+    if ANY_TYPE in focus_types:
+        focus_types |= {
+            definition.resource for definition in topic.filters if definition.resource is not None
+        }
+    return sorted(each for each in focus_types if filter_applies(filter_, topic, each))
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
-    """What objections are judged by."""
+class _FilterCheck:
+    """Finds the objections to filters of subscriptions of one release to one topic."""
 
     release: Release
     topic: Topic
-    table: ParameterTable
-    base_urls: frozenset[str]
-    value_sets: ValueSets
+    context: SearchContext
 
-    def objections(self, wanted: Filter) -> Iterator[_Told]:
-        """The first is told to the client."""
-        name = offered_name(wanted)
-        if wanted.modifier is not None and wanted.comparator is not None and not is_chained(wanted):
-            yield "invalid", "a comparator and a modifier exclude each other"
-        types = _types(wanted, self.topic)
+    def objections(self, filter_: Filter) -> Iterator[_Objection]:
+        """The client is told the first."""
+        name = offered_name(filter_)
+        if filter_.modifier is not None and filter_.comparator is not None and not is_chained(filter_):
+            yield _EXCLUSIVE
+        types = _types(filter_, self.topic)
         if not types:
-            yield "not-supported", f"the topic never notifies about {wanted.resource_type or 'its type'}"
-        offers = {one: offers_of(self.topic, name, one) for one in types}
+            yield _not_supported(f"the topic never notifies about {filter_.resource_type or 'its type'}")
+        offers = {resource_type: offers_of(self.topic, name, resource_type) for resource_type in types}
         if not any(offers.values()):
-            of_type = f" of {wanted.resource_type}" if wanted.resource_type else ""
-            yield "not-supported", f"the topic can't be filtered by {name}{of_type}"
-        if is_chained(wanted):
-            yield from self._chain_objections(wanted, offers)
+            of_type = f" of {filter_.resource_type}" if filter_.resource_type else ""
+            yield _not_supported(f"the topic does not offer the filter {name}{of_type}")
+        if is_chained(filter_):
+            yield from self._chain_objections(filter_, offers)
             return
-        found = {one: find_in_any(self.table, self.release, one, name, self.topic) for one in types}
-        if not any(found.values()):
+        parameters = {resource_type: self._parameter(resource_type, name) for resource_type in types}
+        if not any(parameters.values()):
             reason = unsupported_code(name)
-            yield "not-supported", reason or f"no search parameter {name} of {' or '.join(types)} is known"
-        for one, parameter in found.items():
+            yield _not_supported(reason or f"{' or '.join(types)} has no search parameter {name}")
+        for resource_type, parameter in parameters.items():
             if parameter is not None:
-                yield from self._parameter_objections(wanted, parameter, offers[one])
+                yield from self._parameter_objections(filter_, parameter, offers[resource_type])
 
-    def _chain_objections(self, wanted: Filter, offers: dict[str, list[FilterDefinition]]) -> Iterator[_Told]:
-        chain = read_chain(wanted)
+    def _parameter(self, resource_type: str, name: str) -> SearchParameter | None:
+        return find_in_any(self.context.parameters, self.release, resource_type, name, self.topic)
+
+    def _chain_objections(
+        self, filter_: Filter, offers: dict[str, list[FilterDefinition]]
+    ) -> Iterator[_Objection]:
+        chain = read_chain(filter_)
         if chain is None:
-            yield "invalid", "a chain is written reference.parameter or reference:Type.parameter"
+            text = "a chain is written reference.parameter or reference:Type.parameter"
+            yield _Objection(FilterRefusal.INVALID, text)
             return
         if chain.last.modifier is not None and chain.last.comparator is not None:
-            yield "invalid", "a comparator and a modifier exclude each other"
-        found = {one: find_in_any(self.table, self.release, one, chain.link, self.topic) for one in offers}
-        if not any(found.values()):
-            yield "not-supported", f"no search parameter {chain.link} of {' or '.join(offers)} is known"
-        for one, reference in found.items():
+            yield _EXCLUSIVE
+        references = {resource_type: self._parameter(resource_type, chain.link) for resource_type in offers}
+        if not any(references.values()):
+            yield _not_supported(f"{' or '.join(offers)} has no search parameter {chain.link}")
+        for resource_type, reference in references.items():
             if reference is None:
                 continue
             try:
-                for _, _, parameter in ends(chain, reference, self.table):
-                    yield from _told(unsupported(chain.last, parameter))
-                    yield from _unoffered(chain.last, parameter, offers[one])
-                compile_chain(chain, reference, self.table, self.base_urls, self.release, self.value_sets)
+                for end in chain_ends(chain, reference, self.context.parameters):
+                    yield from _unsupported(chain.last, end.parameter)
+                    yield from _not_offered(chain.last, end.parameter, offers[resource_type])
+                compile_chain(chain, reference, self.release, self.context)
             except BadValue as error:
-                yield "value", str(error)
+                yield _Objection(FilterRefusal.BAD_VALUE, str(error))
             except (BadFilter, BadExpression) as error:
-                yield "not-supported", str(error)
+                yield _not_supported(str(error))
 
     def _parameter_objections(
-        self, wanted: Filter, parameter: SearchParameter, offers: list[FilterDefinition]
-    ) -> Iterator[_Told]:
+        self, filter_: Filter, parameter: SearchParameter, offers: list[FilterDefinition]
+    ) -> Iterator[_Objection]:
         try:
-            yield from _told(unsupported(wanted, parameter))
-            yield from _unoffered(wanted, parameter, offers)
-            compile_filter(wanted, parameter, self.base_urls, self.release, self.value_sets)
+            yield from _unsupported(filter_, parameter)
+            yield from _not_offered(filter_, parameter, offers)
+            compile_filter(filter_, parameter, self.release, self.context)
         except BadValue as error:
-            yield "value", str(error)
+            yield _Objection(FilterRefusal.BAD_VALUE, str(error))
         except (BadFilter, BadExpression) as error:
-            yield "not-supported", str(error)
+            yield _not_supported(str(error))
 
 
-def _told(reason: str | None) -> Iterator[_Told]:
+def _not_supported(text: str) -> _Objection:
+    return _Objection(FilterRefusal.NOT_SUPPORTED, text)
+
+
+def _unsupported(filter_: Filter, parameter: SearchParameter) -> Iterator[_Objection]:
+    reason = unsupported(filter_, parameter)
     if reason is not None:
-        yield "not-supported", reason
+        yield _not_supported(reason)
 
 
-def _unoffered(wanted: Filter, parameter: SearchParameter, offers: list[FilterDefinition]) -> Iterator[_Told]:
-    """The modifier or comparators that the topic doesn't list (R-064)."""
-    if wanted.modifier is not None and not any(_offers_modifier(one, wanted.modifier) for one in offers):
-        yield "not-supported", f"the topic doesn't offer the modifier :{wanted.modifier}"
-    offered = frozenset[Comparator]().union(*(one.comparators for one in offers))
+def _not_offered(
+    filter_: Filter, parameter: SearchParameter, offers: list[FilterDefinition]
+) -> Iterator[_Objection]:
+    """The modifier or the comparators that the topic does not list (R-064)."""
+    modifier = filter_.modifier
+    if modifier is not None and not any(_offers_modifier(definition, modifier) for definition in offers):
+        yield _not_supported(f"the topic does not offer the modifier :{modifier}")
+    offered = frozenset[Comparator]().union(*(definition.comparators for definition in offers))
     if parameter.type is ParameterType.COMPOSITE and not offered:
         return
-    refused = comparators_used(wanted, parameter) - {Comparator.EQ} - offered
+    refused = comparators_used(filter_, parameter) - {Comparator.EQ} - offered
     if refused:
-        yield "not-supported", f"the topic doesn't offer the comparator {', '.join(sorted(refused))}"
+        yield _not_supported(f"the topic does not offer the comparator {', '.join(sorted(refused))}")
 
 
 def _offers_modifier(offer: FilterDefinition, modifier: str) -> bool:
-    """A type name as modifier is what topics list as `type`."""
+    """Topics list a type name as modifier as `type`."""
     if modifier in offer.modifiers:
         return True
     return modifier_of(modifier) is Modifier.TYPE and Modifier.TYPE.value in offer.modifiers

@@ -1,8 +1,9 @@
-"""What goes with notifications about a focus: a topic's notificationShape, read into references to follow (R-070..R-073).
+"""The notificationShapes of topics, compiled to the references that notifications include (R-070..R-073).
 
-Nothing is fetched here: `Shapes` names targets and says by which parameters referrers are to be found; `Referring` finds, when
-a resource is taken in, the references by which it will be looked for. Directives a shape adds (`&iterate=…`) are passed over,
-the inclusion itself is kept (R-072). Several shapes for one type add up.
+This module does not read the store. `NotificationShapes` names the resources to include, and the parameters
+by which resources that refer to the focus are found. `ReverseReferences` finds, at intake, the references by
+which a resource will be found. Directives that a shape adds to an inclusion (`&iterate=…`) are ignored; the
+inclusion itself is kept (R-072). Several shapes for one type add up.
 """
 
 import re
@@ -13,13 +14,14 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import BrokerError
+from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
-from broker.matching.paths import Values, compile_values
+from broker.matching.paths import ValueExtractor, compile_values
 from broker.matching.references import normal_reference, reference_targets, reference_text
-from broker.matching.states import Target, state_of
-from broker.model.change import Change, Interaction
+from broker.matching.states import Target, filtered_version, state_of
+from broker.model.change import Change
 from broker.model.release import Release
-from broker.model.search import ParameterTable, ParameterType
+from broker.model.search import ParameterType
 from broker.model.topic import NotificationShape, Topic
 
 _INCLUSION = re.compile(r"([A-Z][A-Za-z]*):([a-z_][A-Za-z0-9_-]*)(?::([A-Z][A-Za-z]*))?")
@@ -28,7 +30,9 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class Inclusion(NamedTuple):
-    """`Encounter:patient:Patient`: the parameter of the source whose references are followed, and to which type only."""
+    """`Encounter:patient:Patient`: the references of a parameter of the source type, limited to one target
+    type if given.
+    """
 
     source: str
     parameter: str
@@ -36,50 +40,52 @@ class Inclusion(NamedTuple):
 
 
 def parse_inclusion(text: str) -> Inclusion | None:
-    """None for what is no inclusion of one parameter (`*` among them)."""
-    found = _INCLUSION.fullmatch(text.strip().partition("&")[0])
-    return None if found is None else Inclusion(found[1], found[2], found[3])
+    """None for anything but an inclusion of one parameter, such as `*`."""
+    inclusion = _INCLUSION.fullmatch(text.strip().partition("&")[0])
+    return None if inclusion is None else Inclusion(inclusion[1], inclusion[2], inclusion[3])
 
 
-class Shapes:
+class NotificationShapes:
     """The notificationShapes of one topic."""
 
-    def __init__(self, topic: Topic, table: ParameterTable, base_urls: frozenset[str] = frozenset()) -> None:
+    def __init__(self, topic: Topic, context: SearchContext) -> None:
         self.topic = topic
-        self._table = table
-        self._base_urls = base_urls
-        self._wanted: dict[str, tuple[Inclusion, ...]] = {}
+        self._context = context
+        self._includes: dict[str, tuple[Inclusion, ...]] = {}
         self._referrers: dict[str, tuple[tuple[str, str], ...]] = {}
 
     def includes(self, change: Change) -> tuple[Target, ...]:
-        """The resources the focus refers to by the parameters its shape includes; after a deletion, what it referred to.
+        """The resources to which the focus refers and that its shape includes; after a deletion, those it
+        referred to.
 
         In the order of the shape, each once, whether they are stored or not.
         """
         key = change.current.key
-        wanted = self._wanted.get(key.type)
-        if wanted is None:
-            found_for = self._inclusions(key.type, "include")
-            wanted = self._wanted[key.type] = tuple(one for one in found_for if one.source == key.type)
-        is_gone = change.interaction is Interaction.DELETE and not change.events
-        version = change.previous if is_gone else change.current
-        if not wanted or version is None:
+        inclusions = self._includes.get(key.type)
+        if inclusions is None:
+            inclusions = self._includes[key.type] = tuple(
+                inclusion
+                for inclusion in self._inclusions(key.type, "include")
+                if inclusion.source == key.type
+            )
+        version = filtered_version(change)
+        if not inclusions or version is None:
             return ()
-        found = _found(state_of(version), version.release, wanted, self._table, self._base_urls)
-        return tuple(dict.fromkeys(target for _, target in found if target != (key.type, key.id)))
+        targets = _references(state_of(version), version.release, inclusions, self._context)
+        return tuple(dict.fromkeys(target for _, target in targets if target != (key.type, key.id)))
 
     def referrers(self, focus_type: str) -> tuple[tuple[str, str], ...]:
-        """Type and parameter of what refers to a focus of the type and is to go with it."""
-        known = self._referrers.get(focus_type)
-        if known is None:
-            known = self._referrers[focus_type] = tuple(
+        """Type and parameter of the resources that refer to a focus of the type and that its shape includes."""
+        referrers = self._referrers.get(focus_type)
+        if referrers is None:
+            referrers = self._referrers[focus_type] = tuple(
                 dict.fromkeys(
-                    (one.source, one.parameter)
-                    for one in self._inclusions(focus_type, "rev_include")
-                    if one.target in {None, focus_type}
+                    (inclusion.source, inclusion.parameter)
+                    for inclusion in self._inclusions(focus_type, "rev_include")
+                    if inclusion.target in {None, focus_type}
                 )
             )
-        return known
+        return referrers
 
     def _inclusions(self, focus_type: str, direction: str) -> Iterator[Inclusion]:
         for shape in self.topic.shapes:
@@ -87,48 +93,51 @@ class Shapes:
                 yield from _parsed(shape, direction)
 
 
-class Referring:
-    """Finds the references by which loaded topics will look for a resource; only those are kept in the index.
+class ReverseReferences:
+    """Finds the references by which the loaded topics look for a resource. The store indexes only those.
 
-    What was taken in before a topic asked for its type is not found by that topic until it is written again.
+    A topic does not find resources that were accepted before the topic asked for their type, until they are
+    written again.
     """
 
-    def __init__(self, table: ParameterTable, base_urls: frozenset[str] = frozenset()) -> None:
-        self._table = table
-        self._base_urls = base_urls
-        self._wanted: dict[str, tuple[Inclusion, ...]] = {}
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._inclusions: dict[str, tuple[Inclusion, ...]] = {}
 
-    def follow(self, topics: Iterable[Topic]) -> None:
-        """From now on, by what these topics' revIncludes name."""
-        wanted: dict[str, dict[Inclusion, None]] = {}
+    def set_topics(self, topics: Iterable[Topic]) -> None:
+        """Replaces the inclusions by those that these topics' shapes name."""
+        inclusions: dict[str, dict[Inclusion, None]] = {}
         for topic in topics:
             for shape in topic.shapes:
-                for one in _parsed(shape, "rev_include"):
-                    wanted.setdefault(one.source, {})[Inclusion(one.source, one.parameter)] = None
-        self._wanted = {source: tuple(some) for source, some in wanted.items()}
+                for inclusion in _parsed(shape, "rev_include"):
+                    untargeted = Inclusion(inclusion.source, inclusion.parameter)
+                    inclusions.setdefault(inclusion.source, {})[untargeted] = None
+        self._inclusions = {source: tuple(each) for source, each in inclusions.items()}
 
     def references(self, release: Release, resource_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
-        """Parameter, and the `Type/id` it refers to."""
-        wanted = self._wanted.get(resource_type)
-        if not wanted:
+        """Pairs of a parameter and the `Type/id` that the resource refers to by it."""
+        inclusions = self._inclusions.get(resource_type)
+        if not inclusions:
             return ()
-        found = _found(_decode(body), release, wanted, self._table, self._base_urls)
-        return tuple(dict.fromkeys((parameter, "/".join(target)) for parameter, target in found))
+        references = _references(_decode(body), release, inclusions, self._context)
+        return tuple(dict.fromkeys((parameter, "/".join(target)) for parameter, target in references))
 
 
 def _parsed(shape: NotificationShape, direction: str) -> Iterator[Inclusion]:
     for text in shape.include if direction == "include" else shape.rev_include:
-        one = parse_inclusion(text)
-        if one is not None:
-            yield one
+        inclusion = parse_inclusion(text)
+        if inclusion is not None:
+            yield inclusion
 
 
 @lru_cache(maxsize=1024)
-def _follower(
-    table: ParameterTable, release: Release, one: Inclusion
-) -> tuple[tuple[str, ...], Values] | None:
-    """The types of target of an inclusion, and what takes its references out of a resource; None where it follows nothing."""
-    parameter = table.find(release, one.source, one.parameter)
+def _reference_values(
+    context: SearchContext, release: Release, inclusion: Inclusion
+) -> tuple[tuple[str, ...], ValueExtractor] | None:
+    """The target types of an inclusion, and the function that selects its references; None if it has no
+    references.
+    """
+    parameter = context.parameters.find(release, inclusion.source, inclusion.parameter)
     if parameter is None or parameter.type is not ParameterType.REFERENCE:
         return None
     try:
@@ -137,24 +146,27 @@ def _follower(
         return None
 
 
-def _found(
+def _references(
     state: dict[str, object] | None,
     release: Release,
-    wanted: Iterable[Inclusion],
-    table: ParameterTable,
-    base_urls: frozenset[str],
+    inclusions: Iterable[Inclusion],
+    context: SearchContext,
 ) -> Iterator[tuple[str, Target]]:
-    """References this broker may hold the target of, by parameter; what can't be read refers to nothing."""
-    for one in wanted:
-        follow = _follower(table, release, one)  # type: ignore[arg-type]  # a protocol is silent about hashing
-        if state is None or follow is None:
+    """The references to resources of this broker, by parameter. A reference that can't be read is ignored."""
+    for inclusion in inclusions:
+        reference_values = _reference_values(context, release, inclusion)
+        if state is None or reference_values is None:
             continue
-        types, values = follow
+        types, values = reference_values
         try:
             texts = [reference_text(value) for value in values(state)]
         except (BrokerError, ValueError, TypeError, AttributeError, LookupError):
             continue
         for text in texts:
-            found = _REFERENCE.fullmatch(normal_reference(text, base_urls)) if text else None
-            if found is not None and (not types or found[1] in types) and one.target in {None, found[1]}:
-                yield one.parameter, (found[1], found[2])
+            local = _REFERENCE.fullmatch(normal_reference(text, context.base_urls)) if text else None
+            if (
+                local is not None
+                and (not types or local[1] in types)
+                and inclusion.target in {None, local[1]}
+            ):
+                yield inclusion.parameter, (local[1], local[2])

@@ -1,13 +1,15 @@
-"""The steps of a search-parameter expression, as closures from elements found so far to those found next.
+"""The steps of a search-parameter expression, as closures from the elements selected so far to the next
+elements.
 
-Values are shared with the resource and nobody may change them. A choice element (`value[x]`) tells the type it was given in.
+Values are shared with the resource and must not be modified. The node of a choice element (`value[x]`) has
+the type of the element that is present. `extract` composes the steps.
 """
 
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from broker.matching.fhirpath import referenced_type
+from broker.matching.references import referenced_type
 
 _TYPE_OF_SUFFIX = {
     name[0].upper() + name[1:]: name
@@ -24,19 +26,19 @@ _TYPE_OF_SUFFIX = {
 _QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration"})
 
 
-class Node(NamedTuple):
-    """An element found in a resource; `type` is known for choice elements only."""
+class ElementNode(NamedTuple):
+    """An element selected in a resource. `type` is known for choice elements only."""
 
     value: Any
     type: str | None = None
 
 
-Step = Callable[[list[Node], Any], list[Node]]
-"""Takes what was found so far and the root resource."""
+Step = Callable[[list[ElementNode], Any], list[ElementNode]]
+"""Takes the elements selected so far and the root resource."""
 
 
 def constant(value: Any) -> Step:
-    nodes = [Node(value)]
+    nodes = [ElementNode(value)]
     return lambda _, __: nodes
 
 
@@ -45,23 +47,23 @@ def chain(first: Step, then: Step) -> Step:
 
 
 def union(parts: list[Step]) -> Step:
-    def united(focus: list[Node], root: Any) -> list[Node]:
-        found: list[Node] = []
+    def united(focus: list[ElementNode], root: Any) -> list[ElementNode]:
+        nodes: list[ElementNode] = []
         for part in parts:
             for node in part(focus, root):
-                if node not in found:
-                    found.append(node)
-        return found
+                if node not in nodes:
+                    nodes.append(node)
+        return nodes
 
     return united
 
 
 def of_resource(name: str) -> Step:
-    """The leading type of a path: parts of a union for other types give nothing."""
+    """The leading type of a path. It selects nothing in a resource of another type."""
     if name in {"Resource", "DomainResource"}:
         return lambda focus, _: focus
 
-    def of_that_type(focus: list[Node], _: Any) -> list[Node]:
+    def of_that_type(focus: list[ElementNode], _: Any) -> list[ElementNode]:
         return [
             node for node in focus if isinstance(node.value, dict) and node.value.get("resourceType") == name
         ]
@@ -72,7 +74,7 @@ def of_resource(name: str) -> Step:
 def member(name: str) -> Step:
     size = len(name)
 
-    def choice(element: dict[str, Any]) -> list[Node]:
+    def choice(element: dict[str, Any]) -> list[ElementNode]:
         for key, value in element.items():
             if key.startswith(name):
                 type_name = _TYPE_OF_SUFFIX.get(key[size:])
@@ -80,25 +82,25 @@ def member(name: str) -> Step:
                     return _nodes(value, type_name)
         return []
 
-    def members(focus: list[Node], _: Any) -> list[Node]:
-        found: list[Node] = []
+    def members(focus: list[ElementNode], _: Any) -> list[ElementNode]:
+        nodes: list[ElementNode] = []
         for node in focus:
             element = node.value
             if isinstance(element, dict):
                 value = element.get(name)
-                found += choice(element) if value is None else _nodes(value, None)
-        return found
+                nodes += choice(element) if value is None else _nodes(value, None)
+        return nodes
 
     return members
 
 
-def _nodes(value: Any, type_name: str | None) -> list[Node]:
+def _nodes(value: Any, type_name: str | None) -> list[ElementNode]:
     if isinstance(value, list):
-        return [Node(one, type_name) for one in value if one is not None]
-    return [] if value is None else [Node(value, type_name)]
+        return [ElementNode(element, type_name) for element in value if element is not None]
+    return [] if value is None else [ElementNode(value, type_name)]
 
 
-def _has_type(node: Node, name: str) -> bool:
+def _has_type(node: ElementNode, name: str) -> bool:
     if isinstance(node.value, dict) and "resourceType" in node.value:
         return bool(node.value["resourceType"] == name)
     if node.type is None:
@@ -111,12 +113,12 @@ def _has_type(node: Node, name: str) -> bool:
 
 def of_type(name: str) -> Step:
     return lambda focus, _: [
-        node if node.type else Node(node.value, name) for node in focus if _has_type(node, name)
+        node if node.type else ElementNode(node.value, name) for node in focus if _has_type(node, name)
     ]
 
 
 def is_type(name: str) -> Step:
-    return lambda focus, _: [Node(_has_type(focus[0], name))] if len(focus) == 1 else []
+    return lambda focus, _: [ElementNode(_has_type(focus[0], name))] if len(focus) == 1 else []
 
 
 def at(index: int) -> Step:
@@ -124,69 +126,74 @@ def at(index: int) -> Step:
 
 
 def where(criteria: Step) -> Step:
-    def those(focus: list[Node], root: Any) -> list[Node]:
+    def selected(focus: list[ElementNode], root: Any) -> list[ElementNode]:
         return [node for node in focus if _truth(criteria([node], root)) is True]
 
-    return those
+    return selected
 
 
 def extension(url: str) -> Step:
     extensions = member("extension")
 
-    def those(focus: list[Node], root: Any) -> list[Node]:
+    def selected(focus: list[ElementNode], root: Any) -> list[ElementNode]:
         return [node for node in extensions(focus, root) if node.value.get("url") == url]
 
-    return those
+    return selected
 
 
-def _truth(nodes: list[Node]) -> bool | None:
-    """A collection as a boolean: None where it is empty; one value that is no boolean counts as true."""
+def _truth(nodes: list[ElementNode]) -> bool | None:
+    """A collection as a boolean: None unless it has one value; a value that is not a boolean counts as true."""
     if len(nodes) != 1:
         return None
     return nodes[0].value is not False
 
 
-def equal(left: Step, right: Step, *, wanted: bool) -> Step:
-    def compared(focus: list[Node], root: Any) -> list[Node]:
-        a, b = left(focus, root), right(focus, root)
-        if not a or not b:
+def equal(left: Step, right: Step, *, expected: bool) -> Step:
+    def compared(focus: list[ElementNode], root: Any) -> list[ElementNode]:
+        left_nodes, right_nodes = left(focus, root), right(focus, root)
+        if not left_nodes or not right_nodes:
             return []
-        same = [(type(one.value) is bool, one.value) for one in a] == [
-            (type(one.value) is bool, one.value) for one in b
-        ]
-        return [Node(same is wanted)]
+        return [ElementNode((_comparable(left_nodes) == _comparable(right_nodes)) is expected)]
 
     return compared
 
 
+def _comparable(nodes: list[ElementNode]) -> list[tuple[bool, Any]]:
+    """In Python, True equals 1; in FHIRPath it does not."""
+    return [(type(node.value) is bool, node.value) for node in nodes]
+
+
 def both(left: Step, right: Step) -> Step:
-    def joined(focus: list[Node], root: Any) -> list[Node]:
+    def joined(focus: list[ElementNode], root: Any) -> list[ElementNode]:
         truths = (_truth(left(focus, root)), _truth(right(focus, root)))
         if False in truths:
-            return [Node(value=False)]
-        return [] if None in truths else [Node(value=True)]
+            return [ElementNode(value=False)]
+        return [] if None in truths else [ElementNode(value=True)]
 
     return joined
 
 
-def _resolve(focus: list[Node], root: Any) -> list[Node]:
-    """Only the type of a reference's target is known; a contained target is at hand."""
-    found: list[Node] = []
+def _resolve(focus: list[ElementNode], root: Any) -> list[ElementNode]:
+    """The contained resource, or a resource of which only the type is known: matching does not read the
+    store.
+    """
+    nodes: list[ElementNode] = []
     for node in focus:
         text = node.value.get("reference") if isinstance(node.value, dict) else node.value
         if isinstance(text, str) and text.startswith("#") and isinstance(root, dict):
-            found += [Node(one) for one in root.get("contained", ()) if one.get("id") == text[1:]]
+            contained = root.get("contained", ())
+            nodes += [ElementNode(resource) for resource in contained if resource.get("id") == text[1:]]
             continue
         type_name = referenced_type(node.value)
         if type_name is not None:
-            found.append(Node({"resourceType": type_name}))
-    return found
+            nodes.append(ElementNode({"resourceType": type_name}))
+    return nodes
 
 
 FUNCTIONS: dict[str, Step] = {
     "resolve": _resolve,
-    "exists": lambda focus, _: [Node(bool(focus))],
-    "empty": lambda focus, _: [Node(not focus)],
+    "exists": lambda focus, _: [ElementNode(bool(focus))],
+    "empty": lambda focus, _: [ElementNode(not focus)],
     "first": lambda focus, _: focus[:1],
-    "not": lambda focus, _: [] if _truth(focus) is None else [Node(not _truth(focus))],
+    "not": lambda focus, _: [] if _truth(focus) is None else [ElementNode(not _truth(focus))],
 }

@@ -1,4 +1,4 @@
-"""Strings, URIs and the text that goes with codes (R-404, R-406)."""
+"""Tests for strings, URIs and display texts (R-404, R-406)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,31 +12,33 @@ _STRING_PARTS = (*_NAME_PARTS, *_ADDRESS_PARTS)
 
 
 def string_test(text: str, modifier: Modifier | None) -> ElementTest:
-    """By default the start of any part of a name or address, case and accents aside."""
+    """Without a modifier, matches the start of any part of a name or address, without case and accents."""
     if modifier is Modifier.EXACT:
         return lambda element, _: text in string_parts(element)
     folded = fold(text)
     if modifier in {Modifier.CONTAINS, Modifier.TEXT}:
-        return lambda element, _: any(folded in fold(one) for one in string_parts(element))
-    return lambda element, _: any(fold(one).startswith(folded) for one in string_parts(element))
+        return lambda element, _: any(folded in fold(part) for part in string_parts(element))
+    return lambda element, _: any(fold(part).startswith(folded) for part in string_parts(element))
 
 
 def string_parts(element: Any) -> list[str]:
-    """A string, or the parts of a HumanName or Address."""
+    """The string itself, or the parts of a HumanName or Address."""
     if not isinstance(element, dict):
         return [element]
-    found: list[str] = []
+    parts: list[str] = []
     for name in _STRING_PARTS:
-        part = element.get(name)
-        if isinstance(part, list):
-            found += [one for one in part if one is not None]
-        elif part is not None:
-            found.append(part)
-    return found
+        value = element.get(name)
+        if isinstance(value, list):
+            parts += [part for part in value if part is not None]
+        elif value is not None:
+            parts.append(value)
+    return parts
 
 
 def uri_test(text: str, modifier: Modifier | None) -> ElementTest:
-    """Whole URIs, a version behind a bar aside; `:below` and `:above` by whole steps of the path."""
+    """Matches whole URIs, with or without a version after `|`; `:below` and `:above` compare whole path
+    segments.
+    """
     if modifier is Modifier.CONTAINS:
         folded = fold(text)
         return lambda element, _: folded in fold(element)
@@ -48,15 +50,15 @@ def uri_test(text: str, modifier: Modifier | None) -> ElementTest:
     return lambda element, _: element == text or is_version_of(element, text)
 
 
-def is_version_of(found: str, canonical: str) -> bool:
+def is_version_of(uri: str, canonical: str) -> bool:
     """`url|2.0` is a version of `url`."""
-    return "|" in found and found.split("|", 1)[0] == canonical
+    return "|" in uri and uri.split("|", 1)[0] == canonical
 
 
 def display_test(text: str) -> ElementTest:
-    """The start of a text or display that goes with a code, identifier or reference."""
+    """Matches the start of the text or display of a code, identifier or reference."""
     start = fold(text)
-    return lambda element, _: any(fold(one).startswith(start) for one in _displays(element))
+    return lambda element, _: any(fold(display).startswith(start) for display in _displays(element))
 
 
 def _displays(element: Any) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""Which filters can be evaluated exactly, and in words why the others can't (R-408).
+"""Which filters the broker can evaluate exactly, and why it can't evaluate the others (R-408).
 
-What is named here is refused at registration, so that no filter is accepted and then ignored.
+Registration refuses every filter that is not supported, so the broker never accepts a filter and then ignores
+it.
 """
 
 from broker.matching.references import reference_targets
@@ -8,7 +9,7 @@ from broker.matching.values import split, split_prefix
 from broker.model.search import Comparator, Filter, Modifier, ParameterType, SearchParameter
 
 ORDERED = frozenset({ParameterType.NUMBER, ParameterType.DATE, ParameterType.QUANTITY})
-_MODIFIERS = {one.value: one for one in Modifier}
+_MODIFIERS = {modifier.value: modifier for modifier in Modifier}
 _IMPLEMENTED = {
     ParameterType.NUMBER: {Modifier.MISSING},
     ParameterType.DATE: {Modifier.MISSING},
@@ -37,29 +38,29 @@ _IMPLEMENTED = {
     ParameterType.SPECIAL: set[Modifier](),
 }
 _MODIFIER_REASONS = {
-    Modifier.TEXT_ADVANCED: "takes no :text-advanced here: what it matches is left to each server, so it can't be exact",
-    Modifier.ITERATE: "takes no :iterate: that is for what a search includes, a filter includes nothing",
+    Modifier.TEXT_ADVANCED: "does not support :text-advanced: each server defines it differently, so it is not exact",
+    Modifier.ITERATE: "does not support :iterate: that is for the resources a search includes, not for filters",
 }
 _CODE_REASONS = {
     "_in": "is not evaluated: a Group may be defined by traits instead of members, and changes without the resource",
-    "_has": "is not evaluated: it asks for resources that refer to the one that changed",
+    "_has": "is not evaluated: it is about resources that refer to the changed resource",
     "_list": "is not evaluated: membership in a List changes without the resource",
-    "_text": "is not evaluated: what text search finds is left to each server",
-    "_content": "is not evaluated: what text search finds is left to each server",
+    "_text": "is not evaluated: each server defines text search differently",
+    "_content": "is not evaluated: each server defines text search differently",
     "_filter": "is not evaluated: a filter is one parameter and value",
-    "_query": "is not evaluated: named queries are each server's own",
-    "_type": "is not evaluated: a topic tells its types itself",
-    "phonetic": "is not evaluated: the algorithm of sounds is left to each server",
+    "_query": "is not evaluated: each server defines its own named queries",
+    "_type": "is not evaluated: the topic defines the resource types",
+    "phonetic": "is not evaluated: each server uses its own phonetic algorithm",
 }
 
 
 def unsupported_code(code: str) -> str | None:
-    """Why a parameter of that name can't be evaluated by anyone who sees changes only; None for all others (R-409)."""
+    """Why a parameter of that name can't be evaluated on a change alone; None if it can (R-409)."""
     return _CODE_REASONS.get(code)
 
 
-def unsupported(wanted: Filter, parameter: SearchParameter) -> str | None:
-    """Why the filter can't be evaluated, in words for its author; None where it can (R-408). The value is not looked at."""
+def unsupported(filter_: Filter, parameter: SearchParameter) -> str | None:
+    """Why the filter can't be evaluated, for its author; None if it can (R-408). Does not examine the value."""
     reason = unsupported_code(parameter.code)
     if reason is not None:
         return reason
@@ -69,40 +70,46 @@ def unsupported(wanted: Filter, parameter: SearchParameter) -> str | None:
         return "has no expression to evaluate"
     if parameter.type is ParameterType.COMPOSITE and not _is_evaluable(parameter):
         return "has components that are not evaluated"
-    if wanted.modifier is not None:
-        if wanted.comparator is not None:
-            return "takes a comparator or a modifier, not both"
-        return _unsupported_modifier(wanted.modifier, parameter)
-    if wanted.comparator not in {None, Comparator.EQ} and parameter.type not in ORDERED:
+    if filter_.modifier is not None:
+        if filter_.comparator is not None:
+            return "takes either a comparator or a modifier"
+        return _unsupported_modifier(filter_.modifier, parameter)
+    if filter_.comparator not in {None, Comparator.EQ} and parameter.type not in ORDERED:
         return f"is a {parameter.type} parameter, which takes no comparator"
     return None
 
 
 def modifier_of(text: str) -> Modifier | None:
-    """The modifier a filter's text means; a type name is `type` (R-406). None for an unknown word."""
+    """The modifier that the text of a filter means; a type name means `type` (R-406). None for an unknown
+    word.
+    """
     if text[:1].isupper():
         return Modifier.TYPE
     return _MODIFIERS.get(text)
 
 
-def comparators_used(wanted: Filter, parameter: SearchParameter) -> frozenset[Comparator]:
-    """The comparators a filter asks for: its own and the prefixes within its value, parts of a composite included."""
-    if wanted.modifier is not None:
+def comparators_used(filter_: Filter, parameter: SearchParameter) -> frozenset[Comparator]:
+    """The comparators of a filter: its own, and the prefixes in its value, also in the parts of a composite."""
+    if filter_.modifier is not None:
         return frozenset()
-    found = {wanted.comparator or Comparator.EQ}
-    if wanted.comparator is None:
-        for text in split(wanted.value, ","):
+    comparators = {filter_.comparator or Comparator.EQ}
+    if filter_.comparator is None:
+        for text in split(filter_.value, ","):
             if parameter.type is ParameterType.COMPOSITE:
                 parts = zip(parameter.components, split(text, "$"), strict=False)
-                found |= {split_prefix(part)[0] for one, part in parts if one.type in ORDERED}
+                comparators |= {
+                    split_prefix(part)[0] for component, part in parts if component.type in ORDERED
+                }
             elif parameter.type in ORDERED:
-                found.add(split_prefix(text)[0])
-    return frozenset(found)
+                comparators.add(split_prefix(text)[0])
+    return frozenset(comparators)
 
 
 def _is_evaluable(composite: SearchParameter) -> bool:
-    beyond = {ParameterType.SPECIAL, ParameterType.COMPOSITE}
-    return bool(composite.components) and all(one.type not in beyond for one in composite.components)
+    unsupported_types = {ParameterType.SPECIAL, ParameterType.COMPOSITE}
+    return bool(composite.components) and all(
+        component.type not in unsupported_types for component in composite.components
+    )
 
 
 def _unsupported_modifier(text: str, parameter: SearchParameter) -> str | None:

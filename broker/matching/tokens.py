@@ -1,4 +1,6 @@
-"""Tokens: codes and identifiers, with every modifier that can be told from the element and the value sets (R-403, R-406)."""
+"""Tests for tokens: codes and identifiers, with the modifiers that the element and the value sets decide
+(R-403, R-406).
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,27 +12,33 @@ from broker.matching.valuesets import NO_VALUE_SETS, ValueSets
 from broker.model.search import Modifier
 
 _Pair = tuple[str | None, str | None]
-"""System and code; the system is "" where there is none, None where only the element's definition tells it."""
+"""System and code. The system is "" if the element has none, None if only its definition says which it is."""
 
 
-class WantedToken(NamedTuple):
-    """R-403: `system` None is any system, "" is none; `code` None is any code of the system."""
+class SearchToken(NamedTuple):
+    """A token of a search value (R-403): `system` None is any system, "" is no system; `code` None is any
+    code.
+    """
 
     system: str | None
     code: str | None
 
 
-def wanted_token(text: str) -> WantedToken:
+def parse_token(text: str) -> SearchToken:
+    """Parses `code`, `system|code`, `|code` or `system|`. Raises BadValue."""
     parts = [unescape(part) for part in split(text, "|")]
     if len(parts) > 2 or not any(parts):
         raise BadValue("a token is written code, system|code, |code or system|")
     if len(parts) == 1:
-        return WantedToken(None, parts[0])
-    return WantedToken(parts[0], parts[1] or None)
+        return SearchToken(None, parts[0])
+    return SearchToken(parts[0], parts[1] or None)
 
 
 def token_test(text: str, modifier: Modifier | None, value_sets: ValueSets = NO_VALUE_SETS) -> ElementTest:
-    """One alternative. For `:not` and `:not-in` it is the test whose opposite is meant. Raises BadValue, and BadFilter for unknown codes."""
+    """The test for one alternative. For `:not` and `:not-in` the caller negates it.
+
+    Raises BadValue, and BadFilter for an unknown value set or code.
+    """
     match modifier:
         case Modifier.TEXT | Modifier.CODE_TEXT:
             return display_test(unescape(text))
@@ -40,25 +48,25 @@ def token_test(text: str, modifier: Modifier | None, value_sets: ValueSets = NO_
             return _in(unescape(text), value_sets)
         case Modifier.BELOW | Modifier.ABOVE:
             return _subsumption(text, value_sets, is_below=modifier is Modifier.BELOW)
-    wanted = wanted_token(text)
+    searched = parse_token(text)
 
-    def is_wanted(pair: _Pair) -> bool:
+    def matches(pair: _Pair) -> bool:
         system, code = pair
-        if wanted.code is not None and wanted.code != code:
+        if searched.code is not None and searched.code != code:
             return False
-        if system is None:  # the code decides: a code, id or boolean carries no system
-            return wanted.code is not None
-        return wanted.system is None or wanted.system == system
+        if system is None:  # a code, id or boolean has no system, so the code decides
+            return searched.code is not None
+        return searched.system is None or searched.system == system
 
-    return lambda element, _: any(is_wanted(one) for one in token_pairs(element))
+    return lambda element, _: any(matches(pair) for pair in token_pairs(element))
 
 
 def token_pairs(element: Any) -> Iterator[_Pair]:
-    """What a code, boolean, Coding, CodeableConcept, CodeableReference, Identifier or ContactPoint says."""
+    """The tokens of a code, boolean, Coding, CodeableConcept, CodeableReference, Identifier or ContactPoint."""
     if not isinstance(element, dict):
         yield None, str(element).lower() if isinstance(element, bool) else str(element)
     elif "coding" in element:
-        yield from ((one.get("system") or "", one.get("code")) for one in element["coding"])
+        yield from ((coding.get("system") or "", coding.get("code")) for coding in element["coding"])
     elif "concept" in element:
         yield from token_pairs(element["concept"])
     else:
@@ -75,21 +83,21 @@ def _of_type(text: str) -> ElementTest:
         if not isinstance(identifier, dict) or identifier.get("value") != number:
             return False
         codings = identifier.get("type", {}).get("coding", ())
-        return any(one.get("system") == system and one.get("code") == code for one in codings)
+        return any(coding.get("system") == system and coding.get("code") == code for coding in codings)
 
     return matches
 
 
 def _in(url: str, value_sets: ValueSets) -> ElementTest:
     if value_sets.resolve(url) is None:
-        raise BadFilter(f"the value set {url} is not known here")
+        raise BadFilter(f"the value set {url} is not loaded")
 
     def matches(element: Any, _: dict[str, Any]) -> bool:
         codes = value_sets.resolve(url)
         if codes is None:
-            raise EvaluationFailed(f"the value set {url} is no longer known")
+            raise EvaluationFailed(f"the value set {url} is no longer loaded")
         for system, code in token_pairs(element):
-            if (system, code) in codes or (system is None and any(one == code for _, one in codes)):
+            if (system, code) in codes or (system is None and any(listed == code for _, listed in codes)):
                 return True
         return False
 
@@ -97,23 +105,23 @@ def _in(url: str, value_sets: ValueSets) -> ElementTest:
 
 
 def _subsumption(text: str, value_sets: ValueSets, *, is_below: bool) -> ElementTest:
-    wanted = wanted_token(text)
-    if not wanted.system or wanted.code is None:
+    searched = parse_token(text)
+    if not searched.system or searched.code is None:
         raise BadValue("a code to compare in a hierarchy is written system|code")
-    system, code = wanted.system, wanted.code
+    system, code = searched.system, searched.code
     if value_sets.ancestors(system, code) is None:
-        raise BadFilter(f"the hierarchy of {system} above and below {code!r} is not known here")
+        raise BadFilter(f"the hierarchy of {system} above and below {code!r} is not loaded")
 
     def matches(element: Any, _: dict[str, Any]) -> bool:
-        above_wanted = value_sets.ancestors(system, code)
-        if above_wanted is None:
-            raise EvaluationFailed(f"the hierarchy of {system} is no longer known")
-        for said_system, said in token_pairs(element):
-            if said_system not in {None, system} or said is None:
+        ancestors = value_sets.ancestors(system, code)
+        if ancestors is None:
+            raise EvaluationFailed(f"the hierarchy of {system} is no longer loaded")
+        for element_system, element_code in token_pairs(element):
+            if element_system not in {None, system} or element_code is None:
                 continue
-            if is_below and code in (value_sets.ancestors(system, said) or ()):
+            if is_below and code in (value_sets.ancestors(system, element_code) or ()):
                 return True
-            if not is_below and said in above_wanted:
+            if not is_below and element_code in ancestors:
                 return True
         return False
 

@@ -1,7 +1,8 @@
-"""UCUM units: which numbers in one unit can be told in another (R-402).
+"""Conversion between UCUM units (R-402).
 
-Only units that measure the same thing on a linear scale, with or without an offset (Cel, [degF]), are converted. Logarithmic
-units (pH, bel, neper) and arbitrary ones ([iU], [CFU]: each defined by its own procedure) equal nothing but the same code.
+Converts between units of the same dimension on a linear scale, with or without an offset (Cel, [degF]).
+Logarithmic units (pH, bel, neper) and arbitrary units ([iU], [CFU]: each defined by its own procedure) only
+equal the same code.
 """
 
 import re
@@ -26,48 +27,50 @@ _ARBITRARY = re.compile(
 
 
 def is_convertible(code: str) -> bool:
-    """Whether the unit is on a scale that other units share."""
+    """Whether the unit can be converted to other units at all."""
     plain = _ANNOTATION.sub("", code)
     if _ARBITRARY.search(plain):
         return False
-    return not any(_LOGARITHMIC.fullmatch(one) for one in _COMPONENT.findall(plain))
+    return not any(_LOGARITHMIC.fullmatch(component) for component in _COMPONENT.findall(plain))
 
 
 @lru_cache(maxsize=4096)
-def conversion(given: str, wanted: str) -> Callable[[Decimal], Decimal] | None:
-    """How to turn a number in one UCUM unit into another, offsets included; None where it can't be done."""
-    if len(given) > _MAX_UNIT_CHARS or len(wanted) > _MAX_UNIT_CHARS:
+def conversion(source_code: str, target_code: str) -> Callable[[Decimal], Decimal] | None:
+    """A function that converts a number from one UCUM unit to another, offset included; None if there is
+    none.
+    """
+    if len(source_code) > _MAX_UNIT_CHARS or len(target_code) > _MAX_UNIT_CHARS:
         return None
-    if not is_convertible(given) or not is_convertible(wanted):
+    if not is_convertible(source_code) or not is_convertible(target_code):
         return None
     registry = _registry()
     try:
-        source, target = registry.from_ucum(given).units, registry.from_ucum(wanted).units
-        zero, one, two = (float(registry.Quantity(n, source).to(target).magnitude) for n in (0.0, 1.0, 2.0))
-    except Exception:  # noqa: BLE001 a unit comes from data, and the parser and Pint raise many kinds of error for a bad one
+        source, target = registry.from_ucum(source_code).units, registry.from_ucum(target_code).units
+        at_0, at_1, at_2 = (float(registry.Quantity(n, source).to(target).magnitude) for n in (0.0, 1.0, 2.0))
+    except Exception:  # noqa: BLE001 the parser and Pint raise many kinds of errors for a bad unit, which is data
         return None
-    if abs((two - one) - (one - zero)) > 1e-9 * max(abs(zero), abs(one), abs(two)):
+    if abs((at_2 - at_1) - (at_1 - at_0)) > 1e-9 * max(abs(at_0), abs(at_1), abs(at_2)):
         return None  # not linear
-    offset = Decimal(str(zero))
-    factor = Decimal(str(one)) - offset
+    offset = Decimal(str(at_0))
+    factor = Decimal(str(at_1)) - offset
 
     def convert(value: Decimal) -> Decimal:
         scaled = value * factor
         if not scaled and not offset:
             return scaled
-        # floats brought about 15 digits: the last of them are noise that would spoil comparisons at a boundary
+        # the floats have about 15 digits; the last digits are noise that would break comparisons at a boundary
         digits = max(part.adjusted() for part in (scaled, offset) if part) - 10
         try:
             return (scaled + offset).quantize(Decimal(1).scaleb(digits), context=_WIDE)
         except InvalidOperation:
-            raise BadValue("a quantity out of range") from None
+            raise BadValue("the quantity is out of range") from None
 
     return convert
 
 
 @lru_cache(maxsize=1)
 def _registry() -> Any:
-    """Costs most of a second to build, so only the first conversion does."""
+    """Takes most of a second to build, so it is built at the first conversion."""
     from ucumvert import PintUcumRegistry  # noqa: PLC0415 a slow import that most processes never need
 
     return PintUcumRegistry()

@@ -1,7 +1,8 @@
-"""The text of search values: how alternatives are split, escapes undone, prefixes and case taken off (R-143, R-400, R-404).
+"""The syntax of search values: alternatives, escapes, prefixes, and text normalized for comparison (R-143,
+R-400, R-404).
 
-Parsing raises BadValue and happens once, at registration. What the parts mean is told by `dates`, `quantities`, `tokens`,
-`references` and `strings`.
+`dates`, `quantities`, `tokens`, `references` and `strings` parse the parts and compare them. Parsing raises
+BadValue; it happens when a filter is compiled.
 """
 
 import re
@@ -13,22 +14,24 @@ from broker.errors import BrokerError
 from broker.model.search import Comparator
 
 MAX_VALUE_CHARS = 8192
-_COMPARATORS = {one.value: one for one in Comparator}
+_COMPARATORS = {comparator.value: comparator for comparator in Comparator}
 
 ElementTest = Callable[[Any, dict[str, Any]], bool]
-"""Whether an element, of the resource given second, matches one search value."""
+"""Whether an element matches one search value. The second argument is the resource that the element is part
+of.
+"""
 
 
 class BadValue(BrokerError):  # noqa: N818 named for what is the case
-    """A search value that its parameter's type can't have."""
+    """The search value is not valid for the type of its parameter."""
 
 
 class BadFilter(BrokerError):  # noqa: N818 named for what is the case
-    """A filter that can't be evaluated exactly here, or that its parameter can't have."""
+    """The broker can't evaluate the filter exactly, or the parameter does not allow it."""
 
 
 def split(text: str, separator: str) -> list[str]:
-    r"""Splits where the separator isn't escaped; escapes stay for the next level to see (R-143)."""
+    r"""Splits at each separator that is not escaped. Escapes stay in the parts, for the next level (R-143)."""
     if len(text) > MAX_VALUE_CHARS:
         raise BadValue(f"longer than {MAX_VALUE_CHARS} characters")
     parts, part, escaped = [], "", False
@@ -43,22 +46,22 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def unescape(text: str) -> str:
-    r"""Turns `\,` `\|` `\$` `\\` into what they stand for; another backslash is itself."""
+    r"""Replaces the escapes `\,` `\|` `\$` `\\`. Any other backslash stays."""
     return re.sub(r"\\([,|$\\])", r"\1", text)
 
 
 def escape(text: str) -> str:
-    r"""The opposite of `unescape`: a text as one search value, whatever it holds."""
+    r"""The inverse of `unescape`: any text as one search value."""
     return re.sub(r"([,|$\\])", r"\\\1", text)
 
 
 def split_prefix(text: str) -> tuple[Comparator, str]:
-    """A leading `ge` and the like; without one, `eq`. Only for ordered types."""
+    """The comparator prefix (`eq` if there is none) and the rest. Only for values of ordered types."""
     comparator = _COMPARATORS.get(text[:2])
     return (Comparator.EQ, text) if comparator is None else (comparator, text[2:])
 
 
 def fold(text: str) -> str:
-    """Case and accents taken away (R-404)."""
+    """The text without case and accents (R-404)."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return "".join(char for char in plain if not unicodedata.combining(char)).casefold()

@@ -1,9 +1,9 @@
-"""Value sets for `:in` and `:not-in`, code systems for `:above` and `:below`, shipped as files (R-406).
+"""Value sets for `:in` and `:not-in`, and code systems for `:above` and `:below`, read from files (R-406).
 
-A ValueSet file is kept as the codes it enumerates; one that needs a terminology server (a filter, a system or value set that is
-not in the folder) is refused when the folder is read, for its membership couldn't be told exactly. What is above a code comes
-from CodeSystem files that hold the whole system and say that nesting means `is-a`: the nesting of an expansion is for
-navigation only.
+A ValueSet file becomes the set of codes that it enumerates. A ValueSet that needs a terminology server (it
+has a filter, or names a system or value set that is not in the folder) is refused when the folder is read,
+because its codes are not known exactly. The hierarchy of codes comes from CodeSystem files that are complete
+and declare that nesting means `is-a`: the nesting of an expansion is for navigation only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,47 +19,49 @@ from broker.matching.versions import version_order
 Codes = frozenset[tuple[str, str]]
 """Pairs of system and code."""
 
-_Ancestors = dict[str, dict[str, frozenset[str]]]
+_Hierarchies = dict[str, dict[str, frozenset[str]]]
 _Documents = dict[str, dict[str, Any]]
 
 
 class ValueSets(Protocol):
-    """What filters ask about codes. Answers may change while running; filters ask again each time."""
+    """Answers the questions of filters about codes. Answers may change after a reload, so filters don't cache
+    them.
+    """
 
     def resolve(self, url: str) -> Codes | None:
-        """The codes of the value set `url` or `url|version`; None where it isn't known."""
+        """The codes of the value set `url` or `url|version`; None if it is not loaded."""
         ...
 
     def ancestors(self, system: str, code: str) -> frozenset[str] | None:
-        """The code and all that subsume it; None where the system's hierarchy isn't known or has no such code."""
+        """The code and all codes that subsume it; None if the hierarchy is not loaded or lacks the code."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ValueSetFolder:
-    """What one folder holds; empty unless `read`."""
+    """The value sets and hierarchies of one folder. `ancestors_by_code` is keyed by system, then by code."""
 
     codes: Mapping[str, Codes] = field(default_factory=dict)
-    above: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    ancestors_by_code: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
 
     def resolve(self, url: str) -> Codes | None:
         return self.codes.get(url)
 
     def ancestors(self, system: str, code: str) -> frozenset[str] | None:
-        return self.above.get(system, {}).get(code)
+        return self.ancestors_by_code.get(system, {}).get(code)
 
     @classmethod
     def read(cls, folder: Path) -> "ValueSetFolder":
-        """A missing folder is an empty one. Raises ConfigurationError for the first file that can't be used."""
-        found, problems = cls.check(folder)
+        """A missing folder counts as empty. Raises ConfigurationError for the first file that can't be used."""
+        value_sets, problems = cls.check(folder)
         if problems:
             path, reason = problems[0]
             raise ConfigurationError(f"value set file {path}: {reason}")
-        return found
+        return value_sets
 
     @classmethod
     def check(cls, folder: Path) -> tuple["ValueSetFolder", list[tuple[Path, str]]]:
-        """What can be used, and each file that can't with the reason."""
+        """The value sets that can be used, and the files that can't be used with the reasons."""
         documents: _Documents = {}
         paths: dict[str, Path] = {}
         problems: list[tuple[Path, str]] = []
@@ -70,31 +72,34 @@ class ValueSetFolder:
                 problems.append((path, " ".join(str(error).split())))
                 continue
             if name in documents:
-                problems.append((path, f"{name} is taken by {paths[name].name}"))
+                problems.append((path, f"{name} is already defined in {paths[name].name}"))
                 continue
             documents[name], paths[name] = document, path
-        ancestors: _Ancestors = {}
-        reader = _Reader(documents, ancestors)
+        ancestors: _Hierarchies = {}
+        enumerator = _Enumerator(documents, ancestors)
         codes: dict[str, Codes] = {}
-        for kind, take in (("CodeSystem", reader.code_system), ("ValueSet", reader.value_set)):
+        for resource_type, enumerate_codes in (
+            ("CodeSystem", enumerator.code_system),
+            ("ValueSet", enumerator.value_set),
+        ):
             for name, document in documents.items():
-                if document["resourceType"] != kind:
+                if document["resourceType"] != resource_type:
                     continue
                 try:
-                    taken = take(name)
+                    enumerated = enumerate_codes(name)
                 except _NotEnumerable as error:
                     problems.append((paths[name], str(error)))
                     continue
                 except (TypeError, KeyError, AttributeError, RecursionError) as error:
-                    problems.append((paths[name], f"this is no {kind} as FHIR defines it: {error!r}"))
+                    problems.append((paths[name], f"it is not a valid {resource_type}: {error!r}"))
                     continue
-                if kind == "ValueSet":
-                    codes[name] = taken
+                if resource_type == "ValueSet":
+                    codes[name] = enumerated
         return cls(_with_newest(codes, documents), ancestors), problems
 
 
 class CurrentValueSets:
-    """Always the value sets read last: whoever holds this sees a reload."""
+    """The value sets that were read last. Holders of this object see a reload."""
 
     def __init__(self) -> None:
         self.contents = ValueSetFolder()
@@ -110,13 +115,13 @@ NO_VALUE_SETS: ValueSets = ValueSetFolder()
 
 
 class _NotEnumerable(BrokerError):  # noqa: N818 named for what is the case
-    """Which codes belong to it can't be told from the files alone."""
+    """The files alone don't say which codes belong to the value set or code system."""
 
 
 def _document(path: Path) -> tuple[str, dict[str, Any]]:
     document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     if document.get("resourceType") not in {"ValueSet", "CodeSystem"}:
-        raise _NotEnumerable("this is neither a ValueSet nor a CodeSystem")
+        raise _NotEnumerable("it is neither a ValueSet nor a CodeSystem")
     if not isinstance(document.get("url"), str):
         raise _NotEnumerable("it has no url")
     version = document.get("version")
@@ -124,17 +129,17 @@ def _document(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _with_newest(codes: dict[str, Codes], documents: _Documents) -> dict[str, Codes]:
-    """A url without version stands for its newest version."""
+    """Adds each url without version, which means the newest version."""
     newest: dict[str, str] = {}
-    for name in sorted(codes, key=lambda one: version_order(documents[one].get("version"))):
+    for name in sorted(codes, key=lambda name: version_order(documents[name].get("version"))):
         newest[documents[name]["url"]] = name
     return codes | {url: codes[name] for url, name in newest.items()}
 
 
-class _Reader:
-    """Enumerates, following references between the files."""
+class _Enumerator:
+    """Enumerates the codes of the files, across references between them."""
 
-    def __init__(self, documents: _Documents, ancestors: _Ancestors) -> None:
+    def __init__(self, documents: _Documents, ancestors: _Hierarchies) -> None:
         self._documents = documents
         self._ancestors = ancestors
         self._systems: dict[str, frozenset[str]] = {}
@@ -149,12 +154,12 @@ class _Reader:
         _collect(document.get("concept", []), None, parents)
         self._systems[url] = frozenset(parents)
         if document.get("hierarchyMeaning") == "is-a":
-            self._ancestors[url] = {code: frozenset(_climb(code, parents)) for code in parents}
+            self._ancestors[url] = {code: _ancestors(code, parents) for code in parents}
         return frozenset((url, code) for code in parents)
 
     def value_set(self, name: str) -> Codes:
         if name in self._open:
-            raise _NotEnumerable(f"it includes itself, by way of {' and '.join(self._open)}")
+            raise _NotEnumerable(f"it includes itself, through {' and '.join(self._open)}")
         self._open.append(name)
         try:
             document = self._documents[name]
@@ -170,20 +175,20 @@ class _Reader:
             self._open.pop()
 
     def _composed(self, compose: dict[str, Any]) -> Codes:
-        included = frozenset[tuple[str, str]]().union(*(self._part(one) for one in compose["include"]))
+        included = frozenset[tuple[str, str]]().union(*(self._part(part) for part in compose["include"]))
         excluded = frozenset[tuple[str, str]]().union(
-            *(self._part(one) for one in compose.get("exclude", ()))
+            *(self._part(part) for part in compose.get("exclude", ()))
         )
         return included - excluded
 
     def _part(self, part: dict[str, Any]) -> Codes:
-        """All that one include says must hold: its concepts, and membership in each value set it names."""
+        """The codes of one include or exclude: those in its concepts and in every value set that it names."""
         if part.get("filter"):
-            raise _NotEnumerable("it has a filter, which needs a terminology server: list the codes instead")
+            raise _NotEnumerable("it has a filter, which needs a terminology server; list the codes instead")
         sets = [self._imported(url) for url in part.get("valueSet", ())]
         system = part.get("system")
         if system is not None:
-            codes = [one["code"] for one in part.get("concept", ())] or self._all_of(system)
+            codes = [concept["code"] for concept in part.get("concept", ())] or self._all_of(system)
             sets.append(frozenset((system, code) for code in codes))
         if not sets:
             raise _NotEnumerable("an include names neither a system nor a value set")
@@ -192,19 +197,20 @@ class _Reader:
     def _all_of(self, system: str) -> frozenset[str]:
         if system not in self._systems:
             raise _NotEnumerable(
-                f"it includes all of {system}, which is not in the folder: list the codes instead"
+                f"it includes all of {system}, which is not in the folder; list the codes instead"
             )
         return self._systems[system]
 
     def _imported(self, url: str) -> Codes:
-        known = [
+        versions = [
             name
-            for name, one in self._documents.items()
-            if one["resourceType"] == "ValueSet" and url in {name, one["url"]}
+            for name, document in self._documents.items()
+            if document["resourceType"] == "ValueSet" and url in {name, document["url"]}
         ]
-        if not known:
+        if not versions:
             raise _NotEnumerable(f"it includes the value set {url}, which is not in the folder")
-        return self.value_set(max(known, key=lambda one: version_order(self._documents[one].get("version"))))
+        newest = max(versions, key=lambda name: version_order(self._documents[name].get("version")))
+        return self.value_set(newest)
 
 
 def _expanded(document: dict[str, Any]) -> Codes:
@@ -213,37 +219,38 @@ def _expanded(document: dict[str, Any]) -> Codes:
     expansion = document["expansion"]
     listed = list(_contained(expansion.get("contains", ())))
     if expansion.get("offset") or expansion.get("total", len(listed)) > len(listed):
-        raise _NotEnumerable("its expansion is one page of several")
+        raise _NotEnumerable("its expansion is incomplete: it is one page of several")
     return frozenset(
-        (one["system"], one["code"]) for one in listed if not one.get("abstract") and "code" in one
+        (entry["system"], entry["code"]) for entry in listed if not entry.get("abstract") and "code" in entry
     )
 
 
 def _contained(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for one in entries:
-        yield one
-        yield from _contained(one.get("contains", []))
+    for entry in entries:
+        yield entry
+        yield from _contained(entry.get("contains", []))
 
 
-def _collect(concepts: list[dict[str, Any]], above: str | None, parents: dict[str, set[str]]) -> None:
-    """Each code with those right above it: by nesting, or by the properties `parent` and `child`."""
-    for one in concepts:
-        own = parents.setdefault(one["code"], set())
-        if above is not None:
-            own.add(above)
-        for named in one.get("property", ()):
-            if named["code"] == "parent":
-                own.add(named["valueCode"])
-            elif named["code"] == "child":
-                parents.setdefault(named["valueCode"], set()).add(one["code"])
-        _collect(one.get("concept", []), one["code"], parents)
+def _collect(concepts: list[dict[str, Any]], parent: str | None, parents: dict[str, set[str]]) -> None:
+    """Adds the direct parents of each code: by nesting, and by the properties `parent` and `child`."""
+    for concept in concepts:
+        own_parents = parents.setdefault(concept["code"], set())
+        if parent is not None:
+            own_parents.add(parent)
+        for code_property in concept.get("property", ()):
+            if code_property["code"] == "parent":
+                own_parents.add(code_property["valueCode"])
+            elif code_property["code"] == "child":
+                parents.setdefault(code_property["valueCode"], set()).add(concept["code"])
+        _collect(concept.get("concept", []), concept["code"], parents)
 
 
-def _climb(code: str, parents: dict[str, set[str]]) -> set[str]:
-    found, waiting = {code}, [code]
-    while waiting:
-        for parent in parents.get(waiting.pop(), ()):
-            if parent not in found:
-                found.add(parent)
-                waiting.append(parent)
-    return found
+def _ancestors(code: str, parents: dict[str, set[str]]) -> frozenset[str]:
+    """The code and everything above it."""
+    ancestors, pending = {code}, [code]
+    while pending:
+        for parent in parents.get(pending.pop(), ()):
+            if parent not in ancestors:
+                ancestors.add(parent)
+                pending.append(parent)
+    return frozenset(ancestors)

@@ -1,4 +1,4 @@
-"""Business versions of topics and value sets, in order: numbers by value, `1.10` after `1.9` (R-013)."""
+"""The order of business versions of topics and value sets: `1.10` is newer than `1.9` (R-013)."""
 
 import re
 
@@ -6,7 +6,9 @@ VersionOrder = tuple[tuple[int, int, str], ...]
 
 
 def version_order(version: str | None) -> VersionOrder:
-    """A sort key: words by letters, `1.0-beta` before `1.0`, none before any."""
+    """A sort key: numbers by value, words by letters; `1.0-beta` is before `1.0`, no version before every
+    version.
+    """
     if version is None:
         return ()
     core, dash, label = version.partition("-")
@@ -14,4 +16,5 @@ def version_order(version: str | None) -> VersionOrder:
 
 
 def _parts(text: str) -> list[tuple[int, int, str]]:
-    return [(1, int(one), "") if one.isdigit() else (0, 0, one) for one in re.findall(r"\d+|[A-Za-z]+", text)]
+    parts = re.findall(r"\d+|[A-Za-z]+", text)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

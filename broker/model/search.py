@@ -1,6 +1,6 @@
 """Search parameters and filters, as values.
 
-Which parameters exist is known per release (`fhir/parameters.py`); what they mean is evaluated in `matching/`.
+`fhir/parameters.py` lists the search parameters of each release. `matching/` evaluates them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ParameterType(StrEnum):
     NUMBER = "number"
     DATE = "date"
     STRING = "string"
-    TOKEN = "token"  # noqa: S105 a FHIR code, no secret
+    TOKEN = "token"  # noqa: S105 a FHIR code, not a secret
     REFERENCE = "reference"
     COMPOSITE = "composite"
     QUANTITY = "quantity"
@@ -60,7 +60,9 @@ class Modifier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part of a composite parameter: `expression` is relative to each node of the composite's own expression."""
+    """One component of a composite parameter. `expression` is relative to each element that the composite
+    selects.
+    """
 
     code: str
     type: ParameterType
@@ -79,20 +81,24 @@ class SearchParameter:
 
 
 class ParameterTable(Protocol):
-    """Looks up search parameters; `fhir.parameters` implements it."""
+    """Looks up search parameters. `fhir.parameters.Parameters` implements it."""
 
     def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None:
-        """The parameter `code` of `resource_type` in `release`, including those of every resource (`_id`, `_lastUpdated`…)."""
+        """The parameter `code` of `resource_type` in `release`; None if there is none.
+
+        This includes the parameters of every resource type (`_id`, `_lastUpdated`).
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    r"""One filterBy of a Subscription (R-103), or one `parameter:modifier=value` term of a query.
+    r"""One filter of a Subscription (R-103), or one `parameter:modifier=value` term of a query.
 
-    `modifier` is the text after the colon as written (`not`, `identifier`, `Patient`). `value` is a search value: commas mean
-    OR, `\,` `\|` `\$` `\\` are escapes, and ordered types may carry a prefix (`ge5`) unless `comparator` is given.
-    `resource_type` limits the filter to events whose focus is of that type (R-144).
+    `modifier` is the text after the colon as written (`not`, `identifier`, `Patient`). `value` is a search
+    value: commas mean OR, `\,` `\|` `\$` `\\` are escapes, and values of ordered types may start with a
+    prefix (`ge5`) unless `comparator` is given. `resource_type` limits the filter to events whose focus has
+    that type (R-144).
     """
 
     parameter: str

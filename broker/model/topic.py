@@ -1,7 +1,12 @@
-"""A subscription topic in the broker's one internal shape: what fires, what may be filtered, what is sent along."""
+"""SubscriptionTopics as values that are independent of the FHIR release.
+
+`fhir/topics.py` parses and renders them. `matching/` evaluates them. A `TopicLocation` names a part of a
+topic by its position; only `fhir/` turns it into the element path of a release.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from broker.model.change import Interaction
 from broker.model.release import Release
@@ -9,7 +14,7 @@ from broker.model.search import Comparator
 
 
 class TopicStatus(StrEnum):
-    """PublicationStatus; only `ACTIVE` topics take new subscriptions (R-013)."""
+    """The PublicationStatus of a topic. Only `ACTIVE` topics accept new subscriptions (R-013)."""
 
     DRAFT = "draft"
     ACTIVE = "active"
@@ -28,7 +33,12 @@ class Coding:
 
 @dataclass(frozen=True, slots=True)
 class QueryCriteria:
-    """Search-string tests before and after a change (R-030..R-035). A result is None where the topic leaves it open."""
+    """Queries that the states before and after a change must match (R-030..R-035).
+
+    `result_for_create` stands for the test of the previous state when a resource is created;
+    `result_for_delete` stands for the test of the current state when it is deleted. Each is None where the
+    topic does not define it.
+    """
 
     previous: str | None = None
     current: str | None = None
@@ -41,7 +51,8 @@ class QueryCriteria:
 class ResourceTrigger:
     """Fires on interactions with one resource type (R-020..R-028). `resource` is the plain type name.
 
-    An empty `interactions` never occurs: absent means all three. Query and FHIRPath criteria are alternatives (OR).
+    `interactions` is never empty: a topic that lists none means all three. Query criteria and FHIRPath
+    criteria are alternatives (OR).
     """
 
     resource: str
@@ -62,7 +73,7 @@ class EventTrigger:
 
 @dataclass(frozen=True, slots=True)
 class FilterDefinition:
-    """One canFilterBy (R-060..R-065). `resource` None means the topic's focus types."""
+    """One filter that a topic offers (R-060..R-065). `resource` None means the topic's focus types."""
 
     parameter: str
     resource: str | None = None
@@ -74,7 +85,7 @@ class FilterDefinition:
 
 @dataclass(frozen=True, slots=True)
 class RelatedQuery:
-    """A query that a subscriber may want to ask after an event about a resource of that type (R-074)."""
+    """A query that is useful to a subscriber after an event about a resource of that type (R-074)."""
 
     resource: str
     query: str
@@ -83,7 +94,7 @@ class RelatedQuery:
 
 @dataclass(frozen=True, slots=True)
 class NotificationShape:
-    """What to add to notifications about one focus type (R-070..R-074)."""
+    """The resources to include in notifications about one focus type (R-070..R-074)."""
 
     resource: str
     include: tuple[str, ...] = ()
@@ -91,9 +102,40 @@ class NotificationShape:
     related: tuple[RelatedQuery, ...] = ()
 
 
+class TopicPart(StrEnum):
+    """The kinds of parts of a topic that a location can name. The values are words for messages."""
+
+    RESOURCE_TRIGGER = "resource trigger"
+    EVENT_TRIGGER = "event trigger"
+    FILTER_DEFINITION = "filter definition"
+
+
+class CriteriaKind(StrEnum):
+    """The two kinds of criteria of a resource trigger."""
+
+    QUERY = "query criteria"
+    FHIRPATH = "FHIRPath criteria"
+
+
+class TopicLocation(NamedTuple):
+    """A trigger or filter definition of a topic, by its position (from 0), and optionally one of its
+    criteria.
+    """
+
+    part: TopicPart
+    position: int
+    criteria: CriteriaKind | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.part}[{self.position}]"
+        return place if self.criteria is None else f"{place} {self.criteria}"
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One version of one topic. `document` is the SubscriptionTopic JSON as loaded, of release `release`."""
+    """One version of one topic. `document` is the SubscriptionTopic JSON as it was loaded, in release
+    `release`.
+    """
 
     id: str
     url: str
@@ -120,6 +162,7 @@ class Topic:
     @property
     def focus_types(self) -> frozenset[str]:
         """The resource types this topic can notify about (`Resource` stands for every type, R-020)."""
-        return frozenset(t.resource for t in self.resource_triggers) | frozenset(
-            t.resource for t in self.event_triggers
+        return frozenset(
+            [trigger.resource for trigger in self.resource_triggers]
+            + [trigger.resource for trigger in self.event_triggers]
         )

@@ -1,0 +1,91 @@
+"""Whether a topic fires, decided by extracted keys, which topics with the same criteria share.
+
+Decides triggers without criteria, and triggers whose only criteria are a query about the current state that
+keys can answer (a category, a status). For everything else, and for a resource that can't be read,
+`TopicTriggers` decides.
+"""
+
+from collections.abc import Sequence
+
+from broker.errors import BrokerError
+from broker.matching.change_evaluation import ChangeEvaluation
+from broker.matching.context import SearchContext
+from broker.matching.criteria import query_terms
+from broker.matching.definitions import ANY_TYPE
+from broker.matching.predicates import LookupKey, draft_predicates
+from broker.matching.readers import Reader, reader_of
+from broker.model.change import Interaction
+from broker.model.release import Release
+from broker.model.topic import QueryCriteria, Topic
+
+_Terms = list[tuple[Reader, frozenset[LookupKey]]]
+"""The focus must have one of the keys of every term."""
+
+
+class KeyedTriggers:
+    """The resource triggers of one topic, as far as keys decide them."""
+
+    def __init__(self, topic: Topic, context: SearchContext) -> None:
+        self._topic = topic
+        self._context = context
+        self._compiled: dict[tuple[Release, str, Interaction], list[_Terms] | None] = {}
+
+    def fires(self, change: ChangeEvaluation, interaction: Interaction) -> bool | None:
+        """None if keys don't decide it."""
+        key = change.release, change.resource_type, interaction
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(*key)
+        triggers = self._compiled[key]
+        return None if triggers is None else _any(triggers, change)
+
+    def _compile(self, release: Release, resource_type: str, interaction: Interaction) -> list[_Terms] | None:
+        """The terms of each trigger for that kind of change; None if keys don't decide one of them."""
+        if interaction is Interaction.DELETE:
+            return None
+        triggers: list[_Terms] = []
+        for trigger in self._topic.resource_triggers:
+            if interaction not in trigger.interactions or trigger.resource not in {resource_type, ANY_TYPE}:
+                continue
+            query = trigger.query or QueryCriteria()
+            uses_result = interaction is Interaction.CREATE and query.result_for_create is not None
+            if trigger.fhirpath is not None or query.previous is not None or uses_result:
+                return None
+            terms = self._terms(query.current, release, resource_type)
+            if terms is None:
+                return None
+            triggers.append(terms)
+        return triggers
+
+    def _terms(self, query: str | None, release: Release, resource_type: str) -> _Terms | None:
+        if query is None:
+            return []
+        terms: _Terms = []
+        try:
+            for _, filter_ in query_terms(query, resource_type):
+                parameter = self._context.parameters.find(release, resource_type, filter_.parameter)
+                if parameter is None:
+                    return None
+                drafts = draft_predicates(filter_, parameter, self._context)
+                if len(drafts) != 1 or not drafts[0].is_exact or not drafts[0].keys:
+                    return None
+                reader = reader_of(parameter, drafts[0].kind, -1, release, self._context)
+                terms.append((reader, drafts[0].keys))
+        except BrokerError:
+            return None  # TopicTriggers reports the reason
+        return terms
+
+
+def _any(triggers: Sequence[_Terms], change: ChangeEvaluation) -> bool | None:
+    for terms in triggers:
+        passed = _all(terms, change)
+        if passed is not False:
+            return passed
+    return False
+
+
+def _all(terms: _Terms, change: ChangeEvaluation) -> bool | None:
+    for reader, keys in terms:
+        extracted = change.keys(reader)
+        if not extracted.has_any(keys):
+            return None if extracted.failure is not None else False
+    return True
