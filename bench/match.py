@@ -23,8 +23,10 @@ from rich.table import Table
 
 from broker.fhir.parameters import Parameters
 from broker.fhir.topics import parse_topic
+from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
-from broker.matching.matcher import Matcher, NaiveMatcher
+from broker.matching.matcher import Matcher
+from broker.matching.naive import NaiveMatcher
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
 from broker.model.search import Filter
@@ -127,7 +129,7 @@ def _change(name: str, resource: dict[str, Any]) -> Change:
 
 
 def filled(make: Callable[..., Matcher], some: Iterable[Registered]) -> Matcher:
-    matcher = make(Parameters(), _BASES)
+    matcher = make(SearchContext(Parameters(), _BASES))
     for one in some:
         matcher.put(*one)
     return matcher

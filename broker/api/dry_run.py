@@ -7,7 +7,7 @@ from broker.api.registration import accept
 from broker.api.responses import Call, Reply
 from broker.errors import Issue, Malformed
 from broker.fhir import documents
-from broker.matching.matcher import NaiveMatcher
+from broker.matching.naive import NaiveMatcher
 from broker.matching.problems import Problem
 from broker.model.change import Change
 
@@ -33,7 +33,7 @@ async def dry_run(call: Call) -> Reply:
     topic = call.services.catalog.bound(draft.topic_canonical)
     if topic is None:
         raise Malformed(Issue("not-supported", f"the topic {draft.topic} is no longer served"))
-    matcher = NaiveMatcher(call.services.parameters, call.services.bases, call.services.catalog.value_sets)
+    matcher = NaiveMatcher(call.services.catalog.search_context(call.services.bases))
     matcher.put(draft, topic)
     looked_at, oldest_ms, problems, matched, shown = 0, 0, 0, 0, list[Change]()
     told: list[Problem] = []
@@ -47,7 +47,7 @@ async def dry_run(call: Call) -> Reply:
             matched += 1
             if matched <= MAX_SHOWN:
                 shown.append(change)
-        found = matcher.drain_errors()
+        found = matcher.drain_problems()
         problems += len(found)
         told += found[: MAX_PROBLEMS - len(told)]
     return Reply(

@@ -11,7 +11,9 @@ from broker.api.responses import Call, Reply
 from broker.clock import to_instant
 from broker.errors import Issue, Malformed, NotFound, Unprocessable
 from broker.fhir import documents
-from broker.matching.explain import CriteriaReport, Explanation, TermReport, TriggerReport, explain, needs
+from broker.fhir.topic_elements import topic_element
+from broker.matching.explain import explain, needed_targets
+from broker.matching.explanations import CriteriaReport, Explanation, TermReport, TriggerReport
 from broker.model.change import Change, Interaction, Version, VersionKey
 from broker.model.eligibility import Eligibility, eligibility
 from broker.model.notification import Event
@@ -63,10 +65,10 @@ async def _record(call: Call) -> Record:
 
 async def _explained(call: Call, record: Record, topic: Topic, change: Change) -> Explanation:
     services, subscription = call.services, record.subscription
-    tools = services.parameters, call.services.bases, services.catalog.value_sets
-    wanted = needs(subscription, topic, change, *tools)
-    related = await services.resources.current_many(call.tenant, wanted)
-    return explain(subscription, topic, change, *tools, related)
+    context = services.catalog.search_context(services.bases)
+    targets = needed_targets(subscription, topic, change, context)
+    related = await services.resources.current_many(call.tenant, targets)
+    return explain(subscription, topic, change, context, related)
 
 
 async def _stored(call: Call, given: Mapping[str, Given]) -> Change:
@@ -273,7 +275,7 @@ def _change(change: Change, *, is_stored: bool) -> list[Part]:
 def _trigger(one: TriggerReport) -> list[Part]:
     return group(
         "trigger",
-        text("element", one.element),
+        text("element", topic_element(one.location)),
         text("resource", one.resource),
         text("outcome", one.outcome, "Code"),
         text("reason", one.reason),
@@ -284,7 +286,7 @@ def _trigger(one: TriggerReport) -> list[Part]:
 
 def _criteria(one: CriteriaReport) -> list[Part]:
     return group(
-        one.name,
+        one.part,
         text("criteria", one.text),
         text("outcome", one.outcome, "Code"),
         text("reason", one.reason),

@@ -23,14 +23,11 @@ def accept(call: Call, draft: Subscription) -> Subscription:
     issues += _channel(call, draft)
     if topic is not None:
         places = call.adapter.filter_places(draft)
-        issues += check_filters(
-            draft,
-            topic,
-            call.services.parameters,
-            lambda n: places[n],
-            base_urls=call.services.bases,
-            value_sets=call.services.catalog.value_sets,
-        )
+        context = call.services.catalog.search_context(call.services.bases)
+        issues += [
+            Issue(problem.refusal, problem.text, places[problem.index])
+            for problem in check_filters(draft, topic, context)
+        ]
         issues += _content(call, draft, topic)
     if issues or topic is None:
         raise Unprocessable(*issues)

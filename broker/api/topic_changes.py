@@ -136,9 +136,9 @@ async def _check(call: Call, topic: Topic) -> None:
                 "and retire the old version"
             )
             raise Conflict(Issue("business-rule", text, f"{_KIND}.version"))
-    errors, _ = catalog.examine(topic)
+    errors = [problem for problem in catalog.examine(topic) if problem.is_error]
     if errors:
-        raise Unprocessable(*(Issue("not-supported", text, _KIND) for text in errors))
+        raise Unprocessable(*(Issue("not-supported", str(problem), _KIND) for problem in errors))
 
 
 async def _delete(call: Call) -> Reply:

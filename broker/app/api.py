@@ -25,7 +25,7 @@ _FREQUENT_TYPES = ("Observation", "Subscription")
 
 
 def build_intake(parts: Parts, group: GroupCommit) -> Intake:
-    return Intake(parts.changes, parts.resources, group, parts.referring.references)
+    return Intake(parts.changes, parts.resources, group, parts.reverse_references.references)
 
 
 def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:

@@ -16,7 +16,7 @@ from broker.workers.topic_sync import TopicSync
 def build_matcher(parts: Parts, topic_sync: TopicSync) -> MatcherWorker:
     """A matcher with an empty index: it reads the subscriptions when it runs."""
     settings = parts.settings
-    matcher = IndexedMatcher(parts.parameters, parts.base_urls, parts.catalog.value_sets)
+    matcher = IndexedMatcher(parts.search_context)
     index = SubscriptionIndexUpdater(
         RegistryFollower(parts.store), parts.subscriptions, parts.catalog, topic_sync, matcher
     )
@@ -26,7 +26,7 @@ def build_matcher(parts: Parts, topic_sync: TopicSync) -> MatcherWorker:
         Outboxes(parts.store, most=settings.max_outbox, rollback_detector=rollback_detector),
         parts.resources,
         matcher,
-        IncludeResolver(parts.catalog, parts.parameters, parts.resources, parts.base_urls),
+        IncludeResolver(parts.catalog, parts.search_context, parts.resources),
         index,
     )
     return MatcherWorker(

@@ -12,7 +12,8 @@ from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
 from broker.fhir.parameters import Parameters
 from broker.matching.catalog import Catalog
-from broker.matching.shapes import Referring
+from broker.matching.context import SearchContext
+from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
 from broker.settings import Settings
 from broker.store.changes import Changes
@@ -88,8 +89,12 @@ class Parts:
         )
 
     @cached_property
-    def referring(self) -> Referring:
-        return Referring(self.parameters, self.base_urls)
+    def search_context(self) -> SearchContext:
+        return self.catalog.search_context(self.base_urls)
+
+    @cached_property
+    def reverse_references(self) -> ReverseReferences:
+        return ReverseReferences(self.search_context)
 
     @cached_property
     def wakeups(self) -> WakeupListener:

@@ -26,17 +26,11 @@ def build_topic_sync(parts: Parts, *, validates: bool) -> TopicSync:
         return split(body, type="SubscriptionTopic", id=topic_id)
 
     def objection(subscription: Subscription, topic: Topic) -> str | None:
-        issues = check_filters(
-            subscription,
-            topic,
-            parts.parameters,
-            base_urls=parts.base_urls,
-            value_sets=parts.catalog.value_sets,
-        )
-        return "; ".join(issue.text for issue in issues) or None
+        problems = check_filters(subscription, topic, parts.search_context)
+        return "; ".join(problem.text for problem in problems) or None
 
     def follow_references() -> None:
-        parts.referring.follow(parts.catalog.all())
+        parts.reverse_references.set_topics(parts.catalog.all())
 
     return TopicSync(
         parts.catalog,

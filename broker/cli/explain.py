@@ -21,7 +21,7 @@ _MARKS = {
     "passed": "[green]✓[/]",
     "failed": "[red]✗[/]",
     "error": "[red]✗ error[/]",
-    "not-asked": "[dim]–[/]",
+    "not-evaluated": "[dim]–[/]",
 }
 
 

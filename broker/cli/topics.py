@@ -10,8 +10,9 @@ from rich.table import Table
 
 from broker.errors import ConfigurationError
 from broker.fhir.parameters import Parameters
+from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
-from broker.matching.catalog import Catalog
+from broker.matching.catalog import Catalog, CheckedFile
 
 app = typer.Typer(help="Check and list SubscriptionTopics.", no_args_is_help=True)
 
@@ -34,28 +35,42 @@ def check(
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder; give the folder that holds the topic files")
-    rows = Catalog(parse_topic, Parameters()).check(folder)
-    if not rows:
+    files = Catalog(parse_topic, Parameters()).check(folder)
+    if not files:
         raise ConfigurationError(f"{folder} holds no *.json file")
-    failed = sum(topic is None for _, topic, _ in rows)
+    failed = sum(file.topic is None for file in files)
     if as_json:
         typer.echo(
             json.dumps(
                 [
-                    {"file": path.name, "topic": topic.canonical if topic else None, "remarks": remarks}
-                    for path, topic, remarks in rows
+                    {
+                        "file": file.path.name,
+                        "topic": file.topic.canonical if file.topic else None,
+                        "remarks": _remarks(file),
+                    }
+                    for file in files
                 ]
             )
         )
     else:
-        table = Table("file", "topic", "focus", "filters", "remarks", title=f"{len(rows)} topic files")
-        for path, topic, remarks in rows:
+        table = Table("file", "topic", "focus", "filters", "remarks", title=f"{len(files)} topic files")
+        for file in files:
+            topic = file.topic
             table.add_row(
-                path.name,
+                file.path.name,
                 topic.canonical if topic else "[red]not loaded[/]",
                 ", ".join(sorted(topic.focus_types)) if topic else "",
                 str(len(topic.filters)) if topic else "",
-                "\n".join(remarks) or "[green]fine[/]",
+                "\n".join(_remarks(file)) or "[green]fine[/]",
             )
         Console().print(table)
     raise typer.Exit(1 if failed else 0)
+
+
+def _remarks(file: CheckedFile) -> list[str]:
+    """`error: resourceTrigger[0].queryCriteria: …`, errors first."""
+    remarks = []
+    for problem in file.problems:
+        place = "" if problem.location is None else f"{topic_element(problem.location)}: "
+        remarks.append(f"{'error' if problem.is_error else 'warning'}: {place}{problem.text}")
+    return remarks

@@ -24,7 +24,7 @@ _SINCE = Parameter("eventsSinceNumber", "in", 0, "1", _NUMBER, "The first event 
 _UNTIL = Parameter("eventsUntilNumber", "in", 0, "1", _NUMBER, "The last event number, inclusive.")
 _REPORT = (
     Parameter("criteria", "out", 0, "1", "string", "The test as it is written."),
-    Parameter("outcome", "out", 1, "1", "code", "passed, failed, error or not-asked."),
+    Parameter("outcome", "out", 1, "1", "code", "passed, failed, error or not-evaluated."),
     Parameter("reason", "out", 1, "1", "string", "Why, in words."),
 )
 _TERM = (

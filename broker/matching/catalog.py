@@ -146,7 +146,10 @@ class Catalog:
         return _resolve(canonical, self._by_canonical)
 
     def bound(self, canonical: str) -> Topic | None:
-        """The version to which a subscription was bound, retired or not; None if it is gone (R-013, R-480)."""
+        """The version to which a subscription was bound, retired or not.
+
+        None if it is gone (R-013, R-480).
+        """
         return self._by_canonical.get(canonical)
 
     def get(self, topic_id: str) -> Topic | None:

@@ -70,7 +70,10 @@ class TriggerReport:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`matches` is the verdict of the matcher; `reason` is one sentence with the first thing that decided it."""
+    """`matches` is the verdict of the matcher.
+
+    `reason` is one sentence with the first thing that decided it.
+    """
 
     matches: bool
     reason: str

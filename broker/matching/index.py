@@ -177,7 +177,10 @@ class IndexedMatcher:
         return verdict.fired
 
     def _filtered_state(self, change: Change) -> tuple[Release, State]:
-        """The state that filters apply to, and its release. `needs` and `match` of one change decode it once."""
+        """The state that filters apply to, and its release.
+
+        `needs` and `match` of one change decode it once.
+        """
         version = filtered_version(change)
         if version is None:
             return change.release, None

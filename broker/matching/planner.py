@@ -91,7 +91,10 @@ class LookupPlanner:
         return list(by_channel.values())
 
     def resolver(self, filter_: Filter, release: Release) -> ChainResolver | None:
-        """Names the targets of a chained filter, whatever its value is; None if the chain can't be followed."""
+        """Names the targets of a chained filter, whatever its value is.
+
+        None if the chain can't be followed.
+        """
         meaning = self._meaning(filter_).by_release.get(release)
         if meaning is None or meaning.ends is None:
             return None

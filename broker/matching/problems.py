@@ -53,7 +53,10 @@ class FilterRefusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FilterProblem:
-    """Why a filter of a subscription is refused at registration. `index` is its position in the subscription."""
+    """Why a filter of a subscription is refused at registration.
+
+    `index` is its position in the subscription.
+    """
 
     index: int
     refusal: FilterRefusal

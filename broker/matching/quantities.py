@@ -13,7 +13,10 @@ _NUMBER = re.compile(r"[+-]?\d{1,60}(\.\d{1,60})?([eE][+-]?\d{1,3})?")
 
 
 class Span(NamedTuple):
-    """The numbers that an element can stand for, both ends included. An exact number is a span of one point."""
+    """The numbers that an element can stand for, both ends included.
+
+    An exact number is a span of one point.
+    """
 
     low: Decimal
     high: Decimal

@@ -75,7 +75,7 @@ class NotificationShapes:
         return tuple(dict.fromkeys(target for _, target in targets if target != (key.type, key.id)))
 
     def referrers(self, focus_type: str) -> tuple[tuple[str, str], ...]:
-        """Type and parameter of the resources that refer to a focus of the type and that its shape includes."""
+        """Type and parameter of the resources that a shape includes because they refer to a focus of the type."""
         referrers = self._referrers.get(focus_type)
         if referrers is None:
             referrers = self._referrers[focus_type] = tuple(

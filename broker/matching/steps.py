@@ -15,12 +15,14 @@ _TYPE_OF_SUFFIX = {
     name[0].upper() + name[1:]: name
     for name in re.findall(
         r"\w+",
-        """base64Binary boolean canonical code date dateTime decimal id instant integer integer64 markdown oid positiveInt
-        string time unsignedInt uri url uuid
-        Address Age Annotation Attachment Availability CodeableConcept CodeableReference Coding ContactDetail ContactPoint
-        Contributor Count DataRequirement Distance Dosage Duration Expression ExtendedContactDetail HumanName Identifier
-        Meta Money ParameterDefinition Period Quantity Range Ratio RatioRange Reference RelatedArtifact SampledData
-        Signature Timing TriggerDefinition UsageContext""",
+        """
+        base64Binary boolean canonical code date dateTime decimal id instant integer integer64 markdown oid
+        positiveInt string time unsignedInt uri url uuid
+        Address Age Annotation Attachment Availability CodeableConcept CodeableReference Coding ContactDetail
+        ContactPoint Contributor Count DataRequirement Distance Dosage Duration Expression
+        ExtendedContactDetail HumanName Identifier Meta Money ParameterDefinition Period Quantity Range Ratio
+        RatioRange Reference RelatedArtifact SampledData Signature Timing TriggerDefinition UsageContext
+        """,
     )
 }
 _QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration"})
@@ -142,7 +144,10 @@ def extension(url: str) -> Step:
 
 
 def _truth(nodes: list[ElementNode]) -> bool | None:
-    """A collection as a boolean: None unless it has one value; a value that is not a boolean counts as true."""
+    """A collection as a boolean: None unless it has one value.
+
+    A value that is not a boolean counts as true.
+    """
     if len(nodes) != 1:
         return None
     return nodes[0].value is not False

@@ -38,11 +38,11 @@ _IMPLEMENTED = {
     ParameterType.SPECIAL: set[Modifier](),
 }
 _MODIFIER_REASONS = {
-    Modifier.TEXT_ADVANCED: "does not support :text-advanced: each server defines it differently, so it is not exact",
-    Modifier.ITERATE: "does not support :iterate: that is for the resources a search includes, not for filters",
+    Modifier.TEXT_ADVANCED: "does not support :text-advanced: each server defines it differently",
+    Modifier.ITERATE: "does not support :iterate: that is for included resources, not for filters",
 }
 _CODE_REASONS = {
-    "_in": "is not evaluated: a Group may be defined by traits instead of members, and changes without the resource",
+    "_in": "is not evaluated: a Group may be defined by traits, and changes without the resource",
     "_has": "is not evaluated: it is about resources that refer to the changed resource",
     "_list": "is not evaluated: membership in a List changes without the resource",
     "_text": "is not evaluated: each server defines text search differently",
@@ -60,7 +60,10 @@ def unsupported_code(code: str) -> str | None:
 
 
 def unsupported(filter_: Filter, parameter: SearchParameter) -> str | None:
-    """Why the filter can't be evaluated, for its author; None if it can (R-408). Does not examine the value."""
+    """Why the filter can't be evaluated, for its author; None if it can (R-408).
+
+    Does not examine the value.
+    """
     reason = unsupported_code(parameter.code)
     if reason is not None:
         return reason
@@ -89,7 +92,7 @@ def modifier_of(text: str) -> Modifier | None:
 
 
 def comparators_used(filter_: Filter, parameter: SearchParameter) -> frozenset[Comparator]:
-    """The comparators of a filter: its own, and the prefixes in its value, also in the parts of a composite."""
+    """The comparators of a filter: its own, and the prefixes in its value, also in parts of a composite."""
     if filter_.modifier is not None:
         return frozenset()
     comparators = {filter_.comparator or Comparator.EQ}

@@ -62,7 +62,7 @@ def token_test(text: str, modifier: Modifier | None, value_sets: ValueSets = NO_
 
 
 def token_pairs(element: Any) -> Iterator[_Pair]:
-    """The tokens of a code, boolean, Coding, CodeableConcept, CodeableReference, Identifier or ContactPoint."""
+    """Tokens of a code, boolean, Coding, CodeableConcept, CodeableReference, Identifier or ContactPoint."""
     if not isinstance(element, dict):
         yield None, str(element).lower() if isinstance(element, bool) else str(element)
     elif "coding" in element:

@@ -1,4 +1,4 @@
-"""The evaluation of one topic on one change: whether the focus passes the filters that lookups don't decide."""
+"""The evaluation of one topic on one change: whether the focus passes the filters left by the lookups."""
 
 from collections.abc import Iterable
 

@@ -104,7 +104,10 @@ class TopicTriggers:
     def evaluate(
         self, states: ChangeStates, codings: tuple[Coding, ...] = ()
     ) -> tuple[TriggerEvaluation, ...]:
-        """The evaluation of every trigger, resource triggers first. `codings` are those of a business event."""
+        """The evaluation of every trigger, resource triggers first.
+
+        `codings` are those of a business event.
+        """
         resource_triggers = (
             self._evaluate_trigger(index, states, is_event=bool(codings))
             for index in range(len(self._triggers))

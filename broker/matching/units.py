@@ -58,7 +58,8 @@ def conversion(source_code: str, target_code: str) -> Callable[[Decimal], Decima
         scaled = value * factor
         if not scaled and not offset:
             return scaled
-        # the floats have about 15 digits; the last digits are noise that would break comparisons at a boundary
+        # the floats have about 15 digits; the last digits are noise that would break comparisons at a
+        # boundary
         digits = max(part.adjusted() for part in (scaled, offset) if part) - 10
         try:
             return (scaled + offset).quantize(Decimal(1).scaleb(digits), context=_WIDE)

@@ -31,7 +31,10 @@ class BadFilter(BrokerError):  # noqa: N818 named for what is the case
 
 
 def split(text: str, separator: str) -> list[str]:
-    r"""Splits at each separator that is not escaped. Escapes stay in the parts, for the next level (R-143)."""
+    r"""Splits at each separator that is not escaped.
+
+    Escapes stay in the parts, for the next level (R-143).
+    """
     if len(text) > MAX_VALUE_CHARS:
         raise BadValue(f"longer than {MAX_VALUE_CHARS} characters")
     parts, part, escaped = [], "", False

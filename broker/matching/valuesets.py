@@ -52,7 +52,10 @@ class ValueSetFolder:
 
     @classmethod
     def read(cls, folder: Path) -> "ValueSetFolder":
-        """A missing folder counts as empty. Raises ConfigurationError for the first file that can't be used."""
+        """A missing folder counts as empty.
+
+        Raises ConfigurationError for the first file that can't be used.
+        """
         value_sets, problems = cls.check(folder)
         if problems:
             path, reason = problems[0]

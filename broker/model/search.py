@@ -39,7 +39,10 @@ class Comparator(StrEnum):
 
 
 class Modifier(StrEnum):
-    """Search modifiers (value set search-modifier-code). `:Patient` and the like are `TYPE` with a type name."""
+    """Search modifiers (value set search-modifier-code).
+
+    `:Patient` and the like are `TYPE` with a type name.
+    """
 
     MISSING = "missing"
     EXACT = "exact"

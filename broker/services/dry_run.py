@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from broker.errors import Issue, Malformed
 from broker.matching.catalog import Catalog
-from broker.matching.matcher import NaiveMatcher
+from broker.matching.context import SearchContext
+from broker.matching.naive import NaiveMatcher
 from broker.matching.problems import Problem
 from broker.model.change import Change
 from broker.model.principal import Principal
@@ -59,8 +60,8 @@ class DryRunService:
         self._changes = changes
         self._resources = resources
         self._catalog = catalog
-        self._parameters = parameters
-        self._bases = frozenset(f"{base_url}/{release}" for release in Release)
+        bases = frozenset(f"{base_url}/{release}" for release in Release)
+        self._context = SearchContext(parameters, bases, catalog.value_sets)
 
     async def run(
         self, principal: Principal, release: Release, body: bytes, count: int = DEFAULT_COUNT
@@ -75,7 +76,7 @@ class DryRunService:
         if topic is None:
             text = f"The topic {draft.topic} is no longer served. Name a topic that is."
             raise Malformed(Issue("not-supported", text, "subscription"))
-        matcher = NaiveMatcher(self._parameters, self._bases, self._catalog.value_sets)
+        matcher = NaiveMatcher(self._context)
         matcher.put(draft, topic)
         examined, matched, failed, oldest_ms = 0, 0, 0, 0
         matches: list[Change] = []
@@ -90,7 +91,7 @@ class DryRunService:
                 matched += 1
                 if matched <= MAX_MATCHES:
                     matches.append(change)
-            errors = matcher.drain_errors()
+            errors = matcher.drain_problems()
             failed += len(errors)
             problems += errors[: MAX_PROBLEMS - len(problems)]
         return DryRunReport(

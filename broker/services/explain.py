@@ -13,7 +13,9 @@ from broker.errors import Issue, Malformed, NotFound, Unprocessable
 from broker.fhir import documents
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
-from broker.matching.explain import Explanation, explain, needs
+from broker.matching.context import SearchContext
+from broker.matching.explain import explain, needed_targets
+from broker.matching.explanations import Explanation
 from broker.model.change import Change, Interaction, Version, VersionKey
 from broker.model.eligibility import Eligibility, eligibility
 from broker.model.principal import Principal
@@ -73,8 +75,8 @@ class ExplainService:
         self._resources = resources
         self._progress = progress
         self._catalog = catalog
-        self._parameters = parameters
         self._bases = frozenset(f"{base_url}/{release}" for release in Release)
+        self._context = SearchContext(parameters, self._bases, catalog.value_sets)
         self._clock = clock
 
     async def explain_stored(
@@ -111,10 +113,9 @@ class ExplainService:
 
     async def _explanation(self, record: Record, topic: Topic, change: Change) -> Explanation:
         subscription = record.subscription
-        context = self._parameters, self._bases, self._catalog.value_sets
-        wanted = needs(subscription, topic, change, *context)
-        related = await self._resources.current_many(subscription.tenant, wanted)
-        return explain(subscription, topic, change, *context, related)
+        targets = needed_targets(subscription, topic, change, self._context)
+        related = await self._resources.current_many(subscription.tenant, targets)
+        return explain(subscription, topic, change, self._context, related)
 
     async def _stored_change(self, principal: Principal, reference: str) -> Change:
         for base in self._bases:

@@ -12,6 +12,7 @@ from broker.errors import Issue, Unprocessable
 from broker.fhir.conversion import can_convert
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
+from broker.matching.context import SearchContext
 from broker.matching.registration import check_filters
 from broker.model.release import Release
 from broker.model.search import ParameterTable
@@ -32,10 +33,10 @@ class RegistrationRules:
         self, catalog: Catalog, parameters: ParameterTable, channels: Mapping[str, Channel], base_url: str
     ) -> None:
         self._catalog = catalog
-        self._parameters = parameters
+        bases = frozenset(f"{base_url}/{release}" for release in Release)
+        self._context = SearchContext(parameters, bases, catalog.value_sets)
         self._channels = channels
         self._base_url = base_url
-        self._bases = frozenset(f"{base_url}/{release}" for release in Release)
 
     def channel_of(self, subscription: Subscription) -> Channel:
         """The channel of an accepted subscription."""
@@ -49,15 +50,11 @@ class RegistrationRules:
         topic, issues = self._check_topic(draft)
         issues += self._check_channel(draft)
         if topic is not None:
-            places = adapter(draft.release).filter_places(draft)
-            issues += check_filters(
-                draft,
-                topic,
-                self._parameters,
-                lambda n: places[n],
-                base_urls=self._bases,
-                value_sets=self._catalog.value_sets,
-            )
+            elements = adapter(draft.release).filter_places(draft)
+            issues += [
+                Issue(problem.refusal, problem.text, elements[problem.index])
+                for problem in check_filters(draft, topic, self._context)
+            ]
             issues += self._check_content(draft, topic)
         if issues or topic is None:
             raise Unprocessable(*issues)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from broker.errors import Conflict, Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir import documents
+from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog
+from broker.matching.problems import TopicProblem
 from broker.model.principal import Principal
 from broker.model.subscription import SubscriptionStatus
 from broker.model.topic import Topic
@@ -123,9 +125,9 @@ class TopicService:
                     f"Put {topic.canonical} under an id of its own and retire the old version."
                 )
                 raise Conflict(Issue("business-rule", text, f"{_TYPE}.version"))
-        errors, _ = self._catalog.examine(topic)
+        errors = [problem for problem in self._catalog.examine(topic) if problem.is_error]
         if errors:
-            raise Unprocessable(*(Issue("not-supported", text, _TYPE) for text in errors))
+            raise Unprocessable(*(_issue(problem) for problem in errors))
 
     async def _refuse_of_folder(self, topic: Topic) -> None:
         stored = await self._topics.get(topic.id)
@@ -157,3 +159,9 @@ def _refuse_conflict(registration: Registration, version: int, expected_version:
         raise PreconditionFailed(Issue("conflict", text))
     if registration is Registration.EXISTS:
         raise Conflict(Issue("conflict", "The topic already exists. Update it by PUT."))
+
+
+def _issue(problem: TopicProblem) -> Issue:
+    place = problem.location
+    element = _TYPE if place is None else f"{_TYPE}.{topic_element(place)}"
+    return Issue("not-supported", problem.text, element)

@@ -120,7 +120,7 @@ class BatchProcessor:
             )
             return None
         partition.poison.forget(change.id)
-        for problem in self._matcher.drain_errors():
+        for problem in self._matcher.drain_problems():
             _log.warning("evaluation failed", change=change.id, problem=str(problem))
         eligible = [match for match in matches if self._index.is_event(match, change)]
         return MatchedChange(change, eligible, included)

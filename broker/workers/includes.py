@@ -8,11 +8,11 @@ tells the same (R-209, R-483). What isn't stored is left out (R-071).
 from collections.abc import Iterable, Mapping, Sequence
 
 from broker.matching.catalog import Catalog
-from broker.matching.shapes import Shapes
+from broker.matching.context import SearchContext
+from broker.matching.shapes import NotificationShapes
 from broker.matching.states import Target
 from broker.model.change import Change, Tenant, Version
 from broker.model.notification import Included
-from broker.model.search import ParameterTable
 from broker.store.outbox import NO_CONTEXT, Context
 from broker.store.resources import Resources
 
@@ -27,14 +27,11 @@ Targets = Mapping[str, Sequence[Target]]
 class IncludeResolver:
     """Contexts of events."""
 
-    def __init__(
-        self, catalog: Catalog, table: ParameterTable, resources: Resources, base_urls: frozenset[str]
-    ) -> None:
+    def __init__(self, catalog: Catalog, context: SearchContext, resources: Resources) -> None:
         self._catalog = catalog
-        self._table = table
+        self._context = context
         self._resources = resources
-        self._base_urls = base_urls
-        self._shapes: dict[str, Shapes] = {}
+        self._shapes: dict[str, NotificationShapes] = {}
 
     async def targets(self, change: Change, topics: Iterable[str]) -> Targets:
         """What goes with the change where it is an event of these topics (canonicals), stored or not."""
@@ -46,7 +43,7 @@ class IncludeResolver:
             return ()
         shapes = self._shapes.get(canonical)
         if shapes is None or shapes.topic is not topic:
-            shapes = self._shapes[canonical] = Shapes(topic, self._table, self._base_urls)
+            shapes = self._shapes[canonical] = NotificationShapes(topic, self._context)
         key = change.current.key
         wanted = dict.fromkeys(shapes.includes(change)[:MAX_INCLUDED])
         referrers = shapes.referrers(key.type)

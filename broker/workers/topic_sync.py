@@ -122,7 +122,7 @@ class TopicSync:
             for topic in before:
                 self._catalog.remove(topic.id)
             try:
-                self._catalog.reload(self._folder)
+                self._catalog.load(self._folder)
             except ConfigurationError as error:
                 _log.error("topics folder not loaded; the topics stay as they were", error=str(error))
                 self._catalog.replace_all(before)

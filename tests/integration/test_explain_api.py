@@ -88,7 +88,7 @@ async def test_a_topic_that_does_not_fire_tells_its_criteria(broker_fixture: Bro
     assert "laboratory" in value(answer, "reason")
     patient = {"resourceType": "Patient", "active": True}
     other = await asked(broker_fixture.client, one, resource=patient)
-    assert "resourceTrigger[0] is about Observation" in value(other, "reason")
+    assert "resource trigger[0] is about Observation" in value(other, "reason")
     deleted = await asked(broker_fixture.client, one, resource=reading(), interaction="delete")
     assert "is about create and update only" in value(deleted, "reason")
 

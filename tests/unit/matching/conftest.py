@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broker.matching.context import SearchContext
 from broker.model.change import DEFAULT_TENANT, Interaction
 from broker.model.release import Release
 from broker.model.search import Component, Filter, ParameterType, SearchParameter
@@ -95,6 +96,11 @@ class FakeTable:
 @pytest.fixture
 def table() -> FakeTable:
     return FakeTable()
+
+
+@pytest.fixture
+def context(table: FakeTable) -> SearchContext:
+    return SearchContext(table, frozenset({"http://broker.example/r4"}))
 
 
 @pytest.fixture

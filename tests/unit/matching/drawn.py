@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from broker.fhir.parameters import Parameters
-from broker.matching.postings import GROWN
+from broker.matching.postings import SPLIT_SIZE
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter, ParameterType, SearchParameter
@@ -305,7 +305,7 @@ names = st.integers(0, 25)
 puts = st.tuples(
     st.just("put"),
     names,
-    st.integers(1, 2 * GROWN),
+    st.integers(1, 2 * SPLIT_SIZE),
     tenants,
     picked(Release),
     st.lists(filters, max_size=2),

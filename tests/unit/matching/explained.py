@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from broker.fhir.parameters import Parameters
+from broker.matching.context import SearchContext
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.search import Filter
@@ -30,8 +31,8 @@ from broker.model.topic import (
 
 Topics = Callable[..., Topic]
 Subscriptions = Callable[..., Subscription]
-TABLE = Parameters()
 BASES = frozenset({"http://broker.example/r4"})
+CONTEXT = SearchContext(Parameters(), BASES)
 ADMIT = Coding("http://v2", "A01")
 OTHER = Tenant("other")
 

@@ -9,7 +9,7 @@ import pytest
 
 from broker.errors import ConfigurationError, Issue, Malformed
 from broker.matching.catalog import Catalog, CatalogChanges
-from broker.matching.triggers import BadTopic
+from broker.matching.criteria import BadTopic
 from broker.model.change import Interaction
 from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic, TopicStatus
 
@@ -87,9 +87,9 @@ def test_topics_are_found_by_id_and_by_type(catalog: Catalog, folder: Folder) ->
         ({"bad": "{"}, "bad.json", ""),
         ({"bad": {}}, "bad.json", "a topic needs an id"),
         ({"bad": {"id": "x", "query": "nothing=1"}}, "bad.json", "nothing"),
-        ({"bad": {"id": "x", "fhirpath": "("}}, "bad.json", "fhirPathCriteria"),
-        ({"a": {"id": "x", "url": "http://a"}, "b": {"id": "x"}}, "b.json", "id x is taken by a.json"),
-        ({"a": {"id": "x"}, "b": {"id": "y"}}, "b.json", f"canonical {URL}|1.0 is taken by a.json"),
+        ({"bad": {"id": "x", "fhirpath": "("}}, "bad.json", "FHIRPath criteria"),
+        ({"a": {"id": "x", "url": "http://a"}, "b": {"id": "x"}}, "b.json", "id x is already used in a.json"),
+        ({"a": {"id": "x"}, "b": {"id": "y"}}, "b.json", f"canonical {URL}|1.0 is already used in a.json"),
     ],
 )
 def test_a_bad_file_keeps_the_folder_out_with_one_line(
@@ -125,13 +125,15 @@ def test_checking_tells_errors_and_warnings_file_by_file(catalog: Catalog, folde
             d={"id": "d", "url": "http://d"},
         )
     )
-    said = {path.stem: (topic is not None, messages) for path, topic, messages in checked}
-    assert said["a"][0]
-    assert "either one" in said["a"][1][0]
-    assert [one.split(" ")[2] for one in said["b"][1]] == ["_in", "unheard"]
-    assert not said["c"][0]
-    assert said["c"][1][0].startswith("error: ")
-    assert said["d"] == (True, [])
+    files = {file.path.stem: file for file in checked}
+    assert files["a"].topic is not None
+    assert "either of them fires it" in files["a"].problems[0].text
+    assert [problem.text.split(" ")[0] for problem in files["b"].problems] == ["_in", "unheard"]
+    assert not files["b"].errors
+    assert files["c"].topic is None
+    assert files["c"].errors
+    assert files["d"].topic is not None
+    assert files["d"].problems == ()
 
 
 def value_set(code: str) -> str:
@@ -149,54 +151,67 @@ def test_value_sets_beside_the_topics_serve_their_criteria(catalog: Catalog, fol
     held = catalog.value_sets
     assert held.resolve("http://sets/x") == frozenset({("http://s", "one")})
     (path / "valuesets" / "x.json").write_text(value_set("two"))
-    catalog.reload(path)
+    catalog.load(path)
     assert held.resolve("http://sets/x") == frozenset({("http://s", "two")})
     (path / "valuesets" / "y.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"y\.json"):
-        catalog.reload(path)
+        catalog.load(path)
     assert held.resolve("http://sets/x") == frozenset({("http://s", "two")})
-    assert [(one.name, said) for one, topic, said in catalog.check(path) if topic is None] == [
-        ("y.json", ["error: this is neither a ValueSet nor a CodeSystem"])
-    ]
+    (refused,) = (file for file in catalog.check(path) if file.topic is None)
+    assert refused.path.name == "y.json"
+    assert [problem.text for problem in refused.errors] == ["it is neither a ValueSet nor a CodeSystem"]
 
 
 def test_a_reload_tells_what_came_changed_and_went(catalog: Catalog, folder: Folder) -> None:
-    first = catalog.reload(folder(a={"id": "a", "url": "http://a"}, b={"id": "b", "url": "http://b"}))
+    first = catalog.load(folder(a={"id": "a", "url": "http://a"}, b={"id": "b", "url": "http://b"}))
     assert [one.id for one in first.added] == ["a", "b"]
     path = folder(b={"id": "b", "url": "http://b", "title": "new"}, c={"id": "c", "url": "http://c"})
     (path / "a.json").unlink()
-    changes = catalog.reload(path)
+    changes = catalog.load(path)
     told = [[one.id for one in some] for some in (changes.added, changes.changed, changes.removed)]
     assert told == [["c"], ["b"], ["a"]]
     assert changes.changed[0].title == "new"
-    assert catalog.reload(path) == CatalogChanges()
+    assert catalog.load(path) == CatalogChanges()
 
 
 def test_a_broken_folder_keeps_the_old_state(catalog: Catalog, folder: Folder) -> None:
     path = folder(a={"id": "a", "url": "http://a"})
     catalog.load(path)
     folder(b={"id": "b", "url": "http://a"})
-    with pytest.raises(ConfigurationError, match="taken by"):
-        catalog.reload(path)
+    with pytest.raises(ConfigurationError, match="already used"):
+        catalog.load(path)
     assert [one.id for one in catalog.all()] == ["a"]
 
 
-def test_a_topic_that_was_put_stands_before_the_folders_and_outlives_a_reload(
+def test_a_topic_of_the_folder_takes_precedence_over_a_put_topic_with_its_id(
+    catalog: Catalog, folder: Folder, topic: Topics
+) -> None:
+    path = folder(a={"id": "a", "url": "http://a", "title": "of the folder"})
+    catalog.load(path)
+    catalog.put(topic(id="a", url="http://a", title="put"))
+    of_folder = catalog.get("a")
+    assert of_folder is not None
+    assert of_folder.title == "of the folder"
+    assert catalog.resolve("http://a") is of_folder
+    (path / "a.json").unlink()
+    catalog.load(path)
+    hidden_until_now = catalog.get("a")
+    assert hidden_until_now is not None
+    assert hidden_until_now.title == "put"
+
+
+def test_a_put_topic_outlives_a_load_and_a_removed_topic_of_the_folder_does_not_stay_away(
     catalog: Catalog, folder: Folder, topic: Topics
 ) -> None:
     path = folder(a={"id": "a", "url": "http://a"})
     catalog.load(path)
-    catalog.put(topic(id="a", url="http://a", title="put"))
     catalog.put(topic(id="n", url="http://n"))
-    assert catalog.reload(path) == CatalogChanges()
-    found = catalog.resolve("http://a")
-    assert found is not None
-    assert found.title == "put"
+    assert catalog.load(path) == CatalogChanges()
     assert catalog.get("n") is not None
-    for name in ("a", "n", "unheard-of"):
-        catalog.remove(name)
+    for topic_id in ("a", "n", "unheard-of"):
+        catalog.remove(topic_id)
     assert catalog.all() == []
-    assert [one.id for one in catalog.reload(path).added] == ["a"]
+    assert [each.id for each in catalog.load(path).added] == ["a"]
 
 
 def test_putting_another_version_replaces_the_one_of_its_id(catalog: Catalog, topic: Topics) -> None:
@@ -209,11 +224,11 @@ def test_putting_another_version_replaces_the_one_of_its_id(catalog: Catalog, to
 @pytest.mark.parametrize(
     ("more", "word"),
     [
-        ({"id": "other"}, "is taken by topic t"),
+        ({"id": "other"}, "already belongs to topic t"),
         ({"id": "t", "query": "nothing=1"}, "nothing"),
         (
             {"id": "child", "version": "2", "derived_from": (f"{URL}|1.0",), "filters": ()},
-            "drops canFilterBy",
+            "lacks the filter",
         ),
     ],
 )
@@ -227,7 +242,7 @@ def test_a_topic_with_an_error_is_not_put(
     with pytest.raises(BadTopic, match=word):
         catalog.put(topic(**more))
     assert catalog.all() == [topic()]
-    assert catalog.examine(topic()) == ([], [])
+    assert catalog.examine(topic()) == []
 
 
 def test_replacing_all_keeps_these_and_no_others(catalog: Catalog, folder: Folder, topic: Topics) -> None:
@@ -235,7 +250,7 @@ def test_replacing_all_keeps_these_and_no_others(catalog: Catalog, folder: Folde
     catalog.put(topic(id="b", url="http://b"))
     catalog.replace_all([topic(id="c", url="http://c")])
     assert [one.id for one in catalog.all()] == ["c"]
-    with pytest.raises(BadTopic, match="is that of topic x and of topic y"):
+    with pytest.raises(BadTopic, match="topics x and y have the same canonical"):
         catalog.replace_all([topic(id="x"), topic(id="y")])
     assert [one.id for one in catalog.all()] == ["c"]
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from broker.matching.chains import offered_name, read_chain
-from broker.matching.matcher import NaiveMatcher
+from broker.matching.context import SearchContext
+from broker.matching.naive import NaiveMatcher
 from broker.matching.states import Target
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
@@ -35,8 +36,8 @@ def change(body: dict[str, Any], kind: str = "Observation") -> Change:
 
 
 @pytest.fixture
-def matcher(table: Any) -> NaiveMatcher:
-    return NaiveMatcher(table, frozenset({"http://broker.example/r4"}))
+def matcher(context: SearchContext) -> NaiveMatcher:
+    return NaiveMatcher(context)
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_the_target_decides(
     about = change(OF_ONE)
     assert matcher.needs(about) == {PATIENT}
     assert bool(matcher.match(about, {PATIENT: version(*PATIENT, FEMALE)})) is passes
-    assert matcher.drain_errors() == []
+    assert matcher.drain_problems() == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,12 @@ def test_the_target_decides(
         ({"subject": {"reference": "http://other/Patient/1"}}, {}, set(), "http://other/Patient/1"),
         ({"subject": {"reference": "Patient/a b"}}, {}, set(), "Patient/a b"),
         ({"subject": {"reference": "urn:uuid:1", "type": "Patient"}}, {}, set(), "urn:uuid:1"),
-        ({"subject": {"type": "Patient", "identifier": {"value": "1"}}}, {}, set(), "what is referred to"),
+        (
+            {"subject": {"type": "Patient", "identifier": {"value": "1"}}},
+            {},
+            set(),
+            "the referenced resource",
+        ),
     ],
 )
 def test_a_target_that_is_not_stored_fails_instead_of_passing(
@@ -137,7 +143,7 @@ def test_a_target_that_is_not_stored_fails_instead_of_passing(
     matcher.put(subscription(Filter("patient.active", "x", modifier="not")), chained)
     assert matcher.needs(change(body)) == needs
     assert matcher.match(change(body), related) == []
-    (problem,) = matcher.drain_errors()
+    (problem,) = matcher.drain_problems()
     assert word in str(problem)
     assert problem.subscription_id == "s"
 
@@ -149,7 +155,7 @@ def test_without_a_fitting_reference_nothing_passes_and_nothing_is_wrong(
     matcher.put(subscription(Filter("patient.active", "x", modifier="not")), chained)
     assert matcher.needs(change(body)) == set()
     assert matcher.match(change(body)) == []
-    assert matcher.drain_errors() == []
+    assert matcher.drain_problems() == []
 
 
 def test_a_contained_target_is_at_hand(

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from broker.matching.context import SearchContext
 from broker.matching.definitions import find_parameter
-from broker.matching.matcher import NaiveMatcher
-from broker.matching.offers import unserved
+from broker.matching.naive import NaiveMatcher
+from broker.matching.offers import check_offers
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter
@@ -45,7 +46,7 @@ def test_a_known_definition_decides_and_else_the_name(
 def test_one_name_may_mean_different_parameters_in_two_topics(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
-    matcher = NaiveMatcher(table)
+    matcher = NaiveMatcher(SearchContext(table))
     state = FilterDefinition("kind", definition=f"{HL7}Encounter-status")
     sort = FilterDefinition("kind", definition=f"{HL7}Encounter-class")
     wanted = Filter("kind", "AMB")
@@ -68,7 +69,9 @@ def test_what_a_topic_offers_in_vain_is_told_to_its_author(topic: Topics, table:
         FilterDefinition("status.family"),
         FilterDefinition("person", definition=f"{HL7}clinical-patient"),
     )
-    told = unserved(topic(filters=offers), table)
-    assert [one.split(" ")[0] for one in told] == [f"canFilterBy[{n}]" for n in (0, 1, 2, 4, 5, 6)]
-    assert ":text-advanced" in told[0]
-    assert "nor is http://example.org/SearchParameter/ward" in told[1]
+    problems = list(check_offers(topic(filters=offers), table))
+    assert not any(problem.is_error for problem in problems)
+    positions = [problem.location and problem.location.position for problem in problems]
+    assert positions == [0, 1, 2, 4, 5, 6]
+    assert ":text-advanced" in problems[0].text
+    assert "nor is http://example.org/SearchParameter/ward" in problems[1].text

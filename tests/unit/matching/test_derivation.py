@@ -23,15 +23,15 @@ OFFERS = (
         (OFFERS, None),
         ((*OFFERS, FilterDefinition("status")), None),
         ((OFFERS[0], FilterDefinition("date", None, OFFERS[1].comparators)), None),
-        (OFFERS[:1], "drops canFilterBy date of Encounter"),
+        (OFFERS[:1], "lacks the filter date of Encounter"),
         (
             (FilterDefinition("patient", "Encounter", modifiers=frozenset({"missing"})), OFFERS[1]),
-            "drops canFilterBy patient",
+            "lacks the filter patient",
         ),
-        ((FilterDefinition("patient"), OFFERS[1]), "canFilterBy patient drops the modifier missing"),
+        ((FilterDefinition("patient"), OFFERS[1]), "the filter patient lacks the modifier missing"),
         (
             (OFFERS[0], FilterDefinition("date", None, frozenset({Comparator.GE}))),
-            "canFilterBy date drops the comparator le",
+            "the filter date lacks the comparator le",
         ),
     ],
 )
@@ -40,10 +40,12 @@ def test_a_parents_filters_are_kept(
 ) -> None:
     parent = topic(id="p", url=PARENT, filters=OFFERS)
     child = topic(derived_from=(f"{PARENT}|1.0",), filters=offers)
-    errors, warnings = check_derivation(child, {parent.canonical: parent}.get)
-    assert warnings == []
-    assert len(errors) == (word is not None)
-    assert all(PARENT in error and (word or "") in error for error in errors)
+    problems = list(check_derivation(child, {parent.canonical: parent}.get))
+    assert len(problems) == (word is not None)
+    for problem in problems:
+        assert problem.is_error
+        assert PARENT in problem.text
+        assert (word or "") in problem.text
 
 
 def test_the_base_resource_is_kept(topic: Topics) -> None:
@@ -51,14 +53,16 @@ def test_the_base_resource_is_kept(topic: Topics) -> None:
     child = topic(
         derived_from=(PARENT,), resource_triggers=(ResourceTrigger("Patient", frozenset(Interaction)),)
     )
-    (error,), _ = check_derivation(child, lambda _: parent)
-    assert "from Encounter to Patient" in error
+    (problem,) = check_derivation(child, lambda _: parent)
+    assert problem.is_error
+    assert "from Encounter to Patient" in problem.text
 
 
 def test_an_unknown_parent_is_a_warning_and_oneself_an_error(topic: Topics) -> None:
     child = topic(derived_from=("http://example.org/unknown",))
-    errors, (warning,) = check_derivation(child, lambda _: None)
-    assert errors == []
-    assert "http://example.org/unknown" in warning
-    (error,), _ = check_derivation(child, lambda _: child)
-    assert "itself" in error
+    (warning,) = check_derivation(child, lambda _: None)
+    assert not warning.is_error
+    assert "http://example.org/unknown" in warning.text
+    (error,) = check_derivation(child, lambda _: child)
+    assert error.is_error
+    assert "itself" in error.text

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.matching.explain import Explanation, Outcome, explain, needs
+from broker.matching.context import SearchContext
+from broker.matching.explain import explain, needed_targets
+from broker.matching.explanations import ExplainOutcome, Explanation
 from broker.matching.findings import MAX_CHARS, short, text_of
-from broker.matching.matcher import NaiveMatcher
+from broker.matching.naive import NaiveMatcher
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter
@@ -32,9 +34,9 @@ from broker.model.topic import (
 from tests.unit.matching.explained import (
     ADMIT,
     BASES,
+    CONTEXT,
     RELATED,
     SUBSCRIPTIONS,
-    TABLE,
     TOPICS,
     Subscriptions,
     Topics,
@@ -47,14 +49,16 @@ from tests.unit.matching.explained import (
 def test_the_verdict_is_the_matchers(
     subscription: Subscription, topic: Topic, change: Change, related: dict[tuple[str, str], Version]
 ) -> None:
-    matcher = NaiveMatcher(TABLE, BASES)
+    matcher = NaiveMatcher(CONTEXT)
     matcher.put(subscription, topic)
-    found = explain(subscription, topic, change, TABLE, BASES, related=related)
+    found = explain(subscription, topic, change, CONTEXT, related)
     assert found.matches is bool(matcher.match(change, related))
     assert found.reason
     if subscription.tenant == change.current.key.tenant:
-        fires = any(one.outcome is Outcome.PASSED for one in found.triggers)
-        passes = all(one.outcome in {Outcome.PASSED, Outcome.NOT_ASKED} for one in found.filters)
+        fires = any(one.outcome is ExplainOutcome.PASSED for one in found.triggers)
+        passes = all(
+            one.outcome in {ExplainOutcome.PASSED, ExplainOutcome.NOT_EVALUATED} for one in found.filters
+        )
         assert found.matches is (fires and passes)
 
 
@@ -62,9 +66,9 @@ def test_the_verdict_is_the_matchers(
 def test_it_needs_at_least_what_the_matcher_needs(
     subscription: Subscription, topic: Topic, change: Change
 ) -> None:
-    matcher = NaiveMatcher(TABLE, BASES)
+    matcher = NaiveMatcher(CONTEXT)
     matcher.put(subscription, topic)
-    assert needs(subscription, topic, change, TABLE, BASES) >= matcher.needs(change)
+    assert needed_targets(subscription, topic, change, CONTEXT) >= matcher.needs(change)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda one: st.lists(one) | st.dictionaries(
@@ -117,7 +121,7 @@ def told(
     if previous is not None:
         before = version(previous, 1, Interaction.CREATE, Release.R4, "Encounter")
     now = version(current, 2, interaction, Release.R4, "Encounter")
-    return explain(subscription, topic, Change("1-0", 0, now, before), table, BASES)
+    return explain(subscription, topic, Change("1-0", 0, now, before), SearchContext(table, BASES))
 
 
 QUERY = QueryCriteria("status:not=finished", "status=finished", result_for_create=False, require_both=True)
@@ -130,16 +134,16 @@ def test_each_term_of_a_query_tells_what_it_wanted_and_found(
     found = told(subscription(), asked, encounter("planned"), encounter("planned"), Interaction.UPDATE, table)
     [trigger] = found.triggers
     before, after = trigger.criteria
-    assert (before.name, before.outcome, after.name, after.outcome) == (
+    assert (before.part, before.outcome, after.part, after.outcome) == (
         "previous",
-        Outcome.PASSED,
+        ExplainOutcome.PASSED,
         "current",
-        Outcome.FAILED,
+        ExplainOutcome.FAILED,
     )
     [term] = after.terms
     assert (term.parameter, term.wanted, term.found) == ("status", "finished", ("planned",))
     assert trigger.require_both
-    assert "resourceTrigger[0] current: status=finished does not pass: found planned" in found.reason
+    assert "resource trigger[0] current: status=finished does not pass: found planned" in found.reason
 
 
 def test_what_the_topic_says_about_a_missing_state_is_told(
@@ -147,9 +151,9 @@ def test_what_the_topic_says_about_a_missing_state_is_told(
 ) -> None:
     asked = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
     found = told(subscription(), asked, encounter("finished"), None, Interaction.CREATE, table)
-    assert "resultForCreate is test-fails" in found.reason
+    assert "result for create is test-fails" in found.reason
     found = told(subscription(), asked, None, encounter("planned"), Interaction.DELETE, table)
-    assert "gives no resultForDelete" in found.reason
+    assert "defines no result for delete" in found.reason
 
 
 def test_another_type_or_interaction_is_told(topic: Topics, subscription: Subscriptions, table: Any) -> None:
@@ -165,9 +169,9 @@ def test_fhirpath_tells_its_result_or_its_error(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
     for path, outcome, reason in (
-        ("%current.status = 'planned'", Outcome.PASSED, "is true"),
-        ("%current.status = 'x'", Outcome.FAILED, "is not true"),
-        ("%current.status", Outcome.ERROR, "not one boolean"),
+        ("%current.status = 'planned'", ExplainOutcome.PASSED, "is true"),
+        ("%current.status = 'x'", ExplainOutcome.FAILED, "is not true"),
+        ("%current.status", ExplainOutcome.ERROR, "not one boolean"),
     ):
         trigger = ResourceTrigger("Encounter", frozenset(Interaction), fhirpath=path)
         asked = topic(resource_triggers=(trigger,))
@@ -183,8 +187,12 @@ def test_filters_tell_value_found_and_value_wanted(
     wanted = subscription(Filter("status", "planned"), Filter("patient", "Patient/2"))
     found = told(wanted, topic(), encounter("planned"), None, Interaction.CREATE, table)
     status, patient = found.filters
-    assert (status.outcome, status.found) == (Outcome.PASSED, ("planned",))
-    assert (patient.outcome, patient.wanted, patient.found) == (Outcome.FAILED, "Patient/2", ("Patient/1",))
+    assert (status.outcome, status.found) == (ExplainOutcome.PASSED, ("planned",))
+    assert (patient.outcome, patient.wanted, patient.found) == (
+        ExplainOutcome.FAILED,
+        "Patient/2",
+        ("Patient/1",),
+    )
     assert patient.expression
     assert not found.matches
     assert found.reason == (
@@ -198,8 +206,8 @@ def test_a_filter_for_another_type_keeps_nothing_out(
     wanted = subscription(Filter("status", "x", resource_type="Patient"))
     found = told(wanted, topic(), encounter("planned"), None, Interaction.CREATE, table)
     assert found.matches
-    assert found.filters[0].outcome is Outcome.NOT_ASKED
-    assert "no filter is asked" in found.reason
+    assert found.filters[0].outcome is ExplainOutcome.NOT_EVALUATED
+    assert "no filter applies" in found.reason
 
 
 def test_a_filter_that_cannot_be_evaluated_tells_why(
@@ -208,7 +216,7 @@ def test_a_filter_that_cannot_be_evaluated_tells_why(
     wanted = subscription(Filter("date", "2024"))
     broken = {**encounter("planned"), "period": {"start": "soon"}}
     found = told(wanted, topic(), broken, None, Interaction.CREATE, table)
-    assert found.filters[0].outcome is Outcome.ERROR
+    assert found.filters[0].outcome is ExplainOutcome.ERROR
     assert "can't be evaluated" in found.reason
 
 
@@ -239,13 +247,13 @@ def test_a_chain_shows_where_it_led_and_what_was_there() -> None:
     )
     state = {"status": "final", "subject": {"reference": "Patient/1"}}
     change = Change("1-0", 0, version(state, 1, Interaction.CREATE, Release.R4, "Observation"), None)
-    assert needs(subscription, topic, change, TABLE) == {("Patient", "1")}
+    assert needed_targets(subscription, topic, change, CONTEXT) == {("Patient", "1")}
     patient = version({"gender": "male"}, 1, Interaction.CREATE, Release.R4, "Patient")
-    found = explain(subscription, topic, change, TABLE, related={("Patient", "1"): patient})
+    found = explain(subscription, topic, change, CONTEXT, related={("Patient", "1"): patient})
     assert found.filters[0].found == ("Patient/1: male",)
-    missing = explain(subscription, topic, change, TABLE)
+    missing = explain(subscription, topic, change, CONTEXT)
     assert missing.filters[0].found == ("Patient/1: not stored",)
-    assert missing.filters[0].outcome is Outcome.ERROR
+    assert missing.filters[0].outcome is ExplainOutcome.ERROR
 
 
 def test_the_parts_of_a_composite_are_shown_together() -> None:
@@ -265,18 +273,23 @@ def test_the_parts_of_a_composite_are_shown_together() -> None:
         "valueQuantity": {"value": 91, "unit": "/min"},
     }
     change = Change("1-0", 0, version(state, 1, Interaction.CREATE, Release.R4, "Observation"), None)
-    found = explain(subscription, topic, change, TABLE)
+    found = explain(subscription, topic, change, CONTEXT)
     assert found.filters[0].found == ("8867-4 $ 91 /min",)
-    assert found.filters[0].outcome is Outcome.FAILED
+    assert found.filters[0].outcome is ExplainOutcome.FAILED
 
 
 def test_an_event_trigger_tells_its_codes(topic: Topics, subscription: Subscriptions, table: Any) -> None:
     asked = topic(event_triggers=(EventTrigger("Encounter", (ADMIT,)),))
     now = version(encounter("planned"), 2, Interaction.UPDATE, Release.R4, "Encounter")
-    happened = explain(subscription(), asked, Change("1-0", 0, now, None, (ADMIT,)), table)
+    happened = explain(subscription(), asked, Change("1-0", 0, now, None, (ADMIT,)), SearchContext(table))
     assert happened.matches
-    assert [one.outcome for one in happened.triggers] == [Outcome.NOT_ASKED, Outcome.PASSED]
+    assert [one.outcome for one in happened.triggers] == [ExplainOutcome.NOT_EVALUATED, ExplainOutcome.PASSED]
     assert "http://v2|A01" in happened.triggers[1].reason
-    other = explain(subscription(), asked, Change("1-0", 0, now, None, (Coding("http://v2", "A02"),)), table)
+    other = explain(
+        subscription(),
+        asked,
+        Change("1-0", 0, now, None, (Coding("http://v2", "A02"),)),
+        SearchContext(table),
+    )
     assert not other.matches
-    assert [one.outcome for one in other.triggers] == [Outcome.NOT_ASKED, Outcome.FAILED]
+    assert [one.outcome for one in other.triggers] == [ExplainOutcome.NOT_EVALUATED, ExplainOutcome.FAILED]

@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from broker.matching.extract import Node, compile_extractor, is_covered
+from broker.matching.extract import compile_extractor, is_covered
 from broker.matching.fhirpath import compile_expression
+from broker.matching.steps import ElementNode
 from broker.model.release import Release
 from broker.model.search import SearchParameter
 
@@ -62,7 +63,7 @@ def test_a_choice_element_tells_its_type(resources: dict[str, dict[str, Any]]) -
 
 def test_as_with_a_capital_finds_the_primitive_too() -> None:
     found = compile_extractor("value.as(DateTime)")({"valueDateTime": "2024"})
-    assert found == [Node("2024", "dateTime")]
+    assert found == [ElementNode("2024", "dateTime")]
 
 
 def test_as_applies_to_each_of_several_elements(resources: dict[str, dict[str, Any]]) -> None:
@@ -88,7 +89,7 @@ def test_a_contained_target_is_resolved() -> None:
 def test_what_the_closures_do_not_cover_goes_to_the_engine(resources: dict[str, dict[str, Any]]) -> None:
     expression = "Observation.component.select(value.value).count()"
     assert not is_covered(expression)
-    assert compile_extractor(expression)(resources["pressure"]) == [Node(2)]
+    assert compile_extractor(expression)(resources["pressure"]) == [ElementNode(2)]
 
 
 def test_extraction_changes_nothing_in_the_resource(resources: dict[str, dict[str, Any]]) -> None:

@@ -8,11 +8,11 @@ import pytest
 from broker.matching.fhirpath import (
     MAX_EXPRESSION_CHARS,
     BadExpression,
-    EvaluationFailed,
     compile_expression,
-    evaluate_criteria,
-    referenced_type,
+    evaluate_fhirpath,
 )
+from broker.matching.problems import EvaluationFailed
+from broker.matching.references import referenced_type
 from broker.model.release import Release
 
 FINISHED = "(%previous.id.empty() or (%previous.status != 'finished')) and (%current.status = 'finished')"
@@ -39,17 +39,17 @@ def test_the_published_example_works_on_every_interaction(
 ) -> None:
     before = encounter(previous) if previous else None
     after = encounter(current) if current else None
-    assert evaluate_criteria(FINISHED, before, after, release) is fires
+    assert evaluate_fhirpath(FINISHED, before, after, release) is fires
 
 
 def test_an_absent_state_compares_as_empty_and_does_not_fire() -> None:
-    assert not evaluate_criteria("%previous.status != 'x'", None, encounter("planned"), Release.R4)
+    assert not evaluate_fhirpath("%previous.status != 'x'", None, encounter("planned"), Release.R4)
 
 
 @pytest.mark.parametrize("expression", ["status = 'planned'", "%resource.status = 'planned'"])
 def test_the_root_is_the_current_state_or_else_the_previous_one(expression: str) -> None:
-    assert evaluate_criteria(expression, encounter("x"), encounter("planned"), Release.R5)
-    assert evaluate_criteria(expression, encounter("planned"), None, Release.R5)
+    assert evaluate_fhirpath(expression, encounter("x"), encounter("planned"), Release.R5)
+    assert evaluate_fhirpath(expression, encounter("planned"), None, Release.R5)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_root_is_the_current_state_or_else_the_previous_one(expression: str)
 )
 def test_a_result_that_is_no_boolean_fails(expression: str) -> None:
     with pytest.raises(EvaluationFailed):
-        evaluate_criteria(expression, None, encounter("planned"), Release.R5)
+        evaluate_fhirpath(expression, None, encounter("planned"), Release.R5)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_a_broken_expression_is_refused_before_it_is_evaluated(expression: str) 
 
 def test_choice_elements_and_exact_decimals_work_on_the_variables() -> None:
     current = {"resourceType": "Observation", "valueQuantity": {"value": Decimal("1.1")}}
-    assert evaluate_criteria("%current.value.value = 1.1", None, current, Release.R4)
-    assert evaluate_criteria("%current is Observation", None, current, Release.R4)
+    assert evaluate_fhirpath("%current.value.value = 1.1", None, current, Release.R4)
+    assert evaluate_fhirpath("%current is Observation", None, current, Release.R4)
 
 
 @pytest.mark.parametrize(

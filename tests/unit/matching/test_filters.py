@@ -4,8 +4,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from broker.matching.fhirpath import EvaluationFailed
+from broker.matching.context import SearchContext
 from broker.matching.filters import compile_filter
+from broker.matching.problems import EvaluationFailed
 from broker.matching.support import comparators_used, unsupported
 from broker.matching.values import BadFilter, BadValue
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
@@ -22,7 +23,7 @@ VALUE_SETS = ValueSetFolder(
         "http://sets/other": frozenset({("http://other", "85354-9")}),
         "http://sets/final": frozenset({("http://hl7.org/fhir/observation-status", "final")}),
     },
-    above={
+    ancestors_by_code={
         LOINC: {
             "85354-9": frozenset({"85354-9", "vitals"}),
             "8480-6": frozenset({"8480-6", "85354-9", "vitals"}),
@@ -49,7 +50,7 @@ def passes(table: Table, resource: dict[str, Any], term: str, comparator: Compar
         wanted = Filter(wanted.parameter, wanted.value, comparator=comparator)
     parameter = table.find(Release.R4, resource["resourceType"], wanted.parameter)
     assert parameter is not None
-    return compile_filter(wanted, parameter, BASES, Release.R4, VALUE_SETS)(resource)
+    return compile_filter(wanted, parameter, Release.R4, SearchContext(table, BASES, VALUE_SETS))(resource)
 
 
 PASSING = [
@@ -214,7 +215,7 @@ def test_what_cannot_be_evaluated_exactly_is_refused(kind: str, wanted: Filter, 
     assert parameter is not None
     assert unsupported(wanted, parameter)
     with pytest.raises(BadFilter):
-        compile_filter(wanted, parameter)
+        compile_filter(wanted, parameter, Release.R4, SearchContext(table))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_a_value_the_parameter_cannot_have_is_refused(kind: str, wanted: Filter,
     parameter = table.find(Release.R4, kind, wanted.parameter)
     assert parameter is not None
     with pytest.raises(BadValue):
-        compile_filter(wanted, parameter)
+        compile_filter(wanted, parameter, Release.R4, SearchContext(table))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_unknown_codes_are_refused_by_name(wanted: Filter, named: str, table: Ta
     parameter = table.find(Release.R4, "Observation", wanted.parameter)
     assert parameter is not None
     with pytest.raises(BadFilter, match=named):
-        compile_filter(wanted, parameter, value_sets=VALUE_SETS)
+        compile_filter(wanted, parameter, Release.R4, SearchContext(table, value_sets=VALUE_SETS))
 
 
 def test_a_value_set_that_went_away_fails_instead_of_passing(table: Table, resources: Resources) -> None:
@@ -302,13 +303,13 @@ def test_a_value_set_that_went_away_fails_instead_of_passing(table: Table, resou
     current = CurrentValueSets()
     current.contents = VALUE_SETS
     tests = [
-        compile_filter(parse(term), parameter, value_sets=current)
+        compile_filter(parse(term), parameter, Release.R4, SearchContext(table, value_sets=current))
         for term in ("code:not-in=http://sets/heart", "code:below=http://loinc.org|vitals")
     ]
     assert all(test(resources["pressure"]) for test in tests)
     current.contents = ValueSetFolder()
     for test in tests:
-        with pytest.raises(EvaluationFailed, match="no longer known"):
+        with pytest.raises(EvaluationFailed, match="no longer loaded"):
             test(resources["pressure"])
 
 

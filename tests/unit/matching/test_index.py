@@ -10,8 +10,10 @@ from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
 from broker.fhir.parameters import Parameters
+from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
-from broker.matching.matcher import Match, Matcher, NaiveMatcher
+from broker.matching.matcher import Match, Matcher
+from broker.matching.naive import NaiveMatcher
 from broker.matching.states import Related
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
@@ -33,6 +35,7 @@ from tests.unit.matching.drawn import (
 
 Topics = Callable[..., Topic]
 LOINC = "http://loinc.org"
+CONTEXT = SearchContext(Parameters())
 
 
 def told(matches: list[Match]) -> list[tuple[str, str, str]]:
@@ -45,7 +48,7 @@ def meet(naive: Matcher, index: Matcher, change: Change, stored: Related) -> Non
     related = {target: version for target, version in stored.items() if target in wanted}
     expected = told(naive.match(change, related))
     assert told(index.match(change, related)) == expected
-    problems = [{one for one in some.drain_errors() if one.subscription_id} for some in (naive, index)]
+    problems = [{one for one in some.drain_problems() if one.subscription_id} for some in (naive, index)]
     assert problems[1] - problems[0] == set()
     event("some match" if expected else "none match")
 
@@ -61,8 +64,8 @@ def test_the_index_finds_what_the_naive_matcher_finds(
 ) -> None:
     value_sets = CurrentValueSets()
     value_sets.contents = ValueSetFolder(codes={"http://sets/x": frozenset({("http://s", "a")})})
-    naive = NaiveMatcher(TwistedTable(), BASES, value_sets)
-    index = IndexedMatcher(TwistedTable(), BASES, value_sets)
+    naive = NaiveMatcher(SearchContext(TwistedTable(), BASES, value_sets))
+    index = IndexedMatcher(SearchContext(TwistedTable(), BASES, value_sets))
     stored = {("Patient", "1"): patients[0], ("Patient", "2"): patients[1]}
     for name, *about in steps:
         if name == "change":
@@ -82,8 +85,8 @@ def test_the_index_finds_what_the_naive_matcher_finds(
     for tenant in TENANTS:
         for n in range(100):
             index.remove(tenant, SubscriptionId(str(n)))
-    assert index._groups == {}
-    assert index._entries == {}
+    assert index._topics == {}
+    assert index._subscriptions == {}
 
 
 @pytest.fixture
@@ -118,17 +121,17 @@ def is_of(patient: object) -> dict[str, Any]:
 
 def test_only_what_the_focus_says_is_evaluated(about: Topic) -> None:
     """A filter that fails is a problem of the subscriptions that nothing else rules out."""
-    naive, index = NaiveMatcher(Parameters()), IndexedMatcher(Parameters())
+    naive, index = NaiveMatcher(CONTEXT), IndexedMatcher(CONTEXT)
     for matcher in (naive, index):
         put(matcher, about, "one", of(1), Filter("date", "ge2024"))
         put(matcher, about, "two", Filter("date", "ge2024"), of(2))
         assert matcher.match(observed(effectiveDateTime="soon", **is_of(1))) == []
-    assert {one.subscription_id for one in naive.drain_errors()} == {"one", "two"}
-    assert {one.subscription_id for one in index.drain_errors()} == {"one"}
+    assert {one.subscription_id for one in naive.drain_problems()} == {"one", "two"}
+    assert {one.subscription_id for one in index.drain_problems()} == {"one"}
 
 
 def test_thresholds_under_one_code_are_found_by_order(about: Topic) -> None:
-    index = IndexedMatcher(Parameters())
+    index = IndexedMatcher(CONTEXT)
     for n in range(100):
         put(index, about, n, Filter("code", f"{LOINC}|8867-4"), Filter("value-quantity", f"gt{n}"))
     code = {"coding": [{"system": LOINC, "code": "8867-4"}]}
@@ -141,17 +144,17 @@ def test_thresholds_under_one_code_are_found_by_order(about: Topic) -> None:
 
 
 def test_subscriptions_are_filed_by_what_fewest_foci_say(about: Topic) -> None:
-    index = IndexedMatcher(Parameters())
+    index = IndexedMatcher(CONTEXT)
     for n in range(50):
         put(index, about, n, Filter("status", "final"), of(n))
-    (root,) = index._groups[about.canonical].views[OBSERVATION].roots.values()
-    assert [channel.name for channel in root.equal] == ["patient"]
+    (root,) = index._topics[about.canonical].types[OBSERVATION].roots.values()
+    assert [channel.name for channel in root.by_key] == ["patient"]
     assert ids(index.match(observed(status="final", **is_of(7)))) == {"7"}
     assert index.match(observed(status="amended", **is_of(7))) == []
 
 
 def test_a_filter_with_alternatives_is_found_by_each_and_once(about: Topic) -> None:
-    index = IndexedMatcher(Parameters())
+    index = IndexedMatcher(CONTEXT)
     put(index, about, "both", Filter("patient", "Patient/1,Patient/2"))
     assert ids(index.match(observed(**is_of(1)))) == {"both"}
     assert ids(index.match(observed(**is_of(2)))) == {"both"}
@@ -163,7 +166,7 @@ def test_a_filter_with_alternatives_is_found_by_each_and_once(about: Topic) -> N
 
 
 def test_a_topic_put_again_with_another_meaning_files_its_subscriptions_again(about: Topic) -> None:
-    index = IndexedMatcher(Parameters())
+    index = IndexedMatcher(CONTEXT)
     put(index, about, "s", of(1))
     assert index.match(observed(**is_of(1)))
     elsewhere = replace(about, filters=(FilterDefinition("patient", "Encounter"),))
@@ -172,14 +175,14 @@ def test_a_topic_put_again_with_another_meaning_files_its_subscriptions_again(ab
 
 
 def test_a_topic_about_every_type_finds_its_subscriptions_for_a_type_it_meets_later(topic: Topics) -> None:
-    index = IndexedMatcher(Parameters())
+    index = IndexedMatcher(CONTEXT)
     put(index, topic(resource_triggers=(ResourceTrigger("Resource", EVERY),)), "s", of(1))
     assert ids(index.match(observed(**is_of(1)))) == {"s"}
     assert index.match(observed(**is_of(2))) == []
 
 
 def test_the_previous_state_is_read_only_where_criteria_ask_for_it(topic: Topics) -> None:
-    index = IndexedMatcher(Parameters())
+    index = IndexedMatcher(CONTEXT)
     current = ResourceTrigger(OBSERVATION, EVERY, QueryCriteria(current="status=final"))
     put(index, topic(resource_triggers=(current,)), "s")
     now = observed(status="final").current._replace(interaction=Interaction.UPDATE)

@@ -20,19 +20,19 @@ C = Comparator
     [("100", "99.5", "100.5"), ("100.00", "99.995", "100.005"), ("-5", "-5.5", "-4.5")],
 )
 def test_a_number_leaves_open_what_its_precision_does(text: str, low: str, high: str) -> None:
-    wanted = quantities.wanted_number(text)
+    wanted = quantities.parse_number(text)
     assert (wanted.low, wanted.high) == (Decimal(low), Decimal(high))
 
 
 @pytest.mark.parametrize("text", ["", "ten", "1e999", "NaN", "Infinity", "1_0", "0x1"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
-        quantities.wanted_number(text)
+        quantities.parse_number(text)
 
 
 @given(st.decimals(-1000, 1000, places=2), st.decimals(-1000, 1000, places=1))
 def test_number_comparators_agree_with_each_other(value: Decimal, searched: Decimal) -> None:
-    wanted = quantities.wanted_number(str(searched))
+    wanted = quantities.parse_number(str(searched))
     holds = {one: quantities.compare_numbers(one, Span(value, value), wanted) for one in Comparator}
     assert holds[C.NE] is not holds[C.EQ]
     assert holds[C.GT] is (value > searched)
@@ -75,7 +75,7 @@ def quantity(value: str, code: str, **more: str) -> dict[str, object]:
 def test_quantities_compare_in_one_unit_or_not_at_all(
     *, comparator: Comparator, element: dict[str, object], wanted: str, holds: bool
 ) -> None:
-    assert quantities.compare_quantity(comparator, element, quantities.wanted_quantity(wanted)) is holds
+    assert quantities.compare_quantity(comparator, element, quantities.parse_quantity(wanted)) is holds
 
 
 points = st.decimals(-1000, 1000, places=3)
@@ -87,7 +87,7 @@ def test_comparable_quantities_are_equal_or_not_and_ordered_one_way(
     value: Decimal, searched: Decimal, unit: str, wanted_unit: str
 ) -> None:
     element = quantity(str(value), unit)
-    wanted = quantities.wanted_quantity(f"{searched}|{UCUM}|{wanted_unit}")
+    wanted = quantities.parse_quantity(f"{searched}|{UCUM}|{wanted_unit}")
     holds = {one: quantities.compare_quantity(one, element, wanted) for one in Comparator}
     assert holds[C.EQ] is not holds[C.NE]
     assert holds[C.GT] is not holds[C.LE]
@@ -101,7 +101,7 @@ def test_a_range_is_equal_or_not_and_reaches_where_its_ends_do(
     low: Decimal, width: Decimal, searched: Decimal
 ) -> None:
     element = {"low": quantity(str(low), "mg"), "high": quantity(str(low + width), "mg")}
-    wanted = quantities.wanted_quantity(f"{searched}||mg")
+    wanted = quantities.parse_quantity(f"{searched}||mg")
     holds = {one: quantities.compare_quantity(one, element, wanted) for one in Comparator}
     assert holds[C.EQ] is not holds[C.NE]
     assert holds[C.GT] is (low + width > searched)
@@ -113,5 +113,5 @@ def test_a_range_is_equal_or_not_and_reaches_where_its_ends_do(
 @given(points, st.sampled_from(list(Comparator)))
 @settings(deadline=None)  # the registry of units takes its time when first asked
 def test_what_is_not_comparable_matches_no_comparator(value: Decimal, comparator: Comparator) -> None:
-    wanted = quantities.wanted_quantity(f"{value}|{UCUM}|mL")
+    wanted = quantities.parse_quantity(f"{value}|{UCUM}|mL")
     assert not quantities.compare_quantity(comparator, quantity(str(value), "mg"), wanted)

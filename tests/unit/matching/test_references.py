@@ -19,10 +19,10 @@ BASES = frozenset({"http://broker.example/r4", "http://broker.example/r5/"})
     ],
 )
 def test_one_resource_has_one_reference(text: str, targets: tuple[str, ...], reference: str) -> None:
-    assert references.wanted_reference(text, targets, BASES) == reference
+    assert references.parse_reference(text, targets, BASES) == reference
 
 
 @pytest.mark.parametrize("text", ["1", "Encounter/1", "", "#a", "Patient/", "Patient/1/2"])
 def test_an_unclear_reference_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
-        references.wanted_reference(text, ("Patient", "Device"), BASES)
+        references.parse_reference(text, ("Patient", "Device"), BASES)

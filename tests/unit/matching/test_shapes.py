@@ -5,13 +5,14 @@ import json
 import pytest
 
 from broker.fhir.parameters import Parameters
-from broker.matching.shapes import Inclusion, Referring, Shapes, parse_inclusion
+from broker.matching.context import SearchContext
+from broker.matching.shapes import Inclusion, NotificationShapes, ReverseReferences, parse_inclusion
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
 from broker.model.topic import NotificationShape, Topic, TopicStatus
 
 BASES = frozenset({"https://broker.example/r4"})
-PARAMETERS = Parameters()
+CONTEXT = SearchContext(Parameters(), BASES)
 
 
 def topic(*shapes: NotificationShape) -> Topic:
@@ -55,14 +56,13 @@ def test_an_inclusion_is_read_without_its_extra_directives(text: str, read: Incl
 
 
 def test_references_of_the_focus_are_found_in_the_order_of_the_shape_each_once() -> None:
-    shapes = Shapes(
+    shapes = NotificationShapes(
         topic(
             NotificationShape("Encounter", ("Encounter:service-provider", "Encounter:patient")),
             NotificationShape("Encounter", ("Encounter:subject",)),
             NotificationShape("Observation", ("Observation:device",)),
         ),
-        PARAMETERS,
-        BASES,
+        CONTEXT,
     )
     change = encounter(
         subject={"reference": "https://broker.example/r4/Patient/ana/_history/2"},
@@ -83,23 +83,23 @@ def test_references_of_the_focus_are_found_in_the_order_of_the_shape_each_once()
     ],
 )
 def test_what_leads_elsewhere_or_to_another_type_is_not_followed(subject: object) -> None:
-    shapes = Shapes(topic(NotificationShape("Encounter", ("Encounter:patient",))), PARAMETERS, BASES)
+    shapes = NotificationShapes(topic(NotificationShape("Encounter", ("Encounter:patient",))), CONTEXT)
     assert shapes.includes(encounter(subject=subject)) == ()
 
 
 def test_a_target_type_narrows_what_is_included() -> None:
-    shapes = Shapes(topic(NotificationShape("Encounter", ("Encounter:subject:Group",))), PARAMETERS, BASES)
+    shapes = NotificationShapes(topic(NotificationShape("Encounter", ("Encounter:subject:Group",))), CONTEXT)
     assert shapes.includes(encounter(subject={"reference": "Patient/ana"})) == ()
     assert shapes.includes(encounter(subject={"reference": "Group/g1"})) == (("Group", "g1"),)
 
 
 def test_referrers_are_those_of_the_focus_type() -> None:
     shape = NotificationShape("Encounter", rev_include=("Observation:encounter", "Provenance:target:Patient"))
-    assert Shapes(topic(shape), PARAMETERS).referrers("Encounter") == (("Observation", "encounter"),)
+    assert NotificationShapes(topic(shape), CONTEXT).referrers("Encounter") == (("Observation", "encounter"),)
 
 
 def test_only_references_that_a_topic_asks_for_are_found_at_intake() -> None:
-    referring = Referring(PARAMETERS, BASES)
+    referring = ReverseReferences(CONTEXT)
     body = json.dumps(
         {
             "resourceType": "Observation",
@@ -108,8 +108,8 @@ def test_only_references_that_a_topic_asks_for_are_found_at_intake() -> None:
         }
     ).encode()
     assert referring.references(Release.R4, "Observation", body) == ()
-    referring.follow([topic(NotificationShape("Encounter", rev_include=("Observation:encounter",)))])
+    referring.set_topics([topic(NotificationShape("Encounter", rev_include=("Observation:encounter",)))])
     assert referring.references(Release.R4, "Observation", body) == (("encounter", "Encounter/e1"),)
     assert referring.references(Release.R4, "Flag", body) == ()
-    referring.follow([])
+    referring.set_topics([])
     assert referring.references(Release.R4, "Observation", body) == ()

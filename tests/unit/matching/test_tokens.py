@@ -10,10 +10,10 @@ from broker.matching.values import BadValue
     ("text", "system", "code"), [("a", None, "a"), ("s|a", "s", "a"), ("|a", "", "a"), ("s|", "s", None)]
 )
 def test_a_token_is_a_code_and_perhaps_a_system(text: str, system: str | None, code: str | None) -> None:
-    assert tokens.wanted_token(text) == (system, code)
+    assert tokens.parse_token(text) == (system, code)
 
 
 @pytest.mark.parametrize("text", ["|", "", "a|b|c"])
 def test_what_is_no_token_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
-        tokens.wanted_token(text)
+        tokens.parse_token(text)

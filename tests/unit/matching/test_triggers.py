@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from broker.matching.triggers import BadTopic, TopicTriggers, check_triggers, compile_query
+from broker.matching.context import SearchContext
+from broker.matching.criteria import BadTopic, compile_criteria
+from broker.matching.states import ChangeStates, State
+from broker.matching.triggers import TopicTriggers, TopicVerdict, check_triggers
 from broker.model.change import Interaction
 from broker.model.release import Release
-from broker.model.search import ParameterTable
 from broker.model.topic import Coding, EventTrigger, QueryCriteria, ResourceTrigger, Topic
 
 CREATE, UPDATE, DELETE = Interaction.CREATE, Interaction.UPDATE, Interaction.DELETE
@@ -21,9 +23,23 @@ def encounter(status: str) -> dict[str, Any]:
     return {"resourceType": "Encounter", "status": status}
 
 
-def triggers(topic: Topics, table: ParameterTable, **more: Any) -> TopicTriggers:
+def judge(
+    triggers: TopicTriggers,
+    interaction: Interaction,
+    previous: State,
+    current: State,
+    *,
+    resource_type: str = "Encounter",
+    release: Release = Release.R4,
+    previous_release: Release | None = None,
+) -> TopicVerdict:
+    states = ChangeStates(interaction, resource_type, previous, current, previous_release or release, release)
+    return triggers.judge(states)
+
+
+def triggers(topic: Topics, context: SearchContext, **more: Any) -> TopicTriggers:
     trigger = ResourceTrigger("Encounter", frozenset(Interaction), **more)
-    return TopicTriggers(topic(resource_triggers=(trigger,)), table)
+    return TopicTriggers(topic(resource_triggers=(trigger,)), context)
 
 
 @pytest.mark.parametrize(("interaction", "for_create", "for_delete", "both"), TABLE_ROWS)
@@ -38,12 +54,12 @@ def test_the_truth_table(
     passed_before: bool,
     passes_after: bool,
     topic: Topics,
-    table: ParameterTable,
+    context: SearchContext,
 ) -> None:
     query = QueryCriteria("status=old", "status=new", for_create, for_delete, both)
     before = None if interaction is CREATE else encounter("old" if passed_before else "x")
     after = None if interaction is DELETE else encounter("new" if passes_after else "x")
-    verdict = triggers(topic, table, query=query).judge(interaction, Release.R4, "Encounter", before, after)
+    verdict = judge(triggers(topic, context, query=query), interaction, before, after)
     left = for_create is True if interaction is CREATE else passed_before
     right = for_delete is True if interaction is DELETE else passes_after
     assert verdict.fired is ((left and right) if both else (left or right))
@@ -51,51 +67,53 @@ def test_the_truth_table(
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_a_test_the_topic_leaves_out_is_ignored(*, both: bool, topic: Topics, table: ParameterTable) -> None:
-    after = triggers(topic, table, query=QueryCriteria(current="status=new", require_both=both))
-    before = triggers(topic, table, query=QueryCriteria(previous="status=old", require_both=both))
+def test_a_test_the_topic_leaves_out_is_ignored(*, both: bool, topic: Topics, context: SearchContext) -> None:
+    after = triggers(topic, context, query=QueryCriteria(current="status=new", require_both=both))
+    before = triggers(topic, context, query=QueryCriteria(previous="status=old", require_both=both))
     for status in ("old", "new"):
-        states = (UPDATE, Release.R4, "Encounter", encounter(status), encounter(status))
-        assert after.judge(*states).fired is (status == "new")
-        assert before.judge(*states).fired is (status == "old")
+        states = (UPDATE, encounter(status), encounter(status))
+        assert judge(after, *states).fired is (status == "new")
+        assert judge(before, *states).fired is (status == "old")
 
 
 @pytest.mark.parametrize("current", ["status=x", "status=other", None])
 @pytest.mark.parametrize(("result", "both"), list(product([None, True, False], [True, False])))
 def test_a_result_for_create_counts_without_a_previous_query(
-    *, current: str | None, result: bool | None, both: bool, topic: Topics, table: ParameterTable
+    *, current: str | None, result: bool | None, both: bool, topic: Topics, context: SearchContext
 ) -> None:
     query = QueryCriteria(current=current, result_for_create=result, require_both=both)
-    fired = triggers(topic, table, query=query).judge(CREATE, Release.R4, "Encounter", None, encounter("x"))
-    asked = [one for one in (result, None if current is None else current == "status=x") if one is not None]
-    assert fired == ((all(asked) if both else any(asked)) if asked else True, ())
+    verdict = judge(triggers(topic, context, query=query), CREATE, None, encounter("x"))
+    results = [result, None if current is None else current == "status=x"]
+    defined = [each for each in results if each is not None]
+    assert verdict == ((all(defined) if both else any(defined)) if defined else True, ())
 
 
 @pytest.mark.parametrize("previous", ["status=x", "status=other", None])
 @pytest.mark.parametrize(("result", "both"), list(product([None, True, False], [True, False])))
 def test_a_result_for_delete_counts_without_a_current_query(
-    *, previous: str | None, result: bool | None, both: bool, topic: Topics, table: ParameterTable
+    *, previous: str | None, result: bool | None, both: bool, topic: Topics, context: SearchContext
 ) -> None:
     query = QueryCriteria(previous=previous, result_for_delete=result, require_both=both)
-    fired = triggers(topic, table, query=query).judge(DELETE, Release.R4, "Encounter", encounter("x"), None)
-    asked = [one for one in (None if previous is None else previous == "status=x", result) if one is not None]
-    assert fired == ((all(asked) if both else any(asked)) if asked else True, ())
+    verdict = judge(triggers(topic, context, query=query), DELETE, encounter("x"), None)
+    results = [None if previous is None else previous == "status=x", result]
+    defined = [each for each in results if each is not None]
+    assert verdict == ((all(defined) if both else any(defined)) if defined else True, ())
 
 
-def test_results_that_pass_or_fail_decide_every_create(topic: Topics, table: ParameterTable) -> None:
+def test_results_that_pass_or_fail_decide_every_create(topic: Topics, context: SearchContext) -> None:
     for status in ("new", "old"):
-        created = (CREATE, Release.R4, "Encounter", None, encounter(status))
+        created = (CREATE, None, encounter(status))
         passing = QueryCriteria(current="status=new", result_for_create=True)
         failing = QueryCriteria(current="status=new", result_for_create=False, require_both=True)
-        assert triggers(topic, table, query=passing).judge(*created).fired
-        assert not triggers(topic, table, query=failing).judge(*created).fired
+        assert judge(triggers(topic, context, query=passing), *created).fired
+        assert not judge(triggers(topic, context, query=failing), *created).fired
 
 
-def test_a_result_for_create_says_nothing_about_an_update(topic: Topics, table: ParameterTable) -> None:
+def test_a_result_for_create_says_nothing_about_an_update(topic: Topics, context: SearchContext) -> None:
     query = QueryCriteria(current="status=new", result_for_create=False, require_both=True)
-    compiled = triggers(topic, table, query=query)
-    assert compiled.judge(UPDATE, Release.R4, "Encounter", encounter("old"), encounter("new")).fired
-    assert not compiled.judge(DELETE, Release.R4, "Encounter", encounter("new"), None).fired
+    compiled = triggers(topic, context, query=query)
+    assert judge(compiled, UPDATE, encounter("old"), encounter("new")).fired
+    assert not judge(compiled, DELETE, encounter("new"), None).fired
 
 
 ADMIT, DISCHARGE = Coding("http://v2", "A01", "Admit"), Coding("http://v2", "A03")
@@ -115,94 +133,93 @@ ADMIT, DISCHARGE = Coding("http://v2", "A01", "Admit"), Coding("http://v2", "A03
     ],
 )
 def test_an_event_fires_by_system_code_and_focus_type(
-    *, said: list[Coding], resource_type: str, fires: bool, topic: Topics, table: ParameterTable
+    *, said: list[Coding], resource_type: str, fires: bool, topic: Topics, context: SearchContext
 ) -> None:
     events = (
         EventTrigger("Encounter", (ADMIT, DISCHARGE)),
         EventTrigger("Resource", (Coding(None, "any"),)),
     )
-    compiled = TopicTriggers(topic(event_triggers=events), table)
-    assert compiled.judge_event(said, resource_type) is fires
+    compiled = TopicTriggers(topic(event_triggers=events), context)
+    assert compiled.fires_on_event(said, resource_type) is fires
 
 
-def test_a_previous_state_no_longer_stored_passes_no_test(topic: Topics, table: ParameterTable) -> None:
+def test_a_previous_state_no_longer_stored_passes_no_test(topic: Topics, context: SearchContext) -> None:
     query = QueryCriteria(previous="status:not=new", current="status=new", require_both=True)
-    verdict = triggers(topic, table, query=query).judge(
-        UPDATE, Release.R4, "Encounter", None, encounter("new")
-    )
+    verdict = judge(triggers(topic, context, query=query), UPDATE, None, encounter("new"))
     assert not verdict.fired
 
 
-def test_without_criteria_each_listed_interaction_fires(topic: Topics, table: ParameterTable) -> None:
+def test_without_criteria_each_listed_interaction_fires(topic: Topics, context: SearchContext) -> None:
     trigger = ResourceTrigger("Encounter", frozenset({CREATE}))
-    compiled = TopicTriggers(topic(resource_triggers=(trigger,)), table)
-    assert compiled.judge(CREATE, Release.R4, "Encounter", None, encounter("x")).fired
-    assert not compiled.judge(UPDATE, Release.R4, "Encounter", encounter("x"), encounter("x")).fired
-    assert not compiled.judge(CREATE, Release.R4, "Patient", None, {"resourceType": "Patient"}).fired
+    compiled = TopicTriggers(topic(resource_triggers=(trigger,)), context)
+    assert judge(compiled, CREATE, None, encounter("x")).fired
+    assert not judge(compiled, UPDATE, encounter("x"), encounter("x")).fired
+    patient = {"resourceType": "Patient"}
+    assert not judge(compiled, CREATE, None, patient, resource_type="Patient").fired
     assert compiled.concerns("Encounter", CREATE)
     assert not compiled.concerns("Encounter", DELETE)
 
 
-def test_resource_means_every_type(topic: Topics, table: ParameterTable) -> None:
+def test_resource_means_every_type(topic: Topics, context: SearchContext) -> None:
     trigger = ResourceTrigger("Resource", frozenset(Interaction), QueryCriteria(current="_id=1"))
-    compiled = TopicTriggers(topic(resource_triggers=(trigger,)), table)
+    compiled = TopicTriggers(topic(resource_triggers=(trigger,)), context)
     for kind in ("Patient", "Encounter"):
-        assert compiled.judge(CREATE, Release.R4, kind, None, {"resourceType": kind, "id": "1"}).fired
+        resource = {"resourceType": kind, "id": "1"}
+        assert judge(compiled, CREATE, None, resource, resource_type=kind).fired
 
 
 def test_criteria_are_evaluated_for_the_listed_interactions_only(
-    topic: Topics, table: ParameterTable
+    topic: Topics, context: SearchContext
 ) -> None:
     failing = ResourceTrigger("Encounter", frozenset({CREATE}), fhirpath="%current.status")
-    compiled = TopicTriggers(topic(resource_triggers=(failing,)), table)
-    assert compiled.judge(CREATE, Release.R4, "Encounter", None, encounter("x")).failures
-    updated = compiled.judge(UPDATE, Release.R4, "Encounter", encounter("x"), encounter("x"))
+    compiled = TopicTriggers(topic(resource_triggers=(failing,)), context)
+    assert judge(compiled, CREATE, None, encounter("x")).failures
+    updated = judge(compiled, UPDATE, encounter("x"), encounter("x"))
     assert (updated.fired, updated.failures) == (False, ())
 
 
-def test_either_query_or_fhirpath_fires(topic: Topics, table: ParameterTable) -> None:
+def test_either_query_or_fhirpath_fires(topic: Topics, context: SearchContext) -> None:
     compiled = triggers(
-        topic, table, query=QueryCriteria(current="status=a"), fhirpath="%current.status = 'b'"
+        topic, context, query=QueryCriteria(current="status=a"), fhirpath="%current.status = 'b'"
     )
-    fired = {
-        status: compiled.judge(CREATE, Release.R4, "Encounter", None, encounter(status)).fired
-        for status in "abc"
-    }
+    fired = {status: judge(compiled, CREATE, None, encounter(status)).fired for status in "abc"}
     assert fired == {"a": True, "b": True, "c": False}
 
 
 def test_a_failing_trigger_is_reported_and_keeps_no_other_from_firing(
-    topic: Topics, table: ParameterTable
+    topic: Topics, context: SearchContext
 ) -> None:
     both = frozenset(Interaction)
     failing = ResourceTrigger("Encounter", both, fhirpath="%current.status")
     firing = ResourceTrigger("Encounter", both)
-    change = (CREATE, Release.R4, "Encounter", None, encounter("x"))
-    alone = TopicTriggers(topic(resource_triggers=(failing,)), table).judge(*change)
-    together = TopicTriggers(topic(resource_triggers=(failing, firing)), table).judge(*change)
+    change = (CREATE, None, encounter("x"))
+    alone = judge(TopicTriggers(topic(resource_triggers=(failing,)), context), *change)
+    together = judge(TopicTriggers(topic(resource_triggers=(failing, firing)), context), *change)
     assert not alone.fired
     assert together.fired
     assert alone.failures == together.failures != ()
 
 
-def test_a_release_without_the_parameter_never_fires_and_says_so_once(topic: Topics, table: Any) -> None:
+def test_a_release_without_the_parameter_never_fires_and_that_is_reported_once(
+    topic: Topics, table: Any, context: SearchContext
+) -> None:
     table.only["status"] = Release.R5
-    compiled = triggers(topic, table, query=QueryCriteria(current="status=x"))
-    first, second = (compiled.judge(CREATE, Release.R4, "Encounter", None, encounter("x")) for _ in range(2))
+    compiled = triggers(topic, context, query=QueryCriteria(current="status=x"))
+    first, second = (judge(compiled, CREATE, None, encounter("x")) for _ in range(2))
     assert not first.fired
     assert first.failures
     assert second == (False, ())
-    assert compiled.judge(CREATE, Release.R5, "Encounter", None, encounter("x")).fired
+    assert judge(compiled, CREATE, None, encounter("x"), release=Release.R5).fired
 
 
-def test_each_state_is_searched_by_its_own_release(topic: Topics, table: Any) -> None:
+def test_each_state_is_searched_by_its_own_release(topic: Topics, table: Any, context: SearchContext) -> None:
     table.only["class"] = Release.R4
     query = QueryCriteria(previous="class=AMB", current="status=x", require_both=True)
     before = {**encounter("y"), "class": {"code": "AMB"}}
-    change = (UPDATE, Release.R5, "Encounter", before, encounter("x"))
-    compiled = triggers(topic, table, query=query)
-    assert not compiled.judge(*change).fired
-    assert compiled.judge(*change, previous_release=Release.R4).fired
+    change = (UPDATE, before, encounter("x"))
+    compiled = triggers(topic, context, query=query)
+    assert not judge(compiled, *change, release=Release.R5).fired
+    assert judge(compiled, *change, release=Release.R5, previous_release=Release.R4).fired
 
 
 @pytest.mark.parametrize(
@@ -223,50 +240,54 @@ def test_each_state_is_searched_by_its_own_release(topic: Topics, table: Any) ->
     ],
 )
 def test_a_query_is_read_encoded_or_plain(
-    *, query: str, state: dict[str, Any], matches: bool, table: ParameterTable
+    *, query: str, state: dict[str, Any], matches: bool, topic: Topics, context: SearchContext
 ) -> None:
-    test = compile_query(query, "Encounter", Release.R4, table)
-    assert test({"resourceType": "Encounter", **state}) is matches
-    assert not test(None)
+    compiled = triggers(topic, context, query=QueryCriteria(current=query))
+    assert judge(compiled, UPDATE, None, {"resourceType": "Encounter", **state}).fired is matches
+    assert not judge(compiled, UPDATE, None, None).fired
 
 
 @pytest.mark.parametrize(
     "query",
     ["nothing=1", "status", "", "status:in=x", "date=soon", "Patient?status=a", "patient.name=x", "_has=x"],
 )
-def test_a_query_that_cannot_be_evaluated_is_refused(query: str, table: ParameterTable) -> None:
+def test_a_query_that_cannot_be_evaluated_is_refused(query: str, context: SearchContext) -> None:
     with pytest.raises(BadTopic):
-        compile_query(query, "Encounter", Release.R4, table)
+        compile_criteria(QueryCriteria(current=query), "Encounter", (Release.R4, Release.R4), context)
 
 
-def test_checking_names_errors_and_doubtful_triggers(topic: Topics, table: Any) -> None:
+def test_a_check_reports_errors_and_doubtful_triggers(
+    topic: Topics, table: Any, context: SearchContext
+) -> None:
     every = frozenset(Interaction)
     table.only["class"] = Release.R4
-    errors, warnings = check_triggers(
-        topic(
-            resource_triggers=(
-                ResourceTrigger("Encounter", every, QueryCriteria(current="nothing=1")),
-                ResourceTrigger("Encounter", every, fhirpath="a ="),
-                ResourceTrigger("Encounter", every, QueryCriteria(current="status=a"), "true"),
-                ResourceTrigger("Encounter", every, QueryCriteria(current="class=a")),
-            )
-        ),
-        table,
+    problems = list(
+        check_triggers(
+            topic(
+                resource_triggers=(
+                    ResourceTrigger("Encounter", every, QueryCriteria(current="nothing=1")),
+                    ResourceTrigger("Encounter", every, fhirpath="a ="),
+                    ResourceTrigger("Encounter", every, QueryCriteria(current="status=a"), "true"),
+                    ResourceTrigger("Encounter", every, QueryCriteria(current="class=a")),
+                )
+            ),
+            context,
+        )
     )
-    assert [one.split(":")[0] for one in errors] == [
-        "resourceTrigger[0].queryCriteria",
-        "resourceTrigger[1].fhirPathCriteria",
-    ]
+    errors = [str(problem.location) for problem in problems if problem.is_error]
+    assert errors == ["resource trigger[0] query criteria", "resource trigger[1] FHIRPath criteria"]
+    warnings = [problem.text for problem in problems if not problem.is_error]
     assert len(warnings) == 3
-    assert "either one" in warnings[0]
+    assert "either of them fires it" in warnings[0]
 
 
-def test_a_chain_in_a_trigger_is_refused_with_its_reason(table: ParameterTable) -> None:
-    with pytest.raises(BadTopic, match="not those it refers to"):
-        compile_query("patient.name=x", "Encounter", Release.R4, table)
+def test_a_chain_in_a_trigger_is_refused_with_its_reason(context: SearchContext) -> None:
+    criteria = QueryCriteria(current="patient.name=x")
+    with pytest.raises(BadTopic, match="not the resources that it refers to"):
+        compile_criteria(criteria, "Encounter", (Release.R4, Release.R4), context)
 
 
-def test_an_event_trigger_without_coding_is_told_to_its_author(topic: Topics, table: ParameterTable) -> None:
-    errors, warnings = check_triggers(topic(event_triggers=(EventTrigger("Encounter", ()),)), table)
-    assert errors == []
-    assert warnings == ["eventTrigger[0] has no coding: no event can fire it"]
+def test_an_event_trigger_without_coding_is_a_warning(topic: Topics, context: SearchContext) -> None:
+    (problem,) = check_triggers(topic(event_triggers=(EventTrigger("Encounter", ()),)), context)
+    assert not problem.is_error
+    assert str(problem) == "event trigger[0]: it has no coding: no event can fire it"

@@ -81,7 +81,7 @@ def test_logarithmic_and_arbitrary_units_are_never_converted(odd: str, other: st
 def test_they_are_equal_by_the_same_code_only(odd: str, number: int) -> None:
     element = {"value": number, "system": UCUM, "code": odd}
     for other in ODD:
-        wanted = quantities.wanted_quantity(f"{number}|{UCUM}|{other}")
+        wanted = quantities.parse_quantity(f"{number}|{UCUM}|{other}")
         assert quantities.compare_quantity(Comparator.EQ, element, wanted) is (odd == other)
 
 

@@ -130,7 +130,7 @@ def test_nesting_that_is_not_said_to_be_is_a_is_no_hierarchy(folder: Folder) -> 
         (value_set("x", {}), "names neither"),
         (value_set("x", expansion={"total": 5, "contains": [{"system": S, "code": "a"}]}), "one page"),
         (value_set("x", expansion={"offset": 9, "contains": []}), "one page"),
-        (value_set("x", {"system": S, "concept": [{}]}), "as FHIR defines it"),
+        (value_set("x", {"system": S, "concept": [{}]}), "not a valid ValueSet"),
         (code_system({"code": "a"}, content="fragment"), "not complete"),
     ],
 )
@@ -142,7 +142,7 @@ def test_what_cannot_be_enumerated_is_refused(document: Any, word: str, folder: 
 
 
 def test_two_files_of_one_canonical_are_refused(folder: Folder) -> None:
-    with pytest.raises(ConfigurationError, match=r"is taken by 0\.json"):
+    with pytest.raises(ConfigurationError, match=r"is already defined in 0\.json"):
         ValueSetFolder.read(folder(value_set("x", ONE), value_set("x", ONE)))
 
 
@@ -170,7 +170,7 @@ def test_what_is_above_is_above_all_that_is_below(above: dict[int, int]) -> None
     ]
     parents: dict[str, set[str]] = {}
     valuesets._collect(concepts, None, parents)
-    climbed = {code: valuesets._climb(code, parents) for code in parents}
+    climbed = {code: valuesets._ancestors(code, parents) for code in parents}
     for found in climbed.values():
         for code in found:
             assert climbed.get(code, {code}) <= found
