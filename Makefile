@@ -9,7 +9,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults lock clean
+.PHONY: help install demo test check bench faults validate lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: install ## Measure performance, as ratios within one run
 
 faults: install ## Run the fault campaign and write docs/reliability.md
 	@$(BIN)/python -m tests.faults --report docs/reliability.md
+
+validate: install ## Have HL7's validator judge what the broker says; needs Java 17 and Maven
+	@$(BIN)/python -m tests.validation
 
 lock: install ## Update both lock files
 	@$(PIP) install pip-tools

@@ -89,7 +89,8 @@ class SimulatedSubscriber:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024**2)
-        app.router.add_post("/{name}", self._receive)
+        for path in ("/{name}", "/{name}/$process-message"):
+            app.router.add_post(path, self._receive)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)

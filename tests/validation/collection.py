@@ -1,0 +1,27 @@
+"""The folder of documents that the validator judges."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class Collection:
+    """Writes documents. A name that is taken gets a number: several of one kind may differ."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: set[str] = set()
+
+    def add(self, release: str, name: str, body: bytes | str | dict[str, Any]) -> None:
+        """Keeps a document; raises ValueError for one that is no JSON object."""
+        resource = body if isinstance(body, dict) else json.loads(body)
+        if not isinstance(resource, dict) or "resourceType" not in resource:
+            raise ValueError(f"{release} {name} is no resource: {str(body)[:200]}")
+        path = f"{release}/{name}"
+        number = 2
+        while path in self._names:
+            path, number = f"{release}/{name}-{number}", number + 1
+        self._names.add(path)
+        target = self._folder / f"{path}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(resource, ensure_ascii=False))
