@@ -1,4 +1,6 @@
-"""A device gateway: posts resources to a FHIR base, each with an idempotency key, and repeats what was not answered."""
+"""A simulated device gateway: posts resources to a FHIR base, each with an idempotency key, and repeats a request
+that got no answer, 429 or 503.
+"""
 
 import asyncio
 import uuid
@@ -15,10 +17,14 @@ _PAUSE_S = 0.25
 
 
 class SimulatedGateway:
-    """Sends to one base, e.g. `http://127.0.0.1:8080/r4`. `accepted` counts what was answered 2xx."""
+    """Sends to one base, for example `http://127.0.0.1:8080/r4`.
 
-    def __init__(self, base: str) -> None:
+    `attempts` bounds the requests for one resource, a quarter of a second apart. `accepted` counts the answers 2xx.
+    """
+
+    def __init__(self, base: str, *, attempts: int = _ATTEMPTS) -> None:
         self.base = base
+        self._attempts = attempts
         self.accepted = 0
         self.refused: list[tuple[str, str]] = []
         self._client = httpx.AsyncClient(timeout=20, trust_env=False)
@@ -39,7 +45,7 @@ class SimulatedGateway:
         headers = _JSON | {"Prefer": "return=minimal", "Idempotency-Key": str(uuid.uuid4())}
         method, url = ("PUT", f"{self.base}/{kind}/{one}") if one else ("POST", f"{self.base}/{kind}")
         response = None
-        for _ in range(_ATTEMPTS):
+        for _ in range(self._attempts):
             try:
                 response = await self._client.request(method, url, content=body, headers=headers)
             except httpx.TransportError:

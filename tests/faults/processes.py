@@ -19,6 +19,8 @@ from broker.store.embedded import find_binary
 from tests.ports import free_port
 
 START_S = 30.0
+GATEWAY_ATTEMPTS = 240
+"""A gateway repeats a request for a minute: longer than a process needs to restart on a loaded machine."""
 _DIES_WITH_TESTS = (
     functools.partial(ctypes.CDLL(None).prctl, 1, signal.SIGKILL) if sys.platform == "linux" else None
 )

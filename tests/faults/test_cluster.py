@@ -18,7 +18,7 @@ from broker.store.slots import slot_of_key
 from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
-from tests.faults.processes import BrokerProcess, started
+from tests.faults.processes import GATEWAY_ATTEMPTS, BrokerProcess, started
 from tests.faults.test_dispatcher_killed import client_of, ids_of
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.stores import StoreCluster, redis_7_binary
@@ -75,7 +75,7 @@ class Load:
         await asyncio.gather(*self._tasks)
 
     async def _send(self, gateway_number: int) -> None:
-        async with SimulatedGateway(f"{self._base}/r4") as gateway:
+        async with SimulatedGateway(f"{self._base}/r4", attempts=GATEWAY_ATTEMPTS) as gateway:
             n = 0
             while not self._stop.is_set():
                 name = f"g{gateway_number}-{n:05d}"

@@ -19,7 +19,7 @@ from broker.store.embedded import EmbeddedServer
 from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
-from tests.faults.processes import BrokerProcess, StoreProcess, started
+from tests.faults.processes import GATEWAY_ATTEMPTS, BrokerProcess, StoreProcess, started
 from tests.integration.broker_fixture import BrokerFixture, Gate
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -59,7 +59,7 @@ def ids_of(endpoint: Endpoint) -> list[str]:
 
 async def put_some(base: str, names: Sequence[str]) -> int:
     """Puts each by its name, one after the other, repeating what is not answered; how many were accepted."""
-    async with SimulatedGateway(f"{base}/r4") as gateway:
+    async with SimulatedGateway(f"{base}/r4", attempts=GATEWAY_ATTEMPTS) as gateway:
         for name in names:
             reading = observation(HEART_RATE, "ana", _NOW, 72) | {"id": name}
             assert await gateway.send(reading, label=name), gateway.refused
@@ -84,12 +84,12 @@ async def test_a_dispatcher_killed_in_mid_delivery_repeats_only_what_was_under_w
         async with started(other):  # two dispatchers, the one with the claim dies
             dispatch.kill()
             gate.opened.set()
-            await broker_fixture.until_numbers("a", 8, timeout_s=15)
+            await broker_fixture.until_numbers("a", 8)
             assert endpoint.duplicates <= 2, "no more than the notification that was under way"
             other.kill()
             await broker_fixture.send(2)
             await dispatch.start()
-            await broker_fixture.until_numbers("a", 10, timeout_s=15)
+            await broker_fixture.until_numbers("a", 10)
 
 
 async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
@@ -106,7 +106,7 @@ async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
             match.kill()
             await match.start()
         assert await sending == len(names)
-        endpoint = await broker_fixture.until_numbers("a", len(names), timeout_s=20)
+        endpoint = await broker_fixture.until_numbers("a", len(names))
         assert sorted(ids_of(endpoint)) == names
         assert endpoint.duplicates == 0
 
@@ -171,7 +171,7 @@ async def test_an_embedded_store_that_dies_is_started_again(
             killed = await _kill_store(client, broker.store_url)
             assert await put_some(broker.settings.base_url, ["after"]) == 1
             assert await _store_pid(broker.store_url) != killed
-            endpoint = await broker_fixture.until_numbers("a", 2, timeout_s=15)
+            endpoint = await broker_fixture.until_numbers("a", 2)
             assert ids_of(endpoint)[-1] == "after"
     await _ends(data_dir)
 

@@ -13,7 +13,7 @@ import httpx
 from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
-from tests.faults.processes import BrokerProcess, StoreProcess, started
+from tests.faults.processes import GATEWAY_ATTEMPTS, BrokerProcess, StoreProcess, started
 from tests.integration.broker_fixture import BrokerFixture, until
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -27,7 +27,7 @@ def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
 
 async def put_all(base: str, names: Sequence[str]) -> None:
     """Puts each by its name until it is accepted."""
-    async with SimulatedGateway(f"{base}/r4") as gateway:
+    async with SimulatedGateway(f"{base}/r4", attempts=GATEWAY_ATTEMPTS) as gateway:
         for name in names:
             reading = observation(HEART_RATE, "ana", _NOW, 72) | {"id": name}
             assert await gateway.send(reading, label=name), gateway.refused

@@ -17,7 +17,7 @@ from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
-WAIT_S = 20.0
+WAIT_S = 30.0
 """The deadline of a wait: only a failing test uses it up."""
 _NOW = "2025-03-01T08:00:00Z"
 
