@@ -1,4 +1,7 @@
-"""Stores as processes of their own: a server on a loopback port, and Clusters of them that tests may break. Every wait has a deadline."""
+"""Stores for tests: the embedded server, a server on a loopback port, and a Cluster, which tests may break.
+
+`redis_of` gives a test a redis-py client of its own. Every wait has a deadline.
+"""
 
 import asyncio
 import contextlib
@@ -13,7 +16,7 @@ import redis.asyncio as redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
-from broker.store.embedded import _dying_with_parent, find_binary
+from broker.store.embedded import die_with_parent, find_binary
 from broker.store.protocol import Store
 from tests.ports import free_port
 
@@ -23,16 +26,16 @@ NODE_TIMEOUT_MS = 1_000
 
 
 def redis_7_binary() -> str | None:
-    """Debian's redis-server, the oldest Redis the broker works with; None where it is not installed."""
-    found = shutil.which("redis-server")
-    if found is None:
+    """Debian's redis-server, the oldest Redis that the broker supports; None where it is not installed."""
+    path = shutil.which("redis-server")
+    if path is None:
         return None
-    told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    return found if "v=7.0" in told else None
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    return path if "v=7.0" in version else None
 
 
 class SharedStore(Protocol):
-    """A store that tests share: where it is, and how it is emptied."""
+    """A store that tests share: its URL, and how to empty it."""
 
     @property
     def url(self) -> str: ...
@@ -66,7 +69,7 @@ def redis_of(store: Store) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedStore:
-    """The embedded server, as the others are seen."""
+    """The embedded server as a `SharedStore`."""
 
     url: str
 
@@ -118,30 +121,30 @@ class StoreNode:
                 [self._binary, *options],
                 stdout=log,
                 stderr=log,
-                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
             )
 
     async def start(self) -> None:
-        """Returns when it answers, its files read."""
+        """Returns when the server has read its files and replies."""
         self.spawn()
-        await self.answers()
+        await self.wait_for_reply()
 
-    async def answers(self) -> None:
+    async def wait_for_reply(self) -> None:
         async with asyncio.timeout(START_S):
-            while not await self._has_answered():  # noqa: ASYNC110 another process sets no event
+            while not await self._replies():  # noqa: ASYNC110 another process sets no event
                 await asyncio.sleep(0.02)
 
-    async def _has_answered(self) -> bool:
+    async def _replies(self) -> bool:
         with contextlib.suppress(RedisError, OSError):
             return bool(await self.ask("PING"))
         return False
 
     async def ask(self, *command: str | int) -> Any:
-        """The answer to one command, on a connection of its own."""
+        """The reply to one command, from a new connection."""
         client = redis.Redis(
             host="127.0.0.1", port=self.port, protocol=2, decode_responses=True, socket_timeout=5
         )
-        client.response_callbacks.clear()  # as the server says it
+        client.response_callbacks.clear()  # the reply as the server sends it
         try:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
         finally:
@@ -150,10 +153,10 @@ class StoreNode:
     async def flush(self) -> None:
         await self.ask("FLUSHALL")
 
-    async def told(self, *command: str) -> dict[str, str]:
-        """An answer of `name:value` lines."""
-        lines = str(await self.ask(*command)).splitlines()
-        return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+    async def lines(self, *command: str) -> dict[str, str]:
+        """A reply of `name:value` lines."""
+        pairs = (line.partition(":") for line in str(await self.ask(*command)).splitlines())
+        return {name: value for name, colon, value in pairs if colon}
 
     def kill(self) -> None:
         if self.process is not None:
@@ -182,10 +185,10 @@ class StoreCluster:
         return "redis+cluster://" + ",".join(node.address for node in self.nodes[:3])
 
     async def start(self) -> None:
-        """Returns when every node knows of every slot, and each replica has what its primary has."""
+        """Returns when every node knows the owner of every slot and each replica is in step."""
         for node in self.nodes:
             node.spawn()
-        await asyncio.gather(*(node.answers() for node in self.nodes))
+        await asyncio.gather(*(node.wait_for_reply() for node in self.nodes))
         for n, node in enumerate(self.nodes):
             await node.ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
             if n < 3:
@@ -197,30 +200,30 @@ class StoreCluster:
         for n, node in enumerate(self.nodes[3:]):
             await _until(lambda node=node: self._knows(node, names))  # type: ignore[misc]  # the loop's value, now
             await node.ask("CLUSTER", "REPLICATE", names[n])
-        await self.is_whole()
+        await self.wait_until_whole()
 
-    async def is_whole(self) -> None:
-        """Waits until every node that runs sees every slot served, and the replicas among them have caught up."""
+    async def wait_until_whole(self) -> None:
+        """Waits until every running node sees every slot served and every running replica is in step."""
         await _until(self._is_whole)
 
     async def _is_whole(self) -> bool:
         for node in self.nodes:
             if not node.is_running:
                 continue
-            told = await node.told("CLUSTER", "INFO")
-            replication = await node.told("INFO", "replication")
-            if told["cluster_state"] != "ok" or told["cluster_slots_ok"] != str(SLOTS):
+            cluster = await node.lines("CLUSTER", "INFO")
+            replication = await node.lines("INFO", "replication")
+            if cluster["cluster_state"] != "ok" or cluster["cluster_slots_ok"] != str(SLOTS):
                 return False
             if replication["role"] == "slave" and replication["master_link_status"] != "up":
                 return False
         return True
 
     async def _knows(self, node: StoreNode, names: list[str]) -> bool:
-        told = str(await node.ask("CLUSTER", "NODES"))
-        return all(name in told for name in names) and "handshake" not in told
+        nodes = str(await node.ask("CLUSTER", "NODES"))
+        return all(name in nodes for name in names) and "handshake" not in nodes
 
     async def primary_of(self, key: str) -> StoreNode:
-        """Who serves the key's slot now."""
+        """The node that serves the key's slot now."""
         running = next(node for node in self.nodes if node.is_running)
         slot = int(await running.ask("CLUSTER", "KEYSLOT", key))
         return await self.primary_of_slot(slot)
@@ -230,28 +233,28 @@ class StoreCluster:
         for row in await running.ask("CLUSTER", "SLOTS"):
             if row[0] <= slot <= row[1]:
                 return next(node for node in self.nodes if node.port == row[2][1])
-        raise LookupError(f"nobody serves slot {slot}")
+        raise LookupError(f"no node serves slot {slot}")
 
     async def replica_of(self, primary: StoreNode) -> StoreNode:
-        """One that has caught up with it."""
+        """A running replica of the primary."""
         for node in self.nodes:
             if node.is_running and node is not primary:
-                told = await node.told("INFO", "replication")
-                if told["role"] == "slave" and told["master_port"] == str(primary.port):
+                replication = await node.lines("INFO", "replication")
+                if replication["role"] == "slave" and replication["master_port"] == str(primary.port):
                     return node
         raise LookupError(f"{primary.address} has no replica")
 
-    async def has_taken_over(self, node: StoreNode) -> None:
+    async def wait_for_failover_to(self, node: StoreNode) -> None:
         """Waits until the node is a primary and the Cluster serves every slot again."""
 
         async def is_primary() -> bool:
-            return (await node.told("INFO", "replication"))["role"] == "master"
+            return (await node.lines("INFO", "replication"))["role"] == "master"
 
         await _until(is_primary)
-        await self.is_whole()
+        await self.wait_until_whole()
 
     async def move_slot(self, slot: int, target: StoreNode) -> None:
-        """Hands a slot with its keys to another primary, key by key, as redis-cli and valkey-cli do."""
+        """Moves a slot with its keys to another primary, key by key, as redis-cli and valkey-cli do."""
         source = await self.primary_of_slot(slot)
         if source is target:
             return
@@ -266,7 +269,7 @@ class StoreCluster:
             await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
     async def move_slots_at_once(self, slots: range, target: StoreNode) -> None:
-        """Hands slots that one node serves over atomically, which Valkey can from 9.0 on."""
+        """Moves slots of one node atomically, as Valkey 9.0 and later can."""
         source = await self.primary_of_slot(slots[0])
         if source is target:
             return
@@ -282,7 +285,7 @@ class StoreCluster:
         return [
             node
             for node in self.nodes
-            if node.is_running and (await node.told("INFO", "replication"))["role"] == "master"
+            if node.is_running and (await node.lines("INFO", "replication"))["role"] == "master"
         ]
 
     async def flush(self) -> None:
@@ -294,7 +297,7 @@ class StoreCluster:
             node.kill()
 
 
-async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(START_S):
-        while not await holds():  # noqa: ASYNC110 other processes set no event
+        while not await condition():  # noqa: ASYNC110 other processes set no event
             await asyncio.sleep(0.05)

@@ -1,4 +1,6 @@
-"""What `RedisStore` is composed over: a connection to one server (`server.py`) or a router of a Cluster (`cluster.py`)."""
+"""What `RedisStore` is composed over: a connection to one server (`server.py`) or a router of a Cluster
+(`cluster.py`).
+"""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,7 +13,9 @@ class Backend(Protocol):
     """Carries commands. Raises `RedisError` and `OSError`, which `RedisStore` translates."""
 
     is_spread: bool
-    """Whether the keys lie on several nodes. Then one node may lose a write that preceded a write which another node keeps."""
+    """Whether the keys lie on several nodes. Then one node may lose a write that preceded a write which
+    another node keeps.
+    """
 
     async def check(self, safety: SafetyCheck) -> bool:
         """Connects and checks every node. True when durable writes must wait for the disk of a node."""
@@ -19,10 +23,12 @@ class Backend(Protocol):
     async def load_scripts(self) -> None: ...
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies in order, with the commands of other callers in one pipeline where possible; raises the first error."""
+        """The replies in order, with the commands of other callers in one pipeline where possible; raises the
+        first error.
+        """
 
     async def execute(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
-        """The replies in order, errors among them, from a pipeline of their own. `wait` follows at each node."""
+        """The replies in order, errors among them, from an own pipeline. `wait` follows at each node."""
 
     async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]: ...
 

@@ -1,8 +1,10 @@
-"""Commands of many callers in one pipeline: what gathers while the pipelines under way are answered goes with the next.
+"""Sends the commands of many callers in one pipeline: those that arrive while pipelines are under way leave
+with the next one.
 
-A command costs its caller a share of a round trip, of a write and of a read, instead of all three. Commands of one caller are
-answered in the order they were asked in; between callers there is no order. Lost connections are replaced and what was not
-answered is asked once more, so only what may be repeated comes here: reads, and scripts.
+So each caller pays for a share of a round trip, a write and a read. The commands of one caller are executed
+in order; between callers there is no order. A batcher replaces a lost connection and sends what had no reply
+once more, so callers send only commands that may be repeated: reads and scripts. The connection modules and
+the group reader use it.
 """
 
 import asyncio
@@ -17,149 +19,170 @@ from broker.store.protocol import Command
 from broker.store.resp_connection import PendingReply, RespConnection
 from broker.tasks import end
 
-AT_ONCE = 2
-"""Pipelines under way: one is answered while the next is made."""
-MOST = 256
+MAX_PIPELINES = 2
+"""Pipelines under way: the server executes one while the next is written."""
+MAX_BATCH = 256
+"""Callers whose commands share one pipeline."""
 TIMEOUT_S = 10.0
 
 
 class Batcher:
-    """Asks over connections of its own, made as `pool` makes them."""
+    """Commands to one server. `pool` makes the connections: a shared one for `send`, and others for
+    `exchange`.
+    """
 
     def __init__(self, pool: redis.ConnectionPool, *, timeout_s: float = TIMEOUT_S) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
-        self._queue: list[PendingReply] = []
-        self._shared: RespConnection | None = None
-        self._last_under_way: deque[PendingReply] = deque()
-        self._is_flushing = False
-        self._connecting: asyncio.Task[None] | None = None
+        self._shared = _SharedConnection(pool, timeout_s)
         self._idle: list[RespConnection] = []
         self._busy: set[RespConnection] = set()
         self._is_closed = False
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers in the order of the commands; the first error among them is raised.
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies in the order of the commands, from the shared connection; raises the first error among
+        them.
 
-        Raises `RedisError` and `OSError`; then a write may have happened or not.
+        Raises `RedisError` and `OSError`. After a lost connection a write may have been executed or not.
         """
         if not commands:
             return []
         loop = asyncio.get_running_loop()
-        asked = PendingReply(commands, loop.create_future())
-        self._enqueue(asked)
+        pending = PendingReply(commands, loop.create_future())
+        self._shared.enqueue(pending)
         try:
-            await asked.done
+            await pending.done
         except (ConnectionLost, OSError):
-            # it may have been closed while nobody used it
-            asked = PendingReply(commands, loop.create_future(), asked.answers)
-            self._enqueue(asked)
-            await asked.done
-        for answer in asked.answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return asked.answers
-
-    def _enqueue(self, asked: PendingReply) -> None:
-        if self._is_closed:
-            raise ConnectionLost("closed")
-        self._queue.append(asked)
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        """When the loop turns, so that what others ask until then goes with it."""
-        if self._queue and not self._is_flushing:
-            self._is_flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flushing = False
-        if self._connecting is not None or self._is_closed:
-            return
-        wire = self._shared
-        if wire is None or not wire.is_open:
-            self._last_under_way.clear()
-            self._connecting = asyncio.get_running_loop().create_task(self._connect_shared(), name="connect")
-            return
-        ends = self._last_under_way
-        while ends and len(ends[0].answers) == len(ends[0].commands):
-            ends.popleft()
-        while self._queue and len(ends) < AT_ONCE:
-            batch, self._queue = self._queue[:MOST], self._queue[MOST:]
-            wire.send(batch)
-            ends.append(batch[-1])
-
-    async def _connect_shared(self) -> None:
-        try:
-            self._shared = await RespConnection.connect(self._pool, self._timeout_s, self._flush_soon)
-        except Exception as error:  # noqa: BLE001 whatever it is, the callers must hear it
-            self._refuse(error)
-        finally:
-            self._connecting = None
-        self._flush_soon()
+            # the server may have closed the connection while it was idle
+            pending = PendingReply(commands, loop.create_future(), pending.replies)
+            self._shared.enqueue(pending)
+            await pending.done
+        for reply in pending.replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return pending.replies
 
     async def exchange(
-        self, commands: Sequence[Command], *, anew: bool = False, repeats: bool = True
+        self, commands: Sequence[Command], *, resend_all: bool = False, retry: bool = True
     ) -> list[Any]:
-        """Sends commands as one pipeline of their own; errors the server answers are among the answers.
+        """The replies in order, from a connection that no other caller uses meanwhile; errors of the server
+        are among them.
 
-        `anew` asks all of them again where a connection was lost, not only those that were not answered: WAIT and WAITAOF speak of the
-        writes of their own connection, and on another they would have nothing to wait for.
+        After a lost connection, `retry` sends the commands without a reply once more, or with `resend_all` all:
+        WAIT and WAITAOF cover only the writes of their own connection.
         """
-        answers: list[Any] = []
+        replies: list[Any] = []
         try:
-            await self._exchange(self._taken(), commands, answers)
+            await self._exchange(self._take_idle(), commands, replies)
         except (ConnectionLost, OSError):
-            if not repeats or self._is_closed:
+            if not retry or self._is_closed:
                 raise
-            if anew:
-                answers.clear()
-            # it may have been closed while nobody used it
-            await self._exchange(None, commands, answers)
-        return answers
+            if resend_all:
+                replies.clear()
+            # the server may have closed the connection while it was idle
+            await self._exchange(None, commands, replies)
+        return replies
 
-    def _taken(self) -> RespConnection | None:
+    def _take_idle(self) -> RespConnection | None:
         while self._idle:
-            wire = self._idle.pop()
-            if wire.is_open:
-                return wire
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
         return None
 
     async def _exchange(
-        self, wire: RespConnection | None, commands: Sequence[Command], answers: list[Any]
+        self, connection: RespConnection | None, commands: Sequence[Command], replies: list[Any]
     ) -> None:
-        """Asks what is not answered yet, on a connection that nobody else uses meanwhile."""
-        if wire is None:
-            wire = await RespConnection.connect(self._pool, self._timeout_s)
-        self._busy.add(wire)
+        """Sends the commands that have no reply yet; `replies` grows as they arrive."""
+        if connection is None:
+            connection = await RespConnection.connect(self._pool, self._timeout_s)
+        self._busy.add(connection)
         try:
-            asked = PendingReply(commands, asyncio.get_running_loop().create_future(), answers)
-            wire.send([asked])
-            await asked.done
+            pending = PendingReply(commands, asyncio.get_running_loop().create_future(), replies)
+            connection.send([pending])
+            await pending.done
         except BaseException:
-            # what was asked may still happen there, and nobody would read the answer
-            wire.abort(ConnectionLost("given up"))
+            # the server may still execute the commands, and the next caller would read their replies
+            connection.abort(ConnectionLost("the caller gave up"))
             raise
         finally:
-            self._busy.discard(wire)
+            self._busy.discard(connection)
         if self._is_closed:
-            wire.abort(ConnectionLost("closed"))
+            connection.abort(ConnectionLost("closed"))
         else:
-            self._idle.append(wire)
+            self._idle.append(connection)
 
     async def close(self) -> None:
-        """Closes the connections; what is under way or waits is refused."""
+        """Closes all connections; commands under way fail."""
+        self._is_closed = True
+        closed = ConnectionLost("closed")
+        await self._shared.close(closed)
+        for connection in (*self._idle, *self._busy):
+            connection.abort(closed)
+        self._idle.clear()
+
+
+class _SharedConnection:
+    """The connection of all callers of `Batcher.send`, with the queue of what waits for the next pipeline."""
+
+    def __init__(self, pool: redis.ConnectionPool, timeout_s: float) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._queue: list[PendingReply] = []
+        self._connection: RespConnection | None = None
+        self._pipeline_ends: deque[PendingReply] = deque()
+        self._is_flush_scheduled = False
+        self._connecting: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def enqueue(self, pending: PendingReply) -> None:
+        if self._is_closed:
+            raise ConnectionLost("closed")
+        self._queue.append(pending)
+        self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        """In the loop's next turn, so that commands that other callers send until then leave with these."""
+        if self._queue and not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_scheduled = False
+        if self._connecting is not None or self._is_closed:
+            return
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            self._pipeline_ends.clear()
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(), name="connect")
+            return
+        ends = self._pipeline_ends
+        while ends and len(ends[0].replies) == len(ends[0].commands):
+            ends.popleft()
+        while self._queue and len(ends) < MAX_PIPELINES:
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+            connection.send(batch)
+            ends.append(batch[-1])
+
+    async def _connect(self) -> None:
+        try:
+            self._connection = await RespConnection.connect(self._pool, self._timeout_s, self._schedule_flush)
+        except Exception as error:  # noqa: BLE001 every caller that waits must learn of it
+            self._fail_queue(error)
+        finally:
+            self._connecting = None
+        self._schedule_flush()
+
+    async def close(self, reason: Exception) -> None:
         self._is_closed = True
         if self._connecting is not None:
             await end([self._connecting])
-        closed = ConnectionLost("closed")
-        for wire in (*self._idle, *self._busy, *([self._shared] if self._shared else [])):
-            wire.abort(closed)
-        self._idle.clear()
-        self._refuse(closed)
+        if self._connection is not None:
+            self._connection.abort(reason)
+        self._fail_queue(reason)
 
-    def _refuse(self, reason: Exception) -> None:
-        waiting, self._queue = self._queue, []
-        for asked in waiting:
-            if not asked.done.done():
-                asked.done.set_exception(reason)
+    def _fail_queue(self, reason: Exception) -> None:
+        failed, self._queue = self._queue, []
+        for pending in failed:
+            if not pending.done.done():
+                pending.done.set_exception(reason)

@@ -1,4 +1,4 @@
-"""Makes redis-py clients. The connection modules use them to connect, to administer a node and to subscribe."""
+"""Makes redis-py clients, with which the connection modules connect, administer a node and subscribe."""
 
 from typing import Any
 
@@ -12,8 +12,9 @@ CLIENT_NAME = "broker"
 
 
 def client_at(url: str, *, timeout_s: float | None, retries: bool) -> redis.Redis:
-    """A client of the server at `url`. With `retries` it repeats failed commands as redis-py does by default."""
-    # redis-py looks up its own name in the package metadata for each connection: most of the cost of connecting
+    """A client of the server at `url`. With `retries` it repeats failed commands as redis-py does."""
+    # redis-py looks up its own name in the package metadata for each connection: most of the cost of
+    # connecting
     options: dict[str, Any] = {"driver_info": None}
     if not url.startswith("unix"):
         options["socket_keepalive"] = True

@@ -1,8 +1,8 @@
 """The connection to a Redis or Valkey Cluster, as `RedisStore` uses it.
 
-Partitions and shards are hash tags, so each script stays within one slot; commands for several slots go out as one command a slot.
-Nodes may fail, take over and hand slots on while the broker runs (`routing.py`). What each durability setting can lose:
-docs/operating.md.
+Partitions and shards are hash tags, so each script stays within one slot; commands for several slots go out
+as one command a slot. Nodes may fail, take over and hand slots on while the broker runs (`routing.py`). What
+each durability setting can lose: docs/operating.md.
 """
 
 import asyncio
@@ -71,7 +71,8 @@ class ClusterConnection:
             ) from None
         if self._topology.uncovered:
             raise ConfigurationError(
-                f"{self._topology.uncovered} of the Cluster's 16384 hash slots are served by no node; assign them first"
+                f"{self._topology.uncovered} of the Cluster's 16384 hash slots are served by no node; "
+                "assign them first"
             )
         needs_fsync_wait = False
         for address in (*self._topology.primaries, *self._topology.replicas):
@@ -83,7 +84,8 @@ class ClusterConnection:
             except (RedisError, OSError):
                 if address in self._topology.primaries:
                     raise
-                # an unavailable replica takes over from nobody; it is checked when the broker starts the next time
+                # an unavailable replica takes over from nobody; it is checked when the broker starts the next
+                # time
             finally:
                 await node.aclose()
         return needs_fsync_wait
@@ -115,8 +117,9 @@ class ClusterConnection:
     async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
         """Messages from any one node: each node passes on what is published at another.
 
-        Nodes that have lost each other pass nothing on, and a node that hangs sends nothing. So the subscription ends when the
-        Cluster has changed (the caller subscribes again), and yields None now and then for a while after that.
+        Nodes that have lost each other pass nothing on, and a node that hangs sends nothing. So the
+        subscription ends when the Cluster has changed (the caller subscribes again), and yields None now and
+        then for a while after that.
         """
         client = client_at(self._urls.of(await self._any_primary()), timeout_s=None, retries=False)
         pubsub = client.pubsub()
@@ -160,7 +163,9 @@ class ClusterConnection:
 
 
 class ClusterEpoch:
-    """The Cluster's epoch, which grows whenever a node takes over or slots change hands. Asked for once in `CHECK_S`."""
+    """The Cluster's epoch, which grows whenever a node takes over or slots change hands. Asked for once in
+    `CHECK_S`.
+    """
 
     def __init__(self, router: Router) -> None:
         self._router = router

@@ -1,4 +1,6 @@
-"""How the broker knows that a write is durable: what it asks of a server at start, and what it waits for after a write."""
+"""How the broker knows that a write is durable: what it asks of a server at start, and what it waits for
+after a write.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ WAIT_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class DurabilityWait:
-    """WAITAOF and WAIT, which follow durable writes on the same connection. Empty where the server needs neither."""
+    """WAITAOF and WAIT, which follow durable writes on the same connection. Empty where the server needs
+    neither.
+    """
 
     fsync: bool = False
     replicas: int = 0
@@ -84,7 +88,7 @@ class SafetyCheck:
             return False
         if (major, minor) < (7, 2):
             raise ConfigurationError(
-                f"the store ({version}) syncs to disk once a second (appendfsync {config.get('appendfsync')}); "
-                "set appendfsync always, or BROKER_DURABILITY=everysec"
+                f"the store ({version}) syncs to disk once a second "
+                f"(appendfsync {config.get('appendfsync')}); set appendfsync always, or BROKER_DURABILITY=everysec"
             )
         return True

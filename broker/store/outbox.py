@@ -133,7 +133,7 @@ class Outboxes:
         if -2 in outcomes:
             raise StoreRolledBack(f"a shard has numbered less of partition {partition} than it had")
         for shard, (_, numbered, *given_up) in zip(by_shard, answers, strict=True):
-            self._rollback_detector.saw_numbered(shard, partition, numbered)
+            self._rollback_detector.record_numbered(shard, partition, numbered)
             for member, low, high in zip(*[iter(given_up)] * 3, strict=True):
                 self._gaps.tell(*key_of(member), int(low), int(high), GapReason.SIZE)
         return sum(added for added, *_ in answers)

@@ -1,8 +1,9 @@
 """The store as its users see it: one small protocol, implemented over one server or over a Cluster.
 
-`Store` runs scripts, sends plain commands, reads streams and subscribes to channels. Every method raises `StoreUnavailable` (or its
-subclass `StoreFull`) when the store fails; no error of the client library reaches a caller. Replies are RESP2 values as the server
-sends them: bytes, integers, lists and None (`replies.py` turns flat lists into mappings).
+`Store` runs scripts, sends plain commands, reads streams and subscribes to channels. Every method raises
+`StoreUnavailable` (or its subclass `StoreFull`) when the store fails; no error of the client library reaches
+a caller. Replies are RESP2 values as the server sends them: bytes, integers, lists and None (`replies.py`
+turns flat lists into mappings).
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -14,11 +15,14 @@ from broker.store.keys import Layout
 Argument = str | bytes | int
 Command = Sequence[Argument]
 StreamRow = tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]
-"""A stream's name and its entries: each its id and its fields, which are empty for an entry that was deleted."""
+"""A stream's name and its entries: each its id and its fields, which are empty for an entry that was deleted.
+"""
 
 
 class ScriptCall(NamedTuple):
-    """One run of the script `lua/<script>.lua`. All keys lie in one slot. Scripts are idempotent: a call may be repeated."""
+    """One run of the script `lua/<script>.lua`. All keys lie in one slot. Scripts are idempotent: a call may
+    be repeated.
+    """
 
     script: str
     keys: Sequence[str]
@@ -33,8 +37,9 @@ class WriteConcern(Enum):
     ORDERED = auto()
     """No later write of the caller can survive a failure that this one does not survive."""
     REPLICATED = auto()
-    """Where the broker waits for replicas, they have everything the reply reports. Use it before a notification is sent:
-    a failover then never loses an event number that a subscriber has seen."""
+    """Where the broker waits for replicas, they have everything the reply reports. Use it before a
+    notification is sent: a failover then never loses an event number that a subscriber has seen.
+    """
     DURABLE = auto()
     """The write is on disk, and on as many replicas as the settings ask for."""
 
@@ -42,13 +47,16 @@ class WriteConcern(Enum):
 class GroupReader(Protocol):
     """Reads consumer groups on connections of its own, so that a blocking read delays nobody else.
 
-    A failed read is not repeated: the entries of a lost reply are pending, and a repetition would continue behind them.
+    A failed read is not repeated: the entries of a lost reply are pending, and a repetition would continue
+    behind them.
     """
 
     async def read(
         self, group: str, consumer: str, positions: Mapping[str, str], *, count: int, block_ms: int | None
     ) -> list[StreamRow]:
-        """Up to `count` entries of each stream after its position; waits up to `block_ms` for one, or not at all for None."""
+        """Up to `count` entries of each stream after its position; waits up to `block_ms` for one, or not at
+        all for None.
+        """
 
     async def close(self) -> None: ...
 
@@ -81,10 +89,14 @@ class Store(Protocol):
         """
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies of plain commands in order. Send only commands that may be repeated after a lost connection."""
+        """The replies of plain commands in order. Send only commands that may be repeated after a lost
+        connection.
+        """
 
     async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
-        """The entries of each stream after its position, for streams that have any. Does not wait for entries."""
+        """The entries of each stream after its position, for streams that have any. Does not wait for
+        entries.
+        """
 
     async def create_group(self, stream: str, group: str) -> None:
         """Creates the consumer group at the beginning of the stream, and the stream, unless they exist."""
@@ -92,7 +104,9 @@ class Store(Protocol):
     def group_reader(self, *, timeout_s: float) -> GroupReader: ...
 
     def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
-        """The messages of a channel; None after each connection, because messages may have been missed before it."""
+        """The messages of a channel; None after each connection, because messages may have been missed before
+        it.
+        """
 
     async def ping(self) -> None:
         """Raises `StoreUnavailable` unless every primary answers."""

@@ -1,7 +1,8 @@
-"""The store protocol over Redis or Valkey: one server, or a Cluster for the URL schemes `redis+cluster` and `rediss+cluster`.
+"""The store protocol over Redis or Valkey: one server, or a Cluster for the URL schemes `redis+cluster` and
+`rediss+cluster`.
 
-`connect` picks the backend; `RedisStore` adds what both have in common: the checks at start, the scripts, the durability of writes,
-and the translation of the client library's errors.
+`connect` picks the backend; `RedisStore` adds what both have in common: the checks at start, the scripts, the
+durability of writes, and the translation of the client library's errors.
 """
 
 import contextlib
@@ -52,7 +53,9 @@ class RedisStore:
         self._wait = DurabilityWait(replicas=replicas)
 
     async def open(self, *, allow_unsafe: bool = False) -> None:
-        """Raises `ConfigurationError` for a store that may lose acknowledged writes, or that has another layout or schema."""
+        """Raises `ConfigurationError` for a store that may lose acknowledged writes, or that has another
+        layout or schema.
+        """
         await self.open_unverified(allow_unsafe=allow_unsafe)
         await LayoutRecord(self).verify()
 

@@ -1,9 +1,9 @@
 """Sends each command to the node of a Cluster that serves its slot, and follows the Cluster as it changes.
 
-Why not redis-py's own Cluster client: docs/decisions/060-own-cluster-client.md. A node that refuses a command (MOVED, ASK, TRYAGAIN,
-CLUSTERDOWN, LOADING, READONLY) did not execute it: the router sends the command again, to the node the refusal names, until
-`PATIENCE_S` have passed. After a broken connection nobody knows whether a command was executed: a router repeats it only when it
-was made with `repeats`, as on a single server.
+Why not redis-py's own Cluster client: docs/decisions/060-own-cluster-client.md. A node that refuses a command
+(MOVED, ASK, TRYAGAIN, CLUSTERDOWN, LOADING, READONLY) did not execute it: the router sends the command again,
+to the node the refusal names, until `PATIENCE_S` have passed. After a broken connection nobody knows whether
+a command was executed: a router repeats it only when it was made with `repeats`, as on a single server.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from broker.store.durability import DurabilityWait
 from broker.store.protocol import Argument, Command, StreamRow
 from broker.store.replies import rows_of
 from broker.store.script_loader import ScriptLoader
-from broker.store.slots import Address, Topology, named, slot_of, slot_of_key
+from broker.store.slots import Address, Topology, node_address, slot_of, slot_of_key
 
 PATIENCE_S = 5.0
 PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -97,7 +97,8 @@ class Router:
     async def run(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
         """The replies in order; the exception of a command that failed. One deadline holds for all of them.
 
-        The commands of `wait` follow on the same connection at each node; `wait` raises when their replies are not good enough.
+        The commands of `wait` follow on the same connection at each node; `wait` raises when their replies
+        are not good enough.
         """
         routed = [RoutedCommand(args, slot_of(args)) for args in commands]
         waiting = routed
@@ -116,7 +117,8 @@ class Router:
             is_broken = any(_is_connection_failure(command.reply) for command in waiting)
             is_late = time.monotonic() > deadline
             waiting = [command for command in waiting if not is_late and self._sends_again(command)]
-            # a redirection names the node: the router needs neither a pause nor the topology, unless it goes in circles
+            # a redirection names the node: the router needs neither a pause nor the topology, unless it goes
+            # in circles
             if (
                 is_broken
                 or any(not isinstance(command.reply, AskError) for command in waiting)
@@ -142,9 +144,11 @@ class Router:
             return
         for command, reply in zip(commands, replies, strict=False):
             command.reply = reply
-            command.redirected = named(reply.host, reply.port, address) if type(reply) is AskError else None
+            command.redirected = (
+                node_address(reply.host, reply.port, address) if type(reply) is AskError else None
+            )
             if type(reply) is MovedError and command.slot is not None:
-                self._topology.assign(command.slot, named(reply.host, reply.port, address))
+                self._topology.assign(command.slot, node_address(reply.host, reply.port, address))
         if wait is not None and not all(isinstance(command.reply, Exception) for command in commands):
             wait.check(replies[len(commands) :])
 
@@ -166,7 +170,9 @@ class Router:
     async def read_streams(
         self, verb: Sequence[Argument], positions: Mapping[str, Position]
     ) -> list[StreamRow]:
-        """XREAD or XREADGROUP with one command a slot, those of a node in one round trip: the streams that have entries."""
+        """XREAD or XREADGROUP with one command a slot, those of a node in one round trip: the streams that
+        have entries.
+        """
         replies = await self.run(
             [(*verb, "STREAMS", *part.keys(), *part.values()) for part in by_slot(positions)]
         )
@@ -187,7 +193,7 @@ async def _exchange(
             permissions.add(len(sent))
             sent.append(("ASKING",))  # holds for the next command of this connection only
         sent.append(command.args)
-    replies = await node.batcher.exchange([*sent, *(wait.commands if wait else ())], repeats=False)
+    replies = await node.batcher.exchange([*sent, *(wait.commands if wait else ())], retry=False)
     return [reply for n, reply in enumerate(replies) if n not in permissions] if permissions else replies
 
 

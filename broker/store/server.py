@@ -47,16 +47,16 @@ class ServerConnection:
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            return await self._batcher.ask(commands)
+            return await self._batcher.send(commands)
         except NoScriptError:  # the server was restarted or its scripts were flushed
             await self.load_scripts()
-            return await self._batcher.ask(commands)
+            return await self._batcher.send(commands)
 
     async def execute(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
         waiting = wait.commands if wait else []
         sent = [*commands, *waiting]
         for _ in range(2):
-            answers = await self._batcher.exchange(sent, anew=bool(waiting))
+            answers = await self._batcher.exchange(sent, resend_all=bool(waiting))
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 await self.load_scripts()
                 continue
@@ -66,7 +66,7 @@ class ServerConnection:
         raise StoreUnavailable("the store keeps forgetting its scripts")
 
     async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
-        (answer,) = await self._batcher.ask([("XREAD", "STREAMS", *positions.keys(), *positions.values())])
+        (answer,) = await self._batcher.send([("XREAD", "STREAMS", *positions.keys(), *positions.values())])
         return rows_of(answer)
 
     def group_reader(self, *, timeout_s: float) -> GroupReader:

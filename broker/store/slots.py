@@ -1,6 +1,7 @@
-"""Hash slots of a Cluster: in which slot a command's keys are, and which node serves a slot.
+"""Hash slots of a Cluster: the slot of a command's keys, and the node that serves a slot.
 
-A command touches one slot or it is not sent (`slot_of`), so that a Cluster never has to refuse one as CROSSSLOT.
+`slot_of` refuses a command that touches several slots before it is sent, so a Cluster never answers
+CROSSSLOT. `Router` is the caller.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import RedisError
 
 Address = tuple[str, int]
-"""Host and port, as the Cluster names them to its clients."""
+"""Host and port, as the Cluster announces them to its clients."""
 
 _KEYLESS = {"CLUSTER", "INFO", "PING", "PUBLISH", "TIME"}
 _WITH_SUBCOMMAND = {"XGROUP", "XINFO"}
@@ -45,7 +46,7 @@ def slot_of_key(key: str | bytes) -> int:
 
 
 def slot_of(command: Sequence[Any]) -> int | None:
-    """The one slot of a command; None for one without keys. Raises `ValueError` for keys of several slots."""
+    """The slot of a command, None for one without keys. Raises `ValueError` for keys in several slots."""
     slots = {slot_of_key(key) for key in keys_of(command)}
     if len(slots) > 1:
         raise ValueError(f"{command[0]} touches {len(slots)} hash slots: {keys_of(command)!r}")
@@ -53,7 +54,7 @@ def slot_of(command: Sequence[Any]) -> int | None:
 
 
 class Topology:
-    """Which node serves which slot: read from any node, and mended by what redirections tell."""
+    """Which node serves which slot. It is read from any node, and corrected by redirections."""
 
     def __init__(self, seeds: Sequence[Address], client_of: Callable[[Address], redis.Redis]) -> None:
         self._seeds = tuple(seeds)
@@ -62,12 +63,12 @@ class Topology:
         self._replicas: tuple[Address, ...] = ()
         self._lock = asyncio.Lock()
         self.revision = 0
-        """Grows with each reading."""
+        """Grows with each refresh."""
 
     @property
     def primaries(self) -> tuple[Address, ...]:
-        """Those that serve a slot; the first ones seen first."""
-        return tuple(dict.fromkeys(one for one in self._primary if one is not None))
+        """The nodes that serve a slot, in the order of their slots."""
+        return tuple(dict.fromkeys(address for address in self._primary if address is not None))
 
     @property
     def replicas(self) -> tuple[Address, ...]:
@@ -75,31 +76,34 @@ class Topology:
 
     @property
     def uncovered(self) -> int:
-        """How many slots nobody serves."""
+        """How many slots no node serves."""
         return self._primary.count(None)
 
     def primary(self, slot: int | None) -> Address | None:
-        """Who serves the slot, any primary for no slot; None where that isn't known."""
+        """The node that serves the slot, or any primary for None. None where it is not known."""
         if slot is not None:
             return self._primary[slot]
-        known = self.primaries
-        return random.choice(known) if known else None
+        primaries = self.primaries
+        return random.choice(primaries) if primaries else None
 
     def assign(self, slot: int, address: Address) -> None:
-        """A node said who serves the slot (MOVED)."""
+        """A redirection (MOVED) named the node that serves the slot."""
         self._primary[slot] = address
 
     async def refresh(self, seen: int) -> None:
-        """Asks the nodes in turn until one tells, unless that was done since revision `seen`. Raises what the last one raised."""
+        """Asks the nodes in turn until one replies. Does nothing if the revision is no longer `seen`.
+
+        Raises the last node's error when none replies.
+        """
         async with self._lock:
             if self.revision != seen:
                 return
-            known = [*self.primaries, *self._replicas]
-            random.shuffle(known)  # the one that failed is not asked first each time
+            nodes = [*self.primaries, *self._replicas]
+            random.shuffle(nodes)  # a node that failed is not asked first each time
             failure: Exception = ConnectionError("no node of the Cluster is known")
-            for address in dict.fromkeys([*known, *self._seeds]):
+            for address in dict.fromkeys([*nodes, *self._seeds]):
                 try:
-                    self._read(address, await self._told_by(address))
+                    self._read(address, await self._slots_from(address))
                 except (RedisError, OSError) as error:
                     failure = error
                 else:
@@ -107,23 +111,25 @@ class Topology:
                     return
             raise failure
 
-    async def _told_by(self, address: Address) -> list[Any]:
+    async def _slots_from(self, address: Address) -> list[Any]:
         async with aclosing(self._client_of(address)) as client:
-            told: list[Any] = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        return told
+            rows: list[Any] = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        return rows
 
-    def _read(self, asked: Address, told: list[Any]) -> None:
-        """Rows of first slot, last slot, primary, replicas; a node is host, port, and more."""
+    def _read(self, source: Address, rows: list[Any]) -> None:
+        """Each row: first slot, last slot, primary, replicas. A node: host, port, and more."""
         primary: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         replicas: dict[Address, None] = {}
-        for first, last, *nodes in told:
-            addresses = [named(one[0], int(one[1]), asked) for one in nodes]
+        for first, last, *nodes in rows:
+            addresses = [node_address(host, int(port), source) for host, port, *_ in nodes]
             primary[first : last + 1] = [addresses[0]] * (last + 1 - first)
             replicas.update(dict.fromkeys(addresses[1:]))
         self._primary, self._replicas = primary, tuple(replicas)
 
 
-def named(host: str | bytes | None, port: int, asked: Address) -> Address:
-    """A node's address; one that doesn't know its own host is reached where the node is that was asked."""
+def node_address(host: str | bytes | None, port: int, source: Address) -> Address:
+    """A node's address. A node that does not know its own host is reached at the host of `source`, which
+    named it.
+    """
     text = host.decode() if isinstance(host, bytes) else host
-    return (text if text and text != "?" else asked[0], port)
+    return (text if text and text != "?" else source[0], port)

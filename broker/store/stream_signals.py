@@ -1,53 +1,63 @@
-"""Waiting for streams in several slots of a Cluster.
+"""Waits for streams that lie in several slots of a Cluster.
 
-XREADGROUP blocks on streams of one slot only. A blocked connection a stream would cost an idle process more commands than all the rest,
-and a read that is cut off takes entries along. So nothing blocks here: each append publishes its partition, and a reader
-looks at the streams that rang. Messages may be lost with a connection: a new one rings all, and so does `LOOK_S`.
+XREADGROUP blocks on streams of one slot only. One blocked connection for each stream would cost an idle
+process more commands than everything else it does, and a blocked read that is cancelled takes entries with
+it. So nothing blocks here: every append publishes its partition (`Store.append_channel`), and a reader reads
+the streams that were signalled. A lost connection may lose messages: a new one signals all streams, and so
+does `RECHECK_S`. `ClusterGroupReader` is the caller.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any
 
 from broker.errors import StoreUnavailable
 from broker.store import keys
+from broker.store.protocol import StreamRow
 from broker.tasks import end
 
-LOOK_S = 60.0
-_AGAIN_S = 0.2
+RECHECK_S = 60.0
+"""How often all streams are read although nothing signalled them."""
+_RECONNECT_S = 0.2
 
 
 class StreamSignals:
-    """Which streams may have something to read. `listen` gives a partition's number, or None for all of them."""
+    """Which streams may have new entries. `subscribe` yields a partition's number, or None for all
+    partitions.
+    """
 
-    def __init__(self, listen: Callable[[], AsyncIterator[str | None]]) -> None:
-        self._listen = listen
+    def __init__(self, subscribe: Callable[[], AsyncIterator[str | None]]) -> None:
+        self._subscribe = subscribe
         self._listening: asyncio.Task[None] | None = None
         self._quiet: set[str] = set()
-        self._rang = asyncio.Event()
-        self._looks_at = 0.0
+        self._signal = asyncio.Event()
+        self._recheck_at = 0.0
 
     async def read(
         self,
         streams: Sequence[str],
-        read: Callable[[Iterable[str]], Awaitable[list[Any]]],
+        read: Callable[[Iterable[str]], Awaitable[list[StreamRow]]],
         *,
         count: int,
         wait_s: float,
-    ) -> list[Any]:
-        """What `read` finds in those of the streams that may have something; waits for that, but not longer than `wait_s`."""
+    ) -> list[StreamRow]:
+        """What `read` returns for the streams that may have new entries; waits up to `wait_s` until it
+        returns some.
+
+        `count` is the number of entries that `read` asks of each stream: a stream that returns so many may
+        have more.
+        """
         if self._listening is None:
-            self._listening = asyncio.create_task(self._keep_listening(), name="rings")
+            self._listening = asyncio.create_task(self._listen(), name="stream signals")
         deadline = time.monotonic() + wait_s
         while True:
-            self._rang.clear()
-            if time.monotonic() >= self._looks_at:
+            self._signal.clear()
+            if time.monotonic() >= self._recheck_at:
                 self._quiet.clear()
-                self._looks_at = time.monotonic() + LOOK_S
+                self._recheck_at = time.monotonic() + RECHECK_S
             ready = [stream for stream in streams if stream not in self._quiet]
-            # before the read: what rings from here on is looked at again
+            # before the read: a stream that is signalled from here on is read again
             self._quiet.update(ready)
             try:
                 rows = await read(ready) if ready else []
@@ -55,28 +65,27 @@ class StreamSignals:
                 self._quiet.difference_update(ready)
                 raise
             if rows:
-                full = {stream.decode() for stream, entries in rows if len(entries) >= count}
-                self._quiet -= full
+                self._quiet -= {stream.decode() for stream, entries in rows if len(entries) >= count}
                 return rows
             try:
-                async with asyncio.timeout(min(deadline, self._looks_at) - time.monotonic()):
-                    await self._rang.wait()
+                async with asyncio.timeout(min(deadline, self._recheck_at) - time.monotonic()):
+                    await self._signal.wait()
             except TimeoutError:
                 if time.monotonic() >= deadline:
                     return []
 
-    async def _keep_listening(self) -> None:
+    async def _listen(self) -> None:
         while True:
             with contextlib.suppress(StoreUnavailable):
-                async for message in self._listen():
-                    if message is None:
+                async for partition in self._subscribe():
+                    if partition is None:
                         self._quiet.clear()
                     else:
-                        self._quiet.discard(keys.changes(int(message)))
-                    self._rang.set()
-            await asyncio.sleep(_AGAIN_S)
+                        self._quiet.discard(keys.changes(int(partition)))
+                    self._signal.set()
+            await asyncio.sleep(_RECONNECT_S)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         if self._listening is not None:
             await end([self._listening])
             self._listening = None

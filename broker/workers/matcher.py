@@ -147,7 +147,7 @@ class MatcherWorker:
             by_number[number].is_recovered = False
         own = [change for change in changes if change.partition not in disordered]
         if own:
-            self._rollback_detector.saw_read(own)
+            self._rollback_detector.record_read(own)
             await self._processor.process(own, by_number)
 
     async def _recover(self, reader: GroupReader, partitions: Sequence[Partition]) -> None:
@@ -171,7 +171,7 @@ class MatcherWorker:
         while not self._stop.is_set():
             try:
                 await self._leases.renew()
-                await self._rollback_detector.note()
+                await self._rollback_detector.save()
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("leases not renewed", error=str(error))

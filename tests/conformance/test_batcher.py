@@ -1,4 +1,6 @@
-"""Pipelines that many callers share: each gets its own answers, whatever happens to the connection; nobody is forgotten."""
+"""Callers that share pipelines: each gets its own replies, whatever happens to the connection, and none waits
+forever.
+"""
 
 import asyncio
 import contextlib
@@ -11,7 +13,7 @@ import redis.asyncio as redis
 import uvloop
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import TimeoutError as NoAnswer
+from redis.exceptions import TimeoutError as NoReply
 
 from broker.store.batcher import Batcher
 from broker.store.embedded import EmbeddedServer
@@ -20,7 +22,7 @@ from tests.ports import free_port
 
 Words = Sequence[bytes]
 Answering = Callable[[int, Words, asyncio.StreamWriter], Awaitable[None]]
-"""What a scripted server does about the commands of a connection, numbered from 0."""
+"""How a scripted server replies to a command of a connection; connections are numbered from 0."""
 _GREETING = {b"CLIENT", b"SELECT", b"HELLO", b"AUTH"}
 
 
@@ -28,7 +30,7 @@ _GREETING = {b"CLIENT", b"SELECT", b"HELLO", b"AUTH"}
 async def scripted(
     answering: Answering, *, timeout_s: float = 10.0, tls: Pair | None = None
 ) -> AsyncIterator[Batcher]:
-    """A pipeliner of a server that does as it is told."""
+    """A batcher connected to a server that replies as `answering` does."""
     serving: list[asyncio.Task[None]] = []
 
     async def talk(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,11 +56,11 @@ async def scripted(
     port = server.sockets[0].getsockname()[1]
     url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={tls.trusted}" if tls else f"redis://127.0.0.1:{port}"
     pool = redis.Redis.from_url(url, protocol=2, socket_timeout=None).connection_pool
-    one = Batcher(pool, timeout_s=timeout_s)
+    batcher = Batcher(pool, timeout_s=timeout_s)
     try:
-        yield one
+        yield batcher
     finally:
-        await one.close()
+        await batcher.close()
         server.close()
         async with asyncio.timeout(10):
             await asyncio.gather(*serving)
@@ -73,52 +75,52 @@ def pool(embedded: EmbeddedServer) -> redis.ConnectionPool:
     return redis.Redis.from_url(embedded.url, protocol=2, socket_timeout=None).connection_pool
 
 
-async def test_nobody_is_forgotten_whenever_he_asks(pool: redis.ConnectionPool) -> None:
-    one = Batcher(pool)
+async def test_every_caller_gets_a_reply_whenever_it_sends(pool: redis.ConnectionPool) -> None:
+    batcher = Batcher(pool)
 
-    async def ask(caller: int) -> None:
+    async def call(caller: int) -> None:
         for n in range(100):
-            assert await one.ask([("ECHO", f"{caller} {n}")]) == [f"{caller} {n}".encode()]
+            assert await batcher.send([("ECHO", f"{caller} {n}")]) == [f"{caller} {n}".encode()]
             for _ in range((caller * 7 + n) % 5):
                 await asyncio.sleep(0)
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as callers:
         for caller in range(20):
-            callers.create_task(ask(caller))
-    await one.close()
+            callers.create_task(call(caller))
+    await batcher.close()
 
 
-async def test_each_caller_gets_its_own_answers_in_order_and_its_own_error(
+async def test_each_caller_gets_its_own_replies_in_order_and_its_own_error(
     pool: redis.ConnectionPool,
 ) -> None:
-    one = Batcher(pool)
+    batcher = Batcher(pool)
 
-    async def ask(n: int) -> None:
+    async def call(n: int) -> None:
         if n % 7 == 3:
             with pytest.raises(ResponseError):
-                await one.ask([("PING",), ("NONSENSE",)])
+                await batcher.send([("PING",), ("NONSENSE",)])
         else:
-            assert await one.ask([("ECHO", f"{n}"), ("ECHO", b"x")]) == [f"{n}".encode(), b"x"]
+            assert await batcher.send([("ECHO", f"{n}"), ("ECHO", b"x")]) == [f"{n}".encode(), b"x"]
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as callers:
         for n in range(600):  # more than one pipeline holds
-            callers.create_task(ask(n))
-    await one.close()
+            callers.create_task(call(n))
+    await batcher.close()
 
 
-async def test_answers_may_come_in_any_pieces() -> None:
+async def test_replies_may_arrive_in_pieces_of_any_size() -> None:
     async def answer(_: int, words: Words, writer: asyncio.StreamWriter) -> None:
         for byte in echo(words):
             writer.write(bytes([byte]))
             await writer.drain()
 
-    async with scripted(answer) as one, asyncio.timeout(10):
-        assert await one.ask([("ECHO", "one"), ("ECHO", "two")]) == [b"one", b"two"]
+    async with scripted(answer) as batcher, asyncio.timeout(10):
+        assert await batcher.send([("ECHO", "one"), ("ECHO", "two")]) == [b"one", b"two"]
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("is_encrypted", [False, True])
-def test_it_speaks_on_either_loop_and_through_tls(
+def test_it_works_on_both_event_loops_and_through_tls(
     tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop], is_encrypted: bool
 ) -> None:
     async def answer(_: int, words: Words, writer: asyncio.StreamWriter) -> None:
@@ -126,16 +128,16 @@ def test_it_speaks_on_either_loop_and_through_tls(
 
     async def run() -> None:
         tls = authority(tmp_path) if is_encrypted else None
-        async with scripted(answer, tls=tls) as one, asyncio.timeout(10):
+        async with scripted(answer, tls=tls) as batcher, asyncio.timeout(10):
             large = b"x" * 1_000_000
-            assert await one.ask([("ECHO", "a"), ("ECHO", large)]) == [b"a", large]
-            assert await one.exchange([("ECHO", large), ("ECHO", "b")]) == [large, b"b"]
+            assert await batcher.send([("ECHO", "a"), ("ECHO", large)]) == [b"a", large]
+            assert await batcher.exchange([("ECHO", large), ("ECHO", "b")]) == [large, b"b"]
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
 
 
-async def test_a_caller_that_goes_away_harms_nobody() -> None:
+async def test_a_cancelled_caller_does_not_affect_others() -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(_: int, words: Words, writer: asyncio.StreamWriter) -> None:
@@ -143,19 +145,19 @@ async def test_a_caller_that_goes_away_harms_nobody() -> None:
         await go_on.wait()
         writer.write(echo(words))
 
-    async with scripted(answer) as one, asyncio.timeout(10):
-        gone, stays = (asyncio.create_task(one.ask([("ECHO", name)])) for name in ("gone", "stays"))
+    async with scripted(answer) as batcher, asyncio.timeout(10):
+        gone, stays = (asyncio.create_task(batcher.send([("ECHO", name)])) for name in ("gone", "stays"))
         await arrived.wait()
         gone.cancel()
-        early = asyncio.create_task(one.ask([("ECHO", "early")]))
+        early = asyncio.create_task(batcher.send([("ECHO", "early")]))
         await asyncio.sleep(0)
         early.cancel()  # it was not even sent
         go_on.set()
         assert await stays == [b"stays"]
-        assert await one.ask([("ECHO", "next")]) == [b"next"]
+        assert await batcher.send([("ECHO", "next")]) == [b"next"]
 
 
-async def test_what_was_not_answered_is_asked_once_more_on_a_new_connection() -> None:
+async def test_commands_without_a_reply_are_sent_once_more_on_a_new_connection() -> None:
     seen: list[tuple[int, bytes]] = []
 
     async def answer(connection: int, words: Words, writer: asyncio.StreamWriter) -> None:
@@ -167,15 +169,15 @@ async def test_what_was_not_answered_is_asked_once_more_on_a_new_connection() ->
             writer.write(echo(words))
 
     commands = [("ECHO", name) for name in "abc"]
-    async with scripted(answer) as one, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(10):
         with pytest.raises(ConnectionLost):  # it was lost twice
-            await one.ask(commands)
+            await batcher.send(commands)
         assert [name for name in seen if name[0] == 1] == [(1, b"b")], "a had its answer"
-        assert await one.ask(commands) == [b"a", b"b", b"c"]
+        assert await batcher.send(commands) == [b"a", b"b", b"c"]
 
 
-@pytest.mark.parametrize("anew", [False, True])
-async def test_a_pipeline_of_its_own_is_continued_or_asked_anew(anew: bool) -> None:
+@pytest.mark.parametrize("resend_all", [False, True])
+async def test_an_exchange_resends_the_rest_or_all_after_a_lost_connection(resend_all: bool) -> None:
     seen: list[tuple[int, bytes]] = []
 
     async def answer(connection: int, words: Words, writer: asyncio.StreamWriter) -> None:
@@ -186,13 +188,13 @@ async def test_a_pipeline_of_its_own_is_continued_or_asked_anew(anew: bool) -> N
         else:
             writer.write(echo(words))
 
-    async with scripted(answer) as one, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(10):
         commands = [("ECHO", name) for name in "ab"]
-        assert await one.exchange(commands, anew=anew) == [b"a", b"b"]
-    assert [name for number, name in seen if number == 1] == ([b"a", b"b"] if anew else [b"b"])
+        assert await batcher.exchange(commands, resend_all=resend_all) == [b"a", b"b"]
+    assert [name for number, name in seen if number == 1] == ([b"a", b"b"] if resend_all else [b"b"])
 
 
-async def test_what_may_not_be_repeated_is_not() -> None:
+async def test_an_exchange_without_retry_sends_nothing_again() -> None:
     seen = []
 
     async def answer(connection: int, words: Words, writer: asyncio.StreamWriter) -> None:
@@ -202,61 +204,61 @@ async def test_what_may_not_be_repeated_is_not() -> None:
         else:
             writer.write(echo(words))
 
-    async with scripted(answer) as one, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(10):
         with pytest.raises(ConnectionLost):
-            await one.exchange([("ECHO", "a")], repeats=False)
-        assert await one.exchange([("ECHO", "b")], repeats=False) == [b"b"]
+            await batcher.exchange([("ECHO", "a")], retry=False)
+        assert await batcher.exchange([("ECHO", "b")], retry=False) == [b"b"]
     assert seen == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("shares", [True, False])
-async def test_a_server_that_says_nothing_is_given_up_and_not_read_any_more(shares: bool) -> None:
+async def test_a_connection_whose_server_does_not_reply_in_time_is_not_read_any_more(shares: bool) -> None:
     async def answer(connection: int, words: Words, writer: asyncio.StreamWriter) -> None:
         if connection > 0:
             writer.write(echo(words))
 
-    async with scripted(answer, timeout_s=0.2) as one, asyncio.timeout(10):
-        ask = one.ask if shares else one.exchange
-        with pytest.raises(NoAnswer):
-            await ask([("ECHO", "late")])
-        assert await ask([("ECHO", "next")]) == [b"next"]
+    async with scripted(answer, timeout_s=0.2) as batcher, asyncio.timeout(10):
+        send = batcher.send if shares else batcher.exchange
+        with pytest.raises(NoReply):
+            await send([("ECHO", "late")])
+        assert await send([("ECHO", "next")]) == [b"next"]
 
 
-async def test_a_server_that_is_loading_is_no_answer_but_an_error_of_the_connection() -> None:
+async def test_loading_is_an_error_of_the_connection_and_no_reply() -> None:
     async def answer(_: int, __: Words, writer: asyncio.StreamWriter) -> None:
         writer.write(b"-LOADING the data set is being read\r\n")
 
-    async with scripted(answer) as one, asyncio.timeout(10):
-        for ask in (one.ask, one.exchange):
+    async with scripted(answer) as batcher, asyncio.timeout(10):
+        for send in (batcher.send, batcher.exchange):
             with pytest.raises(BusyLoadingError):
-                await ask([("ECHO", "a")])
+                await send([("ECHO", "a")])
 
 
-async def test_all_who_wait_hear_that_nobody_listens() -> None:
+async def test_every_waiting_caller_learns_that_the_server_refuses_connections() -> None:
     pool = redis.Redis(host="127.0.0.1", port=free_port(), protocol=2).connection_pool
-    one = Batcher(pool)
+    batcher = Batcher(pool)
     async with asyncio.timeout(10):
-        asking = [one.ask([("PING",)]) for _ in range(5)]
-        outcomes = await asyncio.gather(*asking, one.exchange([("PING",)]), return_exceptions=True)
+        asking = [batcher.send([("PING",)]) for _ in range(5)]
+        outcomes = await asyncio.gather(*asking, batcher.exchange([("PING",)]), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 6
-    await one.close()
+    await batcher.close()
 
 
-async def test_what_waits_when_it_is_closed_is_refused() -> None:
+async def test_close_fails_the_commands_that_wait() -> None:
     arrived = asyncio.Event()
 
     async def answer(_: int, words: Words, __: asyncio.StreamWriter) -> None:
         if words[1] == b"4":
             arrived.set()
 
-    async with scripted(answer) as one, asyncio.timeout(10):
-        waiting = [asyncio.create_task(one.ask([("ECHO", f"{n}")])) for n in range(5)]
-        waiting.append(asyncio.create_task(one.exchange([("ECHO", "own")])))
+    async with scripted(answer) as batcher, asyncio.timeout(10):
+        waiting = [asyncio.create_task(batcher.send([("ECHO", f"{n}")])) for n in range(5)]
+        waiting.append(asyncio.create_task(batcher.exchange([("ECHO", "own")])))
         await arrived.wait()
-        waiting.append(asyncio.create_task(one.ask([("ECHO", "later")])))
+        waiting.append(asyncio.create_task(batcher.send([("ECHO", "later")])))
         await asyncio.sleep(0)
-        await one.close()
+        await batcher.close()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         with pytest.raises(ConnectionLost):
-            await one.ask([("PING",)])
+            await batcher.send([("PING",)])
     assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 7

