@@ -1,7 +1,7 @@
 """The interface between delivery and the ways to reach a subscriber.
 
-Delivery renders a notification and calls `send`; registration calls `check`; the composition root opens and closes the
-channels. A new channel passes `tests/conformance/test_channel.py` before it is registered.
+Delivery renders a notification and calls `send`; registration calls `check`; the composition root opens and
+closes the channels. A new channel passes `tests/conformance/test_channel.py` before it is registered.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ class SendRequest(NamedTuple):
 class Channel(Protocol):
     """One way to reach subscribers, shared by all subscriptions that use it.
 
-    `is_pushed`: the dispatcher sends. Otherwise subscribers connect and read, and a subscription is active without a
-    handshake (R-153).
+    `is_pushed`: the dispatcher sends. Otherwise subscribers connect and read, and a subscription is active
+    without a handshake (R-153).
     """
 
     is_pushed: bool
@@ -42,15 +42,16 @@ class Channel(Protocol):
     def check(self, channel: ChannelSettings) -> list[Issue]:
         """Why this channel can't serve these settings; called at registration, empty if it can.
 
-        `expression` names no element of a FHIR release: it is `endpoint`, `parameter[i]` (i counts `headers`),
-        `contentType` or `content`, and the caller translates it.
+        `expression` names no element of a FHIR release: it is `endpoint`, `parameter[i]` (i counts
+        `headers`), `contentType` or `content`, and the caller translates it.
         """
         ...
 
     def concurrency_key(self, subscription: Subscription) -> str:
         """Names the resource that attempts compete for, such as an HTTP origin or a mail relay.
 
-        The dispatcher bounds the attempts under way for each key, so that a slow receiver holds up only its own.
+        The dispatcher bounds the attempts under way for each key, so that a slow receiver holds up only its
+        own.
         """
         ...
 

@@ -1,6 +1,8 @@
-"""The email channel (R-330..R-334): one mail a notification, with a readable text and, on request, the Bundle attached.
+"""The email channel (R-330..R-334): one mail a notification, with a readable text and, on request, the Bundle
+attached.
 
-Mail is not a secure channel: its payload is `id-only` at most, and the text says no more than the content level allows.
+Mail is not a secure channel: its payload is `id-only` at most, and the text says no more than the content
+level allows.
 """
 
 import re
@@ -90,7 +92,9 @@ def _types(content_type: str) -> tuple[str, str | None]:
 
 
 def compose(request: SendRequest, *, recipient: str, sender: str) -> EmailMessage:
-    """The mail. It is the same in each attempt, Message-ID included, so that the receiver can detect duplicates."""
+    """The mail. It is the same in each attempt, Message-ID included, so that the receiver can detect
+    duplicates.
+    """
     notification = request.notification
     message = EmailMessage()
     message["From"] = sender

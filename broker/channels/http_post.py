@@ -1,4 +1,5 @@
-"""Posts a notification body over HTTP and translates the response to an outcome: shared by the channels that use HTTP.
+"""Posts a notification body over HTTP and translates the response to an outcome: shared by the channels that
+use HTTP.
 
 The status codes mean what R-304 and R-305 say; other packages see only the outcome.
 """

@@ -1,4 +1,6 @@
-"""The message channel: a message Bundle with the notification, posted to the receiver's `$process-message` (R-340)."""
+"""The message channel: a message Bundle with the notification, posted to the receiver's `$process-message`
+(R-340).
+"""
 
 from broker.channels.base import SendRequest, StatelessChannel
 from broker.channels.http_post import post_notification

@@ -1,7 +1,7 @@
 """Channels over which the subscriber connects and reads: websocket (R-320..R-327) and server-sent events.
 
-Nothing is sent from here: each open connection reads the outbox (`delivery/following.py`). These channels only check
-what may be registered.
+Nothing is sent from here: each open connection reads the outbox (`delivery/following.py`). These channels
+only check what may be registered.
 """
 
 from broker.channels.base import SendRequest, StatelessChannel

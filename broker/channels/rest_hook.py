@@ -36,7 +36,9 @@ _VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?")
 
 
 class RestHookChannel(StatelessChannel):
-    """Posts by `post`, which decides whether an address may be reached; `allowance` is for the check at registration."""
+    """Posts by `post`, which decides whether an address may be reached; `allowance` is for the check at
+    registration.
+    """
 
     is_pushed = True
 

@@ -1,1 +1,1 @@
-"""Everything between a claim and its commit: build the notification, send it, decide, and store the decision."""
+"""Everything between a claim and its commit: build the notification, send it, decide, store the decision."""

@@ -33,7 +33,9 @@ class NotificationBuilder:
         self._render = render
 
     async def build(self, claim: Claim, subscription: Subscription) -> BuiltNotification | Unrenderable:
-        """The notification; in the last attempt to build it, the events that break it. Raises `StoreUnavailable`."""
+        """The notification; in the last attempt to build it, the events that break it. Raises
+        `StoreUnavailable`.
+        """
         try:
             return await self._build(claim, subscription, claim.events)
         except StoreUnavailable:

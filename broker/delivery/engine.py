@@ -1,8 +1,10 @@
-"""Makes one delivery attempt for a claim: build the notification, send it, decide what follows, commit the decision.
+"""Makes one delivery attempt for a claim: build the notification, send it, decide what follows, commit the
+decision.
 
-Delivery is at least once and in order per subscription: a claim is the only permission to send, the cursor moves only
-after the receiver accepted the notification, and a retry sends the identical bytes, built from what the claim pinned.
-The dispatcher owns the loop, the leases and the concurrency budget; it calls `attempt`.
+Delivery is at least once and in order per subscription: a claim is the only permission to send, the cursor
+moves only after the receiver accepted the notification, and a retry sends the identical bytes, built from
+what the claim pinned. The dispatcher owns the loop, the leases and the concurrency budget; it calls
+`attempt`.
 """
 
 import asyncio
@@ -51,7 +53,9 @@ _METRIC_NAMES: Mapping[type[DeliveryOutcome], str] = {
 
 
 class DeliveryEngine:
-    """One a process; any number of attempts may run at the same time. After `stop` is set, commits take no next claim."""
+    """One a process; any number of attempts may run at the same time. After `stop` is set, commits take no
+    next claim.
+    """
 
     def __init__(
         self,
@@ -75,10 +79,11 @@ class DeliveryEngine:
         self._max_timeout_s = max_timeout_s
 
     async def attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
-        """Makes one attempt and returns what the store committed, the next claim of the subscription included.
+        """Makes one attempt and returns what the store committed, the next claim of the subscription
+        included.
 
-        Raises `StoreUnavailable` if the store failed before anything was sent, and `CancelledError`; in both cases nothing
-        was committed and the caller still holds the claim.
+        Raises `StoreUnavailable` if the store failed before anything was sent, and `CancelledError`; in
+        both cases nothing was committed and the caller still holds the claim.
         """
         failpoints.hit("delivery.claimed")
         try:
@@ -160,7 +165,9 @@ class DeliveryEngine:
         return committed
 
     async def _commit_until_stored(self, claim: Claim, decision: Decision | None) -> Committed:
-        """Retries while the store is unavailable: the receiver has answered, so a lost commit means a duplicate."""
+        """Retries while the store is unavailable: the receiver has answered, so a lost commit means a
+        duplicate.
+        """
         while True:
             try:
                 return await self._schedule.commit(claim, decision, take_next=not self._stop.is_set())

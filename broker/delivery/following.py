@@ -1,7 +1,8 @@
 """Subscribers that keep a connection open and are sent what comes: websocket and server-sent events.
 
-Nothing is claimed and nothing confirmed: each connection reads the outbox from the number it names, in order, and sleeps until the
-wake-up that an event of its shard publishes. What isn't read stays in the outbox, for `$events` and the next connection (R-327).
+Nothing is claimed and nothing confirmed: each connection reads the outbox from the number it names, in order,
+and sleeps until the wake-up that an event of its shard publishes. What isn't read stays in the outbox, for
+`$events` and the next connection (R-327).
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +22,9 @@ from broker.tasks import sleep_unless
 
 _log = structlog.get_logger(__name__)
 CHECK_S = 15.0
-"""A message may be lost with a connection, and a deletion sends none: each follower looks at least this often."""
+"""A message may be lost with a connection, and a deletion sends none: each follower looks at least this
+often.
+"""
 
 
 class Following:
@@ -44,9 +47,11 @@ class Following:
     async def follow(
         self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None
     ) -> AsyncIterator[Notification]:
-        """A handshake, then every event after number `after` (None: after what earlier connections were sent), in order.
+        """A handshake, then every event after number `after` (None: after what earlier connections were
+        sent), in order.
 
-        Heartbeats come at the period that was asked for. Ends when the subscription is deleted, off, or in error.
+        Heartbeats come at the period that was asked for. Ends when the subscription is deleted, off, or in
+        error.
         """
         with self._wakeups.of(self._subscriptions.shard_of(tenant, subscription_id)) as woken:
             record = await self._subscriptions.get(tenant, subscription_id)
@@ -79,7 +84,9 @@ class Following:
                 await sleep_unless(woken, min(rest_s, CHECK_S))
 
     async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
-        """The events waiting now, `maxCount` a notification; older ones that are no longer kept are passed over."""
+        """The events waiting now, `maxCount` a notification; older ones that are no longer kept are passed
+        over.
+        """
         subscription = record.subscription
         limit = subscription.channel.max_count or 1
         while after < record.count:

@@ -1,11 +1,12 @@
-"""Decides what happens to a notification after one attempt. Pure: no clock, no I/O; the engine commits the decision.
+"""Decides what happens to a notification after one attempt. Pure: no clock, no I/O; the engine commits the
+decision.
 
-- A transient failure is retried with growing, jittered delays until the retry budget, counted from the first failure of
-  the notification, is used up (R-305, R-307).
+- A transient failure is retried with growing, jittered delays until the retry budget, counted from the
+  first failure of the notification, is used up (R-305, R-307).
 - A permanent refusal gets a few attempts, for the endpoint that is just being set up.
 - A handshake gets one attempt: any failure sets the subscription to `error` (R-152).
-- A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds, then the
-  events that cannot be rendered become dead letters (decision 041).
+- A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds,
+  then the events that cannot be rendered become dead letters (decision 041).
 """
 
 import math
@@ -37,7 +38,9 @@ BUILD_DELAY_MS = 250
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and for how long to retry. `budget_ms` counts from the first failed attempt of a notification."""
+    """How often and for how long to retry. `budget_ms` counts from the first failed attempt of a
+    notification.
+    """
 
     base_ms: int
     max_ms: int
@@ -45,7 +48,9 @@ class RetryPolicy:
     max_permanent_refusals: int = 3
 
     def delay_ms(self, attempt: int, jitter: float) -> int:
-        """The delay after failed attempt number `attempt` (from 1); `jitter` in 0..1 picks from its upper half."""
+        """The delay after failed attempt number `attempt` (from 1); `jitter` in 0..1 picks from its upper
+        half.
+        """
         ceiling = min(self.max_ms, self.base_ms << min(max(attempt, 1) - 1, 48))
         return math.ceil(ceiling * (0.5 + jitter / 2))
 

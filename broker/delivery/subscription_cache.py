@@ -1,4 +1,6 @@
-"""Keeps the subscriptions that are being delivered, so that an attempt needs no store read for an unchanged one."""
+"""Keeps the subscriptions that are being delivered, so that an attempt needs no store read for an unchanged
+one.
+"""
 
 from collections import OrderedDict
 
@@ -18,7 +20,9 @@ class SubscriptionCache:
         self._cached: OrderedDict[SubscriptionKey, tuple[str, Subscription]] = OrderedDict()
 
     async def get(self, claim: Claim) -> Subscription | None:
-        """The subscription as it was claimed; None if it was deleted or replaced since. Raises `StoreUnavailable`."""
+        """The subscription as it was claimed; None if it was deleted or replaced since. Raises
+        `StoreUnavailable`.
+        """
         key = (claim.tenant, claim.id)
         cached = self._cached.get(key)
         if cached is None or cached[0] != claim.revision:

@@ -1,7 +1,7 @@
 """Decides which addresses and URLs may be contacted. Pure: no lookup, no socket (R-308, R-455).
 
-The table of reserved networks is our own because `ipaddress.is_global` differs between Python's patch releases.
-An IPv6 address that embeds an IPv4 address counts as both: it is public only if each of them is.
+The table of reserved networks is our own because `ipaddress.is_global` differs between Python's patch
+releases. An IPv6 address that embeds an IPv4 address counts as both: it is public only if each of them is.
 """
 
 import re
@@ -98,7 +98,7 @@ class Allowance:
 
 
 def check_form(url: str) -> list[str]:
-    """What is wrong with the form of the URL; empty if a request can be sent to it as it is written (R-300)."""
+    """What is wrong with the form of the URL; empty if a request can be sent to it as written (R-300)."""
     if not _URL_CHARACTERS.fullmatch(url):
         return ["the URL has characters that must be percent-encoded"]
     try:
@@ -154,5 +154,5 @@ def literal(host: str) -> Address | None:
 
 
 def _is_name(host: str) -> bool:
-    """Whether no resolver takes it for an address: `127.1`, `0x7f000001` and `2130706433` all mean 127.0.0.1."""
+    """Whether no resolver takes it for an address, as it does `127.1`, `0x7f000001` and `2130706433`."""
     return bool(_NAME.fullmatch(host)) and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])

@@ -1,8 +1,8 @@
 """Sends one POST to an address that may be notified, and turns every result into a value: `http.HttpPost`.
 
 A literal address is judged from the URL, a name after its lookup; the connection goes to an address that was
-judged, never to the result of a second lookup (R-455). No redirects, no cookies, no decompression, no proxy but
-the operator's own. A response is bounded in bytes and in time (R-304, R-309).
+judged, never to the result of a second lookup (R-455). No redirects, no cookies, no decompression, no proxy
+but the operator's own. A response is bounded in bytes and in time (R-304, R-309).
 """
 
 import asyncio

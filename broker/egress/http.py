@@ -1,6 +1,7 @@
 """The interface of sending over HTTP: one POST in, a response or a failure out.
 
-Channels depend on this interface only, so a test can pass a function. `client.EgressClient.post` is the implementation.
+Channels depend on this interface only, so a test can pass a function. `client.EgressClient.post` is the
+implementation.
 """
 
 from dataclasses import dataclass
@@ -32,5 +33,5 @@ class HttpPost(Protocol):
     async def __call__(
         self, url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
     ) -> HttpResponse | HttpFailure:
-        """Sends the headers as they are given, repeated names included. Raises nothing but `CancelledError`."""
+        """Sends the headers as they are given, repeated names included. Raises only `CancelledError`."""
         ...

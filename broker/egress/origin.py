@@ -35,8 +35,9 @@ class Origin:
         """One request within `timeout_s`, counted from its turn: waiting for a turn is not the endpoint's
         silence.
 
-        A reused connection that the endpoint had closed before it answered a byte is no failure: the request goes out
-        once more, on a new one. Raises what `HttpConnection.exchange` and opening a connection raise.
+        A reused connection that the endpoint had closed before it answered a byte is no failure: the
+        request goes out once more, on a new one. Raises what `HttpConnection.exchange` and opening a
+        connection raise.
         """
         self.requests += 1
         try:

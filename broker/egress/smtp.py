@@ -1,6 +1,7 @@
 """Sends mail through the operator's relay, over aiosmtplib, and turns every result into a value.
 
-No address rule applies: the operator configures the relay, subscribers don't choose it. aiosmtplib's errors end here.
+No address rule applies: the operator configures the relay, subscribers don't choose it. aiosmtplib's errors
+end here.
 """
 
 import ssl
@@ -14,7 +15,7 @@ import aiosmtplib
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A mail relay. `uses_tls`: TLS from the first byte (smtps); otherwise STARTTLS if the relay offers it."""
+    """A mail relay. `uses_tls`: TLS from the first byte (smtps); otherwise STARTTLS if it is offered."""
 
     host: str
     port: int
@@ -45,7 +46,7 @@ class RelayUnreachable:
 
 
 class SendMail(Protocol):
-    """Sends one mail within `timeout_s`; `Mailer.send` is the implementation, and a test can pass a function."""
+    """Sends one mail within `timeout_s`. `Mailer.send` implements it; a test can pass a function."""
 
     async def __call__(
         self, message: EmailMessage, *, timeout_s: float

@@ -1,7 +1,8 @@
-"""Whether an accepted change can be an event of a subscription, as far as the subscription's own state decides it.
+"""Whether an accepted change can be an event of a subscription, as far as the subscription's own state
+decides it.
 
-This is the only home of the rule: the matcher applies it to what topic and filters selected, and `$explain` reports it.
-Topic and filters are the other half of the answer (`broker/matching/`). Pure: no clock, no store.
+This is the only home of the rule: the matcher applies it to what topic and filters selected, and `$explain`
+reports it. Topic and filters are the other half of the answer (`broker/matching/`). Pure: no clock, no store.
 """
 
 from enum import StrEnum
@@ -12,8 +13,8 @@ from broker.model.subscription import SubscriptionStatus
 STALE_MS = 5_000
 """A change accepted this long before the activation waited in a backlog: it is not an event (R-150).
 
-A shorter difference is allowed: both times come from the store, but a change that was accepted just before the
-activation may have been posted after the client saw the subscription active.
+A shorter difference is allowed: both times come from the store, but a change that was accepted just before
+the activation may have been posted after the client saw the subscription active.
 """
 
 
@@ -28,8 +29,8 @@ class Eligibility(StrEnum):
 class Activation(NamedTuple):
     """The state the rule depends on.
 
-    `activated_ms` is the store's time of the first activation since the subscription was created or was `off`; 0 if
-    it was never active.
+    `activated_ms` is the store's time of the first activation since the subscription was created or was
+    `off`; 0 if it was never active.
     """
 
     status: SubscriptionStatus
@@ -37,7 +38,9 @@ class Activation(NamedTuple):
 
     @property
     def counts_events(self) -> bool:
-        """Whether matching changes get an event number (R-272): active, in error, or on the way back to active."""
+        """Whether matching changes get an event number (R-272): active, in error, or on the way back to
+        active.
+        """
         if self.status is SubscriptionStatus.REQUESTED:
             return self.activated_ms > 0
         return self.status in {SubscriptionStatus.ACTIVE, SubscriptionStatus.ERROR}

@@ -1,8 +1,8 @@
 """The result of one delivery attempt, and what is decided about the notification after it.
 
-Channels return a `DeliveryOutcome`, `broker/delivery/policy.py` maps it to a `Decision`, and the store carries the decision
-out. No value here depends on a protocol: an HTTP endpoint, a mail relay, a message broker or a file can stand behind a
-channel. Expected results are values, not exceptions.
+Channels return a `DeliveryOutcome`, `broker/delivery/policy.py` maps it to a `Decision`, and the store
+carries the decision out. No value here depends on a protocol: an HTTP endpoint, a mail relay, a message
+broker or a file can stand behind a channel. Expected results are values, not exceptions.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Delivered:
 class Refused:
     """The receiver answered and did not accept the notification.
 
-    `is_transient`: the same notification may be accepted later (R-305). `retry_after_s` is the wait the receiver asked
-    for, if it asked for one (R-307).
+    `is_transient`: the same notification may be accepted later (R-305). `retry_after_s` is the wait the
+    receiver asked for, if it asked for one (R-307).
     """
 
     is_transient: bool
@@ -56,7 +56,8 @@ class UnrenderableEvent:
 class Unrenderable:
     """The notification could not be built, so nothing was sent.
 
-    `events` are those that cannot be rendered alone either; they are determined in the last build attempt only.
+    `events` are those that cannot be rendered alone either; they are determined in the last build attempt
+    only.
     """
 
     error: ErrorReport
@@ -99,16 +100,20 @@ class TurnOff:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Nothing was attempted because the concurrency limit of the receiver is reached. Claim it again after `delay_ms`."""
+    """Nothing was attempted because the concurrency limit of the receiver is reached. Claim it again after
+    `delay_ms`.
+    """
 
     delay_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class MoveToDeadLetters:
-    """These events become dead letters and the rest of the notification is sent; the subscription keeps its status.
+    """These events become dead letters and the rest of the notification is sent; the subscription keeps its
+    status.
 
-    Without events, each event can be rendered alone and only the whole notification cannot: the first is sent alone.
+    Without events, each event can be rendered alone and only the whole notification cannot: the first is sent
+    alone.
     """
 
     events: tuple[UnrenderableEvent, ...]

@@ -1,1 +1,3 @@
-"""The supervised loops: matcher, dispatcher, inbox reader, housekeeper, topic sync. Each may run in several processes."""
+"""The supervised loops: matcher, dispatcher, inbox reader, housekeeper, topic sync. Each may run in several
+processes.
+"""

@@ -18,7 +18,9 @@ class ActiveClaim:
 
 
 class ActiveClaims:
-    """At most `limit` claims. A task holds one claim at a time and replaces it with the next of its subscription."""
+    """At most `limit` claims. A task holds one claim at a time and replaces it with the next of its
+    subscription.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -36,7 +38,9 @@ class ActiveClaims:
         return self._limit - len(self._by_task)
 
     def add(self, claim: Claim, task: asyncio.Task[None]) -> None:
-        """Cancels the task of an older claim of the same subscription: that claim ran out while the store was away."""
+        """Cancels the task of an older claim of the same subscription: that claim ran out while the store was
+        away.
+        """
         key = (claim.tenant, claim.id)
         older = self._current_tasks.get(key)
         if older is not None:

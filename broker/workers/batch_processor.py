@@ -1,8 +1,9 @@
-"""Turns a batch of changes into events: match, resolve included resources, append to the outboxes, acknowledge.
+"""Turns a batch of changes into events: match, resolve included resources, append to the outboxes,
+acknowledge.
 
-Within a partition, changes keep their order, up to the first one whose matching fails; the appends of different partitions
-run concurrently. A repeated batch adds nothing: the outboxes skip changes they already have. So each change is matched at
-least once and numbered exactly once.
+Within a partition, changes keep their order, up to the first one whose matching fails; the appends of
+different partitions run concurrently. A repeated batch adds nothing: the outboxes skip changes they already
+have. So each change is matched at least once and numbered exactly once.
 """
 
 import asyncio
@@ -67,8 +68,9 @@ class BatchProcessor:
     async def process(self, changes: Sequence[Change], partitions: Mapping[int, Partition]) -> None:
         """The index must have been updated since the changes were read.
 
-        A change whose matching failed stays pending, with those behind it in its partition: the partition rests and is
-        recovered again. Raises `Fenced`, `StoreRolledBack` and `StoreUnavailable`: the whole batch is then read again.
+        A change whose matching failed stays pending, with those behind it in its partition: the partition
+        rests and is recovered again. Raises `Fenced`, `StoreRolledBack` and `StoreUnavailable`: the whole
+        batch is then read again.
         """
         failpoints.hit("matcher.after-follow")
         batch: list[MatchedChange] = []

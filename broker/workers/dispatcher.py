@@ -1,8 +1,9 @@
 """Claims due subscriptions and has the engine deliver them.
 
-Any dispatcher may claim in any shard; a claim is a lease, and nothing is owned for longer. A dispatcher does not poll the
-store for work: it waits for a wakeup message or for the next due time it knows of. As a safety net against lost messages,
-a new connection to the store looks in all shards, and so does each shard every `RESCAN_S` seconds.
+Any dispatcher may claim in any shard; a claim is a lease, and nothing is owned for longer. A dispatcher does
+not poll the store for work: it waits for a wakeup message or for the next due time it knows of. As a safety
+net against lost messages, a new connection to the store looks in all shards, and so does each shard every
+`RESCAN_S` seconds.
 """
 
 import asyncio
@@ -42,8 +43,8 @@ class DispatchLimits:
 class Dispatcher:
     """Owns the loop over the shards, the leases of its claims, and the concurrency budget.
 
-    `run` returns after `stop` is set and the attempts under way have ended. Attempts that last longer than `drain` are
-    cancelled, and their claims are released.
+    `run` returns after `stop` is set and the attempts under way have ended. Attempts that last longer than
+    `drain` are cancelled, and their claims are released.
     """
 
     def __init__(
@@ -116,7 +117,9 @@ class Dispatcher:
             await woken.wait()
 
     async def _deliver(self, claim: Claim) -> None:
-        """Delivers until the subscription has nothing to send, then sets the shard's alarm to its next due time."""
+        """Delivers until the subscription has nothing to send, then sets the shard's alarm to its next due
+        time.
+        """
         try:
             next_in_ms = await self._attempts(claim)
         except StoreUnavailable as error:
@@ -131,7 +134,9 @@ class Dispatcher:
             self._alarms.advance_alarm(claim.shard, next_in_ms)
 
     async def _attempts(self, claim: Claim) -> int | None:
-        """One attempt after the other; returns in how many ms the subscription is due again, None if it is not."""
+        """One attempt after the other; returns in how many ms the subscription is due again, None if it is
+        not.
+        """
         task = asyncio.current_task()
         while True:
             try:
@@ -149,7 +154,7 @@ class Dispatcher:
                 self._active.replace(task, claim)
 
     async def _renew_leases(self) -> None:
-        """Renews the leases of long attempts and cancels those whose claim was lost (deleted, or taken over)."""
+        """Renews the leases of long attempts; cancels those whose claim was lost (deleted, or taken over)."""
         while True:
             await asyncio.sleep(RENEW_S)
             lasting = self._active.older_than(RENEW_S / 2)

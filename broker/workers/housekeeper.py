@@ -1,4 +1,7 @@
-"""Retention, on APScheduler's clock. Everything here may run twice or late without harm; nothing anyone waits for runs here."""
+"""Removes data that is older or larger than its limits, on APScheduler's clock.
+
+No correctness depends on it: every job may run twice, late, or in several processes.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,12 +18,14 @@ from broker.telemetry import metrics
 _log = structlog.get_logger(__name__)
 EVERY = timedelta(minutes=10)
 LOGS_EVERY = timedelta(minutes=1)
-"""The intake's streams grow with every reading, and a look at them costs a command a partition."""
-KEPT_REGISTRY_ENTRIES = 10_000
+"""More often: the streams of the intake grow with every reading, and a check costs one command a partition.
+"""
+MAX_REGISTRY_ENTRIES = 10_000
+_FIRST_RUN_AFTER = timedelta(minutes=1)
 
 
 class Housekeeper:
-    """Has what is too old or too much dropped. `run` returns after `stop` is set."""
+    """`run` returns after `stop` is set."""
 
     def __init__(self, retention: Retention, registry: RegistryFollower, stop: asyncio.Event) -> None:
         self._retention = retention
@@ -29,11 +34,10 @@ class Housekeeper:
 
     async def run(self) -> None:
         scheduler = AsyncIOScheduler(timezone=UTC)
-        first = datetime.now(UTC) + timedelta(minutes=1)
-        for job, every in ((self.sweep_logs, LOGS_EVERY), (self.sweep_outboxes, EVERY)):
-            scheduler.add_job(
-                job, "interval", seconds=every.total_seconds(), next_run_time=first, max_instances=1
-            )
+        first_run = datetime.now(UTC) + _FIRST_RUN_AFTER
+        for job, interval in ((self.sweep_logs, LOGS_EVERY), (self.sweep_outboxes, EVERY)):
+            seconds = interval.total_seconds()
+            scheduler.add_job(job, "interval", seconds=seconds, next_run_time=first_run, max_instances=1)
         scheduler.start()
         try:
             await self._stop.wait()
@@ -41,8 +45,8 @@ class Housekeeper:
             scheduler.shutdown(wait=False)
 
     async def sweep_logs(self) -> None:
-        """One round of the intake's streams."""
-        await self._each(
+        """Trims the streams of the intake and the dead letters once."""
+        await self._run_all(
             {
                 "changes": self._retention.trim_changes,
                 "refused": self._retention.trim_refused,
@@ -51,19 +55,17 @@ class Housekeeper:
         )
 
     async def sweep_outboxes(self) -> None:
-        """One round of what there is for each subscription."""
-        await self._each(
-            {
-                "outboxes": self._retention.trim_outboxes,
-                "registry": lambda: self._registry.trim(KEPT_REGISTRY_ENTRIES),
-            }
-        )
+        """Trims the outboxes and the registry once."""
+        await self._run_all({"outboxes": self._retention.trim_outboxes, "registry": self._trim_registry})
 
-    async def _each(self, parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
-        """A part that fails is left for the next round."""
-        for name, trim in parts.items():
+    async def _trim_registry(self) -> None:
+        await self._registry.trim(MAX_REGISTRY_ENTRIES)
+
+    async def _run_all(self, jobs: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        """Runs the jobs one after the other; one that fails is left for the next sweep."""
+        for name, job in jobs.items():
             try:
-                await trim()
+                await job()
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
-                _log.warning("retention put off", part=name, error=str(error))
+                _log.warning("retention job postponed", job=name, error=str(error))

@@ -1,4 +1,6 @@
-"""Reads the inbox stream into the intake. One reader at a time, under a lease; entries leave the stream when they are settled."""
+"""Reads the inbox stream into the intake. One reader at a time, under a lease; entries leave the stream when
+they are settled.
+"""
 
 import asyncio
 import contextlib
@@ -56,7 +58,9 @@ class InboxWorker:
                 await self._inbox.unlease(self._owner)
 
     async def _read(self, client: GroupReader, position: str) -> list[InboxEntry]:
-        """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever reads next."""
+        """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever
+        reads next.
+        """
         block_ms = BLOCK_MS if position == ">" else None
         reading = self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
         return await first_of(reading, self._stop) or []

@@ -1,8 +1,8 @@
-"""Resolves what a topic's notificationShape adds to an event, once a change and topic, from what is stored in its tenant; a
-batch of changes is read together.
+"""Resolves the resources that a topic's notificationShape includes with an event (R-070..R-073).
 
-It is done when the change is matched, after it was accepted, and pinned with the event, so that every attempt of a notification
-tells the same (R-209, R-483). What isn't stored is left out (R-071).
+The batch processor calls it when a change is matched, after the change was accepted. The resolved versions
+are stored with the event, so every attempt of a notification has the same content (R-209, R-483). Resources
+that are not stored in the tenant of the change are left out (R-071).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,14 +18,14 @@ from broker.store.resources import Resources
 
 MAX_INCLUDED = 100
 MAX_REFERRING = 100
-"""The newest that refer to the focus; a patient's observations are without end."""
+"""The newest resources that refer to the focus; a patient can have any number of observations."""
 
 Targets = Mapping[str, Sequence[Target]]
-"""By the canonical of a topic."""
+"""The resources to include, by the canonical of a topic."""
 
 
 class IncludeResolver:
-    """Contexts of events."""
+    """Finds the targets of one change, then reads those of a whole batch of changes together."""
 
     def __init__(self, catalog: Catalog, context: SearchContext, resources: Resources) -> None:
         self._catalog = catalog
@@ -33,50 +33,60 @@ class IncludeResolver:
         self._resources = resources
         self._shapes: dict[str, NotificationShapes] = {}
 
-    async def targets(self, change: Change, topics: Iterable[str]) -> Targets:
-        """What goes with the change where it is an event of these topics (canonicals), stored or not."""
-        return {canonical: await self._targets(change, canonical) for canonical in topics}
+    async def targets(self, change: Change, canonicals: Iterable[str]) -> Targets:
+        """What the shapes of these topics include with the change, whether it is stored or not."""
+        return {canonical: await self._targets_of(change, canonical) for canonical in canonicals}
 
-    async def _targets(self, change: Change, canonical: str) -> Sequence[Target]:
-        topic = self._catalog.bound(canonical)
-        if topic is None or not topic.shapes:
-            return ()
-        shapes = self._shapes.get(canonical)
-        if shapes is None or shapes.topic is not topic:
-            shapes = self._shapes[canonical] = NotificationShapes(topic, self._context)
-        key = change.current.key
-        wanted = dict.fromkeys(shapes.includes(change)[:MAX_INCLUDED])
-        referrers = shapes.referrers(key.type)
-        if referrers:
-            found = await self._resources.referring(key.tenant, key.reference, referrers, limit=MAX_REFERRING)
-            wanted |= dict.fromkeys(found)
-        wanted.pop((key.type, key.id), None)
-        return tuple(wanted)
-
-    async def contexts(self, wanted: Sequence[tuple[Change, Targets]]) -> list[dict[str, Context]]:
-        """By topic, for each change of a batch: what is stored of its targets, read together."""
-        by_tenant: dict[Tenant, dict[Target, None]] = {}
-        for change, targets in wanted:
-            for some in targets.values():
-                if some:
-                    by_tenant.setdefault(change.current.key.tenant, {}).update(dict.fromkeys(some))
+    async def contexts(self, batch: Sequence[tuple[Change, Targets]]) -> list[dict[str, Context]]:
+        """For each change, by canonical: the stored versions of its targets. Reads a batch together."""
+        targets_of_tenants: dict[Tenant, dict[Target, None]] = {}
+        for change, by_canonical in batch:
+            for targets in by_canonical.values():
+                if targets:
+                    tenant = change.current.key.tenant
+                    targets_of_tenants.setdefault(tenant, {}).update(dict.fromkeys(targets))
         versions = {
-            tenant: await self._resources.current_many(tenant, some) for tenant, some in by_tenant.items()
+            tenant: await self._resources.current_many(tenant, targets)
+            for tenant, targets in targets_of_tenants.items()
         }
         return [
             {
-                canonical: _context(some, versions.get(change.current.key.tenant, {}))
-                for canonical, some in targets.items()
+                canonical: _context(targets, versions.get(change.current.key.tenant, {}))
+                for canonical, targets in by_canonical.items()
             }
-            for change, targets in wanted
+            for change, by_canonical in batch
         ]
 
+    async def _targets_of(self, change: Change, canonical: str) -> Sequence[Target]:
+        shapes = self._shapes_of(canonical)
+        if shapes is None:
+            return ()
+        key = change.current.key
+        targets = dict.fromkeys(shapes.includes(change)[:MAX_INCLUDED])
+        referrers = shapes.referrers(key.type)
+        if referrers:
+            referring = await self._resources.referring(
+                key.tenant, key.reference, referrers, limit=MAX_REFERRING
+            )
+            targets |= dict.fromkeys(referring)
+        targets.pop((key.type, key.id), None)
+        return tuple(targets)
 
-def _context(wanted: Sequence[Target], versions: Mapping[Target, Version]) -> Context:
-    if not wanted:
+    def _shapes_of(self, canonical: str) -> NotificationShapes | None:
+        """The parsed shapes of the topic as it is now; None if it has none."""
+        topic = self._catalog.bound(canonical)
+        if topic is None or not topic.shapes:
+            return None
+        shapes = self._shapes.get(canonical)
+        if shapes is None or shapes.topic is not topic:
+            shapes = self._shapes[canonical] = NotificationShapes(topic, self._context)
+        return shapes
+
+
+def _context(targets: Sequence[Target], versions: Mapping[Target, Version]) -> Context:
+    """The versions in the order of the shape; deletions are current versions too, and are left out."""
+    if not targets:
         return NO_CONTEXT
-    # in the order of the shape; deletions are current versions too
-    kept = [one for target in wanted if (one := versions.get(target)) and one.body is not None]
-    return Context(
-        tuple(Included(one.key, one.release) for one in kept), sum(len(one.body or b"") for one in kept)
-    )
+    stored = [version for target in targets if (version := versions.get(target)) and version.body is not None]
+    included = tuple(Included(version.key, version.release) for version in stored)
+    return Context(included, sum(len(version.body or b"") for version in stored))

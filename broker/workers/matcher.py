@@ -1,8 +1,9 @@
-"""The matcher's loop: reads accepted changes of the partitions it holds and passes them to the batch processor.
+"""The matcher's loop: reads accepted changes of the partitions it holds and passes them to the batch
+processor.
 
-A partition has one matcher at a time, under a lease. Whoever takes a partition over first processes what was read and not
-acknowledged before. After the store was unavailable, nothing is numbered until the rollback detector has verified that the
-store still has everything this matcher knows of.
+A partition has one matcher at a time, under a lease. Whoever takes a partition over first processes what was
+read and not acknowledged before. After the store was unavailable, nothing is numbered until the rollback
+detector has verified that the store still has everything this matcher knows of.
 """
 
 import asyncio
@@ -30,7 +31,8 @@ BLOCK_MS = 5_000
 BATCH = 128
 RETRY_S = 0.5
 OTHERS_VERIFY_S = 1.0
-"""After the store was unavailable: longer than another matcher takes to notice it (`RETRY_S`) and to verify."""
+"""After the store was unavailable: longer than another matcher takes to notice it (`RETRY_S`) and to verify.
+"""
 
 
 class MatcherWorker:
@@ -92,7 +94,8 @@ class MatcherWorker:
     async def _verify_store(self) -> None:
         """Verifies that the store has forgotten nothing.
 
-        Each matcher verifies what it alone knows, all at the same time; so each waits a moment for the others.
+        Each matcher verifies what it alone knows, all at the same time; so each waits a moment for the
+        others.
         """
         if await self._rollback_detector.verify():
             await self._changes.prepare()
@@ -133,7 +136,8 @@ class MatcherWorker:
         if not entries:
             return
         failpoints.hit("matcher.after-read")
-        # after the read and before matching: a subscription activated before a change was accepted is known by then
+        # after the read and before matching: a subscription activated before a change was accepted is known
+        # by then
         completed, updated = await asyncio.gather(
             self._changes.completed(entries), self._index.update(), return_exceptions=True
         )
@@ -151,7 +155,7 @@ class MatcherWorker:
             await self._processor.process(own, by_number)
 
     async def _recover(self, reader: GroupReader, partitions: Sequence[Partition]) -> None:
-        """Processes what a predecessor, or this matcher before an interruption, read and did not acknowledge."""
+        """Processes what a former holder, or this matcher before, read and did not acknowledge."""
         for partition in partitions:
             by_number: Mapping[int, Partition] = {partition.number: partition}
             while not self._stop.is_set():

@@ -1,7 +1,7 @@
 """Holds a fair share of the partitions for one matcher: takes free ones, gives back those beyond its share.
 
-A partition has one matcher at a time. The store fences a former holder by the lease's token, so a lease that ran out
-unnoticed can't cause a duplicate event.
+A partition has one matcher at a time. The store fences a former holder by the lease's token, so a lease that
+ran out unnoticed can't cause a duplicate event.
 """
 
 import asyncio
@@ -31,7 +31,9 @@ class PartitionLeases:
 
     @property
     def are_certain(self) -> bool:
-        """False if this process stood still: its leases may have run out, and what it would read belongs to another."""
+        """False if this process stood still: its leases may have run out, and what it would read belongs to
+        another.
+        """
         return time.monotonic() - self._renewed_at_s < CERTAIN_S
 
     async def renew(self) -> None:

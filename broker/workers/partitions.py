@@ -15,7 +15,8 @@ RECHECK_S = 60.0
 class Partition:
     """One record for each lease: losing the partition and taking it over again makes a new one.
 
-    `token` is the lease's fencing token. `is_recovered`: changes that were read and not acknowledged have been processed.
+    `token` is the lease's fencing token. `is_recovered`: changes that were read and not acknowledged have
+    been processed.
     """
 
     number: int
@@ -44,7 +45,8 @@ class Partitions:
         }
 
     def recheck(self) -> None:
-        """Has partitions recovered again: once after a former holder can't read any longer, then every `RECHECK_S`.
+        """Has partitions recovered again: once after a former holder can't read any longer, then every
+        `RECHECK_S`.
 
         A former holder may have taken the last changes of a partition, and no later change reveals it
         (`Changes.completed`).

@@ -1,8 +1,8 @@
 """Poison messages: changes whose matching keeps failing, and the pauses between the attempts.
 
-While a change is retried, its whole partition rests, for less than a second in total: a later change may be of the same
-resource, and no outbox accepts a change that is older than one it has (decision 040). Other partitions continue.
-After `MAX_ATTEMPTS` the change becomes a dead letter.
+While a change is retried, its whole partition rests, for less than a second in total: a later change may be
+of the same resource, and no outbox accepts a change that is older than one it has (decision 040). Other
+partitions continue. After `MAX_ATTEMPTS` the change becomes a dead letter.
 """
 
 import time
@@ -22,7 +22,9 @@ class _Failure:
 
 
 class PoisonMessages:
-    """The failing changes of one partition, by change id. A matcher that takes over the partition counts from zero."""
+    """The failing changes of one partition, by change id. A matcher that takes over the partition counts from
+    zero.
+    """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s

@@ -1,4 +1,4 @@
-"""Tells a dispatcher in which shards to look for due subscriptions: one event and one timer for each shard."""
+"""Tells a dispatcher in which shards to look for due subscriptions: one event and one timer a shard."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

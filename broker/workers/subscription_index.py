@@ -1,7 +1,7 @@
 """Keeps a matcher's index of subscriptions in step with the registry log and the topics.
 
-The batch processor calls `update` after each read and before matching, so a change that was accepted after a subscription
-became active is always matched against it.
+The batch processor calls `update` after each read and before matching, so a change that was accepted after a
+subscription became active is always matched against it.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,9 @@ class SubscriptionIndexUpdater:
         self._registry.start_over()
 
     async def update(self) -> None:
-        """Applies what changed since the last call; after a change of topics, every subscription is indexed again."""
+        """Applies what changed since the last call; after a change of topics, every subscription is indexed
+        again.
+        """
         if self._catalog_revision != self._catalog.revision:
             self._catalog_revision = self._catalog.revision
             self._registry.start_over()
@@ -52,7 +54,8 @@ class SubscriptionIndexUpdater:
         try:
             await self._apply(changed)
         except BaseException:
-            self._registry.start_over()  # the follower would not return the changes behind the failed one again
+            # the follower would not return the changes behind the failed one again
+            self._registry.start_over()
             raise
 
     def is_event(self, match: Match, change: Change) -> bool:

@@ -1,9 +1,11 @@
-"""Keeps one process's catalog in step with its folder and with the topics given through the API, and their subscriptions valid.
+"""Keeps one process's catalog in step with its folder and with the topics given through the API, and their
+subscriptions valid.
 
-A topic of the folder stands before a stored one of the same id. Subscriptions stay bound to the `url|version` they were accepted
-for (R-480): if that version says something else than before, those it no longer allows go to `error`; if it left the folder
-while a newer version came, it is kept as a retired topic; if it is gone altogether its subscriptions go to `error` (R-482).
-Every process may do all of this; doing it twice changes nothing.
+A topic of the folder stands before a stored one of the same id. Subscriptions stay bound to the `url|version`
+they were accepted for (R-480): if that version says something else than before, those it no longer allows go
+to `error`; if it left the folder while a newer version came, it is kept as a retired topic; if it is gone
+altogether its subscriptions go to `error` (R-482). Every process may do all of this; doing it twice changes
+nothing.
 """
 
 import asyncio
@@ -36,7 +38,9 @@ def unserved(subscription: Subscription) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the keeper is given: how topics are read and split for the store, and what a topic objects to in a subscription."""
+    """What the keeper is given: how topics are read and split for the store, and what a topic objects to in a
+    subscription.
+    """
 
     parse: Callable[[bytes], Topic]
     split: Callable[[bytes, str], tuple[bytes, bytes]]
@@ -167,7 +171,9 @@ class TopicSync:
         return {topic.canonical: topic for topic in self._catalog.all()}
 
     async def _keep_superseded(self, gone: dict[str, bytes]) -> None:
-        """Stores, as retired, the versions that a newer one replaced while subscriptions are bound to them; loads them."""
+        """Stores, as retired, the versions that a newer one replaced while subscriptions are bound to them;
+        loads them.
+        """
         replaced = {name for name in gone if self._catalog.resolve(name.partition("|")[0])}
         used = set()
         if replaced:

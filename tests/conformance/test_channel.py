@@ -1,4 +1,6 @@
-"""What every channel that pushes over HTTP does: it sends the request as registered and maps each answer to an outcome."""
+"""What every channel that pushes over HTTP does: it sends the request as registered and maps each answer to
+an outcome.
+"""
 
 import asyncio
 import socket

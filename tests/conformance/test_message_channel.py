@@ -1,4 +1,4 @@
-"""The message channel posts a message Bundle with the unchanged notification to `$process-message` (R-340)."""
+"""The message channel posts a message Bundle with the notification to `$process-message` (R-340)."""
 
 import orjson
 import pytest

@@ -1,4 +1,6 @@
-"""Delivery end to end: a broker in this process, a real store, real HTTP to a subscriber that refuses, delays and recovers."""
+"""Delivery end to end: a broker in this process, a real store, real HTTP to a subscriber that refuses, delays
+and recovers.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,72 +44,76 @@ async def test_a_subscription_is_active_only_after_its_handshake_was_answered(
 ) -> None:
     gate = Gate()
     broker_fixture.subscriber.endpoint("a").answer = gate
-    one = (await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a")))["id"]
+    subscription_id = (
+        await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a"))
+    )["id"]
     await gate.until_entered()
-    assert await broker_fixture.status(one) == "requested"
+    assert await broker_fixture.status(subscription_id) == "requested"
     await broker_fixture.send()
     gate.opened.set()
-    await broker_fixture.until_status(one, "active")
+    await broker_fixture.until_status(subscription_id, "active")
     await broker_fixture.send()
     endpoint = await broker_fixture.until_numbers("a", 1)
     assert [n.type for n in endpoint.notifications] == ["handshake", "event-notification"]
 
 
-async def test_a_failed_handshake_marks_an_error_and_is_not_repeated(broker_fixture: BrokerFixture) -> None:
+async def test_a_failed_handshake_sets_error_and_is_not_retried(broker_fixture: BrokerFixture) -> None:
     broker_fixture.subscriber.endpoint("a").answer = Script(503, 503)
-    one = (await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a")))["id"]
-    await broker_fixture.until_status(one, "error")
-    assert await broker_fixture.error_code(one) == "error-response"
+    subscription_id = (
+        await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a"))
+    )["id"]
+    await broker_fixture.until_status(subscription_id, "error")
+    assert await broker_fixture.error_code(subscription_id) == "error-response"
     await broker_fixture.subscribe("other")
     assert len(broker_fixture.subscriber.endpoint("a").received) == 1
 
 
 async def _break(broker_fixture: BrokerFixture, name: str) -> str:
     """A subscription in `error` that has delivered event 1 and missed 2 to 4."""
-    one = await broker_fixture.subscribe(name)
+    subscription_id = await broker_fixture.subscribe(name)
     await broker_fixture.send()
     await broker_fixture.until_numbers(name, 1)
     broker_fixture.subscriber.endpoint(name).answer = Script(*[404] * 3)
     await broker_fixture.send()
-    await broker_fixture.until_status(one, "error")
+    await broker_fixture.until_status(subscription_id, "error")
     await broker_fixture.send(2)
-    await broker_fixture.until_counted(one, 4)
-    return one
+    await broker_fixture.until_counted(subscription_id, 4)
+    return subscription_id
 
 
-async def test_what_was_missed_in_error_comes_in_order_after_the_client_asks_again(
+async def test_events_missed_in_error_are_delivered_in_order_after_the_client_requests_again(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await _break(broker_fixture, "a")
+    subscription_id = await _break(broker_fixture, "a")
     endpoint = broker_fixture.subscriber.endpoint("a")
-    known = len(endpoint.received)
-    await broker_fixture.request_again(one)
-    await broker_fixture.until_status(one, "active")
+    received_before = len(endpoint.received)
+    await broker_fixture.request_again(subscription_id)
+    await broker_fixture.until_status(subscription_id, "active")
     await broker_fixture.until_numbers("a", 4)
-    assert endpoint.notifications[known].type == "handshake"
-    assert endpoint.notifications[known].events_since_start == 4
+    assert endpoint.notifications[received_before].type == "handshake"
+    assert endpoint.notifications[received_before].events_since_start == 4
     await broker_fixture.send()
     await broker_fixture.until_numbers("a", 5)
-    assert await broker_fixture.error_code(one) is None
+    assert await broker_fixture.error_code(subscription_id) is None
 
 
-async def test_resume_newest_skips_what_was_missed_and_goes_on_counting(
+async def test_resume_newest_skips_missed_events_and_continues_their_numbers(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with desk_with(start_broker, subscriber, resume="newest") as broker_fixture:
-        one = await _break(broker_fixture, "a")
-        await broker_fixture.request_again(one)
-        await broker_fixture.until_status(one, "active")
+        subscription_id = await _break(broker_fixture, "a")
+        await broker_fixture.request_again(subscription_id)
+        await broker_fixture.until_status(subscription_id, "active")
         await broker_fixture.send()
         endpoint = subscriber.endpoint("a")
         assert await subscriber.wait_until(lambda: endpoint.numbers == [1, 5])
-        assert await broker_fixture.events(one) == [1, 2, 3, 4, 5]
+        assert await broker_fixture.events(subscription_id) == [1, 2, 3, 4, 5]
 
 
 async def test_retries_send_the_identical_body_until_the_endpoint_recovers(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("a", max_count=10)
+    subscription_id = await broker_fixture.subscribe("a", max_count=10)
     endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(503, 500, 429)
     await broker_fixture.send()
@@ -115,10 +121,10 @@ async def test_retries_send_the_identical_body_until_the_endpoint_recovers(
     await broker_fixture.send(2)
     await broker_fixture.until_numbers("a", 3)
     attempts = endpoint.received[1:5]
-    assert [one.answered for one in attempts] == [503, 500, 429, 200]
-    assert len({one.body for one in attempts}) == 1
-    assert await broker_fixture.error_code(one) is None
-    times = [one.at_ms for one in attempts]
+    assert [attempt.answered for attempt in attempts] == [503, 500, 429, 200]
+    assert len({attempt.body for attempt in attempts}) == 1
+    assert await broker_fixture.error_code(subscription_id) is None
+    times = [attempt.at_ms for attempt in attempts]
     assert times == sorted(times)
 
 
@@ -132,63 +138,70 @@ async def test_retry_after_is_honoured(broker_fixture: BrokerFixture) -> None:
     assert accepted.at_ms - refused.at_ms >= 1_000
 
 
-async def test_410_turns_the_subscription_off_and_nothing_more_is_counted_or_sent(
+async def test_410_turns_the_subscription_off_and_later_changes_are_not_counted_or_sent(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("a")
+    subscription_id = await broker_fixture.subscribe("a")
     endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(410)
     await broker_fixture.send()
-    await broker_fixture.until_status(one, "off")
+    await broker_fixture.until_status(subscription_id, "off")
     await broker_fixture.subscribe("other")
     await broker_fixture.send()
     await broker_fixture.until_numbers("other", 1)
     assert len(endpoint.received) == 2
-    assert (await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"] == "1"
+    assert (await broker_fixture.status_of(subscription_id))["eventsSinceSubscriptionStart"] == "1"
 
 
-async def test_404_is_tried_three_times_and_then_an_error(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("a")
+async def test_404_is_retried_twice_and_then_sets_error(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("a")
     endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(*[404] * 9)
     await broker_fixture.send()
-    await broker_fixture.until_status(one, "error")
-    assert [one.answered for one in endpoint.received[1:]] == [404, 404, 404]
-    assert await broker_fixture.error_code(one) == "error-response"
+    await broker_fixture.until_status(subscription_id, "error")
+    assert [request.answered for request in endpoint.received[1:]] == [404, 404, 404]
+    assert await broker_fixture.error_code(subscription_id) == "error-response"
 
 
-async def test_while_retries_go_on_it_is_active_with_the_error_and_after_the_budget_in_error(
+async def test_a_subscription_is_active_with_the_error_code_during_retries_and_in_error_after_the_budget(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with desk_with(start_broker, subscriber, retry_budget=timedelta(seconds=1)) as broker_fixture:
-        one = await broker_fixture.subscribe("a")
+        subscription_id = await broker_fixture.subscribe("a")
         endpoint = subscriber.endpoint("a")
         endpoint.answer = Script(*[503] * 1_000)
         await broker_fixture.send()
         assert await subscriber.wait_until(lambda: len(endpoint.received) >= 3)
-        assert (await broker_fixture.status(one), await broker_fixture.error_code(one)) == (
+        assert (
+            await broker_fixture.status(subscription_id),
+            await broker_fixture.error_code(subscription_id),
+        ) == (
             "active",
             "error-response",
         )
-        await broker_fixture.until_status(one, "error")
-        assert await broker_fixture.error_code(one) == "error-response"
+        await broker_fixture.until_status(subscription_id, "error")
+        assert await broker_fixture.error_code(subscription_id) == "error-response"
         await broker_fixture.send(2)
-        await broker_fixture.until_counted(one, 3)
+        await broker_fixture.until_counted(subscription_id, 3)
 
 
-async def test_an_endpoint_that_is_not_there_is_told_as_no_response(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("a")
-    document = (await broker_fixture.client.get(f"/r5/Subscription/{one}")).json()
-    document |= {"endpoint": "http://127.0.0.1:1/", "status": "requested"}
-    assert (await broker_fixture.client.put(f"/r5/Subscription/{one}", json=document)).status_code == 200
-    await broker_fixture.until_status(one, "error")
-    assert await broker_fixture.error_code(one) == "no-response"
-
-
-async def test_heartbeats_come_at_the_period_while_idle_and_count_nothing(
+async def test_an_endpoint_that_refuses_connections_is_reported_as_no_response(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("a", heartbeat_s=1)
+    subscription_id = await broker_fixture.subscribe("a")
+    document = (await broker_fixture.client.get(f"/r5/Subscription/{subscription_id}")).json()
+    document |= {"endpoint": "http://127.0.0.1:1/", "status": "requested"}
+    assert (
+        await broker_fixture.client.put(f"/r5/Subscription/{subscription_id}", json=document)
+    ).status_code == 200
+    await broker_fixture.until_status(subscription_id, "error")
+    assert await broker_fixture.error_code(subscription_id) == "no-response"
+
+
+async def test_heartbeats_are_sent_at_the_period_while_idle_and_have_no_number(
+    broker_fixture: BrokerFixture,
+) -> None:
+    subscription_id = await broker_fixture.subscribe("a", heartbeat_s=1)
     await broker_fixture.send()
     endpoint = await broker_fixture.until_numbers("a", 1)
     assert await broker_fixture.subscriber.wait_until(lambda: len(endpoint.of_type("heartbeat")) >= 2)
@@ -201,42 +214,42 @@ async def test_heartbeats_come_at_the_period_while_idle_and_count_nothing(
     before = [r.at_ms for r in endpoint.received if r.at_ms < beats[0][0]][-1]
     assert beats[0][0] - before >= 950
     assert beats[1][0] - beats[0][0] >= 950
-    assert await broker_fixture.events(one) == [1]
+    assert await broker_fixture.events(subscription_id) == [1]
 
 
-async def test_no_heartbeat_comes_in_error(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("a", heartbeat_s=1)
+async def test_no_heartbeat_is_sent_in_error(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("a", heartbeat_s=1)
     endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(404, 404, 404)
     await broker_fixture.send()
-    await broker_fixture.until_status(one, "error")
-    known = len(endpoint.received)
+    await broker_fixture.until_status(subscription_id, "error")
+    received_before = len(endpoint.received)
     await broker_fixture.subscribe("beating", heartbeat_s=1)
     beating = broker_fixture.subscriber.endpoint("beating")
     assert await broker_fixture.subscriber.wait_until(lambda: len(beating.of_type("heartbeat")) >= 2)
-    assert len(endpoint.received) == known
+    assert len(endpoint.received) == received_before
 
 
 def _in(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
-async def test_at_its_end_a_subscription_is_off_and_nothing_more_is_sent(
+async def test_a_subscription_is_off_after_its_end_and_sends_nothing_more(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("a")
+    subscription_id = await broker_fixture.subscribe("a")
     await broker_fixture.send()
     endpoint = await broker_fixture.until_numbers("a", 1)
-    await broker_fixture.request_again(one, end=_in(3))
-    await broker_fixture.until_status(one, "off")
-    known = len(endpoint.received)
+    await broker_fixture.request_again(subscription_id, end=_in(3))
+    await broker_fixture.until_status(subscription_id, "off")
+    received_before = len(endpoint.received)
     await broker_fixture.subscribe("other")
     await broker_fixture.send()
     await broker_fixture.until_numbers("other", 1)
-    assert len(endpoint.received) == known
+    assert len(endpoint.received) == received_before
 
 
-async def test_the_end_comes_during_a_backoff_too(
+async def test_a_subscription_ends_during_a_backoff_too(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     slow = {
@@ -245,34 +258,34 @@ async def test_the_end_comes_during_a_backoff_too(
         "retry_budget": timedelta(hours=1),
     }
     async with desk_with(start_broker, subscriber, **slow) as broker_fixture:
-        one = await broker_fixture.subscribe("a")
+        subscription_id = await broker_fixture.subscribe("a")
         subscriber.endpoint("a").answer = Script(200, *[503] * 9)
-        await broker_fixture.request_again(one, end=_in(5))
-        await broker_fixture.until_status(one, "active")
+        await broker_fixture.request_again(subscription_id, end=_in(5))
+        await broker_fixture.until_status(subscription_id, "active")
         await broker_fixture.send()
         assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").received) == 3)
-        await broker_fixture.until_status(one, "off")
+        await broker_fixture.until_status(subscription_id, "off")
 
 
 async def test_deleting_a_subscription_stops_its_retries(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("a")
+    subscription_id = await broker_fixture.subscribe("a")
     endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = Script(*[503] * 1_000)
     await broker_fixture.send()
     assert await broker_fixture.subscriber.wait_until(lambda: len(endpoint.received) >= 3)
-    assert (await broker_fixture.client.delete(f"/r5/Subscription/{one}")).status_code == 204
-    known = len(endpoint.received)
+    assert (await broker_fixture.client.delete(f"/r5/Subscription/{subscription_id}")).status_code == 204
+    received_before = len(endpoint.received)
     broker_fixture.subscriber.endpoint("other").answer = Script(
         200, *[503] * 6
     )  # its last comes after five waits as long
     await broker_fixture.subscribe("other")
     await broker_fixture.send()
     await broker_fixture.until_numbers("other", 1)
-    assert len(endpoint.received) <= known + 1, "one was under way at most"
-    assert (await broker_fixture.client.get(f"/r5/Subscription/{one}")).status_code == 404
+    assert len(endpoint.received) <= received_before + 1, "at most one attempt was under way"
+    assert (await broker_fixture.client.get(f"/r5/Subscription/{subscription_id}")).status_code == 404
 
 
-async def test_a_namesake_of_a_deleted_subscription_is_not_activated_by_the_old_handshake(
+async def test_the_handshake_of_a_deleted_subscription_does_not_activate_a_new_one_with_its_id(
     broker_fixture: BrokerFixture,
 ) -> None:
     old, new = Gate(), Gate(status=503)
@@ -294,7 +307,7 @@ async def test_a_namesake_of_a_deleted_subscription_is_not_activated_by_the_old_
     await broker_fixture.until_status("namesake", "error")
 
 
-async def test_without_a_timeout_the_longest_that_is_allowed_ends_an_attempt(
+async def test_the_maximum_timeout_applies_to_a_subscription_without_a_timeout(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with desk_with(start_broker, subscriber, max_timeout=timedelta(seconds=1)) as broker_fixture:
@@ -310,8 +323,8 @@ async def test_without_a_timeout_the_longest_that_is_allowed_ends_an_attempt(
         await broker_fixture.until_numbers("a", 1)
 
 
-async def test_each_subscription_has_its_own_time_limit(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("short", timeout_s=1)
+async def test_each_subscription_has_its_own_timeout(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("short", timeout_s=1)
     await broker_fixture.subscribe("long", timeout_s=30)
     short, long = Gate(), Gate()
     broker_fixture.subscriber.endpoint("short").answer = short
@@ -319,10 +332,10 @@ async def test_each_subscription_has_its_own_time_limit(broker_fixture: BrokerFi
     await broker_fixture.send()
 
     async def has_failed() -> bool:
-        return await broker_fixture.error_code(one) is not None
+        return await broker_fixture.error_code(subscription_id) is not None
 
     await until(has_failed)
-    assert await broker_fixture.error_code(one) == "no-response"
+    assert await broker_fixture.error_code(subscription_id) == "no-response"
     assert long.inside == 1
     short.opened.set()
     long.opened.set()
@@ -330,16 +343,16 @@ async def test_each_subscription_has_its_own_time_limit(broker_fixture: BrokerFi
     await broker_fixture.until_numbers("long", 1)
 
 
-async def test_a_backlog_rides_in_full_notifications_in_order_and_one_at_a_time(
+async def test_a_backlog_is_sent_in_full_notifications_in_order_and_one_at_a_time(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("a", max_count=4)
+    subscription_id = await broker_fixture.subscribe("a", max_count=4)
     gate = Gate()
     endpoint = broker_fixture.subscriber.endpoint("a")
     endpoint.answer = gate
     await broker_fixture.send(10)
     await gate.until_entered()
-    await broker_fixture.until_counted(one, 10)
+    await broker_fixture.until_counted(subscription_id, 10)
     gate.opened.set()
     await broker_fixture.until_numbers("a", 10)
     sizes = [len(n.events) for n in endpoint.of_type("event-notification")]
@@ -349,7 +362,7 @@ async def test_a_backlog_rides_in_full_notifications_in_order_and_one_at_a_time(
     assert (gate.max_inside, endpoint.duplicates) == (1, 0)
 
 
-async def test_concurrent_changes_never_make_two_requests_to_one_subscription(
+async def test_concurrent_changes_never_cause_two_requests_at_once_to_one_subscription(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.subscribe("a", max_count=3)
@@ -377,13 +390,15 @@ async def test_notifications_are_bounded_in_bytes(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with desk_with(start_broker, subscriber, max_notification=1_500) as broker_fixture:
-        one = await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=100)
+        subscription_id = await broker_fixture.subscribe(
+            "a", release="r4", content="full-resource", max_count=100
+        )
         gate = Gate()
         endpoint = subscriber.endpoint("a")
         endpoint.answer = gate
         await broker_fixture.send(6)
         await gate.until_entered()
-        await broker_fixture.until_counted(one, 6)
+        await broker_fixture.until_counted(subscription_id, 6)
         gate.opened.set()
         await broker_fixture.until_numbers("a", 6)
         for notification in endpoint.of_type("event-notification"):
@@ -392,19 +407,19 @@ async def test_notifications_are_bounded_in_bytes(
         assert max(len(n.events) for n in endpoint.of_type("event-notification")) > 1
 
 
-async def test_a_document_replaced_during_a_request_takes_effect_with_its_own_handshake(
+async def test_a_subscription_updated_during_a_request_takes_effect_with_its_own_handshake(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("before")
+    subscription_id = await broker_fixture.subscribe("before")
     gate = Gate()
     broker_fixture.subscriber.endpoint("before").answer = gate
     await broker_fixture.send(3)
     await gate.until_entered()
-    await broker_fixture.until_counted(one, 3)
-    await broker_fixture.request_again(one, endpoint=broker_fixture.subscriber.url("after"))
+    await broker_fixture.until_counted(subscription_id, 3)
+    await broker_fixture.request_again(subscription_id, endpoint=broker_fixture.subscriber.url("after"))
     gate.opened.set()
     after = broker_fixture.subscriber.endpoint("after")
     assert await broker_fixture.subscriber.wait_until(lambda: after.numbers == [2, 3])
     assert after.notifications[0].type == "handshake"
     assert broker_fixture.subscriber.endpoint("before").numbers == [1]
-    await broker_fixture.until_status(one, "active")
+    await broker_fixture.until_status(subscription_id, "active")

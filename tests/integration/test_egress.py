@@ -1,4 +1,4 @@
-"""The egress client against real sockets: where it connects, what it refuses to, and how it bounds what comes back."""
+"""The egress client against real sockets: where it connects, what it refuses, and how it limits responses."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 async def take(reader: asyncio.StreamReader) -> list[str]:
-    """Reads one request; answers its head."""
+    """Reads one request; returns its head."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
     await reader.readexactly(next(int(line[15:]) for line in head if line.startswith("Content-Length:")))
     return head
@@ -81,22 +81,22 @@ class Names:
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
+        self.lookups.append(host)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-async def test_a_name_is_looked_up_once_and_only_its_permitted_addresses_are_used() -> None:
+async def test_a_host_name_is_looked_up_once_and_only_its_permitted_addresses_are_used() -> None:
     names = Names(["10.0.0.1", "::1", "127.0.0.1", "169.254.169.254"])
     async with listening(fine) as port, EgressClient(HERE, resolve=names) as client:
         answer = await post(client, f"http://ehr.example:{port}/")
     assert answer == HttpResponse(200, None, b"ok")
-    assert names.asked == ["ehr.example"]
+    assert names.lookups == ["ehr.example"]
 
 
-async def test_a_name_that_is_bound_anew_to_an_inside_address_is_refused_on_the_next_connection() -> None:
+async def test_a_host_name_rebound_to_an_internal_address_is_refused_on_the_next_connection() -> None:
     names = Names(["127.0.0.1"], ["127.0.0.2"])
     closing = answering(OK)  # so that the second attempt needs a connection of its own
     async with listening(closing) as port, EgressClient(HERE, resolve=names) as client:
@@ -104,13 +104,13 @@ async def test_a_name_that_is_bound_anew_to_an_inside_address_is_refused_on_the_
         second = await post(client, f"http://ehr.example:{port}/")
     assert first == HttpResponse(200, None, b"ok")
     assert second == HttpFailure("refused-address", "ehr.example has no address that may be notified")
-    assert names.asked == ["ehr.example"] * 2
+    assert names.lookups == ["ehr.example"] * 2
 
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.2", "10.0.0.1", "8.8.8.8", "::1", "::ffff:10.0.0.1", "fe80::1%lo", "nonsense"]
 )
-async def test_plain_http_goes_to_named_networks_only_whatever_the_name_says(address: str) -> None:
+async def test_plain_http_reaches_allowed_networks_only(address: str) -> None:
     async with EgressClient(HERE, resolve=Names([address])) as client:
         answer = await post(client, "http://ehr.example/")
     assert isinstance(answer, HttpFailure)
@@ -128,10 +128,10 @@ async def test_an_address_in_the_url_is_judged_without_a_lookup(host: str) -> No
         answer = await post(client, f"http://{host}:{port}/")
     assert isinstance(answer, HttpFailure)
     assert answer.kind == "refused-address"
-    assert names.asked == []
+    assert names.lookups == []
 
 
-async def test_the_systems_own_resolver_is_judged_too() -> None:
+async def test_addresses_from_the_system_resolver_are_judged_too() -> None:
     async with listening(fine) as port:
         async with EgressClient(Allowance()) as client:
             refused = await post(client, f"https://localhost:{port}/")
@@ -141,10 +141,10 @@ async def test_the_systems_own_resolver_is_judged_too() -> None:
     assert allowed == HttpResponse(200, None, b"ok")
 
 
-@pytest.mark.parametrize("found", [OSError("no such name"), UnicodeError("label too long")])
-async def test_a_failed_lookup_is_told_from_silence(found: Exception) -> None:
+@pytest.mark.parametrize("failure", [OSError("no such name"), UnicodeError("label too long")])
+async def test_a_failed_lookup_is_reported_as_dns(failure: Exception) -> None:
     async def failing(_host: str, _port: int) -> list[str]:
-        raise found
+        raise failure
 
     async with EgressClient(HERE, resolve=failing) as client:
         assert await post(client, "https://ehr.example/") == HttpFailure(
@@ -152,7 +152,7 @@ async def test_a_failed_lookup_is_told_from_silence(found: Exception) -> None:
         )
 
 
-async def test_a_lookup_counts_into_the_time_limit() -> None:
+async def test_the_timeout_includes_the_lookup() -> None:
     async def stuck(_host: str, _port: int) -> list[str]:
         await asyncio.Event().wait()
         return []
@@ -184,7 +184,7 @@ async def test_cookies_of_an_endpoint_are_not_sent_back() -> None:
     assert not [line for head in heads for line in head if line.lower().startswith("cookie")]
 
 
-async def test_no_more_of_an_answer_is_kept_than_allowed() -> None:
+async def test_a_response_body_is_cut_at_the_limit() -> None:
     raw = b"HTTP/1.1 400 Bad\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
     async with (
         listening(answering(raw)) as port,
@@ -193,14 +193,14 @@ async def test_no_more_of_an_answer_is_kept_than_allowed() -> None:
         assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(400, None, b"x" * 1_000)
 
 
-async def test_compressed_answers_are_not_unpacked() -> None:
+async def test_compressed_responses_are_not_decompressed() -> None:
     bomb = gzip.compress(b"0" * 10_000_000)
     raw = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
     async with listening(answering(raw)) as port, EgressClient(HERE) as client:
         assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, bomb)
 
 
-async def test_an_answer_stands_though_its_body_never_ends_or_breaks_off() -> None:
+async def test_a_status_stands_although_the_body_never_ends_or_breaks_off() -> None:
     async def trickling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await take(reader)
         writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\nx")
@@ -227,14 +227,14 @@ async def test_an_answer_stands_though_its_body_never_ends_or_breaks_off() -> No
         b"",
     ],
 )
-async def test_what_is_no_http_answer_is_no_response(raw: bytes) -> None:
+async def test_a_response_that_is_not_http_is_no_response(raw: bytes) -> None:
     async with listening(answering(raw)) as port, EgressClient(HERE) as client:
         answer = await post(client, f"http://127.0.0.1:{port}/")
     assert isinstance(answer, HttpFailure)
     assert answer.kind == "no-response"
 
 
-async def test_an_idle_connection_that_the_endpoint_closed_is_no_failure() -> None:
+async def test_an_idle_connection_closed_by_the_endpoint_is_replaced() -> None:
     connections = 0
 
     async def one_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -250,7 +250,7 @@ async def test_an_idle_connection_that_the_endpoint_closed_is_no_failure() -> No
     assert connections >= 3
 
 
-async def test_an_endpoint_that_hangs_up_on_a_new_connection_is_asked_once() -> None:
+async def test_a_request_is_sent_once_when_the_endpoint_closes_a_new_connection() -> None:
     requests = 0
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -264,7 +264,7 @@ async def test_an_endpoint_that_hangs_up_on_a_new_connection_is_asked_once() -> 
     assert requests == 1
 
 
-async def test_connections_are_kept() -> None:
+async def test_connections_are_reused() -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -308,7 +308,7 @@ async def test_waiting_for_a_connection_to_an_origin_does_not_use_up_the_time_li
     assert max_inside == 2
 
 
-async def test_an_origin_that_is_silent_takes_nothing_from_another() -> None:
+async def test_an_origin_that_does_not_answer_takes_no_connection_from_another() -> None:
     async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
@@ -319,14 +319,14 @@ async def test_an_origin_that_is_silent_takes_nothing_from_another() -> None:
     ):
         stuck = [asyncio.ensure_future(post(client, f"http://127.0.0.1:{dead}/")) for _ in range(50)]
         answers = [await post(client, f"http://127.0.0.1:{alive}/") for _ in range(20)]
-        for one in stuck:
-            one.cancel()
+        for request in stuck:
+            request.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)
         assert answers == [HttpResponse(200, None, b"ok")] * 20
         assert sum(origin.requests for origin in client._origins.values()) == 0
 
 
-async def test_a_header_that_can_not_be_sent_is_a_value_not_an_exception() -> None:
+async def test_a_header_that_cannot_be_sent_is_a_failure_value() -> None:
     async with listening(fine) as port, EgressClient(HERE) as client:
         answer = await client.post(
             f"http://127.0.0.1:{port}/", headers=(("X", "a\r\nb: c"),), body=b"{}", timeout_s=5
@@ -335,7 +335,7 @@ async def test_a_header_that_can_not_be_sent_is_a_value_not_an_exception() -> No
     assert answer.kind == "no-response"
 
 
-async def test_the_wait_an_endpoint_asks_for_is_read() -> None:
+async def test_retry_after_is_parsed() -> None:
     raw = (
         b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nDate: Thu, 01 Jan 2026 12:00:00 GMT\r\n"
         b"Retry-After: Thu, 01 Jan 2026 12:02:00 GMT\r\n\r\n"
@@ -378,23 +378,23 @@ def certificate(folder: Path, *, name: str, address: str) -> tuple[ssl.SSLContex
     return serving, ssl.create_default_context(cafile=os.fspath(pem))
 
 
-async def test_certificates_are_verified_and_bound_to_the_name(tmp_path: Path) -> None:
+async def test_certificates_are_verified_for_the_host_name(tmp_path: Path) -> None:
     serving, trusting = certificate(tmp_path, name="ehr.example", address="127.0.0.1")
     names = Names(["127.0.0.1"])
     async with listening(fine, serving) as port:
         async with EgressClient(HERE, resolve=names) as client:
             unknown = await post(client, f"https://ehr.example:{port}/")
         async with EgressClient(HERE, resolve=names, tls=trusting) as client:
-            known = await post(client, f"https://ehr.example:{port}/")
+            trusted = await post(client, f"https://ehr.example:{port}/")
             other = await post(client, f"https://other.example:{port}/")
     assert isinstance(unknown, HttpFailure)
     assert unknown.text.startswith("the certificate is not accepted: self")
-    assert known == HttpResponse(200, None, b"ok")
+    assert trusted == HttpResponse(200, None, b"ok")
     assert isinstance(other, HttpFailure)
     assert "other.example" in other.text
 
 
-async def test_an_endpoint_that_speaks_no_tls_is_no_response() -> None:
+async def test_an_endpoint_without_tls_is_no_response() -> None:
     async def plain(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
         await asyncio.Event().wait()

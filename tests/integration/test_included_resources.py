@@ -1,4 +1,6 @@
-"""What a topic's notificationShape adds: resolved from what is stored when the change is matched, and told as the level allows."""
+"""Resources that a topic's notificationShape includes: resolved at the time of matching, sent as the content
+level allows.
+"""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,10 +44,10 @@ TOPIC = {
 }
 
 
-def observation(one: str) -> dict[str, Any]:
+def observation(resource_id: str) -> dict[str, Any]:
     return {
         "resourceType": "Observation",
-        "id": one,
+        "id": resource_id,
         "status": "final",
         "code": {"text": "x"},
         "subject": {"reference": "Patient/ana"},
@@ -55,7 +57,7 @@ def observation(one: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def broker(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Running]:
-    """With a topic that includes in both directions beside a shipped one."""
+    """A broker with a shipped topic and a topic that includes resources in both directions."""
     shipped = Path(__file__).parents[2] / "topics" / "encounter-start.json"
     (tmp_path / "encounter-start.json").write_bytes(shipped.read_bytes())
     (tmp_path / "ward.json").write_text(json.dumps(TOPIC))
@@ -76,18 +78,18 @@ async def put(broker_fixture: BrokerFixture, resource: dict[str, Any], release: 
 
 async def bundle_of(broker_fixture: BrokerFixture, name: str, events: int = 1) -> dict[str, Any]:
     endpoint = await broker_fixture.until_numbers(name, events)
-    found: dict[str, Any] = json.loads(endpoint.received[-1].body)
-    return found
+    bundle: dict[str, Any] = json.loads(endpoint.received[-1].body)
+    return bundle
 
 
-def told(bundle: dict[str, Any]) -> list[str]:
+def context_references(bundle: dict[str, Any]) -> list[str]:
     """The `Type/id`s of additionalContext, event by event, in whatever release."""
     return [reference.split("/", 3)[-1] for reference in _references(bundle["entry"][0]["resource"])]
 
 
 def _references(status: dict[str, Any]) -> Iterator[str]:
     for event in status.get("notificationEvent", []):
-        yield from (one["reference"] for one in event.get("additionalContext", []))
+        yield from (context["reference"] for context in event.get("additionalContext", []))
     for parameter in status.get("parameter", []):
         for part in parameter.get("part", []):
             if part["name"] == "additional-context":
@@ -95,21 +97,21 @@ def _references(status: dict[str, Any]) -> Iterator[str]:
 
 
 def entries(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    return [one for one in bundle["entry"] if f"/{kind}/" in one["fullUrl"]]
+    return [entry for entry in bundle["entry"] if f"/{kind}/" in entry["fullUrl"]]
 
 
 RELEASES = pytest.mark.parametrize("release", ["r4", "r4b", "r5"])
 
 
 @RELEASES
-async def test_full_resource_carries_what_the_shape_includes_with_a_get(
+async def test_full_resource_contains_the_included_resources_as_get_entries(
     broker_fixture: BrokerFixture, release: str
 ) -> None:
-    await broker_fixture.subscribe("one", topic=START, release=release, content="full-resource")
+    await broker_fixture.subscribe("a", topic=START, release=release, content="full-resource")
     await put(broker_fixture, PATIENT)
     await put(broker_fixture, ENCOUNTER)
-    bundle = await bundle_of(broker_fixture, "one")
-    assert told(bundle) == [f"{release}/Patient/ana"]
+    bundle = await bundle_of(broker_fixture, "a")
+    assert context_references(bundle) == [f"{release}/Patient/ana"]
     (patient,) = entries(bundle, "Patient")
     assert patient["request"] == {"method": "GET", "url": "Patient/ana"}
     assert patient.get("response") == (None if release == "r5" else {"status": "200"})
@@ -118,85 +120,87 @@ async def test_full_resource_carries_what_the_shape_includes_with_a_get(
 
 
 @RELEASES
-async def test_id_only_names_it_and_empty_says_nothing(broker_fixture: BrokerFixture, release: str) -> None:
+async def test_id_only_references_the_included_resources_and_empty_does_not(
+    broker_fixture: BrokerFixture, release: str
+) -> None:
     await broker_fixture.subscribe("ids", topic=START, release=release, content="id-only")
     await broker_fixture.subscribe("none", topic=START, release=release, content="empty")
     await put(broker_fixture, PATIENT)
     await put(broker_fixture, ENCOUNTER)
     ids, nothing = await bundle_of(broker_fixture, "ids"), await bundle_of(broker_fixture, "none")
-    assert told(ids) == [f"{release}/Patient/ana"]
+    assert context_references(ids) == [f"{release}/Patient/ana"]
     assert len(ids["entry"]) == len(nothing["entry"]) == 1
     assert "Patient" not in json.dumps(nothing)
 
 
-async def test_what_refers_to_the_focus_goes_with_it_unless_it_was_deleted_or_moved_away(
+async def test_resources_that_refer_to_the_focus_are_included_unless_deleted_or_changed_since(
     broker_fixture: BrokerFixture,
 ) -> None:
-    await broker_fixture.subscribe("one", topic=WARD, release="r4", content="full-resource")
-    for one in ("o1", "o2", "o3", "o4"):
-        await put(broker_fixture, observation(one))
+    await broker_fixture.subscribe("a", topic=WARD, release="r4", content="full-resource")
+    for name in ("o1", "o2", "o3", "o4"):
+        await put(broker_fixture, observation(name))
     await broker_fixture.client.delete("/r4/Observation/o2")
     await put(broker_fixture, observation("o3") | {"encounter": {"reference": "Encounter/other"}})
     await put(broker_fixture, observation("o4") | {"status": "amended"})
     await put(broker_fixture, ENCOUNTER)
-    bundle = await bundle_of(broker_fixture, "one")
+    bundle = await bundle_of(broker_fixture, "a")
     # the patient isn't stored; what refers to it comes newest first
-    assert told(bundle) == ["r4/Observation/o4", "r4/Observation/o1"]
+    assert context_references(bundle) == ["r4/Observation/o4", "r4/Observation/o1"]
     (newest, *_) = entries(bundle, "Observation")
     assert newest["resource"]["status"] == "amended"
 
 
-async def test_a_retry_carries_the_versions_of_when_the_change_was_matched(
+async def test_a_retry_contains_the_versions_at_the_time_of_matching(
     broker_fixture: BrokerFixture,
 ) -> None:
-    endpoint = broker_fixture.subscriber.endpoint("one")
-    one = await broker_fixture.subscribe("one", topic=START, release="r5", content="full-resource")
+    endpoint = broker_fixture.subscriber.endpoint("a")
+    subscription_id = await broker_fixture.subscribe("a", topic=START, release="r5", content="full-resource")
     endpoint.answer = Script(503, 503, 503)
     await put(broker_fixture, PATIENT)
     await put(broker_fixture, ENCOUNTER)
-    await broker_fixture.until_counted(one, 1)
+    await broker_fixture.until_counted(subscription_id, 1)
     await put(broker_fixture, PATIENT | {"active": False})
-    bundle = await bundle_of(broker_fixture, "one")
+    bundle = await bundle_of(broker_fixture, "a")
     assert entries(bundle, "Patient")[0]["resource"]["meta"]["versionId"] == "1"
     bodies = {received.body for received in endpoint.received if b"event-notification" in received.body}
     assert len(bodies) == 1
 
 
-async def test_a_resource_that_several_events_share_is_in_the_bundle_once(
+async def test_a_resource_included_by_several_events_is_in_the_bundle_once(
     broker_fixture: BrokerFixture,
 ) -> None:
-    endpoint = broker_fixture.subscriber.endpoint("one")
-    one = await broker_fixture.subscribe(
-        "one", topic=WARD, release="r5", content="full-resource", max_count=10
+    endpoint = broker_fixture.subscriber.endpoint("a")
+    subscription_id = await broker_fixture.subscribe(
+        "a", topic=WARD, release="r5", content="full-resource", max_count=10
     )
     endpoint.answer = Script(503)
     await put(broker_fixture, PATIENT)
     for number in range(3):
         await put(broker_fixture, ENCOUNTER | {"id": f"e{number}"})
-    await broker_fixture.until_counted(one, 3)
-    await broker_fixture.until_numbers("one", 3)
+    await broker_fixture.until_counted(subscription_id, 3)
+    await broker_fixture.until_numbers("a", 3)
     last = [json.loads(received.body) for received in endpoint.received if b"event-n" in received.body]
     patients = [len(entries(bundle, "Patient")) for bundle in last]
     assert set(patients) == {1}
-    assert sum(len(told(bundle)) for bundle in last if bundle is not last[0]) >= 2
+    assert sum(len(context_references(bundle)) for bundle in last if bundle is not last[0]) >= 2
 
 
-async def test_events_asked_for_carry_it_too(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("one", topic=START, release="r5", content="full-resource")
+async def test_the_events_operation_includes_the_resources_too(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("a", topic=START, release="r5", content="full-resource")
     await put(broker_fixture, PATIENT)
     await put(broker_fixture, ENCOUNTER)
-    await broker_fixture.until_counted(one, 1)
+    await broker_fixture.until_counted(subscription_id, 1)
     for content, count in (("full-resource", 3), ("id-only", 1)):
-        path = f"/r4b/Subscription/{one}/$events?content={content}"
+        path = f"/r4b/Subscription/{subscription_id}/$events?content={content}"
         bundle = (await broker_fixture.client.get(path)).json()
-        assert told(bundle) == ["r4b/Patient/ana"]
+        assert context_references(bundle) == ["r4b/Patient/ana"]
         assert len(bundle["entry"]) == count
 
 
 async def test_included_resources_of_a_release_without_conversion_are_entries_without_resource(
     broker_fixture: BrokerFixture,
 ) -> None:
-    await broker_fixture.subscribe("one", topic=WARD, release="r5", content="full-resource")
+    await broker_fixture.subscribe("a", topic=WARD, release="r5", content="full-resource")
     flag = {
         "resourceType": "Flag",
         "id": "f1",
@@ -207,14 +211,14 @@ async def test_included_resources_of_a_release_without_conversion_are_entries_wi
     }
     await put(broker_fixture, flag)
     await put(broker_fixture, ENCOUNTER)
-    bundle = await bundle_of(broker_fixture, "one")
-    assert told(bundle) == ["r5/Flag/f1"]
+    bundle = await bundle_of(broker_fixture, "a")
+    assert context_references(bundle) == ["r5/Flag/f1"]
     (entry,) = entries(bundle, "Flag")
     assert entry["request"] == {"method": "GET", "url": "Flag/f1"}
     assert "resource" not in entry
 
 
-async def test_the_size_of_what_goes_along_bounds_a_notification(
+async def test_the_size_of_included_resources_counts_toward_the_notification_limit(
     start_broker: StartBroker, settings: Any, subscriber: SimulatedSubscriber, tmp_path: Path
 ) -> None:
     (tmp_path / "ward.json").write_text(json.dumps(TOPIC))
@@ -224,15 +228,15 @@ async def test_the_size_of_what_goes_along_bounds_a_notification(
         httpx.AsyncClient(base_url=started.settings.base_url, timeout=10, trust_env=False) as client,
     ):
         broker_fixture = BrokerFixture(client, subscriber)
-        endpoint = broker_fixture.subscriber.endpoint("one")
-        one = await broker_fixture.subscribe(
-            "one", topic=WARD, release="r4", content="full-resource", max_count=100
+        endpoint = broker_fixture.subscriber.endpoint("a")
+        subscription_id = await broker_fixture.subscribe(
+            "a", topic=WARD, release="r4", content="full-resource", max_count=100
         )
         endpoint.answer = Script(503)
         await put(broker_fixture, PATIENT | {"name": [{"text": "x" * 5_000}]})
         for number in range(6):
             await put(broker_fixture, ENCOUNTER | {"id": f"e{number}"})
-        await broker_fixture.until_counted(one, 6)
-        await broker_fixture.until_numbers("one", 6)
+        await broker_fixture.until_counted(subscription_id, 6)
+        await broker_fixture.until_numbers("a", 6)
         batches = [len(received.events) for received in endpoint.of_type("event-notification")]
         assert max(batches) <= 2

@@ -1,4 +1,4 @@
-"""From an accepted change to its events: across bases, across matchers, and whatever happens to either."""
+"""From an accepted change to its events: across FHIR bases, across matchers, and when either fails."""
 
 import asyncio
 from typing import Any
@@ -36,9 +36,9 @@ def client_of(broker: Running) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False)
 
 
-async def letters(store: Store, one: str) -> Any:
-    """What was set aside in the partition of a resource, once there is something and nothing waits to be matched."""
-    stream = keys.aside(store.layout.partition_of(DEFAULT_TENANT, one))
+async def dead_letters(store: Store, resource_id: str) -> Any:
+    """The dead letters in the partition of a resource, once there is one and no change waits."""
+    stream = keys.aside(store.layout.partition_of(DEFAULT_TENANT, resource_id))
     changes = Changes(store, keep_ms=1)
 
     async def holds() -> bool:
@@ -48,11 +48,11 @@ async def letters(store: Store, one: str) -> Any:
     return await redis_of(store).xrange(stream)
 
 
-def reading(one: str, value: float) -> dict[str, Any]:
-    return observation(HEART_RATE, "ana", _NOW, value) | {"id": one}
+def reading(resource_id: str, value: float) -> dict[str, Any]:
+    return observation(HEART_RATE, "ana", _NOW, value) | {"id": resource_id}
 
 
-async def test_a_change_at_one_base_reaches_subscriptions_at_all_of_them(
+async def test_a_change_at_one_base_reaches_subscriptions_at_every_base(
     broker_fixture: BrokerFixture,
 ) -> None:
     for release in ("r4", "r4b", "r5"):
@@ -90,7 +90,7 @@ async def test_a_subscription_active_before_a_change_was_accepted_never_misses_i
         await asyncio.gather(*(race(n) for n in range(start, start + 20)))
 
 
-async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
+async def test_matchers_share_the_partitions_and_keep_the_order_when_one_stops(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     async def owners() -> set[bytes]:
@@ -110,10 +110,10 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
             await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=10)
             stop = asyncio.Event()
 
-            async def write(one: str) -> int:
+            async def write(name: str) -> int:
                 n = 0
                 while not stop.is_set():
-                    response = await client.put(f"/r4/Observation/{one}", json=reading(one, n))
+                    response = await client.put(f"/r4/Observation/{name}", json=reading(name, n))
                     assert response.is_success
                     n += 1
                 return n
@@ -123,9 +123,9 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
                 writers = [tasks.create_task(write(name)) for name in names]
                 async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                     await until(are_two, 15)
-                known = len(subscriber.endpoint("a").numbers)
+                received_before = len(subscriber.endpoint("a").numbers)
                 assert await subscriber.wait_until(
-                    lambda: len(subscriber.endpoint("a").numbers) > known + 50, 15
+                    lambda: len(subscriber.endpoint("a").numbers) > received_before + 50, 15
                 )
                 stop.set()
             total = sum(writer.result() for writer in writers)
@@ -138,7 +138,7 @@ async def test_matchers_share_the_partitions_and_order_holds_when_one_leaves(
     assert endpoint.duplicates == 0
 
 
-async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it_go_on(
+async def test_a_poison_change_becomes_a_dead_letter_and_later_changes_are_matched(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = IndexedMatcher.match
@@ -158,15 +158,15 @@ async def test_a_change_that_breaks_the_matcher_is_set_aside_and_those_behind_it
         ) as client:
             broker_fixture = BrokerFixture(client, subscriber)
             await broker_fixture.subscribe("a")
-            for one in ("before", "poison", "after"):
-                assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
+            for name in ("before", "poison", "after"):
+                assert (await client.put(f"/r4/Observation/{name}", json=reading(name, 70))).is_success
             await broker_fixture.until_numbers("a", 2)
-            aside: Any = await letters(store, "poison")
+            aside: Any = await dead_letters(store, "poison")
     assert [(fields[b"i"], fields[b"w"]) for _, fields in aside] == [(b"poison", b"RecursionError: too deep")]
     assert len(tried) == MAX_ATTEMPTS
 
 
-async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
+async def test_changes_behind_a_temporarily_failing_one_keep_their_order(
     broker_fixture: BrokerFixture, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the same resource, and of others in its partition; those in other partitions go on meanwhile."""
@@ -183,20 +183,22 @@ async def test_changes_behind_one_that_breaks_for_a_while_keep_their_order(
     await broker_fixture.subscribe("a", release="r4", content="full-resource")
     home = store.layout.partition_of(DEFAULT_TENANT, "hr")
     away = next(f"n{n}" for n in range(99) if store.layout.partition_of(DEFAULT_TENANT, f"n{n}") != home)
-    for one, value in (("hr", 1), ("hr", 2), ("hr", 3), (away, 4)):
+    for name, value in (("hr", 1), ("hr", 2), ("hr", 3), (away, 4)):
         assert (
-            await broker_fixture.client.put(f"/r4/Observation/{one}", json=reading(one, value))
+            await broker_fixture.client.put(f"/r4/Observation/{name}", json=reading(name, value))
         ).is_success
     endpoint = await broker_fixture.until_numbers("a", 4)
-    told = [
-        one["valueQuantity"]["value"] for n in endpoint.of_type("event-notification") for one in n.resources
+    values = [
+        resource["valueQuantity"]["value"]
+        for notification in endpoint.of_type("event-notification")
+        for resource in notification.resources
     ]
-    assert [value for value in told if value != 4] == [1, 2, 3]
-    assert told.index(4) < told.index(2), "another partition did not wait"
+    assert [value for value in values if value != 4] == [1, 2, 3]
+    assert values.index(4) < values.index(2), "another partition did not wait"
     assert await redis_of(store).xlen(keys.aside(home)) == 0
 
 
-async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
+async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     async with start_broker(ALL_ROLES - {Role.MATCH}) as broker:
@@ -206,23 +208,25 @@ async def test_a_change_whose_stored_version_can_not_be_read_is_set_aside(
         ):
             await BrokerFixture(client, subscriber).subscribe("a")
         async with client_of(broker) as client:
-            for one in ("before", "broken", "after"):
-                assert (await client.put(f"/r4/Observation/{one}", json=reading(one, 70))).is_success
+            for name in ("before", "broken", "after"):
+                assert (await client.put(f"/r4/Observation/{name}", json=reading(name, 70))).is_success
             partition = store.layout.partition_of(DEFAULT_TENANT, "broken")
             version = VersionKey(DEFAULT_TENANT, "Observation", "broken", 1)
             await redis_of(store).set(keys.version(partition, version), b"garbage")
             async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                 await BrokerFixture(client, subscriber).until_numbers("a", 2)
-                [(_, letter)] = await letters(store, "broken")
+                [(_, letter)] = await dead_letters(store, "broken")
     assert letter[b"i"] == b"broken"
     assert b"Observation/broken can't be read" in letter[b"w"]
     assert sum((await Changes(store, keep_ms=1).backlog()).values()) == 0
 
 
-async def test_what_could_not_be_appended_comes_again_before_what_is_newer(
+async def test_changes_that_could_not_be_appended_are_matched_again_before_newer_ones(
     broker_fixture: BrokerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A matcher that read on after a failure left changes pending, and the outboxes then took them for repeats."""
+    """A matcher that read on after a failure left changes pending, and the outboxes then took them for
+    repeats.
+    """
     sound = Outboxes.append
     failures = iter([StoreUnavailable("away"), Fenced("lost"), StoreUnavailable("away")])
 
@@ -275,7 +279,7 @@ async def fired(
     broker_fixture: BrokerFixture, store: Store, topic: str, documents: list[dict[str, Any]]
 ) -> list[int]:
     """PUTs the documents in turn; those, counted from 1, that made an event."""
-    one = await broker_fixture.subscribe(topic, topic=TOPICS + topic)
+    subscription_id = await broker_fixture.subscribe(topic, topic=TOPICS + topic)
     changes = Changes(store, keep_ms=1)
 
     async def all_matched() -> bool:
@@ -288,7 +292,7 @@ async def fired(
         )
         assert response.is_success, response.text
         await until(all_matched)
-        counts.append(int((await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"]))
+        counts.append(int((await broker_fixture.status_of(subscription_id))["eventsSinceSubscriptionStart"]))
     await broker_fixture.until_numbers(topic, counts[-1])
     return [n for n in range(1, len(counts)) if counts[n] > counts[n - 1]]
 
@@ -306,7 +310,7 @@ async def test_an_encounter_ends_once(broker_fixture: BrokerFixture, store: Stor
     assert await fired(broker_fixture, store, "encounter-end", [encounter(status) for status in STAY]) == [6]
 
 
-async def test_a_device_is_told_of_when_its_status_changes(
+async def test_a_device_event_is_sent_when_its_status_changes(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     statuses = ["active", "active", "inactive", "inactive", "active"]
@@ -339,5 +343,10 @@ async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_bef
     assert taken
     await put(61)
     endpoint = await broker_fixture.until_numbers("a", 3)
-    told = [event for one in endpoint.received if one.notification for event in one.notification.events]
-    assert [event.number for event in told] == [1, 2, 3]
+    events = [
+        event
+        for request in endpoint.received
+        if request.notification
+        for event in request.notification.events
+    ]
+    assert [event.number for event in events] == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""The dispatcher bounds the attempts for each concurrency key: one stalled receiver does not hold up another."""
+"""The dispatcher limits the attempts for each concurrency key: a stalled receiver holds up no other."""
 
 import asyncio
 import contextlib

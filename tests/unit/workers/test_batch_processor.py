@@ -1,4 +1,6 @@
-"""A batch of changes: order within a partition, concurrency between partitions, and what an error leaves pending."""
+"""A batch of changes: order within a partition, concurrency between partitions, and what an error leaves
+pending.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +69,9 @@ class FakeStore:
 
 
 class FakeMatching:
-    """Stands for matcher, index and includes: each change matches one subscription and includes one resource of its name."""
+    """Stands for matcher, index and includes: each change matches one subscription and includes one resource
+    of its name.
+    """
 
     def __init__(self, failing: Iterable[str] = ()) -> None:
         self.failing = set(failing)
