@@ -1,4 +1,6 @@
-"""`fhir-broker` and `python -m broker`: what the user has to mend is told in one line, with exit code 2."""
+"""The entry point of `fhir-broker` and `python -m broker`: an error the user has to correct is one line, with
+exit code 2.
+"""
 
 import sys
 
@@ -7,12 +9,12 @@ from broker.errors import ConfigurationError, StoreUnavailable
 
 def main() -> None:
     try:
-        # half a second of imports, and Ctrl-C during them is no error either
+        # importing takes half a second: inside the try, so that Ctrl-C meanwhile prints no traceback
         from broker.cli import app  # noqa: PLC0415
 
         app()
     except (ConfigurationError, StoreUnavailable) as error:
-        print(f"fhir-broker: {error}", file=sys.stderr)  # noqa: T201 the last word of a command
+        print(f"fhir-broker: {error}", file=sys.stderr)  # noqa: T201 the message of a command
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

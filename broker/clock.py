@@ -1,4 +1,9 @@
-"""The only module that asks this machine's clock. Due times never come from here: Redis `TIME` decides those in scripts."""
+"""Wall-clock time of this machine, for the timestamps that the broker writes, and FHIR instants.
+
+Classes that write timestamps take a `Clock`, so that a test can set the time. Due times, leases and their
+comparisons don't come from here: the scripts of the store use the TIME of Redis. Timeouts and intervals use
+`time.monotonic`.
+"""
 
 import time
 from datetime import UTC, datetime
@@ -7,7 +12,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the engine needs of time; tests give a manual one."""
+    """The current time; a test may replace it by one that it sets."""
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, UTC."""
@@ -15,7 +20,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The clock of the machine."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -23,10 +28,10 @@ class SystemClock:
 
 def to_instant(at_ms: int) -> str:
     """An epoch time in milliseconds as a FHIR instant, `2026-01-02T03:04:05.678Z`."""
-    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+    return f"{_to_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
 @lru_cache(maxsize=64)
-def _second(at_s: int) -> str:
-    """Much happens within one second."""
+def _to_second(at_s: int) -> str:
+    """Cached, because many timestamps fall into the same second."""
     return datetime.fromtimestamp(at_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")

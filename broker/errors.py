@@ -1,23 +1,23 @@
 """Every error the broker raises on purpose.
 
     BrokerError
-    ├── ConfigurationError        a setting or a store that can't be used: one line, exit code 2
-    ├── StoreUnavailable          the store is away: 503 with Retry-After
-    │   └── StoreFull             it answers, and has no room: 503 with Retry-After, and why
-    └── RequestError              the caller's request can't be honoured; carries one or more issues
-        ├── Malformed             400: not JSON, not FHIR, not understood
-        ├── Forbidden             403
-        ├── NotFound              404: unknown
-        ├── MethodNotAllowed      405
-        ├── NotAcceptable         406: no such format, or no conversion to the release asked for
-        ├── Conflict              409
-        ├── Gone                  410: deleted
-        ├── PreconditionFailed    412: If-Match, or a condition that matches several
-        ├── TooLarge              413
-        ├── UnsupportedMedia      415
-        └── Unprocessable         422: understood, but against a rule
+    ├── ConfigurationError        a setting or a store cannot be used: one line on stderr, exit code 2
+    ├── StoreUnavailable          the store does not answer: 503 with Retry-After
+    │   └── StoreFull             the store answers, but has no room: 503 with Retry-After and the reason
+    └── RequestError              the request cannot be accepted; carries one or more issues
+        ├── Malformed             400: not JSON, not FHIR, or not understood
+        ├── Forbidden             403: the caller lacks the scope or role
+        ├── NotFound              404: does not exist
+        ├── MethodNotAllowed      405: the resource has no such interaction
+        ├── NotAcceptable         406: no such format, or no conversion to the requested release
+        ├── Conflict              409: the current state does not allow it
+        ├── Gone                  410: was deleted
+        ├── PreconditionFailed    412: If-Match failed, or a condition matches several resources
+        ├── TooLarge              413: the body exceeds the limit
+        ├── UnsupportedMedia      415: the body has a format the broker does not read
+        └── Unprocessable         422: understood, but against a rule of FHIR or of the topic
 
-Only `api/` maps these to status codes and only `fhir/outcomes.py` writes them as an OperationOutcome.
+Only `api/` maps these to status codes, and only `fhir/outcomes.py` writes them as an OperationOutcome.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One OperationOutcome issue: `code` is an issue-type code, `expression` the FHIRPath of the element to mend."""
+    """One issue of an OperationOutcome: `code` is an issue-type code, `expression` the FHIRPath of the
+    element to correct.
+    """
 
     code: str
     text: str
@@ -38,19 +40,19 @@ class BrokerError(Exception):
 
 
 class ConfigurationError(BrokerError):
-    """A setting or a store that can't be used; the message is one line that says what to change."""
+    """A setting or a store cannot be used. The message is one line: what is wrong and what to change."""
 
 
-class StoreUnavailable(BrokerError):  # noqa: N818 named for what is the case
-    """The store is away or refuses writes; nothing was acknowledged."""
+class StoreUnavailable(BrokerError):  # noqa: N818 named after the condition, as are those below
+    """The store does not answer or refuses writes. Nothing was acknowledged; the caller may retry."""
 
 
 class StoreFull(StoreUnavailable):
-    """The store has no room for more; what is in it can be read, and it takes more again once there is room."""
+    """The store has no room for more data. Reads still work; writes succeed again once there is room."""
 
 
 class RequestError(BrokerError):
-    """The request can't be honoured; `issues` say why, element by element."""
+    """The request cannot be accepted; `issues` give the reason for each element."""
 
     def __init__(self, *issues: Issue) -> None:
         super().__init__("; ".join(issue.text for issue in issues))
@@ -58,15 +60,15 @@ class RequestError(BrokerError):
 
 
 class Malformed(RequestError):  # noqa: N818
-    """The body or a parameter can't be understood."""
+    """The body or a parameter is not understood."""
 
 
 class Forbidden(RequestError):  # noqa: N818
-    """The caller may not do this."""
+    """The caller lacks the scope or role for this."""
 
 
 class NotFound(RequestError):  # noqa: N818
-    """Nothing of that name."""
+    """The resource or route does not exist."""
 
 
 class MethodNotAllowed(RequestError):  # noqa: N818
@@ -74,28 +76,28 @@ class MethodNotAllowed(RequestError):  # noqa: N818
 
 
 class NotAcceptable(RequestError):  # noqa: N818
-    """The form asked for can't be given."""
+    """The requested format or release is not available."""
 
 
 class Conflict(RequestError):  # noqa: N818
-    """The state forbids it."""
+    """The current state does not allow it."""
 
 
 class Gone(RequestError):  # noqa: N818
-    """It was deleted."""
+    """The resource was deleted."""
 
 
 class PreconditionFailed(RequestError):  # noqa: N818
-    """If-Match, or a conditional request that several resources match."""
+    """If-Match failed, or a conditional request matches several resources."""
 
 
 class TooLarge(RequestError):  # noqa: N818
-    """The body is over the limit."""
+    """The body exceeds the limit."""
 
 
 class UnsupportedMedia(RequestError):  # noqa: N818
-    """The body is in a format the broker doesn't read."""
+    """The body has a format the broker does not read."""
 
 
 class Unprocessable(RequestError):  # noqa: N818
-    """Understood, but against a rule of FHIR or of the topic."""
+    """The request is understood, but against a rule of FHIR or of the topic."""

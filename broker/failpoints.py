@@ -1,14 +1,16 @@
-"""Places where a test may have the process fail: `failpoints.hit("matcher.after-read")` does nothing unless that name is armed.
+"""Failpoints: named places where a test can make this process fail.
 
-A process arms them once, at start, from BROKER_FAILPOINT: `name:action@k`, several separated by commas. The action is taken when the
-place is passed for the k-th time (from 1; once is the default), and once only:
+The code calls `failpoints.hit("matcher.after-read")` at each place; this does nothing unless that name is
+armed. A process arms failpoints once, at start, from BROKER_FAILPOINT: `name:action@k`, several separated by
+commas. The action is taken when the place is passed for the k-th time (counted from 1, which is the default),
+and only then:
 
     kill         SIGKILL to this process
-    pause=<ms>   the whole process stands still, its event loop too
-    error        a `Failure`, as a bug would raise
-    unavailable  `StoreUnavailable`, as if the answer of the store were lost
+    pause=<ms>   the whole process pauses, its event loop too
+    error        raises `Failure`, as a bug would
+    unavailable  raises `StoreUnavailable`, as if the store's answer were lost
 
-Nothing armed, a call costs one look at a global (about 60 ns).
+With nothing armed, a call costs one look at a global variable (about 60 ns).
 """
 
 import os
@@ -45,16 +47,16 @@ Name: TypeAlias = Literal[
     "handshake.after",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
-_FORM = re.compile(r"([a-z.-]+):(kill|error|unavailable|pause=(\d{1,6}))(?:@([1-9]\d{0,8}))?")
+_SYNTAX = re.compile(r"([a-z.-]+):(kill|error|unavailable|pause=(\d{1,6}))(?:@([1-9]\d{0,8}))?")
 
 
 class Failure(RuntimeError):  # noqa: N818 it stands for any bug
-    """Raised where a failpoint's action is `error`."""
+    """Raised where the action of a failpoint is `error`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failpoint:
-    """What happens when the place `name` is passed for the `nth` time."""
+    """The action taken when the place `name` is passed for the `nth` time."""
 
     name: Name
     action: str
@@ -63,37 +65,38 @@ class Failpoint:
 
 
 class _Armed:
-    """The failpoints of this process, and how often each place was passed."""
+    """The armed failpoints of this process, and how often each place was passed."""
 
-    def __init__(self, wanted: Sequence[Failpoint]) -> None:
-        self._left: dict[str, list[Failpoint]] = {}
-        for one in wanted:
-            self._left.setdefault(one.name, []).append(one)
-        self.passed: dict[str, int] = dict.fromkeys(self._left, 0)
+    def __init__(self, failpoints: Sequence[Failpoint]) -> None:
+        self._pending: dict[str, list[Failpoint]] = {}
+        for failpoint in failpoints:
+            self._pending.setdefault(failpoint.name, []).append(failpoint)
+        self.passed: dict[str, int] = dict.fromkeys(self._pending, 0)
 
     def hit(self, name: str) -> None:
         if name not in self.passed:
             return
         self.passed[name] += 1
-        for one in [one for one in self._left[name] if one.nth == self.passed[name]]:
-            self._left[name].remove(one)
-            _ACTIONS[one.action](one)
+        for failpoint in list(self._pending[name]):
+            if failpoint.nth == self.passed[name]:
+                self._pending[name].remove(failpoint)
+                _ACTIONS[failpoint.action](failpoint)
 
 
 def _kill(_: Failpoint) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _pause(one: Failpoint) -> None:
-    time.sleep(one.pause_ms / 1000)
+def _pause(failpoint: Failpoint) -> None:
+    time.sleep(failpoint.pause_ms / 1000)
 
 
-def _error(one: Failpoint) -> None:
-    raise Failure(f"failpoint {one.name}")
+def _error(failpoint: Failpoint) -> None:
+    raise Failure(f"failpoint {failpoint.name}")
 
 
-def _unavailable(one: Failpoint) -> None:
-    raise StoreUnavailable(f"failpoint {one.name}")
+def _unavailable(failpoint: Failpoint) -> None:
+    raise StoreUnavailable(f"failpoint {failpoint.name}")
 
 
 _ACTIONS: Mapping[str, Callable[[Failpoint], None]] = {
@@ -106,22 +109,22 @@ _armed: _Armed | None = None
 
 
 def parse(text: str) -> tuple[Failpoint, ...]:
-    """Raises ValueError for another grammar and for a name that is no place."""
+    """Raises `ValueError` for wrong syntax and for an unknown name."""
     return tuple(_parse(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _parse(part: str) -> Failpoint:
-    found = _FORM.fullmatch(part)
-    name = next((one for one in NAMES if found and one == found[1]), None)
-    if found is None or name is None:
+    match = _SYNTAX.fullmatch(part)
+    name = next((name for name in NAMES if match and name == match[1]), None)
+    if match is None or name is None:
         raise ValueError(part)
-    return Failpoint(name, found[2].partition("=")[0], int(found[4] or 1), int(found[3] or 0))
+    return Failpoint(name, match[2].partition("=")[0], int(match[4] or 1), int(match[3] or 0))
 
 
-def arm(wanted: Sequence[Failpoint]) -> None:
-    """Replaces what was armed before; nothing wanted, nothing is looked at any more."""
-    global _armed  # noqa: PLW0603 one process, one set of failpoints; looked at on every hit
-    _armed = _Armed(wanted) if wanted else None
+def arm(failpoints: Sequence[Failpoint]) -> None:
+    """Replaces what was armed before; an empty sequence disarms all."""
+    global _armed  # noqa: PLW0603 one set of failpoints a process, read on every hit
+    _armed = _Armed(failpoints) if failpoints else None
 
 
 def passed() -> Mapping[str, int]:
@@ -130,6 +133,6 @@ def passed() -> Mapping[str, int]:
 
 
 def hit(name: Name) -> None:
-    """This place was passed."""
+    """Marks that this place was passed, and takes the armed action if it is due."""
     if _armed is not None:
         _armed.hit(name)

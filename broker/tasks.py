@@ -1,8 +1,10 @@
-"""The asyncio idioms of the broker: end tasks, sleep or work until an event is set, restart a loop that failed.
+"""The asyncio idioms of the broker: end tasks, sleep or work until an event is set, restart a loop that
+failed.
 
-Every loop of the broker uses these, so that cancellation is right in one place. `asyncio.wait_for` of Python 3.11, which redis-py
-uses for each command, loses a cancellation that arrives together with the result, and the task goes on: hence `asyncio.timeout`
-here instead of `wait_for`, and `end`, which cancels until the task has ended. Both can go when Python 3.12 is the oldest version.
+Every loop of the broker uses these, so that cancellation is right in one place. `asyncio.wait_for` of Python
+3.11, which redis-py uses for each command, loses a cancellation that arrives together with the result, and
+the task goes on: hence `asyncio.timeout` here instead of `wait_for`, and `end`, which cancels until the task
+has ended. Both can go when Python 3.12 is the oldest version.
 """
 
 import asyncio
@@ -47,8 +49,8 @@ async def sleep_unless(stop: asyncio.Event, seconds: float) -> bool:
 async def first_of(work: Awaitable[T], *events: asyncio.Event) -> T | None:
     """The result of `work`, or None if one of the events is set first.
 
-    `work` is then cancelled and has ended on return; wrap it in `asyncio.shield` if it should go on. A result that arrives together
-    with an event is returned, not lost.
+    `work` is then cancelled and has ended on return; wrap it in `asyncio.shield` if it must continue. A
+    result that arrives together with an event is returned, not lost.
     """
     working = asyncio.ensure_future(work)
     waiting = [asyncio.ensure_future(event.wait()) for event in events]
@@ -60,7 +62,7 @@ async def first_of(work: Awaitable[T], *events: asyncio.Event) -> T | None:
 
 
 async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` until `stop` is set or the caller is cancelled. Returns early, or raises, if `work` does."""
+    """Runs `work` until `stop` is set or the caller is cancelled. Returns or raises early if `work` does."""
     await first_of(work, stop)
 
 

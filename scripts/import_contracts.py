@@ -1,7 +1,8 @@
 """An import-linter contract type: which package may import which third-party libraries, as an allow-list.
 
-`lint-imports` runs it as `type = "libraries"` (pyproject.toml). import-linter itself can only forbid named libraries, so a library
-that nobody named would pass. Here an import that no entry allows breaks the contract, and so does a package without an entry.
+`lint-imports` runs it as `type = "libraries"` (pyproject.toml). import-linter itself can only forbid named
+libraries, so a library that nobody named would pass. Here an import that no entry allows breaks the contract,
+and so does a package without an entry.
 """
 
 import sys

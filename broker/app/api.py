@@ -1,4 +1,6 @@
-"""Builds the role `api`: the FHIR interface over HTTP, the worker of the inbox stream, and the intake that both share."""
+"""Builds the role `api`: the FHIR interface over HTTP, the worker of the inbox stream, and the intake that
+both share.
+"""
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp

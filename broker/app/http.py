@@ -27,9 +27,11 @@ class _Server(uvicorn.Server):
 async def serving(
     app: ASGIApp, listening: socket.socket, *, has_websockets: bool, drain_s: float
 ) -> AsyncIterator["asyncio.Task[None]"]:
-    """Accepts requests while it is entered; gives the server's task, which ends early only if the server fails.
+    """Accepts requests while it is entered; gives the server's task, which ends early only if the server
+    fails.
 
-    On the way out it accepts no more requests and waits up to `drain_s` (at least a second) for those in progress.
+    On the way out it accepts no more requests and waits up to `drain_s` (at least a second) for those in
+    progress.
     """
     server = _Server(
         uvicorn.Config(

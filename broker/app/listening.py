@@ -1,4 +1,6 @@
-"""The listening socket of a process, bound before anything else starts, so that a port in use is reported first."""
+"""The listening socket of a process, bound before anything else starts, so that a port in use is reported
+first.
+"""
 
 import socket
 from dataclasses import replace
@@ -14,7 +16,8 @@ def bind(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # accepted connections inherit it; without it a response waits for the delayed acknowledgment of the client, 40 ms
+    # accepted connections inherit it; without it a response waits for the delayed acknowledgment of the
+    # client, 40 ms
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind((settings.host.strip("[]"), settings.port))

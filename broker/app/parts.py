@@ -55,7 +55,8 @@ class Parts:
 
     @cached_property
     def changes(self) -> Changes:
-        # an event waits at most the retention period and the time to the next sweep: its resource must be there until then
+        # an event waits at most the retention period and the time to the next sweep: its resource must be
+        # there until then
         keep_ms = milliseconds(self.settings.retention + 2 * EVERY)
         return Changes(self.store, keep_ms=keep_ms, most=self.settings.max_changes)
 

@@ -1,7 +1,8 @@
-"""Starts and stops a process: `running` builds what its roles need, in order, and stops it in the opposite order.
+"""Starts and stops a process: `running` builds what its roles need, in order, and stops it in the opposite
+order.
 
-Stopping drains the process: the HTTP server accepts no more requests, the workers finish or give back what they hold, the group
-commit writes what was accepted, and then the channels and the store are closed.
+Stopping drains the process: the HTTP server accepts no more requests, the workers finish or give back what
+they hold, the group commit writes what was accepted, and then the channels and the store are closed.
 """
 
 import asyncio
@@ -43,7 +44,9 @@ class Running:
     settings: Settings
     store_url: str
     tasks: Mapping[str, "asyncio.Task[None]"]
-    """By name: the supervised tasks, and `http`. None of them ends before the process stops, unless the HTTP server fails."""
+    """By name: the supervised tasks, and `http`. None of them ends before the process stops, unless the HTTP
+    server fails.
+    """
     reload_topics: Callable[[], Awaitable[None]]
     """Makes every process on the same store read its topics folder again. Raises `StoreUnavailable`."""
 
@@ -107,7 +110,9 @@ async def check(settings: Settings, store_url: str) -> None:
 
 
 def _worker_loops(parts: Parts, topic_sync: TopicSync, roles: frozenset[Role]) -> dict[str, _Loop]:
-    """The loops by name. Those that hold state build a new worker each time, so that a restart begins with none."""
+    """The loops by name. Those that hold state build a new worker each time, so that a restart begins with
+    none.
+    """
     loops: dict[str, _Loop] = {"topics": lambda: topic_sync.run(parts.stop)}
     if roles & {Role.API, Role.DISPATCH}:
         loops["wakeups"] = lambda: parts.wakeups.run(parts.stop)

@@ -15,7 +15,8 @@ from broker.store.redis_store import RedisStore, connect
 async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
     """The open store, closed on the way out.
 
-    Raises `ConfigurationError` for a store that could lose acknowledged changes, unless BROKER_ALLOW_UNSAFE_STORE allows it.
+    Raises `ConfigurationError` for a store that could lose acknowledged changes, unless
+    BROKER_ALLOW_UNSAFE_STORE allows it.
     """
     store = _connect(settings, url)
     try:

@@ -1,4 +1,4 @@
-"""Builds the topic catalog of a process and the worker that keeps it in step with the folder and the store."""
+"""Builds the topic catalog of a process and the worker that synchronizes it with the folder and the store."""
 
 from broker.app.parts import Parts
 from broker.fhir.documents import split
@@ -13,7 +13,9 @@ from broker.workers.topic_sync import Rules, TopicSync
 
 
 def load_catalog(settings: Settings) -> Catalog:
-    """The topics of BROKER_TOPICS_DIR. Raises `ConfigurationError` for a folder or file that cannot be loaded."""
+    """The topics of BROKER_TOPICS_DIR. Raises `ConfigurationError` for a folder or file that cannot be
+    loaded.
+    """
     catalog = Catalog(parse_topic, Parameters())
     catalog.load(settings.topics_dir)
     return catalog

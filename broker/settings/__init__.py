@@ -1,4 +1,6 @@
-"""Every setting and its kinds; read from the environment once, at start."""
+"""The settings of a process, read from the environment once, at start. The commands read them; builders get
+values.
+"""
 
 from broker.settings.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The kinds of value a setting may have: what each takes, in words, and how it is read from text."""
+"""The kinds of value a setting can have: what each accepts, in words, and how it is read from text."""
 
 import ipaddress
 import re
@@ -18,32 +18,34 @@ _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A type of setting: its name in the docs, what it takes, and how it is read (ValueError: not that)."""
+class SettingKind:
+    """A type of setting: its name in the docs, what it accepts, and how it is read (raises `ValueError`
+    otherwise).
+    """
 
     name: str
-    takes: str
+    accepts: str
     read: Callable[[str], Any]
 
 
 def _read_duration(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
-    if not found:
+    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text)
+    if not match:
         raise ValueError
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def spelled(duration: timedelta) -> str:
-    """As it would be written in the environment, in the largest unit that fits."""
-    unit = next((one for one in reversed(_UNITS) if not duration % timedelta(**{_UNITS[one]: 1})), "ms")
+def duration_text(duration: timedelta) -> str:
+    """The duration as written in the environment, in the largest unit that fits."""
+    unit = next((unit for unit in reversed(_UNITS) if not duration % timedelta(**{_UNITS[unit]: 1})), "ms")
     return f"{duration // timedelta(**{_UNITS[unit]: 1})}{unit}"
 
 
 def _read_bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,12}) ?(|KiB|MiB|GiB)", text)
-    if not found or int(found[1]) == 0:
+    match = re.fullmatch(r"(\d{1,12}) ?(|KiB|MiB|GiB)", text)
+    if not match or int(match[1]) == 0:
         raise ValueError
-    return int(found[1]) * _SIZES[found[2]]
+    return int(match[1]) * _SIZES[match[2]]
 
 
 def _read_bool(text: str) -> bool:
@@ -60,7 +62,7 @@ def _read_base_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError
-    _ = parts.port  # raises ValueError if there is none of that number
+    _ = parts.port  # raises ValueError for a port that is not a number up to 65535
     return text
 
 
@@ -84,37 +86,42 @@ def _read_smtp_url(text: str) -> str:
     return text
 
 
-def number(low: int, high: int) -> Kind:
+def number(low: int, high: int) -> SettingKind:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
             raise ValueError
         return int(text)
 
-    return Kind("number", f"a whole number from {low} to {high}", read)
+    return SettingKind("number", f"a whole number from {low} to {high}", read)
 
 
-def choice(*codes: str) -> Kind:
+def choice(*codes: str) -> SettingKind:
     def read(text: str) -> str:
         if text.lower() not in codes:
             raise ValueError
         return text.lower()
 
-    return Kind(" | ".join(codes), f"one of {', '.join(codes)}", read)
+    return SettingKind(" | ".join(codes), f"one of {', '.join(codes)}", read)
 
 
-TEXT = Kind("text", "text", str)
-PATH = Kind("path", "a path", Path)
-BOOL = Kind("bool", "true or false", _read_bool)
-DURATION = Kind("duration", "a number and a unit of ms, s, m, h or d, such as 500ms or 72h", _read_duration)
-BYTES = Kind("bytes", "a number of bytes, or of KiB, MiB or GiB, such as 5MiB", _read_bytes)
-NETWORKS = Kind("networks", "networks such as 10.0.0.0/8, separated by commas or blanks", _read_networks)
-BASE_URL = Kind("url", "an http or https URL without query and fragment", _read_base_url)
-SMTP_URL = Kind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
-FAILPOINTS = Kind(
+TEXT = SettingKind("text", "text", str)
+PATH = SettingKind("path", "a path", Path)
+BOOL = SettingKind("bool", "true or false", _read_bool)
+DURATION = SettingKind(
+    "duration", "a number and a unit (ms, s, m, h or d), such as 500ms or 72h", _read_duration
+)
+BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes)
+NETWORKS = SettingKind(
+    "networks", "networks such as 10.0.0.0/8, separated by commas or spaces", _read_networks
+)
+BASE_URL = SettingKind("url", "an http or https URL without query and fragment", _read_base_url)
+SMTP_URL = SettingKind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
+FAILPOINTS = SettingKind(
     "failpoints",
-    f"name:action@k, several separated by commas; actions are kill, pause=<ms>, error, unavailable; names {', '.join(failpoints.NAMES)}",
+    "name:action@k, several separated by commas, with an action of kill, pause=<ms>, error or unavailable "
+    f"and a name of {', '.join(failpoints.NAMES)}",
     failpoints.parse,
 )
-REDIS_URL = Kind(
+REDIS_URL = SettingKind(
     "url", "a redis://, rediss:// or unix:// URL, or redis+cluster://host:port,host:port", _read_redis_url
 )

@@ -1,20 +1,16 @@
-"""Every setting: name, type, default, unit, sentence. The only module that reads the environment, once, at start.
+"""Every setting: name, type, default, unit, and the sentence of docs/configuration.md."""
 
-A value that can't be used ends the start with one line that names the variable, the value and what it takes; so does a `BROKER_*`
-variable that is no setting, which is a misspelling more often than not.
-"""
-
-import difflib
 import ipaddress
-import re
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from broker import failpoints
 from broker.errors import ConfigurationError
+from broker.settings import environment
+from broker.settings.environment import PREFIX, Description, documented
 from broker.settings.kinds import (
     BASE_URL,
     BOOL,
@@ -26,281 +22,301 @@ from broker.settings.kinds import (
     REDIS_URL,
     SMTP_URL,
     TEXT,
-    Kind,
     Network,
     choice,
+    duration_text,
     number,
-    spelled,
 )
-
-PREFIX = "BROKER_"
-
-
-def _about(kind: Kind, shown: str, sentence: str) -> dict[str, Any]:
-    """What docs and errors need to know of a field; `shown` is its default as one would write it in the environment."""
-    return {"kind": kind, "shown": shown, "sentence": sentence}
 
 
 def _topics_dir() -> Path:
-    here = Path.cwd() / "topics"
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "topics"
+    in_working_directory = Path.cwd() / "topics"
+    if in_working_directory.is_dir():
+        return in_working_directory
+    return Path(__file__).resolve().parents[2] / "topics"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this process runs. `BROKER_` and the field's name in capitals is the variable; an empty variable counts as unset."""
+    """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
-    host: str = field(default="127.0.0.1", metadata=_about(TEXT, "127.0.0.1", "The address to listen on."))
+    More attributes than other classes may have: there is one for each setting.
+    """
+
+    host: str = field(
+        default="127.0.0.1", metadata=documented(TEXT, "127.0.0.1", "The address to listen on.")
+    )
     port: int = field(
         default=8080,
-        metadata=_about(number(0, 65_535), "8080", "The port to listen on; 0 takes any free one."),
+        metadata=documented(number(0, 65_535), "8080", "The port to listen on; 0 takes any free port."),
     )
     base_url: str = field(
         default="",
-        metadata=_about(
+        metadata=documented(
             BASE_URL,
             "http://{host}:{port}",
-            "What clients put before /r4, /r4b and /r5; links and full URLs start with it.",
+            "The URL by which clients reach the broker, without /r4, /r4b or /r5. Links and full URLs start"
+            " with it.",
         ),
     )
     data_dir: Path = field(
         default=Path("./broker-data"),
-        metadata=_about(PATH, "./broker-data", "Where the embedded store keeps its files."),
+        metadata=documented(PATH, "./broker-data", "The directory for the files of the embedded store."),
     )
     redis_url: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(REDIS_URL, "", "The Redis, Valkey or Cluster to use; unset, an embedded one."),
+        metadata=documented(
+            REDIS_URL,
+            "",
+            "The Redis, Valkey or Cluster to use. Unset: an embedded server in BROKER_DATA_DIR.",
+        ),
     )
     high_water_file: Path | None = field(
         default=None,
-        metadata=_about(
+        metadata=documented(
             PATH,
             "",
-            "Where matchers note how far the store had come, to find out if it goes back in time; unset, in BROKER_DATA_DIR if the store is embedded.",
+            "The file in which matchers record how far the store has come, so that they detect a rollback "
+            "even after all processes were restarted. Unset: a file in BROKER_DATA_DIR with an embedded "
+            "store, no file otherwise.",
         ),
     )
     topics_dir: Path = field(
         default_factory=_topics_dir,
-        metadata=_about(
+        metadata=documented(
             PATH,
-            "./topics, else the topics that come with the broker",
-            "The folder of SubscriptionTopic files.",
+            "./topics, else the topics of the package",
+            "The directory of the SubscriptionTopic files.",
         ),
     )
     auth: Literal["off", "smart"] = field(
         default="off",
-        metadata=_about(choice("off", "smart"), "off", "Who may ask: anyone, or SMART clients."),
+        metadata=documented(
+            choice("off", "smart"),
+            "off",
+            "Access control. off: anyone who can connect may read and write everything. smart is reserved: "
+            "this version does not start with it.",
+        ),
     )
     allow_open: bool = field(
         default=False,
-        metadata=_about(BOOL, "false", "Lets a broker without access control listen beyond loopback."),
+        metadata=documented(
+            BOOL,
+            "false",
+            "Allows a broker without access control to listen on other addresses than loopback.",
+        ),
     )
     egress_allow: tuple[Network, ...] = field(
         default=(),
-        metadata=_about(
+        metadata=documented(
             NETWORKS,
             "",
-            "Networks that may be notified although they are not public; there plain http is allowed too.",
+            "Networks with addresses that are not public and may still be notified; plain http is allowed "
+            "there.",
         ),
     )
     durability: Literal["fsync", "everysec"] = field(
         default="fsync",
-        metadata=_about(
+        metadata=documented(
             choice("fsync", "everysec"),
             "fsync",
-            "Acknowledge a change when it is on disk, or up to a second before.",
+            "When a change is acknowledged. fsync: after it is on disk. everysec: up to a second before "
+            "that.",
         ),
     )
     replicas: int = field(
         default=0,
-        metadata=_about(
+        metadata=documented(
             number(0, 5),
             "0",
-            "How many replicas must have a change before it is acknowledged, and an event before it is sent.",
+            "The number of replicas that must have a change before it is acknowledged, and an event before "
+            "it is sent.",
         ),
     )
     partitions: int = field(
         default=16,
-        metadata=_about(number(1, 1024), "16", "Partitions of the intake log; fixed once there are data."),
+        metadata=documented(
+            number(1, 1024),
+            "16",
+            "The number of partitions of the change log. Cannot change once there is data.",
+        ),
     )
     shards: int = field(
         default=16,
-        metadata=_about(number(1, 1024), "16", "Shards of the delivery state; fixed once there are data."),
+        metadata=documented(
+            number(1, 1024),
+            "16",
+            "The number of shards of the delivery state. Cannot change once there is data.",
+        ),
     )
     retry_base: timedelta = field(
         default=timedelta(seconds=1),
-        metadata=_about(DURATION, "1s", "The wait after the first failed attempt; it doubles."),
+        metadata=documented(
+            DURATION, "1s", "The delay after the first failed attempt; each further one doubles it."
+        ),
     )
     retry_max: timedelta = field(
-        default=timedelta(hours=1), metadata=_about(DURATION, "1h", "The longest wait between two attempts.")
+        default=timedelta(hours=1),
+        metadata=documented(DURATION, "1h", "The longest delay between two attempts."),
     )
     retry_budget: timedelta = field(
         default=timedelta(hours=72),
-        metadata=_about(DURATION, "72h", "How long after its first failure a notification is tried again."),
+        metadata=documented(DURATION, "72h", "How long after its first failure a notification is retried."),
     )
     resume: Literal["backlog", "newest"] = field(
         default="backlog",
-        metadata=_about(
+        metadata=documented(
             choice("backlog", "newest"),
             "backlog",
-            "What a re-activated subscription gets first: what it missed, or what is new.",
+            "What a reactivated subscription receives first. backlog: the events it missed. newest: only "
+            "new events.",
         ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
-        metadata=_about(
+        metadata=documented(
             choice("debug", "info", "warning", "error"),
             "info",
-            "The least serious log lines that are written.",
+            "The lowest level of log lines that are written.",
         ),
     )
     max_body: int = field(
-        default=5 * 1024**2, metadata=_about(BYTES, "5MiB", "The largest request body that is read.")
+        default=5 * 1024**2,
+        metadata=documented(BYTES, "5MiB", "The largest request body that is accepted."),
     )
     max_notification: int = field(
         default=4 * 1024**2,
-        metadata=_about(
+        metadata=documented(
             BYTES,
             "4MiB",
-            "Resources that ride in one notification, at most; a larger one goes alone.",
+            "The largest size of all resources in one notification. A resource that exceeds it is sent "
+            "alone.",
         ),
     )
     retention: timedelta = field(
         default=timedelta(days=7),
-        metadata=_about(
-            DURATION, "7d", "How long past versions and events are kept; no less than the retry budget."
+        metadata=documented(
+            DURATION, "7d", "How long old versions and events are kept. At least the retry budget."
         ),
     )
     max_outbox: int = field(
         default=1_000_000,
-        metadata=_about(
+        metadata=documented(
             number(10, 100_000_000),
             "1000000",
-            "Events of one subscription that are kept. Delivered ones beyond it go; undelivered ones go with its status to error.",
+            "The number of events kept for one subscription. Above it, delivered events are deleted first. "
+            "If undelivered events must be deleted, the subscription goes to error.",
         ),
     )
     max_changes: int = field(
         default=1_000_000,
-        metadata=_about(
+        metadata=documented(
             number(10, 100_000_000),
             "1000000",
-            "Changes of one partition that are kept. Matched ones beyond it go; when so many are not matched, producers get 503.",
+            "The number of changes kept in one partition. Above it, matched changes are deleted. While so "
+            "many are not matched yet, producers get 503.",
         ),
     )
     max_refused: int = field(
         default=100_000,
-        metadata=_about(
-            number(1, 100_000_000), "100000", "Refused entries of the inbox stream that are kept."
+        metadata=documented(
+            number(1, 100_000_000),
+            "100000",
+            "The number of refused entries of the inbox stream that are kept.",
         ),
     )
     max_dead_letters: int = field(
         default=10_000,
-        metadata=_about(
+        metadata=documented(
             number(1, 100_000_000),
             "10000",
-            "Changes of one partition that could not be matched and are kept for the operator.",
+            "The number of dead letters kept in one partition for changes that could not be matched.",
         ),
     )
     drain: timedelta = field(
         default=timedelta(seconds=10),
-        metadata=_about(DURATION, "10s", "How long a stop waits for notifications under way."),
+        metadata=documented(
+            DURATION, "10s", "How long a stop waits for requests and notifications in progress."
+        ),
     )
     max_timeout: timedelta = field(
         default=timedelta(seconds=60),
-        metadata=_about(
+        metadata=documented(
             DURATION,
             "60s",
-            "The longest time an endpoint may take to answer, whatever its subscription asks.",
+            "The longest time an endpoint may take to respond, whatever its subscription asks for.",
         ),
     )
     smtp_url: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(
-            SMTP_URL, "", "The mail relay of the email channel; unset, there is no such channel."
+        metadata=documented(
+            SMTP_URL, "", "The mail relay of the email channel. Unset: there is no email channel."
         ),
     )
     smtp_from: str = field(
         default="fhir-broker@localhost",
-        metadata=_about(TEXT, "fhir-broker@localhost", "The sender of mails."),
+        metadata=documented(TEXT, "fhir-broker@localhost", "The sender address of mails."),
     )
     allow_unsafe_store: bool = field(
         default=False,
-        metadata=_about(BOOL, "false", "Starts on a store that may lose what was acknowledged."),
+        metadata=documented(BOOL, "false", "Allows a store that may lose acknowledged changes."),
     )
-
     failpoint: tuple[failpoints.Failpoint, ...] = field(
         default=(),
-        metadata=_about(
+        metadata=documented(
             FAILPOINTS,
             "",
-            "For tests of the broker itself: where this process kills itself, stands still or raises an error.",
+            "For tests of the broker itself: where this process kills itself, pauses or raises an error.",
         ),
     )
 
     def __post_init__(self) -> None:
         if not self.base_url:
-            object.__setattr__(self, "base_url", f"http://{_authority(self.host)}:{self.port}")
+            host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+            object.__setattr__(self, "base_url", f"http://{host}:{self.port}")
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
         if self.auth != "off":
             raise ConfigurationError(
-                f"{PREFIX}AUTH={self.auth}: access control is not available yet; the value it takes is off"
+                f"{PREFIX}AUTH={self.auth} is not available in this version. Set {PREFIX}AUTH=off."
             )
-        if self.retry_base <= timedelta() or self.max_timeout <= timedelta():
+        for name in ("retry_base", "max_timeout"):
+            if getattr(self, name) <= timedelta():
+                raise ConfigurationError(f"{PREFIX}{name.upper()} is zero. Set a longer duration.")
+        self._check_order("retry_max", "retry_base", "")
+        self._check_order(
+            "retention", "retry_budget", "; otherwise the resources of a retry could be deleted"
+        )
+
+    def _check_order(self, longer: str, shorter: str, reason: str) -> None:
+        value, minimum = getattr(self, longer), getattr(self, shorter)
+        if value < minimum:
             raise ConfigurationError(
-                f"{PREFIX}RETRY_BASE and {PREFIX}MAX_TIMEOUT must be longer than no time at all"
-            )
-        if self.retry_max < self.retry_base:
-            raise ConfigurationError(
-                f"{PREFIX}RETRY_MAX={spelled(self.retry_max)}: it takes a duration of at least {PREFIX}RETRY_BASE ({spelled(self.retry_base)})"
-            )
-        if self.retention < self.retry_budget:
-            raise ConfigurationError(
-                f"{PREFIX}RETENTION={spelled(self.retention)}: it takes a duration of at least {PREFIX}RETRY_BUDGET "
-                f"({spelled(self.retry_budget)}), or a retry could find its resources gone"
+                f"{PREFIX}{longer.upper()}={duration_text(value)} is too short. "
+                f"Set at least {PREFIX}{shorter.upper()} ({duration_text(minimum)}){reason}."
             )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """Raises `ConfigurationError`, one line, for the first variable that can't be used."""
-        known = {_variable(one): one for one in fields(cls)}
-        for name in sorted(environ):
-            if name.startswith(PREFIX) and name not in known:
-                words = [one.removeprefix(PREFIX) for one in known]
-                near = difflib.get_close_matches(name.removeprefix(PREFIX), words, 1)
-                hint = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(known)}"
-                raise ConfigurationError(f"{name} is no setting; {hint}")
-        given: dict[str, Any] = {}
-        for name, one in known.items():
-            text = environ.get(name, "").strip()
-            if text:
-                given[one.name] = _read(name, one.metadata["kind"], text)
-        return cls(**given)
+        """Raises `ConfigurationError`, one line, for the first variable that is not valid."""
+        return cls(**environment.read(fields(cls), environ))
 
     @classmethod
-    def describe(cls) -> list[tuple[str, str, str, str]]:
-        """Variable, type, default and sentence of each setting, for the docs."""
-        return [
-            (
-                _variable(one),
-                one.metadata["kind"].name,
-                one.metadata["shown"],
-                one.metadata["sentence"],
-            )
-            for one in fields(cls)
-        ]
+    def describe(cls) -> list[Description]:
+        """Every setting, for the documentation."""
+        return environment.describe(fields(cls))
 
     @property
     def high_water_path(self) -> Path | None:
-        """The high-water file, if there is one."""
+        """The high-water file; None if there is none."""
         if self.high_water_file is None and self.redis_url is None:
             return self.data_dir / "high-water.json"
         return self.high_water_file
 
     @property
     def is_loopback(self) -> bool:
-        """True if only this machine can connect."""
+        """Whether only this machine can connect."""
         if self.host.lower() == "localhost":
             return True
         try:
@@ -309,26 +325,9 @@ class Settings:
             return False
 
     def refuse_open(self) -> None:
-        """Raises `ConfigurationError` where anyone on the network could read and write everything."""
+        """Raises `ConfigurationError` if anyone on the network could read and write everything."""
         if self.auth == "off" and not self.is_loopback and not self.allow_open:
             raise ConfigurationError(
-                f"{PREFIX}HOST={self.host} would let anyone on the network in ({PREFIX}AUTH=off); "
-                f"it takes a loopback address, or {PREFIX}ALLOW_OPEN=true if something else guards the broker"
+                f"{PREFIX}HOST={self.host} would let anyone on the network read and write everything. "
+                f"Set a loopback address, or {PREFIX}ALLOW_OPEN=true if something else protects the broker."
             )
-
-
-def _variable(one: "Field[Any]") -> str:
-    return PREFIX + one.name.upper()
-
-
-def _read(name: str, kind: Kind, text: str) -> object:
-    try:
-        return kind.read(text)
-    except ValueError:
-        # a password may stand in a URL
-        shown = re.sub(r"//[^/]*@", "//***@", text)
-        raise ConfigurationError(f"{name}={shown!r}: it takes {kind.takes}") from None
-
-
-def _authority(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host

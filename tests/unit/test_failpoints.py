@@ -1,4 +1,4 @@
-"""Failpoints: what may be asked for, when they act, and that a misspelt one refuses the start."""
+"""Failpoints: their syntax, when they act, and that a misspelled one stops the start."""
 
 import os
 import signal
@@ -41,14 +41,14 @@ def test_several_failpoints_are_read_from_one_line() -> None:
         "matcher.after-read:kill matcher.before-ack:kill",
     ],
 )
-def test_a_wrong_failpoint_refuses_the_start_with_one_line(text: str) -> None:
+def test_an_invalid_failpoint_stops_the_start_with_one_line(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_environment({"BROKER_FAILPOINT": text})
-    assert str(caught.value).startswith(f"BROKER_FAILPOINT={text!r}: it takes name:action@k")
+    assert str(caught.value).startswith(f"BROKER_FAILPOINT={text!r} is not valid. Set name:action@k")
     assert "\n" not in str(caught.value)
 
 
-def test_a_failpoint_acts_when_it_is_passed_for_the_kth_time_and_once_only() -> None:
+def test_a_failpoint_acts_once_when_it_is_passed_for_the_kth_time() -> None:
     failpoints.arm(failpoints.parse("matcher.before-ack:error@3"))
     for nth in range(1, 8):
         if nth == 3:
@@ -65,21 +65,25 @@ def test_a_failpoint_leaves_other_places_alone() -> None:
     assert failpoints.passed() == {"matcher.before-ack": 0}
 
 
-def test_unavailable_looks_like_a_store_that_does_not_answer() -> None:
+def test_unavailable_raises_the_error_of_a_store_that_does_not_answer() -> None:
     failpoints.arm(failpoints.parse("intake.after-append:unavailable"))
     with pytest.raises(StoreUnavailable):
         failpoints.hit("intake.after-append")
 
 
-def test_pause_holds_the_process_still() -> None:
+def test_pause_blocks_the_process() -> None:
     failpoints.arm(failpoints.parse("delivery.built:pause=60"))
     before = time.monotonic()
     failpoints.hit("delivery.built")
     assert time.monotonic() - before >= 0.06
 
 
-def test_kill_ends_the_process_without_a_word() -> None:
-    program = "from broker import failpoints as f; f.arm(f.parse('delivery.built:kill@2')); f.hit('delivery.built'); print('once', flush=True); f.hit('delivery.built'); print('twice')"
+def test_kill_ends_the_process_at_once() -> None:
+    program = (
+        "from broker import failpoints as f; f.arm(f.parse('delivery.built:kill@2')); "
+        "f.hit('delivery.built'); "
+        "print('once', flush=True); f.hit('delivery.built'); print('twice')"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, timeout=30, check=False, env=dict(os.environ)
     )

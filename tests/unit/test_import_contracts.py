@@ -1,4 +1,6 @@
-"""The import contracts fail for what they don't name: an unknown library, an unknown package, an import upwards."""
+"""The import contracts fail for what they don't name: an unknown library, an unknown package, an import
+upwards.
+"""
 
 import os
 import re

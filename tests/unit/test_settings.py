@@ -1,4 +1,4 @@
-"""Settings: what the environment may say, and the one line that refuses the rest."""
+"""Settings: which values the environment may hold, and the one-line errors for all others."""
 
 from dataclasses import FrozenInstanceError, fields
 from datetime import timedelta
@@ -33,11 +33,12 @@ def test_the_defaults_that_the_docs_show_are_the_real_ones() -> None:
 
 def test_each_setting_is_described_by_type_and_sentence() -> None:
     described = Settings.describe()
-    assert [name for name, *_ in described] == [f"BROKER_{one.name.upper()}" for one in fields(Settings)]
+    names = [f"BROKER_{setting.name.upper()}" for setting in fields(Settings)]
+    assert [name for name, *_ in described] == names
     assert all(kind and sentence.endswith(".") for _, kind, _, sentence in described)
 
 
-def test_every_kind_of_value_is_read() -> None:
+def test_values_of_every_kind_are_read() -> None:
     settings = Settings.from_environment(
         {
             "BROKER_HOST": "::1",
@@ -98,11 +99,11 @@ def test_every_kind_of_value_is_read() -> None:
         ("LOG_LEVEL", "trace"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name_value_and_what_is_taken(name: str, text: str) -> None:
+def test_an_invalid_value_is_refused_with_its_name_and_what_to_set(name: str, text: str) -> None:
     message = refusal(**{f"BROKER_{name}": text})
     assert f"BROKER_{name}=" in message
     assert text in message
-    assert "it takes" in message
+    assert "is not valid. Set " in message
 
 
 def test_a_refused_url_does_not_show_its_password() -> None:
@@ -114,23 +115,24 @@ def test_settings_do_not_show_the_store_password_when_printed() -> None:
 
 
 def test_a_misspelled_setting_is_refused_with_the_likely_one() -> None:
-    assert refusal(BROKER_PROT="1") == "BROKER_PROT is no setting; did you mean BROKER_PORT?"
-    assert "the settings are BROKER_HOST" in refusal(BROKER_XYZZY="1")
+    assert refusal(BROKER_PROT="1") == "BROKER_PROT is not a setting. Did you mean BROKER_PORT?"
+    assert "The settings are BROKER_HOST" in refusal(BROKER_XYZZY="1")
 
 
-def test_access_control_is_refused_as_long_as_there_is_none() -> None:
-    assert "not available yet" in refusal(BROKER_AUTH="smart")
+def test_access_control_by_smart_is_refused_because_it_is_not_available() -> None:
+    assert (
+        refusal(BROKER_AUTH="smart")
+        == "BROKER_AUTH=smart is not available in this version. Set BROKER_AUTH=off."
+    )
 
 
 def test_retention_covers_the_retry_budget() -> None:
     message = refusal(BROKER_RETENTION="36h", BROKER_RETRY_BUDGET="48h")
-    assert message.startswith(
-        "BROKER_RETENTION=36h: it takes a duration of at least BROKER_RETRY_BUDGET (2d)"
-    )
+    assert message.startswith("BROKER_RETENTION=36h is too short. Set at least BROKER_RETRY_BUDGET (2d)")
     Settings.from_environment({"BROKER_RETENTION": "2d", "BROKER_RETRY_BUDGET": "48h"})
 
 
-def test_waits_have_a_length_and_an_order() -> None:
+def test_retry_delays_are_positive_and_in_order() -> None:
     assert "BROKER_RETRY_BASE" in refusal(BROKER_RETRY_BASE="0s")
     assert "BROKER_RETRY_MAX=1s" in refusal(BROKER_RETRY_BASE="2s", BROKER_RETRY_MAX="1s")
 
@@ -139,32 +141,32 @@ def test_the_base_url_loses_its_trailing_slash() -> None:
     assert Settings(base_url="https://broker.example/fhir/").base_url == "https://broker.example/fhir"
 
 
-def test_settings_can_not_be_changed() -> None:
+def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]  # the point of the test
 
 
-def test_topics_of_the_working_directory_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topics_in_the_working_directory_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    beside_the_package = Settings().topics_dir
+    of_the_package = Settings().topics_dir
     (tmp_path / "topics").mkdir()
     assert Settings().topics_dir == tmp_path / "topics"
-    assert beside_the_package.name == "topics"
-    assert (beside_the_package.parent / "broker").is_dir()
+    assert of_the_package.name == "topics"
+    assert (of_the_package.parent / "broker").is_dir()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
-def test_loopback_may_be_open(host: str) -> None:
+def test_an_open_broker_may_listen_on_loopback(host: str) -> None:
     Settings(host=host).refuse_open()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "broker.example"])
-def test_beyond_loopback_an_open_broker_needs_the_flag(host: str) -> None:
+def test_an_open_broker_on_other_addresses_needs_the_flag(host: str) -> None:
     with pytest.raises(ConfigurationError, match="BROKER_ALLOW_OPEN=true"):
         Settings(host=host).refuse_open()
     Settings(host=host, allow_open=True).refuse_open()
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://a:7000", "rediss+cluster://user:pw@a:7000,b,[::1]:7002"])
-def test_a_cluster_is_a_list_of_nodes(url: str) -> None:
+def test_a_cluster_url_lists_its_nodes(url: str) -> None:
     assert Settings.from_environment({"BROKER_REDIS_URL": url}).redis_url == url

@@ -1,4 +1,4 @@
-"""The task idioms: sleeping and working until an event is set, ending tasks, restarting a loop that failed."""
+"""The task idioms: sleep or work until an event is set, end tasks, restart a loop that failed."""
 
 import asyncio
 import time

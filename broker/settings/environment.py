@@ -1,0 +1,76 @@
+"""Reads settings from `BROKER_*` environment variables, and describes them for the documentation.
+
+A value that is not valid, and a `BROKER_*` variable that is not a setting (usually a misspelling), raise
+`ConfigurationError`: one line that names the variable and what to set.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import Field
+from typing import Any, NamedTuple
+
+from broker.errors import ConfigurationError
+from broker.settings.kinds import SettingKind
+
+PREFIX = "BROKER_"
+
+
+class Description(NamedTuple):
+    """One row of docs/configuration.md."""
+
+    variable: str
+    kind: str
+    default: str
+    sentence: str
+
+
+def documented(kind: SettingKind, default: str, sentence: str) -> dict[str, Any]:
+    """The metadata of a field; `default` is written as in the environment, or '' if unset."""
+    return {"kind": kind, "default": default, "sentence": sentence}
+
+
+def read(settings: tuple["Field[Any]", ...], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The values of the variables that are set, by field name. An empty variable counts as unset."""
+    by_variable = {_variable(setting): setting for setting in settings}
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in by_variable:
+            raise ConfigurationError(f"{variable} is not a setting. {_suggestion(variable, by_variable)}")
+    values: dict[str, Any] = {}
+    for variable, setting in by_variable.items():
+        text = environ.get(variable, "").strip()
+        if text:
+            values[setting.name] = _read(variable, setting.metadata["kind"], text)
+    return values
+
+
+def describe(settings: tuple["Field[Any]", ...]) -> list[Description]:
+    """Each setting in the order of its definition."""
+    return [
+        Description(
+            _variable(setting),
+            setting.metadata["kind"].name,
+            setting.metadata["default"],
+            setting.metadata["sentence"],
+        )
+        for setting in settings
+    ]
+
+
+def _variable(setting: "Field[Any]") -> str:
+    return PREFIX + setting.name.upper()
+
+
+def _suggestion(variable: str, by_variable: Mapping[str, object]) -> str:
+    names = [name.removeprefix(PREFIX) for name in by_variable]
+    near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, 1)
+    return f"Did you mean {PREFIX}{near[0]}?" if near else f"The settings are {', '.join(by_variable)}."
+
+
+def _read(variable: str, kind: SettingKind, text: str) -> object:
+    try:
+        return kind.read(text)
+    except ValueError:
+        # a URL may contain a password
+        shown = re.sub(r"//[^/]*@", "//***@", text)
+        raise ConfigurationError(f"{variable}={shown!r} is not valid. Set {kind.accepts}.") from None
