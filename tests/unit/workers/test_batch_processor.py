@@ -84,7 +84,7 @@ class FakeMatching:
             raise ValueError("cannot be matched")
         return [Match(DEFAULT_TENANT, ONE, TOPIC)]
 
-    def drain_errors(self) -> list[object]:
+    def drain_problems(self) -> list[object]:
         return []
 
     def is_event(self, _match: Match, _change: Change) -> bool:
