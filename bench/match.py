@@ -1,9 +1,11 @@
-"""What matching one change costs while the subscriptions grow: `python -m bench.match [--json] [--quick]`.
+"""The cost of matching one change as the number of subscriptions grows: `python -m bench.match [--json]
+[--quick]`.
 
-The mix: 90 % by patient, 5 % by device, 4 % by code and threshold, 1 % unfiltered on a rare category. Each change is a heart
-rate of a patient with a subscription, so it has one match, and at times its device's; the share is the same at every size. What
-many matches cost is measured apart, by a change of the rare category. A change counts from its stored bytes to the list of
-matches, in processor time. Prints a JSON line per figure and a table.
+90 % of the subscriptions filter by patient, 5 % by device, 4 % by code and threshold, and 1 % have no filter
+on a topic about a rare category. Each change is a heart rate of a patient with a subscription, so it matches
+that subscription and sometimes the one for its device; the shares are the same at every size. A change of the
+rare category measures the cost of many matches. The measured time is processor time, from the stored bytes of
+a change to the list of matches. Prints one JSON line per figure, and a table.
 """
 
 import argparse
@@ -52,7 +54,7 @@ Registered = tuple[Subscription, Topic]
 
 
 class Figure(NamedTuple):
-    """One measured value, and the most it may be."""
+    """One measured value and its limit."""
 
     name: str
     value: float
@@ -61,11 +63,12 @@ class Figure(NamedTuple):
 
     @property
     def holds(self) -> bool | None:
+        """None without a limit."""
         return None if self.at_most is None else self.value <= self.at_most
 
 
 def registered(size: int) -> Iterator[Registered]:
-    """Made one by one, as they come from the registry: nothing else holds them."""
+    """Generated one at a time, as the registry delivers them, so that only the matcher keeps them."""
     vital, rare = (
         parse_topic((_TOPICS / name).read_bytes()) for name in ("vital-signs.json", "laboratory-results.json")
     )
@@ -113,13 +116,13 @@ def _subscription(rng: random.Random, *filters: Filter) -> Subscription:
 
 def changes(size: int, count: int) -> list[Change]:
     rng = random.Random(_SEED)
-    found = []
+    changes = []
     for n in range(count):
         subject = rng.randrange(size * 9 // 10)
         resource: dict[str, Any] = observation(HEART_RATE, _patient(subject), _NOW, rng.randrange(55, 130))
         resource["device"] = {"reference": f"Device/{_device(subject)}"}
-        found.append(_change(f"o{n}", resource))
-    return found
+        changes.append(_change(f"o{n}", resource))
+    return changes
 
 
 def _change(name: str, resource: dict[str, Any]) -> Change:
@@ -128,50 +131,53 @@ def _change(name: str, resource: dict[str, Any]) -> Change:
     return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
 
 
-def filled(make: Callable[..., Matcher], some: Iterable[Registered]) -> Matcher:
-    matcher = make(SearchContext(Parameters(), _BASES))
-    for one in some:
-        matcher.put(*one)
+def filled(matcher_type: Callable[[SearchContext], Matcher], registrations: Iterable[Registered]) -> Matcher:
+    matcher = matcher_type(SearchContext(Parameters(), _BASES))
+    for subscription, topic in registrations:
+        matcher.put(subscription, topic)
     return matcher
 
 
 def in_turns(jobs: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """The median of each job's rounds. They take turns, so that what else the machine does falls on all; the first round warms up."""
+    """The median of the rounds of each job.
+
+    The jobs take turns, so that other load on the machine affects all of them. The first round is a warm-up.
+    """
     rounds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(ROUNDS + 1):
         for name, job in jobs.items():
             rounds[name].append(job())
-    return {name: statistics.median(some[1:]) for name, some in rounds.items()}
+    return {name: statistics.median(values[1:]) for name, values in rounds.items()}
 
 
-def matching_us(matcher: Matcher, some: list[Change]) -> Callable[[], float]:
+def matching_us(matcher: Matcher, changes: list[Change]) -> Callable[[], float]:
     def measured() -> float:
         began = time.process_time()
-        for change in some:
+        for change in changes:
             matcher.needs(change)
             matcher.match(change)
-        return (time.process_time() - began) / len(some) * 1e6
+        return (time.process_time() - began) / len(changes) * 1e6
 
     return measured
 
 
-def registering_us(matcher: Matcher, some: list[Registered]) -> Callable[[], float]:
-    """Put and removed again, one by one, so that the number registered stays what it is."""
+def registering_us(matcher: Matcher, registrations: list[Registered]) -> Callable[[], float]:
+    """Adds and removes one subscription at a time, so that their number stays constant."""
 
     def measured() -> float:
         spent = 0.0
-        for subscription, topic in some:
+        for subscription, topic in registrations:
             began = time.process_time()
             matcher.put(subscription, topic)
             spent += time.process_time() - began
             matcher.remove(subscription.tenant, subscription.id)
-        return spent / len(some) * 1e6
+        return spent / len(registrations) * 1e6
 
     return measured
 
 
 def bytes_per_subscription(size: int) -> float:
-    """All that stays allocated, less what the topics alone take."""
+    """The allocated memory, without what the topics alone take."""
     tracemalloc.start()
     try:
         matcher = filled(IndexedMatcher, registered(100))
@@ -188,75 +194,78 @@ def bytes_per_subscription(size: int) -> float:
 
 
 def measure(sizes: tuple[int, ...], count: int) -> Iterator[Figure]:
-    least, most = sizes[0], sizes[-1]
+    smallest, largest = sizes[0], sizes[-1]
     matchers: dict[int, Matcher] = {}
     load_s = 0.0
     for size in sizes:
-        some = list(registered(size))
+        registrations = list(registered(size))
         began = time.process_time()
-        matchers[size] = filled(IndexedMatcher, some)
+        matchers[size] = filled(IndexedMatcher, registrations)
         load_s = time.process_time() - began
-        del some
-    yield Figure(f"load {most:,}", load_s, "s", 15)
+        del registrations
+    yield Figure(f"load {largest:,}", load_s, "s", 15)
 
     jobs = {str(size): matching_us(matcher, changes(size, count)) for size, matcher in matchers.items()}
     none = _change("none", observation(HEART_RATE, "nobody", _NOW, 100))
-    jobs["none"] = matching_us(matchers[most], [none] * count)
+    jobs["none"] = matching_us(matchers[largest], [none] * count)
     costs = in_turns(jobs)
     for size in sizes:
         yield Figure(f"match at {size:,}", costs[str(size)], "µs a change", 60)
-    yield Figure(f"match at {most:,} / at {least:,}", costs[str(most)] / costs[str(least)], "", 1.5)
-    yield Figure(f"nothing matches, at {most:,}", costs["none"], "µs a change", 60)
-    yield from _of_matches(matchers[most], most // 100)
+    yield Figure(
+        f"match at {largest:,} / at {smallest:,}", costs[str(largest)] / costs[str(smallest)], "", 1.5
+    )
+    yield Figure(f"nothing matches, at {largest:,}", costs["none"], "µs a change", 60)
+    yield from _of_matches(matchers[largest], largest // 100)
 
-    new = [_renamed(one) for one in registered(1_000)]
-    puts = {str(size): registering_us(matchers[size], new) for size in (least, most)}
+    new = [_renamed(*registration) for registration in registered(1_000)]
+    puts = {str(size): registering_us(matchers[size], new) for size in (smallest, largest)}
     put = in_turns(puts)
-    yield Figure(f"register one with {least:,}", put[str(least)], "µs")
-    yield Figure(f"register one with {most:,}", put[str(most)], "µs")
-    yield Figure(f"register with {most:,} / with {least:,}", put[str(most)] / put[str(least)], "", 1.2)
+    yield Figure(f"register one with {smallest:,}", put[str(smallest)], "µs")
+    yield Figure(f"register one with {largest:,}", put[str(largest)], "µs")
+    yield Figure(
+        f"register with {largest:,} / with {smallest:,}", put[str(largest)] / put[str(smallest)], "", 1.2
+    )
     del matchers, jobs, puts
 
-    yield Figure(f"memory at {most:,}", bytes_per_subscription(most), "bytes a subscription", 1536)
-    for size in (one for one in sizes if one <= 1_000):
+    yield Figure(f"memory at {largest:,}", bytes_per_subscription(largest), "bytes a subscription", 1536)
+    for size in (size for size in sizes if size <= 1_000):
         naive = in_turns({"": matching_us(filled(NaiveMatcher, registered(size)), changes(size, 20))})
         yield Figure(f"each subscription evaluated, at {size:,}", naive[""], "µs a change")
 
 
-def _renamed(one: Registered) -> Registered:
-    """Of patients and devices that nobody has subscribed to yet."""
-    subscription, topic = one
+def _renamed(subscription: Subscription, topic: Topic) -> Registered:
+    """A subscription for a patient or device that no other subscription is about."""
     filters = tuple(
-        Filter(wanted.parameter, wanted.value.replace("-0000-", "-0001-", 1))
-        for wanted in subscription.filters
+        Filter(filter_.parameter, filter_.value.replace("-0000-", "-0001-", 1))
+        for filter_ in subscription.filters
     )
     return _subscription(random.Random(subscription.id), *filters), topic
 
 
 def _of_matches(matcher: Matcher, matching: int) -> Iterator[Figure]:
-    """A change of the rare category is an event of all that wait for it."""
+    """A change of the rare category is an event of all subscriptions to its topic."""
     many = _change("many", observation(GLUCOSE, "nobody", _NOW, 100))
-    found = len(matcher.match(many))
-    if found != matching:
-        raise SystemExit(f"{found} matches instead of {matching}")
+    count = len(matcher.match(many))
+    if count != matching:
+        raise SystemExit(f"The change has {count} matches instead of {matching}: the index is wrong.")
     cost = in_turns({"": matching_us(matcher, [many] * 200)})[""]
-    yield Figure(f"a change with {found:,} matches", cost, "µs")
-    yield Figure("each of them", cost / found, "µs")
+    yield Figure(f"a change with {count:,} matches", cost, "µs")
+    yield Figure("each of them", cost / count, "µs")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.match", description="What matching a change costs.")
-    parser.add_argument("--json", action="store_true", help="JSON lines only")
+    parser = argparse.ArgumentParser(prog="bench.match", description="Measure the cost of matching a change.")
+    parser.add_argument("--json", action="store_true", help="print JSON lines only")
     parser.add_argument("--quick", action="store_true", help="up to 10,000 subscriptions, fewer changes")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     console, table = Console(), Table("figure", "value", "unit", "at most", "holds")
-    for figure in measure(SIZES[:3], 300) if asked.quick else measure(SIZES, 2_000):
+    for figure in measure(SIZES[:3], 300) if arguments.quick else measure(SIZES, 2_000):
         line = {"bench": "match", **figure._asdict(), "holds": figure.holds}
-        print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201 this is what the program is for
+        print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201 the program prints its figures
         holds = "" if figure.holds is None else "yes" if figure.holds else "NO"
-        most = "" if figure.at_most is None else f"{figure.at_most:g}"
-        table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, most, holds)
-    if not asked.json:
+        limit = "" if figure.at_most is None else f"{figure.at_most:g}"
+        table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, limit, holds)
+    if not arguments.json:
         console.print(table)
 
 

@@ -31,6 +31,7 @@ from broker.matching.states import (
 from broker.matching.triggers import TopicTriggers
 from broker.matching.verdicts import (
     NOT_APPLICABLE,
+    PASSED,
     STATE_NOT_STORED,
     FilterEvaluation,
     FilterVerdict,
@@ -213,7 +214,7 @@ class NaiveMatcher:
                 evaluation = evaluations.get(filter_)
                 if evaluation is None:
                     evaluation = evaluations[filter_] = self._evaluate(entry, filter_, focus)
-                if evaluation.lets_pass:
+                if evaluation is PASSED or evaluation is NOT_APPLICABLE:
                     continue
                 if evaluation.verdict is FilterVerdict.NOT_EVALUABLE:
                     self._problems.append(

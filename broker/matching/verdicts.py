@@ -14,18 +14,12 @@ class FilterVerdict(StrEnum):
 
 
 class FilterEvaluation(NamedTuple):
-    """`reason` says why a filter is not evaluable; it is empty for the other verdicts."""
+    """`reason` says why a filter is not evaluable; it is empty for the other verdicts, which are constants."""
 
     verdict: FilterVerdict
     reason: str = ""
 
-    @property
-    def lets_pass(self) -> bool:
-        """Whether the change may still match the subscription."""
-        return self.verdict in _LETS_PASS
 
-
-_LETS_PASS = frozenset({FilterVerdict.PASSED, FilterVerdict.NOT_APPLICABLE})
 PASSED = FilterEvaluation(FilterVerdict.PASSED)
 FAILED = FilterEvaluation(FilterVerdict.FAILED)
 NOT_APPLICABLE = FilterEvaluation(FilterVerdict.NOT_APPLICABLE)
