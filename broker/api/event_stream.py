@@ -1,55 +1,68 @@
 """Server-sent events: `GET /{release}/Subscription/{id}/$stream`, for dashboards in a browser.
 
-Each notification Bundle is one event whose id is its last event number, so that a browser that reconnects goes on where it was
-(`Last-Event-ID`; `?eventsSinceNumber=` for the first time).
+Each notification Bundle is one event whose id is its last event number. A browser that reconnects resumes behind it
+(`Last-Event-ID`); `?eventsSinceNumber=` says where to start the first time.
 """
 
 from collections.abc import AsyncIterator
 
-from broker.api.responses import Call, Reply
-from broker.errors import Issue, Malformed, NotAcceptable, NotFound, StoreUnavailable
+from broker.api.exchange import FhirRequest, FhirResponse
+from broker.delivery.following import Following
+from broker.errors import Issue, Malformed, NotAcceptable, StoreUnavailable
 from broker.fhir.release import adapter
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.services.subscriptions import SubscriptionService
 
 
-async def stream(call: Call) -> Reply:
-    """Ends when the subscription does."""
-    one = SubscriptionId(call.params["id"])
-    record = await call.services.subscriptions.get(call.tenant, one)
-    if record is None:
-        raise NotFound(Issue("not-found", f"there is no Subscription/{one}"))
-    if record.subscription.status is not SubscriptionStatus.ACTIVE:
-        raise NotAcceptable(
-            Issue("business-rule", f"Subscription/{one} is {record.subscription.status}, not active")
-        )
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Reply(headers=headers, media_type="text/event-stream", chunks=_events(call, one, _after(call)))
+class EventStreamHandlers:
+    """The row for `$stream`."""
+
+    def __init__(self, subscriptions: SubscriptionService, following: Following) -> None:
+        self._subscriptions = subscriptions
+        self._following = following
+
+    async def stream(self, request: FhirRequest) -> FhirResponse:
+        """The stream ends when the Subscription is no longer active."""
+        record = await self._subscriptions.get(request.principal, request.params["id"])
+        subscription = record.subscription
+        if subscription.status is not SubscriptionStatus.ACTIVE:
+            text = (
+                f"Subscription/{subscription.id} is {subscription.status}. "
+                "Update it with the status requested, and connect once it is active."
+            )
+            raise NotAcceptable(Issue("business-rule", text))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        events = self._events(request, subscription.id, _resume_after(request))
+        return FhirResponse(headers=headers, media_type="text/event-stream", chunks=events)
+
+    async def _events(
+        self, request: FhirRequest, subscription_id: SubscriptionId, after: int | None
+    ) -> AsyncIterator[bytes]:
+        yield b": connected\n\n"
+        try:
+            async for notification in self._following.follow(
+                request.principal.tenant, subscription_id, after
+            ):
+                base = f"{request.base_url}/{notification.release}"
+                body = adapter(notification.release).render_notification(notification, base=base)
+                number = b""
+                if notification.type is NotificationType.EVENT_NOTIFICATION:
+                    number = f"id: {notification.events_since_start}\n".encode()
+                # a stored resource may contain line breaks, and every line of data needs the prefix
+                lines = body.replace(b"\r", b"").replace(b"\n", b"\ndata: ")
+                yield number + b"event: " + notification.type.encode() + b"\ndata: " + lines + b"\n\n"
+        except StoreUnavailable:
+            yield b": Store unavailable. Reconnect.\n\n"
 
 
-def _after(call: Call) -> int | None:
-    last, since = call.headers.get("last-event-id", ""), call.query.get("eventsSinceNumber", "")
-    given = last or since
-    if not given:
+def _resume_after(request: FhirRequest) -> int | None:
+    """The number of the last event that the client has; None without one."""
+    last, since = request.headers.get("last-event-id", ""), request.query.get("eventsSinceNumber", "")
+    number = last or since
+    if not number:
         return None
-    if not given.isdigit():
-        raise Malformed(
-            Issue("value", f"an event number is a whole number, not {given!r}", "eventsSinceNumber")
-        )
+    if not number.isdigit():
+        text = f"An event number is a whole number, not {number!r}."
+        raise Malformed(Issue("value", text, "eventsSinceNumber"))
     return int(last) if last else max(0, int(since) - 1)
-
-
-async def _events(call: Call, one: SubscriptionId, after: int | None) -> AsyncIterator[bytes]:
-    yield b": connected\n\n"
-    try:
-        async for notification in call.services.following.follow(call.tenant, one, after):
-            base = f"{call.services.base_url}/{notification.release}"
-            body = adapter(notification.release).render_notification(notification, base=base)
-            number = b""
-            if notification.type is NotificationType.EVENT_NOTIFICATION:
-                number = f"id: {notification.events_since_start}\n".encode()
-            # stored resources may hold line breaks; each line of an event's data has its own prefix
-            lines = body.replace(b"\r", b"").replace(b"\n", b"\ndata: ")
-            yield number + b"event: " + notification.type.encode() + b"\ndata: " + lines + b"\n\n"
-    except StoreUnavailable:
-        yield b": the store is away; connect again\n\n"

@@ -1,4 +1,4 @@
-"""Is the process alive, is it ready, and its figures. Every process answers these, whatever its role."""
+"""Liveness, readiness and metrics. Every process answers these, whatever its role."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -14,11 +14,16 @@ from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from broker.telemetry import metrics
 
+_READY_TIMEOUT_S = 1.5
+_METRICS_TIMEOUT_S = 5
+
 
 @dataclass(slots=True)
 class Health:
-    """What is looked at: whether there is room for changes where the process `takes_changes`, and what `workers` say of each loop
-    of this process.
+    """What readiness and metrics look at.
+
+    A process that `takes_changes` is ready only while there is room for them. `workers` gives the state of each loop of
+    this process, "ok" or what is wrong with it.
     """
 
     store: Store
@@ -30,18 +35,18 @@ class Health:
 
 
 async def livez(_request: Request) -> Response:
-    """200 while the process runs, whatever the store does."""
+    """200 while the process runs, whatever the state of the store."""
     return JSONResponse({"status": "alive"})
 
 
 async def readyz(request: Request) -> Response:
-    """200 when every part works; else 503, and the part that does not."""
+    """200 when every part works, else 503 with the state of each part."""
     health: Health = request.app.state.health
     parts = {"store": "ok"}
     try:
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(_READY_TIMEOUT_S):
             if not await health.store.has_room():
-                parts["store"] = "out of memory: it takes nothing more"
+                parts["store"] = "out of memory: it accepts no more writes"
             if health.takes_changes:
                 parts["intake"] = await _intake(health)
     except (StoreUnavailable, TimeoutError):
@@ -54,15 +59,17 @@ async def readyz(request: Request) -> Response:
 
 
 async def _intake(health: Health) -> str:
-    full = await health.changes.fullest()
-    return "ok" if full is None else f"full: too many changes of partition {full} wait to be matched"
+    partition = await health.changes.fullest()
+    if partition is None:
+        return "ok"
+    return f"full: too many changes of partition {partition} wait to be matched"
 
 
 async def prometheus(request: Request) -> Response:
-    """Metrics in Prometheus's text format; the gauges that describe the store are read now."""
+    """Metrics in Prometheus's text format. The gauges that describe the store are read now."""
     health: Health = request.app.state.health
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(_METRICS_TIMEOUT_S):
             await metrics.observe_store(
                 health.subscriptions.depths, health.changes.backlog, health.dead_letters.counts
             )

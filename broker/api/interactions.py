@@ -1,128 +1,115 @@
-"""The interactions of a FHIR base, as one table: what the routes and the entries of a batch are looked up in."""
+"""The table of contents of a FHIR base: every interaction and operation, who answers, and what a principal needs.
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+The first row that fits is taken. Tests walk the same rows: none is without `access`.
+"""
 
-from broker.api import (
-    binding,
-    event_stream,
-    metadata,
-    operations,
-    resources,
-    subscriptions,
-    topic_changes,
-    topics,
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.api.bundles import BundleHandlers
+from broker.api.business_events import BusinessEventHandlers
+from broker.api.dead_letters import DeadLetterHandlers
+from broker.api.diagnosis import DiagnosisHandlers
+from broker.api.dispatch import Interaction, InteractionTable
+from broker.api.event_stream import EventStreamHandlers
+from broker.api.metadata import MetadataHandlers
+from broker.api.resources import ResourceHandlers
+from broker.api.subscription_operations import SubscriptionOperationHandlers
+from broker.api.subscriptions import SubscriptionHandlers
+from broker.api.topics import TopicHandlers, carries_topic, is_topic_search
+from broker.api.websocket_tokens import WebsocketTokenHandlers
+from broker.model.access import Access
+from broker.model.principal import PrincipalRole
+
+ADMIN, OPERATOR = Access(role=PrincipalRole.ADMIN), Access(role=PrincipalRole.OPERATOR)
+CREATE, READ, UPDATE, DELETE, SEARCH = (Access(scope=f"system/{{type}}.{letter}") for letter in "cruds")
+REGISTER, SUBSCRIPTION, REPLACE, REMOVE, LIST = (
+    Access(scope=f"system/Subscription.{letter}") for letter in "cruds"
 )
-from broker.api.business_events import report
-from broker.api.dead_letters import dead_letters, discard_dead_letters, redrive_dead_letters
-from broker.api.dry_run import dry_run
-from broker.api.explaining import explain_change
-from broker.api.responses import Handler
-from broker.errors import Issue, MethodNotAllowed, NotFound
+TOPIC, TOPICS = Access(scope="system/SubscriptionTopic.r"), Access(scope="system/SubscriptionTopic.s")
+DEFINITION = Access(scope="system/OperationDefinition.r")
+PER_ENTRY = Access.PUBLIC
+"""A Bundle needs nothing itself: each of its entries passes the access check of its own row."""
 
 
-class Interaction(NamedTuple):
-    """A method, a path below the base, and who answers. The first that fits is taken."""
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One attribute for each group of rows, in the order of the table."""
 
-    method: str
-    path: str
-    handler: Handler
-
-
-INTERACTIONS: Sequence[Interaction] = (
-    Interaction("GET", "metadata", metadata.read),
-    Interaction("POST", "$business-event", report),
-    Interaction("GET", "$dead-letters", dead_letters),
-    Interaction("POST", "$dead-letters", dead_letters),
-    Interaction("POST", "$redrive-dead-letters", redrive_dead_letters),
-    Interaction("POST", "$discard-dead-letters", discard_dead_letters),
-    Interaction("POST", "Subscription", subscriptions.create),
-    Interaction("GET", "Subscription", subscriptions.find),
-    Interaction("POST", "Subscription/_search", subscriptions.find_by_form),
-    Interaction("GET", "Subscription/$status", operations.status_of_many),
-    Interaction("POST", "Subscription/$status", operations.status_of_many),
-    Interaction("GET", "Subscription/$get-ws-binding-token", binding.token_for_many),
-    Interaction("POST", "Subscription/$get-ws-binding-token", binding.token_for_many),
-    Interaction("POST", "Subscription/$dry-run", dry_run),
-    Interaction("GET", "Subscription/{id}", subscriptions.read),
-    Interaction("PUT", "Subscription/{id}", subscriptions.update),
-    Interaction("DELETE", "Subscription/{id}", subscriptions.delete),
-    Interaction("GET", "Subscription/{id}/_history/{version}", subscriptions.vread),
-    Interaction("GET", "Subscription/{id}/$status", operations.status),
-    Interaction("POST", "Subscription/{id}/$status", operations.status),
-    Interaction("GET", "Subscription/{id}/$events", operations.events),
-    Interaction("POST", "Subscription/{id}/$events", operations.events),
-    Interaction("GET", "Subscription/{id}/$get-ws-binding-token", binding.token),
-    Interaction("POST", "Subscription/{id}/$get-ws-binding-token", binding.token),
-    Interaction("POST", "Subscription/{id}/$resend", operations.resend),
-    Interaction("POST", "Subscription/{id}/$explain", explain_change),
-    Interaction("GET", "Subscription/{id}/$stream", event_stream.stream),
-    Interaction("GET", "SubscriptionTopic", topics.find),
-    Interaction("POST", "SubscriptionTopic/_search", topics.find_by_form),
-    Interaction("GET", "SubscriptionTopic/{id}", topics.read),
-    Interaction("POST", "SubscriptionTopic", topic_changes.create),
-    Interaction("PUT", "SubscriptionTopic/{id}", topic_changes.update),
-    Interaction("DELETE", "SubscriptionTopic/{id}", topic_changes.delete),
-    Interaction("GET", "Basic", topics.find_basic),
-    Interaction("GET", "Basic/{id}", topics.read_basic),
-    Interaction("POST", "Basic", topic_changes.create_basic),
-    Interaction("PUT", "Basic/{id}", topic_changes.update_basic),
-    Interaction("DELETE", "Basic/{id}", topic_changes.delete_basic),
-    Interaction("POST", "Basic/_search", topics.find_basic_by_form),
-    Interaction("GET", "OperationDefinition", metadata.find_operations),
-    Interaction("POST", "OperationDefinition/_search", metadata.find_operations_by_form),
-    Interaction("GET", "OperationDefinition/{id}", metadata.read_operation),
-    Interaction("POST", "{type}", resources.create),
-    Interaction("GET", "{type}", resources.refuse_search),
-    Interaction("PUT", "{type}", resources.refuse_conditional),
-    Interaction("DELETE", "{type}", resources.refuse_conditional),
-    Interaction("POST", "{type}/_search", resources.refuse_search),
-    Interaction("GET", "{type}/{id}", resources.read),
-    Interaction("PUT", "{type}/{id}", resources.update),
-    Interaction("DELETE", "{type}/{id}", resources.delete),
-    Interaction("PATCH", "{type}/{id}", resources.refuse_conditional),
-    Interaction("GET", "{type}/{id}/_history/{version}", resources.vread),
-)
+    metadata: MetadataHandlers
+    business_events: BusinessEventHandlers
+    dead_letters: DeadLetterHandlers
+    subscriptions: SubscriptionHandlers
+    operations: SubscriptionOperationHandlers
+    tokens: WebsocketTokenHandlers
+    diagnosis: DiagnosisHandlers
+    event_stream: EventStreamHandlers
+    topics: TopicHandlers
+    resources: ResourceHandlers
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", path)
-    # what starts with a dollar is an operation, never a type or an id
-    return re.compile(
-        "".join(f"(?P<{part}>[^/$][^/]*)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
+def interaction_table(handlers: Handlers) -> InteractionTable:
+    """The table with its handlers."""
+    return InteractionTable(lambda table: _rows(handlers, BundleHandlers(table, handlers.resources)))
+
+
+def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
+    h, metadata, topics, resources = handlers, handlers.metadata, handlers.topics, handlers.resources
+    subscriptions, operations, tokens = handlers.subscriptions, handlers.operations, handlers.tokens
+    carries, names, searches = carries_topic, topics.names_topic, is_topic_search
+    event_type, own = h.business_events.focus_type, metadata.is_own_operation
+    return (
+        Interaction("POST", "", bundles.receive, PER_ENTRY),
+        Interaction("GET", "metadata", metadata.read, Access.PUBLIC),
+        Interaction("POST", "$business-event", h.business_events.report, UPDATE, type_of=event_type),
+        Interaction("GET", "$dead-letters", h.dead_letters.list, OPERATOR),
+        Interaction("POST", "$dead-letters", h.dead_letters.list, OPERATOR),
+        Interaction("POST", "$redrive-dead-letters", h.dead_letters.redrive, OPERATOR),
+        Interaction("POST", "$discard-dead-letters", h.dead_letters.discard, OPERATOR),
+        Interaction("POST", "Subscription", subscriptions.create, REGISTER),
+        Interaction("GET", "Subscription", subscriptions.search, LIST),
+        Interaction("POST", "Subscription/_search", subscriptions.search, LIST),
+        Interaction("GET", "Subscription/$status", operations.status_of_many, LIST),
+        Interaction("POST", "Subscription/$status", operations.status_of_many, LIST),
+        Interaction("GET", "Subscription/$get-ws-binding-token", tokens.issue_for_many, SUBSCRIPTION),
+        Interaction("POST", "Subscription/$get-ws-binding-token", tokens.issue_for_many, SUBSCRIPTION),
+        Interaction("POST", "Subscription/$dry-run", h.diagnosis.dry_run, REGISTER),
+        Interaction("GET", "Subscription/{id}", subscriptions.read, SUBSCRIPTION),
+        Interaction("PUT", "Subscription/{id}", subscriptions.update, REPLACE),
+        Interaction("DELETE", "Subscription/{id}", subscriptions.delete, REMOVE),
+        Interaction("GET", "Subscription/{id}/_history/{version}", subscriptions.read_version, SUBSCRIPTION),
+        Interaction("GET", "Subscription/{id}/$status", operations.status, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$status", operations.status, SUBSCRIPTION),
+        Interaction("GET", "Subscription/{id}/$events", operations.events, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$events", operations.events, SUBSCRIPTION),
+        Interaction("GET", "Subscription/{id}/$get-ws-binding-token", tokens.issue, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$get-ws-binding-token", tokens.issue, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$resend", operations.resend, REPLACE),
+        Interaction("POST", "Subscription/{id}/$explain", h.diagnosis.explain, SUBSCRIPTION),
+        Interaction("GET", "Subscription/{id}/$stream", h.event_stream.stream, SUBSCRIPTION),
+        Interaction("GET", "SubscriptionTopic", topics.search, TOPICS),
+        Interaction("POST", "SubscriptionTopic/_search", topics.search, TOPICS),
+        Interaction("GET", "SubscriptionTopic/{id}", topics.read, TOPIC),
+        Interaction("POST", "SubscriptionTopic", topics.create, ADMIN),
+        Interaction("PUT", "SubscriptionTopic/{id}", topics.update, ADMIN),
+        Interaction("DELETE", "SubscriptionTopic/{id}", topics.delete, ADMIN),
+        Interaction("GET", "Basic", topics.search, TOPICS, only=searches),
+        Interaction("POST", "Basic/_search", topics.search, TOPICS, only=searches),
+        Interaction("GET", "Basic/{id}", topics.read, TOPIC, only=names),
+        Interaction("POST", "Basic", topics.create, ADMIN, only=carries),
+        Interaction("PUT", "Basic/{id}", topics.update, ADMIN, only=carries),
+        Interaction("DELETE", "Basic/{id}", topics.delete, ADMIN, only=names),
+        Interaction("GET", "OperationDefinition", metadata.search_operations, DEFINITION),
+        Interaction("POST", "OperationDefinition/_search", metadata.search_operations, DEFINITION),
+        Interaction("GET", "OperationDefinition/{id}", metadata.read_operation, DEFINITION, only=own),
+        Interaction("POST", "{type}", resources.create, CREATE, plan=resources.plan_create),
+        Interaction("GET", "{type}", resources.refuse_search, SEARCH, is_refusal=True),
+        Interaction("PUT", "{type}", resources.refuse_conditional, UPDATE, is_refusal=True),
+        Interaction("DELETE", "{type}", resources.refuse_conditional, DELETE, is_refusal=True),
+        Interaction("POST", "{type}/_search", resources.refuse_search, SEARCH, is_refusal=True),
+        Interaction("GET", "{type}/{id}", resources.read, READ),
+        Interaction("PUT", "{type}/{id}", resources.update, UPDATE, plan=resources.plan_update),
+        Interaction("DELETE", "{type}/{id}", resources.delete, DELETE, plan=resources.plan_delete),
+        Interaction("PATCH", "{type}/{id}", resources.refuse_conditional, UPDATE, is_refusal=True),
+        Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ),
     )
-
-
-_PATTERNS = [(interaction, _pattern(interaction.path)) for interaction in INTERACTIONS]
-_LOOK_UP: dict[tuple[str, int], list[tuple[Interaction, re.Pattern[str]]]] = {}
-"""Those of a method and a number of slashes: a path is held against a few patterns instead of all."""
-for _interaction, _compiled in _PATTERNS:
-    _LOOK_UP.setdefault((_interaction.method, _interaction.path.count("/")), []).append(
-        (_interaction, _compiled)
-    )
-_REFUSALS: frozenset[Handler] = frozenset({resources.refuse_search, resources.refuse_conditional})
-
-
-def allowed(path: str) -> Sequence[str]:
-    """The methods that may be used on a path, for the Allow header that a 405 owes its reader."""
-    first: dict[str, Handler] = {}
-    for interaction, pattern in _PATTERNS:
-        if pattern.fullmatch(path):
-            first.setdefault(interaction.method, interaction.handler)
-    return sorted(method for method, handler in first.items() if handler not in _REFUSALS)
-
-
-def find_handler(method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
-    """Who answers, and the path's parameters. Raises `NotFound` or `MethodNotAllowed`."""
-    for interaction, pattern in _LOOK_UP.get((method, path.count("/")), ()):
-        found = pattern.fullmatch(path)
-        if found is not None:
-            return interaction.handler, found.groupdict()
-    if any(pattern.fullmatch(path) for _, pattern in _PATTERNS):
-        raise MethodNotAllowed(Issue("not-supported", f"{method} is not supported on {path}"))
-    if not path:
-        raise MethodNotAllowed(
-            Issue("not-supported", "the base takes a Bundle by POST; GET metadata tells what there is")
-        )
-    raise NotFound(Issue("not-found", f"there is nothing at {path!r}"))

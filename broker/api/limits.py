@@ -1,20 +1,24 @@
-"""Bounds on what a request may cost."""
+"""Bounds on the size of a request."""
 
 from starlette.types import Receive
 
 from broker.errors import Issue, Malformed, TooLarge
 
 
-async def read_body(receive: Receive, declared: str, max_bytes: int) -> bytes:
-    """The whole body, refused as soon as it is known to be too large. `declared` is its Content-Length, '' without one."""
-    if declared.isdigit() and int(declared) > max_bytes:
+async def read_body(receive: Receive, content_length: str, max_bytes: int) -> bytes:
+    """The whole body; raises `TooLarge` as soon as it is known to exceed `max_bytes`, `Malformed` if it is cut off.
+
+    `content_length` is the header, '' without one.
+    """
+    if content_length.isdigit() and int(content_length) > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size, has_more = 0, True
     while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Malformed(Issue("incomplete", "the connection ended before the body did"))
+            text = "The connection ended before the body did. Retry the request."
+            raise Malformed(Issue("incomplete", text))
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > max_bytes:
@@ -24,4 +28,5 @@ async def read_body(receive: Receive, declared: str, max_bytes: int) -> bytes:
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(Issue("too-long", f"the body is over {max_bytes} bytes (BROKER_MAX_BODY)"))
+    text = f"The body is larger than {max_bytes} bytes (BROKER_MAX_BODY). Send less at once."
+    return TooLarge(Issue("too-long", text))

@@ -1,4 +1,7 @@
-"""Media types: JSON in its three spellings, `_format`, and the `fhirVersion` parameter, which must fit the base."""
+"""Content negotiation: JSON in its spellings, `_format`, and the `fhirVersion` parameter, which must fit the base.
+
+Results are cached, since clients keep to a few spellings.
+"""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -14,7 +17,8 @@ _JSON = {FHIR_JSON, "application/json", "text/json", "json"}
 _ANY = {"*/*", "application/*", *_JSON}
 
 
-def _parts(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _media_types(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each media type of a header with its parameters."""
     for part in header.split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
         pairs = (parameter.partition("=") for parameter in parameters)
@@ -22,63 +26,57 @@ def _parts(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _fits(parameters: dict[str, str], release: Release) -> bool:
-    return parameters.get("fhirversion", FHIR_VERSIONS[release]) in {
-        FHIR_VERSIONS[release],
-        FHIR_VERSIONS[release].rpartition(".")[0],
-    }
+    version = FHIR_VERSIONS[release]
+    return parameters.get("fhirversion", version) in {version, _short_version(release)}
 
 
 def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, release: Release) -> None:
-    """Raises `NotAcceptable` unless the caller takes JSON of this release. `_format` wins over `Accept`."""
-    wanted = query.get("_format") or headers.get("accept") or "*/*"
+    """Raises `NotAcceptable` unless the client accepts JSON of this release. `_format` replaces `Accept`."""
+    accept = query.get("_format") or headers.get("accept") or "*/*"
     if "_format" in query:
         # an unescaped `+` in a query string arrives as a blank
-        wanted = wanted.replace("fhir json", "fhir+json").replace("fhir xml", "fhir+xml")
-    if "text/event-stream" in wanted and path.endswith("/$stream"):
+        accept = accept.replace("fhir json", "fhir+json").replace("fhir xml", "fhir+xml")
+    if "text/event-stream" in accept and path.endswith("/$stream"):
         return
-    _check_wanted(wanted, release)
+    _check_accept(accept, release)
 
 
 @lru_cache(maxsize=256)
-def _check_wanted(wanted: str, release: Release) -> None:
-    """Remembers what it let pass: clients keep to a few spellings."""
-    for name, parameters in _parts(wanted):
+def _check_accept(accept: str, release: Release) -> None:
+    for name, parameters in _media_types(accept):
         if name in _ANY and parameters.get("q") not in {"0", "0.0"} and _fits(parameters, release):
             return
-    raise NotAcceptable(
-        Issue(
-            "not-supported",
-            f"this base answers {FHIR_JSON}; fhirVersion={_short(release)} only, not {wanted!r}",
-        )
+    text = (
+        f"This base cannot answer as {accept!r}. Accept {FHIR_JSON}; fhirVersion={_short_version(release)}."
     )
+    raise NotAcceptable(Issue("not-supported", text))
 
 
 @lru_cache(maxsize=256)
-def check_content_type(given: str, release: Release, *, is_search: bool) -> None:
-    """Raises `UnsupportedMedia` unless the body is JSON of this release (or a form, for a search); without a Content-Type
-    JSON is assumed. Remembers what it let pass: clients keep to a few spellings.
+def check_content_type(content_type: str, release: Release, *, is_search: bool) -> None:
+    """Raises `UnsupportedMedia` unless the body is JSON of this release, or a form for a search.
+
+    Without a Content-Type, JSON is assumed.
     """
-    if not given:
+    if not content_type:
         return
-    name, parameters = next(_parts(given))
+    name, parameters = next(_media_types(content_type))
     if name == "application/x-www-form-urlencoded" and is_search:
         return
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise UnsupportedMedia(
-            Issue("not-supported", f"FHIR JSON is in UTF-8, not {parameters['charset']!r}")
-        )
+        text = f"The charset {parameters['charset']!r} is not supported. Send FHIR JSON in UTF-8."
+        raise UnsupportedMedia(Issue("not-supported", text))
     if "xml" in name:
-        raise UnsupportedMedia(
-            Issue("not-supported", f"XML is neither read nor written here; send {FHIR_JSON}, not {given!r}")
-        )
+        text = f"The broker does not read xml: {content_type!r}. Send {FHIR_JSON}."
+        raise UnsupportedMedia(Issue("not-supported", text))
     if name not in _JSON or not _fits(parameters, release):
-        raise UnsupportedMedia(
-            Issue(
-                "not-supported",
-                f"send {FHIR_JSON} of fhirVersion {_short(release)} to this base, not {given!r}",
-            )
+        text = (
+            f"This base does not read {content_type!r}. "
+            f"Send {FHIR_JSON}; fhirVersion={_short_version(release)}."
         )
+        raise UnsupportedMedia(Issue("not-supported", text))
 
 
-def _short(release: Release) -> str:
+def _short_version(release: Release) -> str:
+    """The version without its patch, such as 4.0."""
     return FHIR_VERSIONS[release].rpartition(".")[0]

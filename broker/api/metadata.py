@@ -1,81 +1,114 @@
-"""What a base says of itself: its CapabilityStatement and the OperationDefinitions it names."""
+"""What a base says about itself: its CapabilityStatement, and the OperationDefinitions it names."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from broker import __version__
-from broker.api import resources, subscriptions, topics
-from broker.api.responses import Call, Reply
-from broker.api.search import Field
-from broker.api.searchsets import respond, with_form
+from broker.api.exchange import FhirRequest, FhirResponse
+from broker.api.searchsets import searchset, with_form
+from broker.errors import Issue, NotFound
 from broker.fhir.capabilities import Capabilities
-from broker.fhir.documents import parse
 from broker.fhir.operation_definitions import OPERATIONS, definitions, operation_definitions
+from broker.model.resource import Resource
 from broker.model.search import ParameterType
+from broker.services.search import Fields, SearchField
+from broker.services.subscription_fields import SUBSCRIPTION_FIELDS
+from broker.services.topic_fields import TOPIC_FIELDS
+from broker.services.topics import TopicService
 
-_OPEN = "No authentication: whoever can connect may do everything. Meant for one machine or a network that is closed by other means."
-_KIND = "OperationDefinition"
-
-
-async def read(call: Call) -> Reply:
-    services = call.services
-    searches: Mapping[str, Mapping[str, Field[Any]]] = {
-        "Subscription": subscriptions.FIELDS[call.release],
-        call.adapter.topic_type: topics.FIELDS[call.release],
-        _KIND: FIELDS,
-    }
-    offered = Capabilities(
-        base=call.base,
-        websocket=f"ws{services.base_url.removeprefix('http')}/ws",
-        software_version=__version__,
-        at_ms=services.started_ms,
-        searches={
-            kind: {code: str(field.type) for code, field in fields.items()}
-            for kind, fields in searches.items()
-        },
-        operations={
-            kind: definitions(call.release, call.base, kind) for kind in {one.resource for one in OPERATIONS}
-        },
-        channels=sorted(services.channels),
-        security=_OPEN if services.settings.auth == "off" else f"Access control: {services.settings.auth}.",
-    )
-    return Reply(body=call.adapter.capability_statement(services.catalog.all(), offered))
+_DEFINITION = "OperationDefinition"
+_OPEN = (
+    "No authentication: whoever can connect may do everything. "
+    "Meant for one machine or a network that is closed by other means."
+)
 
 
-def _definitions(call: Call) -> Sequence[bytes]:
-    return operation_definitions(
-        call.release, version=call.adapter.version, base=call.base, at_ms=call.services.started_ms
-    )
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What the CapabilityStatement states about this process: start time (ms), channel types, access control."""
+
+    started_ms: int
+    channels: Sequence[str]
+    auth: str
+
+    @property
+    def security(self) -> str:
+        """Who may do what, in a sentence."""
+        return _OPEN if self.auth == "off" else f"Access control: {self.auth}."
 
 
-async def read_operation(call: Call) -> Reply:
-    """An operation of this base where it is one, else whatever OperationDefinition a producer stored."""
-    for body in _definitions(call):
-        if parse(body)["id"] == call.params["id"]:
-            return Reply(body=body)
-    return await resources.read(call._replace(params={**call.params, "type": _KIND}))
+class MetadataHandlers:
+    """The rows for `metadata` and OperationDefinition."""
+
+    def __init__(self, topics: TopicService, facts: ServerFacts) -> None:
+        self._topics = topics
+        self._facts = facts
+
+    async def read(self, request: FhirRequest) -> FhirResponse:
+        """The CapabilityStatement of the base."""
+        searches: Mapping[str, Fields[Any]] = {
+            "Subscription": SUBSCRIPTION_FIELDS[request.release],
+            request.adapter.topic_type: TOPIC_FIELDS[request.release],
+            _DEFINITION: _FIELDS,
+        }
+        resources = {operation.resource for operation in OPERATIONS}
+        capabilities = Capabilities(
+            base=request.base,
+            websocket=f"ws{request.base_url.removeprefix('http')}/ws",
+            software_version=__version__,
+            at_ms=self._facts.started_ms,
+            searches={
+                resource_type: {code: str(field.type) for code, field in fields.items()}
+                for resource_type, fields in searches.items()
+            },
+            operations={each: definitions(request.release, request.base, each) for each in resources},
+            channels=sorted(self._facts.channels),
+            security=self._facts.security,
+        )
+        topics = self._topics.all(request.principal)
+        return FhirResponse(body=request.adapter.capability_statement(topics, capabilities))
+
+    def is_own_operation(self, request: FhirRequest) -> bool:
+        """Whether an OperationDefinition is one of this base; others are resources that a producer stored."""
+        return any(definition.id == request.params["id"] for definition in self._definitions(request))
+
+    async def read_operation(self, request: FhirRequest) -> FhirResponse:
+        """The OperationDefinition of an operation of this base."""
+        for definition in self._definitions(request):
+            if definition.id == request.params["id"]:
+                return FhirResponse(body=definition.text)
+        text = f"{request.path} does not exist. Search {_DEFINITION} for those that do."
+        raise NotFound(Issue("not-found", text))
+
+    async def search_operations(self, request: FhirRequest) -> FhirResponse:
+        """Among the operations of this base."""
+        request = with_form(request)
+        return searchset(
+            request, _DEFINITION, _FIELDS, self._definitions(request), lambda definition: definition.text
+        )
+
+    def _definitions(self, request: FhirRequest) -> Sequence[Resource]:
+        bodies = operation_definitions(
+            request.release,
+            version=request.adapter.version,
+            base=request.base,
+            at_ms=self._facts.started_ms,
+        )
+        return [Resource(body) for body in bodies]
 
 
-async def find_operations(call: Call) -> Reply:
-    return respond(call, _KIND, FIELDS, _definitions(call), lambda body: body)
+def _field(parameter_type: ParameterType, name: str) -> SearchField[Resource]:
+    def values(definition: Resource) -> list[str]:
+        value = definition.fields[name]
+        # FHIR writes booleans in lower case
+        return [str(value).lower() if isinstance(value, bool) else str(value)]
 
-
-async def find_operations_by_form(call: Call) -> Reply:
-    return await find_operations(with_form(call))
-
-
-def _field(kind: ParameterType, *names: str) -> Field[bytes]:
-    def values(body: bytes) -> list[str]:
-        found = [parse(body)[name] for name in names]
-        flat = [one for some in found for one in (some if isinstance(some, list) else [some])]
-        # FHIR spells booleans in small letters
-        return [str(one).lower() if isinstance(one, bool) else str(one) for one in flat]
-
-    return Field(kind, values)
+    return SearchField(parameter_type, values)
 
 
 _TOKEN, _STRING = ParameterType.TOKEN, ParameterType.STRING
-FIELDS: Mapping[str, Field[bytes]] = {
+_FIELDS: Fields[Resource] = {
     "_id": _field(_TOKEN, "id"),
     "code": _field(_TOKEN, "code"),
     "date": _field(ParameterType.DATE, "date"),

@@ -1,33 +1,98 @@
-"""The whole HTTP face: what stands beside the FHIR bases here, what stands below one in `interactions.py`."""
+"""The table of contents beside the FHIR bases: health, metrics, websockets, and what is mounted.
 
-from starlette.routing import Route, WebSocketRoute
+Every route has an access, which is checked before its endpoint runs. `beside` makes the Starlette application that
+`Application` passes requests to which are not below a FHIR base.
+"""
 
-from broker.api import bundles, health
-from broker.api.interactions import allowed, find_handler
-from broker.api.responses import Call, Reply, failure
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.api import health
+from broker.api.authentication import Authenticate
+from broker.api.failures import failure
+from broker.api.media import FHIR_JSON
 from broker.api.websockets import websocket
-from broker.errors import Issue, MethodNotAllowed
+from broker.errors import Issue, NotFound, RequestError
+from broker.model.access import Access, authorize
+from broker.model.principal import PrincipalRole
+from broker.model.release import Release
 
 
-async def interact(call: Call) -> Reply:
-    """Answers a request to a FHIR base."""
-    if not call.path:
-        if call.method == "POST":
-            return await bundles.receive(call)
-        text = "a base takes batches and transactions by POST; it has neither a search nor a history"
-        return failure(MethodNotAllowed(Issue("not-supported", text)))._replace(headers={"Allow": "POST"})
-    try:
-        handler, params = find_handler(call.method, call.path)
-        return await handler(call._replace(params=params))
-    except MethodNotAllowed as error:
-        # who answers a method may still refuse it at this base
-        others = (method for method in allowed(call.path) if method != call.method)
-        return failure(error)._replace(headers={"Allow": ", ".join(others)})
+class HttpRoute(NamedTuple):
+    """One row: a path, the kind of Starlette route, the endpoint or mounted application, and what a principal needs."""
+
+    path: str
+    route: Callable[..., BaseRoute]
+    endpoint: Any
+    access: Access
 
 
-HEALTH = [
-    Route("/livez", health.livez),
-    Route("/readyz", health.readyz),
-    Route("/metrics", health.prometheus),
-]
-ROUTES = [*HEALTH, WebSocketRoute("/ws", websocket)]
+HEALTH: Sequence[HttpRoute] = (
+    HttpRoute("/livez", Route, health.livez, Access.PUBLIC),
+    HttpRoute("/readyz", Route, health.readyz, Access.PUBLIC),
+    HttpRoute("/metrics", Route, health.prometheus, Access(role=PrincipalRole.OPERATOR)),
+)
+"""Every process has these, whatever its role."""
+# a browser sends no credentials with a websocket: the binding token that it sends next is the access check
+ROUTES: Sequence[HttpRoute] = (*HEALTH, HttpRoute("/ws", WebSocketRoute, websocket, Access.PUBLIC))
+"""The routes of a process that serves the API."""
+
+
+def mounted(path: str, app: ASGIApp, access: Access) -> HttpRoute:
+    """A row for an application below a path, such as a console or static files."""
+    return HttpRoute(path, Mount, app, access)
+
+
+def beside(rows: Sequence[HttpRoute], authenticate: Authenticate) -> Starlette:
+    """The application of the rows. An unknown path gets a 404 with an OperationOutcome that names the FHIR bases."""
+    routes = [_guarded(row, authenticate) for row in rows]
+    return Starlette(routes=routes, exception_handlers={404: _not_found})
+
+
+def _guarded(row: HttpRoute, authenticate: Authenticate) -> BaseRoute:
+    if row.route is Mount:
+        return Mount(row.path, app=Guard(row.endpoint, row.access, authenticate))
+    route = row.route(row.path, row.endpoint)
+    assert isinstance(route, Route | WebSocketRoute)  # noqa: S101 Starlette's other kinds have no endpoint
+    route.app = Guard(route.app, row.access, authenticate)
+    return route
+
+
+class Guard:
+    """Passes a connection on if its principal has the access, else refuses it: by 403, or by closing a websocket.
+
+    The application behind it finds the principal in `scope["state"]["principal"]`.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, authenticate: Authenticate) -> None:
+        self._app = app
+        self._access = access
+        self._authenticate = authenticate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            principal = await self._authenticate(HTTPConnection(scope).headers)
+            authorize(principal, self._access)
+        except RequestError as error:
+            refusal = failure(error)
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": "access denied"})
+                return
+            await Response(refusal.body, refusal.status, media_type=FHIR_JSON)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        await self._app(scope, receive, send)
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    name = request.url.path.split("/", 2)[1]
+    bases = ", ".join(f"/{release}" for release in Release)
+    text = f"There is no FHIR base /{name}. Use one of the bases {bases}."
+    response = failure(NotFound(Issue("not-found", text)))
+    return Response(response.body, response.status, media_type=FHIR_JSON)

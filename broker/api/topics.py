@@ -1,139 +1,112 @@
-"""SubscriptionTopic, at the R4 base as Basic: read and search (R-387)."""
+"""Read, search, create, update and delete of SubscriptionTopic; at the R4 base topics are Basic resources (R-387).
 
-from collections.abc import Iterable, Mapping
+The R4 base has a Basic row twice: for topics, by the conditions here, and for the Basic resources of producers.
+"""
 
-from broker.api import resources
-from broker.api.responses import Call, Reply
-from broker.api.search import Field
-from broker.api.searchsets import respond, with_form
-from broker.errors import Issue, NotFound
-from broker.fhir.documents import parse
-from broker.model.release import Release
-from broker.model.search import ParameterType
-from broker.model.topic import Topic
+import uuid
 
-
-async def read(call: Call) -> Reply:
-    refuse_where_unknown(call)
-    return _read(call)
+from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
+from broker.api.searchsets import searchset, with_form
+from broker.errors import Issue, NotFound, RequestError
+from broker.fhir import basics
+from broker.model.resource import Resource
+from broker.services.topic_fields import TOPIC_FIELDS
+from broker.services.topics import PutTopic, TopicService
 
 
-def _read(call: Call) -> Reply:
-    topic = call.services.catalog.get(call.params["id"])
-    if topic is None:
-        name = f"{call.adapter.topic_type}/{call.params['id']}"
-        raise NotFound(
-            Issue("not-found", f"there is no {name}; {call.url(call.adapter.topic_type)} lists the topics")
+class TopicHandlers:
+    """The rows for SubscriptionTopic and, at the R4 base, for Basic."""
+
+    def __init__(self, topics: TopicService) -> None:
+        self._topics = topics
+
+    def names_topic(self, request: FhirRequest) -> bool:
+        """Whether a Basic row with an id is about a topic."""
+        if request.adapter.topic_type != "Basic":
+            return False
+        return self._topics.find(request.principal, request.params["id"]) is not None
+
+    async def read(self, request: FhirRequest) -> FhirResponse:
+        """The topic as the release knows it."""
+        _refuse_without_topics(request)
+        topic = self._topics.get(request.principal, request.params["id"])
+        return FhirResponse(body=request.adapter.render_topic(topic))
+
+    async def search(self, request: FhirRequest) -> FhirResponse:
+        """By the search parameters of the release."""
+        _refuse_without_topics(request)
+        request = with_form(request)
+        topics, fields = self._topics.all(request.principal), TOPIC_FIELDS[request.release]
+        return searchset(request, request.adapter.topic_type, fields, topics, request.adapter.render_topic)
+
+    async def create(self, request: FhirRequest) -> FhirResponse:
+        """201 under an id that the broker assigns."""
+        _refuse_without_topics(request)
+        topic_id = str(uuid.uuid4())
+        put = await self._topics.put(
+            request.principal,
+            topic_id,
+            _topic_resource(request),
+            create=True,
+            expected_version=request.expected_version,
         )
-    return Reply(body=call.adapter.render_topic(topic))
+        return _respond(request, put)
+
+    async def update(self, request: FhirRequest) -> FhirResponse:
+        """Replaces the topic or creates it under that id. Subscriptions that it no longer allows go to `error`."""
+        _refuse_without_topics(request)
+        put = await self._topics.put(
+            request.principal,
+            id_of_update(request),
+            _topic_resource(request),
+            create=False,
+            expected_version=request.expected_version,
+        )
+        return _respond(request, put)
+
+    async def delete(self, request: FhirRequest) -> FhirResponse:
+        """204; 409 while subscriptions are bound to the topic."""
+        _refuse_without_topics(request)
+        await self._topics.delete(
+            request.principal, request.params["id"], expected_version=request.expected_version
+        )
+        return FhirResponse(204)
 
 
-async def find(call: Call) -> Reply:
-    refuse_where_unknown(call)
-    return _find(call)
+def is_topic_search(request: FhirRequest) -> bool:
+    """Whether a search of Basic is one of topics, which are the only Basic resources that can be searched."""
+    return request.adapter.topic_type == "Basic"
 
 
-async def find_by_form(call: Call) -> Reply:
-    return await find(with_form(call))
+def carries_topic(request: FhirRequest) -> bool:
+    """Whether a Basic resource in the body is coded as a topic. False for a body that is not one."""
+    if request.adapter.topic_type != "Basic":
+        return False
+    try:
+        return request.resource.type == "Basic" and basics.is_topic(request.resource.text)
+    except RequestError:
+        return False
 
 
-async def read_basic(call: Call) -> Reply:
-    """A topic where it is one, else whatever Basic a producer stored."""
-    if call.adapter.topic_type == "Basic" and call.services.catalog.get(call.params["id"]):
-        return _read(call)
-    return await resources.read(call._replace(params={**call.params, "type": "Basic"}))
-
-
-async def find_basic(call: Call) -> Reply:
-    if call.adapter.topic_type != "Basic":
-        return await resources.refuse_search(call._replace(params={"type": "Basic"}))
-    return _find(call)
-
-
-async def find_basic_by_form(call: Call) -> Reply:
-    return await find_basic(with_form(call))
-
-
-def refuse_where_unknown(call: Call) -> None:
-    if call.adapter.topic_type != "SubscriptionTopic":
-        text = f"FHIR {call.adapter.version} has no SubscriptionTopic; {call.url('Basic?code=SubscriptionTopic')} lists the topics"
+def _refuse_without_topics(request: FhirRequest) -> None:
+    """The R4 base has no SubscriptionTopic."""
+    is_basic_row = request.path.partition("/")[0] == "Basic"
+    if request.adapter.topic_type != "SubscriptionTopic" and not is_basic_row:
+        text = (
+            f"FHIR {request.adapter.version} has no SubscriptionTopic. "
+            f"{request.url('Basic?code=SubscriptionTopic')} lists the topics."
+        )
         raise NotFound(Issue("not-supported", text))
 
 
-def _find(call: Call) -> Reply:
-    topics = call.services.catalog.all()
-    return respond(call, call.adapter.topic_type, FIELDS[call.release], topics, call.adapter.render_topic)
+def _topic_resource(request: FhirRequest) -> Resource:
+    if request.adapter.topic_type == "Basic":
+        return Resource(basics.topic_of_basic(request.resource.text))
+    return request.resource
 
 
-def _identifiers(topic: Topic) -> Iterable[str]:
-    for one in parse(topic.document).get("identifier", ()):
-        yield f"{one.get('system', '')}|{one.get('value', '')}"
-
-
-def _spellings(names: Iterable[str | None]) -> Iterable[str]:
-    """A type may be asked for by its name or by its StructureDefinition's URL (R-020)."""
-    for name in names:
-        if name is not None:
-            yield from (name, f"http://hl7.org/fhir/StructureDefinition/{name}")
-
-
-def _trigger_resources(topic: Topic) -> Iterable[str]:
-    return _spellings(trigger.resource for trigger in topic.resource_triggers)
-
-
-def _all_resources(topic: Topic) -> Iterable[str]:
-    yield from _spellings(topic.focus_types)
-    yield from _spellings(one.resource for one in topic.filters)
-    yield from _spellings(shape.resource for shape in topic.shapes)
-
-
-def _events(topic: Topic) -> Iterable[str]:
-    for trigger in topic.event_triggers:
-        yield from (f"{coding.system or ''}|{coding.code}" for coding in trigger.codings)
-
-
-def _effective(topic: Topic) -> Iterable[str | None]:
-    period = parse(topic.document).get("effectivePeriod")
-    yield f"{period.get('start', '')}/{period.get('end', '')}" if period else None
-
-
-def _last_updated(topic: Topic) -> Iterable[str | None]:
-    yield parse(topic.document).get("meta", {}).get("lastUpdated")
-
-
-_Fields = Mapping[str, Field[Topic]]
-_TOKEN, _STRING, _URI, _DATE = (
-    ParameterType.TOKEN,
-    ParameterType.STRING,
-    ParameterType.URI,
-    ParameterType.DATE,
-)
-_COMMON: _Fields = {
-    "_id": Field(_TOKEN, lambda topic: [topic.id]),
-    "_lastUpdated": Field(_DATE, _last_updated),
-    "date": Field(_DATE, lambda topic: [parse(topic.document).get("date")]),
-    "derived-or-self": Field(_URI, lambda topic: [topic.url, *topic.derived_from]),
-    "identifier": Field(_TOKEN, _identifiers),
-    "resource": Field(_URI, _trigger_resources),
-    "status": Field(_TOKEN, lambda topic: [topic.status]),
-    "title": Field(_STRING, lambda topic: [topic.title]),
-    "trigger-description": Field(
-        _STRING, lambda topic: [trigger.description for trigger in topic.resource_triggers]
-    ),
-    "url": Field(_URI, lambda topic: [topic.url]),
-    "version": Field(_TOKEN, lambda topic: [topic.version]),
-}
-FIELDS: Mapping[Release, _Fields] = {
-    Release.R4: {
-        "_id": _COMMON["_id"],
-        "_lastUpdated": _COMMON["_lastUpdated"],
-        "code": Field(_TOKEN, lambda _: ["http://hl7.org/fhir/fhir-types|SubscriptionTopic"]),
-    },
-    Release.R4B: _COMMON,
-    Release.R5: {
-        **_COMMON,
-        "resource": Field(_URI, _all_resources),
-        "effective": Field(_DATE, _effective),
-        "event": Field(_TOKEN, _events),
-    },
-}
+def _respond(request: FhirRequest, put: PutTopic) -> FhirResponse:
+    headers = version_headers(put.version, put.at_ms)
+    headers["Location"] = request.url(f"{request.adapter.topic_type}/{put.topic.id}")
+    body = b"" if request.wants_minimal else request.adapter.render_topic(put.topic)
+    return FhirResponse(201 if put.is_created else 200, body, headers)

@@ -1,7 +1,8 @@
-"""The websocket channel: `/ws`, bound with tokens of `$get-ws-binding-token` (R-320..R-327).
+"""The websocket channel: `/ws`, bound by tokens of `$get-ws-binding-token` (R-320..R-327).
 
-A connection may bind several tokens. Wire form: `bind-with-token <token>` as text, or JSON
-`{"type": "bind-with-token", "payload": {"token": "…", "eventsSinceNumber": 12}}`; with a number, events from it on are sent (again).
+A connection may bind several tokens. A client sends `bind-with-token <token>` as text, or JSON
+`{"type": "bind-with-token", "payload": {"token": "…", "eventsSinceNumber": 12}}`. With a number, the events from it on
+are sent, whether or not they were before.
 """
 
 import asyncio
@@ -9,23 +10,34 @@ import contextlib
 import json
 from dataclasses import dataclass
 
-import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from broker.api.services import Services
+from broker.clock import Clock
+from broker.delivery.following import Following
 from broker.errors import StoreUnavailable
 from broker.fhir.release import adapter
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId
+from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.tokens import Binding
 from broker.tasks import end
 
-_log = structlog.get_logger(__name__)
 MAX_BOUND = 100
-MAX_MESSAGE = 4_096
-SEND_S = 30.0
-"""A connection that takes this long to take one message is closed: what it misses stays in its outbox."""
-_POLICY, _TOO_BIG, _UNUSABLE, _AGAIN = 1008, 1009, 1003, 1013
+MAX_MESSAGE_LENGTH = 4_096
+SEND_TIMEOUT_S = 30.0
+"""A connection that takes longer for one message is closed. Its events stay in the outbox."""
+_POLICY_VIOLATION, _TOO_BIG, _UNSUPPORTED, _TRY_AGAIN = 1008, 1009, 1003, 1013
+_UNAVAILABLE = "Store unavailable. Reconnect."
+
+
+@dataclass(frozen=True, slots=True)
+class WebsocketParts:
+    """What an open websocket uses; the composition root puts it into the application's state as `websockets`."""
+
+    tokens: WebsocketTokenService
+    following: Following
+    clock: Clock
+    base_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,7 @@ class _Command:
 
 
 def _parse(text: str) -> _Command | None:
-    """A message of the client; None for what is not understood."""
+    """A message of the client; None for one that is not understood."""
     if text.lstrip().startswith("{"):
         try:
             message = json.loads(text)
@@ -56,23 +68,26 @@ def _parse(text: str) -> _Command | None:
 class _Connection:
     """One open websocket and the subscriptions bound to it."""
 
-    def __init__(self, websocket: WebSocket, services: Services) -> None:
+    def __init__(self, websocket: WebSocket, parts: WebsocketParts) -> None:
         self._websocket = websocket
-        self._services = services
+        self._parts = parts
         self._bound: dict[tuple[Tenant, SubscriptionId], asyncio.Task[None]] = {}
         self._by_token: dict[str, Binding] = {}
         self._sending = asyncio.Lock()
 
     async def serve(self) -> None:
+        """Reads commands until the connection is closed."""
         try:
             while True:
                 text = await self._websocket.receive_text()
-                if len(text) > MAX_MESSAGE:
-                    await self._websocket.close(_TOO_BIG, "the message is too long")
+                if len(text) > MAX_MESSAGE_LENGTH:
+                    reason = f"The message is too long. Send at most {MAX_MESSAGE_LENGTH} characters."
+                    await self._websocket.close(_TOO_BIG, reason)
                     return
                 command = _parse(text)
                 if command is None or command.verb not in {"bind-with-token", "unbind-from-token"}:
-                    await self._websocket.close(_UNUSABLE, "send bind-with-token <token>")
+                    reason = "The message is not understood. Send bind-with-token <token>."
+                    await self._websocket.close(_UNSUPPORTED, reason)
                     return
                 if command.verb == "unbind-from-token":
                     await self._unbind(command.token)
@@ -81,58 +96,62 @@ class _Connection:
         except (WebSocketDisconnect, KeyError):  # Starlette raises KeyError for a binary message
             return
         except StoreUnavailable:
-            await self._close(_AGAIN, "the store is away; connect again")
+            await self._close(_TRY_AGAIN, _UNAVAILABLE)
         finally:
             await end(self._bound.values())
 
     async def _bind(self, command: _Command) -> bool:
-        binding = await self._services.tokens.redeem(command.token)
+        """Binds the subscriptions of a token; False where the connection was closed instead."""
+        binding = await self._parts.tokens.redeem(command.token)
         if binding is None:
-            await self._websocket.close(_POLICY, "the token is unknown, used or expired; get a new one")
+            reason = "The token is unknown, used or expired. Request a new one."
+            await self._websocket.close(_POLICY_VIOLATION, reason)
             return False
         if len(self._bound) + len(binding.subscriptions) > MAX_BOUND:
-            await self._websocket.close(_POLICY, f"at most {MAX_BOUND} subscriptions a connection")
+            reason = f"More than {MAX_BOUND} subscriptions are bound. Open another connection."
+            await self._websocket.close(_POLICY_VIOLATION, reason)
             return False
         self._by_token[command.token] = binding
         after = None if command.since is None else max(0, command.since - 1)
-        for one in binding.subscriptions:
-            earlier = self._bound.pop((binding.tenant, one), None)
-            if earlier is not None:  # a renewed token takes over
+        for subscription_id in binding.subscriptions:
+            earlier = self._bound.pop((binding.tenant, subscription_id), None)
+            if earlier is not None:  # a renewed token replaces the earlier one
                 await end([earlier])
-            task = asyncio.create_task(self._forward(binding, one, after), name=f"websocket {one}")
-            self._bound[binding.tenant, one] = task
+            task = asyncio.create_task(
+                self._forward(binding, subscription_id, after), name=f"websocket {subscription_id}"
+            )
+            self._bound[binding.tenant, subscription_id] = task
         return True
 
     async def _unbind(self, token: str) -> None:
         binding = self._by_token.pop(token, None)
-        for one in binding.subscriptions if binding else ():
-            task = self._bound.pop((binding.tenant, one), None) if binding else None
-            if task is not None:
-                await end([task])
+        if binding is None:
+            return
+        keys = [(binding.tenant, subscription_id) for subscription_id in binding.subscriptions]
+        await end([task for key in keys if (task := self._bound.pop(key, None)) is not None])
 
-    async def _forward(self, binding: Binding, one: SubscriptionId, after: int | None) -> None:
-        """Sends until the binding expires or the subscription ends."""
-        left_s = (binding.expires_ms - self._services.clock.now_ms()) / 1000
+    async def _forward(self, binding: Binding, subscription_id: SubscriptionId, after: int | None) -> None:
+        """Sends notifications until the binding expires or the subscription ends."""
+        rest_s = (binding.expires_ms - self._parts.clock.now_ms()) / 1000
         with contextlib.suppress(TimeoutError):
             try:
-                async with asyncio.timeout(max(0.0, left_s)):
-                    await self._send_all(binding.tenant, one, after)
-            except (WebSocketDisconnect, RuntimeError):  # RuntimeError: closed while it was sent
+                async with asyncio.timeout(max(0.0, rest_s)):
+                    await self._send_all(binding.tenant, subscription_id, after)
+            except (WebSocketDisconnect, RuntimeError):  # RuntimeError: closed during a send
                 return
             except StoreUnavailable:
-                await self._close(_AGAIN, "the store is away; connect again")
+                await self._close(_TRY_AGAIN, _UNAVAILABLE)
 
-    async def _send_all(self, tenant: Tenant, one: SubscriptionId, after: int | None) -> None:
-        services = self._services
-        async for notification in services.following.follow(tenant, one, after):
-            base = f"{services.base_url}/{notification.release}"
+    async def _send_all(self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None) -> None:
+        async for notification in self._parts.following.follow(tenant, subscription_id, after):
+            base = f"{self._parts.base_url}/{notification.release}"
             body = adapter(notification.release).render_notification(notification, base=base)
             async with self._sending:
                 try:
-                    async with asyncio.timeout(SEND_S):
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
                         await self._websocket.send_text(body.decode())
                 except TimeoutError:
-                    await self._close(_POLICY, "messages are not taken")
+                    await self._close(_POLICY_VIOLATION, "The client reads too slowly. Reconnect.")
                     return
 
     async def _close(self, code: int, reason: str) -> None:
@@ -143,4 +162,4 @@ class _Connection:
 async def websocket(connection: WebSocket) -> None:
     """The endpoint of every websocket subscription."""
     await connection.accept()
-    await _Connection(connection, connection.app.state.services).serve()
+    await _Connection(connection, connection.app.state.websockets).serve()

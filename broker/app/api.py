@@ -2,13 +2,18 @@
 both share.
 """
 
-from starlette.applications import Starlette
+from collections.abc import Sequence
+
 from starlette.types import ASGIApp
 
+from broker.api.asgi import Application
+from broker.api.authentication import Authenticate
+from broker.api.handlers import handlers
 from broker.api.health import Health
-from broker.api.responses import FhirBases
-from broker.api.routes import HEALTH, ROUTES, interact
-from broker.api.services import Services
+from broker.api.interactions import interaction_table
+from broker.api.metadata import ServerFacts
+from broker.api.routes import HEALTH, ROUTES, HttpRoute, beside
+from broker.api.websockets import WebsocketParts
 from broker.app.parts import Parts, milliseconds
 from broker.delivery.following import Following
 from broker.fhir import validation
@@ -16,6 +21,18 @@ from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
 from broker.ingest.intake import Intake
 from broker.model.release import Release
+from broker.services.application import ApplicationServices
+from broker.services.business_events import BusinessEventService
+from broker.services.changes import ChangeService
+from broker.services.dead_letters import DeadLetterService
+from broker.services.delivery_progress import DeliveryProgressReader
+from broker.services.dry_run import DryRunService
+from broker.services.events import EventService
+from broker.services.explain import ExplainService
+from broker.services.registration import RegistrationRules
+from broker.services.subscriptions import SubscriptionService
+from broker.services.topics import TopicService
+from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.outbox import Outboxes
 from broker.store.tokens import Tokens
@@ -34,44 +51,63 @@ def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:
     return InboxWorker(parts.store, parts.inbox, InboxIntake(intake), parts.stop)
 
 
-def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Services:
-    outboxes = Outboxes(parts.store)
-    return Services(
-        settings=parts.settings,
-        clock=parts.clock,
-        store=parts.store,
-        intake=intake,
-        changes=parts.changes,
-        resources=parts.resources,
-        subscriptions=parts.subscriptions,
-        outboxes=outboxes,
-        schedule=parts.schedule,
-        dead_letters=parts.dead_letters,
-        dead_letter_actions=DeadLetterActions(parts.store, keep_ms=milliseconds(parts.settings.retention)),
-        catalog=parts.catalog,
-        topics=parts.topics,
-        follow_topics=topic_sync.sync,
-        parameters=parts.parameters,
-        channels=parts.channels,
-        tokens=Tokens(parts.store),
-        composer=parts.composer,
+def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> ApplicationServices:
+    catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
+    rules = RegistrationRules(catalog, parts.parameters, parts.channels, base_url)
+    subscriptions = SubscriptionService(parts.subscriptions, parts.schedule, rules, parts.clock)
+    actions = DeadLetterActions(parts.store, keep_ms=milliseconds(parts.settings.retention))
+    return ApplicationServices(
+        changes=ChangeService(intake, parts.resources),
+        business_events=BusinessEventService(intake),
+        subscriptions=subscriptions,
+        events=EventService(subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock),
+        explain=ExplainService(
+            subscriptions,
+            parts.resources,
+            DeliveryProgressReader(parts.changes, outboxes, parts.schedule),
+            catalog,
+            parts.parameters,
+            base_url,
+            parts.clock,
+        ),
+        dry_run=DryRunService(
+            subscriptions, parts.changes, parts.resources, catalog, parts.parameters, base_url
+        ),
+        topics=TopicService(catalog, parts.topics, parts.subscriptions, topic_sync.sync),
+        dead_letters=DeadLetterService(parts.dead_letters, actions),
+        websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
         following=Following(parts.subscriptions, outboxes, parts.composer, parts.wakeups, parts.clock),
-        started_ms=parts.clock.now_ms(),
     )
 
 
-def build_api_app(services: Services, health: Health) -> ASGIApp:
-    """The ASGI application: the FHIR bases, and beside them the websocket endpoint and the health pages."""
+def build_api_app(
+    parts: Parts,
+    services: ApplicationServices,
+    health: Health,
+    authenticate: Authenticate,
+    mounts: Sequence[HttpRoute] = (),
+) -> ASGIApp:
+    """The ASGI application: the FHIR bases, and beside them websockets, health, metrics and `mounts`."""
     for release in (Release.R4, Release.R5):
         validation.prepare(release, _FREQUENT_TYPES)
-    other_routes = Starlette(routes=ROUTES)
-    other_routes.state.health = health
-    other_routes.state.services = services
-    return FhirBases(services, interact, other_routes)
+    settings, clock = parts.settings, parts.clock
+    facts = ServerFacts(clock.now_ms(), list(parts.channels), settings.auth)
+    other = beside([*ROUTES, *mounts], authenticate)
+    other.state.health = health
+    other.state.websockets = WebsocketParts(
+        services.websocket_tokens, services.following, clock, settings.base_url
+    )
+    return Application(
+        interaction_table(handlers(services, facts)).dispatch,
+        other,
+        authenticate,
+        base_url=settings.base_url,
+        max_body_bytes=settings.max_body,
+    )
 
 
-def build_health_app(health: Health) -> ASGIApp:
-    """The ASGI application of a process without the role `api`: its health pages alone."""
-    app = Starlette(routes=HEALTH)
+def build_health_app(health: Health, authenticate: Authenticate) -> ASGIApp:
+    """The ASGI application of a process without the role `api`: health and metrics alone."""
+    app = beside(HEALTH, authenticate)
     app.state.health = health
     return app

@@ -8,10 +8,12 @@ they hold, the group commit writes what was accepted, and then the channels and 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from broker.api.authentication import Authenticate, authenticate_open
 from broker.api.health import Health
+from broker.api.routes import HttpRoute
 from broker.app.api import (
     build_api_app,
     build_health_app,
@@ -53,9 +55,16 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, roles: frozenset[Role] = ALL_ROLES, *, listening: socket.socket | None = None
+    settings: Settings,
+    roles: frozenset[Role] = ALL_ROLES,
+    *,
+    listening: socket.socket | None = None,
+    authenticate: Authenticate = authenticate_open,
+    mounts: Sequence[HttpRoute] = (),
 ) -> AsyncIterator[Running]:
     """A process with these roles, ready when entered; `listening` is closed on the way out.
+
+    `mounts` are applications beside the FHIR bases, each with its access.
 
     Raises `ConfigurationError` for what the operator has to correct, and `StoreUnavailable`.
     """
@@ -85,9 +94,10 @@ async def running(
             tasks["group commit"] = await stack.enter_async_context(_committing(group))
             intake = build_intake(parts, group)
             loops["inbox"] = lambda: build_inbox_worker(parts, intake).run()
-            app = build_api_app(build_services(parts, intake, topic_sync), health)
+            services = build_services(parts, intake, topic_sync)
+            app = build_api_app(parts, services, health, authenticate, mounts)
         else:
-            app = build_health_app(health)
+            app = build_health_app(health, authenticate)
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
         health.workers = {name: task.state for name, task in tasks.items()}
         http = await stack.enter_async_context(

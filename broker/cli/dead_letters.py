@@ -60,7 +60,7 @@ def _listed(broker: Broker, kind: str, subscription: str, limit: int) -> tuple[l
         answer = broker.operate(
             "$dead-letters", kind=kind, subscription=subscription, count=count, after=after
         ).get("parameter", [])
-        letters += groups(answer, "letter")
+        letters += groups(answer, "dead-letter")
         after = value(answer, "next") or ""
         if not after:
             break
@@ -71,9 +71,9 @@ def _row(letter: Parts) -> tuple[str, str, str, str, str]:
     about = value(letter, "reference") or "an inbox entry"
     if value(letter, "subscription"):
         about += f"\nevent {value(letter, 'event-number')} of {value(letter, 'subscription')}"
-    state = "is being retried" if value(letter, "waiting") else "waits"
-    if not value(letter, "kept"):
-        state = "no longer kept"
+    state = "is being redriven" if value(letter, "redriving") else "waits"
+    if not value(letter, "stored"):
+        state = "no longer stored"
     return value(letter, "id"), value(letter, "time"), about, state, value(letter, "reason") or ""
 
 
@@ -92,7 +92,7 @@ def show(
     """
     with Broker(base) as broker:
         answer = broker.operate("$dead-letters", id=letter)
-    (parts,) = groups(answer["parameter"], "letter")
+    (parts,) = groups(answer["parameter"], "dead-letter")
     if as_json:
         typer.echo(json.dumps(plain(parts), indent=2, ensure_ascii=False))
         return
@@ -126,7 +126,7 @@ def retry(
 
         fhir-broker dead-letters retry --subscription ward-3
     """
-    total, problems = {"retried": 0, "refused": 0}, []
+    total, problems = {"redriven": 0, "refused": 0}, []
     for answer in _worked_off(base, "$redrive-dead-letters", letters, kind, subscription, every=every):
         for name in total:
             total[name] += value(answer, name)
@@ -134,7 +134,7 @@ def retry(
     if as_json:
         typer.echo(json.dumps(total | {"problem": problems}, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"{total['retried']} retried, {total['refused']} refused")
+        typer.echo(f"{total['redriven']} redriven, {total['refused']} refused")
         for one in problems:
             typer.echo(f"{one['id']}: {one['reason']}")
     raise typer.Exit(1 if total["refused"] else 0)
@@ -160,8 +160,8 @@ def skip(
     """
     skipped = 0
     for answer in _worked_off(base, "$discard-dead-letters", letters, kind, subscription, every=every):
-        skipped += value(answer, "skipped")
-    typer.echo(json.dumps({"skipped": skipped}) if as_json else f"{skipped} skipped")
+        skipped += value(answer, "discarded")
+    typer.echo(json.dumps({"discarded": skipped}) if as_json else f"{skipped} discarded")
 
 
 def _worked_off(
@@ -186,7 +186,7 @@ def _worked_off(
         while True:
             answer: Parts = broker.operate(operation, after=after, **given)["parameter"]
             yield answer
-            bar.advance(task, sum(value(answer, name) or 0 for name in ("retried", "refused", "skipped")))
+            bar.advance(task, sum(value(answer, name) or 0 for name in ("redriven", "refused", "discarded")))
             after = value(answer, "next") or ""
             if not after:
                 return

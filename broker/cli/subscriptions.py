@@ -18,8 +18,8 @@ _AT_ONCE = 10_000
 """So many events a `$resend`."""
 _COUNTS = {
     "sent": re.compile(r"(\d+) events? will be sent again"),
-    "gone": re.compile(r"(\d+) events? of those asked for (?:is|are) no longer kept"),
-    "waiting": re.compile(r"(\d+) events? not delivered yet"),
+    "gone": re.compile(r"(\d+) events? of the range (?:is|are) no longer stored"),
+    "waiting": re.compile(r"(\d+) events? of the range not delivered yet"),
 }
 
 
@@ -147,7 +147,7 @@ def replay(
     else:
         typer.echo(f"{total['asked']} events asked for, {total['sent']} go out again")
         for name, text in (
-            ("gone", "are no longer kept"),
+            ("gone", "are no longer stored"),
             ("waiting", "wait for their first delivery and keep their turn"),
             ("unknown", f"have no event yet: the newest is number {newest}"),
         ):

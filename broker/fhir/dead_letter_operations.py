@@ -25,12 +25,12 @@ LETTER_OPERATIONS: Sequence[Operation] = (
             *_LETTERS,
             Parameter("count", "in", 0, "1", "integer", "How many, at most 1000; default 100."),
             Parameter(
-                "letter",
+                "dead-letter",
                 "out",
                 0,
                 "1000",
                 "",
-                "One letter.",
+                "One dead letter.",
                 (
                     Parameter("id", "out", 1, "1", "string", "Its id."),
                     Parameter("kind", "out", 1, "1", "code", "change, event or inbox."),
@@ -39,8 +39,8 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                     Parameter("reference", "out", 0, "1", "string", "The version it is about."),
                     Parameter("subscription", "out", 0, "1", "string", "Whose event it is."),
                     Parameter("event-number", "out", 0, "1", "string", "The number of the event."),
-                    Parameter("kept", "out", 1, "1", "boolean", "Whether what a retry needs is stored."),
-                    Parameter("waiting", "out", 1, "1", "boolean", "Whether a retry is on its way."),
+                    Parameter("stored", "out", 1, "1", "boolean", "Whether the resource it needs is stored."),
+                    Parameter("redriving", "out", 1, "1", "boolean", "Whether a redrive is in progress."),
                     Parameter(
                         "field",
                         "out",
@@ -60,7 +60,7 @@ LETTER_OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         "redrive-dead-letters",
-        "Retry dead letters",
+        "Redrive dead letters",
         at_type=False,
         at_instance=False,
         affects_state=True,
@@ -70,8 +70,8 @@ LETTER_OPERATIONS: Sequence[Operation] = (
             Parameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
             *_LETTERS,
             _EVERY,
-            Parameter("retried", "out", 1, "1", "integer", "How many are on their way."),
-            Parameter("refused", "out", 1, "1", "integer", "How many can't be retried, and stay."),
+            Parameter("redriven", "out", 1, "1", "integer", "How many are processed again."),
+            Parameter("refused", "out", 1, "1", "integer", "How many cannot be redriven, and stay."),
             Parameter(
                 "problem",
                 "out",
@@ -80,7 +80,7 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                 "",
                 "One of those.",
                 (
-                    Parameter("id", "out", 1, "1", "string", "The letter."),
+                    Parameter("id", "out", 1, "1", "string", "The dead letter."),
                     Parameter("reason", "out", 1, "1", "string", "Why not."),
                 ),
             ),
@@ -89,7 +89,7 @@ LETTER_OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         "discard-dead-letters",
-        "Skip dead letters",
+        "Discard dead letters",
         at_type=False,
         at_instance=False,
         affects_state=True,
@@ -99,7 +99,7 @@ LETTER_OPERATIONS: Sequence[Operation] = (
             Parameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
             *_LETTERS,
             _EVERY,
-            Parameter("skipped", "out", 1, "1", "integer", "How many were forgotten."),
+            Parameter("discarded", "out", 1, "1", "integer", "How many were deleted."),
             _NEXT,
         ),
     ),

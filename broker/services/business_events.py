@@ -6,11 +6,11 @@ event; the key is remembered with the focus, so a repetition names the same focu
 """
 
 from broker.errors import Issue, RequestError
-from broker.fhir import documents
 from broker.ingest.intake import Intake, Request
 from broker.model.change import VersionKey
 from broker.model.principal import Principal
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.topic import Coding
 
 
@@ -48,12 +48,12 @@ class BusinessEventService:
         return VersionKey(principal.tenant, resource_type, resource_id, version)
 
     async def store_focus(
-        self, principal: Principal, release: Release, resource: bytes, idempotency_key: str = ""
+        self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
     ) -> tuple[str, str]:
         """Stores the focus that came with the report; its type and id. A repetition finds what the first call
         stored.
         """
-        resource_type, resource_id = documents.resource_type(resource), documents.resource_id(resource)
+        resource_type, resource_id = resource.type, resource.id
         try:
             admission = await self._intake.admit(
                 Request(
@@ -62,7 +62,7 @@ class BusinessEventService:
                     op="put" if resource_id else "create",
                     type=resource_type,
                     id=resource_id,
-                    body=resource,
+                    body=resource.text,
                     idempotency_key=f"event-focus:{idempotency_key}" if idempotency_key else "",
                 )
             )

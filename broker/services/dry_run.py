@@ -13,6 +13,7 @@ from broker.matching.problems import Problem
 from broker.model.change import Change
 from broker.model.principal import Principal
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import ParameterTable
 from broker.services.subscriptions import SubscriptionService
 from broker.store.changes import Changes
@@ -64,14 +65,14 @@ class DryRunService:
         self._context = SearchContext(parameters, bases, catalog.value_sets)
 
     async def run(
-        self, principal: Principal, release: Release, body: bytes, count: int = DEFAULT_COUNT
+        self, principal: Principal, release: Release, resource: Resource, count: int = DEFAULT_COUNT
     ) -> DryRunReport:
         """Examines the newest `count` changes of the tenant.
 
         Chained filters see the resources they refer to as they are now, not as they were at the time of the change.
         Raises `Malformed` or `Unprocessable` for a Subscription that registration would refuse.
         """
-        draft = self._subscriptions.draft(principal, release, body, "dry-run")
+        draft = self._subscriptions.draft(principal, release, resource, "dry-run")
         topic = self._catalog.bound(draft.topic_canonical)
         if topic is None:
             text = f"The topic {draft.topic} is no longer served. Name a topic that is."

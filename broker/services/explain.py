@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from broker.clock import Clock, to_instant
 from broker.errors import Issue, Malformed, NotFound, Unprocessable
-from broker.fhir import documents
+from broker.fhir.identity import check_id, check_type
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
@@ -20,6 +20,7 @@ from broker.model.change import Change, Interaction, Version, VersionKey
 from broker.model.eligibility import Eligibility, eligibility
 from broker.model.principal import Principal
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import ParameterTable
 from broker.model.topic import Topic
 from broker.services.delivery_progress import DeliveryProgress, DeliveryProgressReader
@@ -36,11 +37,11 @@ class HypotheticalChange:
     """A change that nobody sent.
 
     `resource` is the state after a create or update, or the state that a delete removes. `previous` is the state before
-    (b'': what is stored under its id). `interaction` None: create or update, by whether there is a previous state.
+    (None: what is stored under its id). `interaction` None: create or update, by whether there is a previous state.
     """
 
-    resource: bytes
-    previous: bytes = b""
+    resource: Resource
+    previous: Resource | None = None
     interaction: Interaction | None = None
 
 
@@ -141,35 +142,35 @@ class ExplainService:
     async def _hypothetical_change(
         self, principal: Principal, release: Release, asked: HypotheticalChange
     ) -> Change:
-        resource_type = documents.resource_type(asked.resource)
-        resource_id = documents.resource_id(asked.resource) or _ID_OF_NEW_RESOURCE
+        resource_type = asked.resource.type
+        resource_id = asked.resource.id or _ID_OF_NEW_RESOURCE
         _check_resource(release, resource_type, resource_id, asked)
         stored = await self._resources.current(principal.tenant, resource_type, resource_id)
         key = VersionKey(principal.tenant, resource_type, resource_id, stored.key.version if stored else 0)
         previous = stored if stored is not None and stored.body is not None else None
-        has_previous = bool(asked.previous) or previous is not None
+        has_previous = asked.previous is not None or previous is not None
         interaction = asked.interaction or (Interaction.UPDATE if has_previous else Interaction.CREATE)
-        body: bytes | None = asked.resource
+        resource: Resource | None = asked.resource
         if interaction is Interaction.CREATE:
             previous = None
-        elif interaction is Interaction.DELETE or asked.previous:
-            key = key._replace(version=max(key.version, 1))
+        else:
             before = asked.resource if interaction is Interaction.DELETE else asked.previous
-            previous = self._version(release, key, Interaction.CREATE, before)
+            if before is not None:
+                key = key._replace(version=max(key.version, 1))
+                previous = self._version(release, key, Interaction.CREATE, before)
         if interaction is Interaction.DELETE:
-            body = None
-        current = self._version(release, key._replace(version=key.version + 1), interaction, body)
+            resource = None
+        current = self._version(release, key._replace(version=key.version + 1), interaction, resource)
         return self._change(principal, current, previous)
 
     def _version(
-        self, release: Release, key: VersionKey, interaction: Interaction, body: bytes | None
+        self, release: Release, key: VersionKey, interaction: Interaction, resource: Resource | None
     ) -> Version:
         now_ms = self._clock.now_ms()
-        if body is not None:
-            head, tail = documents.split(body, type=key.type, id=key.id)
-            meta = f'"versionId":"{key.version}","lastUpdated":"{to_instant(now_ms)}"'
-            body = head + meta.encode() + tail
-        return Version(key, release, interaction, now_ms, body)
+        if resource is not None:
+            unversioned = resource.without_version(type=key.type, id=key.id)
+            resource = unversioned.with_version(key.version, now_ms)
+        return Version(key, release, interaction, now_ms, resource.text if resource else None)
 
     def _change(self, principal: Principal, current: Version, previous: Version | None) -> Change:
         partition = self._resources.partition_of(principal.tenant, current.key.id)
@@ -184,12 +185,12 @@ def _check_resource(
     if resource_type not in rules.resource_types:
         text = f"{resource_type!r} is not a resource type of FHIR {rules.version}. Send one that is."
         raise Unprocessable(Issue("not-supported", text, "resource"))
-    documents.check_id(resource_id)
-    rules.validate(resource_type, asked.resource)
-    if not asked.previous:
+    check_id(resource_id)
+    rules.validate(resource_type, asked.resource.text)
+    if asked.previous is None:
         return
-    documents.check_type(asked.previous, resource_type)
-    rules.validate(resource_type, asked.previous)
+    check_type(asked.previous, resource_type)
+    rules.validate(resource_type, asked.previous.text)
     if asked.interaction is Interaction.DELETE:
         text = "A delete has no previous besides resource, which is the state it deletes. Leave out previous."
         raise Malformed(Issue("invalid", text, "previous"))

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 
 from broker.clock import Clock
-from broker.errors import Issue, NotFound, PreconditionFailed, Unprocessable
-from broker.fhir import documents
+from broker.errors import Issue, NotFound, PreconditionFailed
+from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
 from broker.model.principal import Principal
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.services.registration import RegistrationRules
 from broker.store.schedule import Schedule
@@ -50,7 +51,7 @@ class SubscriptionService:
         self._clock = clock
 
     async def create(
-        self, principal: Principal, release: Release, body: bytes, idempotency_key: str = ""
+        self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
     ) -> Registered:
         """Stores a new Subscription; a repetition under the same key returns the one that the first call
         stored.
@@ -59,7 +60,7 @@ class SubscriptionService:
         """
         name = f"{principal.tenant}/{idempotency_key}"
         subscription_id = str(uuid.uuid5(_IDS_OF_KEYS, name) if idempotency_key else uuid.uuid4())
-        draft = self.draft(principal, release, body, subscription_id)
+        draft = self.draft(principal, release, resource, subscription_id)
         registration, version, at_ms = await self._put(draft, create=True)
         if registration is Registration.EXISTS:
             record = await self.get(principal, subscription_id)
@@ -71,7 +72,7 @@ class SubscriptionService:
         principal: Principal,
         release: Release,
         subscription_id: str,
-        body: bytes,
+        resource: Resource,
         *,
         expected_version: str = "",
     ) -> Registered:
@@ -80,30 +81,22 @@ class SubscriptionService:
         Raises `PreconditionFailed` where the stored version is not `expected_version`, and what `create`
         raises.
         """
-        documents.check_id(subscription_id)
-        body_id = documents.resource_id(body)
-        if not body_id:
-            text = f"The id is missing from the body. Send the id of the URL, {subscription_id!r}."
-            raise Unprocessable(Issue("required", text, "Subscription.id"))
-        if body_id != subscription_id:
-            text = f"The body has the id {body_id!r}, the URL {subscription_id!r}. Send the same id in both."
-            raise Unprocessable(Issue("invalid", text, "Subscription.id"))
-        draft = self.draft(principal, release, body, subscription_id)
+        draft = self.draft(principal, release, resource, subscription_id)
         registration, version, at_ms = await self._put(draft, create=False, expected_version=expected_version)
         _refuse_conflict(registration, version, expected_version)
         is_created = registration is Registration.CREATED
         return Registered(replace(draft, version=version, updated_ms=at_ms), is_created=is_created)
 
     def draft(
-        self, principal: Principal, release: Release, body: bytes, subscription_id: str
+        self, principal: Principal, release: Release, resource: Resource, subscription_id: str
     ) -> Subscription:
         """The Subscription as it would be accepted, owned by the principal; nothing is stored.
 
         Raises `Malformed` or `Unprocessable` with one issue for each problem.
         """
-        documents.check_type(body, "Subscription")
+        check_type(resource, "Subscription")
         parsed = adapter(release).parse_subscription(
-            body, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
+            resource.text, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
         )
         return self._rules.accept(replace(parsed, owner=principal.client_id))
 

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from broker.errors import Conflict, Issue, NotFound, PreconditionFailed, Unprocessable
-from broker.fhir import documents
+from broker.fhir.identity import check_type
 from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog
 from broker.matching.problems import TopicProblem
 from broker.model.principal import Principal
+from broker.model.resource import Resource
 from broker.model.subscription import SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.subscriptions import Registration, Subscriptions
@@ -69,7 +70,7 @@ class TopicService:
         self,
         principal: Principal,
         topic_id: str,
-        body: bytes,
+        resource: Resource,
         *,
         create: bool,
         expected_version: str = "",
@@ -79,12 +80,12 @@ class TopicService:
         Raises `Conflict` for what stands in the way, `Unprocessable` for an error in the topic, and
         `PreconditionFailed` where the stored version is not `expected_version`.
         """
-        documents.check_type(body, _TYPE)
-        head, tail = documents.split(body, type=_TYPE, id=topic_id)
+        check_type(resource, _TYPE)
+        unversioned = resource.without_version(type=_TYPE, id=topic_id)
         await self._synchronize()
-        await self._check(parse_topic(_with_meta(head, tail)))
+        await self._check(parse_topic(unversioned.with_version(1, 0).text))
         registration, version, at_ms = await self._topics.put(
-            topic_id, head, tail, create=create, expected_version=expected_version
+            topic_id, unversioned.head, unversioned.tail, create=create, expected_version=expected_version
         )
         _refuse_conflict(registration, version, expected_version)
         await self._synchronize()
@@ -144,13 +145,6 @@ class TopicService:
         return count
 
 
-def _with_meta(head: bytes, tail: bytes) -> bytes:
-    """The document as the store keeps it, with a placeholder version, so that the stored form is what is
-    checked.
-    """
-    return head + b'"versionId":"1","lastUpdated":"2000-01-01T00:00:00Z"' + tail
-
-
 def _refuse_conflict(registration: Registration, version: int, expected_version: str) -> None:
     if registration is Registration.CONFLICT:
         text = (
@@ -162,6 +156,6 @@ def _refuse_conflict(registration: Registration, version: int, expected_version:
 
 
 def _issue(problem: TopicProblem) -> Issue:
-    place = problem.location
-    element = _TYPE if place is None else f"{_TYPE}.{topic_element(place)}"
+    location = problem.location
+    element = _TYPE if location is None else f"{_TYPE}.{topic_element(location)}"
     return Issue("not-supported", problem.text, element)

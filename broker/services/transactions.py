@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from broker.errors import Issue, RequestError, Unprocessable
-from broker.fhir import documents
+from broker.fhir.references import patient_reference, replace_references
 from broker.fhir.release import adapter
 from broker.ingest.intake import Admission, Intake, Request
+from broker.model.resource import Resource
 from broker.store import keys
 
 _LOCAL_URL = re.compile(r"urn:uuid:[0-9a-fA-F-]{36}|urn:oid:[0-9.]+")
@@ -38,7 +39,7 @@ async def submit_transaction(intake: Intake, entries: Sequence[TransactionEntry]
         if _LOCAL_URL.fullmatch(entry.full_url)
     }
     writes = [
-        (n, request._replace(body=documents.replace_references(request.body, references)))
+        (n, request._replace(body=replace_references(Resource(request.body), references).text))
         for n, request in enumerate(planned)
         if n not in existing
     ]
@@ -78,7 +79,7 @@ def _placement(requests: Sequence[Request]) -> int:
         return 0
     tenant = requests[0].tenant
     for request in requests:
-        patient = documents.patient_reference(request.body) if request.body else None
+        patient = patient_reference(Resource(request.body)) if request.body else None
         if patient and patient.startswith("Patient/"):
             return keys.placement(tenant, patient.removeprefix("Patient/"))
     seeds = [request.id for request in requests] + [request.idempotency_key for request in requests]

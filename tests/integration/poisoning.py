@@ -56,7 +56,7 @@ class Bench:
     async def letters(self, **given: Any) -> list[Any]:
         response = await self.ask("dead-letters", **given)
         assert response.status_code == 200, response.text
-        return groups(response.json(), "letter")
+        return groups(response.json(), "dead-letter")
 
     async def until_letters(self, count: int) -> list[Any]:
         async def holds() -> bool:

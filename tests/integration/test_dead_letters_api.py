@@ -42,7 +42,7 @@ async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and
     async with hub.running(Role.MATCH, Role.DISPATCH):
         await hub.bench.mend("n2")
         answer = (await hub.bench.ask("redrive-dead-letters", id=value(letter, "id"))).json()
-        assert (value(answer, "retried"), value(answer, "refused")) == (1, 0)
+        assert (value(answer, "redriven"), value(answer, "refused")) == (1, 0)
         await hub.broker_fixture.until_numbers("a", 2)
         await hub.bench.until_matched()
         assert await hub.bench.letters() == []
@@ -60,11 +60,11 @@ async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) ->
         assert len(mine) == 2
         await hub.bench.mend("n1", "n2")
         skipped = await hub.bench.ask("discard-dead-letters", id=value(mine[0], "id"))
-        assert value(skipped.json(), "skipped") == 1
+        assert value(skipped.json(), "discarded") == 1
         again = await hub.bench.ask("discard-dead-letters", id=value(mine[0], "id"))
         assert again.status_code == 404
         answer = (await hub.bench.ask("redrive-dead-letters", subscription=f"Subscription/{one}")).json()
-        assert value(answer, "retried") == 1
+        assert value(answer, "redriven") == 1
         endpoint = hub.broker_fixture.subscriber.endpoint("a")
 
         def sent() -> list[int]:
@@ -82,12 +82,12 @@ async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: St
         await hub.bench.until_letters(2)
     await redis_of(store).delete(hub.bench.key("n1"))
     answer = (await hub.bench.ask("redrive-dead-letters", kind="change")).json()
-    assert (value(answer, "retried"), value(answer, "refused")) == (1, 1)
+    assert (value(answer, "redriven"), value(answer, "refused")) == (1, 1)
     (problem,) = groups(answer, "problem")
     (letter,) = await hub.bench.letters()
     assert value(problem, "id") == value(letter, "id")
     assert "no longer stored" in value(problem, "reason")
-    assert value(letter, "kept") is False
+    assert value(letter, "stored") is False
 
 
 async def test_a_change_that_breaks_again_is_a_letter_again(hub: Hub) -> None:
@@ -134,14 +134,14 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
     for _ in range(9):
         given = {"after": after} if after else {}
         page = (await hub.bench.client.get("/r4/$dead-letters", params={"count": 4, **given})).json()
-        seen += groups(page, "letter")
+        seen += groups(page, "dead-letter")
         after = value(page, "next")
         if not after:
             break
     assert seen == every
     assert len(seen) == 6
     answer = (await hub.bench.ask("discard-dead-letters", all="true", after=value(every[3], "id"))).json()
-    assert value(answer, "skipped") == 2
+    assert value(answer, "discarded") == 2
     assert await hub.bench.letters() == every[:4]
     metrics = (await hub.bench.client.get("/metrics")).text
     assert 'broker_dead_letters{kind="change"} 4.0' in metrics
@@ -150,19 +150,19 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("operation", "given", "status", "says"),
     [
-        ("dead-letters", {"id": "x"}, 400, "is no id of a dead letter"),
-        ("dead-letters", {"id": "change-9999-1-1"}, 404, "there is no dead letter"),
-        ("dead-letters", {"id": "event-none-1"}, 404, "there is no dead letter"),
+        ("dead-letters", {"id": "x"}, 400, "is not the id of a dead letter"),
+        ("dead-letters", {"id": "change-9999-1-1"}, 404, "does not exist"),
+        ("dead-letters", {"id": "event-none-1"}, 404, "does not exist"),
         ("dead-letters", {"kind": "love"}, 400, "change, event, inbox"),
         ("dead-letters", {"count": "0"}, 400, "from 1 to 1000"),
-        ("dead-letters", {"after": "here"}, 400, "an earlier answer"),
-        ("dead-letters", {"colour": "red"}, 400, "unknown parameter"),
+        ("dead-letters", {"after": "here"}, 400, "an earlier response"),
+        ("dead-letters", {"colour": "red"}, 400, "is not supported"),
         ("redrive-dead-letters", {}, 400, "all=true"),
         ("discard-dead-letters", {}, 400, "all=true"),
         ("discard-dead-letters", {"all": "false"}, 400, "all=true"),
         ("discard-dead-letters", {"all": "perhaps"}, 400, "true or false"),
         ("discard-dead-letters", {"all": "true", "kind": "event"}, 400, "all=true"),
-        ("discard-dead-letters", {"id": "event-none-1"}, 404, "there is no dead letter"),
+        ("discard-dead-letters", {"id": "event-none-1"}, 404, "does not exist"),
     ],
 )
 async def test_wrong_questions_are_refused_with_the_parameter_named(
@@ -176,4 +176,4 @@ async def test_wrong_questions_are_refused_with_the_parameter_named(
 async def test_everything_may_be_said_as_a_boolean_too(hub: Hub) -> None:
     body = {"resourceType": "Parameters", "parameter": [{"name": "all", "valueBoolean": True}]}
     response = await hub.bench.client.post("/r4b/$discard-dead-letters", json=body)
-    assert response.json()["parameter"] == [{"name": "skipped", "valueInteger": 0}]
+    assert response.json()["parameter"] == [{"name": "discarded", "valueInteger": 0}]

@@ -69,10 +69,10 @@ async def test_letters_are_skipped_and_retried(hub: Hub) -> None:
     await hub.break_events(one, "n1", "n2", "n3", broken=["n1", "n2"])
     async with hub.running(Role.DISPATCH):
         await hub.bench.until_letters(2)
-        assert "1 skipped" in await answered(hub, "dead-letters", "skip", f"event-{one}-1")
+        assert "1 discarded" in await answered(hub, "dead-letters", "skip", f"event-{one}-1")
         await hub.bench.mend("n1", "n2")
         retried = await answered(hub, "dead-letters", "retry", "--subscription", one, "--json")
-        assert json.loads(retried) == {"retried": 1, "refused": 0, "problem": []}
+        assert json.loads(retried) == {"redriven": 1, "refused": 0, "problem": []}
         await hub.bench.until_letters(0)
         assert hub.broker_fixture.subscriber.endpoint("a").numbers == [3]
         assert hub.broker_fixture.subscriber.endpoint("a").duplicates == 1, "2, out of turn; 1 never"
@@ -85,9 +85,9 @@ async def test_what_can_not_be_retried_is_told_with_exit_code_1(hub: Hub, store:
         await hub.bench.until_letters(1)
     await redis_of(store).delete(hub.bench.key("n1"))
     told = await answered(hub, "dead-letters", "retry", "--all", code=1)
-    assert "0 retried, 1 refused" in told
+    assert "0 redriven, 1 refused" in told
     assert "no longer stored" in told
-    assert "no longer kept" in await answered(hub, "dead-letters", "list")
+    assert "no longer stored" in await answered(hub, "dead-letters", "list")
 
 
 async def test_subscriptions_are_listed_and_shown(hub: Hub) -> None:
@@ -142,7 +142,7 @@ async def test_replay_leaves_what_was_not_delivered_yet_to_its_turn(hub: Hub) ->
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("dead-letters", "show", "event-nobody-1"), "there is no dead letter"),
+        (("dead-letters", "show", "event-nobody-1"), "does not exist"),
         (("dead-letters", "retry"), "--all"),
         (("dead-letters", "list", "--kind", "love"), "change, event, inbox"),
         (("subscriptions", "show", "nobody"), "nobody"),

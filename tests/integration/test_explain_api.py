@@ -249,7 +249,7 @@ async def test_a_subscription_that_is_off_would_not_be_notified(broker_fixture: 
     assert response.status_code == 200, response.text
     answer = await asked(broker_fixture.client, one, resource=reading())
     assert value(answer, "verdict") is False
-    assert "But the subscription is off: nothing is counted." in value(answer, "reason")
+    assert "But the subscription is off: it counts no events." in value(answer, "reason")
     assert value(groups(answer, "subscription")[0], "counting") is False
 
 
@@ -267,16 +267,16 @@ async def test_chained_filters_see_what_is_stored(broker_fixture: BrokerFixture)
 @pytest.mark.parametrize(
     ("given", "status", "says"),
     [
-        ({}, 400, "either a resource or a reference"),
+        ({}, 400, "either a resource, or a reference"),
         ({"resource": {"resourceType": "Observation"}, "reference": "Observation/1"}, 400, "either"),
-        ({"reference": "Observation"}, 400, "is not Type/id"),
+        ({"reference": "Observation"}, 400, "Send Type/id"),
         ({"reference": "Observation/nobody"}, 404, "not stored here"),
-        ({"reference": "Observation/1", "interaction": "create"}, 400, "tells its interaction itself"),
+        ({"reference": "Observation/1", "interaction": "create"}, 400, "has its own interaction"),
         ({"resource": {"resourceType": "Observation"}}, 422, "code is required"),
-        ({"resource": {"resourceType": "Nonsense"}}, 422, "no resource type"),
+        ({"resource": {"resourceType": "Nonsense"}}, 422, "is not a resource type"),
         ({"resource": "text"}, 400, "takes a resource"),
         ({"resource": {"resourceType": "Patient"}, "interaction": "read"}, 400, "create, update, delete"),
-        ({"resource": {"resourceType": "Patient"}, "colour": "red"}, 400, "unknown parameter"),
+        ({"resource": {"resourceType": "Patient"}, "colour": "red"}, 400, "is not supported"),
         (
             {
                 "resource": {"resourceType": "Patient"},
@@ -293,7 +293,7 @@ async def test_chained_filters_see_what_is_stored(broker_fixture: BrokerFixture)
                 "interaction": "delete",
             },
             400,
-            "the state that is deleted",
+            "the state it deletes",
         ),
         (
             {"resource": {"resourceType": "Patient"}, "previous": {"resourceType": "Device"}},
@@ -314,7 +314,6 @@ async def test_what_cannot_be_explained_is_refused_with_the_reason(
 async def test_an_unknown_subscription_is_not_found_and_only_post_explains(client: httpx.AsyncClient) -> None:
     await asked(client, "nobody", status=404, resource=reading())
     assert (await client.get("/r4/Subscription/nobody/$explain")).status_code == 405
-    assert (await client.post("/r4/Subscription/nobody/$explain", content=b"{}")).status_code == 404
 
 
 async def test_explaining_leaves_nothing_behind(broker_fixture: BrokerFixture) -> None:

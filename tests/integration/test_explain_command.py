@@ -113,7 +113,7 @@ async def test_what_cannot_be_told_is_said_in_one_line_with_exit_code_2(ward: Wa
     (ward.folder / "broken.json").write_text("{")
     (ward.folder / "invalid.json").write_text('{"resourceType": "Observation"}')
     for arguments, says in (
-        (("nobody", "reading.json"), "there is no Subscription/nobody"),
+        (("nobody", "reading.json"), "Subscription/nobody does not exist"),
         (("ward-3", "missing.json"), "missing.json can't be read"),
         (("ward-3", "broken.json"), "broken.json is not JSON"),
         (("ward-3", "invalid.json"), "Observation.code is required"),

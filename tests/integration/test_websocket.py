@@ -11,10 +11,10 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from broker.api import binding
 from broker.app import Running
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.subscription import SubscriptionId
+from broker.services import websocket_tokens
 from broker.store import keys
 from broker.store.protocol import Store
 from broker.testing.notifications import ReceivedNotification, read_notification
@@ -191,7 +191,7 @@ async def test_a_message_that_is_no_command_closes_the_connection(
 async def test_what_a_token_bound_ends_when_it_expires(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binding, "LIFETIME_MS", 700)
+    monkeypatch.setattr(websocket_tokens, "LIFETIME_MS", 700)
     one = await registered(client, heartbeat_s=1)
     async with bound(client, one) as socket:
         with pytest.raises(TimeoutError):  # no heartbeat after a second, nothing at all

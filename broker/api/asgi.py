@@ -1,0 +1,106 @@
+"""The ASGI application of a process: the FHIR bases `/r4`, `/r4b` and `/r5`, and whatever routes stand beside them.
+
+It speaks ASGI itself for the FHIR bases, because routing, request and response of a framework took as long as the rest
+of the way to the store, and every reading of a device passes here. Everything else goes to a Starlette application:
+health, metrics, websockets, and what is mounted, such as a console or static files.
+"""
+
+from collections.abc import Mapping
+
+from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from broker.api.authentication import Authenticate
+from broker.api.exchange import FhirRequest, FhirResponse, Handler
+from broker.api.failures import failure, respond
+from broker.api.limits import read_body
+from broker.api.media import check_accept, check_content_type
+from broker.errors import RequestError
+from broker.model.release import Release
+from broker.model.resource import Resource
+
+_BASES: Mapping[str, Release] = {str(release): release for release in Release}
+_BODILESS = frozenset({204, 304})
+_NO_QUERY = QueryParams()
+
+
+class Application:
+    """Passes a request below a FHIR base to `dispatch`, every other one to `other`."""
+
+    def __init__(
+        self,
+        dispatch: Handler,
+        other: Starlette,
+        authenticate: Authenticate,
+        *,
+        base_url: str,
+        max_body_bytes: int,
+    ) -> None:
+        self._dispatch = dispatch
+        self._other = other
+        self._authenticate = authenticate
+        self._base_url = base_url
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        release = _BASES.get(scope["path"].split("/", 2)[1]) if scope["type"] == "http" else None
+        if release is None:
+            await self._other(scope, receive, send)
+            return
+        response = await self._respond(release, scope, receive)
+        if response.chunks is not None:
+            stream = StreamingResponse(
+                response.chunks, response.status, response.headers, media_type=response.media_type
+            )
+            await stream(scope, receive, send)
+            return
+        await send(_start_of(response))
+        body = b"" if scope["method"] == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+        if response.after is not None:
+            await response.after()
+
+    async def _respond(self, release: Release, scope: Scope, receive: Receive) -> FhirResponse:
+        try:
+            request = await self._read(release, scope, receive)
+        except RequestError as error:
+            return failure(error)
+        return await respond(self._dispatch, request)
+
+    async def _read(self, release: Release, scope: Scope, receive: Receive) -> FhirRequest:
+        """The request with its principal; raises a `RequestError` for what HTTP alone already shows to be wrong."""
+        method, path = scope["method"], scope["path"]
+        # of several headers of one name the first counts
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+        query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
+        principal = await self._authenticate(headers)
+        check_accept(headers, query, path, release)
+        body = b""
+        if method in {"POST", "PUT"}:
+            is_search = path.endswith("/_search")
+            check_content_type(headers.get("content-type", ""), release, is_search=is_search)
+            body = await read_body(receive, headers.get("content-length", ""), self._max_body_bytes)
+        return FhirRequest(
+            principal,
+            release,
+            self._base_url,
+            method="GET" if method == "HEAD" else method,
+            path=path[len(release) + 1 :].lstrip("/"),
+            params={},
+            query=query,
+            headers=headers,
+            resource=Resource(body),
+        )
+
+
+def _start_of(response: FhirResponse) -> Message:
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+    if response.body:
+        headers.append((b"content-type", response.media_type.encode()))
+    if response.status not in _BODILESS:
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    return {"type": "http.response.start", "status": response.status, "headers": headers}

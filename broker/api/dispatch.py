@@ -1,0 +1,144 @@
+"""Finds the row of the interaction table for a request, checks access, and calls its handler.
+
+Single requests, entries of a batch, entries of a transaction and operations all pass `InteractionTable.resolve`: there is
+no other way to a handler, and so none around the access check.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from broker.api.exchange import FhirRequest, FhirResponse, Handler
+from broker.api.failures import failure
+from broker.errors import Issue, MethodNotAllowed, NotFound
+from broker.ingest.intake import Request
+from broker.model.access import Access, authorize
+
+
+class Interaction(NamedTuple):
+    """One row: a method, a path below the base, who answers, and what a principal needs.
+
+    A variable of the path is written `{name}`; `{type}` is a resource type of the release. The first row that fits is
+    taken; one with `only` fits where that says so. `plan` is set on rows that a transaction may contain: it gives the
+    change that the request asks for. `type_of` gives the resource type for the access check where the path has none. A
+    row with `is_refusal` exists to refuse with a reason, and its method is not offered.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    access: Access
+    only: Callable[[FhirRequest], bool] | None = None
+    plan: Callable[[FhirRequest], Request] | None = None
+    type_of: Callable[[FhirRequest], str] | None = None
+    is_refusal: bool = False
+
+    def fits(self, request: FhirRequest) -> bool:
+        """Whether the row is for a request that has its method and path."""
+        return self.only is None or self.only(request)
+
+
+class _Pattern(NamedTuple):
+    interaction: Interaction
+    pattern: re.Pattern[str]
+
+
+class InteractionTable:
+    """The rows of the FHIR bases. `build` makes them; the row for Bundles is given the table itself."""
+
+    def __init__(self, build: Callable[["InteractionTable"], Sequence[Interaction]]) -> None:
+        self.rows = build(self)
+        self._patterns = [_Pattern(row, _compile(row.path)) for row in self.rows]
+        self._literal: dict[tuple[str, str], list[Interaction]] = {}
+        # by method and number of slashes, so that a path is compared with few patterns
+        self._variable: dict[tuple[str, int], list[_Pattern]] = {}
+        for entry in self._patterns:
+            method, path = entry.interaction.method, entry.interaction.path
+            if "{" in path:
+                self._variable.setdefault((method, path.count("/")), []).append(entry)
+            else:
+                self._literal.setdefault((method, path), []).append(entry.interaction)
+
+    async def dispatch(self, request: FhirRequest) -> FhirResponse:
+        """The response of the row's handler. Raises the errors of `resolve` and of the handler."""
+        try:
+            interaction, request = self.resolve(request)
+            return await interaction.handler(request)
+        except MethodNotAllowed as error:
+            return failure(error)._replace(headers={"Allow": ", ".join(self.allowed(request))})
+
+    def resolve(self, request: FhirRequest) -> tuple[Interaction, FhirRequest]:
+        """The row, and the request with the variables of its path.
+
+        Raises `NotFound`, `MethodNotAllowed`, or `Forbidden` where the principal lacks what the row needs.
+        """
+        interaction, request = self._find(request)
+        if _names_unknown_type(request):
+            raise self._not_a_type(request)
+        resource_type = request.params.get("type", "")
+        if interaction.type_of is not None:
+            resource_type = interaction.type_of(request)
+        authorize(request.principal, interaction.access, resource_type)
+        return interaction, request
+
+    def _not_a_type(self, request: FhirRequest) -> NotFound | MethodNotAllowed:
+        """The refusal of a path that has a resource type's place but no resource type in it."""
+        if any(path == request.path for _, path in self._literal):
+            return _method_not_allowed(request)
+        text = (
+            f"{request.params['type']!r} is not a resource type of FHIR {request.adapter.version}. "
+            f"Read {request.url('metadata')} for those that are."
+        )
+        return NotFound(Issue("not-supported", text))
+
+    def allowed(self, request: FhirRequest) -> Sequence[str]:
+        """The methods that may be used on the path instead of the request's own, for the Allow header of a 405."""
+        first: dict[str, Interaction] = {}
+        for interaction, pattern in self._patterns:
+            match = pattern.fullmatch(request.path)
+            if match is None:
+                continue
+            candidate = request._replace(params=match.groupdict())
+            if not _names_unknown_type(candidate) and interaction.fits(candidate):
+                first.setdefault(interaction.method, interaction)
+        return sorted(
+            method
+            for method, interaction in first.items()
+            if not interaction.is_refusal and method != request.method
+        )
+
+    def _find(self, request: FhirRequest) -> tuple[Interaction, FhirRequest]:
+        method, path = request.method, request.path
+        for interaction in self._literal.get((method, path), ()):
+            if interaction.fits(request):
+                return interaction, request
+        for interaction, pattern in self._variable.get((method, path.count("/")), ()):
+            match = pattern.fullmatch(path)
+            if match is not None:
+                candidate = request._replace(params=match.groupdict())
+                if interaction.fits(candidate):
+                    return interaction, candidate
+        if any(pattern.fullmatch(path) for _, pattern in self._patterns):
+            raise _method_not_allowed(request)
+        text = f"There is nothing at {path!r}. Read {request.url('metadata')} for what this base offers."
+        raise NotFound(Issue("not-found", text))
+
+
+def _names_unknown_type(request: FhirRequest) -> bool:
+    resource_type = request.params.get("type", "")
+    return bool(resource_type) and resource_type not in request.adapter.resource_types
+
+
+def _method_not_allowed(request: FhirRequest) -> MethodNotAllowed:
+    text = (
+        f"{request.method} is not supported on {request.path or 'a base'}. Use a method of the Allow header."
+    )
+    return MethodNotAllowed(Issue("not-supported", text))
+
+
+def _compile(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    # a segment that starts with a dollar is an operation, never a type or an id
+    return re.compile(
+        "".join(f"(?P<{part}>[^/$][^/]*)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
+    )

@@ -1,0 +1,128 @@
+"""The request and the response of one FHIR interaction, independent of HTTP: a batch entry is a request of its own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from starlette.datastructures import QueryParams
+
+from broker.api.media import FHIR_JSON
+from broker.errors import Issue, Malformed, Unprocessable
+from broker.fhir.identity import check_id
+from broker.fhir.release import ReleaseAdapter, adapter
+from broker.model.principal import Principal
+from broker.model.release import Release
+from broker.model.resource import Resource
+
+_MAX_KEY_LENGTH = 256
+
+
+class FhirRequest(NamedTuple):
+    """One request to a FHIR base, or one entry of a batch or transaction.
+
+    `base_url` is the URL of the broker. `path` is the part behind the FHIR base, without a leading slash; `params` are
+    the variables of the row's path. Names of `headers` are in lower case. `resource` holds the body, empty without one.
+    """
+
+    principal: Principal
+    release: Release
+    base_url: str
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: QueryParams
+    headers: Mapping[str, str]
+    resource: Resource
+
+    @property
+    def adapter(self) -> ReleaseAdapter:
+        return adapter(self.release)
+
+    @property
+    def base(self) -> str:
+        """The URL of the FHIR base."""
+        return f"{self.base_url}/{self.release}"
+
+    def url(self, path: str) -> str:
+        """The absolute URL of a path below the FHIR base."""
+        return f"{self.base}/{path}"
+
+    @property
+    def self_url(self) -> str:
+        """The URL of this request."""
+        return self.url(self.path) + (f"?{self.query}" if self.query else "")
+
+    @property
+    def wants_minimal(self) -> bool:
+        """Whether the client asks for a response without a body (`Prefer: return=minimal`)."""
+        return "return=minimal" in self.headers.get("prefer", "")
+
+    @property
+    def is_lenient(self) -> bool:
+        """Whether a search may ignore unknown parameters (`Prefer: handling=lenient`)."""
+        return "handling=lenient" in self.headers.get("prefer", "").replace(" ", "").lower()
+
+    @property
+    def expected_version(self) -> str:
+        """The version that If-Match names, '' without one; raises `Malformed`."""
+        etag = self.headers.get("if-match", "").strip()
+        if not etag:
+            return ""
+        version = etag.removeprefix("W/").strip('"')
+        if not version.isdigit():
+            text = f'If-Match is {etag!r}. Send an ETag such as W/"3".'
+            raise Malformed(Issue("value", text))
+        return version
+
+    @property
+    def idempotency_key(self) -> str:
+        """The Idempotency-Key, '' without one; raises `Unprocessable`."""
+        key = self.headers.get("idempotency-key", "").strip()
+        if len(key) > _MAX_KEY_LENGTH:
+            text = f"The Idempotency-Key is too long. Send at most {_MAX_KEY_LENGTH} characters."
+            raise Unprocessable(Issue("too-long", text))
+        return key
+
+
+class FhirResponse(NamedTuple):
+    """The response to a `FhirRequest`.
+
+    `after` runs once the response has left. With `chunks`, they are the body, in `media_type`.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = MappingProxyType({})
+    after: Callable[[], Awaitable[None]] | None = None
+    media_type: str = FHIR_JSON
+    chunks: AsyncIterator[bytes] | None = None
+
+
+Handler = Callable[[FhirRequest], Awaitable[FhirResponse]]
+
+
+def id_of_update(request: FhirRequest) -> str:
+    """The id of the URL, which the body must repeat; raises `Malformed` or `Unprocessable`."""
+    url_id, body_id = request.params["id"], request.resource.id
+    check_id(url_id)
+    element = f"{request.resource.type or 'Resource'}.id"
+    if not body_id:
+        text = f"The body has no id. Send the id of the URL, {url_id!r}, in it."
+        raise Unprocessable(Issue("required", text, element))
+    if body_id != url_id:
+        text = f"The body has the id {body_id!r}, the URL {url_id!r}. Send the same id in both."
+        raise Unprocessable(Issue("invalid", text, element))
+    return url_id
+
+
+def version_headers(version: int, at_ms: int) -> dict[str, str]:
+    """ETag and Last-Modified of a stored version."""
+    return {"ETag": f'W/"{version}"', "Last-Modified": _http_date(at_ms // 1000)}
+
+
+@lru_cache(maxsize=16)
+def _http_date(at_s: int) -> str:
+    """Cached: many responses carry the same second."""
+    return formatdate(at_s, usegmt=True)

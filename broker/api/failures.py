@@ -1,0 +1,60 @@
+"""The only mapping of errors to HTTP status codes; each becomes an OperationOutcome."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from broker import errors
+from broker.api.exchange import FhirRequest, FhirResponse, Handler
+from broker.errors import Issue, RequestError, StoreFull, StoreUnavailable
+from broker.fhir.outcomes import operation_outcome
+from broker.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+
+STATUS: Mapping[type[RequestError], int] = {
+    errors.Malformed: 400,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.NotAcceptable: 406,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.PreconditionFailed: 412,
+    errors.TooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.Unprocessable: 422,
+}
+
+
+def failure(error: RequestError) -> FhirResponse:
+    """The response to a request that was refused."""
+    return FhirResponse(STATUS[type(error)], operation_outcome(error.issues))
+
+
+async def respond(handler: Handler, request: FhirRequest) -> FhirResponse:
+    """The response of the handler, or to the error it raises. An unexpected error is logged and answered by 500."""
+    try:
+        return await handler(request)
+    except RequestError as error:
+        return failure(error)
+    except StoreFull as error:
+        metrics.intake_refused.inc()
+        _log.warning("change refused, the store is full", path=request.path, error=str(error))
+        text = f"The store is full; the change was not accepted. Retry the request later. ({error})"
+        return _unavailable(Issue("throttled", text), retry_after_s=5)
+    except StoreUnavailable as error:
+        metrics.store_errors.inc()
+        _log.warning("store unavailable", path=request.path, error=str(error))
+        text = "Store unavailable; the change was not accepted. Retry the request."
+        if request.method == "GET":
+            text = "Store unavailable. Retry the request."
+        return _unavailable(Issue("transient", text), retry_after_s=2)
+    except Exception:  # noqa: BLE001 the client gets a 500, the log the reason
+        _log.exception("request failed", path=request.path)
+        text = "The broker failed on this request. Retry it; if it fails again, report it with the time."
+        return FhirResponse(500, operation_outcome([Issue("exception", text)]))
+
+
+def _unavailable(issue: Issue, *, retry_after_s: int) -> FhirResponse:
+    return FhirResponse(503, operation_outcome([issue]), {"Retry-After": str(retry_after_s)})

@@ -1,0 +1,30 @@
+"""Builds the handlers of a FHIR base, each with the services it uses. Called once by the composition root."""
+
+from broker.api.business_events import BusinessEventHandlers
+from broker.api.dead_letters import DeadLetterHandlers
+from broker.api.diagnosis import DiagnosisHandlers
+from broker.api.event_stream import EventStreamHandlers
+from broker.api.interactions import Handlers
+from broker.api.metadata import MetadataHandlers, ServerFacts
+from broker.api.resources import ResourceHandlers
+from broker.api.subscription_operations import SubscriptionOperationHandlers
+from broker.api.subscriptions import SubscriptionHandlers
+from broker.api.topics import TopicHandlers
+from broker.api.websocket_tokens import WebsocketTokenHandlers
+from broker.services.application import ApplicationServices
+
+
+def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
+    """The handlers for the interaction table."""
+    return Handlers(
+        metadata=MetadataHandlers(services.topics, facts),
+        business_events=BusinessEventHandlers(services.business_events),
+        dead_letters=DeadLetterHandlers(services.dead_letters),
+        subscriptions=SubscriptionHandlers(services.subscriptions),
+        operations=SubscriptionOperationHandlers(services.events),
+        tokens=WebsocketTokenHandlers(services.websocket_tokens),
+        diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
+        event_stream=EventStreamHandlers(services.subscriptions, services.following),
+        topics=TopicHandlers(services.topics),
+        resources=ResourceHandlers(services.changes),
+    )

@@ -1,0 +1,83 @@
+"""The input of operations that take plain values: query parameters and a Parameters resource alike (R-362)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from broker.api.exchange import FhirRequest
+from broker.errors import Issue, Malformed
+from broker.fhir.elements import Elements
+from broker.fhir.identity import check_type
+
+Input = Mapping[str, Sequence[str]]
+"""Parameter name -> its values, in the order they were sent."""
+_OF_EVERY_REQUEST = {"_format", "_pretty"}
+
+
+def read_input(request: FhirRequest, supported: set[str]) -> Input:
+    """The parameters; raises `Malformed` for one that is not supported, or has no plain value.
+
+    In the query, commas separate values; a parameter may be repeated in both.
+    """
+    values: dict[str, list[str]] = {}
+    for name, text in request.query.multi_items():
+        if name not in _OF_EVERY_REQUEST:
+            values.setdefault(name, []).extend(part for part in text.split(",") if part)
+    if request.resource.text:
+        for name, text in _of_resource(request):
+            values.setdefault(name, []).append(text)
+    for name in values:
+        if name not in supported:
+            text = f"The parameter {name!r} is not supported. Use one of: {', '.join(sorted(supported))}."
+            raise Malformed(Issue("not-supported", text, name))
+    return values
+
+
+def _of_resource(request: FhirRequest) -> list[tuple[str, str]]:
+    check_type(request.resource, "Parameters")
+    root = Elements(request.resource.copy(), "Parameters")
+    values = []
+    for parameter in root.objects("parameter"):
+        name = parameter.text("name", required=True)
+        value = next((value for key, value in parameter.values.items() if key.startswith("value")), None)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if not isinstance(value, str | int):
+            parameter.refuse("value", f"The parameter {name} takes a plain value. Send a value[x].", "value")
+        elif name:
+            values.append((name, str(value)))
+    root.finish()
+    return values
+
+
+def single(values: Input, name: str) -> str:
+    """The only value of a parameter, '' without one; raises `Malformed`."""
+    sent = values.get(name, ())
+    if len(sent) > 1:
+        raise Malformed(Issue("value", f"{name} is repeated. Send it once.", name))
+    return sent[0] if sent else ""
+
+
+def event_number(values: Input, name: str) -> int | None:
+    """An event number; raises `Malformed`."""
+    sent = values.get(name, ())
+    if not sent:
+        return None
+    if len(sent) > 1 or not re.fullmatch(r"[0-9]{1,18}", sent[0]):
+        raise Malformed(Issue("value", f"{name} takes one event number, a whole number.", name))
+    return int(sent[0])
+
+
+def instant_ms(values: Input, name: str) -> int | None:
+    """An instant as ms since the epoch; raises `Malformed`."""
+    sent = values.get(name, ())
+    if not sent:
+        return None
+    try:
+        # the `+` of an offset arrives as a blank where the client did not escape it
+        moment = datetime.fromisoformat(sent[0].replace(" ", "+"))
+    except ValueError:
+        moment = None
+    if len(sent) > 1 or moment is None or moment.tzinfo is None or "T" not in sent[0]:
+        raise Malformed(Issue("value", f"{name} takes one instant with its offset from UTC.", name))
+    return int(moment.astimezone(UTC).timestamp() * 1000)

@@ -1,0 +1,111 @@
+"""`$status`, `$events` and `$resend`: how a subscriber finds out what it missed, and gets it (R-360..R-367)."""
+
+import structlog
+
+from broker.api.exchange import FhirRequest, FhirResponse
+from broker.api.operation_input import Input, event_number, instant_ms, read_input
+from broker.errors import Issue, Malformed
+from broker.fhir import bundles
+from broker.fhir.outcomes import operation_outcome
+from broker.model.notification import Notification
+from broker.model.subscription import PayloadContent, SubscriptionStatus
+from broker.services.events import EventRange, EventService, ResendReport
+
+_log = structlog.get_logger(__name__)
+_NUMBERS = {"eventsSinceNumber", "eventsUntilNumber"}
+_INSTANTS = {"eventsSinceInstant", "eventsUntilInstant"}
+
+
+class SubscriptionOperationHandlers:
+    """The rows for the operations of a subscriber."""
+
+    def __init__(self, events: EventService) -> None:
+        self._events = events
+
+    async def status(self, request: FhirRequest) -> FhirResponse:
+        """Of one Subscription. The parameters `id` and `status` are ignored at this level."""
+        read_input(request, {"id", "status"})
+        status = await self._events.status(request.principal, request.release, request.params["id"])
+        return _status_bundle(request, [status])
+
+    async def status_of_many(self, request: FhirRequest) -> FhirResponse:
+        """Of the Subscriptions with one of the ids and one of the statuses; all without parameters."""
+        values = read_input(request, {"id", "ids", "status"})
+        references = [*values.get("id", ()), *values.get("ids", ())]
+        statuses = set(values.get("status", ()))
+        unsupported = statuses - set(SubscriptionStatus)
+        if unsupported:
+            text = f"status takes {', '.join(SubscriptionStatus)}, not {min(unsupported)!r}."
+            raise Malformed(Issue("value", text, "status"))
+        ids = {reference.rpartition("/")[2] for reference in references}
+        notifications = await self._events.status_of_many(request.principal, request.release, ids, statuses)
+        return _status_bundle(request, notifications)
+
+    async def events(self, request: FhirRequest) -> FhirResponse:
+        """The numbered events of a range, at most 1000 and then the oldest.
+
+        Numbers of the range that have no event any more are among the errors of the status.
+        """
+        values = read_input(request, {*_NUMBERS, "content"})
+        notification = await self._events.query(
+            request.principal, request.release, request.params["id"], _range(values), _content(values)
+        )
+        return FhirResponse(body=request.adapter.render_notification(notification, base=request.base))
+
+    async def resend(self, request: FhirRequest) -> FhirResponse:
+        """An OperationOutcome: how many events are sent again, and why others of the range are not."""
+        values = read_input(request, _NUMBERS | _INSTANTS)
+        report = await self._events.resend(
+            request.principal, request.release, request.params["id"], _range(values)
+        )
+        _log.info("events will be sent again", path=request.path, events=len(report.numbers))
+        return FhirResponse(body=operation_outcome(_resend_issues(report)))
+
+
+def _status_bundle(request: FhirRequest, notifications: list[Notification]) -> FhirResponse:
+    entries = [
+        bundles.match_entry(
+            f"urn:uuid:{bundles.status_id(notification)}",
+            request.adapter.render_status(notification, base=request.base),
+        )
+        for notification in notifications
+    ]
+    return FhirResponse(body=bundles.searchset(entries, request.self_url, total=len(entries)))
+
+
+def _range(values: Input) -> EventRange:
+    return EventRange(
+        event_number(values, "eventsSinceNumber"),
+        event_number(values, "eventsUntilNumber"),
+        instant_ms(values, "eventsSinceInstant"),
+        instant_ms(values, "eventsUntilInstant"),
+    )
+
+
+def _content(values: Input) -> PayloadContent | None:
+    for text in values.get("content", ())[:1]:
+        try:
+            return PayloadContent(text)
+        except ValueError:
+            allowed = ", ".join(PayloadContent)
+            raise Malformed(Issue("value", f"content takes {allowed}, not {text!r}.", "content")) from None
+    return None
+
+
+def _resend_issues(report: ResendReport) -> list[Issue]:
+    text = f"{_events(len(report.numbers))} will be sent again"
+    if report.numbers:
+        text += f", numbers {report.numbers[0]} to {report.numbers[-1]}"
+    issues = [Issue("informational", f"{text}.", severity="information")]
+    if report.expired:
+        verb = "is" if report.expired == 1 else "are"
+        text = f"{_events(report.expired)} of the range {verb} no longer stored and cannot be sent again."
+        issues.append(Issue("not-found", text, severity="warning"))
+    if report.undelivered:
+        text = f"{_events(report.undelivered)} of the range not delivered yet; the first delivery follows in order."
+        issues.append(Issue("informational", text, severity="information"))
+    return issues
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'' if count == 1 else 's'}"
