@@ -1,4 +1,4 @@
-"""`migrate`: brings the data set to the schema of this broker. Settings come from the environment, as for `serve`."""
+"""`migrate`: brings the data set to the schema of this broker. Settings come from the environment."""
 
 import asyncio
 import os
@@ -12,8 +12,8 @@ from broker.settings import Settings
 def migrate() -> None:
     """Migrate the data set to the schema that this version of the broker needs.
 
-    Stop all broker processes first. Works on the store of BROKER_REDIS_URL or, without it, on the embedded store in
-    BROKER_DATA_DIR. Running it again is safe.
+    Stop all broker processes first. The command works on the store of BROKER_REDIS_URL or, without it, on the
+    embedded store in BROKER_DATA_DIR. Running it again is safe.
 
     Exit code 0 if the data set has the right schema afterwards, 2 if it cannot be migrated.
 

@@ -60,7 +60,7 @@ class SafetyCheck:
         major, minor = (int(part) for part in version.split(".")[:2])
         if major < 7:
             raise ConfigurationError(
-                f"the store is version {version}; Redis 7.0 or Valkey 7.2 is the oldest that works"
+                f"the store is version {version}; use Redis 7.0 or Valkey 7.2, or a later version"
             )
         try:
             config = cast(
@@ -71,7 +71,7 @@ class SafetyCheck:
             if self.allow_unsafe:
                 return False
             raise ConfigurationError(
-                "the store does not let CONFIG GET tell whether it keeps its data; "
+                "the store refuses CONFIG GET, so the broker cannot check that it keeps its data; "
                 "set BROKER_ALLOW_UNSAFE_STORE=true if it does"
             ) from None
         if self.allow_unsafe:
@@ -89,6 +89,7 @@ class SafetyCheck:
         if (major, minor) < (7, 2):
             raise ConfigurationError(
                 f"the store ({version}) syncs to disk once a second "
-                f"(appendfsync {config.get('appendfsync')}); set appendfsync always, or BROKER_DURABILITY=everysec"
+                f"(appendfsync {config.get('appendfsync')}); "
+                "set appendfsync always, or BROKER_DURABILITY=everysec"
             )
         return True

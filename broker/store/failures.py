@@ -39,5 +39,5 @@ def translating(
 
 def _translation(error: Exception) -> StoreUnavailable:
     if isinstance(error, OutOfMemoryError):
-        return StoreFull("the store is out of memory (its maxmemory)")
+        return StoreFull("the store is out of memory (its maxmemory is reached)")
     return StoreUnavailable(f"the store does not answer: {type(error).__name__}: {error}")

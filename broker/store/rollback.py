@@ -136,5 +136,5 @@ class RollbackDetector:
 
 
 def _is_behind(stored: str | None, mark: str) -> bool:
-    """Whether a log ends before the change that was read of it. An empty log was trimmed: it proves nothing."""
+    """Whether a log ends before a change that was read. An empty log was trimmed, and proves nothing."""
     return stored is not None and StreamId.parse(stored) < StreamId.parse(mark)

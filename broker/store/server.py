@@ -63,7 +63,7 @@ class ServerConnection:
             if wait and not any(isinstance(answer, Exception) for answer in answers[: len(commands)]):
                 wait.check(answers[len(commands) :])
             return answers[: len(commands)]
-        raise StoreUnavailable("the store keeps forgetting its scripts")
+        raise StoreUnavailable("the store lost its scripts while they were loaded; is SCRIPT FLUSH running?")
 
     async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
         (answer,) = await self._batcher.send([("XREAD", "STREAMS", *positions.keys(), *positions.values())])

@@ -1,4 +1,4 @@
-"""Behaviour of a Cluster alone: redirections, durability at each node, reading streams of several nodes, refusals at start."""
+"""Behaviour of a Cluster alone: redirections, durability at each node, streams of several nodes, refusals."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A connection lost between a durable write and what waits for its durability: both are asked for again, together."""
+"""A connection is lost between a durable write and the WAIT for it: the broker sends both again, together."""
 
 import asyncio
 import contextlib
@@ -17,48 +17,48 @@ from tests.stores import StoreNode
 
 
 class Proxy:
-    """Passes bytes on to a store; a connection that asked to WAIT is cut once, when the answer before that has passed."""
+    """Forwards bytes to a store. Cuts the first connection that sends WAIT, after the reply before it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._is_cut = False
-        self.asked: list[bytes] = []
+        self.sent: list[bytes] = []
         self._connections: list[asyncio.Task[None]] = []
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.append(asyncio.create_task(self._connected(reader, writer)))
 
     async def ended(self) -> None:
-        """When both sides have gone."""
+        """Returns when both sides have closed."""
         await asyncio.gather(*self._connections)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inside, outside = await asyncio.open_connection("127.0.0.1", self._port)
-        number = len(self.asked)
-        self.asked.append(b"")
+        number = len(self.sent)
+        self.sent.append(b"")
 
-        async def ask() -> None:
+        async def forward_commands() -> None:
             while chunk := await reader.read(65_536):
-                self.asked[number] += chunk
+                self.sent[number] += chunk
                 outside.write(chunk)
 
-        async def answer() -> None:
+        async def forward_replies() -> None:
             while chunk := await inside.read(65_536):
                 writer.write(chunk)
                 await writer.drain()
-                if b"WAIT" in self.asked[number] and not self._is_cut:
+                if b"WAIT" in self.sent[number] and not self._is_cut:
                     self._is_cut = True
                     return
 
-        passing = [asyncio.create_task(ask()), asyncio.create_task(answer())]
-        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-        for task in passing:
+        forwarding = [asyncio.create_task(forward_commands()), asyncio.create_task(forward_replies())]
+        await asyncio.wait(forwarding, return_when=asyncio.FIRST_COMPLETED)
+        for task in forwarding:
             task.cancel()
-        await asyncio.gather(*passing, return_exceptions=True)
-        for one in (writer, outside):
-            one.close()
+        await asyncio.gather(*forwarding, return_exceptions=True)
+        for stream in (writer, outside):
+            stream.close()
             with contextlib.suppress(OSError):
-                await one.wait_closed()
+                await stream.wait_closed()
 
 
 async def test_a_write_is_repeated_with_the_wait_that_was_cut_off(tmp_path: Path) -> None:
@@ -67,18 +67,20 @@ async def test_a_write_is_repeated_with_the_wait_that_was_cut_off(tmp_path: Path
     proxy = Proxy(node.port)
     listening = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    server = connect(f"redis://127.0.0.1:{port}", Layout(1, 1), replicas=1)
+    store = connect(f"redis://127.0.0.1:{port}", Layout(1, 1), replicas=1)
     try:
-        await server.open()
+        await store.open()
         head = b'{"resourceType":"Observation","id":"a","meta":{'
-        asked = Proposal(DEFAULT_TENANT, "put", "Observation", "a", Release.R4, head, b"}}")
+        proposal = Proposal(DEFAULT_TENANT, "put", "Observation", "a", Release.R4, head, b"}}")
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-            await Changes(server, keep_ms=60_000).append([asked])
+            await Changes(store, keep_ms=60_000).append([proposal])
     finally:
-        await server.close()
+        await store.close()
         await asyncio.wait_for(proxy.ended(), 10)
         listening.close()
         node.kill()
-    waited = [one for one in proxy.asked if b"WAIT" in one]
-    assert len(waited) == 2
-    assert all(b"EVALSHA" in one for one in waited), "on another connection WAIT alone would wait for nothing"
+    with_wait = [sent for sent in proxy.sent if b"WAIT" in sent]
+    assert len(with_wait) == 2
+    assert all(b"EVALSHA" in sent for sent in with_wait), (
+        "WAIT alone on another connection would wait for nothing"
+    )
