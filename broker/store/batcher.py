@@ -68,8 +68,8 @@ class Batcher:
         """The replies in order, from a connection that no other caller uses meanwhile; errors of the server
         are among them.
 
-        After a lost connection, `retry` sends the commands without a reply once more. `resend_all` sends all of
-        them: WAIT and WAITAOF cover only the writes of their own connection.
+        After a lost connection, `retry` sends the commands without a reply once more. `resend_all` sends
+        all of them: WAIT and WAITAOF cover only the writes of their own connection.
         """
         replies: list[Any] = []
         try:

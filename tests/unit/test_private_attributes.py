@@ -1,6 +1,6 @@
 """The private attributes of libraries that the broker uses still exist and behave as it expects.
 
-docs/decisions/008-private-attributes.md lists them. A failure means that a new version of a library moved one.
+docs/decisions/008-private-attributes.md lists them. A failure means that a new version moved one.
 """
 
 import asyncio
