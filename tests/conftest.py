@@ -7,7 +7,7 @@ belong to the process, so every test starts with metrics at zero and no failpoin
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +20,8 @@ import pytest
 import structlog
 
 from broker import failpoints
+from broker.api.authentication import Authenticate, authenticate_open
+from broker.api.routes import HttpRoute
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
@@ -156,11 +158,18 @@ def settings(shared_store: SharedStore) -> Settings:
 
 @pytest.fixture
 def start_broker(store: Store, settings: Settings) -> StartBroker:
-    """Starts a broker in this process on an empty store. Keyword arguments replace settings."""
+    """Starts a broker in this process on an empty store. Further keyword arguments replace settings."""
 
     @contextlib.asynccontextmanager
-    async def start(roles: frozenset[Role] = ALL_ROLES, **overrides: Any) -> AsyncIterator[Running]:
-        async with running(replace(settings, **overrides), roles) as broker:
+    async def start(
+        roles: frozenset[Role] = ALL_ROLES,
+        *,
+        authenticate: Authenticate = authenticate_open,
+        mounts: Sequence[HttpRoute] = (),
+        **overrides: Any,
+    ) -> AsyncIterator[Running]:
+        changed = replace(settings, **overrides)
+        async with running(changed, roles, authenticate=authenticate, mounts=mounts) as broker:
             yield broker
 
     return start
