@@ -1,4 +1,4 @@
-"""The notificationShapes of topics, compiled to the references that notifications include (R-070..R-073).
+"""The notification shapes of topics, compiled to the references that notifications include (R-070..R-073).
 
 This module does not read the store. `NotificationShapes` names the resources to include, and the parameters
 by which resources that refer to the focus are found. `ReverseReferences` finds, at intake, the references by
@@ -46,7 +46,7 @@ def parse_inclusion(text: str) -> Inclusion | None:
 
 
 class NotificationShapes:
-    """The notificationShapes of one topic."""
+    """The notification shapes of one topic."""
 
     def __init__(self, topic: Topic, context: SearchContext) -> None:
         self.topic = topic
@@ -75,7 +75,7 @@ class NotificationShapes:
         return tuple(dict.fromkeys(target for _, target in targets if target != (key.type, key.id)))
 
     def referrers(self, focus_type: str) -> tuple[tuple[str, str], ...]:
-        """Type and parameter of the resources that a shape includes because they refer to a focus of the type."""
+        """Type and parameter of the resources that are included because they refer to a focus of the type."""
         referrers = self._referrers.get(focus_type)
         if referrers is None:
             referrers = self._referrers[focus_type] = tuple(

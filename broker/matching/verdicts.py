@@ -14,7 +14,7 @@ class FilterVerdict(StrEnum):
 
 
 class FilterEvaluation(NamedTuple):
-    """`reason` says why a filter is not evaluable; it is empty for the other verdicts, which are constants."""
+    """`reason` says why a filter is not evaluable. The evaluations of the other verdicts are constants."""
 
     verdict: FilterVerdict
     reason: str = ""

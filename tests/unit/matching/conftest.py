@@ -1,4 +1,4 @@
-"""Values the matching tests share: a few restated search parameters, resources of our own, and builders."""
+"""Shared by the matching tests: a few search parameters, sample resources, and builders."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,7 +81,7 @@ BY_TYPE = {"Observation": OBSERVATION, "Patient": PERSON, "Encounter": ENCOUNTER
 
 
 class FakeTable:
-    """The same parameters in every release, but `only` says which release knows `parameter`."""
+    """The same parameters in every release; a parameter in `only` exists in that release alone."""
 
     def __init__(self) -> None:
         self.only: dict[str, Release] = {}
@@ -89,8 +89,8 @@ class FakeTable:
     def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None:
         if self.only.get(code, release) is not release:
             return None
-        known = [*BY_TYPE.get(resource_type, []), *EVERY]
-        return next((one for one in known if one.code == code), None)
+        parameters = [*BY_TYPE.get(resource_type, []), *EVERY]
+        return next((parameter for parameter in parameters if parameter.code == code), None)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def resources() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def topic() -> Callable[..., Topic]:
-    """A topic about Encounters that fires on everything, but for what is given."""
+    """Builds a topic about Encounters that fires on every change, unless its fields say otherwise."""
     plain = Topic(
         id="t",
         url="http://example.org/topics/t",
@@ -203,7 +203,7 @@ def topic() -> Callable[..., Topic]:
 
 @pytest.fixture
 def subscription() -> Callable[..., Subscription]:
-    """An active R4 subscription with the filters given."""
+    """Builds an active R4 subscription with the given filters."""
 
     def build(*filters: Filter, **more: Any) -> Subscription:
         plain = Subscription(

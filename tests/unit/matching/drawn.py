@@ -1,7 +1,7 @@
 """Topics, subscriptions, changes and operations for the test that compares the index with the naive matcher.
 
-What filters ask for and what resources say is drawn from the same few values, so that they meet; a few elements are not as FHIR
-defines them.
+The values of filters and of resources are drawn from the same few values, so that they match often. A few
+elements are not as FHIR defines them.
 """
 
 import json
@@ -41,7 +41,7 @@ TENANTS = (DEFAULT_TENANT, Tenant("other"))
 
 
 class TwistedTable:
-    """The parameters of FHIR, but releases disagree more than they do."""
+    """The parameters of FHIR, but the releases differ more than they do."""
 
     def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None:
         found = Parameters().find(release, resource_type, code)
@@ -105,11 +105,11 @@ dates = st.tuples(picked(_PREFIXES), picked(_DATES)).map("".join)
 composites = st.tuples(picked(_TOKENS), quantities).map("$".join)
 
 
-def several(one: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return one | st.tuples(one, one).map(",".join)
+def one_or_two(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return values | st.tuples(values, values).map(",".join)
 
 
-def asking(
+def filters_on(
     parameters: tuple[str, ...], values: st.SearchStrategy[str], *modifiers: str | None
 ) -> st.SearchStrategy[Filter]:
     return st.builds(
@@ -123,24 +123,26 @@ def asking(
 
 
 filters = st.one_of(
-    asking(("patient", "subject", "device", "performer"), joined(_REFERENCES), "Patient", "type"),
-    asking(("subject",), joined(_TOKENS), "identifier"),
-    asking(("subject", "patient"), picked(("true", "false")), "missing"),
-    asking(
+    filters_on(("patient", "subject", "device", "performer"), joined(_REFERENCES), "Patient", "type"),
+    filters_on(("subject",), joined(_TOKENS), "identifier"),
+    filters_on(("subject", "patient"), picked(("true", "false")), "missing"),
+    filters_on(
         ("code", "status", "category", "identifier", "_id", "_tag", "device"), joined(_TOKENS), "not", "text"
     ),
-    asking(("identifier",), picked(("http://k|MR|a", "http://k|MR|b", "a")), "of-type"),
-    asking(("code",), picked(("http://sets/x", "http://sets/y")), "in", "not-in"),
-    asking(("_profile",), joined(_URIS), "below", "above"),
-    asking(("value-quantity",), several(quantities)),
-    asking(("date", "_lastUpdated"), several(dates)),
-    asking(("probability",), several(ordered_numbers)),
-    asking(("code-value-quantity", "component-code-value-quantity"), several(composites)),
-    asking(("family", "name", "value-string"), joined(_STRINGS), "exact", "exact", "contains"),
-    asking(("patient.identifier", "subject.identifier", "subject:Patient.active"), joined(_TOKENS), "not"),
-    asking(("patient.birthdate",), dates),
-    asking(("patient.family",), joined(_STRINGS), "exact"),
-    asking(("nothing", "a.b.c"), picked(_TOKENS)),
+    filters_on(("identifier",), picked(("http://k|MR|a", "http://k|MR|b", "a")), "of-type"),
+    filters_on(("code",), picked(("http://sets/x", "http://sets/y")), "in", "not-in"),
+    filters_on(("_profile",), joined(_URIS), "below", "above"),
+    filters_on(("value-quantity",), one_or_two(quantities)),
+    filters_on(("date", "_lastUpdated"), one_or_two(dates)),
+    filters_on(("probability",), one_or_two(ordered_numbers)),
+    filters_on(("code-value-quantity", "component-code-value-quantity"), one_or_two(composites)),
+    filters_on(("family", "name", "value-string"), joined(_STRINGS), "exact", "exact", "contains"),
+    filters_on(
+        ("patient.identifier", "subject.identifier", "subject:Patient.active"), joined(_TOKENS), "not"
+    ),
+    filters_on(("patient.birthdate",), dates),
+    filters_on(("patient.family",), joined(_STRINGS), "exact"),
+    filters_on(("nothing", "a.b.c"), picked(_TOKENS)),
 )
 
 broken: st.SearchStrategy[Any] = picked(
@@ -152,27 +154,27 @@ def mostly(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.integers(0, 15).flatmap(lambda n: broken if n == 0 else good)
 
 
-def some(*always: str, **elements: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    rest = {name: mostly(one) for name, one in elements.items()}
+def element(*always: str, **elements: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    rest = {name: mostly(strategy) for name, strategy in elements.items()}
     return st.fixed_dictionaries({name: rest.pop(name) for name in always}, optional=rest)
 
 
-def lists(one: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    return st.lists(mostly(one), min_size=1, max_size=3)
+def lists(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(mostly(values), min_size=1, max_size=3)
 
 
 texts = picked(("Ana", "ana", "Núñez", "a,b", "a"))
 codes = picked(("a", "b", "final", "a|b"))
 systems = picked(("http://s", "http://t", ""))
-codings = some("code", system=systems, code=codes, display=texts)
-concepts = some("coding", coding=lists(codings), text=texts)
-identifiers = some(
+codings = element("code", system=systems, code=codes, display=texts)
+concepts = element("coding", coding=lists(codings), text=texts)
+identifiers = element(
     system=systems,
     value=codes,
     type=st.just({"coding": [{"system": "http://k", "code": "MR"}]}),
 )
-references = some("reference", reference=picked(_REFERENCES), identifier=identifiers, display=texts)
-amounts = some(
+references = element("reference", reference=picked(_REFERENCES), identifier=identifiers, display=texts)
+amounts = element(
     "value",
     value=picked((4.9, 5, 5.5, 10, 10.01, 0.01, -3)),
     system=st.just(UCUM),
@@ -181,10 +183,10 @@ amounts = some(
     comparator=picked(("<", ">=", ">", "<=")),
 )
 times = picked(_DATES)
-meta = some(lastUpdated=times, profile=lists(picked(_URIS)), tag=lists(codings))
-components = some(code=concepts, valueQuantity=amounts)
+meta = element(lastUpdated=times, profile=lists(picked(_URIS)), tag=lists(codings))
+components = element(code=concepts, valueQuantity=amounts)
 resources: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    OBSERVATION: some(
+    OBSERVATION: element(
         "code",
         "subject",
         "valueQuantity",
@@ -197,23 +199,25 @@ resources: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         device=references,
         performer=lists(references),
         effectiveDateTime=times,
-        effectivePeriod=some(start=times, end=times),
+        effectivePeriod=element(start=times, end=times),
         valueQuantity=amounts,
         valueString=texts,
         component=lists(components),
     ),
-    "Patient": some(
+    "Patient": element(
         meta=meta,
         active=st.booleans(),
         identifier=lists(identifiers),
-        name=lists(some(family=texts, given=lists(texts))),
+        name=lists(element(family=texts, given=lists(texts))),
         birthDate=times,
     ),
-    "RiskAssessment": some(
+    "RiskAssessment": element(
         status=codes,
         subject=references,
         prediction=lists(
-            some(probabilityDecimal=picked((5, 5.5, 10)), probabilityRange=some(low=amounts, high=amounts))
+            element(
+                probabilityDecimal=picked((5, 5.5, 10)), probabilityRange=element(low=amounts, high=amounts)
+            )
         ),
     ),
 }
@@ -244,7 +248,7 @@ def changes(draw: st.DrawFn) -> Change:
 
 @st.composite
 def topics(draw: st.DrawFn) -> Topic:
-    """Three canonicals: a topic is replaced when another of its canonical comes along."""
+    """Topics of three canonicals, so that topics replace each other."""
     query = st.builds(
         QueryCriteria,
         picked((None, "status:not=final", "code=a")),
@@ -293,10 +297,10 @@ def topics(draw: st.DrawFn) -> Topic:
     )
 
 
-def subscribed(name: str, tenant: Tenant, release: Release, *wanted: Filter) -> Subscription:
+def subscribed(name: str, tenant: Tenant, release: Release, *filters: Filter) -> Subscription:
     channel = Channel(ChannelType("rest-hook"), None, (), "application/fhir+json", PayloadContent.EMPTY)
     return Subscription(
-        tenant, SubscriptionId(name), release, SubscriptionStatus.ACTIVE, "t", wanted, channel, b"{}"
+        tenant, SubscriptionId(name), release, SubscriptionStatus.ACTIVE, "t", filters, channel, b"{}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Topic files become a catalog, or one line that says why not."""
+"""Topic files become a catalog, or a one-line error."""
 
 import json
 from collections.abc import Callable
@@ -20,22 +20,22 @@ URL = "http://example.org/topics/t"
 
 @pytest.fixture
 def catalog(topic: Topics, table: Any) -> Catalog:
-    """Reads a small form of our own: a topic's fields, `query` and `fhirpath` of its one trigger, `offers`."""
+    """Parses a simple format: fields of a topic, `query` and `fhirpath` of its trigger, and `offers`."""
 
     def parse(body: bytes) -> Topic:
-        said = json.loads(body)
-        if "id" not in said:
+        document = json.loads(body)
+        if "id" not in document:
             raise Malformed(Issue("required", "a topic\nneeds an id"))
-        query = QueryCriteria(current=said.pop("query")) if "query" in said else None
-        kind, fhirpath = said.pop("resource", "Encounter"), said.pop("fhirpath", None)
+        query = QueryCriteria(current=document.pop("query")) if "query" in document else None
+        kind, fhirpath = document.pop("resource", "Encounter"), document.pop("fhirpath", None)
         offers = tuple(
             FilterDefinition(name, modifiers=frozenset(modifiers))
-            for name, modifiers in said.pop("offers", {}).items()
+            for name, modifiers in document.pop("offers", {}).items()
         )
-        status = TopicStatus(said.pop("status", "active"))
+        status = TopicStatus(document.pop("status", "active"))
         triggers = (ResourceTrigger(kind, frozenset(Interaction), query, fhirpath),)
-        said["derived_from"] = tuple(said.pop("derived_from", ()))
-        return topic(resource_triggers=triggers, filters=offers, status=status, **said)
+        document["derived_from"] = tuple(document.pop("derived_from", ()))
+        return topic(resource_triggers=triggers, filters=offers, status=status, **document)
 
     return Catalog(parse, table)
 
@@ -43,8 +43,8 @@ def catalog(topic: Topics, table: Any) -> Catalog:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     def write(**files: Any) -> Path:
-        for name, said in files.items():
-            text = said if isinstance(said, str) else json.dumps(said)
+        for name, document in files.items():
+            text = document if isinstance(document, str) else json.dumps(document)
             (tmp_path / f"{name}.json").write_text(text)
         return tmp_path
 
@@ -77,8 +77,8 @@ def test_topics_are_found_by_id_and_by_type(catalog: Catalog, folder: Folder) ->
     assert found is not None
     assert found.url == "http://a"
     assert catalog.get("z") is None
-    assert {one.id for one in catalog.all()} == {"a", "b", "c"}
-    assert {one.id for one in catalog.topics_for("Encounter")} == {"a", "b"}
+    assert {topic.id for topic in catalog.all()} == {"a", "b", "c"}
+    assert {topic.id for topic in catalog.topics_for("Encounter")} == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_topics_are_found_by_id_and_by_type(catalog: Catalog, folder: Folder) ->
         ({"a": {"id": "x"}, "b": {"id": "y"}}, "b.json", f"canonical {URL}|1.0 is already used in a.json"),
     ],
 )
-def test_a_bad_file_keeps_the_folder_out_with_one_line(
+def test_a_bad_file_keeps_the_folder_from_loading_with_a_one_line_error(
     files: dict[str, Any], name: str, word: str, catalog: Catalog, folder: Folder
 ) -> None:
     with pytest.raises(ConfigurationError) as raised:
@@ -108,7 +108,7 @@ def test_a_failed_load_keeps_what_was_loaded(catalog: Catalog, folder: Folder) -
     catalog.load(folder(a={"id": "a"}))
     with pytest.raises(ConfigurationError):
         catalog.load(folder(b="{"))
-    assert [one.id for one in catalog.all()] == ["a"]
+    assert [topic.id for topic in catalog.all()] == ["a"]
 
 
 def test_a_missing_folder_is_named(catalog: Catalog, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_missing_folder_is_named(catalog: Catalog, tmp_path: Path) -> None:
         catalog.load(tmp_path / "nowhere")
 
 
-def test_checking_tells_errors_and_warnings_file_by_file(catalog: Catalog, folder: Folder) -> None:
+def test_a_check_reports_errors_and_warnings_by_file(catalog: Catalog, folder: Folder) -> None:
     checked = catalog.check(
         folder(
             a={"id": "a", "query": "status=x", "fhirpath": "true"},
@@ -148,28 +148,28 @@ def test_value_sets_beside_the_topics_serve_their_criteria(catalog: Catalog, fol
     (path / "valuesets").mkdir()
     (path / "valuesets" / "x.json").write_text(value_set("one"))
     catalog.load(path)
-    held = catalog.value_sets
-    assert held.resolve("http://sets/x") == frozenset({("http://s", "one")})
+    value_sets = catalog.value_sets
+    assert value_sets.resolve("http://sets/x") == frozenset({("http://s", "one")})
     (path / "valuesets" / "x.json").write_text(value_set("two"))
     catalog.load(path)
-    assert held.resolve("http://sets/x") == frozenset({("http://s", "two")})
+    assert value_sets.resolve("http://sets/x") == frozenset({("http://s", "two")})
     (path / "valuesets" / "y.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"y\.json"):
         catalog.load(path)
-    assert held.resolve("http://sets/x") == frozenset({("http://s", "two")})
+    assert value_sets.resolve("http://sets/x") == frozenset({("http://s", "two")})
     (refused,) = (file for file in catalog.check(path) if file.topic is None)
     assert refused.path.name == "y.json"
     assert [problem.text for problem in refused.errors] == ["it is neither a ValueSet nor a CodeSystem"]
 
 
-def test_a_reload_tells_what_came_changed_and_went(catalog: Catalog, folder: Folder) -> None:
+def test_a_load_returns_the_added_changed_and_removed_topics(catalog: Catalog, folder: Folder) -> None:
     first = catalog.load(folder(a={"id": "a", "url": "http://a"}, b={"id": "b", "url": "http://b"}))
-    assert [one.id for one in first.added] == ["a", "b"]
+    assert [topic.id for topic in first.added] == ["a", "b"]
     path = folder(b={"id": "b", "url": "http://b", "title": "new"}, c={"id": "c", "url": "http://c"})
     (path / "a.json").unlink()
     changes = catalog.load(path)
-    told = [[one.id for one in some] for some in (changes.added, changes.changed, changes.removed)]
-    assert told == [["c"], ["b"], ["a"]]
+    ids = [[topic.id for topic in topics] for topics in (changes.added, changes.changed, changes.removed)]
+    assert ids == [["c"], ["b"], ["a"]]
     assert changes.changed[0].title == "new"
     assert catalog.load(path) == CatalogChanges()
 
@@ -180,7 +180,7 @@ def test_a_broken_folder_keeps_the_old_state(catalog: Catalog, folder: Folder) -
     folder(b={"id": "b", "url": "http://a"})
     with pytest.raises(ConfigurationError, match="already used"):
         catalog.load(path)
-    assert [one.id for one in catalog.all()] == ["a"]
+    assert [topic.id for topic in catalog.all()] == ["a"]
 
 
 def test_a_topic_of_the_folder_takes_precedence_over_a_put_topic_with_its_id(
@@ -200,7 +200,7 @@ def test_a_topic_of_the_folder_takes_precedence_over_a_put_topic_with_its_id(
     assert hidden_until_now.title == "put"
 
 
-def test_a_put_topic_outlives_a_load_and_a_removed_topic_of_the_folder_does_not_stay_away(
+def test_a_put_topic_outlives_a_load_that_restores_a_removed_topic_of_the_folder(
     catalog: Catalog, folder: Folder, topic: Topics
 ) -> None:
     path = folder(a={"id": "a", "url": "http://a"})
@@ -214,11 +214,11 @@ def test_a_put_topic_outlives_a_load_and_a_removed_topic_of_the_folder_does_not_
     assert [each.id for each in catalog.load(path).added] == ["a"]
 
 
-def test_putting_another_version_replaces_the_one_of_its_id(catalog: Catalog, topic: Topics) -> None:
+def test_putting_another_version_replaces_the_topic_with_its_id(catalog: Catalog, topic: Topics) -> None:
     catalog.put(topic(version="1.0"))
     catalog.put(topic(version="2.0"))
     assert catalog.resolve(f"{URL}|1.0") is None
-    assert [one.canonical for one in catalog.all()] == [f"{URL}|2.0"]
+    assert [topic.canonical for topic in catalog.all()] == [f"{URL}|2.0"]
 
 
 @pytest.mark.parametrize(
@@ -245,17 +245,17 @@ def test_a_topic_with_an_error_is_not_put(
     assert catalog.examine(topic()) == []
 
 
-def test_replacing_all_keeps_these_and_no_others(catalog: Catalog, folder: Folder, topic: Topics) -> None:
+def test_replace_all_replaces_every_topic(catalog: Catalog, folder: Folder, topic: Topics) -> None:
     catalog.load(folder(a={"id": "a", "url": "http://a"}))
     catalog.put(topic(id="b", url="http://b"))
     catalog.replace_all([topic(id="c", url="http://c")])
-    assert [one.id for one in catalog.all()] == ["c"]
+    assert [topic.id for topic in catalog.all()] == ["c"]
     with pytest.raises(BadTopic, match="topics x and y have the same canonical"):
         catalog.replace_all([topic(id="x"), topic(id="y")])
-    assert [one.id for one in catalog.all()] == ["c"]
+    assert [topic.id for topic in catalog.all()] == ["c"]
 
 
-def test_a_derived_topic_in_a_folder_must_keep_what_its_parent_promised(
+def test_a_derived_topic_in_a_folder_must_keep_what_its_parent_offers(
     catalog: Catalog, folder: Folder
 ) -> None:
     parent = {"id": "p", "url": "http://p", "offers": {"status": ["not"]}}

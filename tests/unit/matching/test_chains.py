@@ -1,4 +1,4 @@
-"""Chained filters look at the resource that is referred to."""
+"""Chained filters are evaluated on the resource that the focus refers to."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -45,12 +45,12 @@ def chained(topic: Topics) -> Topic:
     names = ("patient.family", "patient.active", "patient.birthdate", "subject.family", "subject.active")
     return topic(
         resource_triggers=(ResourceTrigger("Observation", frozenset(Interaction)),),
-        filters=tuple(FilterDefinition(one) for one in names),
+        filters=tuple(FilterDefinition(name) for name in names),
     )
 
 
 @pytest.mark.parametrize(
-    ("wanted", "name", "type_name", "last"),
+    ("filter_", "name", "type_name", "last"),
     [
         (Filter("patient.family", "x"), "patient.family", None, Filter("family", "x")),
         (Filter("subject:Patient.family", "x"), "subject.family", "Patient", Filter("family", "x")),
@@ -75,22 +75,22 @@ def chained(topic: Topics) -> Topic:
     ],
 )
 def test_a_chain_is_read_in_each_of_its_forms(
-    wanted: Filter, name: str, type_name: str | None, last: Filter
+    filter_: Filter, name: str, type_name: str | None, last: Filter
 ) -> None:
-    chain = read_chain(wanted)
+    chain = read_chain(filter_)
     assert chain is not None
-    assert (offered_name(wanted), chain.type, chain.last) == (name, type_name, last)
+    assert (offered_name(filter_), chain.type, chain.last) == (name, type_name, last)
 
 
 @pytest.mark.parametrize(
-    "wanted", [Filter("patient", "x"), Filter("patient.", "x"), Filter("patient:exact.name", "x")]
+    "filter_", [Filter("patient", "x"), Filter("patient.", "x"), Filter("patient:exact.name", "x")]
 )
-def test_what_is_no_chain_is_not_read_as_one(wanted: Filter) -> None:
-    assert read_chain(wanted) is None
+def test_other_filters_are_not_read_as_chains(filter_: Filter) -> None:
+    assert read_chain(filter_) is None
 
 
 @pytest.mark.parametrize(
-    ("wanted", "passes"),
+    ("filter_", "passes"),
     [
         (Filter("patient.family", "nun"), True),
         (Filter("patient.family", "Núñez", modifier="exact"), True),
@@ -105,10 +105,10 @@ def test_what_is_no_chain_is_not_read_as_one(wanted: Filter) -> None:
         (Filter("subject.active", "true"), True),
     ],
 )
-def test_the_target_decides(
-    *, wanted: Filter, passes: bool, matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+def test_the_filter_is_evaluated_on_the_target(
+    *, filter_: Filter, passes: bool, matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
 ) -> None:
-    matcher.put(subscription(wanted), chained)
+    matcher.put(subscription(filter_), chained)
     about = change(OF_ONE)
     assert matcher.needs(about) == {PATIENT}
     assert bool(matcher.match(about, {PATIENT: version(*PATIENT, FEMALE)})) is passes
@@ -149,7 +149,7 @@ def test_a_target_that_is_not_stored_fails_instead_of_passing(
 
 
 @pytest.mark.parametrize("body", [{}, {"subject": {"reference": "Group/1"}}])
-def test_without_a_fitting_reference_nothing_passes_and_nothing_is_wrong(
+def test_without_a_matching_reference_the_filter_fails_without_a_problem(
     body: dict[str, Any], matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
 ) -> None:
     matcher.put(subscription(Filter("patient.active", "x", modifier="not")), chained)
@@ -158,7 +158,7 @@ def test_without_a_fitting_reference_nothing_passes_and_nothing_is_wrong(
     assert matcher.drain_problems() == []
 
 
-def test_a_contained_target_is_at_hand(
+def test_a_contained_target_needs_no_lookup(
     matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
 ) -> None:
     matcher.put(subscription(Filter("patient.active", "true")), chained)
@@ -168,7 +168,7 @@ def test_a_contained_target_is_at_hand(
     assert matcher.match(change(body))
 
 
-def test_a_target_of_another_release_is_read_by_its_own(
+def test_a_target_of_another_release_is_evaluated_in_its_own(
     matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions, table: Any
 ) -> None:
     table.only["active"] = Release.R5
@@ -195,10 +195,20 @@ def test_nothing_is_needed_where_no_subscription_has_a_chain(
     assert matcher.needs(change(OF_ONE)) == set()
 
 
-def test_after_a_deletion_the_state_before_leads_to_the_target(
+def test_after_a_deletion_the_previous_state_refers_to_the_target(
     matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
 ) -> None:
     matcher.put(subscription(Filter("patient.active", "true")), chained)
     gone = Change("1-0", 0, version("Observation", "o", None), version("Observation", "o", OF_ONE))
     assert matcher.needs(gone) == {PATIENT}
     assert matcher.match(gone, {PATIENT: version(*PATIENT, FEMALE)})
+
+
+def test_a_contained_list_that_cannot_be_read_makes_the_filter_not_evaluable(
+    matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions
+) -> None:
+    matcher.put(subscription(Filter("patient.active", "true")), chained)
+    body = {"subject": {"reference": "#p", "type": "Patient"}, "contained": [None]}
+    assert matcher.match(change(body)) == []
+    (problem,) = matcher.drain_problems()
+    assert problem.subscription_id == "s"

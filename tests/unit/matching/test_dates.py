@@ -1,4 +1,4 @@
-"""Laws of dates."""
+"""Laws of dates and their comparison."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -39,7 +39,7 @@ def test_a_date_stands_for_an_interval_by_its_precision(text: str, start: dateti
 
 
 @pytest.mark.parametrize("text", ["", "24", "2024-13", "2023-02-29", "2024-01-01T25:00", "yesterday", "0000"])
-def test_what_is_no_date_is_refused(text: str) -> None:
+def test_an_invalid_date_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
         dates.date_interval(text)
 
@@ -60,12 +60,12 @@ def test_an_instant_means_the_same_in_every_zone(moment: datetime, offset: int) 
     assert dates.date_interval(text).low == low
 
 
-intervals = st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda one: Interval(one[0], sum(one)))
+intervals = st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda pair: Interval(pair[0], sum(pair)))
 
 
 @given(intervals, intervals)
-def test_date_comparators_agree_with_each_other(element: Interval, wanted: Interval) -> None:
-    holds = {one: dates.compare_dates(one, element, wanted) for one in Comparator}
+def test_date_comparators_agree_with_each_other(element: Interval, searched: Interval) -> None:
+    holds = {each: dates.compare_dates(each, element, searched) for each in Comparator}
     assert holds[C.NE] is not holds[C.EQ]
     assert holds[C.GE] is (holds[C.EQ] or holds[C.GT])
     assert holds[C.LE] is (holds[C.EQ] or holds[C.LT])
@@ -76,12 +76,12 @@ def test_date_comparators_agree_with_each_other(element: Interval, wanted: Inter
 
 
 def test_approximate_dates_widen_with_the_gap_to_now() -> None:
-    wanted, element = Interval(1000, 1001), Interval(1050, 1051)
-    assert not dates.compare_dates(C.AP, element, wanted)
-    assert dates.compare_dates(C.AP, element, wanted, now=2000)
+    searched, element = Interval(1000, 1001), Interval(1050, 1051)
+    assert not dates.compare_dates(C.AP, element, searched)
+    assert dates.compare_dates(C.AP, element, searched, now=2000)
 
 
-def test_a_period_reaches_far_at_an_open_end() -> None:
+def test_an_open_end_of_a_period_is_unbounded() -> None:
     span = dates.date_span({"start": "2024-01-01"})
     assert span is not None
     assert dates.compare_dates(C.GT, span, dates.date_interval("2999"))
@@ -97,28 +97,28 @@ def test_a_timing_spans_its_events_and_bounds() -> None:
 
 
 texts = st.one_of(
-    st.dates(date(1900, 1, 1), date(2100, 1, 1)).map(lambda one: one.isoformat()),
-    st.dates(date(1900, 1, 1), date(2100, 1, 1)).map(lambda one: one.isoformat()[:7]),
+    st.dates(date(1900, 1, 1), date(2100, 1, 1)).map(lambda moment: moment.isoformat()),
+    st.dates(date(1900, 1, 1), date(2100, 1, 1)).map(lambda moment: moment.isoformat()[:7]),
     st.integers(1900, 2100).map(str),
     st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)).map(  # noqa: DTZ001 the offset is in the text
-        lambda one: one.isoformat(timespec="seconds") + "+01:00"
+        lambda moment: moment.isoformat(timespec="seconds") + "+01:00"
     ),
 )
 moments = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)).map(  # noqa: DTZ001 the offset is in the text
-    lambda one: one.isoformat(timespec="microseconds") + "Z"
+    lambda moment: moment.isoformat(timespec="microseconds") + "Z"
 )
 
 
 @given(texts, texts)
-def test_equal_and_unequal_cover_all_and_exclude_each_other(element: str, wanted: str) -> None:
-    spans = dates.date_interval(element), dates.date_interval(wanted)
+def test_eq_and_ne_are_complementary(element: str, searched: str) -> None:
+    spans = dates.date_interval(element), dates.date_interval(searched)
     assert dates.compare_dates(C.EQ, *spans) is not dates.compare_dates(C.NE, *spans)
 
 
 @given(moments, texts)
-def test_a_moment_is_before_within_or_after(element: str, wanted: str) -> None:
-    spans = dates.date_interval(element), dates.date_interval(wanted)
-    holds = {one: dates.compare_dates(one, *spans) for one in Comparator}
+def test_a_moment_is_before_within_or_after(element: str, searched: str) -> None:
+    spans = dates.date_interval(element), dates.date_interval(searched)
+    holds = {each: dates.compare_dates(each, *spans) for each in Comparator}
     assert [holds[C.LT], holds[C.EQ], holds[C.GT]].count(True) == 1
     assert holds[C.GT] is not holds[C.LE]
     assert holds[C.LT] is not holds[C.GE]

@@ -1,4 +1,4 @@
-"""A filterDefinition names the parameter that a topic calls something else."""
+"""A filterDefinition names the parameter to which a topic gives another name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ HL7 = "http://hl7.org/fhir/SearchParameter/"
         ("unheard", f"{HL7}Encounter-unheard", None),
     ],
 )
-def test_a_known_definition_decides_and_else_the_name(
+def test_a_known_definition_takes_precedence_over_the_name(
     name: str, definition: str | None, code: str | None, topic: Topics, table: Any
 ) -> None:
     about = topic(filters=(FilterDefinition(name, definition=definition),))
@@ -43,22 +43,22 @@ def test_a_known_definition_decides_and_else_the_name(
     assert (parameter.code if parameter else None) == code
 
 
-def test_one_name_may_mean_different_parameters_in_two_topics(
+def test_a_name_may_mean_different_parameters_in_two_topics(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
     matcher = NaiveMatcher(SearchContext(table))
     state = FilterDefinition("kind", definition=f"{HL7}Encounter-status")
     sort = FilterDefinition("kind", definition=f"{HL7}Encounter-class")
-    wanted = Filter("kind", "AMB")
-    matcher.put(subscription(wanted, id=SubscriptionId("state")), topic(url="http://a", filters=(state,)))
-    matcher.put(subscription(wanted, id=SubscriptionId("sort")), topic(url="http://b", filters=(sort,)))
+    filter_ = Filter("kind", "AMB")
+    matcher.put(subscription(filter_, id=SubscriptionId("state")), topic(url="http://a", filters=(state,)))
+    matcher.put(subscription(filter_, id=SubscriptionId("sort")), topic(url="http://b", filters=(sort,)))
     body = b'{"resourceType":"Encounter","id":"e","status":"planned","class":{"code":"AMB"}}'
     key = VersionKey(DEFAULT_TENANT, "Encounter", "e", 1)
     about = Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
-    assert [one.subscription_id for one in matcher.match(about)] == ["sort"]
+    assert [match.subscription_id for match in matcher.match(about)] == ["sort"]
 
 
-def test_what_a_topic_offers_in_vain_is_told_to_its_author(topic: Topics, table: Any) -> None:
+def test_an_offered_filter_that_would_be_refused_is_a_warning(topic: Topics, table: Any) -> None:
     offers = (
         FilterDefinition("status", modifiers=frozenset({"in", "text-advanced"})),
         FilterDefinition("ward", definition="http://example.org/SearchParameter/ward"),

@@ -1,4 +1,4 @@
-"""A topic that derives from another keeps what that promised."""
+"""A derived topic keeps what its parent offers."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ OFFERS = (
         ),
     ],
 )
-def test_a_parents_filters_are_kept(
+def test_a_derived_topic_must_keep_the_filters_of_its_parent(
     offers: tuple[FilterDefinition, ...], word: str | None, topic: Topics
 ) -> None:
     parent = topic(id="p", url=PARENT, filters=OFFERS)
@@ -48,7 +48,7 @@ def test_a_parents_filters_are_kept(
         assert (word or "") in problem.text
 
 
-def test_the_base_resource_is_kept(topic: Topics) -> None:
+def test_a_derived_topic_must_keep_the_resource_type(topic: Topics) -> None:
     parent = topic(id="p", url=PARENT)
     child = topic(
         derived_from=(PARENT,), resource_triggers=(ResourceTrigger("Patient", frozenset(Interaction)),)
@@ -58,7 +58,7 @@ def test_the_base_resource_is_kept(topic: Topics) -> None:
     assert "from Encounter to Patient" in problem.text
 
 
-def test_an_unknown_parent_is_a_warning_and_oneself_an_error(topic: Topics) -> None:
+def test_an_unknown_parent_is_a_warning_and_deriving_from_itself_an_error(topic: Topics) -> None:
     child = topic(derived_from=("http://example.org/unknown",))
     (warning,) = check_derivation(child, lambda _: None)
     assert not warning.is_error

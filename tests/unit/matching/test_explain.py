@@ -1,4 +1,4 @@
-"""The explanation says what the matcher says, and why."""
+"""An explanation has the verdict of the matcher, and the reasons."""
 
 from typing import Any
 
@@ -46,20 +46,21 @@ from tests.unit.matching.explained import (
 
 
 @given(SUBSCRIPTIONS, TOPICS, changes(), RELATED)
-def test_the_verdict_is_the_matchers(
+def test_the_verdict_equals_that_of_the_naive_matcher(
     subscription: Subscription, topic: Topic, change: Change, related: dict[tuple[str, str], Version]
 ) -> None:
     matcher = NaiveMatcher(CONTEXT)
     matcher.put(subscription, topic)
-    found = explain(subscription, topic, change, CONTEXT, related)
-    assert found.matches is bool(matcher.match(change, related))
-    assert found.reason
+    explanation = explain(subscription, topic, change, CONTEXT, related)
+    assert explanation.matches is bool(matcher.match(change, related))
+    assert explanation.reason
     if subscription.tenant == change.current.key.tenant:
-        fires = any(one.outcome is ExplainOutcome.PASSED for one in found.triggers)
+        fires = any(report.outcome is ExplainOutcome.PASSED for report in explanation.triggers)
         passes = all(
-            one.outcome in {ExplainOutcome.PASSED, ExplainOutcome.NOT_EVALUATED} for one in found.filters
+            report.outcome in {ExplainOutcome.PASSED, ExplainOutcome.NOT_EVALUATED}
+            for report in explanation.filters
         )
-        assert found.matches is (fires and passes)
+        assert explanation.matches is (fires and passes)
 
 
 @given(SUBSCRIPTIONS, TOPICS, changes())
@@ -71,9 +72,29 @@ def test_it_needs_at_least_what_the_matcher_needs(
     assert needed_targets(subscription, topic, change, CONTEXT) >= matcher.needs(change)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda one: st.lists(one) | st.dictionaries(
-    st.sampled_from(["coding", "code", "system", "reference", "identifier", "unit", "value", "low", "start", "given", "concept"]), one
-)))  # fmt: skip
+MEMBERS = st.sampled_from(
+    [
+        "coding",
+        "code",
+        "system",
+        "reference",
+        "identifier",
+        "unit",
+        "value",
+        "low",
+        "start",
+        "given",
+        "concept",
+    ]
+)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda values: st.lists(values) | st.dictionaries(MEMBERS, values),
+    )
+)
 def test_any_value_has_a_short_text(value: Any) -> None:
     assert len(short(value)) <= MAX_CHARS
 
@@ -93,7 +114,7 @@ def test_any_value_has_a_short_text(value: Any) -> None:
         ({"identifier": {"system": "urn:mrn", "value": "7"}}, "urn:mrn|7"),
         ({"start": "2024", "end": "2025"}, "2024..2025"),
         ({"family": "Núñez", "given": ["Ana"]}, "Ana Núñez"),
-        ({"strange": 1}, '{"strange": 1}'),
+        ({"unknown": 1}, '{"unknown": 1}'),
     ],
 )
 def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
@@ -109,7 +130,7 @@ def encounter(status: str, patient: str = "Patient/1") -> dict[str, Any]:
     return {"status": status, "subject": {"reference": patient}}
 
 
-def told(
+def explained(
     subscription: Subscription,
     topic: Topic,
     current: Any,
@@ -127,12 +148,14 @@ def told(
 QUERY = QueryCriteria("status:not=finished", "status=finished", result_for_create=False, require_both=True)
 
 
-def test_each_term_of_a_query_tells_what_it_wanted_and_found(
+def test_each_query_term_reports_the_searched_and_found_values(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
-    asked = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
-    found = told(subscription(), asked, encounter("planned"), encounter("planned"), Interaction.UPDATE, table)
-    [trigger] = found.triggers
+    firing = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
+    explanation = explained(
+        subscription(), firing, encounter("planned"), encounter("planned"), Interaction.UPDATE, table
+    )
+    [trigger] = explanation.triggers
     before, after = trigger.criteria
     assert (before.part, before.outcome, after.part, after.outcome) == (
         "previous",
@@ -143,29 +166,42 @@ def test_each_term_of_a_query_tells_what_it_wanted_and_found(
     [term] = after.terms
     assert (term.parameter, term.wanted, term.found) == ("status", "finished", ("planned",))
     assert trigger.require_both
-    assert "resource trigger[0] current: status=finished does not pass: found planned" in found.reason
+    assert "resource trigger[0] current: status=finished does not pass: found planned" in explanation.reason
 
 
-def test_what_the_topic_says_about_a_missing_state_is_told(
+def test_the_result_for_an_absent_state_is_reported(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
-    asked = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
-    found = told(subscription(), asked, encounter("finished"), None, Interaction.CREATE, table)
-    assert "result for create is test-fails" in found.reason
-    found = told(subscription(), asked, None, encounter("planned"), Interaction.DELETE, table)
-    assert "defines no result for delete" in found.reason
+    firing = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), QUERY),))
+    explanation = explained(subscription(), firing, encounter("finished"), None, Interaction.CREATE, table)
+    assert "result for create is test-fails" in explanation.reason
+    explanation = explained(subscription(), firing, None, encounter("planned"), Interaction.DELETE, table)
+    assert "defines no result for delete" in explanation.reason
 
 
-def test_another_type_or_interaction_is_told(topic: Topics, subscription: Subscriptions, table: Any) -> None:
-    one = topic(resource_triggers=(ResourceTrigger("Patient", frozenset(Interaction)),))
-    assert "is about Patient" in told(subscription(), one, {}, None, Interaction.CREATE, table).reason
-    two = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset({Interaction.DELETE})),))
-    assert "is about delete only" in told(subscription(), two, {}, None, Interaction.CREATE, table).reason
-    none = topic(resource_triggers=())
-    assert "it has no trigger" in told(subscription(), none, {}, None, Interaction.CREATE, table).reason
+def test_another_type_or_interaction_is_reported(
+    topic: Topics, subscription: Subscriptions, table: Any
+) -> None:
+    other_type = topic(resource_triggers=(ResourceTrigger("Patient", frozenset(Interaction)),))
+    assert (
+        "is about Patient"
+        in explained(subscription(), other_type, {}, None, Interaction.CREATE, table).reason
+    )
+    other_interaction = topic(
+        resource_triggers=(ResourceTrigger("Encounter", frozenset({Interaction.DELETE})),)
+    )
+    assert (
+        "is about delete only"
+        in explained(subscription(), other_interaction, {}, None, Interaction.CREATE, table).reason
+    )
+    without_trigger = topic(resource_triggers=())
+    assert (
+        "it has no trigger"
+        in explained(subscription(), without_trigger, {}, None, Interaction.CREATE, table).reason
+    )
 
 
-def test_fhirpath_tells_its_result_or_its_error(
+def test_fhirpath_criteria_report_their_result_or_error(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
     for path, outcome, reason in (
@@ -174,19 +210,19 @@ def test_fhirpath_tells_its_result_or_its_error(
         ("%current.status", ExplainOutcome.ERROR, "not one boolean"),
     ):
         trigger = ResourceTrigger("Encounter", frozenset(Interaction), fhirpath=path)
-        asked = topic(resource_triggers=(trigger,))
-        found = told(subscription(), asked, encounter("planned"), None, Interaction.CREATE, table)
-        assert found.triggers[0].criteria[0].outcome is outcome
-        assert reason in found.triggers[0].criteria[0].reason
-        assert found.triggers[0].outcome is outcome
+        firing = topic(resource_triggers=(trigger,))
+        explanation = explained(subscription(), firing, encounter("planned"), None, Interaction.CREATE, table)
+        assert explanation.triggers[0].criteria[0].outcome is outcome
+        assert reason in explanation.triggers[0].criteria[0].reason
+        assert explanation.triggers[0].outcome is outcome
 
 
-def test_filters_tell_value_found_and_value_wanted(
+def test_filters_report_the_found_and_the_searched_value(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
-    wanted = subscription(Filter("status", "planned"), Filter("patient", "Patient/2"))
-    found = told(wanted, topic(), encounter("planned"), None, Interaction.CREATE, table)
-    status, patient = found.filters
+    filtered = subscription(Filter("status", "planned"), Filter("patient", "Patient/2"))
+    explanation = explained(filtered, topic(), encounter("planned"), None, Interaction.CREATE, table)
+    status, patient = explanation.filters
     assert (status.outcome, status.found) == (ExplainOutcome.PASSED, ("planned",))
     assert (patient.outcome, patient.wanted, patient.found) == (
         ExplainOutcome.FAILED,
@@ -194,33 +230,33 @@ def test_filters_tell_value_found_and_value_wanted(
         ("Patient/1",),
     )
     assert patient.expression
-    assert not found.matches
-    assert found.reason == (
+    assert not explanation.matches
+    assert explanation.reason == (
         "This create of Encounter is no event: the filter patient=Patient/2 does not pass: found Patient/1."
     )
 
 
-def test_a_filter_for_another_type_keeps_nothing_out(
+def test_a_filter_for_another_type_is_not_evaluated(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
-    wanted = subscription(Filter("status", "x", resource_type="Patient"))
-    found = told(wanted, topic(), encounter("planned"), None, Interaction.CREATE, table)
-    assert found.matches
-    assert found.filters[0].outcome is ExplainOutcome.NOT_EVALUATED
-    assert "no filter applies" in found.reason
+    filtered = subscription(Filter("status", "x", resource_type="Patient"))
+    explanation = explained(filtered, topic(), encounter("planned"), None, Interaction.CREATE, table)
+    assert explanation.matches
+    assert explanation.filters[0].outcome is ExplainOutcome.NOT_EVALUATED
+    assert "no filter applies" in explanation.reason
 
 
-def test_a_filter_that_cannot_be_evaluated_tells_why(
+def test_a_filter_that_cannot_be_evaluated_reports_the_reason(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
-    wanted = subscription(Filter("date", "2024"))
+    filtered = subscription(Filter("date", "2024"))
     broken = {**encounter("planned"), "period": {"start": "soon"}}
-    found = told(wanted, topic(), broken, None, Interaction.CREATE, table)
-    assert found.filters[0].outcome is ExplainOutcome.ERROR
-    assert "can't be evaluated" in found.reason
+    explanation = explained(filtered, topic(), broken, None, Interaction.CREATE, table)
+    assert explanation.filters[0].outcome is ExplainOutcome.ERROR
+    assert "can't be evaluated" in explanation.reason
 
 
-def test_a_chain_shows_where_it_led_and_what_was_there() -> None:
+def test_a_chain_reports_its_targets_and_their_values() -> None:
     topic = Topic(
         "t",
         "http://example.org/topics/t",
@@ -249,8 +285,8 @@ def test_a_chain_shows_where_it_led_and_what_was_there() -> None:
     change = Change("1-0", 0, version(state, 1, Interaction.CREATE, Release.R4, "Observation"), None)
     assert needed_targets(subscription, topic, change, CONTEXT) == {("Patient", "1")}
     patient = version({"gender": "male"}, 1, Interaction.CREATE, Release.R4, "Patient")
-    found = explain(subscription, topic, change, CONTEXT, related={("Patient", "1"): patient})
-    assert found.filters[0].found == ("Patient/1: male",)
+    explanation = explain(subscription, topic, change, CONTEXT, related={("Patient", "1"): patient})
+    assert explanation.filters[0].found == ("Patient/1: male",)
     missing = explain(subscription, topic, change, CONTEXT)
     assert missing.filters[0].found == ("Patient/1: not stored",)
     assert missing.filters[0].outcome is ExplainOutcome.ERROR
@@ -273,23 +309,29 @@ def test_the_parts_of_a_composite_are_shown_together() -> None:
         "valueQuantity": {"value": 91, "unit": "/min"},
     }
     change = Change("1-0", 0, version(state, 1, Interaction.CREATE, Release.R4, "Observation"), None)
-    found = explain(subscription, topic, change, CONTEXT)
-    assert found.filters[0].found == ("8867-4 $ 91 /min",)
-    assert found.filters[0].outcome is ExplainOutcome.FAILED
+    explanation = explain(subscription, topic, change, CONTEXT)
+    assert explanation.filters[0].found == ("8867-4 $ 91 /min",)
+    assert explanation.filters[0].outcome is ExplainOutcome.FAILED
 
 
-def test_an_event_trigger_tells_its_codes(topic: Topics, subscription: Subscriptions, table: Any) -> None:
-    asked = topic(event_triggers=(EventTrigger("Encounter", (ADMIT,)),))
+def test_an_event_trigger_reports_its_codes(topic: Topics, subscription: Subscriptions, table: Any) -> None:
+    firing = topic(event_triggers=(EventTrigger("Encounter", (ADMIT,)),))
     now = version(encounter("planned"), 2, Interaction.UPDATE, Release.R4, "Encounter")
-    happened = explain(subscription(), asked, Change("1-0", 0, now, None, (ADMIT,)), SearchContext(table))
+    happened = explain(subscription(), firing, Change("1-0", 0, now, None, (ADMIT,)), SearchContext(table))
     assert happened.matches
-    assert [one.outcome for one in happened.triggers] == [ExplainOutcome.NOT_EVALUATED, ExplainOutcome.PASSED]
+    assert [report.outcome for report in happened.triggers] == [
+        ExplainOutcome.NOT_EVALUATED,
+        ExplainOutcome.PASSED,
+    ]
     assert "http://v2|A01" in happened.triggers[1].reason
     other = explain(
         subscription(),
-        asked,
+        firing,
         Change("1-0", 0, now, None, (Coding("http://v2", "A02"),)),
         SearchContext(table),
     )
     assert not other.matches
-    assert [one.outcome for one in other.triggers] == [ExplainOutcome.NOT_EVALUATED, ExplainOutcome.FAILED]
+    assert [report.outcome for report in other.triggers] == [
+        ExplainOutcome.NOT_EVALUATED,
+        ExplainOutcome.FAILED,
+    ]

@@ -40,8 +40,8 @@ class Table(Protocol):
     def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None: ...
 
 
-def exact(found: list[Any]) -> Any:
-    return json.loads(json.dumps(found, default=float))
+def exact(values: list[Any]) -> Any:
+    return json.loads(json.dumps(values, default=float))
 
 
 @pytest.mark.parametrize("release", R4_R5)
@@ -56,24 +56,24 @@ def test_a_closure_finds_what_the_engine_finds(
         assert exact([node.value for node in extract(resource)]) == exact(evaluate(resource, {}))
 
 
-def test_a_choice_element_tells_its_type(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_node_of_a_choice_element_has_its_type(resources: dict[str, dict[str, Any]]) -> None:
     (node,) = compile_extractor("Observation.value")(resources["temperature"])
     assert node.type == "Quantity"
 
 
 def test_as_with_a_capital_finds_the_primitive_too() -> None:
-    found = compile_extractor("value.as(DateTime)")({"valueDateTime": "2024"})
-    assert found == [ElementNode("2024", "dateTime")]
+    nodes = compile_extractor("value.as(DateTime)")({"valueDateTime": "2024"})
+    assert nodes == [ElementNode("2024", "dateTime")]
 
 
 def test_as_applies_to_each_of_several_elements(resources: dict[str, dict[str, Any]]) -> None:
     # the engine takes singletons only; FHIR's own parameters mean each element
-    found = compile_extractor("(Observation.component.value as Quantity)")(resources["pressure"])
-    assert [node.value["value"] for node in found] == [142, 91]
+    nodes = compile_extractor("(Observation.component.value as Quantity)")(resources["pressure"])
+    assert [node.value["value"] for node in nodes] == [142, 91]
 
 
 def test_resource_stands_for_every_type(resources: dict[str, dict[str, Any]]) -> None:
-    assert [compile_extractor("Resource.id")(one)[0].value for one in resources.values()]
+    assert [compile_extractor("Resource.id")(resource)[0].value for resource in resources.values()]
 
 
 def test_a_contained_target_is_resolved() -> None:
@@ -86,7 +86,7 @@ def test_a_contained_target_is_resolved() -> None:
     assert len(extract(resource)) == 1
 
 
-def test_what_the_closures_do_not_cover_goes_to_the_engine(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_engine_evaluates_what_the_closures_do_not_cover(resources: dict[str, dict[str, Any]]) -> None:
     expression = "Observation.component.select(value.value).count()"
     assert not is_covered(expression)
     assert compile_extractor(expression)(resources["pressure"]) == [ElementNode(2)]

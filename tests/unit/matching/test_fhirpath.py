@@ -1,4 +1,4 @@
-"""FHIRPath criteria fire on a singleton true and on nothing else."""
+"""FHIRPath criteria pass on a single true and on nothing else."""
 
 from decimal import Decimal
 from typing import Any
@@ -98,5 +98,7 @@ def test_choice_elements_and_exact_decimals_work_on_the_variables() -> None:
         ("Device/9", "Device"),
     ],
 )
-def test_a_reference_tells_its_type(reference: object, type_name: str | None) -> None:
+def test_the_type_of_a_reference_is_read_from_its_text_or_its_type_element(
+    reference: object, type_name: str | None
+) -> None:
     assert referenced_type(reference) == type_name

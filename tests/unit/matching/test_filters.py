@@ -1,4 +1,4 @@
-"""What each filter lets pass."""
+"""Which resources each filter passes."""
 
 from typing import Any, Protocol
 
@@ -45,12 +45,12 @@ def parse(term: str) -> Filter:
 
 
 def passes(table: Table, resource: dict[str, Any], term: str, comparator: Comparator | None = None) -> bool:
-    wanted = parse(term)
+    filter_ = parse(term)
     if comparator is not None:
-        wanted = Filter(wanted.parameter, wanted.value, comparator=comparator)
-    parameter = table.find(Release.R4, resource["resourceType"], wanted.parameter)
+        filter_ = Filter(filter_.parameter, filter_.value, comparator=comparator)
+    parameter = table.find(Release.R4, resource["resourceType"], filter_.parameter)
     assert parameter is not None
-    return compile_filter(wanted, parameter, Release.R4, SearchContext(table, BASES, VALUE_SETS))(resource)
+    return compile_filter(filter_, parameter, Release.R4, SearchContext(table, BASES, VALUE_SETS))(resource)
 
 
 PASSING = [
@@ -166,12 +166,12 @@ FAILING = [
 
 
 @pytest.mark.parametrize(("name", "term"), PASSING)
-def test_a_filter_lets_pass(name: str, term: str, table: Table, resources: Resources) -> None:
+def test_a_filter_passes(name: str, term: str, table: Table, resources: Resources) -> None:
     assert passes(table, resources[name], term)
 
 
 @pytest.mark.parametrize(("name", "term"), FAILING)
-def test_a_filter_holds_back(name: str, term: str, table: Table, resources: Resources) -> None:
+def test_a_filter_fails(name: str, term: str, table: Table, resources: Resources) -> None:
     assert not passes(table, resources[name], term)
 
 
@@ -179,7 +179,7 @@ def test_a_filter_holds_back(name: str, term: str, table: Table, resources: Reso
     ("comparator", "expected"),
     [("eq", True), ("ne", False), ("gt", False), ("ge", True), ("lt", False), ("le", True)],
 )
-def test_a_comparator_given_apart_means_the_prefix(
+def test_a_separate_comparator_means_the_same_as_a_prefix(
     *, comparator: str, expected: bool, table: Table, resources: Resources
 ) -> None:
     resource = resources["temperature"]
@@ -188,7 +188,7 @@ def test_a_comparator_given_apart_means_the_prefix(
 
 
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "filter_"),
     [
         ("Observation", Filter("subject", "x", modifier="in")),
         ("Observation", Filter("subject", "x", modifier="below")),
@@ -210,16 +210,18 @@ def test_a_comparator_given_apart_means_the_prefix(
         ("Patient", Filter("phonetic", "x")),
     ],
 )
-def test_what_cannot_be_evaluated_exactly_is_refused(kind: str, wanted: Filter, table: Table) -> None:
-    parameter = table.find(Release.R4, kind, wanted.parameter)
+def test_a_filter_that_cannot_be_evaluated_exactly_is_refused(
+    kind: str, filter_: Filter, table: Table
+) -> None:
+    parameter = table.find(Release.R4, kind, filter_.parameter)
     assert parameter is not None
-    assert unsupported(wanted, parameter)
+    assert unsupported(filter_, parameter)
     with pytest.raises(BadFilter):
-        compile_filter(wanted, parameter, Release.R4, SearchContext(table))
+        compile_filter(filter_, parameter, Release.R4, SearchContext(table))
 
 
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "filter_"),
     [
         ("Observation", Filter("code", "")),
         ("Observation", Filter("code", "a,,b")),
@@ -237,11 +239,13 @@ def test_what_cannot_be_evaluated_exactly_is_refused(kind: str, wanted: Filter, 
         ("Observation", Filter("code", "http://loinc.org|", modifier="above")),
     ],
 )
-def test_a_value_the_parameter_cannot_have_is_refused(kind: str, wanted: Filter, table: Table) -> None:
-    parameter = table.find(Release.R4, kind, wanted.parameter)
+def test_a_value_that_is_invalid_for_the_parameter_is_refused(
+    kind: str, filter_: Filter, table: Table
+) -> None:
+    parameter = table.find(Release.R4, kind, filter_.parameter)
     assert parameter is not None
     with pytest.raises(BadValue):
-        compile_filter(wanted, parameter, Release.R4, SearchContext(table))
+        compile_filter(filter_, parameter, Release.R4, SearchContext(table))
 
 
 @pytest.mark.parametrize(
@@ -268,10 +272,10 @@ def test_bad_data_fails_instead_of_passing(term: str, broken: dict[str, Any], ta
     ],
 )
 def test_prefixes_within_a_value_count_as_comparators(term: str, used: set[str], table: Table) -> None:
-    wanted = parse(term)
-    parameter = table.find(Release.R4, "Observation", wanted.parameter)
+    filter_ = parse(term)
+    parameter = table.find(Release.R4, "Observation", filter_.parameter)
     assert parameter is not None
-    assert comparators_used(wanted, parameter) | {Comparator.EQ} == used
+    assert comparators_used(filter_, parameter) | {Comparator.EQ} == used
 
 
 def test_every_resource_takes_missing_or_not_missing(table: Table, resources: Resources) -> None:
@@ -282,7 +286,7 @@ def test_every_resource_takes_missing_or_not_missing(table: Table, resources: Re
 
 
 @pytest.mark.parametrize(
-    ("wanted", "named"),
+    ("filter_", "named"),
     [
         (Filter("code", "http://sets/unheard", modifier="in"), "http://sets/unheard"),
         (Filter("code", "http://sets/heart,http://sets/unheard", modifier="not-in"), "http://sets/unheard"),
@@ -290,14 +294,16 @@ def test_every_resource_takes_missing_or_not_missing(table: Table, resources: Re
         (Filter("code", "http://snomed.info/sct|1", modifier="above"), "http://snomed.info/sct"),
     ],
 )
-def test_unknown_codes_are_refused_by_name(wanted: Filter, named: str, table: Table) -> None:
-    parameter = table.find(Release.R4, "Observation", wanted.parameter)
+def test_unknown_codes_are_refused_by_name(filter_: Filter, named: str, table: Table) -> None:
+    parameter = table.find(Release.R4, "Observation", filter_.parameter)
     assert parameter is not None
     with pytest.raises(BadFilter, match=named):
-        compile_filter(wanted, parameter, Release.R4, SearchContext(table, value_sets=VALUE_SETS))
+        compile_filter(filter_, parameter, Release.R4, SearchContext(table, value_sets=VALUE_SETS))
 
 
-def test_a_value_set_that_went_away_fails_instead_of_passing(table: Table, resources: Resources) -> None:
+def test_a_value_set_that_is_no_longer_loaded_fails_instead_of_passing(
+    table: Table, resources: Resources
+) -> None:
     parameter = table.find(Release.R4, "Observation", "code")
     assert parameter is not None
     current = CurrentValueSets()
@@ -314,7 +320,7 @@ def test_a_value_set_that_went_away_fails_instead_of_passing(table: Table, resou
 
 
 @pytest.mark.parametrize("term", ["value-quantity=gt0", "value-quantity=ne5", "value-quantity=5||mV"])
-def test_sampled_data_is_passed_over(term: str, table: Table) -> None:
+def test_sampled_data_never_matches(term: str, table: Table) -> None:
     sampled = {"origin": {"value": 2048}, "period": 10, "dimensions": 1, "lowerLimit": 1, "data": "1 2 E"}
     resource = {"resourceType": "Observation", "valueSampledData": sampled}
     assert not passes(table, resource, term)

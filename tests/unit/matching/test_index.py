@@ -1,4 +1,4 @@
-"""The index finds what the naive matcher finds, whatever is put, removed and changed; it keeps little and looks at little."""
+"""The index finds what the naive matcher finds, after any sequence of puts, removals and changes."""
 
 import json
 from collections.abc import Callable
@@ -38,19 +38,22 @@ LOINC = "http://loinc.org"
 CONTEXT = SearchContext(Parameters())
 
 
-def told(matches: list[Match]) -> list[tuple[str, str, str]]:
-    return sorted((one.tenant, one.subscription_id, one.topic_canonical) for one in matches)
+def sorted_matches(matches: list[Match]) -> list[tuple[str, str, str]]:
+    return sorted((match.tenant, match.subscription_id, match.topic_canonical) for match in matches)
 
 
 def meet(naive: Matcher, index: Matcher, change: Change, stored: Related) -> None:
-    wanted = index.needs(change)
-    assert wanted >= naive.needs(change)
-    related = {target: version for target, version in stored.items() if target in wanted}
-    expected = told(naive.match(change, related))
-    assert told(index.match(change, related)) == expected
-    problems = [{one for one in some.drain_problems() if one.subscription_id} for some in (naive, index)]
+    needed = index.needs(change)
+    assert needed >= naive.needs(change)
+    related = {target: version for target, version in stored.items() if target in needed}
+    expected = sorted_matches(naive.match(change, related))
+    assert sorted_matches(index.match(change, related)) == expected
+    problems = [
+        {problem for problem in matcher.drain_problems() if problem.subscription_id}
+        for matcher in (naive, index)
+    ]
     assert problems[1] - problems[0] == set()
-    event("some match" if expected else "none match")
+    event("matches" if expected else "no match")
 
 
 @settings(max_examples=60, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink))
@@ -60,7 +63,7 @@ def meet(naive: Matcher, index: Matcher, change: Change, stored: Related) -> Non
     st.tuples(*(versions("Patient", Interaction.CREATE, DEFAULT_TENANT) for _ in range(2))),
 )
 def test_the_index_finds_what_the_naive_matcher_finds(
-    some_topics: list[Topic], steps: list[Any], patients: tuple[Version, Version]
+    drawn_topics: list[Topic], steps: list[Any], patients: tuple[Version, Version]
 ) -> None:
     value_sets = CurrentValueSets()
     value_sets.contents = ValueSetFolder(codes={"http://sets/x": frozenset({("http://s", "a")})})
@@ -76,9 +79,9 @@ def test_the_index_finds_what_the_naive_matcher_finds(
         else:
             first, count, tenant, release, shared, own, topic = about
             for n in range(count):
-                one = subscribed(str(first + n), tenant, release, *shared, *own[n % len(own)])
-                naive.put(one, some_topics[topic])
-                index.put(one, some_topics[topic])
+                subscription = subscribed(str(first + n), tenant, release, *shared, *own[n % len(own)])
+                naive.put(subscription, drawn_topics[topic])
+                index.put(subscription, drawn_topics[topic])
     for name, *about in steps:
         if name == "change":
             meet(naive, index, about[0], stored)
@@ -103,8 +106,8 @@ def observed(**state: Any) -> Change:
     return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
 
 
-def put(matcher: Matcher, topic: Topic, name: object, *wanted: Filter) -> None:
-    matcher.put(subscribed(str(name), DEFAULT_TENANT, Release.R4, *wanted), topic)
+def put(matcher: Matcher, topic: Topic, name: object, *filters: Filter) -> None:
+    matcher.put(subscribed(str(name), DEFAULT_TENANT, Release.R4, *filters), topic)
 
 
 def ids(matches: list[Match]) -> set[str]:
@@ -119,15 +122,15 @@ def is_of(patient: object) -> dict[str, Any]:
     return {"subject": {"reference": f"Patient/{patient}"}}
 
 
-def test_only_what_the_focus_says_is_evaluated(about: Topic) -> None:
+def test_only_candidates_are_evaluated(about: Topic) -> None:
     """A filter that fails is a problem of the subscriptions that nothing else rules out."""
     naive, index = NaiveMatcher(CONTEXT), IndexedMatcher(CONTEXT)
     for matcher in (naive, index):
-        put(matcher, about, "one", of(1), Filter("date", "ge2024"))
-        put(matcher, about, "two", Filter("date", "ge2024"), of(2))
+        put(matcher, about, "first", of(1), Filter("date", "ge2024"))
+        put(matcher, about, "second", Filter("date", "ge2024"), of(2))
         assert matcher.match(observed(effectiveDateTime="soon", **is_of(1))) == []
-    assert {one.subscription_id for one in naive.drain_problems()} == {"one", "two"}
-    assert {one.subscription_id for one in index.drain_problems()} == {"one"}
+    assert {problem.subscription_id for problem in naive.drain_problems()} == {"first", "second"}
+    assert {problem.subscription_id for problem in index.drain_problems()} == {"first"}
 
 
 def test_thresholds_under_one_code_are_found_by_order(about: Topic) -> None:
@@ -143,7 +146,7 @@ def test_thresholds_under_one_code_are_found_by_order(about: Topic) -> None:
     assert ids(index.match(observed(code=code, valueQuantity={"value": 100}))) == {"99"}
 
 
-def test_subscriptions_are_filed_by_what_fewest_foci_say(about: Topic) -> None:
+def test_subscriptions_are_filed_by_the_most_selective_key(about: Topic) -> None:
     index = IndexedMatcher(CONTEXT)
     for n in range(50):
         put(index, about, n, Filter("status", "final"), of(n))
@@ -165,7 +168,7 @@ def test_a_filter_with_alternatives_is_found_by_each_and_once(about: Topic) -> N
     assert index.match(observed(**is_of(2))) == []
 
 
-def test_a_topic_put_again_with_another_meaning_files_its_subscriptions_again(about: Topic) -> None:
+def test_a_changed_topic_files_its_subscriptions_again(about: Topic) -> None:
     index = IndexedMatcher(CONTEXT)
     put(index, about, "s", of(1))
     assert index.match(observed(**is_of(1)))
@@ -174,14 +177,16 @@ def test_a_topic_put_again_with_another_meaning_files_its_subscriptions_again(ab
     assert ids(index.match(observed(**is_of(9)))) == {"s", "other"}
 
 
-def test_a_topic_about_every_type_finds_its_subscriptions_for_a_type_it_meets_later(topic: Topics) -> None:
+def test_a_topic_about_every_type_finds_its_subscriptions_for_a_type_that_arrives_later(
+    topic: Topics,
+) -> None:
     index = IndexedMatcher(CONTEXT)
     put(index, topic(resource_triggers=(ResourceTrigger("Resource", EVERY),)), "s", of(1))
     assert ids(index.match(observed(**is_of(1)))) == {"s"}
     assert index.match(observed(**is_of(2))) == []
 
 
-def test_the_previous_state_is_read_only_where_criteria_ask_for_it(topic: Topics) -> None:
+def test_the_previous_state_is_decoded_only_if_criteria_use_it(topic: Topics) -> None:
     index = IndexedMatcher(CONTEXT)
     current = ResourceTrigger(OBSERVATION, EVERY, QueryCriteria(current="status=final"))
     put(index, topic(resource_triggers=(current,)), "s")

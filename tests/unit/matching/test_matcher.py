@@ -70,19 +70,19 @@ def test_a_match_names_tenant_subscription_and_topic_version(
     matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
 ) -> None:
     matcher.put(subscription(), topic())
-    found = matcher.match(change(ONE))
-    assert found == [Match(DEFAULT_TENANT, SubscriptionId("s"), "http://example.org/topics/t|1.0")]
+    matches = matcher.match(change(ONE))
+    assert matches == [Match(DEFAULT_TENANT, SubscriptionId("s"), "http://example.org/topics/t|1.0")]
 
 
 def test_nothing_crosses_tenants(matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions) -> None:
     other = Tenant("other")
     matcher.put(subscription(), topic())
     matcher.put(subscription(tenant=other), topic())
-    assert [one.tenant for one in matcher.match(change(ONE, tenant=other))] == [other]
+    assert [match.tenant for match in matcher.match(change(ONE, tenant=other))] == [other]
     assert matcher.match(change(ONE, tenant=Tenant("third"))) == []
 
 
-def test_putting_again_replaces_and_removing_ends(
+def test_put_replaces_and_remove_removes(
     matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
 ) -> None:
     matcher.put(subscription(OF_ONE), topic())
@@ -90,7 +90,7 @@ def test_putting_again_replaces_and_removing_ends(
     assert matcher.match(change(ONE)) == []
     assert ids(matcher.match(change(TWO))) == {"s"}
     matcher.put(subscription(), topic(version="2.0"))
-    assert [one.topic_canonical[-3:] for one in matcher.match(change(ONE))] == ["2.0"]
+    assert [match.topic_canonical[-3:] for match in matcher.match(change(ONE))] == ["2.0"]
     matcher.remove(DEFAULT_TENANT, SubscriptionId("s"))
     matcher.remove(DEFAULT_TENANT, SubscriptionId("s"))
     assert matcher.match(change(ONE)) == []
@@ -184,7 +184,7 @@ def test_a_release_without_the_parameter_does_not_pass(
     assert matcher.match(change(ONE, release=Release.R5))
 
 
-def test_a_filter_nobody_can_evaluate_matches_nothing(
+def test_a_filter_that_cannot_be_compiled_matches_nothing(
     matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
 ) -> None:
     matcher.put(subscription(Filter("status", "x", modifier="in")), topic())
@@ -232,7 +232,7 @@ def test_a_business_event_fires_event_triggers_only(
     assert matcher.match(happened._replace(events=(Coding("http://v2", "A02"),))) == []
 
 
-def test_criteria_and_filters_use_the_value_sets_of_the_moment(
+def test_criteria_and_filters_use_the_value_sets_that_are_loaded(
     topic: Topics, subscription: Subscriptions, table: Any
 ) -> None:
     current = CurrentValueSets()
@@ -240,8 +240,8 @@ def test_criteria_and_filters_use_the_value_sets_of_the_moment(
     matcher = NaiveMatcher(SearchContext(table, value_sets=current))
     query = QueryCriteria(current="class:in=http://sets/x")
     firing = topic(resource_triggers=(ResourceTrigger("Encounter", frozenset(Interaction), query),))
-    wanted = Filter("class", "http://sets/x", modifier="in")
-    matcher.put(subscription(wanted), firing)
+    filter_ = Filter("class", "http://sets/x", modifier="in")
+    matcher.put(subscription(filter_), firing)
     ambulatory = {"class": {"system": "http://c", "code": "AMB"}}
     assert matcher.match(change(ambulatory))
     assert not matcher.match(change({"class": {"system": "http://c", "code": "IMP"}}))

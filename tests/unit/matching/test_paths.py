@@ -1,4 +1,4 @@
-"""Plain paths give what the extractor gives, whatever the resource looks like."""
+"""Plain paths select what the extractor selects, on any resource."""
 
 from importlib.resources import files
 from typing import Any
@@ -77,5 +77,5 @@ def test_most_search_parameters_are_plain_paths() -> None:
 
     rows = (files("broker.fhir") / "parameters.tsv").read_text(encoding="utf-8").splitlines()[1:]
     expressions = [row.split("\t")[4] for row in rows]
-    plain = [one for one in expressions if paths._PLAIN.fullmatch(one)]
+    plain = [expression for expression in expressions if paths._PLAIN.fullmatch(expression)]
     assert len(plain) > 0.6 * len(expressions)

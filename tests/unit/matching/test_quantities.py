@@ -1,4 +1,4 @@
-"""Laws of numbers and quantities."""
+"""Laws of numbers and quantities and their comparison."""
 
 from decimal import Decimal
 
@@ -19,21 +19,21 @@ C = Comparator
     ("text", "low", "high"),
     [("100", "99.5", "100.5"), ("100.00", "99.995", "100.005"), ("-5", "-5.5", "-4.5")],
 )
-def test_a_number_leaves_open_what_its_precision_does(text: str, low: str, high: str) -> None:
-    wanted = quantities.parse_number(text)
-    assert (wanted.low, wanted.high) == (Decimal(low), Decimal(high))
+def test_a_number_covers_the_interval_of_its_precision(text: str, low: str, high: str) -> None:
+    parsed = quantities.parse_number(text)
+    assert (parsed.low, parsed.high) == (Decimal(low), Decimal(high))
 
 
 @pytest.mark.parametrize("text", ["", "ten", "1e999", "NaN", "Infinity", "1_0", "0x1"])
-def test_what_is_no_number_is_refused(text: str) -> None:
+def test_an_invalid_number_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
         quantities.parse_number(text)
 
 
 @given(st.decimals(-1000, 1000, places=2), st.decimals(-1000, 1000, places=1))
 def test_number_comparators_agree_with_each_other(value: Decimal, searched: Decimal) -> None:
-    wanted = quantities.parse_number(str(searched))
-    holds = {one: quantities.compare_numbers(one, Span(value, value), wanted) for one in Comparator}
+    parsed = quantities.parse_number(str(searched))
+    holds = {each: quantities.compare_numbers(each, Span(value, value), parsed) for each in Comparator}
     assert holds[C.NE] is not holds[C.EQ]
     assert holds[C.GT] is (value > searched)
     assert holds[C.GE] is (value >= searched)
@@ -46,7 +46,7 @@ def quantity(value: str, code: str, **more: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("comparator", "element", "wanted", "holds"),
+    ("comparator", "element", "searched_text", "holds"),
     [
         (C.GE, quantity("37", "Cel"), f"98.6|{UCUM}|[degF]", True),
         (C.GT, quantity("37", "Cel"), f"98.6|{UCUM}|[degF]", False),
@@ -73,22 +73,22 @@ def quantity(value: str, code: str, **more: str) -> dict[str, object]:
     ],
 )
 def test_quantities_compare_in_one_unit_or_not_at_all(
-    *, comparator: Comparator, element: dict[str, object], wanted: str, holds: bool
+    *, comparator: Comparator, element: dict[str, object], searched_text: str, holds: bool
 ) -> None:
-    assert quantities.compare_quantity(comparator, element, quantities.parse_quantity(wanted)) is holds
+    assert quantities.compare_quantity(comparator, element, quantities.parse_quantity(searched_text)) is holds
 
 
 points = st.decimals(-1000, 1000, places=3)
 
 
 @given(points, points, st.sampled_from(["mg", "g", "ug", "kg"]), st.sampled_from(["mg", "g", "ug", "kg"]))
-@settings(deadline=None)  # the registry of units takes its time when first asked
+@settings(deadline=None)  # the first conversion builds the registry of units
 def test_comparable_quantities_are_equal_or_not_and_ordered_one_way(
     value: Decimal, searched: Decimal, unit: str, wanted_unit: str
 ) -> None:
     element = quantity(str(value), unit)
-    wanted = quantities.parse_quantity(f"{searched}|{UCUM}|{wanted_unit}")
-    holds = {one: quantities.compare_quantity(one, element, wanted) for one in Comparator}
+    parsed = quantities.parse_quantity(f"{searched}|{UCUM}|{wanted_unit}")
+    holds = {each: quantities.compare_quantity(each, element, parsed) for each in Comparator}
     assert holds[C.EQ] is not holds[C.NE]
     assert holds[C.GT] is not holds[C.LE]
     assert holds[C.LT] is not holds[C.GE]
@@ -96,13 +96,13 @@ def test_comparable_quantities_are_equal_or_not_and_ordered_one_way(
 
 
 @given(points, st.decimals(0, 1000, places=3), points)
-@settings(deadline=None)  # the registry of units takes its time when first asked
+@settings(deadline=None)  # the first conversion builds the registry of units
 def test_a_range_is_equal_or_not_and_reaches_where_its_ends_do(
     low: Decimal, width: Decimal, searched: Decimal
 ) -> None:
     element = {"low": quantity(str(low), "mg"), "high": quantity(str(low + width), "mg")}
-    wanted = quantities.parse_quantity(f"{searched}||mg")
-    holds = {one: quantities.compare_quantity(one, element, wanted) for one in Comparator}
+    parsed = quantities.parse_quantity(f"{searched}||mg")
+    holds = {each: quantities.compare_quantity(each, element, parsed) for each in Comparator}
     assert holds[C.EQ] is not holds[C.NE]
     assert holds[C.GT] is (low + width > searched)
     assert holds[C.LT] is (low < searched)
@@ -111,7 +111,7 @@ def test_a_range_is_equal_or_not_and_reaches_where_its_ends_do(
 
 
 @given(points, st.sampled_from(list(Comparator)))
-@settings(deadline=None)  # the registry of units takes its time when first asked
+@settings(deadline=None)  # the first conversion builds the registry of units
 def test_what_is_not_comparable_matches_no_comparator(value: Decimal, comparator: Comparator) -> None:
-    wanted = quantities.parse_quantity(f"{value}|{UCUM}|mL")
-    assert not quantities.compare_quantity(comparator, quantity(str(value), "mg"), wanted)
+    parsed = quantities.parse_quantity(f"{value}|{UCUM}|mL")
+    assert not quantities.compare_quantity(comparator, quantity(str(value), "mg"), parsed)

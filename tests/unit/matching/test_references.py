@@ -1,4 +1,4 @@
-"""One resource has one reference."""
+"""References and their normal form."""
 
 import pytest
 
@@ -18,7 +18,9 @@ BASES = frozenset({"http://broker.example/r4", "http://broker.example/r5/"})
         ("http://other.example/Patient/1", ("Patient",), "http://other.example/Patient/1"),
     ],
 )
-def test_one_resource_has_one_reference(text: str, targets: tuple[str, ...], reference: str) -> None:
+def test_all_forms_of_a_reference_have_the_same_normal_form(
+    text: str, targets: tuple[str, ...], reference: str
+) -> None:
     assert references.parse_reference(text, targets, BASES) == reference
 
 

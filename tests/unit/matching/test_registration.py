@@ -42,13 +42,13 @@ OFFERS = (
 def observations(topic: Topics) -> Topic:
     kinds = ("Observation", "Encounter")
     return topic(
-        resource_triggers=tuple(ResourceTrigger(one, frozenset(Interaction)) for one in kinds),
+        resource_triggers=tuple(ResourceTrigger(kind, frozenset(Interaction)) for kind in kinds),
         filters=OFFERS,
     )
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "filter_",
     [
         Filter("patient", "Patient/1"),
         Filter("patient", "1", resource_type="Observation"),
@@ -69,13 +69,13 @@ def observations(topic: Topics) -> Topic:
     ],
 )
 def test_a_filter_the_topic_offers_is_accepted(
-    wanted: Filter, observations: Topic, subscription: Subscriptions, context: SearchContext
+    filter_: Filter, observations: Topic, subscription: Subscriptions, context: SearchContext
 ) -> None:
-    assert check_filters(subscription(wanted), observations, context) == []
+    assert check_filters(subscription(filter_), observations, context) == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "code", "word"),
+    ("filter_", "code", "word"),
     [
         (Filter("code", "x"), "not-supported", "does not offer the filter code"),
         (Filter("class", "x", resource_type="Observation"), "not-supported", "of Observation"),
@@ -109,21 +109,21 @@ def test_a_filter_the_topic_offers_is_accepted(
     ],
 )
 def test_a_filter_that_cannot_be_honoured_is_refused_by_name(
-    wanted: Filter,
+    filter_: Filter,
     code: str,
     word: str,
     observations: Topic,
     subscription: Subscriptions,
     context: SearchContext,
 ) -> None:
-    (problem,) = check_filters(subscription(Filter("patient", "1"), wanted), observations, context)
+    (problem,) = check_filters(subscription(Filter("patient", "1"), filter_), observations, context)
     assert problem.refusal == code
-    assert wanted.parameter.partition(":")[0] in problem.text
+    assert filter_.parameter.partition(":")[0] in problem.text
     assert word in problem.text
     assert problem.index == 1
 
 
-def test_a_parameter_of_another_release_will_do(
+def test_a_parameter_of_another_release_is_accepted(
     observations: Topic, subscription: Subscriptions, table: Any, context: SearchContext
 ) -> None:
     table.only["class"] = Release.R5
@@ -134,8 +134,8 @@ def test_a_topic_about_every_type_takes_filters_for_a_type(
     topic: Topics, subscription: Subscriptions, context: SearchContext
 ) -> None:
     every = topic(resource_triggers=(ResourceTrigger("Resource", frozenset(Interaction)),))
-    wanted = Filter("patient", "1", resource_type="Encounter")
-    assert check_filters(subscription(wanted), every, context) == []
+    filter_ = Filter("patient", "1", resource_type="Encounter")
+    assert check_filters(subscription(filter_), every, context) == []
     assert check_filters(subscription(Filter("nothing", "1")), every, context) != []
 
 
@@ -150,23 +150,23 @@ def test_a_composite_takes_comparators_unless_its_topic_lists_some(
     topic: Topics, subscription: Subscriptions, context: SearchContext
 ) -> None:
     name = "combo-code-value-quantity"
-    wanted = subscription(Filter(name, "8867-4$gt120"), Filter(name, "8867-4$lt120"))
+    filtered = subscription(Filter(name, "8867-4$gt120"), Filter(name, "8867-4$lt120"))
     triggers = (ResourceTrigger("Observation", frozenset(Interaction)),)
     open_topic = topic(resource_triggers=triggers, filters=(FilterDefinition(name),))
     narrow = FilterDefinition(name, comparators=frozenset({Comparator.GT}))
     narrow_topic = topic(resource_triggers=triggers, filters=(narrow,))
-    assert check_filters(wanted, open_topic, context) == []
-    (issue,) = check_filters(wanted, narrow_topic, context)
-    assert "comparator lt" in issue.text
+    assert check_filters(filtered, open_topic, context) == []
+    (problem,) = check_filters(filtered, narrow_topic, context)
+    assert "comparator lt" in problem.text
 
 
-def test_a_known_value_set_is_accepted(
+def test_a_loaded_value_set_is_accepted(
     observations: Topic, subscription: Subscriptions, context: SearchContext
 ) -> None:
     value_sets = ValueSetFolder(codes={"http://sets/a": frozenset({("s", "c")})})
-    wanted = subscription(Filter("status", "http://sets/a", modifier="in"))
+    filtered = subscription(Filter("status", "http://sets/a", modifier="in"))
     with_value_sets = SearchContext(context.parameters, value_sets=value_sets)
-    assert check_filters(wanted, observations, with_value_sets) == []
+    assert check_filters(filtered, observations, with_value_sets) == []
 
 
 def test_the_chain_of_an_untyped_filter_applies_where_it_is_offered(topic: Topics) -> None:

@@ -82,7 +82,7 @@ def test_references_of_the_focus_are_found_in_the_order_of_the_shape_each_once()
         "Patient/ana/",
     ],
 )
-def test_what_leads_elsewhere_or_to_another_type_is_not_followed(subject: object) -> None:
+def test_references_to_other_servers_or_types_are_not_included(subject: object) -> None:
     shapes = NotificationShapes(topic(NotificationShape("Encounter", ("Encounter:patient",))), CONTEXT)
     assert shapes.includes(encounter(subject=subject)) == ()
 
@@ -98,7 +98,7 @@ def test_referrers_are_those_of_the_focus_type() -> None:
     assert NotificationShapes(topic(shape), CONTEXT).referrers("Encounter") == (("Observation", "encounter"),)
 
 
-def test_only_references_that_a_topic_asks_for_are_found_at_intake() -> None:
+def test_only_references_that_a_topic_includes_are_found_at_intake() -> None:
     referring = ReverseReferences(CONTEXT)
     body = json.dumps(
         {

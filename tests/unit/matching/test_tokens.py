@@ -9,11 +9,11 @@ from broker.matching.values import BadValue
 @pytest.mark.parametrize(
     ("text", "system", "code"), [("a", None, "a"), ("s|a", "s", "a"), ("|a", "", "a"), ("s|", "s", None)]
 )
-def test_a_token_is_a_code_and_perhaps_a_system(text: str, system: str | None, code: str | None) -> None:
+def test_a_token_is_a_code_with_an_optional_system(text: str, system: str | None, code: str | None) -> None:
     assert tokens.parse_token(text) == (system, code)
 
 
 @pytest.mark.parametrize("text", ["|", "", "a|b|c"])
-def test_what_is_no_token_is_refused(text: str) -> None:
+def test_an_invalid_token_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
         tokens.parse_token(text)

@@ -120,7 +120,7 @@ ADMIT, DISCHARGE = Coding("http://v2", "A01", "Admit"), Coding("http://v2", "A03
 
 
 @pytest.mark.parametrize(
-    ("said", "resource_type", "fires"),
+    ("codings", "resource_type", "fires"),
     [
         ([ADMIT], "Encounter", True),
         ([Coding("http://v2", "A01", "another word")], "Encounter", True),
@@ -133,14 +133,14 @@ ADMIT, DISCHARGE = Coding("http://v2", "A01", "Admit"), Coding("http://v2", "A03
     ],
 )
 def test_an_event_fires_by_system_code_and_focus_type(
-    *, said: list[Coding], resource_type: str, fires: bool, topic: Topics, context: SearchContext
+    *, codings: list[Coding], resource_type: str, fires: bool, topic: Topics, context: SearchContext
 ) -> None:
     events = (
         EventTrigger("Encounter", (ADMIT, DISCHARGE)),
         EventTrigger("Resource", (Coding(None, "any"),)),
     )
     compiled = TopicTriggers(topic(event_triggers=events), context)
-    assert compiled.fires_on_event(said, resource_type) is fires
+    assert compiled.fires_on_event(codings, resource_type) is fires
 
 
 def test_a_previous_state_no_longer_stored_passes_no_test(topic: Topics, context: SearchContext) -> None:

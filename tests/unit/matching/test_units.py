@@ -12,7 +12,7 @@ from broker.model.search import Comparator
 
 
 @given(st.decimals(-200, 2000, places=1))
-@settings(deadline=None)  # the registry of units takes its time when first asked
+@settings(deadline=None)  # the first conversion builds the registry of units
 def test_converting_there_and_back_gives_the_same_number(value: Decimal) -> None:
     there, back = units.conversion("Cel", "[degF]"), units.conversion("[degF]", "Cel")
     assert there is not None
@@ -69,7 +69,7 @@ ODD = [
 
 
 @given(st.sampled_from(ODD), st.sampled_from([*ODD, *SCALED, "1", "By", "Bq", "bit"]))
-@settings(deadline=None)  # the registry of units takes its time when first asked
+@settings(deadline=None)  # the first conversion builds the registry of units
 def test_logarithmic_and_arbitrary_units_are_never_converted(odd: str, other: str) -> None:
     assert not units.is_convertible(odd)
     assert units.conversion(odd, other) is None
@@ -77,12 +77,12 @@ def test_logarithmic_and_arbitrary_units_are_never_converted(odd: str, other: st
 
 
 @given(st.sampled_from(ODD), st.integers(-50, 50))
-@settings(deadline=None)  # the registry of units takes its time when first asked
-def test_they_are_equal_by_the_same_code_only(odd: str, number: int) -> None:
+@settings(deadline=None)  # the first conversion builds the registry of units
+def test_such_units_equal_only_the_same_code(odd: str, number: int) -> None:
     element = {"value": number, "system": UCUM, "code": odd}
     for other in ODD:
-        wanted = quantities.parse_quantity(f"{number}|{UCUM}|{other}")
-        assert quantities.compare_quantity(Comparator.EQ, element, wanted) is (odd == other)
+        searched = quantities.parse_quantity(f"{number}|{UCUM}|{other}")
+        assert quantities.compare_quantity(Comparator.EQ, element, searched) is (odd == other)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_names_that_only_look_alike_are_converted(code: str) -> None:
 
 
 @given(st.sampled_from(SCALED), st.sampled_from(SCALED), st.decimals(1, 1000, places=3))
-@settings(deadline=None)  # the registry of units takes its time when first asked
+@settings(deadline=None)  # the first conversion builds the registry of units
 def test_conversion_is_undone_by_its_opposite_and_keeps_order(
-    given_unit: str, wanted: str, value: Decimal
+    unit: str, target_unit: str, value: Decimal
 ) -> None:
-    there, back = units.conversion(given_unit, wanted), units.conversion(wanted, given_unit)
+    there, back = units.conversion(unit, target_unit), units.conversion(target_unit, unit)
     assert (there is None) is (back is None)
     if there is None or back is None:
         return
@@ -106,6 +106,6 @@ def test_conversion_is_undone_by_its_opposite_and_keeps_order(
 
 
 @given(st.text(max_size=100), st.text(max_size=100))
-@settings(deadline=None)  # the registry of units takes its time when first asked
-def test_no_text_is_an_error(one: str, other: str) -> None:
-    units.conversion(one, other)
+@settings(deadline=None)  # the first conversion builds the registry of units
+def test_no_unit_text_makes_the_conversion_fail(source: str, target: str) -> None:
+    units.conversion(source, target)

@@ -15,7 +15,7 @@ def test_values_joined_with_escapes_come_back(parts: list[str]) -> None:
 
 
 @given(st.text())
-def test_folding_twice_changes_nothing_more(text: str) -> None:
+def test_folding_is_idempotent(text: str) -> None:
     assert values.fold(values.fold(text)) == values.fold(text)
 
 
@@ -36,5 +36,5 @@ filters = st.builds(
 
 
 @given(filters)
-def test_a_filter_that_is_written_is_read_as_the_same(wanted: Filter) -> None:
-    assert parse_filter_string(render_filter_string(wanted)) == [wanted]
+def test_a_filter_that_is_written_is_read_as_the_same(filter_: Filter) -> None:
+    assert parse_filter_string(render_filter_string(filter_)) == [filter_]

@@ -1,4 +1,4 @@
-"""Value-set files become codes, or one line that says why not."""
+"""Value-set files become codes, or a one-line error."""
 
 import json
 from collections.abc import Callable
@@ -52,13 +52,13 @@ def test_listed_concepts_are_its_codes(folder: Folder) -> None:
     assert found.resolve("http://sets/y") is None
 
 
-def test_excluded_concepts_are_not(folder: Folder) -> None:
-    said = value_set("x", ONE)
-    said["compose"]["exclude"] = [{"system": S, "concept": [{"code": "a"}]}]
-    assert codes(ValueSetFolder.read(folder(said)).resolve("http://sets/x")) == {"b"}
+def test_excluded_concepts_are_not_its_codes(folder: Folder) -> None:
+    document = value_set("x", ONE)
+    document["compose"]["exclude"] = [{"system": S, "concept": [{"code": "a"}]}]
+    assert codes(ValueSetFolder.read(folder(document)).resolve("http://sets/x")) == {"b"}
 
 
-def test_an_expansion_counts_at_every_depth_but_for_its_headings(folder: Folder) -> None:
+def test_an_expansion_counts_at_every_depth_without_abstract_entries(folder: Folder) -> None:
     inner = [{"system": S, "code": "a", "contains": [{"system": S, "code": "b"}]}]
     expansion = {"contains": [{"abstract": True, "system": S, "code": "h", "contains": inner}]}
     found = ValueSetFolder.read(folder(value_set("x", expansion=expansion)))
@@ -66,13 +66,13 @@ def test_an_expansion_counts_at_every_depth_but_for_its_headings(folder: Folder)
     assert found.ancestors(S, "b") is None  # its nesting is for navigation
 
 
-def test_an_expansion_stands_in_for_a_definition_that_needs_a_server(folder: Folder) -> None:
+def test_an_expansion_is_used_if_the_definition_needs_a_server(folder: Folder) -> None:
     filtered = {"system": S, "filter": [{"property": "p", "op": "=", "value": "v"}]}
-    said = value_set("x", filtered, expansion={"contains": [{"system": S, "code": "a"}]})
-    assert codes(ValueSetFolder.read(folder(said)).resolve("http://sets/x")) == {"a"}
+    document = value_set("x", filtered, expansion={"contains": [{"system": S, "code": "a"}]})
+    assert codes(ValueSetFolder.read(folder(document)).resolve("http://sets/x")) == {"a"}
 
 
-def test_imported_value_sets_are_followed_and_all_that_one_include_names_must_hold(folder: Folder) -> None:
+def test_an_include_is_the_intersection_of_everything_it_names(folder: Folder) -> None:
     documents = [
         value_set("all", {"valueSet": ["http://sets/ab"]}, {"valueSet": ["http://sets/bc"]}),
         value_set("both", {"valueSet": ["http://sets/ab", "http://sets/bc"]}),
@@ -100,7 +100,7 @@ def test_a_url_without_version_is_its_newest(folder: Folder) -> None:
     assert codes(found.resolve("http://sets/x|1.9")) == {"old"}
 
 
-def test_a_code_system_tells_what_is_above(folder: Folder) -> None:
+def test_a_code_system_defines_the_ancestors_of_its_codes(folder: Folder) -> None:
     leaf = {"code": "leaf", "property": [{"code": "parent", "valueCode": "other"}]}
     root = {"code": "root", "concept": [leaf], "property": [{"code": "child", "valueCode": "other"}]}
     found = ValueSetFolder.read(folder(code_system(root, {"code": "other"}, {"code": "alone"})))
@@ -110,7 +110,7 @@ def test_a_code_system_tells_what_is_above(folder: Folder) -> None:
     assert found.ancestors(S, "unknown") is None
 
 
-def test_nesting_that_is_not_said_to_be_is_a_is_no_hierarchy(folder: Folder) -> None:
+def test_nesting_without_is_a_is_not_a_hierarchy(folder: Folder) -> None:
     system = code_system({"code": "a", "concept": [{"code": "b"}]}, hierarchyMeaning="part-of")
     assert ValueSetFolder.read(folder(system)).ancestors(S, "b") is None
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_enumerated_is_refused(document: Any, word: str, folder: 
     assert "\n" not in str(raised.value)
 
 
-def test_two_files_of_one_canonical_are_refused(folder: Folder) -> None:
+def test_two_files_with_the_same_canonical_are_refused(folder: Folder) -> None:
     with pytest.raises(ConfigurationError, match=r"is already defined in 0\.json"):
         ValueSetFolder.read(folder(value_set("x", ONE), value_set("x", ONE)))
 
@@ -163,10 +163,10 @@ def test_the_shipped_value_sets_can_be_used_and_agree_with_their_topics() -> Non
 
 
 @given(st.dictionaries(st.integers(1, 12), st.integers(0, 11), max_size=12))
-def test_what_is_above_is_above_all_that_is_below(above: dict[int, int]) -> None:
+def test_ancestors_are_transitive(above: dict[int, int]) -> None:
     concepts = [
-        {"code": str(one), "property": [{"code": "parent", "valueCode": str(parent)}]}
-        for one, parent in above.items()
+        {"code": str(code), "property": [{"code": "parent", "valueCode": str(parent)}]}
+        for code, parent in above.items()
     ]
     parents: dict[str, set[str]] = {}
     valuesets._collect(concepts, None, parents)
