@@ -62,7 +62,7 @@ def find_in_any(
 
 
 def _defined_codes(definition: str | None, resource_type: str) -> Iterator[str]:
-    """The codes that the definition of a filter may mean. Canonicals of `_id` and the like have no underscore."""
+    """The codes that a definition may mean. The canonicals of `_id` and the like have no underscore."""
     canonical = _CANONICAL.fullmatch(definition or "")
     if canonical is None:
         return
