@@ -1,7 +1,7 @@
 """Fixtures that many tests share: a real store, a broker on it, a client, a subscriber.
 
-The store is started once for each process of pytest and emptied before each test that uses it. Metrics and failpoints
-belong to the process, so every test starts with metrics at zero and no failpoint armed.
+The store is started once for each process of pytest and emptied before each test that uses it. Metrics and
+failpoints belong to the process, so every test starts with metrics at zero and no failpoint armed.
 """
 
 import asyncio

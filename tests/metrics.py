@@ -1,7 +1,7 @@
 """Reads metrics as an operator does, and sets those of this process to zero.
 
-Metrics belong to the process, not to a broker. `tests/conftest.py` resets them before each test, so a test sees only
-what its own brokers counted.
+Metrics belong to the process, not to a broker. `tests/conftest.py` resets them before each test, so a test
+sees only what its own brokers counted.
 """
 
 import httpx

@@ -1,5 +1,7 @@
-"""Comings and goings beside the load: subscriptions are registered all the time, half of them to fail their handshake, and a gateway
-writes to the inbox stream. Without it, many places of the broker would never be passed while something is broken.
+"""Background traffic during a fault: registrations, half of which fail their handshake, and a gateway that
+writes to the inbox.
+
+Without it, processes would never pass many of the failpoints during a scenario.
 """
 
 import asyncio
@@ -13,31 +15,33 @@ import orjson
 from redis.exceptions import RedisError
 
 from broker.testing.registration import subscription
-from tests.faults.history import Answer, History, Requested
+from tests.faults.history import Answer, ChangeRequest, History
 from tests.faults.listener import Endpoint, answering, now_ms
 from tests.faults.producer import reading
 from tests.faults.rig import VITAL_SIGNS, Rig
 
 INBOX_PATIENT = "walker"
-"""Whose readings come by the inbox stream: an endpoint that subscribes to it is owed them."""
+"""The patient whose readings arrive through the inbox stream. An endpoint that subscribes to it must receive
+them.
+"""
 _PAUSE_S = 0.05
 
 
 class BackgroundTraffic:
-    """Goes on while it is entered, or until `stop`. Its subscriptions match nothing."""
+    """Runs while it is entered, or until `stop`. Its subscriptions match nothing."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
-        self._well = Endpoint("traffic", History())
-        self._ill = Endpoint("ill", History())
-        self._ill.behaviour = answering(400)
-        self._is_over = asyncio.Event()
+        self._accepting = Endpoint("traffic", History())
+        self._failing = Endpoint("ill", History())
+        self._failing.behaviour = answering(400)
+        self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.registered = 0
 
     async def __aenter__(self) -> Self:
-        await self._well.open()
-        await self._ill.open()
+        await self._accepting.open()
+        await self._failing.open()
         self._tasks = [asyncio.create_task(self._register()), asyncio.create_task(self._write())]
         return self
 
@@ -45,43 +49,48 @@ class BackgroundTraffic:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-        await self._well.close()
-        await self._ill.close()
+        await self._accepting.close()
+        await self._failing.close()
 
     async def stop(self) -> None:
-        self._is_over.set()
+        self._stopped.set()
         await asyncio.gather(*self._tasks)
 
     async def _register(self) -> None:
-        for endpoint in itertools.cycle((self._well, self._ill)):
-            if self._is_over.is_set():
+        for endpoint in itertools.cycle((self._accepting, self._failing)):
+            if self._stopped.is_set():
                 return
             document = subscription(
                 "r4", VITAL_SIGNS, endpoint.url, content="id-only", filters=["patient=Patient/nobody"]
             )
-            with contextlib.suppress(httpx.TransportError):  # the API was killed: the next one may do
+            with contextlib.suppress(httpx.TransportError):  # the API process was killed
                 async with self._rig.client() as client:
                     response = await client.post("/r4/Subscription", json=document)
                     self.registered += response.status_code == 201
             await self._pause()
 
     async def _write(self) -> None:
-        async with self._rig.asking() as client:
+        async with self._rig.store_client() as client:
             for number in itertools.count(1):
-                if self._is_over.is_set():
+                if self._stopped.is_set():
                     return
-                one, begun = f"{INBOX_PATIENT}-{number}", now_ms()
+                resource_id, started_ms = f"{INBOX_PATIENT}-{number}", now_ms()
                 fields: dict[str, bytes | str] = {
-                    "resource": orjson.dumps(reading(one, INBOX_PATIENT, 1)),
+                    "resource": orjson.dumps(reading(resource_id, INBOX_PATIENT, 1)),
                     "interaction": "update",
                     "release": "r4",
-                    "key": one,
+                    "key": resource_id,
                 }
-                with contextlib.suppress(RedisError):  # the store was killed: nobody knows what became of it
+                with contextlib.suppress(RedisError):  # the store was killed: the entry may be written or not
                     await client.xadd("fhir:inbox", fields)  # type: ignore[arg-type]  # dict is invariant
-                    self._rig.producer.note(
-                        Requested(
-                            f"Observation/{one}", 1, INBOX_PATIENT, begun, now_ms(), Answer.ACKNOWLEDGED
+                    self._rig.producer.record(
+                        ChangeRequest(
+                            f"Observation/{resource_id}",
+                            1,
+                            INBOX_PATIENT,
+                            started_ms,
+                            now_ms(),
+                            Answer.ACKNOWLEDGED,
                         )
                     )
                 await self._pause()
@@ -89,4 +98,4 @@ class BackgroundTraffic:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PAUSE_S):
-                await self._is_over.wait()
+                await self._stopped.wait()

@@ -1,6 +1,7 @@
-"""Runs scenarios: each breaks something under load, and ends in the checker. The short run is part of the test suite.
+"""Runs scenarios: each injects faults under load and passes its history to the checker.
 
-`SCENARIOS` is the table of what is broken. A scenario gets an empty folder and a size, and gives back the rig it used.
+A scenario gets an empty folder and a size, and returns the rig that it used. `scenarios/table.py` lists all
+scenarios; the test suite runs a short selection.
 """
 
 import contextlib
@@ -21,17 +22,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it: a look in the test suite, or the whole; and on which store."""
+    """How long a scenario runs: briefly in the test suite, or in full; and on which store."""
 
     is_short: bool
     is_cluster: bool = False
 
-    def pick(self, short: T, whole: T) -> T:
-        return short if self.is_short else whole
+    def pick(self, short: T, full: T) -> T:
+        return short if self.is_short else full
 
 
-class Skipped(Exception):  # noqa: N818 no error: the machine lacks what it takes
-    """A scenario can't run here; the message says what is missing."""
+class Skipped(Exception):  # noqa: N818 no error: the machine lacks a program
+    """A scenario cannot run on this machine; the message says what is missing."""
 
 
 Run = Callable[[Path, Size], Awaitable[Rig]]
@@ -39,7 +40,9 @@ Run = Callable[[Path, Size], Awaitable[Rig]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`title` says what is broken, for the report; `on_cluster`: the store is a Cluster of three nodes and their replicas."""
+    """`title` names the fault in the report. `on_cluster`: the store is a Cluster of three primaries and
+    their replicas.
+    """
 
     name: str
     title: str
@@ -49,7 +52,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one scenario came to."""
+    """The result of one scenario."""
 
     scenario: str
     title: str
@@ -74,9 +77,9 @@ class Result:
         return cls(**values | {"recoveries_s": tuple(values["recoveries_s"])})
 
 
-async def judged(scenario: Scenario, folder: Path, size: Size) -> tuple[Result, Verdict | None]:
-    """Runs it in the folder. Raises what the scenario itself finds wrong (AssertionError)."""
-    begun = time.monotonic()
+async def run_scenario(scenario: Scenario, folder: Path, size: Size) -> tuple[Result, Verdict | None]:
+    """Runs the scenario in the folder and checks its history. Raises the scenario's own AssertionError."""
+    started = time.monotonic()
     try:
         rig = await scenario.run(folder, replace(size, is_cluster=scenario.on_cluster))
     except Skipped as reason:
@@ -86,15 +89,15 @@ async def judged(scenario: Scenario, folder: Path, size: Size) -> tuple[Result, 
         scenario=scenario.name,
         title=scenario.title,
         is_good=verdict.is_good,
-        seconds=round(time.monotonic() - begun, 1),
-        faults=dict(Counter(one.name for one in rig.history.faults())),
+        seconds=round(time.monotonic() - started, 1),
+        faults=dict(Counter(fault.name for fault in rig.history.faults())),
         acknowledged=verdict.acknowledged,
         owed=verdict.owed,
         delivered=verdict.delivered,
         lost=verdict.lost,
         duplicates=verdict.duplicates,
         broken=dict(verdict.broken),
-        recoveries_s=tuple(round(one.after_s, 2) for one in rig.history.recoveries()),
+        recoveries_s=tuple(round(recovery.after_s, 2) for recovery in rig.history.recoveries()),
         figures=rig.figures,
     )
     return result, verdict
@@ -102,7 +105,7 @@ async def judged(scenario: Scenario, folder: Path, size: Size) -> tuple[Result, 
 
 @contextlib.contextmanager
 def short_folder() -> Iterator[Path]:
-    """An empty folder whose path leaves room for the name of a Unix socket."""
+    """An empty folder with a path short enough for Unix sockets in it."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         yield folder
@@ -111,10 +114,10 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def rigged(
+async def running_rig(
     folder: Path, size: Size, *, settle_s: float = SETTLE_S, **options: Any
 ) -> AsyncIterator[Rig]:
-    """A rig that is given time to deliver what is owed before it ends; the checker says what was not."""
+    """A rig that has time to deliver everything before it stops; the checker reports what is missing."""
     async with Rig(folder, is_cluster=size.is_cluster, **options) as rig:
         yield rig
         await rig.settle(settle_s)

@@ -1,4 +1,4 @@
-"""Certificates for https endpoints at 127.0.0.1, made for one run: one that is trusted there, one that nobody trusts."""
+"""Certificates for https endpoints at 127.0.0.1, created for one run: a trusted one and an untrusted one."""
 
 import datetime as dt
 import ipaddress
@@ -14,11 +14,13 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`trusted` is the file to name in SSL_CERT_FILE; `good` is what it vouches for, `stranger` it has never heard of."""
+    """`trusted` is the file for SSL_CERT_FILE. It contains the certificate of `good`, but not that of
+    `untrusted`.
+    """
 
     trusted: Path
     good: ssl.SSLContext
-    stranger: ssl.SSLContext
+    untrusted: ssl.SSLContext
 
 
 def authority(folder: Path) -> Pair:
@@ -34,7 +36,7 @@ def _context(file: Path) -> ssl.SSLContext:
 
 
 def _make(file: Path) -> Path:
-    """A key and a certificate signed with it."""
+    """Writes a key and a self-signed certificate into the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file.stem)])
     now = dt.datetime.now(dt.UTC)

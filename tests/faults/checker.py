@@ -1,18 +1,20 @@
-"""Judges a history by the broker's promises. Pure: the same history gives the same verdict.
+"""Checks a history against the broker's promises. Pure: the same history gives the same verdict.
 
-The rules, by the name a finding carries:
+The rules, by the name that a finding carries:
 
-    loss       an acknowledged change, requested while a subscription to its patient was active, was never taken by its endpoint
-    gap        the numbers an endpoint took for the first time are not 1, 2, 3, … in that order
+    loss       the endpoint never accepted an acknowledged change that was requested while a subscription to
+               its patient was active
+    gap        the numbers that an endpoint accepted for the first time are not 1, 2, 3, … in that order
     reuse      one number stood for two events: another resource, version or content
-    renumber   one change came under two numbers of one subscription
-    retry      a number came again, not asked for, in a notification that was not the same byte by byte
+    renumber   one change had two numbers in one subscription
+    retry      a number came again, without a resend request, in a notification with other bytes
     order      changes of one resource were numbered in another order than they were made
-    foreign    an event of a patient the subscription is not for, or of a change that nobody requested, or not with its content
-    refused    an event of a change that the producer was refused
-    duplicate  a number was taken twice although nothing had been broken that could lose an answer, and nobody had asked for it
+    foreign    an event of a patient outside the subscription, of a change that nobody requested, or with
+               other content
+    refused    an event of a change that the broker had refused
+    duplicate  a number was accepted twice, without a resend request or a fault that can lose an answer
 
-Changes whose answer nobody knows may come or not; if they come, all the other rules hold for them too.
+A change whose answer is unknown may become an event or not; if it does, all other rules apply to it too.
 """
 
 import math
@@ -23,23 +25,23 @@ from dataclasses import dataclass, field
 from tests.faults.history import (
     Answer,
     Change,
+    ChangeRequest,
+    Deactivated,
+    DeliveredEvent,
     Fault,
     History,
-    Lapsed,
-    Posted,
-    Redriven,
-    Requested,
-    Subscribed,
-    Told,
+    NotificationPost,
+    ResendRequested,
+    SubscriptionActivated,
 )
 
-SHOWN = 20
-"""Findings of one rule that are spelt out; the count is of all."""
+MAX_FINDINGS = 20
+"""Findings per rule that are written out; the count includes all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A promise that was not kept."""
+    """A broken promise."""
 
     rule: str
     text: str
@@ -47,7 +49,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a history comes to. `broken` counts every finding by rule; `findings` spells out the first of each."""
+    """The result of a check. `broken` counts the findings by rule; `findings` has the first of each rule."""
 
     acknowledged: int = 0
     unknown: int = 0
@@ -65,175 +67,172 @@ class Verdict:
     def is_good(self) -> bool:
         return not self.broken
 
-    def blame(self, rule: str, text: str) -> None:
+    def report(self, rule: str, text: str) -> None:
         self.broken[rule] += 1
-        if self.broken[rule] <= SHOWN:
+        if self.broken[rule] <= MAX_FINDINGS:
             self.findings.append(Finding(rule, text))
 
     def __str__(self) -> str:
-        counts = f"acknowledged {self.acknowledged}, owed {self.owed}, delivered {self.delivered}, duplicates {self.duplicates}"
-        return "\n".join([counts, *(f"{one.rule}: {one.text}" for one in self.findings)])
+        counts = (
+            f"acknowledged {self.acknowledged}, owed {self.owed}, "
+            f"delivered {self.delivered}, duplicates {self.duplicates}"
+        )
+        return "\n".join([counts, *(f"{finding.rule}: {finding.text}" for finding in self.findings)])
 
 
 def check(history: History) -> Verdict:
-    """Every rule, over the whole history."""
+    """Applies every rule to the whole history."""
     verdict = Verdict()
-    requests = {one.change: one for one in history.records if isinstance(one, Requested)}
-    verdict.acknowledged = sum(one.answer is Answer.ACKNOWLEDGED for one in requests.values())
-    verdict.unknown = sum(one.answer is Answer.UNKNOWN for one in requests.values())
-    subscriptions = {one.subscription: one for one in history.records if isinstance(one, Subscribed)}
-    courses = _courses(history, verdict)
-    for name, course in courses.items():
+    requests = {record.change: record for record in history.records if isinstance(record, ChangeRequest)}
+    verdict.acknowledged = sum(request.answer is Answer.ACKNOWLEDGED for request in requests.values())
+    verdict.unknown = sum(request.answer is Answer.UNKNOWN for request in requests.values())
+    subscriptions = {
+        record.subscription: record for record in history.records if isinstance(record, SubscriptionActivated)
+    }
+    deliveries = _deliveries(history, verdict)
+    for name, delivered in deliveries.items():
         if name in subscriptions:
-            course.compare(subscriptions[name], requests)
-        elif course.events:
-            verdict.blame("foreign", f"{name} is no subscription of this run and was told of events")
-    periods = _periods(history)
-    for name, subscribed in subscriptions.items():
-        taken = courses[name].taken if name in courses else {}
-        _find_losses(subscribed, periods[name], requests, taken, verdict)
-    verdict.delivered = sum(len(course.taken) for course in courses.values())
+            delivered.compare(subscriptions[name], requests)
+        elif delivered.events:
+            verdict.report("foreign", f"{name} is no subscription of this run and received events")
+    periods = _active_periods(history)
+    for name, subscription in subscriptions.items():
+        accepted = deliveries[name].accepted if name in deliveries else {}
+        _find_losses(subscription, periods[name], requests, accepted, verdict)
+    verdict.delivered = sum(len(delivered.accepted) for delivered in deliveries.values())
     return verdict
 
 
-def _courses(history: History, verdict: Verdict) -> "dict[str, _Course]":
-    """What each endpoint was sent, judged by the rules that need no more than that."""
-    courses: dict[str, _Course] = {}
+def _deliveries(history: History, verdict: Verdict) -> "dict[str, _Deliveries]":
+    """The notifications of each subscription, checked by the rules that need nothing else."""
+    deliveries: dict[str, _Deliveries] = {}
     can_repeat = False
     for record in history.records:
         if isinstance(record, Fault):
             can_repeat = can_repeat or record.can_repeat
-        elif isinstance(record, Posted | Redriven):
-            course = courses.setdefault(record.subscription, _Course(record.subscription, verdict))
-            if isinstance(record, Redriven):
-                course.redrive(record)
+        elif isinstance(record, NotificationPost | ResendRequested):
+            delivered = deliveries.setdefault(record.subscription, _Deliveries(record.subscription, verdict))
+            if isinstance(record, ResendRequested):
+                delivered.resend(record)
             else:
-                course.post(record, can_repeat=can_repeat)
-    return courses
+                delivered.post(record, can_repeat=can_repeat)
+    return deliveries
 
 
-def _periods(history: History) -> dict[str, list[tuple[float, float]]]:
-    """When each subscription was known to be active."""
+def _active_periods(history: History) -> dict[str, list[tuple[float, float]]]:
+    """When each subscription was seen active."""
     periods: dict[str, list[tuple[float, float]]] = {}
     for record in history.records:
-        if isinstance(record, Subscribed):
+        if isinstance(record, SubscriptionActivated):
             periods.setdefault(record.subscription, []).append((record.at_ms, math.inf))
-        elif isinstance(record, Lapsed):
-            begun, _ = periods[record.subscription].pop()
-            periods[record.subscription].append((begun, record.at_ms))
+        elif isinstance(record, Deactivated):
+            start, _ = periods[record.subscription].pop()
+            periods[record.subscription].append((start, record.at_ms))
     return periods
 
 
 def _find_losses(
-    subscribed: Subscribed,
+    subscription: SubscriptionActivated,
     periods: Sequence[tuple[float, float]],
-    requests: dict[Change, Requested],
-    taken: dict[Change, int],
+    requests: dict[Change, ChangeRequest],
+    accepted: dict[Change, int],
     verdict: Verdict,
 ) -> None:
     for change, request in requests.items():
         if (
             request.answer is Answer.ACKNOWLEDGED
-            and request.patient in subscribed.patients
-            and any(begun <= request.at_ms < ended for begun, ended in periods)
+            and request.patient in subscription.patients
+            and any(start <= request.at_ms < end for start, end in periods)
         ):
             verdict.owed += 1
-            if change not in taken:
-                verdict.blame("loss", f"{subscribed.subscription} never took {_spelt(change)}")
+            if change not in accepted:
+                verdict.report("loss", f"{subscription.subscription} never accepted {_describe(change)}")
 
 
 @dataclass(slots=True)
-class _Course:
-    """The notifications of one subscription, one after the other."""
+class _Deliveries:
+    """The notifications of one subscription, in order."""
 
     name: str
     verdict: Verdict
     highest: int = 0
-    events: dict[int, Told] = field(default_factory=dict)
-    """What each number stood for when it was seen first."""
-    taken: dict[Change, int] = field(default_factory=dict)
-    """The changes the endpoint took, in the order of their numbers, each with its number."""
-    _carriers: dict[int, Posted] = field(default_factory=dict)
-    """The notification a number came in, since the last handshake."""
-    _asked_again: list[Redriven] = field(default_factory=list)
+    events: dict[int, DeliveredEvent] = field(default_factory=dict)
+    """The event that each number stood for at first."""
+    accepted: dict[Change, int] = field(default_factory=dict)
+    """The changes that the endpoint accepted, in the order of their numbers, each with its number."""
+    _notifications: dict[int, NotificationPost] = field(default_factory=dict)
+    """The notification that contained a number, since the last handshake."""
+    _resend_requests: list[ResendRequested] = field(default_factory=list)
 
-    def redrive(self, asked: Redriven) -> None:
-        self._asked_again.append(asked)
-        for number in range(asked.first, asked.last + 1):
-            self._carriers.pop(number, None)
+    def resend(self, request: ResendRequested) -> None:
+        self._resend_requests.append(request)
+        for number in range(request.first, request.last + 1):
+            self._notifications.pop(number, None)
 
-    def post(self, post: Posted, *, can_repeat: bool) -> None:
+    def post(self, post: NotificationPost, *, can_repeat: bool) -> None:
         if post.type == "handshake":
-            self._carriers.clear()  # a new registration makes notifications anew
-        for told in post.events:
-            self._identify(told)
-            self._compare_carriers(post, told)
+            self._notifications.clear()  # after a new registration, notifications are built again
+        for event in post.events:
+            self._identify(event)
+            self._compare_notifications(post, event)
             if post.is_success:
-                self._take(told, can_repeat=can_repeat)
+                self._accept(event, can_repeat=can_repeat)
 
-    def _identify(self, told: Told) -> None:
-        known = self.events.setdefault(told.number, told)
-        if known != told:
-            self.verdict.blame(
-                "reuse",
-                f"{self.name} #{told.number} was {_spelt(known.change)}, then {_spelt(told.change)} or another body",
-            )
+    def _identify(self, event: DeliveredEvent) -> None:
+        first = self.events.setdefault(event.number, event)
+        if first != event:
+            then = f"then {_describe(event.change)} or another body"
+            self.verdict.report("reuse", f"{self.name} #{event.number} was {_describe(first.change)}, {then}")
 
-    def _compare_carriers(self, post: Posted, told: Told) -> None:
-        before = self._carriers.setdefault(told.number, post)
+    def _compare_notifications(self, post: NotificationPost, event: DeliveredEvent) -> None:
+        before = self._notifications.setdefault(event.number, post)
         if before.digest != post.digest:
-            self.verdict.blame(
-                "retry",
-                f"{self.name} #{told.number} came in {before.notification}, then in another body ({post.notification})",
-            )
+            then = f"then in another body ({post.notification})"
+            self.verdict.report("retry", f"{self.name} #{event.number} came in {before.notification}, {then}")
 
-    def _take(self, told: Told, *, can_repeat: bool) -> None:
-        if told.number > self.highest:
-            if told.number != self.highest + 1:
-                self.verdict.blame("gap", f"{self.name} took #{told.number} after #{self.highest}")
-            self.highest = told.number
-            number = self.taken.setdefault(told.change, told.number)
-            if number != told.number:
-                self.verdict.blame(
-                    "renumber", f"{self.name} took {_spelt(told.change)} as #{number} and as #{told.number}"
+    def _accept(self, event: DeliveredEvent, *, can_repeat: bool) -> None:
+        if event.number > self.highest:
+            if event.number != self.highest + 1:
+                self.verdict.report("gap", f"{self.name} accepted #{event.number} after #{self.highest}")
+            self.highest = event.number
+            number = self.accepted.setdefault(event.change, event.number)
+            if number != event.number:
+                numbers = f"#{number} and as #{event.number}"
+                self.verdict.report(
+                    "renumber", f"{self.name} accepted {_describe(event.change)} as {numbers}"
                 )
             return
-        if any(asked.first <= told.number <= asked.last for asked in self._asked_again):
+        if any(request.first <= event.number <= request.last for request in self._resend_requests):
             return
         self.verdict.duplicates += 1
         if not can_repeat:
-            self.verdict.blame("duplicate", f"{self.name} took #{told.number} twice")
+            self.verdict.report("duplicate", f"{self.name} accepted #{event.number} twice")
 
-    def compare(self, subscribed: Subscribed, requests: dict[Change, Requested]) -> None:
-        """What was told against what was asked for, in the order of the numbers."""
-        last: dict[str, Told] = {}
+    def compare(self, subscription: SubscriptionActivated, requests: dict[Change, ChangeRequest]) -> None:
+        """Compares the events with the requested changes, in the order of the numbers."""
+        last: dict[str, DeliveredEvent] = {}
         for number in sorted(self.events):
-            told = self.events[number]
-            request = requests.get(told.change)
+            event = self.events[number]
+            described = f"{self.name} #{number} is {_describe(event.change)}"
+            request = requests.get(event.change)
             if (
                 request is None
-                or told.patient != request.patient
-                or request.patient not in subscribed.patients
+                or event.patient != request.patient
+                or request.patient not in subscription.patients
             ):
-                why = "which nobody requested" if request is None else f"of {told.patient}"
-                self.verdict.blame("foreign", f"{self.name} #{number} is {_spelt(told.change)}, {why}")
+                why = "which nobody requested" if request is None else f"of {event.patient}"
+                self.verdict.report("foreign", f"{described}, {why}")
             elif request.answer is Answer.REFUSED:
-                self.verdict.blame(
-                    "refused", f"{self.name} #{number} is {_spelt(told.change)}, which was refused"
-                )
-            elif request.version and request.version != told.version:
-                self.verdict.blame(
-                    "foreign",
-                    f"{self.name} #{number} has {_spelt(told.change)} as version {told.version}, acknowledged as {request.version}",
-                )
-            before = last.get(told.resource)
-            if before is not None and (told.sequence < before.sequence or told.version < before.version):
-                self.verdict.blame(
-                    "order", f"{self.name} #{number} is {_spelt(told.change)}, after {_spelt(before.change)}"
-                )
-            last[told.resource] = told
+                self.verdict.report("refused", f"{described}, which was refused")
+            elif request.version and request.version != event.version:
+                versions = f"as version {event.version}, acknowledged as {request.version}"
+                self.verdict.report("foreign", f"{described} {versions}")
+            before = last.get(event.resource)
+            if before is not None and (event.sequence < before.sequence or event.version < before.version):
+                self.verdict.report("order", f"{described}, after {_describe(before.change)}")
+            last[event.resource] = event
 
 
-def _spelt(change: Change) -> str:
+def _describe(change: Change) -> str:
     resource, sequence = change
     return f"{resource} change {sequence}"

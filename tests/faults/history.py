@@ -1,7 +1,8 @@
-"""What happened in one run, as seen from outside the broker: what was asked of it, what it answered, what it sent, what was broken.
+"""The history of one run, as seen from outside the broker: requests, answers, notifications and injected
+faults.
 
-The checker reads nothing else. A history is written as JSON lines while the run goes on, so that a run that failed, or hangs, can be
-read; `History.read` gives it back.
+The checker reads nothing else. The history is written as JSON lines during the run, so that a failed or
+hanging run can be read too; `History.read` loads it.
 """
 
 import json
@@ -13,16 +14,18 @@ from typing import IO, Any, Self, TypeAlias
 
 
 class Answer(StrEnum):
-    """What a producer knows of its request."""
+    """What a producer knows about its request."""
 
     ACKNOWLEDGED = "acknowledged"
-    REFUSED = "refused"  # 4xx: nothing may come of it
-    UNKNOWN = "unknown"  # 5xx, or no answer: it may have been written or not
+    REFUSED = "refused"  # 4xx: it must not become an event
+    UNKNOWN = "unknown"  # 5xx, or no answer: it may have been written
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribed:
-    """A subscription that was seen active at `at_ms`; it is told of the changes of `patients` that were requested from then on."""
+class SubscriptionActivated:
+    """A subscription was seen active at `at_ms`. It must receive the changes of `patients` that are requested
+    from then on.
+    """
 
     subscription: str
     patients: tuple[str, ...]
@@ -30,18 +33,20 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class Lapsed:
-    """From `at_ms` until it is seen active again, the subscription is told of nothing new: it is off."""
+class Deactivated:
+    """From `at_ms` until it is seen active again, the subscription is off and must receive nothing new."""
 
     subscription: str
     at_ms: float
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
-    """One change and how its last request ended. `sequence` counts the changes of the resource from 1, and is in its body.
+class ChangeRequest:
+    """One change, and the answer to its last request. `sequence` counts the changes of the resource from 1,
+    and is in its body.
 
-    The producer repeats a request under the same idempotency key until it knows; `attempts` is how often it sent.
+    The producer repeats a request under the same idempotency key until it gets a definite answer, `attempts`
+    times in all.
     """
 
     resource: str
@@ -59,8 +64,8 @@ class Requested:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One event of a notification: its number, the version of the resource it is about, and the content that came with it."""
+class DeliveredEvent:
+    """One event of a notification: its number, the version of its resource, and a digest of the content."""
 
     number: int
     resource: str
@@ -75,15 +80,17 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
-    """One POST as the endpoint saw it. `answered` is the status it gave, 0 for none; `is_written` whether the answer went out whole."""
+class NotificationPost:
+    """One POST as the endpoint saw it. `answered` is the status of the answer, 0 for none; `is_written`: the
+    answer was sent in full.
+    """
 
     subscription: str
     type: str
     status: str
     notification: str
     digest: str
-    events: tuple[Told, ...]
+    events: tuple[DeliveredEvent, ...]
     at_ms: float
     answered: int
     is_written: bool
@@ -95,7 +102,9 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something was broken on purpose. `can_repeat`: an answer may have been lost with it, so what was under way may come twice."""
+    """An injected fault. `can_repeat`: an answer may have been lost, so the notification under way may come
+    twice.
+    """
 
     name: str
     at_ms: float
@@ -103,8 +112,8 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Redriven:
-    """Somebody asked for numbers to be sent again, both ends inclusive: they may come again, in other notifications than before."""
+class ResendRequested:
+    """A client requested a resend, both ends inclusive: the numbers may come again in other notifications."""
 
     subscription: str
     first: int
@@ -113,8 +122,8 @@ class Redriven:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
-    """What was broken works again, and the first notification got through `after_s` later."""
+class Recovery:
+    """A fault ended, and the first notification arrived `after_s` later."""
 
     name: str
     after_s: float
@@ -122,9 +131,26 @@ class Recovered:
 
 
 Change: TypeAlias = tuple[str, int]
-Record: TypeAlias = Subscribed | Lapsed | Requested | Posted | Fault | Redriven | Recovered
-_KINDS: dict[str, type[Record]] = {
-    one.__name__: one for one in (Subscribed, Lapsed, Requested, Posted, Fault, Redriven, Recovered)
+Record: TypeAlias = (
+    SubscriptionActivated
+    | Deactivated
+    | ChangeRequest
+    | NotificationPost
+    | Fault
+    | ResendRequested
+    | Recovery
+)
+_RECORD_TYPES: dict[str, type[Record]] = {
+    record.__name__: record
+    for record in (
+        SubscriptionActivated,
+        Deactivated,
+        ChangeRequest,
+        NotificationPost,
+        Fault,
+        ResendRequested,
+        Recovery,
+    )
 }
 
 
@@ -134,19 +160,19 @@ def to_line(record: Record) -> str:
 
 def from_line(line: str) -> Record:
     values: dict[str, Any] = json.loads(line)
-    kind = _KINDS[values.pop("kind")]
-    if kind is Posted:
-        values["events"] = tuple(Told(**one) for one in values["events"])
-    elif kind is Subscribed:
+    kind = _RECORD_TYPES[values.pop("kind")]
+    if kind is NotificationPost:
+        values["events"] = tuple(DeliveredEvent(**event) for event in values["events"])
+    elif kind is SubscriptionActivated:
         values["patients"] = tuple(values["patients"])
-    elif kind is Requested:
+    elif kind is ChangeRequest:
         values["answer"] = Answer(values["answer"])
     return kind(**values)
 
 
 @dataclass(slots=True)
 class History:
-    """Records in the order they happened; `file` takes each as a line, at once."""
+    """Records in order of time. Each is written to `file` as a line at once."""
 
     records: list[Record] = field(default_factory=list)
     file: IO[str] | None = None
@@ -162,16 +188,16 @@ class History:
             self.file.write(to_line(record) + "\n")
 
     def extend(self, records: Iterable[Record]) -> None:
-        for one in records:
-            self.add(one)
+        for record in records:
+            self.add(record)
 
-    def posts(self, subscription: str | None = None) -> Iterator[Posted]:
-        for one in self.records:
-            if isinstance(one, Posted) and subscription in {None, one.subscription}:
-                yield one
+    def posts(self, subscription: str | None = None) -> Iterator[NotificationPost]:
+        for record in self.records:
+            if isinstance(record, NotificationPost) and subscription in {None, record.subscription}:
+                yield record
 
     def faults(self) -> Iterator[Fault]:
-        return (one for one in self.records if isinstance(one, Fault))
+        return (record for record in self.records if isinstance(record, Fault))
 
-    def recoveries(self) -> Iterator[Recovered]:
-        return (one for one in self.records if isinstance(one, Recovered))
+    def recoveries(self) -> Iterator[Recovery]:
+        return (record for record in self.records if isinstance(record, Recovery))

@@ -1,6 +1,6 @@
-"""The subscribers' side: endpoints that record every POST into the history and misbehave as they are told.
+"""The subscribers: endpoints that record every POST in the history and behave as the scenario says.
 
-Every endpoint has a listener of its own and so an address that can be closed, or speak TLS, without the others noticing.
+Every endpoint has its own listener, so its address can be closed or use TLS independently of the others.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import orjson
 from aiohttp import web
 
 from broker.testing.notifications import read_notification
-from tests.faults.history import Change, History, Posted, Told
+from tests.faults.history import Change, DeliveredEvent, History, NotificationPost
 from tests.ports import free_port
 
 
@@ -29,44 +29,47 @@ def now_ms() -> float:
 
 @dataclass(slots=True)
 class Exchange:
-    """One POST and what became of it. `note` writes it into the history; the first note counts."""
+    """One POST and its answer. `record` adds it to the history once; later calls do nothing."""
 
     request: web.Request
     body: bytes
     endpoint: "Endpoint"
     at_ms: float
-    is_noted: bool = False
+    is_recorded: bool = False
 
-    def note(self, status: int, *, is_written: bool = True) -> None:
-        if not self.is_noted:
-            self.is_noted = True
-            self.endpoint.note(read_post(self, status, is_written=is_written))
+    def record(self, status: int, *, is_written: bool = True) -> None:
+        if not self.is_recorded:
+            self.is_recorded = True
+            self.endpoint.record(read_post(self, status, is_written=is_written))
 
 
 Behaviour = Callable[[Exchange], Awaitable[web.StreamResponse | None]]
-"""Answers an exchange; None if the connection was broken instead."""
+"""Answers an exchange; None if it broke the connection instead."""
 
 
-def read_post(exchange: Exchange, status: int, *, is_written: bool) -> Posted:
-    """The notification as the history tells it."""
-    found = read_notification(exchange.body)
-    bodies = [one for one in found.resources if one["resourceType"] == "Observation"]
-    assert len(bodies) == len(found.events), "every event of a run carries its resource"
-    return Posted(
+def read_post(exchange: Exchange, status: int, *, is_written: bool) -> NotificationPost:
+    """The record of a notification for the history."""
+    notification = read_notification(exchange.body)
+    bodies = [body for body in notification.resources if body["resourceType"] == "Observation"]
+    assert len(bodies) == len(notification.events), "every event of a run contains its resource"
+    return NotificationPost(
         subscription=exchange.endpoint.name,
-        type=found.type,
-        status=found.status,
-        notification=found.id,
+        type=notification.type,
+        status=notification.status,
+        notification=notification.id,
         digest=_digest(exchange.body),
-        events=tuple(_told(event.number, body) for event, body in zip(found.events, bodies, strict=True)),
+        events=tuple(
+            _delivered_event(event.number, body)
+            for event, body in zip(notification.events, bodies, strict=True)
+        ),
         at_ms=exchange.at_ms,
         answered=status,
         is_written=is_written,
     )
 
 
-def _told(number: int, body: Mapping[str, Any]) -> Told:
-    return Told(
+def _delivered_event(number: int, body: Mapping[str, Any]) -> DeliveredEvent:
+    return DeliveredEvent(
         number,
         f"Observation/{body['id']}",
         int(body["meta"]["versionId"]),
@@ -81,7 +84,7 @@ def _digest(body: bytes) -> str:
 
 
 def answering(status: int, **headers: str) -> Behaviour:
-    """Answers every request so."""
+    """Gives every request this answer."""
 
     async def behave(_exchange: Exchange) -> web.StreamResponse:
         await asyncio.sleep(0)
@@ -95,27 +98,27 @@ async def accepting(_exchange: Exchange) -> web.StreamResponse:
 
 
 async def silent(exchange: Exchange) -> None:
-    """Reads the request and never answers."""
-    exchange.note(0, is_written=False)
-    await asyncio.Event().wait()  # the end of the connection cancels it
+    """Reads the request and never answers it."""
+    exchange.record(0, is_written=False)
+    await asyncio.Event().wait()  # cancelled when the connection ends
 
 
 async def resetting(exchange: Exchange) -> None:
-    """Breaks the connection off (RST) once the request is read."""
+    """Resets the connection (RST) after it has read the request."""
     transport = exchange.request.transport
     if transport is not None:
-        one: socket.socket = transport.get_extra_info("socket")
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
 
 def streaming(status: int, chunk: bytes, every_s: float) -> Behaviour:
-    """An answer whose body has no end."""
+    """An answer with an endless body."""
 
     async def behave(exchange: Exchange) -> web.StreamResponse:
         response = web.StreamResponse(status=status)
         await response.prepare(exchange.request)
-        exchange.note(status)
+        exchange.record(status)
         with contextlib.suppress(ConnectionError):
             while True:
                 await response.write(chunk)
@@ -126,7 +129,7 @@ def streaming(status: int, chunk: bytes, every_s: float) -> Behaviour:
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """One after the other, over and over."""
+    """Uses the behaviours in turn."""
     count = 0
 
     async def behave(exchange: Exchange) -> web.StreamResponse | None:
@@ -138,15 +141,17 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 
 class Endpoint:
-    """One subscriber. `taken` are the changes it answered 2xx; `behaviour` may be replaced at any time."""
+    """One subscriber. `accepted` are the changes that it answered with 2xx; `behaviour` may be replaced at
+    any time.
+    """
 
     def __init__(self, name: str, history: History, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.port = free_port()
         self.behaviour: Behaviour = accepting
-        self.taken: set[Change] = set()
+        self.accepted: set[Change] = set()
         self.posts = 0
-        self.last_taken_ms = 0.0
+        self.last_accepted_ms = 0.0
         self._history = history
         self._tls = tls
         self._arrived = asyncio.Event()
@@ -157,10 +162,10 @@ class Endpoint:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/{self.name}"
 
     async def open(self, tls: ssl.SSLContext | None = None) -> None:
-        """Listens, in TLS if the endpoint was made for it; another context may be given."""
+        """Listens, with TLS if the endpoint was created with a context; `tls` replaces that context."""
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_post("/{name}", self._receive)
-        # a request whose client goes away is cancelled, so that a silent one ends
+        # a request is cancelled when its client disconnects, so that a silent behaviour ends
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
         await self._runner.setup()
         context = tls or self._tls
@@ -169,13 +174,13 @@ class Endpoint:
         ).start()
 
     async def close(self) -> None:
-        """Connections are refused from now on."""
+        """Refuses connections from now on."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     async def open_without_tls(self) -> None:
-        """What answers at the address now speaks no TLS."""
+        """Listens at the same address without TLS."""
         context, self._tls = self._tls, None
         await self.open()
         self._tls = context
@@ -189,16 +194,16 @@ class Endpoint:
     ) -> None:
         await self.close()
 
-    def note(self, post: Posted) -> None:
+    def record(self, post: NotificationPost) -> None:
         self._history.add(post)
         self.posts += 1
         if post.is_success and post.events:
-            self.taken.update(one.change for one in post.events)
-            self.last_taken_ms = post.at_ms
+            self.accepted.update(event.change for event in post.events)
+            self.last_accepted_ms = post.at_ms
         self._arrived.set()
 
     async def until(self, holds: Callable[[], bool], within_s: float) -> bool:
-        """Waits for a condition on what was received; False if the time runs out first."""
+        """Waits for a condition on the received posts; False if the time runs out first."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while not holds():
@@ -211,17 +216,17 @@ class Endpoint:
         try:
             response = await self.behaviour(exchange)
         except asyncio.CancelledError:
-            exchange.note(0, is_written=False)
+            exchange.record(0, is_written=False)
             raise
         if response is None:
-            exchange.note(0, is_written=False)
-            return web.Response(status=499)  # nobody reads it
+            exchange.record(0, is_written=False)
+            return web.Response(status=499)  # the client has disconnected
         if not response.prepared:
             await response.prepare(request)
         try:
             await response.write_eof()
         except ConnectionError:
-            exchange.note(response.status, is_written=False)
+            exchange.record(response.status, is_written=False)
             raise
-        exchange.note(response.status)
+        exchange.record(response.status)
         return response

@@ -1,4 +1,4 @@
-"""Brokers and stores as processes of their own: started, waited for, stopped, killed. Every wait has a deadline."""
+"""Brokers and stores as child processes that tests start, suspend and kill. Every wait has a deadline."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,11 @@ GATEWAY_ATTEMPTS = 240
 _DIES_WITH_TESTS = (
     functools.partial(ctypes.CDLL(None).prctl, 1, signal.SIGKILL) if sys.platform == "linux" else None
 )
-"""The kernel ends it when the tests are killed: nothing stays behind, whatever is done to a run."""
+"""Makes the kernel kill the child when the test process dies, so that no process survives a run."""
 
 
 class _Child:
-    """A process that a test treats badly."""
+    """A child process."""
 
     process: subprocess.Popen[bytes] | None = None
 
@@ -42,20 +42,20 @@ class _Child:
         return self.process.pid
 
     def kill(self) -> None:
-        """SIGKILL: nothing is drained, nothing said."""
+        """SIGKILL: the process does not drain."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
-    def stand_still(self) -> None:
-        """SIGSTOP: it keeps its connections and does nothing."""
+    def suspend(self) -> None:
+        """SIGSTOP: the process keeps its connections and does nothing."""
         os.kill(self.pid, signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     async def until_ended(self, within_s: float) -> bool:
-        """Whether it ends by itself."""
+        """Whether the process ends by itself within this time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self.is_running:  # noqa: ASYNC110 a process sets no event
@@ -63,13 +63,13 @@ class _Child:
         return not self.is_running
 
     def resident_bytes(self) -> int:
-        """What it holds in memory now (Linux)."""
+        """The resident memory of the process (Linux)."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class StoreProcess(_Child):
-    """A Valkey that a test may kill and start again on the same files."""
+    """A Valkey server that a test can kill and restart on the same files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -99,22 +99,22 @@ class StoreProcess(_Child):
         assert answer.startswith("+OK"), answer
 
     def used_memory(self) -> int:
-        """Bytes the data set takes, as the server counts them for maxmemory."""
+        """The size of the data set in bytes, as the server counts it for maxmemory."""
         lines = self.ask("INFO memory", 16_384).splitlines()
         return next(int(line.partition(":")[2]) for line in lines if line.startswith("used_memory:"))
 
-    def ask(self, command: str, most: int = 512) -> str:
-        """The first bytes of the answer to a command; '' if there is none."""
+    def ask(self, command: str, max_bytes: int = 512) -> str:
+        """The first bytes of the answer to a command; '' without an answer."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)
             probe.connect(str(self.path))
             probe.sendall(command.encode() + b"\r\n")
-            return probe.recv(most).decode(errors="replace")
+            return probe.recv(max_bytes).decode(errors="replace")
         return ""
 
 
 class BrokerProcess(_Child):
-    """`python -m broker COMMAND` with settings of its own; `base` is where it answers."""
+    """`python -m broker COMMAND` with its own settings; `base` is its URL."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class BrokerProcess(_Child):
         self.base = f"http://127.0.0.1:{self.port}"
         self.command = command
         self.prefix: tuple[str, ...] = ()
-        """A program that starts it, with its arguments."""
+        """A program that starts the broker, with its arguments."""
         self.name = name or command
         self.log = folder / f"{self.name}.log"
         self.environment = {
@@ -156,7 +156,7 @@ class BrokerProcess(_Child):
             )
 
     async def start(self, *, failpoint: str = "") -> None:
-        """Returns when /readyz answers 200."""
+        """Starts the process and waits until /readyz answers 200."""
         self.spawn(failpoint=failpoint)
         await self.ready()
 
@@ -167,19 +167,19 @@ class BrokerProcess(_Child):
 
     async def _is_ready(self, client: httpx.AsyncClient) -> bool:
         if self.process is not None and self.process.poll() is not None:
-            raise AssertionError(f"{self.name} ended: {self.log.read_text()[-2000:]}")
+            raise AssertionError(f"{self.name} exited: {self.log.read_text()[-2000:]}")
         with contextlib.suppress(httpx.TransportError):
             return (await client.get(f"{self.base}/readyz")).status_code == 200
         return False
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM: it drains."""
+    def terminate(self) -> None:
+        """SIGTERM: the process drains and exits."""
         if self.is_running:
             os.kill(self.pid, signal.SIGTERM)
 
-    async def stop(self, within_s: float = 15.0) -> bool:
-        """SIGTERM, and SIGKILL for one that does not end in time; whether it ended by itself."""
-        self.ask_to_stop()
+    async def stop(self, within_s: float = 30.0) -> bool:
+        """SIGTERM, and SIGKILL if the process does not exit in time. Whether it exited by itself."""
+        self.terminate()
         has_ended = await self.until_ended(within_s)
         self.kill()
         return has_ended

@@ -1,7 +1,7 @@
 """A proxy between the broker and its store that loses answers, delays them, and cuts connections.
 
-It knows nothing of the protocol: an answer is what the store sends. Losing one keeps the command: the store has carried it out and
-the broker can't know.
+It does not parse the protocol: an answer is whatever the store sends. If an answer is lost, the store has
+executed the command, and the broker cannot know that.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _CHUNK = 65_536
 
 
 class StoreProxy:
-    """Listens on a Unix socket of its own while it is entered."""
+    """Listens on its own Unix socket while it is entered."""
 
     def __init__(self, folder: Path, store: Path) -> None:
         self.path = folder / "proxy.sock"
@@ -43,14 +43,14 @@ class StoreProxy:
         await asyncio.gather(*self._serving)
 
     def lose(self, answers: int) -> None:
-        """The next answers are not passed on; the connection of each is cut instead."""
+        """Drops the next answers and cuts the connection of each."""
         self._to_lose += answers
 
     def cut(self) -> int:
-        """Ends every connection; how many there were."""
+        """Cuts every connection and returns their number."""
         links = list(self._links)
-        for one in links:
-            one.cut()
+        for link in links:
+            link.cut()
         return len(links)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,10 +66,10 @@ class StoreProxy:
             return
         link = _Link(writer, to_store)
         self._links.add(link)
-        await asyncio.gather(self._pass_on(reader, to_store, link), self._answer(from_store, writer, link))
+        await asyncio.gather(self._forward(reader, to_store, link), self._answer(from_store, writer, link))
         self._links.discard(link)
 
-    async def _pass_on(
+    async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: "_Link"
     ) -> None:
         with contextlib.suppress(OSError):
@@ -90,7 +90,7 @@ class StoreProxy:
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 if writer.is_closing():
-                    break  # cut while the answer was held back
+                    break  # cut while the answer was delayed
                 writer.write(data)
                 await writer.drain()
         link.cut()

@@ -1,4 +1,4 @@
-"""Tells what the campaign came to: a line a scenario, a table, and the table of docs/reliability.md."""
+"""Reports the results of the campaign: a line per scenario, a table, and the table in docs/reliability.md."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ from tests.faults.campaign import Result, Scenario
 
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 _HEAD = (
-    "what was broken",
-    "how often",
+    "fault",
+    "times",
     "acknowledged",
     "delivered",
     "lost",
@@ -20,41 +20,41 @@ _HEAD = (
 )
 
 
-def _row(one: Result) -> tuple[str, ...]:
-    if one.skipped:
-        return one.title, "–", "–", "–", "–", "–", "–", f"skipped: {one.skipped}"
-    longest = f"{max(one.recoveries_s):.1f} s" if one.recoveries_s else "–"
-    figures = "; ".join(f"{name}: {value:g}" for name, value in one.figures.items())
-    broken = ", ".join(f"{rule}: {count}" for rule, count in one.broken.items())
+def _row(result: Result) -> tuple[str, ...]:
+    if result.skipped:
+        return result.title, "–", "–", "–", "–", "–", "–", f"skipped: {result.skipped}"
+    longest = f"{max(result.recoveries_s):.1f} s" if result.recoveries_s else "–"
+    figures = "; ".join(f"{name}: {value:g}" for name, value in result.figures.items())
+    broken = ", ".join(f"{rule}: {count}" for rule, count in result.broken.items())
     return (
-        one.title,
-        str(sum(one.faults.values())),
-        str(one.acknowledged),
-        str(one.delivered),
-        str(one.lost),
-        str(one.duplicates),
+        result.title,
+        str(sum(result.faults.values())),
+        str(result.acknowledged),
+        str(result.delivered),
+        str(result.lost),
+        str(result.duplicates),
         longest,
         broken or figures,
     )
 
 
-def line(one: Result) -> str:
-    """For the run as it goes."""
-    mark = "–" if one.skipped else "ok" if one.is_good else "BROKEN"
-    return f"{mark:7}{one.title} ({one.seconds:.0f} s)"
+def line(result: Result) -> str:
+    """One line for the terminal while the campaign runs."""
+    mark = "–" if result.skipped else "ok" if result.is_good else "BROKEN"
+    return f"{mark:7}{result.title} ({result.seconds:.0f} s)"
 
 
 def table(results: Iterable[Result]) -> Table:
-    shown = Table(*_HEAD)
-    for one in results:
-        shown.add_row(*_row(one), style=None if one.is_good else "red")
-    return shown
+    table_of_results = Table(*_HEAD)
+    for result in results:
+        table_of_results.add_row(*_row(result), style=None if result.is_good else "red")
+    return table_of_results
 
 
 def listing(scenarios: Sequence[Scenario]) -> Table:
-    shown = Table("scenario", "what is broken")
-    for one in scenarios:
-        shown.add_row(one.name, one.title)
+    shown = Table("scenario", "fault")
+    for scenario in scenarios:
+        shown.add_row(scenario.name, scenario.title)
     return shown
 
 
@@ -64,9 +64,9 @@ def markdown(results: Iterable[Result]) -> str:
 
 
 def write(page: Path, results: Iterable[Result]) -> None:
-    """Puts the table between its marks. Raises ValueError for a page without them."""
+    """Writes the table between its markers. Raises ValueError if the page has none."""
     before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{page} has no place for the table: {BEGIN} and {END}")
+        raise ValueError(f"{page} has no markers for the table: {BEGIN} and {END}")
     page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", encoding="utf-8")

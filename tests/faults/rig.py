@@ -1,7 +1,8 @@
-"""A broker of several processes on a store of its own, its producers and subscribers, and the history of what they do.
+"""The rig of a scenario: a broker of several processes with its own store, its producers, its subscribers and
+the history.
 
-A scenario breaks something while `load` runs, has it `recovered`, and ends with `settle`: everything owed has arrived, or the time is
-up. What that comes to says the checker, not the rig.
+A scenario injects a fault while `load` runs, waits with `until_recovered`, and ends with `settle`: everything
+has arrived, or the time is up. The checker judges the history, not the rig.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import httpx
 import redis.asyncio as redis
 
 from broker.testing.registration import register_subscription, subscription
-from tests.faults.history import Fault, History, Recovered, Subscribed
+from tests.faults.history import Fault, History, Recovery, SubscriptionActivated
 from tests.faults.listener import Behaviour, Endpoint, accepting, now_ms
 from tests.faults.processes import BrokerProcess, StoreProcess, kill_all
 from tests.faults.producer import Producer
@@ -29,7 +30,7 @@ _POLL_S = 0.1
 
 
 class Rig:
-    """An async context manager; the numbers say how many processes of each role there are."""
+    """An async context manager. `api`, `match` and `dispatch` are the numbers of processes of each role."""
 
     def __init__(
         self,
@@ -55,12 +56,12 @@ class Rig:
         self.api = [first, *(BrokerProcess("api", folder, f"api{n}", **others) for n in range(1, api))]
         self.match = [BrokerProcess("match", folder, f"match{n}", **others) for n in range(match)]
         self.dispatch = [BrokerProcess("dispatch", folder, f"dispatch{n}", **others) for n in range(dispatch)]
-        self.producer = Producer(self.history, [one.base for one in self.api])
+        self.producer = Producer(self.history, [process.base for process in self.api])
         self.endpoints: dict[str, Endpoint] = {}
         self.subscriptions: dict[str, str] = {}
         self.figures: dict[str, float] = {}
-        """What a scenario measured beyond times, by what it is (with its unit)."""
-        self._patients: dict[str, Subscribed] = {}
+        """What a scenario measured besides times: name with unit, and value."""
+        self._patients: dict[str, SubscriptionActivated] = {}
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -78,9 +79,9 @@ class Rig:
                 await self.cluster.start()
             if self.proxy is not None:
                 await stack.enter_async_context(self.proxy)
-            for one in self.brokers:
-                one.spawn()
-            await asyncio.gather(*(one.ready() for one in self.brokers))
+            for process in self.brokers:
+                process.spawn()
+            await asyncio.gather(*(process.ready() for process in self.brokers))
             await stack.enter_async_context(self.producer)
             self._stack = stack.pop_all()
         return self
@@ -91,8 +92,8 @@ class Rig:
         await self._stack.__aexit__(kind, error, trace)
 
     @contextlib.asynccontextmanager
-    async def asking(self) -> AsyncIterator["redis.Redis | redis.RedisCluster"]:
-        """A client of the store, as a gateway has one that writes to the inbox stream."""
+    async def store_client(self) -> AsyncIterator["redis.Redis | redis.RedisCluster"]:
+        """A client of the store, like that of a gateway that writes to the inbox stream."""
         client: redis.Redis | redis.RedisCluster
         if self.cluster is None:
             client = redis.Redis.from_url(self.store.url)
@@ -115,11 +116,11 @@ class Rig:
         tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> Endpoint:
-        """An endpoint of that name, subscribed to these patients, active when this returns."""
+        """Subscribes an endpoint to these patients and waits until the subscription is active."""
         endpoint = Endpoint(name, self.history, tls)
         endpoint.behaviour = behaviour
         await self._stack.enter_async_context(endpoint)
-        filters = [f"patient={','.join(f'Patient/{one}' for one in patients)}"]
+        filters = [f"patient={','.join(f'Patient/{patient}' for patient in patients)}"]
         document = subscription(
             "r4", VITAL_SIGNS, endpoint.url, content="full-resource", filters=filters, **options
         )
@@ -131,12 +132,12 @@ class Rig:
 
     async def until_active(self, name: str, patients: Sequence[str], within_s: float = 20.0) -> None:
         await self.until_status(name, "active", within_s)
-        self._patients[name] = Subscribed(name, tuple(patients), now_ms())
+        self._patients[name] = SubscriptionActivated(name, tuple(patients), now_ms())
         self.history.add(self._patients[name])
 
     async def until_status(self, name: str, status: str, within_s: float = 20.0) -> None:
         async with asyncio.timeout(within_s), self.client() as client:
-            while await self._status(client, name) != status:  # noqa: ASYNC110 it is asked over HTTP
+            while await self._status(client, name) != status:  # noqa: ASYNC110 the broker answers over HTTP
                 await asyncio.sleep(_POLL_S)
 
     async def _status(self, client: httpx.AsyncClient, name: str) -> str:
@@ -147,7 +148,9 @@ class Rig:
         return ""
 
     async def change_subscription(self, name: str, endpoint_url: str | None = None) -> None:
-        """Asks for the subscription anew, as a client does to leave `error` or `off`; the address may be another."""
+        """Requests the subscription again, as a client does to leave `error` or `off`, perhaps with another
+        address.
+        """
         path = f"/r4/Subscription/{self.subscriptions[name]}"
         async with self.client() as client:
             document = (await client.get(path)).json() | {"status": "requested"}
@@ -158,50 +161,54 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def load(self, patients: Sequence[str], *, per_s: float) -> AsyncIterator[None]:
-        """Changes of these patients, `per_s` of all together, while it is entered; on the way out each lane ends its change."""
-        is_over = asyncio.Event()
+        """Sends changes of these patients, `per_s` in total, while it is entered. On exit, each lane finishes
+        its change.
+        """
+        stopped = asyncio.Event()
         async with asyncio.TaskGroup() as lanes:
             for patient in patients:
                 lanes.create_task(
-                    self.producer.lane(patient, per_s=per_s / len(patients), until=is_over.is_set)
+                    self.producer.lane(patient, per_s=per_s / len(patients), until=stopped.is_set)
                 )
             try:
                 yield
             finally:
-                is_over.set()
+                stopped.set()
 
     def fault(self, name: str, *, can_repeat: bool = True) -> None:
         self.history.add(Fault(name, now_ms(), can_repeat))
 
-    async def recovered(self, name: str, *endpoints: Endpoint, within_s: float = 60.0) -> float:
-        """Call when what was broken works again: the seconds until each of the endpoints has taken something new."""
-        begun = now_ms()
-        for one in endpoints or self.endpoints.values():
-            arrived = await one.until(lambda: one.last_taken_ms > begun, within_s)  # noqa: B023 used at once
-            assert arrived, f"{name}: {one.name} heard nothing for {within_s} s"
-        after_s = (now_ms() - begun) / 1000
-        self.history.add(Recovered(name, after_s, now_ms()))
+    async def until_recovered(self, name: str, *endpoints: Endpoint, within_s: float = 60.0) -> float:
+        """Call this when a fault has ended. Waits until each endpoint has accepted something new; the seconds
+        until then.
+        """
+        ended_ms = now_ms()
+        for endpoint in endpoints or self.endpoints.values():
+            arrived = await endpoint.until(lambda: endpoint.last_accepted_ms > ended_ms, within_s)  # noqa: B023 used at once
+            assert arrived, f"{name}: {endpoint.name} received nothing for {within_s} s"
+        after_s = (now_ms() - ended_ms) / 1000
+        self.history.add(Recovery(name, after_s, now_ms()))
         return after_s
 
     def is_waiting(self, endpoint: Endpoint) -> bool:
-        """Whether there is an acknowledged change that the endpoint is owed and has not taken."""
+        """Whether the endpoint has not accepted an acknowledged change that it must receive."""
         subscribed = self._patients[endpoint.name]
         return any(
-            one.at_ms >= subscribed.at_ms and one.change not in endpoint.taken
+            request.at_ms >= subscribed.at_ms and request.change not in endpoint.accepted
             for patient in subscribed.patients
-            for one in self.producer.acknowledged.get(patient, ())
+            for request in self.producer.acknowledged.get(patient, ())
         )
 
     async def settle(self, within_s: float = SETTLE_S) -> bool:
-        """Waits until nothing is outstanding anywhere; False if the time runs out."""
+        """Waits until no endpoint is waiting; False if the time runs out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while any(map(self.is_waiting, self.endpoints.values())):  # noqa: ASYNC110 of many endpoints
+                while any(map(self.is_waiting, self.endpoints.values())):  # noqa: ASYNC110 polls many endpoints
                     await asyncio.sleep(_POLL_S)
                 return True
         return False
 
     def logs(self) -> Iterator[Path]:
-        """What is worth keeping of a run that failed."""
+        """The files to keep of a failed run."""
         yield self.folder / "history.jsonl"
         yield from self.folder.glob("*.log")

@@ -1,4 +1,4 @@
-"""What a process says of itself while its store is away, and which stores a start refuses."""
+"""Liveness and readiness while the store is unavailable, and the stores that a start refuses."""
 
 import asyncio
 import subprocess
@@ -14,15 +14,17 @@ import pytest
 from tests.faults.processes import BrokerProcess, StoreProcess, started
 
 ANSWER_S = 4.0
-"""Readiness answers within this time although the store does not: shorter than a command to the store may take."""
+"""Readiness answers within this time although the store does not: shorter than a command to the store may
+take.
+"""
 
 
 @pytest.fixture
 async def valkey(tmp_path: Path) -> AsyncIterator[StoreProcess]:
-    one = StoreProcess(tmp_path)
-    await one.start()
-    yield one
-    one.kill()
+    store = StoreProcess(tmp_path)
+    await store.start()
+    yield store
+    store.kill()
 
 
 async def readiness(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
@@ -30,8 +32,8 @@ async def readiness(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
     return response.status_code, response.json()["parts"]
 
 
-@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stands still"])
-async def test_while_the_store_is_away_a_process_lives_is_not_ready_and_says_why(
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "suspended"])
+async def test_while_the_store_is_unavailable_a_process_is_alive_but_not_ready_and_gives_the_reason(
     is_killed: bool, valkey: StoreProcess, tmp_path: Path
 ) -> None:
     broker = BrokerProcess("serve", tmp_path, redis_url=valkey.url)
@@ -43,23 +45,23 @@ async def test_while_the_store_is_away_a_process_lives_is_not_ready_and_says_why
         if is_killed:
             valkey.kill()
         else:
-            valkey.stand_still()
-        begun = time.monotonic()
+            valkey.suspend()
+        asked_at = time.monotonic()
         status, parts = await readiness(client)
-        assert time.monotonic() - begun < ANSWER_S
+        assert time.monotonic() - asked_at < ANSWER_S
         assert (status, parts["store"]) == (503, "does not answer")
         assert (await client.get("/livez")).status_code == 200
         if is_killed:
             await valkey.start()
         else:
-            valkey.go_on()
-        async with asyncio.timeout(15):
+            valkey.resume()
+        async with asyncio.timeout(30):
             while (await readiness(client))[0] != 200:  # noqa: ASYNC110 another process sets no event
                 await asyncio.sleep(0.05)
 
 
 def refusal(url: str, tmp_path: Path) -> tuple[int, list[str]]:
-    """Exit code and what is said by a start on the store."""
+    """Exit code and error lines of a start on the store."""
     done = subprocess.run(
         [sys.executable, "-m", "broker", "serve"],
         env={"PATH": "/usr/bin", "BROKER_REDIS_URL": url, "BROKER_PORT": "0"},
@@ -83,15 +85,15 @@ def refusal(url: str, tmp_path: Path) -> tuple[int, list[str]]:
 async def test_a_start_on_a_store_that_may_lose_data_is_refused_in_one_line(
     settings: list[str], reason: str, valkey: StoreProcess, tmp_path: Path
 ) -> None:
-    for one in settings:
-        assert valkey.ask(one).startswith("+OK")
+    for command in settings:
+        assert valkey.ask(command).startswith("+OK")
     code, lines = await asyncio.to_thread(refusal, valkey.url, tmp_path)
     assert code == 2
     assert len(lines) == 1, lines
     assert reason in lines[0]
 
 
-async def test_a_start_without_a_store_says_so_in_one_line(tmp_path: Path) -> None:
+async def test_a_start_without_a_store_fails_with_one_line(tmp_path: Path) -> None:
     code, lines = await asyncio.to_thread(refusal, f"unix://{tmp_path}/nobody.sock", tmp_path)
     assert code == 2
     assert len(lines) == 1, lines

@@ -1,8 +1,8 @@
 """Drives a broker under test as one subscriber and one producer.
 
-`BrokerFixture` registers subscriptions, sends readings, reads `$status` and `$events`, and waits for conditions. `Gate` and
-`Script` decide what an endpoint of the simulated subscriber answers. Every wait is for a condition, with a deadline
-that is long enough for a loaded machine.
+`BrokerFixture` registers subscriptions, sends readings, reads `$status` and `$events`, and waits for
+conditions. `Gate` and `Script` decide what an endpoint of the simulated subscriber answers. Every wait is for
+a condition, with a deadline that is long enough for a loaded machine.
 """
 
 import asyncio
@@ -67,7 +67,9 @@ class Script:
 
 
 class BrokerFixture:
-    """A client of the broker and its subscriber: `client` talks to the broker, `subscriber` receives notifications."""
+    """A client of the broker and its subscriber: `client` talks to the broker, `subscriber` receives
+    notifications.
+    """
 
     def __init__(self, client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> None:
         self.client = client
@@ -90,7 +92,9 @@ class BrokerFixture:
         return str(registered["id"])
 
     async def request_again(self, subscription_id: str, **changed: Any) -> None:
-        """Reads the Subscription and puts it back with the status `requested`, as a client does to leave `error`."""
+        """Reads the Subscription and puts it back with the status `requested`, as a client does to leave
+        `error`.
+        """
         url = f"/r5/Subscription/{subscription_id}"
         document = (await self.client.get(url)).json()
         response = await self.client.put(url, json=document | {"status": "requested"} | changed)

@@ -29,7 +29,7 @@ def texts(resource: dict[str, Any]) -> str:
     return " | ".join(one["text"] for one in resource.get("error", []))
 
 
-async def test_a_backlog_over_its_bound_is_told_by_status_events_metric_and_log_within_five_seconds(
+async def test_a_backlog_beyond_its_limit_is_reported_by_status_events_metric_and_log(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     with capture_logs() as logs:
@@ -60,7 +60,7 @@ async def test_a_backlog_over_its_bound_is_told_by_status_events_metric_and_log_
     assert lines[0]["log_level"] == "error"
 
 
-async def test_after_a_gap_a_reactivation_goes_on_and_events_still_tells_what_is_missing(
+async def test_after_a_gap_a_reactivation_resumes_and_events_still_reports_the_gap(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with start_broker(max_outbox=MOST) as broker, client_of(broker.settings.base_url) as client:
@@ -87,7 +87,7 @@ async def test_after_a_gap_a_reactivation_goes_on_and_events_still_tells_what_is
         assert texts(later["entry"][0]["resource"]) == "", "nothing of this range is missing"
 
 
-async def test_producers_are_told_to_wait_while_too_much_waits_to_be_matched(
+async def test_producers_get_503_while_too_many_changes_wait_for_matching(
     start_broker: StartBroker,
 ) -> None:
     api = frozenset({Role.API})

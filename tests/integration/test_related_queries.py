@@ -54,7 +54,7 @@ async def told(broker_fixture: BrokerFixture, release: str, content: str) -> byt
     return endpoint.received[-1].body
 
 
-async def test_queries_go_with_the_event_as_the_backports_write_them_and_never_at_empty(
+async def test_events_contain_the_related_queries_in_the_form_of_each_backport_except_at_empty(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, topics: Path
 ) -> None:
     async with desk_with(start_broker, subscriber, topics_dir=topics) as broker_fixture:

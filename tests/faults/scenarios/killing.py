@@ -1,4 +1,4 @@
-"""Processes that end or stand still without a word."""
+"""Processes that are killed or suspended."""
 
 import asyncio
 import itertools
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from broker.failpoints import NAMES, Name
 from tests.faults.background_traffic import INBOX_PATIENT, BackgroundTraffic
-from tests.faults.campaign import Run, Size, rigged
+from tests.faults.campaign import Run, Size, running_rig
 from tests.faults.listener import accepting, answering, in_turn
 from tests.faults.processes import BrokerProcess
 from tests.faults.rig import Rig
 
 PATIENTS = tuple(f"p{n}" for n in range(12))
 _ROLES = {"intake": "api", "inbox": "api", "registration": "api", "matcher": "match"}
-"""Whose process passes the places whose names begin so; the others are the dispatcher's."""
+"""The role whose process passes the failpoints with this prefix; the dispatcher passes all others."""
 PASSED_S = 60.0
 _LEASE_S = 5.0
 
@@ -25,11 +25,13 @@ def role_of(name: Name) -> str:
 
 
 async def _subscribe(rig: Rig) -> None:
-    """Some that take everything, and one that refuses every third notification, so that there are retries."""
+    """Endpoints that accept everything, and one that refuses every third notification, so that there are
+    retries.
+    """
     await rig.subscribe("steady", *PATIENTS[:4], INBOX_PATIENT, max_count=5)
     await rig.subscribe("single", *PATIENTS[4:8])
     await rig.subscribe(
-        "moody", *PATIENTS[8:], behaviour=in_turn(accepting, accepting, answering(503)), max_count=3
+        "unreliable", *PATIENTS[8:], behaviour=in_turn(accepting, accepting, answering(503)), max_count=3
     )
 
 
@@ -43,18 +45,18 @@ async def _kill_in_turn(rig: Rig, process: BrokerProcess, names: Sequence[Name],
 
 
 def at_every_failpoint(nth: int, names: Sequence[Name] = NAMES) -> Run:
-    """Each process is killed at its places, one after the other, each when it is passed for the nth time."""
+    """Kills each process at each of its failpoints in turn, when it passes the failpoint for the nth time."""
 
     async def run(folder: Path, size: Size) -> Rig:
-        async with rigged(folder, size) as rig:
+        async with running_rig(folder, size) as rig:
             await _subscribe(rig)
             victims = {"api": rig.api[0], "match": rig.match[0], "dispatch": rig.dispatch[0]}
             async with BackgroundTraffic(rig) as traffic, rig.load(PATIENTS, per_s=60):
                 async with asyncio.TaskGroup() as killing:
                     for role, victim in victims.items():
-                        some = [name for name in names if role_of(name) == role]
-                        killing.create_task(_kill_in_turn(rig, victim, some, nth))
-                await rig.recovered("the last killed process")
+                        failpoints = [name for name in names if role_of(name) == role]
+                        killing.create_task(_kill_in_turn(rig, victim, failpoints, nth))
+                await rig.until_recovered("the last killed process")
                 await traffic.stop()
         return rig
 
@@ -62,18 +64,20 @@ def at_every_failpoint(nth: int, names: Sequence[Name] = NAMES) -> Run:
 
 
 def failing_at_every_failpoint(action: str) -> Run:
-    """Nothing is killed: each place fails once, as a bug or a lost answer of the store would have it."""
+    """Each failpoint fails once, like a bug or a lost answer of the store; no process is killed."""
 
     async def run(folder: Path, size: Size) -> Rig:
-        async with rigged(folder, size) as rig:
+        async with running_rig(folder, size) as rig:
             await _subscribe(rig)
             async with BackgroundTraffic(rig) as traffic, rig.load(PATIENTS, per_s=60):
                 for process in rig.brokers:
                     await process.stop()
-                    some = [name for name in NAMES if role_of(name) == process.command]
-                    # spread out, so that one failure has been got over when the next comes
+                    failpoints = [name for name in NAMES if role_of(name) == process.command]
+                    # spread out, so that the process recovers from one failure before the next
                     await process.start(
-                        failpoint=",".join(f"{name}:{action}@{3 * (n + 1)}" for n, name in enumerate(some))
+                        failpoint=",".join(
+                            f"{name}:{action}@{3 * (n + 1)}" for n, name in enumerate(failpoints)
+                        )
                     )
                 rig.fault("failures begin")
                 await asyncio.sleep(size.pick(5.0, 20.0))
@@ -88,9 +92,9 @@ def failing_at_every_failpoint(action: str) -> Run:
 
 
 async def random_kills(folder: Path, size: Size) -> Rig:
-    """A random process of several of each role, again and again."""
+    """Kills a random process among several of each role, repeatedly."""
     source = random.Random(5)
-    async with rigged(folder, size, api=2, match=2, dispatch=2) as rig:
+    async with running_rig(folder, size, api=2, match=2, dispatch=2) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=100):
             until = asyncio.get_running_loop().time() + size.pick(8.0, 90.0)
@@ -100,35 +104,37 @@ async def random_kills(folder: Path, size: Size) -> Rig:
                 rig.fault(f"SIGKILL of a random {victim.command} process")
                 await asyncio.sleep(source.uniform(0.1, 1.5))
                 await victim.start()
-            await rig.recovered("the last killed process")
+            await rig.until_recovered("the last killed process")
     return rig
 
 
 async def paused_dispatcher(folder: Path, size: Size) -> Rig:
-    """Stands still while it has claims, past their lease; goes on when another has sent the same."""
-    async with rigged(folder, size, dispatch=2) as rig:
+    """A dispatcher is suspended past the lease of its claims and resumes when another has sent the same
+    notifications.
+    """
+    async with running_rig(folder, size, dispatch=2) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=60):
             for victim in itertools.islice(itertools.cycle(rig.dispatch), size.pick(1, 6)):
                 await asyncio.sleep(1)
-                victim.stand_still()
+                victim.suspend()
                 rig.fault("SIGSTOP of a dispatcher past its lease")
                 await asyncio.sleep(_LEASE_S + 2)
-                victim.go_on()
-                await rig.recovered("a dispatcher that stood still")
+                victim.resume()
+                await rig.until_recovered("a dispatcher that was suspended")
     return rig
 
 
 async def paused_matcher(folder: Path, size: Size) -> Rig:
-    """A matcher that held partitions wakes up when another holds them."""
-    async with rigged(folder, size, match=2) as rig:
+    """A matcher that holds partitions is suspended and resumes when another holds them."""
+    async with running_rig(folder, size, match=2) as rig:
         await _subscribe(rig)
         async with rig.load(PATIENTS, per_s=60):
             for victim in itertools.islice(itertools.cycle(rig.match), size.pick(1, 6)):
                 await asyncio.sleep(1)
-                victim.stand_still()
+                victim.suspend()
                 rig.fault("SIGSTOP of a matcher past its lease")
                 await asyncio.sleep(_LEASE_S + 2)
-                victim.go_on()
-                await rig.recovered("a matcher that stood still")
+                victim.resume()
+                await rig.until_recovered("a matcher that was suspended")
     return rig

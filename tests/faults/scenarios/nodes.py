@@ -1,4 +1,6 @@
-"""A Cluster whose nodes die, stand still, are full, cut their connections or hand slots on. Each write was waited for at a replica."""
+"""A Cluster whose nodes are killed, suspended, full, disconnected, or move slots. Each write waits for a
+replica.
+"""
 
 import asyncio
 import contextlib
@@ -6,25 +8,25 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from tests.faults.campaign import Size, rigged
+from tests.faults.campaign import Size, running_rig
 from tests.faults.rig import Rig
 from tests.faults.scenarios.stores import PATIENTS, subscribe_four
 from tests.stores import StoreCluster
 
-Break = Callable[[Rig, StoreCluster, int], Awaitable[None]]
-"""Breaks something for the nth time, and returns when it works again."""
+FaultAction = Callable[[Rig, StoreCluster, int], Awaitable[None]]
+"""Injects a fault for the nth time and returns when it has ended."""
 
 
-def again_and_again(broken: Break, short: int, long: int) -> Callable[[Path, Size], Awaitable[Rig]]:
-    """A scenario: broken so many times under load; the broker has recovered each time."""
+def repeated(inject: FaultAction, short: int, full: int) -> Callable[[Path, Size], Awaitable[Rig]]:
+    """A scenario that injects the fault this often under load; the broker recovers each time."""
 
     async def run(folder: Path, size: Size) -> Rig:
         async with _loaded(folder, size) as rig:
             assert rig.cluster is not None
-            for n in range(size.pick(short, long)):
+            for n in range(size.pick(short, full)):
                 await asyncio.sleep(1)
-                await broken(rig, rig.cluster, n)
-                await rig.recovered(f"the Cluster of which {broken.__name__}")
+                await inject(rig, rig.cluster, n)
+                await rig.until_recovered(f"the Cluster after {inject.__name__}")
         return rig
 
     return run
@@ -32,14 +34,14 @@ def again_and_again(broken: Break, short: int, long: int) -> Callable[[Path, Siz
 
 @contextlib.asynccontextmanager
 async def _loaded(folder: Path, size: Size) -> AsyncIterator[Rig]:
-    async with rigged(folder, size, replicas="1") as rig:
+    async with running_rig(folder, size, replicas="1") as rig:
         await subscribe_four(rig)
         async with rig.load(PATIENTS, per_s=60):
             yield rig
 
 
-async def one_died(rig: Rig, cluster: StoreCluster, n: int) -> None:
-    """Its replica takes over, and it comes back as a replica."""
+async def kill_primary(rig: Rig, cluster: StoreCluster, n: int) -> None:
+    """Kills a primary. Its replica takes over, and it returns as a replica."""
     primary = await cluster.primary_of(_tag(n))
     replica = await cluster.replica_of(primary)
     primary.kill()
@@ -49,8 +51,8 @@ async def one_died(rig: Rig, cluster: StoreCluster, n: int) -> None:
     await cluster.wait_until_whole()
 
 
-async def all_died(rig: Rig, cluster: StoreCluster, _: int) -> None:
-    """They are started on the same files."""
+async def kill_all_nodes(rig: Rig, cluster: StoreCluster, _: int) -> None:
+    """Kills all nodes and restarts them on the same files."""
     cluster.kill()
     rig.fault("SIGKILL of all nodes of a Cluster at once")
     for node in cluster.nodes:
@@ -59,19 +61,19 @@ async def all_died(rig: Rig, cluster: StoreCluster, _: int) -> None:
     await cluster.wait_until_whole()
 
 
-async def one_stood_still(rig: Rig, cluster: StoreCluster, n: int) -> None:
-    """Long enough to be replaced; then it goes on and learns that it is a replica now."""
+async def suspend_primary(rig: Rig, cluster: StoreCluster, n: int) -> None:
+    """Suspends a primary until its replica has taken over; it resumes as a replica."""
     primary = await cluster.primary_of(_tag(n))
     replica = await cluster.replica_of(primary)
     assert primary.process is not None
     primary.process.send_signal(signal.SIGSTOP)
-    rig.fault("a primary of a Cluster stands still for 10 s")
+    rig.fault("a primary of a Cluster is suspended for 10 s")
     await asyncio.sleep(10)
     primary.process.send_signal(signal.SIGCONT)
     await cluster.wait_for_failover_to(replica)
 
 
-async def all_were_full(rig: Rig, cluster: StoreCluster, _: int) -> None:
+async def fill_primaries(rig: Rig, cluster: StoreCluster, _: int) -> None:
     primaries = await cluster.primaries()
     for node in primaries:
         used = (await node.lines("INFO", "memory"))["used_memory"]
@@ -82,15 +84,15 @@ async def all_were_full(rig: Rig, cluster: StoreCluster, _: int) -> None:
         await node.ask("CONFIG", "SET", "maxmemory", 0)
 
 
-async def all_cut_their_connections(rig: Rig, cluster: StoreCluster, _: int) -> None:
-    """Answers under way are lost with them."""
+async def cut_node_connections(rig: Rig, cluster: StoreCluster, _: int) -> None:
+    """Cuts every connection to the nodes; the answers under way are lost."""
     for node in cluster.nodes:
         await node.ask("CLIENT", "KILL", "TYPE", "normal")
     rig.fault("all connections to a Cluster cut")
 
 
-async def one_handed_slots_on(rig: Rig, cluster: StoreCluster, n: int) -> None:
-    """Key by key, what one partition and one shard need."""
+async def move_slots(rig: Rig, cluster: StoreCluster, n: int) -> None:
+    """Moves the slots of one partition and one shard, key by key."""
     for tag in (_tag(n), f"{{s{n % 4:02d}}}"):
         source = await cluster.primary_of(tag)
         slot = int(await source.ask("CLUSTER", "KEYSLOT", tag))

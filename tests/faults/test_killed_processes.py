@@ -27,10 +27,10 @@ _NOW = "2025-03-01T08:00:00Z"
 
 @pytest.fixture
 async def valkey(tmp_path: Path) -> AsyncIterator[StoreProcess]:
-    one = StoreProcess(tmp_path)
-    await one.start()
-    yield one
-    one.kill()
+    store = StoreProcess(tmp_path)
+    await store.start()
+    yield store
+    store.kill()
 
 
 def trio(store: StoreProcess, folder: Path) -> tuple[BrokerProcess, BrokerProcess, BrokerProcess]:
@@ -48,7 +48,7 @@ def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
 
 
 def ids_of(endpoint: Endpoint) -> list[str]:
-    """The ids of the resources told of, each event once, in the order of their numbers."""
+    """The ids of the delivered resources, each event once, in the order of the numbers."""
     told: dict[int, str] = {}
     for received in endpoint.received:
         if received.notification is not None and 200 <= received.answered < 300:
@@ -57,8 +57,10 @@ def ids_of(endpoint: Endpoint) -> list[str]:
     return [told[number] for number in sorted(told)]
 
 
-async def put_some(base: str, names: Sequence[str]) -> int:
-    """Puts each by its name, one after the other, repeating what is not answered; how many were accepted."""
+async def put_all(base: str, names: Sequence[str]) -> int:
+    """Puts a reading under each name, one after the other, until it is accepted. The number of accepted
+    changes.
+    """
     async with SimulatedGateway(f"{base}/r4", attempts=GATEWAY_ATTEMPTS) as gateway:
         for name in names:
             reading = observation(HEART_RATE, "ana", _NOW, 72) | {"id": name}
@@ -66,7 +68,7 @@ async def put_some(base: str, names: Sequence[str]) -> int:
         return gateway.accepted
 
 
-async def test_a_dispatcher_killed_in_mid_delivery_repeats_only_what_was_under_way(
+async def test_a_dispatcher_killed_during_delivery_repeats_only_the_notification_under_way(
     valkey: StoreProcess, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     api, match, dispatch = trio(valkey, tmp_path)
@@ -92,7 +94,7 @@ async def test_a_dispatcher_killed_in_mid_delivery_repeats_only_what_was_under_w
             await broker_fixture.until_numbers("a", 10)
 
 
-async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
+async def test_a_matcher_killed_under_load_loses_and_repeats_nothing(
     valkey: StoreProcess, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     api, match, dispatch = trio(valkey, tmp_path)
@@ -100,7 +102,7 @@ async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
         broker_fixture = BrokerFixture(client, subscriber)
         await broker_fixture.subscribe("a", max_count=5)
         names = [f"r{n:03d}" for n in range(120)]
-        sending = asyncio.create_task(put_some(api.base, names))
+        sending = asyncio.create_task(put_all(api.base, names))
         for known in (20, 60):
             assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= known)  # noqa: B023 used at once
             match.kill()
@@ -111,7 +113,7 @@ async def test_a_matcher_killed_in_mid_stream_loses_and_repeats_nothing(
         assert endpoint.duplicates == 0
 
 
-async def test_serve_killed_with_its_embedded_store_delivers_all_that_was_acknowledged(
+async def test_serve_killed_with_its_embedded_store_delivers_every_acknowledged_change(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     serve = BrokerProcess("serve", tmp_path, data_dir=str(tmp_path / "data"))
@@ -120,7 +122,7 @@ async def test_serve_killed_with_its_embedded_store_delivers_all_that_was_acknow
             broker_fixture = BrokerFixture(client, subscriber)
             await broker_fixture.subscribe("a", max_count=5)
         names = [f"r{n:03d}" for n in range(80)]
-        sending = asyncio.create_task(put_some(serve.base, names))
+        sending = asyncio.create_task(put_all(serve.base, names))
         assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= 20)
         serve.kill()
         await serve.start()
@@ -131,7 +133,7 @@ async def test_serve_killed_with_its_embedded_store_delivers_all_that_was_acknow
         assert sorted(ids_of(endpoint)) == names
 
 
-async def test_while_the_store_is_dead_producers_get_503_and_no_acknowledged_change_is_lost(
+async def test_while_the_store_is_down_producers_get_503_and_no_acknowledged_change_is_lost(
     valkey: StoreProcess, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     api, match, dispatch = trio(valkey, tmp_path)
@@ -139,7 +141,7 @@ async def test_while_the_store_is_dead_producers_get_503_and_no_acknowledged_cha
         broker_fixture = BrokerFixture(client, subscriber)
         await broker_fixture.subscribe("a", max_count=5)
         names = [f"r{n:03d}" for n in range(60)]
-        sending = asyncio.create_task(put_some(api.base, names))
+        sending = asyncio.create_task(put_all(api.base, names))
         assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= 15)
         valkey.kill()
         reading = observation(HEART_RATE, "ana", _NOW, 72) | {"resourceType": "Observation"}
@@ -155,7 +157,7 @@ async def test_while_the_store_is_dead_producers_get_503_and_no_acknowledged_cha
         assert sorted(ids_of(endpoint)) == names
 
 
-async def test_an_embedded_store_that_dies_is_started_again(
+async def test_an_embedded_store_that_dies_is_restarted(
     settings: Settings, tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     data_dir = tmp_path / "data"
@@ -169,7 +171,7 @@ async def test_an_embedded_store_that_dies_is_started_again(
             await broker_fixture.send()
             await broker_fixture.until_numbers("a", 1)
             killed = await _kill_store(client, broker.store_url)
-            assert await put_some(broker.settings.base_url, ["after"]) == 1
+            assert await put_all(broker.settings.base_url, ["after"]) == 1
             assert await _store_pid(broker.store_url) != killed
             endpoint = await broker_fixture.until_numbers("a", 2)
             assert ids_of(endpoint)[-1] == "after"
