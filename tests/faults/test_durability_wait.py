@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
 """A connection is lost between a durable write and the WAIT for it: the broker sends both again, together."""
-========
-"""A connection lost between a write and the WAIT for its durability: the store repeats both together."""
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
 
 import asyncio
 import contextlib
@@ -21,85 +17,48 @@ from tests.stores import StoreNode
 
 
 class Proxy:
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
     """Forwards bytes to a store. Cuts the first connection that sends WAIT, after the reply before it."""
-========
-    """Forwards bytes to a store. Cuts a connection with a WAIT once, after the answer before it."""
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._is_cut = False
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
         self.sent: list[bytes] = []
-========
-        self.commands: list[bytes] = []
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
         self._connections: list[asyncio.Task[None]] = []
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.append(asyncio.create_task(self._connected(reader, writer)))
 
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
     async def ended(self) -> None:
         """Returns when both sides have closed."""
-========
-    async def closed(self) -> None:
-        """Until both sides have disconnected."""
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
         await asyncio.gather(*self._connections)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inside, outside = await asyncio.open_connection("127.0.0.1", self._port)
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
         number = len(self.sent)
         self.sent.append(b"")
 
         async def forward_commands() -> None:
             while chunk := await reader.read(65_536):
                 self.sent[number] += chunk
-========
-        number = len(self.commands)
-        self.commands.append(b"")
-
-        async def forward() -> None:
-            while chunk := await reader.read(65_536):
-                self.commands[number] += chunk
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
                 outside.write(chunk)
 
         async def forward_replies() -> None:
             while chunk := await inside.read(65_536):
                 writer.write(chunk)
                 await writer.drain()
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
                 if b"WAIT" in self.sent[number] and not self._is_cut:
                     self._is_cut = True
                     return
 
         forwarding = [asyncio.create_task(forward_commands()), asyncio.create_task(forward_replies())]
-========
-                if b"WAIT" in self.commands[number] and not self._is_cut:
-                    self._is_cut = True
-                    return
-
-        forwarding = [asyncio.create_task(forward()), asyncio.create_task(answer())]
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
         await asyncio.wait(forwarding, return_when=asyncio.FIRST_COMPLETED)
         for task in forwarding:
             task.cancel()
         await asyncio.gather(*forwarding, return_exceptions=True)
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
         for stream in (writer, outside):
             stream.close()
             with contextlib.suppress(OSError):
                 await stream.wait_closed()
-========
-        for half in (writer, outside):
-            half.close()
-            with contextlib.suppress(OSError):
-                await half.wait_closed()
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
 
 
 async def test_a_write_is_repeated_together_with_its_interrupted_wait(tmp_path: Path) -> None:
@@ -114,11 +73,10 @@ async def test_a_write_is_repeated_together_with_its_interrupted_wait(tmp_path: 
         head = b'{"resourceType":"Observation","id":"a","meta":{'
         proposal = Proposal(DEFAULT_TENANT, "put", "Observation", "a", Release.R4, head, b"}}")
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-<<<<<<<< HEAD:tests/faults/test_durability_wait.py
             await Changes(store, keep_ms=60_000).append([proposal])
     finally:
         await store.close()
-        await asyncio.wait_for(proxy.ended(), 10)
+        await asyncio.wait_for(proxy.ended(), 30)
         listening.close()
         node.kill()
     with_wait = [sent for sent in proxy.sent if b"WAIT" in sent]
@@ -126,14 +84,3 @@ async def test_a_write_is_repeated_together_with_its_interrupted_wait(tmp_path: 
     assert all(b"EVALSHA" in sent for sent in with_wait), (
         "WAIT alone on another connection would wait for nothing"
     )
-========
-            await Changes(server, keep_ms=60_000).append([proposal])
-    finally:
-        await server.close()
-        await asyncio.wait_for(proxy.closed(), 10)
-        listening.close()
-        node.kill()
-    waited = [commands for commands in proxy.commands if b"WAIT" in commands]
-    assert len(waited) == 2
-    assert all(b"EVALSHA" in commands for commands in waited), "WAIT on another connection waits for nothing"
->>>>>>>> a436e2c (The fault campaign and its tests in plain English):tests/faults/test_interrupted_wait.py
