@@ -53,7 +53,7 @@ def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:
 
 def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> ApplicationServices:
     catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
-    rules = RegistrationRules(catalog, parts.parameters, parts.channels, base_url)
+    rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url)
     subscriptions = SubscriptionService(parts.subscriptions, parts.schedule, rules, parts.clock)
     actions = DeadLetterActions(parts.store, keep_ms=milliseconds(parts.settings.retention))
     return ApplicationServices(
@@ -66,13 +66,10 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
             parts.resources,
             DeliveryProgressReader(parts.changes, outboxes, parts.schedule),
             catalog,
-            parts.parameters,
-            base_url,
+            parts.search_context,
             parts.clock,
         ),
-        dry_run=DryRunService(
-            subscriptions, parts.changes, parts.resources, catalog, parts.parameters, base_url
-        ),
+        dry_run=DryRunService(subscriptions, parts.changes, parts.resources, catalog, parts.search_context),
         topics=TopicService(catalog, parts.topics, parts.subscriptions, topic_sync.sync),
         dead_letters=DeadLetterService(parts.dead_letters, actions),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),

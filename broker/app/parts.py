@@ -10,7 +10,6 @@ from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
-from broker.fhir.parameters import Parameters
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.shapes import ReverseReferences
@@ -47,7 +46,6 @@ class Parts:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)
-    parameters: Parameters = field(default_factory=Parameters)
 
     @cached_property
     def base_urls(self) -> frozenset[str]:

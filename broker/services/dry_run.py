@@ -14,7 +14,6 @@ from broker.model.change import Change
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
-from broker.model.search import ParameterTable
 from broker.services.subscriptions import SubscriptionService
 from broker.store.changes import Changes
 from broker.store.resources import Resources
@@ -54,15 +53,13 @@ class DryRunService:
         changes: Changes,
         resources: Resources,
         catalog: Catalog,
-        parameters: ParameterTable,
-        base_url: str,
+        context: SearchContext,
     ) -> None:
         self._subscriptions = subscriptions
         self._changes = changes
         self._resources = resources
         self._catalog = catalog
-        bases = frozenset(f"{base_url}/{release}" for release in Release)
-        self._context = SearchContext(parameters, bases, catalog.value_sets)
+        self._context = context
 
     async def run(
         self, principal: Principal, release: Release, resource: Resource, count: int = DEFAULT_COUNT

@@ -21,7 +21,6 @@ from broker.model.eligibility import Eligibility, eligibility
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
-from broker.model.search import ParameterTable
 from broker.model.topic import Topic
 from broker.services.delivery_progress import DeliveryProgress, DeliveryProgressReader
 from broker.services.subscriptions import SubscriptionService
@@ -68,16 +67,14 @@ class ExplainService:
         resources: Resources,
         progress: DeliveryProgressReader,
         catalog: Catalog,
-        parameters: ParameterTable,
-        base_url: str,
+        context: SearchContext,
         clock: Clock,
     ) -> None:
         self._subscriptions = subscriptions
         self._resources = resources
         self._progress = progress
         self._catalog = catalog
-        self._bases = frozenset(f"{base_url}/{release}" for release in Release)
-        self._context = SearchContext(parameters, self._bases, catalog.value_sets)
+        self._context = context
         self._clock = clock
 
     async def explain_stored(
@@ -119,7 +116,7 @@ class ExplainService:
         return explain(subscription, topic, change, self._context, related)
 
     async def _stored_change(self, principal: Principal, reference: str) -> Change:
-        for base in self._bases:
+        for base in self._context.base_urls:
             reference = reference.removeprefix(f"{base}/")
         parts = _REFERENCE.fullmatch(reference)
         if parts is None:

@@ -15,7 +15,6 @@ from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.registration import check_filters
 from broker.model.release import Release
-from broker.model.search import ParameterTable
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import Topic, TopicStatus
 
@@ -30,11 +29,10 @@ class RegistrationRules:
     """Checks Subscriptions against the topics, channels and search parameters that this broker serves."""
 
     def __init__(
-        self, catalog: Catalog, parameters: ParameterTable, channels: Mapping[str, Channel], base_url: str
+        self, catalog: Catalog, context: SearchContext, channels: Mapping[str, Channel], base_url: str
     ) -> None:
         self._catalog = catalog
-        bases = frozenset(f"{base_url}/{release}" for release in Release)
-        self._context = SearchContext(parameters, bases, catalog.value_sets)
+        self._context = context
         self._channels = channels
         self._base_url = base_url
 
