@@ -16,8 +16,11 @@ import redis.asyncio as redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
+from broker.store.changes import Changes
+from broker.store.counters import Counters
 from broker.store.embedded import die_with_parent, find_binary
 from broker.store.protocol import Store
+from broker.telemetry.store_metrics import StoreCounts
 from tests.ports import free_port
 
 START_S = 30.0
@@ -65,6 +68,12 @@ async def redis_client_of(store: Store, url: str) -> AsyncIterator[Any]:
 def redis_of(store: Store) -> Any:
     """A redis-py client for a test that looks into the store behind the broker's back."""
     return _CLIENTS[id(store)]
+
+
+async def counts_of(store: Store) -> StoreCounts:
+    """The counters of the store, which read the consumer groups that a starting process creates."""
+    await Changes(store, keep_ms=1).prepare()
+    return await Counters(store).read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from broker.api.operation_input import Input, read_input, single
 from broker.errors import Issue, Malformed
 from broker.model.subscription import SubscriptionId
 from broker.services.dead_letters import EVERY, MAX_COUNT, DeadLetterService, Selection
-from broker.store.dead_letters import DeadLetter, Kind, Where
+from broker.store.dead_letter_id import DeadLetterKind
+from broker.store.dead_letters import DeadLetter, DeadLetterFilter
 
 DEFAULT_COUNT = 100
 MAX_PROBLEMS = 100
@@ -67,10 +68,10 @@ def _selected(request: FhirRequest) -> Selection:
 
 def _selection(values: Input, count: int) -> Selection:
     kind, subscription = single(values, "kind"), single(values, "subscription")
-    if kind and kind not in set(Kind):
-        raise Malformed(Issue("value", f"kind takes {', '.join(Kind)}, not {kind!r}.", "kind"))
-    where = Where(
-        Kind(kind) if kind else None,
+    if kind and kind not in set(DeadLetterKind):
+        raise Malformed(Issue("value", f"kind takes {', '.join(DeadLetterKind)}, not {kind!r}.", "kind"))
+    where = DeadLetterFilter(
+        DeadLetterKind(kind) if kind else None,
         SubscriptionId(subscription.rpartition("/")[2]) if subscription else None,
     )
     ids = list(dict.fromkeys(values.get("id", ())))

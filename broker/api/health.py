@@ -8,11 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from broker.errors import StoreUnavailable
-from broker.store.changes import Changes
-from broker.store.dead_letters import DeadLetters
+from broker.store.change_log import ChangeLog
+from broker.store.counters import Counters
 from broker.store.protocol import Store
-from broker.store.subscriptions import Subscriptions
-from broker.telemetry import metrics
+from broker.telemetry import metrics, store_metrics
 
 _READY_TIMEOUT_S = 1.5
 _METRICS_TIMEOUT_S = 5
@@ -27,9 +26,8 @@ class Health:
     """
 
     store: Store
-    changes: Changes
-    subscriptions: Subscriptions
-    dead_letters: DeadLetters
+    change_log: ChangeLog
+    counters: Counters
     takes_changes: bool
     workers: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
@@ -59,20 +57,19 @@ async def readyz(request: Request) -> Response:
 
 
 async def _intake(health: Health) -> str:
-    partition = await health.changes.fullest()
+    partition = await health.change_log.fullest()
     if partition is None:
         return "ok"
     return f"full: too many changes of partition {partition} wait to be matched"
 
 
 async def prometheus(request: Request) -> Response:
-    """Metrics in Prometheus's text format. The gauges that describe the store are read now."""
+    """Metrics in Prometheus's text format. Those that describe the store are absent while it is unavailable."""
     health: Health = request.app.state.health
     try:
         async with asyncio.timeout(_METRICS_TIMEOUT_S):
-            await metrics.observe_store(
-                health.subscriptions.depths, health.changes.backlog, health.dead_letters.counts
-            )
+            of_store = store_metrics.render(await health.counters.read())
     except (StoreUnavailable, TimeoutError):
         metrics.store_errors.inc()
-    return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        of_store = b""
+    return Response(metrics.render() + of_store, media_type="text/plain; version=0.0.4; charset=utf-8")

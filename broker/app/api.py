@@ -64,12 +64,14 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         explain=ExplainService(
             subscriptions,
             parts.resources,
-            DeliveryProgressReader(parts.changes, outboxes, parts.schedule),
+            DeliveryProgressReader(parts.change_log, outboxes, parts.schedule),
             catalog,
             parts.search_context,
             parts.clock,
         ),
-        dry_run=DryRunService(subscriptions, parts.changes, parts.resources, catalog, parts.search_context),
+        dry_run=DryRunService(
+            subscriptions, parts.change_log, parts.resources, catalog, parts.search_context
+        ),
         topics=TopicService(catalog, parts.topics, parts.subscriptions, topic_sync.sync),
         dead_letters=DeadLetterService(parts.dead_letters, actions),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),

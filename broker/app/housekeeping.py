@@ -1,8 +1,8 @@
 """Builds the housekeeper: retention, which runs in every process with the role `match`."""
 
 from broker.app.parts import Parts, milliseconds
+from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
-from broker.store.subscriptions import RegistryFollower
 from broker.workers.housekeeper import Housekeeper
 
 

@@ -3,8 +3,8 @@
 from broker.app.parts import Parts
 from broker.matching.index import IndexedMatcher
 from broker.store.outbox import Outboxes
+from broker.store.registry import RegistryFollower
 from broker.store.rollback import RollbackDetector
-from broker.store.subscriptions import RegistryFollower
 from broker.workers.batch_processor import BatchProcessor
 from broker.workers.includes import IncludeResolver
 from broker.workers.matcher import MatcherWorker
@@ -23,7 +23,7 @@ def build_matcher(parts: Parts, topic_sync: TopicSync) -> MatcherWorker:
     rollback_detector = RollbackDetector(parts.store, settings.high_water_path)
     processor = BatchProcessor(
         parts.changes,
-        Outboxes(parts.store, most=settings.max_outbox, rollback_detector=rollback_detector),
+        Outboxes(parts.store, max_events=settings.max_outbox, rollback_detector=rollback_detector),
         parts.resources,
         matcher,
         IncludeResolver(parts.catalog, parts.search_context, parts.resources),
@@ -33,7 +33,7 @@ def build_matcher(parts: Parts, topic_sync: TopicSync) -> MatcherWorker:
         parts.store,
         parts.changes,
         rollback_detector,
-        PartitionLeases(parts.changes, parts.store.layout.partitions),
+        PartitionLeases(parts.store),
         index,
         processor,
         parts.stop,

@@ -15,7 +15,9 @@ from broker.matching.context import SearchContext
 from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
 from broker.settings import Settings
+from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
+from broker.store.counters import Counters
 from broker.store.dead_letters import DeadLetters
 from broker.store.inbox import Inbox
 from broker.store.protocol import Store
@@ -56,7 +58,15 @@ class Parts:
         # an event waits at most the retention period and the time to the next sweep: its resource must be
         # there until then
         keep_ms = milliseconds(self.settings.retention + 2 * EVERY)
-        return Changes(self.store, keep_ms=keep_ms, most=self.settings.max_changes)
+        return Changes(self.store, keep_ms=keep_ms, max_changes=self.settings.max_changes)
+
+    @cached_property
+    def change_log(self) -> ChangeLog:
+        return ChangeLog(self.store, max_changes=self.settings.max_changes)
+
+    @cached_property
+    def counters(self) -> Counters:
+        return Counters(self.store)
 
     @cached_property
     def resources(self) -> Resources:

@@ -84,9 +84,7 @@ async def running(
         await parts.inbox.prepare()
         await topic_sync.sync()
 
-        health = Health(
-            store, parts.changes, parts.subscriptions, parts.dead_letters, takes_changes=Role.API in roles
-        )
+        health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
         loops = _worker_loops(parts, topic_sync, roles)
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:

@@ -41,7 +41,7 @@ class NotificationBuilder:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever fails, the subscriber's `$status` reports it
-            is_last = claim.unbuilt + 1 >= BUILD_ATTEMPTS
+            is_last = claim.build_failures + 1 >= BUILD_ATTEMPTS
             if is_last:  # a traceback costs time, so only the last attempt logs it
                 _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
             # the subscriber reads this text: it must not repeat content of the resource

@@ -110,7 +110,7 @@ class DeliveryEngine:
         self._record(claim, outcome, decision)
         if claim.type is NotificationType.HANDSHAKE:
             failpoints.hit("handshake.after")
-        return await self._commit(claim, decision)
+        return await self._commit(claim, decision, _METRIC_NAMES[type(outcome)])
 
     async def _send(self, claim: Claim, subscription: Subscription, channel: Channel) -> DeliveryOutcome:
         built = await self._builder.build(claim, subscription)
@@ -132,13 +132,12 @@ class DeliveryEngine:
             policy=self._policy,
             jitter=random.random(),
             is_handshake=claim.type is NotificationType.HANDSHAKE,
-            build_failures=claim.unbuilt + 1,
+            build_failures=claim.build_failures + 1,
             has_events=bool(claim.events),
         )
 
     def _record(self, claim: Claim, outcome: DeliveryOutcome, decision: Decision) -> None:
         """Counts and logs the outcome."""
-        metrics.notification_counter(claim.type, _METRIC_NAMES[type(outcome)]).inc()
         if isinstance(outcome, Delivered):
             now_ms = self._clock.now_ms()
             failpoints.hit("delivery.answered")
@@ -154,9 +153,9 @@ class DeliveryEngine:
             retry_in_ms=decision.delay_ms if isinstance(decision, Retry) else None,
         )
 
-    async def _commit(self, claim: Claim, decision: Decision | None) -> Committed:
+    async def _commit(self, claim: Claim, decision: Decision | None, outcome: str = "") -> Committed:
         failpoints.hit("delivery.before-commit")
-        committed = await self._commit_until_stored(claim, decision)
+        committed = await self._commit_until_stored(claim, decision, outcome)
         failpoints.hit("delivery.after-commit")
         if isinstance(decision, Retry):
             failpoints.hit("delivery.rescheduled")
@@ -164,13 +163,15 @@ class DeliveryEngine:
             failpoints.hit("status.changed")
         return committed
 
-    async def _commit_until_stored(self, claim: Claim, decision: Decision | None) -> Committed:
+    async def _commit_until_stored(self, claim: Claim, decision: Decision | None, outcome: str) -> Committed:
         """Retries while the store is unavailable: the receiver has answered, so a lost commit means a
         duplicate.
         """
         while True:
             try:
-                return await self._schedule.commit(claim, decision, take_next=not self._stop.is_set())
+                return await self._schedule.commit(
+                    claim, decision, take_next=not self._stop.is_set(), outcome=outcome
+                )
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("commit waits for the store", subscription=claim.id, error=str(error))

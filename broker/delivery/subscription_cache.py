@@ -4,8 +4,7 @@ one.
 
 from collections import OrderedDict
 
-from broker.model.subscription import Subscription
-from broker.store.outbox import SubscriptionKey
+from broker.model.subscription import Subscription, SubscriptionKey
 from broker.store.schedule import Claim
 from broker.store.subscriptions import Subscriptions
 

@@ -35,9 +35,9 @@ class WakeupListener:
     async def _listen(self) -> None:
         while True:
             try:
-                async for shard in self._schedule.wakeups():
-                    for one in list(self._waiting) if shard is None else (shard,):
-                        self._wake(one)
+                async for wakeup in self._schedule.wakeups():
+                    for shard in list(self._waiting) if wakeup is None else (wakeup.shard,):
+                        self._wake(shard)
             except StoreUnavailable as error:
                 _log.warning("store unavailable", worker="wakeups", error=str(error))
                 await asyncio.sleep(0.2)

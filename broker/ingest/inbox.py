@@ -4,7 +4,7 @@ The entry id serves as idempotency key where the gateway gave none, so an entry 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from broker.errors import Issue, Malformed, RequestError, StoreUnavailable, Unprocessable
@@ -14,7 +14,7 @@ from broker.fhir.release import adapter
 from broker.ingest.intake import Intake, Request
 from broker.model.change import DEFAULT_TENANT, Interaction, Tenant
 from broker.model.release import Release
-from broker.store.inbox import InboxEntry
+from broker.store.inbox import InboxEntry, Refusal
 from broker.store.keys import TENANT_PATTERN
 
 Code = TypeVar("Code", Interaction, Release)
@@ -78,31 +78,28 @@ class InboxIntake:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    async def admit(
-        self, entries: list[InboxEntry]
-    ) -> tuple[list[InboxEntry], list[tuple[InboxEntry, bytes]]]:
+    async def admit(self, entries: list[InboxEntry]) -> tuple[list[InboxEntry], list[Refusal]]:
         """Accepted entries, and refused ones with an OperationOutcome. Raises `StoreUnavailable`: read them again later."""
         results = await asyncio.gather(*(self._one(entry) for entry in entries), return_exceptions=True)
-        accepted, refused = [], []
+        accepted: list[InboxEntry] = []
+        refused: list[Refusal] = []
         for entry, result in zip(entries, results, strict=True):
             match result:
                 case None:
                     accepted.append(entry)
                 case RequestError():
-                    refused.append((entry, operation_outcome(result.issues)))
+                    refused.append(_refusal(entry, result.issues))
                 case StoreUnavailable() | asyncio.CancelledError():
                     raise result
                 case BaseException():
                     # a resource that breaks the code must not stop those behind it
-                    refused.append(
-                        (
-                            entry,
-                            operation_outcome(
-                                [Issue("exception", f"the broker failed on it: {type(result).__name__}")]
-                            ),
-                        )
-                    )
+                    text = f"the broker failed on it: {type(result).__name__}"
+                    refused.append(_refusal(entry, [Issue("exception", text)]))
         return accepted, refused
 
     async def _one(self, entry: InboxEntry) -> None:
         await self._intake.admit(request_of(entry))
+
+
+def _refusal(entry: InboxEntry, issues: Sequence[Issue]) -> Refusal:
+    return Refusal(entry, "; ".join(issue.text for issue in issues), operation_outcome(issues))

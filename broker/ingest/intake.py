@@ -17,14 +17,13 @@ from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, S
 from broker.fhir import documents
 from broker.fhir.release import adapter
 from broker.ingest.group import GroupCommit
-from broker.model.change import Interaction, Tenant
+from broker.model.change import Tenant
 from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store import keys
-from broker.store.changes import Changes
+from broker.store.changes import Changes, SeveralPartitions
 from broker.store.proposals import Acceptance, Accepted, Proposal
 from broker.store.resources import Resources, assign_id
-from broker.telemetry import metrics
 
 
 class Request(NamedTuple):
@@ -92,7 +91,6 @@ class Intake:
         if accepted.status is Acceptance.EXISTS:
             accepted = await self._repeated_create(proposal)
         _raise_for(request, accepted)
-        _count(accepted)
         failpoints.hit("intake.before-answer")
         return Admission(request, accepted, stored=_stored(proposal, accepted))
 
@@ -101,16 +99,25 @@ class Intake:
         for request in requests:
             _validate(request)
         proposals = [self.propose(request) for request in requests]
-        answers = await self._changes.append_together(proposals) if proposals else []
+        answers = await self._append_together(proposals) if proposals else []
         for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
             if accepted.status is not Acceptance.UNTRIED:
                 _raise_for(request, accepted, f"Bundle.entry[{n}]")
-        for accepted in answers:
-            _count(accepted)
         return [
             Admission(request, accepted, stored=_stored(proposal, accepted))
             for request, proposal, accepted in zip(requests, proposals, answers, strict=True)
         ]
+
+    async def _append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
+        try:
+            return await self._changes.append_together(proposals)
+        except SeveralPartitions as error:
+            first, other = proposals[0], proposals[error.index]
+            text = (
+                f"{other.type}/{other.id} and {first.type}/{first.id} lie in different partitions of the store, a Cluster, "
+                "and no transaction reaches both. Let the broker assign their ids (POST), or send a batch."
+            )
+            raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{error.index}]")) from None
 
     async def matching(self, request: Request) -> str:
         """The id of the one resource that meets the request's condition, or ''. Several: `PreconditionFailed`."""
@@ -178,23 +185,6 @@ class Intake:
         if patient and patient.startswith("Patient/"):
             return keys.placement(request.tenant, patient.removeprefix("Patient/"))
         return keys.placement(request.tenant, seed) if seed else random.getrandbits(16)
-
-
-_COUNTERS = {
-    status: metrics.changes_accepted.labels(interaction=interaction)
-    for status, interaction in (
-        (Acceptance.CREATED, Interaction.CREATE),
-        (Acceptance.UPDATED, Interaction.UPDATE),
-        (Acceptance.DELETED, Interaction.DELETE),
-        (Acceptance.REPORTED, "event"),
-    )
-}
-
-
-def _count(accepted: Accepted) -> None:
-    counter = _COUNTERS.get(accepted.status)
-    if counter is not None:
-        counter.inc()
 
 
 def _stored(proposal: Proposal, accepted: Accepted) -> bytes:

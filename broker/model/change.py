@@ -63,6 +63,7 @@ class Change(NamedTuple):
     previous: Version | None
     events: "tuple[Coding, ...]" = ()
     problem: str = ""
+    trace: str = ""
 
     @property
     def interaction(self) -> Interaction:

@@ -55,6 +55,7 @@ class Event(NamedTuple):
     release: Release
     interaction: Interaction
     context: tuple[Included, ...] = ()
+    trace: str = ""
 
 
 class Focus(NamedTuple):

@@ -9,6 +9,8 @@ from broker.model.release import Release
 from broker.model.search import Filter
 
 SubscriptionId = NewType("SubscriptionId", str)
+SubscriptionKey = tuple[Tenant, SubscriptionId]
+"""Names a subscription among those of all tenants."""
 
 
 class SubscriptionStatus(StrEnum):

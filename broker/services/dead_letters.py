@@ -12,12 +12,13 @@ import structlog
 from broker.errors import Issue, Malformed, NotFound
 from broker.model.principal import Principal
 from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
-from broker.store.dead_letters import DeadLetter, DeadLetters, Where, is_letter_id
+from broker.store.dead_letter_id import parse_dead_letter_id
+from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 
 _log = structlog.get_logger(__name__)
 MAX_COUNT = 1_000
 """The number of dead letters that one call lists, redrives or discards at most."""
-EVERY = Where()
+EVERY = DeadLetterFilter()
 """The filter that includes every dead letter of the tenant."""
 REFUSALS = {
     RedriveResult.UNKEPT: "The resource or event it is about is no longer stored. Discard the dead letter.",
@@ -34,7 +35,7 @@ class Selection:
     """
 
     ids: Sequence[str] = ()
-    where: Where = EVERY
+    where: DeadLetterFilter = EVERY
     after: str = ""
     count: int = MAX_COUNT
 
@@ -97,7 +98,7 @@ class DeadLetterService:
     async def redrive(self, principal: Principal, selection: Selection) -> RedriveReport:
         """Processes them again. A refused one stays; a redriven one is gone when its processing is done."""
         page = await self.list(principal, selection)
-        results = await self._actions.retry(page.dead_letters)
+        results = await self._actions.redrive(page.dead_letters)
         refused = [(each, REFUSALS[result]) for each, result in results.items() if result in REFUSALS]
         redriven = len(page.dead_letters) - len(refused)
         _log.info(
@@ -112,7 +113,7 @@ class DeadLetterService:
     async def discard(self, principal: Principal, selection: Selection) -> DiscardReport:
         """Deletes them for good: what they hold is never processed."""
         page = await self.list(principal, selection)
-        discarded = await self._actions.drop(page.dead_letters)
+        discarded = await self._actions.discard(page.dead_letters)
         _log.info(
             "dead letters discarded",
             tenant=principal.tenant,
@@ -127,9 +128,9 @@ def _check(selection: Selection) -> None:
         text = f"The request names more than {MAX_COUNT} ids. Send them in several requests."
         raise Malformed(Issue("too-costly", text, "id"))
     for each in selection.ids:
-        if not is_letter_id(each):
+        if parse_dead_letter_id(each) is None:
             text = f"{each[:80]!r} is not the id of a dead letter. Take an id that $dead-letters lists."
             raise Malformed(Issue("value", text, "id"))
-    if selection.after and not is_letter_id(selection.after):
+    if selection.after and parse_dead_letter_id(selection.after) is None:
         text = "The value of after is invalid. Send the `next` of an earlier response."
         raise Malformed(Issue("value", text, "after"))

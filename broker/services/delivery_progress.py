@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from broker.model.change import Version
 from broker.model.notification import Event
-from broker.store.changes import Changes
+from broker.store.change_log import ChangeLog
 from broker.store.outbox import Outboxes
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record
@@ -61,15 +61,15 @@ class DeliveryProgress:
 class DeliveryProgressReader:
     """Reads the progress from the store; writes nothing."""
 
-    def __init__(self, changes: Changes, outboxes: Outboxes, schedule: Schedule) -> None:
-        self._changes = changes
+    def __init__(self, change_log: ChangeLog, outboxes: Outboxes, schedule: Schedule) -> None:
+        self._change_log = change_log
         self._outboxes = outboxes
         self._schedule = schedule
 
     async def read(self, record: Record, version: Version) -> DeliveryProgress:
         """The progress of the change that made `version`."""
         subscription = record.subscription
-        is_waiting = await self._changes.is_waiting(version)
+        is_waiting = await self._change_log.is_unmatched(version)
         event, is_complete = await self._find_event(record, version)
         next_attempt_ms = await self._schedule.next_attempt_ms(subscription.tenant, subscription.id)
         return DeliveryProgress(event, is_complete, is_waiting and event is None, next_attempt_ms)

@@ -15,7 +15,7 @@ from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.services.subscriptions import SubscriptionService
-from broker.store.changes import Changes
+from broker.store.change_log import ChangeLog
 from broker.store.resources import Resources
 
 DEFAULT_COUNT = 1_000
@@ -50,13 +50,13 @@ class DryRunService:
     def __init__(
         self,
         subscriptions: SubscriptionService,
-        changes: Changes,
+        change_log: ChangeLog,
         resources: Resources,
         catalog: Catalog,
         context: SearchContext,
     ) -> None:
         self._subscriptions = subscriptions
-        self._changes = changes
+        self._change_log = change_log
         self._resources = resources
         self._catalog = catalog
         self._context = context
@@ -79,7 +79,7 @@ class DryRunService:
         examined, matched, failed, oldest_ms = 0, 0, 0, 0
         matches: list[Change] = []
         problems: list[Problem] = []
-        async for change in self._changes.newest(principal.tenant, count):
+        async for change in self._change_log.newest(principal.tenant, count):
             examined, oldest_ms = examined + 1, change.current.at_ms
             if examined % _CHANGES_PER_TURN == 0:
                 await asyncio.sleep(0)

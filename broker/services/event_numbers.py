@@ -21,7 +21,7 @@ def missing_numbers(
     if is_cut:
         until = events[-1].number
     gaps = [gap for gap in record.gaps if gap.overlaps(since, until)]
-    texts = [gap.text for gap in gaps if gap not in record.unanswered]
+    texts = [gap.text for gap in gaps if gap not in record.open_gaps]
     if since is not None:
         last = record.count if until is None else min(until, record.count)
         covered = [(gap.low, gap.high) for gap in gaps] + [(event.number, event.number) for event in events]

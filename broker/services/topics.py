@@ -83,9 +83,13 @@ class TopicService:
         check_type(resource, _TYPE)
         unversioned = resource.without_version(type=_TYPE, id=topic_id)
         await self._synchronize()
-        await self._check(parse_topic(unversioned.with_version(1, 0).text))
+        await self._check(principal, parse_topic(unversioned.with_version(1, 0).text))
         registration, version, at_ms = await self._topics.put(
-            topic_id, unversioned.head, unversioned.tail, create=create, expected_version=expected_version
+            principal.tenant,
+            topic_id,
+            unversioned,
+            create=create,
+            expected_version=expected_version,
         )
         _refuse_conflict(registration, version, expected_version)
         await self._synchronize()
@@ -99,7 +103,7 @@ class TopicService:
         """Deletes a stored topic. Raises `NotFound`, `Conflict` while it is in use, and `PreconditionFailed`."""
         await self._synchronize()
         topic = self.get(principal, topic_id)
-        await self._refuse_of_folder(topic)
+        await self._refuse_of_folder(principal, topic)
         users = await self._count_users(topic)
         if users:
             text = (
@@ -107,14 +111,16 @@ class TopicService:
                 "Retire the topic instead, or delete the subscriptions first."
             )
             raise Conflict(Issue("business-rule", text))
-        registration, version, _ = await self._topics.delete(topic_id, expected_version=expected_version)
+        registration, version, _ = await self._topics.delete(
+            principal.tenant, topic_id, expected_version=expected_version
+        )
         _refuse_conflict(registration, version, expected_version)
         await self._synchronize()
 
-    async def _check(self, topic: Topic) -> None:
+    async def _check(self, principal: Principal, topic: Topic) -> None:
         current, namesake = self._catalog.get(topic.id), self._catalog.bound(topic.canonical)
         if current is not None:
-            await self._refuse_of_folder(current)
+            await self._refuse_of_folder(principal, current)
         if namesake is not None and namesake.id != topic.id:
             text = f"{topic.canonical} is already the topic {namesake.id}. Give this one another version."
             raise Conflict(Issue("duplicate", text, f"{_TYPE}.url"))
@@ -130,8 +136,8 @@ class TopicService:
         if errors:
             raise Unprocessable(*(_issue(problem) for problem in errors))
 
-    async def _refuse_of_folder(self, topic: Topic) -> None:
-        stored = await self._topics.get(topic.id)
+    async def _refuse_of_folder(self, principal: Principal, topic: Topic) -> None:
+        stored = await self._topics.get(principal.tenant, topic.id)
         if stored is None or topic.document != stored.document:
             text = f"The topic {topic.id} comes from the folder BROKER_TOPICS_DIR. Change it there."
             raise Conflict(Issue("conflict", text))
@@ -139,7 +145,7 @@ class TopicService:
     async def _count_users(self, topic: Topic) -> int:
         """How many subscriptions, of all tenants, wait for events of the topic version."""
         count = 0
-        async for record in self._subscriptions.of_tenant(None):
+        async for record in self._subscriptions.of_all_tenants():
             subscription = record.subscription
             count += subscription.status in _IN_USE and subscription.topic_canonical == topic.canonical
         return count

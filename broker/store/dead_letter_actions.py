@@ -1,135 +1,115 @@
-"""Settles dead letters: each is retried or dropped by one script, and both may be repeated.
+"""Redrives or discards dead letters. Each action is one script for each dead letter or batch, and may be repeated.
 
-A letter is gone only when it was settled: a change when it is logged anew, an event when it is delivered, an inbox entry when it
-is back on the inbox.
+A dead letter is removed by a redrive only when its purpose is served: a change when it is logged again, an event when it is
+delivered, an inbox entry when it is back on the inbox.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import groupby
-from typing import Any, cast
 
-from broker.model.change import Tenant, VersionKey
-from broker.model.subscription import SubscriptionId
-from broker.store import keys
-from broker.store.dead_letters import DeadLetter, Kind, parts_of
-from broker.store.protocol import Argument, Command, ScriptCall, Store, WriteConcern
-from broker.store.replies import flatten
+from broker.model.change import Tenant
+from broker.model.subscription import SubscriptionKey
+from broker.store.dead_letter_id import DeadChangeId, DeadEventId, DeadInboxId
+from broker.store.dead_letters import DeadLetter
+from broker.store.protocol import Store
 from broker.store.schedule import MAX_RANGES_BYTES
+from broker.store.scripts import dead_letters as scripts
+from broker.store.scripts.dead_letters import DeadChange, DeadLetterStream
 
-_AT_ONCE = 500
-"""So many numbers a script: it walks what waits to be sent again for each."""
+_NUMBERS_PER_CALL = 500
+"""Event numbers in one script call, which searches for each of them in what waits to be sent once more."""
 
 
 class RedriveResult(StrEnum):
-    """What became of the wish to retry a letter."""
+    """What became of a request to redrive a dead letter."""
 
     ACCEPTED = "accepted"
     ABSENT = "absent"
-    UNKEPT = "unkept"  # what it is about is no longer stored
+    UNKEPT = "unkept"  # what it is about is not stored any more
     INACTIVE = "inactive"  # its subscription is not active
-    FULL = "full"  # too much waits to be sent again already
+    FULL = "full"  # too many events wait to be sent once more
 
 
 class DeadLetterActions:
-    """Retries and drops."""
+    """Redrives and discards. `keep_ms` is how long a redriven version is kept that was superseded."""
 
     def __init__(self, store: Store, *, keep_ms: int) -> None:
         self._store = store
         self._keep_ms = keep_ms
 
-    async def retry(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
-        """Has the letters done after all; what became of each, by id."""
-        by_kind = _by_kind(letters)
-        answers = await self._redrive(by_kind[Kind.CHANGE])
-        for key, some in _by_subscription(by_kind[Kind.EVENT]):
-            for start in range(0, len(some), _AT_ONCE):
-                answers |= await self._deliver(*key, some[start : start + _AT_ONCE])
-        return answers | await self._put_back(by_kind[Kind.INBOX])
+    async def redrive(self, dead_letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
+        """Has them processed after all; what became of each, by id."""
+        results = await self._redrive_changes(dead_letters)
+        for subscription, ids in _events_of(dead_letters):
+            for start in range(0, len(ids), _NUMBERS_PER_CALL):
+                results |= await self._redrive_events(subscription, ids[start : start + _NUMBERS_PER_CALL])
+        return results | await self._redrive_inbox(dead_letters)
 
-    async def _redrive(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
-        calls = []
-        for letter in letters:
-            partition, entry, *_ = parts_of(letter.id)
-            p, focus = int(partition), cast("VersionKey", letter.focus)
-            before = VersionKey(focus.tenant, focus.type, focus.id, focus.version - 1)
-            script_keys = [keys.aside(p), keys.changes(p), keys.version(p, focus), keys.version(p, before)]
-            calls.append(ScriptCall("redrive", script_keys, [entry, self._keep_ms]))
-        answers = await self._store.run_many(calls, WriteConcern.DURABLE)
+    async def _redrive_changes(self, dead_letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
+        chosen = [
+            (letter.id, DeadChange(letter.key.partition, letter.key.entry, letter.focus))
+            for letter in dead_letters
+            if isinstance(letter.key, DeadChangeId) and letter.focus
+        ]
+        results = await scripts.redrive_changes(
+            self._store, [change for _, change in chosen], keep_ms=self._keep_ms
+        )
         return {
-            letter.id: RedriveResult(answer.decode()) for letter, answer in zip(letters, answers, strict=True)
+            letter_id: RedriveResult(result) for (letter_id, _), result in zip(chosen, results, strict=True)
         }
 
-    async def _deliver(
-        self, tenant: Tenant, subscription: SubscriptionId, letters: Sequence[DeadLetter]
+    async def _redrive_events(
+        self, subscription: SubscriptionKey, ids: Sequence[DeadEventId]
     ) -> dict[str, RedriveResult]:
-        shard = self._store.layout.shard_of(tenant, subscription)
-        numbers = sorted(letter.number for letter in letters)
-        script_keys = [
-            keys.subscription(shard, tenant, subscription),
-            keys.due(shard),
-            keys.dead(shard, tenant, subscription),
-            keys.dead_index(shard),
-            keys.outbox(shard, tenant, subscription),
-        ]
-        arguments: list[Argument] = [
-            keys.member(tenant, subscription),
-            MAX_RANGES_BYTES,
-            keys.WAKE,
-            shard,
-            *numbers,
-        ]
-        answer = await self._store.run(ScriptCall("redrive_dead_letters", script_keys, arguments))
-        told = [answer] * len(numbers) if isinstance(answer, bytes) else answer
-        by_number = dict(zip(numbers, told, strict=True))
-        return {letter.id: RedriveResult(by_number[letter.number].decode()) for letter in letters}
+        results = await scripts.redrive_events(
+            self._store, subscription, [event.number for event in ids], max_bytes=MAX_RANGES_BYTES
+        )
+        if isinstance(results, str):
+            return dict.fromkeys(map(str, ids), RedriveResult(results))
+        return {str(event): RedriveResult(result) for event, result in zip(ids, results, strict=True)}
 
-    async def _put_back(self, letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
-        """On the inbox under an idempotency key, so that one that is put there twice is one change."""
-        for letter in letters:
-            entry = parts_of(letter.id)[4]
-            fields: dict[Any, Any] = {b"key": f"letter-{entry}"} | dict(letter.entry or {})
-            # the two streams lie in different slots of a Cluster: in this order nothing is lost in between
-            await self._store.send([("XADD", keys.INBOX, "*", *flatten(fields))])
-            await self._store.send([("XDEL", keys.INBOX_REFUSED, entry)])
-        return {letter.id: RedriveResult.ACCEPTED for letter in letters}
+    async def _redrive_inbox(self, dead_letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
+        """Each entry gets an idempotency key, so that an entry that is put back twice makes one change."""
+        chosen = [letter for letter in dead_letters if isinstance(letter.key, DeadInboxId)]
+        results = await asyncio.gather(
+            *(
+                scripts.redrive_inbox_entry(self._store, letter.tenant, letter.key.entry)
+                for letter in chosen
+                if isinstance(letter.key, DeadInboxId)
+            )
+        )
+        return {letter.id: RedriveResult(result) for letter, result in zip(chosen, results, strict=True)}
 
-    async def drop(self, letters: Sequence[DeadLetter]) -> int:
-        """Forgets the letters; how many there still were."""
-        by_kind = _by_kind(letters)
-        dropped = await self._delete(by_kind[Kind.CHANGE] + by_kind[Kind.INBOX])
-        for (tenant, subscription), some in _by_subscription(by_kind[Kind.EVENT]):
-            shard = self._store.layout.shard_of(tenant, subscription)
-            script_keys = [
-                keys.subscription(shard, tenant, subscription),
-                keys.dead(shard, tenant, subscription),
-                keys.dead_index(shard),
-            ]
-            for start in range(0, len(some), _AT_ONCE):
-                numbers = [letter.number for letter in some[start : start + _AT_ONCE]]
-                arguments: list[Argument] = [keys.member(tenant, subscription), *numbers]
-                dropped += int(
-                    await self._store.run(ScriptCall("discard_dead_letters", script_keys, arguments))
-                )
-        return dropped
-
-    async def _delete(self, letters: Sequence[DeadLetter]) -> int:
-        commands: list[Command] = []
-        for letter in letters:
-            partition, entry, _, _, refused = parts_of(letter.id)
-            stream = keys.aside(int(partition)) if partition else keys.INBOX_REFUSED
-            commands.append(("XDEL", stream, entry or refused))
-        return sum(await self._store.send(commands))
+    async def discard(self, dead_letters: Sequence[DeadLetter]) -> int:
+        """Removes them; how many there still were."""
+        discarded = 0
+        for stream, entries in _entries_of(dead_letters).items():
+            discarded += await scripts.discard_entries(self._store, stream, entries)
+        for subscription, ids in _events_of(dead_letters):
+            for start in range(0, len(ids), _NUMBERS_PER_CALL):
+                numbers = [event.number for event in ids[start : start + _NUMBERS_PER_CALL]]
+                discarded += await scripts.discard_events(self._store, subscription, numbers)
+        return discarded
 
 
-def _by_kind(letters: Iterable[DeadLetter]) -> dict[Kind, list[DeadLetter]]:
-    return {kind: [letter for letter in letters if letter.kind is kind] for kind in Kind}
+def _entries_of(dead_letters: Sequence[DeadLetter]) -> dict[DeadLetterStream, list[str]]:
+    """The entries of changes and inbox entries, by their streams."""
+    entries: dict[DeadLetterStream, list[str]] = {}
+    for letter in dead_letters:
+        if not isinstance(letter.key, DeadEventId):
+            partition = letter.key.partition if isinstance(letter.key, DeadChangeId) else None
+            entries.setdefault(DeadLetterStream(letter.tenant, partition), []).append(letter.key.entry)
+    return entries
 
 
-def _by_subscription(
-    letters: Iterable[DeadLetter],
-) -> Iterable[tuple[tuple[Tenant, SubscriptionId], list[DeadLetter]]]:
-    def key(letter: DeadLetter) -> tuple[Tenant, SubscriptionId]:
-        return letter.tenant, cast("SubscriptionId", letter.subscription)
-
-    return [(one, list(some)) for one, some in groupby(sorted(letters, key=key), key)]
+def _events_of(dead_letters: Sequence[DeadLetter]) -> list[tuple[SubscriptionKey, list[DeadEventId]]]:
+    """The events by subscription, in ascending order."""
+    events: list[tuple[Tenant, DeadEventId]] = sorted(
+        (letter.tenant, letter.key) for letter in dead_letters if isinstance(letter.key, DeadEventId)
+    )
+    return [
+        (subscription, [event for _, event in group])
+        for subscription, group in groupby(events, lambda row: (row[0], row[1].subscription))
+    ]

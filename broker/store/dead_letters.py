@@ -1,61 +1,54 @@
-"""What could not be done and waits for an operator: changes that broke the matcher, events that can't be rendered, inbox entries
-that were refused. Listed by tenant, in an order that stays. `dead_letter_actions.py` retries and drops them.
+"""Dead letters: changes that broke the matcher, events that can't be rendered, and refused inbox entries.
 
-An inbox entry that names no valid tenant is nobody's.
+They wait for an operator, who lists them here by tenant, in a stable order, and redrives or discards them (`dead_letter_actions.py`).
+An inbox entry that names no valid tenant belongs to nobody: it is not listed.
 """
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import cast
 
-import msgspec
-
-from broker.model.change import DEFAULT_TENANT, Tenant, VersionKey
-from broker.model.subscription import SubscriptionId
-from broker.store import keys
-from broker.store.outbox import event_of
+from broker.model.change import Tenant, VersionKey
+from broker.model.subscription import SubscriptionId, SubscriptionKey
+from broker.store import keys, stream_id
+from broker.store.dead_letter_id import (
+    DeadChangeId,
+    DeadEventId,
+    DeadInboxId,
+    DeadLetterId,
+    DeadLetterKind,
+    parse_dead_letter_id,
+)
 from broker.store.protocol import Command, Store
+from broker.store.records import event_of, logged_change
 from broker.store.replies import entries_of
 from broker.store.stream_id import StreamId
 
 _PAGE = 200
-_ID = re.compile(
-    r"change-(\d{1,4})-(\d{1,15}-\d{1,15})|event-([A-Za-z0-9.-]{1,64})-(\d{1,15})|inbox-(\d{1,15}-\d{1,15})"
-)
-_NOT_GIVEN = {b"outcome", b"entry"}
-
-
-class Kind(StrEnum):
-    """What a letter holds."""
-
-    CHANGE = "change"
-    EVENT = "event"
-    INBOX = "inbox"
+_NOT_OF_GATEWAY = {b"entry", b"reason", b"outcome"}
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """Which letters; everything of a tenant by default."""
+class DeadLetterFilter:
+    """Which dead letters of a tenant; all of them by default."""
 
-    kind: Kind | None = None
+    kind: DeadLetterKind | None = None
     subscription: SubscriptionId | None = None
 
-    def has(self, kind: Kind) -> bool:
-        return self.kind in {None, kind} and (self.subscription is None or kind is Kind.EVENT)
+    def includes(self, kind: DeadLetterKind) -> bool:
+        return self.kind in {None, kind} and (self.subscription is None or kind is DeadLetterKind.EVENT)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One letter. `at_ms` is when it was set aside; `focus` the version it is about where that is known.
+    """One dead letter. `at_ms` is when it became one; `focus` the version it is about where that is known.
 
-    `is_kept`: what a retry needs is still stored; `is_waiting`: a retry was asked for and is on its way. `entry` is the inbox
+    `is_kept`: what a redrive needs is still stored; `is_waiting`: a redrive was asked for and is under way. `entry` is the inbox
     entry as the gateway wrote it.
     """
 
-    id: str
-    kind: Kind
+    key: DeadLetterId
+    kind: DeadLetterKind
     tenant: Tenant
     at_ms: int
     reason: str
@@ -66,130 +59,128 @@ class DeadLetter:
     is_waiting: bool = False
     entry: Mapping[bytes, bytes] | None = None
 
+    @property
+    def id(self) -> str:
+        return str(self.key)
+
 
 class DeadLetters:
-    """Lists and counts."""
+    """Lists dead letters and finds one by id."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def walk(self, tenant: Tenant, where: Where, after: str = "") -> AsyncIterator[DeadLetter]:
-        """The letters behind the one of id `after`, read as they are asked for: changes, then events, then inbox entries."""
-        partition, entry, subscription, number, refused = parts_of(after)
-        if where.has(Kind.CHANGE) and not subscription and not refused:
-            for p in range(int(partition or 0), self._store.layout.partitions):
-                async for letter in self._changes(tenant, p, entry if str(p) == partition else ""):
-                    yield letter
-        if where.has(Kind.EVENT) and not refused:
-            for key in await self._subscriptions(tenant, where.subscription):
-                if not subscription or self._rank(*key) >= self._rank(tenant, subscription):
-                    start = int(number) if key[1] == subscription else 0
-                    async for letter in self._events(*key, start):
-                        yield letter
-        if where.has(Kind.INBOX):
-            async for letter in self._refused(tenant, refused):
-                yield letter
+    async def walk(
+        self, tenant: Tenant, where: DeadLetterFilter, after: str = ""
+    ) -> AsyncIterator[DeadLetter]:
+        """Those behind the dead letter of id `after`, read page by page: changes, then events, then inbox entries."""
+        start = parse_dead_letter_id(after)
+        if where.includes(DeadLetterKind.CHANGE) and (start is None or isinstance(start, DeadChangeId)):
+            async for dead_letter in self._walk_changes(tenant, start):
+                yield dead_letter
+        if where.includes(DeadLetterKind.EVENT) and not isinstance(start, DeadInboxId):
+            async for dead_letter in self._walk_events(
+                tenant, where.subscription, start if isinstance(start, DeadEventId) else None
+            ):
+                yield dead_letter
+        if where.includes(DeadLetterKind.INBOX):
+            bound = stream_id.after(start.entry) if isinstance(start, DeadInboxId) else stream_id.FIRST
+            while page := await self._page_of_inbox(tenant, bound):
+                for dead_letter in page:
+                    yield dead_letter
+                bound = stream_id.after(page[-1].key.position)
 
-    async def get(self, tenant: Tenant, letter_id: str) -> DeadLetter | None:
-        """A letter of the tenant."""
-        partition, entry, subscription, number, refused = parts_of(letter_id)
-        found: Sequence[DeadLetter] = ()
-        if partition and int(partition) < self._store.layout.partitions:
-            found = (await self._page_of_changes(tenant, int(partition), entry, entry))[0]
-        elif subscription:
-            key = (tenant, SubscriptionId(subscription))
-            found = await self._page_of_events(*key, int(number), int(number))
-        elif refused:
-            found = (await self._page_of_refused(tenant, refused, refused))[0]
-        return next(iter(found), None)
+    async def get(self, tenant: Tenant, dead_letter_id: str) -> DeadLetter | None:
+        """A dead letter of the tenant."""
+        page: Sequence[DeadLetter] = ()
+        match parse_dead_letter_id(dead_letter_id):
+            case DeadChangeId(partition, entry) if partition < self._store.layout.partitions:
+                page = await self._page_of_changes(tenant, partition, entry, entry)
+            case DeadEventId(subscription, number):
+                page = await self._page_of_events((tenant, subscription), number, number)
+            case DeadInboxId(entry):
+                page = await self._page_of_inbox(tenant, entry, entry)
+        return next(iter(page), None)
+
+    async def _walk_changes(self, tenant: Tenant, start: DeadChangeId | None) -> AsyncIterator[DeadLetter]:
+        for partition in range(start.partition if start else 0, self._store.layout.partitions):
+            is_first = start is not None and start.partition == partition
+            bound = stream_id.after(start.entry) if start and is_first else stream_id.FIRST
+            while page := await self._page_of_changes(tenant, partition, bound):
+                for dead_letter in page:
+                    yield dead_letter
+                bound = stream_id.after(page[-1].key.position)
+
+    async def _page_of_changes(
+        self, tenant: Tenant, partition: int, low: str, high: str = stream_id.LAST
+    ) -> list[DeadLetter]:
+        command = ("XRANGE", keys.dead_changes(partition, tenant), low, high, "COUNT", _PAGE)
+        entries = entries_of((await self._store.send([command]))[0])
+        foci = [logged_change(fields).key for _, fields in entries]
+        kept = await self._store.send([("EXISTS", keys.version(partition, focus)) for focus in foci])
+        return [
+            DeadLetter(
+                DeadChangeId(partition, stream_id.text_of(entry_id)),
+                DeadLetterKind.CHANGE,
+                tenant,
+                StreamId.parse(entry_id).ms,
+                fields[b"reason"].decode(errors="replace"),
+                focus,
+                is_kept=bool(is_kept),
+            )
+            for (entry_id, fields), focus, is_kept in zip(entries, foci, kept, strict=True)
+        ]
+
+    async def _walk_events(
+        self, tenant: Tenant, only: SubscriptionId | None, start: DeadEventId | None
+    ) -> AsyncIterator[DeadLetter]:
+        for subscription in [only] if only is not None else await self._subscriptions(tenant):
+            if start and self._rank(tenant, subscription) < self._rank(tenant, start.subscription):
+                continue
+            after = start.number if start and start.subscription == subscription else 0
+            while page := await self._page_of_events((tenant, subscription), after + 1, None):
+                for dead_letter in page:
+                    yield dead_letter
+                after = page[-1].number
 
     def _rank(self, tenant: Tenant, subscription: str) -> tuple[int, str]:
         return self._store.layout.shard_of(tenant, subscription), subscription
 
-    async def _changes(self, tenant: Tenant, partition: int, after: str) -> AsyncIterator[DeadLetter]:
-        while True:
-            letters, last = await self._page_of_changes(tenant, partition, f"({after}" if after else "-", "+")
-            for letter in letters:
-                yield letter
-            if not last:
-                return
-            after = last
-
-    async def _page_of_changes(
-        self, tenant: Tenant, partition: int, low: str, high: str
-    ) -> tuple[list[DeadLetter], str]:
-        """Those of the tenant, and the id of the last entry looked at."""
-        (reply,) = await self._store.send([("XRANGE", keys.aside(partition), low, high, "COUNT", _PAGE)])
-        page = entries_of(reply)
-        mine = [(entry_id.decode(), fields) for entry_id, fields in page if fields[b"t"] == tenant.encode()]
-        foci = [_focus(tenant, fields) for _, fields in mine]
-        are_kept = await self._store.send([("EXISTS", keys.version(partition, focus)) for focus in foci])
-        letters = [
-            DeadLetter(
-                f"{Kind.CHANGE}-{partition}-{entry_id}",
-                Kind.CHANGE,
-                tenant,
-                StreamId.parse(entry_id).ms,
-                fields[b"w"].decode(errors="replace"),
-                focus,
-                is_kept=bool(kept),
-            )
-            for (entry_id, fields), focus, kept in zip(mine, foci, are_kept, strict=True)
-        ]
-        return letters, page[-1][0].decode() if page else ""
-
-    async def _subscriptions(
-        self, tenant: Tenant, only: SubscriptionId | None
-    ) -> list[tuple[Tenant, SubscriptionId]]:
-        """Those of the tenant that have letters, in the order of `_rank`."""
-        if only is not None:
-            return [(tenant, only)]
-        indexes = await self._store.send(
-            [("HKEYS", keys.dead_index(shard)) for shard in range(self._store.layout.shards)]
+    async def _subscriptions(self, tenant: Tenant) -> list[SubscriptionId]:
+        """The subscriptions of the tenant that have dead letters, in the order of `_rank`."""
+        shards = range(self._store.layout.shards)
+        replies = await self._store.send(
+            [("HKEYS", keys.dead_event_index(shard, tenant)) for shard in shards]
         )
-        prefix = f"{tenant}:".encode()
-        return [
-            (tenant, SubscriptionId(member.removeprefix(prefix).decode()))
-            for members in indexes
-            for member in sorted(members)
-            if member.startswith(prefix)
-        ]
-
-    async def _events(
-        self, tenant: Tenant, subscription: SubscriptionId, after: int
-    ) -> AsyncIterator[DeadLetter]:
-        while letters := await self._page_of_events(tenant, subscription, after + 1, None):
-            for letter in letters:
-                yield letter
-            after = letters[-1].number
+        return [SubscriptionId(subscription.decode()) for ids in replies for subscription in sorted(ids)]
 
     async def _page_of_events(
-        self, tenant: Tenant, subscription: SubscriptionId, low: int, high: int | None
+        self, subscription: SubscriptionKey, low: int, high: int | None
     ) -> list[DeadLetter]:
-        shard = self._store.layout.shard_of(tenant, subscription)
-        key, bound = keys.dead(shard, tenant, subscription), "+inf" if high is None else high
-        members, again = await self._store.send(
-            [
-                ("ZRANGEBYSCORE", key, low, bound, "LIMIT", 0, _PAGE),
-                ("HGET", keys.subscription(shard, tenant, subscription), "again"),
-            ]
-        )
-        rows = [cast("bytes", member).decode(errors="replace").split(" ", 2) for member in members]
-        waiting = [(int(a), int(b)) for a, b in re.findall(r"(\d+)-(\d+)", (again or b"").decode())]
-        outbox = keys.outbox(shard, tenant, subscription)
+        tenant, subscription_id = subscription
+        shard = self._store.layout.shard_of(*subscription)
+        upper = "+inf" if high is None else high
+        commands: list[Command] = [
+            ("ZRANGEBYSCORE", keys.dead_events(shard, *subscription), low, upper, "LIMIT", 0, _PAGE),
+            ("HGET", keys.subscription(shard, *subscription), "resend_ranges"),
+        ]
+        members, ranges = await self._store.send(commands)
+        rows = [member.decode(errors="replace").split(" ", 2) for member in members]
+        waiting = [(int(a), int(b)) for a, b in re.findall(r"(\d+)-(\d+)", (ranges or b"").decode())]
+        log = keys.outbox(shard, *subscription)
         stored = await self._store.send(
-            [("XRANGE", outbox, f"{number}-0", f"{number}-0") for number, _, _ in rows]
+            [("XRANGE", log, f"{number}-0", f"{number}-0") for number, _, _ in rows]
         )
-        events = [event_of(tenant, *entries_of(reply)[0]) if reply else None for reply in stored]
+        events = [event_of(tenant, *entries[0]) if entries else None for entries in stored]
         return [
             DeadLetter(
-                f"{Kind.EVENT}-{subscription}-{number}",
-                Kind.EVENT,
+                DeadEventId(subscription_id, int(number)),
+                DeadLetterKind.EVENT,
                 tenant,
                 int(at_ms),
                 reason,
                 event.focus if event else None,
-                subscription,
+                subscription_id,
                 int(number),
                 is_kept=event is not None,
                 is_waiting=any(first <= int(number) <= last for first, last in waiting),
@@ -197,57 +188,16 @@ class DeadLetters:
             for (number, at_ms, reason), event in zip(rows, events, strict=True)
         ]
 
-    async def _refused(self, tenant: Tenant, after: str) -> AsyncIterator[DeadLetter]:
-        while True:
-            letters, last = await self._page_of_refused(tenant, f"({after}" if after else "-", "+")
-            for letter in letters:
-                yield letter
-            if not last:
-                return
-            after = last
-
-    async def _page_of_refused(self, tenant: Tenant, low: str, high: str) -> tuple[list[DeadLetter], str]:
-        (reply,) = await self._store.send([("XRANGE", keys.INBOX_REFUSED, low, high, "COUNT", _PAGE)])
-        page = entries_of(reply)
-        letters = [
+    async def _page_of_inbox(self, tenant: Tenant, low: str, high: str = stream_id.LAST) -> list[DeadLetter]:
+        command = ("XRANGE", keys.refused_inbox(tenant), low, high, "COUNT", _PAGE)
+        return [
             DeadLetter(
-                f"{Kind.INBOX}-{entry_id.decode()}",
-                Kind.INBOX,
+                DeadInboxId(stream_id.text_of(entry_id)),
+                DeadLetterKind.INBOX,
                 tenant,
                 StreamId.parse(entry_id).ms,
-                _refusal(fields.get(b"outcome", b"")),
-                entry={name: value for name, value in fields.items() if name not in _NOT_GIVEN},
+                fields.get(b"reason", b"").decode(errors="replace"),
+                entry={name: value for name, value in fields.items() if name not in _NOT_OF_GATEWAY},
             )
-            for entry_id, fields in page
-            if fields.get(b"tenant", DEFAULT_TENANT.encode()) == tenant.encode()
+            for entry_id, fields in entries_of((await self._store.send([command]))[0])
         ]
-        return letters, page[-1][0].decode() if page else ""
-
-    async def counts(self) -> dict[str, int]:
-        """How many letters of each kind there are, of all tenants, for gauges."""
-        layout = self._store.layout
-        commands: list[Command] = [("XLEN", keys.aside(partition)) for partition in range(layout.partitions)]
-        commands += [("HVALS", keys.dead_index(shard)) for shard in range(layout.shards)]
-        *answers, refused = await self._store.send([*commands, ("XLEN", keys.INBOX_REFUSED)])
-        events = sum(int(count) for counts in answers[layout.partitions :] for count in counts)
-        return {Kind.CHANGE: sum(answers[: layout.partitions]), Kind.EVENT: events, Kind.INBOX: refused}
-
-
-def is_letter_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
-
-
-def parts_of(letter_id: str) -> tuple[str, str, str, str, str]:
-    """What an id is made of: partition and entry, subscription and number, or refused entry; what it isn't is ''."""
-    found = _ID.fullmatch(letter_id)
-    return cast("tuple[str, str, str, str, str]", found.groups("")) if found else ("",) * 5
-
-
-def _focus(tenant: Tenant, fields: Mapping[bytes, bytes]) -> VersionKey:
-    return VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"]))
-
-
-def _refusal(outcome: bytes) -> str:
-    """What the OperationOutcome says."""
-    issues = msgspec.json.decode(outcome or b"{}").get("issue", [])
-    return "; ".join(issue["diagnostics"] for issue in issues)

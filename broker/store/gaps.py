@@ -1,47 +1,44 @@
-"""Gaps as the store writes them, and whom they are told to besides the subscriber: the metric and the log."""
+"""Gaps as the scripts store them, and the log message about events that are given up."""
 
 import time
 
 import structlog
 
-from broker.model.change import Tenant
 from broker.model.gap import Gap, GapReason
-from broker.model.subscription import SubscriptionId
-from broker.telemetry import metrics
+from broker.model.subscription import SubscriptionKey
 
 _log = structlog.get_logger(__name__)
 LOG_EVERY_S = 5.0
-"""How often one subscription's growing gap is logged; the metric counts each event."""
+"""How often the growing gap of one subscription is logged; `counters.py` counts each event."""
 
 
-def gaps_of(text: bytes | None) -> tuple[Gap, ...]:
-    """The field `gaps` of a subscription, drawn at the head of `lua/register.lua`."""
-    found = []
-    for one in (text or b"").decode().split(","):
-        if one:
-            numbers, reason, at_ms = one.split(":")
+def gaps_of(text: str) -> tuple[Gap, ...]:
+    """Reads the field `gaps` of a subscription, which `lua/shared/subscription.lua` describes."""
+    gaps = []
+    for part in text.split(","):
+        if part:
+            numbers, reason, at_ms = part.split(":")
             low, _, high = numbers.partition("-")
-            found.append(Gap(int(low), int(high), GapReason(reason), int(at_ms)))
-    return tuple(found)
+            gaps.append(Gap(int(low), int(high), GapReason(reason), int(at_ms)))
+    return tuple(gaps)
 
 
 class GapReporter:
-    """Counts events given up and logs them, the first of a subscription at once."""
+    """Logs events that were given up: the first of a subscription at once, a growing gap every `LOG_EVERY_S`."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Tenant, SubscriptionId], tuple[int, float]] = {}
+        self._logged_s: dict[SubscriptionKey, float] = {}
 
-    def tell(
-        self, tenant: Tenant, subscription: SubscriptionId, low: int, high: int, reason: GapReason
-    ) -> None:
-        """`low` to `high` is the whole gap, which may have been told of in part."""
-        key = (tenant, subscription)
-        told, logged_s = self._known.get(key, (0, 0.0))
-        metrics.events_given_up.labels(reason=reason).inc(high - max(low - 1, told))
+    def report(self, subscription: SubscriptionKey, low: int, high: int, reason: GapReason) -> None:
+        """`low` to `high` is the whole gap; earlier calls may have reported part of it."""
         now_s = time.monotonic()
-        if now_s - logged_s >= LOG_EVERY_S:
-            logged_s = now_s
+        logged_s = self._logged_s.get(subscription)
+        if logged_s is None or now_s - logged_s >= LOG_EVERY_S:
+            self._logged_s[subscription] = now_s
             _log.error(
-                "undelivered events given up", subscription=subscription, first=low, last=high, reason=reason
+                "undelivered events given up",
+                subscription=subscription[1],
+                first=low,
+                last=high,
+                reason=reason,
             )
-        self._known[key] = (high, logged_s)

@@ -1,18 +1,20 @@
-"""The inbox stream for gateways that write to Redis directly, and the stream of what was refused.
+"""The inbox stream, for gateways that write to Redis directly.
 
-Fields of an entry: resource (JSON), interaction (create, update, delete; create if absent), release, tenant, key. One reader at
-a time, under a lease; an entry leaves the stream once it was accepted or refused.
+Fields of an entry: `resource` (JSON), `interaction` (create, update, delete; create if absent), `release`, `tenant`, `key`. One worker
+reads at a time, under a lease (`leases.py`). An entry leaves the stream once it was accepted, or refused: then it is a dead letter of
+its tenant.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.store import keys
-from broker.store.protocol import Command, GroupReader, ScriptCall, Store
-from broker.store.replies import flatten
+from broker.store.protocol import Command, GroupReader, Store
+from broker.store.scripts import dead_letters
+from broker.store.scripts.dead_letters import RefusedEntry
 
 _GROUP = "ingest"
-_LEASE = "inbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,24 @@ class InboxEntry:
     id: str
     fields: Mapping[str, bytes]
 
+    @property
+    def tenant(self) -> Tenant | None:
+        """The tenant the entry names, the default one if it names none; None for a text that is no tenant."""
+        name = self.fields.get("tenant", DEFAULT_TENANT.encode()).decode(errors="replace")
+        return Tenant(name) if keys.TENANT_PATTERN.fullmatch(name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an entry is refused: `reason` for the operator, `outcome` the document that is stored with it for the gateway."""
+
+    entry: InboxEntry
+    reason: str
+    outcome: bytes
+
 
 class Inbox:
-    """Reads entries in order, again after a crash; acknowledges, and sets refusals aside."""
+    """Reads entries in order, again after a crash, and removes them when they are done."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -32,36 +49,28 @@ class Inbox:
     async def prepare(self) -> None:
         await self._store.create_group(keys.INBOX, _GROUP)
 
-    async def lease(self, owner: str, ttl_ms: int) -> bool:
-        return bool((await self._store.run(ScriptCall("lease", [keys.LEASES], [owner, ttl_ms, _LEASE])))[0])
-
-    async def unlease(self, owner: str) -> None:
-        await self._store.run(ScriptCall("unlease", [keys.LEASES], [owner, _LEASE]))
-
     async def read(
-        self, client: GroupReader, position: str, *, count: int, block_ms: int | None
+        self, reader: GroupReader, position: str, *, count: int, block_ms: int | None
     ) -> list[InboxEntry]:
-        """Entries from `position` (`>` new ones, `0` those read before and not finished); `client` may block."""
-        rows = await client.read(_GROUP, "ingest", {keys.INBOX: position}, count=count, block_ms=block_ms)
+        """Entries from `position`: `>` for new ones, `0` for those that were read before and are not finished."""
+        rows = await reader.read(_GROUP, "ingest", {keys.INBOX: position}, count=count, block_ms=block_ms)
         return [
             InboxEntry(
-                entry_id.decode(),
-                {name.decode(errors="replace"): value for name, value in fields.items()},
+                entry_id.decode(), {name.decode(errors="replace"): value for name, value in fields.items()}
             )
             for _, entries in rows
             for entry_id, fields in entries
         ]
 
-    async def finish(
-        self, accepted: Sequence[InboxEntry], refused: Sequence[tuple[InboxEntry, bytes]]
-    ) -> None:
-        """Removes entries; the refused go to the other stream, each with its OperationOutcome."""
-        if not accepted and not refused:
-            return
-        refusals: list[Command] = []
-        for entry, outcome in refused:
-            fields = {**entry.fields, "outcome": outcome, "entry": entry.id}
-            refusals.append(("XADD", keys.INBOX_REFUSED, "*", *flatten(fields)))
-        await self._store.send(refusals)  # first: the streams may lie on two nodes, and one be unavailable
-        done = [entry.id for entry in accepted] + [entry.id for entry, _ in refused]
-        await self._store.send([("XACK", keys.INBOX, _GROUP, *done), ("XDEL", keys.INBOX, *done)])
+    async def finish(self, accepted: Sequence[InboxEntry], refused: Sequence[Refusal]) -> None:
+        """Removes the entries; refused ones become dead letters, each in one step."""
+        if refused:
+            entries = [
+                RefusedEntry(refusal.entry.id, refusal.entry.tenant, refusal.reason, refusal.outcome)
+                for refusal in refused
+            ]
+            await dead_letters.refuse_inbox_entries(self._store, _GROUP, entries)
+        if accepted:
+            ids = [entry.id for entry in accepted]
+            commands: list[Command] = [("XACK", keys.INBOX, _GROUP, *ids), ("XDEL", keys.INBOX, *ids)]
+            await self._store.send(commands)

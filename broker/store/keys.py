@@ -1,9 +1,11 @@
-"""Every key name and hash tag, built here and nowhere else.
+"""Every key name and hash tag of the store, built here and nowhere else.
 
-Two hash tags: an intake partition `{p03}` holds the changes and versions of its resources, a delivery shard `{s03}` the
-subscriptions with their outboxes and due times. A script touches keys of one tag only (a transaction on a single server
-excepted) or one key without a tag, so the same code runs on one server and on a Cluster. A tenant is part of each key that holds a tenant's data;
-logs shared by all tenants carry it in each entry.
+Two hash tags spread the data: an intake partition `{p03}` has the changes and versions of its resources, a delivery shard `{s03}`
+the subscriptions with their outboxes and due times. The inbox and the topics have a tag each. A script touches keys of one tag only
+(a transaction on a single server excepted), so the same code runs on one server and on a Cluster.
+
+Every key that holds data of one tenant names the tenant. Logs, schedules and counters that all tenants share name it in each entry.
+Sets of tenants say which keys there are, so that a sweep goes from tenant to tenant.
 """
 
 import re
@@ -12,20 +14,26 @@ from dataclasses import dataclass
 from functools import cache
 
 from broker.model.change import Tenant, VersionKey
+from broker.model.subscription import SubscriptionId, SubscriptionKey
 
-INBOX = "fhir:inbox"
-INBOX_REFUSED = "fhir:inbox:refused"
 LEASES = "broker:leases"
-"""Hash: partition, or `inbox` -> `owner token until`. One key, so that all are renewed in one slot."""
+"""Hash: partition, or `inbox` -> `owner token until`. One key, so that all leases are renewed in one slot."""
 LAYOUT = "broker:layout"
 WAKE = "broker:wake"
+"""Channel: a shard in which something became due."""
 CHANGED = "broker:changed"
 """Channel, on a Cluster only: a partition whose changes stream got an entry."""
 MATCHERS = "broker:matchers"
-TOPICS = "broker:topics"
-"""Hash: id -> a topic given through the API; the value is drawn at the head of `lua/topic.lua`."""
-TOPICS_VALIDATED = "broker:topics:validated"
-"""Hash: canonical -> the document for which the subscriptions of that topic version were last looked at."""
+
+INBOX = "fhir:inbox"
+"""Stream to which gateways write. The keys around it share its slot."""
+INBOX_TENANTS = "{fhir:inbox}:tenants"
+"""Set of the tenants with refused entries."""
+INBOX_COUNTERS = "{fhir:inbox}:counters"
+"""Hash; `counters.py` lists the fields."""
+
+TOPIC_TENANTS = "{broker:topics}:tenants"
+"""Set of the tenants with topics."""
 TOPICS_CHANGED = "broker:topics:changed"
 """Channel: `topics` or `folder`."""
 
@@ -34,10 +42,10 @@ _BROKER_ID = re.compile(r"([0-9a-f]{4})[0-9a-f]{4}-[0-9a-f]{4}-8[0-9a-f]{3}-[89a
 
 
 def placement(tenant: Tenant, resource_id: str) -> int:
-    """The 16-bit placement of an id: carried by the ids the broker assigns (UUID version 8), a hash of any other."""
-    found = _BROKER_ID.fullmatch(resource_id)
-    if found:
-        return int(found[1], 16)
+    """The 16-bit placement of an id: part of the ids that the broker assigns (UUID version 8), a hash of any other."""
+    assigned = _BROKER_ID.fullmatch(resource_id)
+    if assigned:
+        return int(assigned[1], 16)
     return zlib.crc32(f"{tenant}/{resource_id}".encode()) & 0xFFFF
 
 
@@ -66,16 +74,23 @@ def shard_tag(shard: int) -> str:
 
 
 def changes(partition: int) -> str:
-    """Stream of accepted changes: t tenant, y type, i id, v version, p previous version or '', x interaction, r release, a ms.
-
-    A business event has e: its codings, JSON. A change that was set aside and logged anew has d.
-    """
+    """Stream of accepted changes of all tenants. `records.logged_change` reads an entry."""
     return f"{partition_tag(partition)}:changes"
 
 
-def aside(partition: int) -> str:
-    """Stream of changes that could not be matched, dead letters: the fields of the change, c its id, w why."""
-    return f"{partition_tag(partition)}:aside"
+def dead_changes(partition: int, tenant: Tenant) -> str:
+    """Stream of changes that are dead letters: the fields of the change, `change_id` and `reason`."""
+    return f"{partition_tag(partition)}:dead-letters:{tenant}"
+
+
+def dead_change_tenants(partition: int) -> str:
+    """Set of the tenants with changes that are dead letters."""
+    return f"{partition_tag(partition)}:dead-letter-tenants"
+
+
+def partition_counters(partition: int) -> str:
+    """Hash; `counters.py` lists the fields."""
+    return f"{partition_tag(partition)}:counters"
 
 
 def partition_lease(partition: int) -> str:
@@ -84,73 +99,119 @@ def partition_lease(partition: int) -> str:
 
 
 def current(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
-    """Hash: v current version, x its interaction, q the request that wrote it, n its identifiers.
+    """Hash: current `version` and its `interaction`, `identifiers`, `references`; the `request` that wrote it.
 
-    f the references it is found by, w the request of the last business event and its ms.
+    `last_event`: the request of the last business event about it, and its moment.
     """
-    return f"{partition_tag(partition)}:cur:{tenant}:{resource_type}/{resource_id}"
+    return f"{partition_tag(partition)}:current:{tenant}:{resource_type}/{resource_id}"
 
 
 def versions(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
     """Prefix of the version keys; append the number."""
-    return f"{partition_tag(partition)}:ver:{tenant}:{resource_type}/{resource_id}/"
+    return f"{partition_tag(partition)}:version:{tenant}:{resource_type}/{resource_id}/"
 
 
 def version(partition: int, key: VersionKey) -> str:
-    r"""String: `release interaction ms head-length\n` head tail: the text of an `UnversionedResource`, empty for a deletion."""
+    r"""String: `release interaction ms head-length\n` and the resource without `versionId` and `lastUpdated`.
+
+    A deletion has no resource. `UnversionedResource` (model/resource.py) says where the two go.
+    """
     return f"{versions(partition, key.tenant, key.type, key.id)}{key.version}"
 
 
 def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:
     """Hash: `system|value` -> ids, space-separated, of the current resources of this type and partition."""
-    return f"{partition_tag(partition)}:ident:{tenant}:{resource_type}"
+    return f"{partition_tag(partition)}:identifiers:{tenant}:{resource_type}"
 
 
 def references(partition: int, tenant: Tenant) -> str:
     """Prefix of the sorted sets `<Type/id>:<referring type>:<parameter>`: ids that refer to it -> ms since when."""
-    return f"{partition_tag(partition)}:refs:{tenant}:"
+    return f"{partition_tag(partition)}:references:{tenant}:"
 
 
 def idempotency(partition: int, tenant: Tenant, key: str) -> str:
-    """String: digest, status, id, version and time of the first answer to this idempotency key."""
-    return f"{partition_tag(partition)}:idem:{tenant}:{key}"
+    """String: digest, version and time of the first answer to this idempotency key."""
+    return f"{partition_tag(partition)}:idempotency:{tenant}:{key}"
 
 
 def token(digest: str) -> str:
-    """String, JSON: what a binding token stands for; gone when it is redeemed or expires."""
+    """String, JSON: what a binding token stands for; it is removed when the token is redeemed or expires."""
     return f"broker:token:{digest}"
 
 
+def refused_inbox(tenant: Tenant | None) -> str:
+    """Stream of refused inbox entries: the fields of the entry, its id (`entry`), `reason` and `outcome`.
+
+    None: of the entries that name no valid tenant. Nobody can list those.
+    """
+    return "{fhir:inbox}:refused" if tenant is None else f"{{fhir:inbox}}:refused:{tenant}"
+
+
+def topics(tenant: Tenant) -> str:
+    """Hash: id -> a topic that was put through the API; `lua/write_topic.lua` describes the value."""
+    return f"{{broker:topics}}:stored:{tenant}"
+
+
+def validated_topics(tenant: Tenant) -> str:
+    """Hash: canonical -> the topic document for which the subscriptions of that topic version were last validated."""
+    return f"{{broker:topics}}:validated:{tenant}"
+
+
 def member(tenant: Tenant, subscription_id: str) -> str:
-    """How a subscription is named inside its shard's sets."""
+    """The name of a subscription in its shard's schedule and registry log."""
     return f"{tenant}:{subscription_id}"
 
 
+def subscription_key(member: str | bytes) -> SubscriptionKey:
+    """The subscription that a member names."""
+    text = member.decode() if isinstance(member, bytes) else member
+    tenant, _, subscription_id = text.partition(":")
+    return Tenant(tenant), SubscriptionId(subscription_id)
+
+
+def subscriptions(shard: int) -> str:
+    """Prefix of the subscription hashes; append a member."""
+    return f"{shard_tag(shard)}:subscription:"
+
+
 def subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """Hash; the fields are drawn at the head of `lua/register.lua`."""
-    return f"{shard_tag(shard)}:sub:{tenant}:{subscription_id}"
+    """Hash; `lua/shared/subscription.lua` describes the fields."""
+    return f"{shard_tag(shard)}:subscription:{tenant}:{subscription_id}"
+
+
+def outboxes(shard: int) -> str:
+    """Prefix of the outboxes; append a member."""
+    return f"{shard_tag(shard)}:outbox:"
 
 
 def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """Stream; entry id `<event number>-0`: y type, i id, v version, x interaction, r release, a ms, n bytes, p partition,
-    c change id, k what goes with it (`Type/id/version/release`, space-separated) where there is any; n counts that too.
-    """
+    """Stream of events; the entry id is `<event number>-0`. `records.event_of` reads an entry."""
     return f"{shard_tag(shard)}:outbox:{tenant}:{subscription_id}"
 
 
-def dead(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """Sorted set of the events that were set aside: `<number> <ms> <why>`, scored by number."""
-    return f"{shard_tag(shard)}:dead:{tenant}:{subscription_id}"
+def dead_events(shard: int, tenant: Tenant, subscription_id: str) -> str:
+    """Sorted set of the subscription's events that are dead letters: `<number> <ms> <reason>`, scored by number."""
+    return f"{shard_tag(shard)}:dead-letters:{tenant}:{subscription_id}"
 
 
-def dead_index(shard: int) -> str:
-    """Hash: member -> how many of its events are set aside; only those that have some."""
-    return f"{shard_tag(shard)}:dead"
+def dead_event_index(shard: int, tenant: Tenant) -> str:
+    """Hash: subscription id -> how many of its events are dead letters; only subscriptions that have any."""
+    return f"{shard_tag(shard)}:dead-letter-index:{tenant}"
 
 
-def members(shard: int) -> str:
-    """Set of the members of a shard."""
-    return f"{shard_tag(shard)}:subs"
+def members(shard: int, tenant: Tenant) -> str:
+    """Set of the ids of a tenant's subscriptions in the shard."""
+    return f"{tenant_members(shard)}{tenant}"
+
+
+def tenant_members(shard: int) -> str:
+    """Prefix of the sets of members; append a tenant."""
+    return f"{shard_tag(shard)}:members:"
+
+
+def tenants(shard: int) -> str:
+    """Set of the tenants with subscriptions in the shard."""
+    return f"{shard_tag(shard)}:tenants"
 
 
 def due(shard: int) -> str:
@@ -159,13 +220,22 @@ def due(shard: int) -> str:
 
 
 def registry(shard: int) -> str:
-    """Stream, ids `<ms>-<n>`, n gap-free: m member, o put|delete. What matchers follow."""
+    """Stream that matchers follow: `member`, `operation` put|delete. Ids are `<ms>-<n>`, n without gaps."""
     return f"{shard_tag(shard)}:registry"
 
 
 def fence(shard: int) -> str:
-    """Hash: partition -> highest lease token seen from its matcher; n<partition> -> how many events were numbered from it.
+    """Hash: `token:<partition>` -> highest lease token seen from its matcher; `last_rollback` -> the last one handled.
 
-    jump: the last one (`lua/jump.lua`).
+    `numbered:<partition>` -> how many events were numbered from the partition (`numbered_field`).
     """
     return f"{shard_tag(shard)}:fence"
+
+
+def numbered_field(partition: int) -> str:
+    return f"numbered:{partition}"
+
+
+def shard_counters(shard: int) -> str:
+    """Hash; `counters.py` lists the fields."""
+    return f"{shard_tag(shard)}:counters"

@@ -1,81 +1,62 @@
-"""One stream of numbered events per subscription; the entry id is the event number, so Redis itself refuses a repeat."""
+"""The outbox of a subscription: a stream of numbered events. The entry id is the event number, so Redis itself refuses a repetition.
+
+The matcher appends; the API and following channels read. Dispatchers receive events with their claims (`schedule.py`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from broker.errors import BrokerError
-from broker.model.change import Change, Tenant, VersionKey
+from broker.model.change import Change, Tenant
 from broker.model.gap import GapReason
 from broker.model.notification import Event, Included
-from broker.model.release import Release
-from broker.model.subscription import SubscriptionId
-from broker.store import keys
+from broker.model.subscription import SubscriptionId, SubscriptionKey
+from broker.store import keys, stream_id
 from broker.store.gaps import GapReporter
-from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
-from broker.store.replies import entries_of
-from broker.store.resources import INTERACTIONS, RELEASES
+from broker.store.protocol import Store
+from broker.store.records import encode_event, event_of
 from broker.store.rollback import RollbackDetector
-from broker.store.stream_id import event_number
+from broker.store.scripts import outbox
+from broker.store.scripts.outbox import FORGOT_NUMBERS, LOST_PARTITION, NewEvent
 
-SubscriptionKey = tuple[Tenant, SubscriptionId]
-MOST_EVENTS = 1_000_000
+MAX_EVENTS = 1_000_000
 
 
-class Fenced(BrokerError):  # noqa: N818 a state, told to the matcher that lost its partition
+class Fenced(BrokerError):  # noqa: N818 a state that the matcher handles
     """A newer matcher holds the partition; nothing was added."""
 
 
-def event_of(tenant: Tenant, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
-    return Event(
-        number=event_number(entry_id),
-        at_ms=int(fields[b"a"]),
-        focus=VersionKey(tenant, fields[b"y"].decode(), fields[b"i"].decode(), int(fields[b"v"])),
-        release=RELEASES[fields[b"r"]],
-        interaction=INTERACTIONS[fields[b"x"]],
-        context=tuple(_included(tenant, one) for one in fields[b"k"].decode().split())
-        if b"k" in fields
-        else (),
-    )
-
-
-class StoreRolledBack(BrokerError):  # noqa: N818 a state, told to the matcher that knows better
-    """The store has forgotten events it had numbered; nothing was added."""
-
-
-def key_of(member: bytes) -> SubscriptionKey:
-    tenant, _, one = member.decode().partition(":")
-    return Tenant(tenant), SubscriptionId(one)
-
-
-def _included(tenant: Tenant, text: str) -> Included:
-    kind, one, version, release = text.split("/")
-    return Included(VersionKey(tenant, kind, one, int(version)), Release(release))
+class StoreRolledBack(BrokerError):  # noqa: N818 a state that the matcher handles
+    """The store has forgotten events that it had numbered; nothing was added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What goes with the events of one change, and how many bytes of resources that is."""
+    """The included resources of the events of one change, and how many bytes they have."""
 
     included: tuple[Included, ...]
     size: int
-
-    @property
-    def text(self) -> str:
-        return " ".join(f"{one.key.reference}/{one.key.version}/{one.release}" for one in self.included)
 
 
 NO_CONTEXT = Context((), 0)
 
 
 class Outboxes:
-    """Appends and reads events. `most` is how many of one subscription are kept; `witness` knows what was numbered."""
+    """Appends and reads events; `max_events` is how many of one subscription are kept.
+
+    `rollback_detector` knows how many events this process had the store number.
+    """
 
     def __init__(
-        self, store: Store, *, most: int = MOST_EVENTS, rollback_detector: RollbackDetector | None = None
+        self,
+        store: Store,
+        *,
+        max_events: int = MAX_EVENTS,
+        rollback_detector: RollbackDetector | None = None,
     ) -> None:
         self._store = store
-        self._most = most
+        self._max_events = max_events
         self._rollback_detector = rollback_detector or RollbackDetector(store)
         self._gaps = GapReporter()
 
@@ -86,57 +67,43 @@ class Outboxes:
         matched: Mapping[SubscriptionKey, Sequence[Change]],
         contexts: Mapping[tuple[SubscriptionKey, str], Context] = MappingProxyType({}),
     ) -> int:
-        """Numbers the changes of one partition in each subscription they matched, in order; answers how many were new.
+        """Numbers the changes of one partition in each subscription they matched, in order; returns how many were new.
 
-        `contexts` has what goes with an event, by subscription and change id.
-        When more wait than are kept, the oldest are given up: the subscription goes to `error`, and it is told (`model/gap.py`).
-        Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the partition's lease has moved on,
-        and `StoreRolledBack` if the store has forgotten what this process had numbered.
+        `contexts` has the included resources by subscription and change id. When more events wait than are kept, the oldest are
+        given up: the subscription goes to `error`, and `$status` reports the gap (`model/gap.py`). Idempotent: what an earlier
+        call numbered is passed over. Raises `Fenced` if the partition's lease has moved on, and `StoreRolledBack` if the store
+        has forgotten what this process had it number.
         """
-        by_shard: dict[int, list[SubscriptionKey]] = {}
-        for key in matched:
-            by_shard.setdefault(self._store.layout.shard_of(*key), []).append(key)
-        calls = []
-        for shard, some in by_shard.items():
-            script_keys = [keys.fence(shard), keys.due(shard), keys.registry(shard)]
-            arguments: list[Argument] = [
-                partition,
-                token,
-                keys.WAKE,
-                shard,
-                self._most,
-                self._rollback_detector.numbered(shard, partition),
+        by_shard: dict[int, dict[SubscriptionKey, list[NewEvent]]] = {}
+        encoded: dict[tuple[str, int], NewEvent] = {}
+        for subscription, changes in matched.items():
+            events = by_shard.setdefault(self._store.layout.shard_of(*subscription), {})
+            events[subscription] = [
+                _new_event(change, contexts.get((subscription, change.id), NO_CONTEXT), encoded)
+                for change in changes
             ]
-            for key in some:
-                script_keys += [keys.subscription(shard, *key), keys.outbox(shard, *key)]
-                arguments += [keys.member(*key), len(matched[key])]
-                for change in matched[key]:
-                    now = change.current
-                    context = contexts.get((key, change.id), NO_CONTEXT)
-                    arguments += [
-                        change.id,
-                        now.key.type,
-                        now.key.id,
-                        now.key.version,
-                        now.interaction,
-                        now.release,
-                        now.at_ms,
-                        len(now.body or b"") + context.size,
-                        context.text,
-                    ]
-            calls.append(ScriptCall("append_events", script_keys, arguments))
-        # the acknowledgment of the changes, which follows, must not outlive the events
-        answers = await self._store.run_many(calls, WriteConcern.ORDERED)
-        outcomes = {added for added, *_ in answers}
-        if -1 in outcomes:
-            raise Fenced(f"partition {partition} is matched by another process now")
-        if -2 in outcomes:
-            raise StoreRolledBack(f"a shard has numbered less of partition {partition} than it had")
-        for shard, (_, numbered, *given_up) in zip(by_shard, answers, strict=True):
-            self._rollback_detector.record_numbered(shard, partition, numbered)
-            for member, low, high in zip(*[iter(given_up)] * 3, strict=True):
-                self._gaps.tell(*key_of(member), int(low), int(high), GapReason.SIZE)
-        return sum(added for added, *_ in answers)
+        calls = [
+            outbox.append_events_call(
+                shard,
+                partition,
+                events,
+                token=token,
+                max_events=self._max_events,
+                numbered=self._rollback_detector.numbered(shard, partition),
+            )
+            for shard, events in by_shard.items()
+        ]
+        replies = await outbox.append_events(self._store, calls)
+        results = {reply.added for reply in replies}
+        if LOST_PARTITION in results:
+            raise Fenced(f"another process matches partition {partition} now")
+        if FORGOT_NUMBERS in results:
+            raise StoreRolledBack(f"a shard has numbered fewer events of partition {partition} than before")
+        for shard, reply in zip(by_shard, replies, strict=True):
+            self._rollback_detector.record_numbered(shard, partition, reply.numbered)
+            for lost in reply.lost:
+                self._gaps.report(lost.subscription, lost.low, lost.high, GapReason.SIZE)
+        return sum(reply.added for reply in replies)
 
     async def read(
         self,
@@ -149,9 +116,20 @@ class Outboxes:
     ) -> list[Event]:
         """Events by number, both bounds inclusive and open if None; the oldest `limit` of them."""
         shard = self._store.layout.shard_of(tenant, subscription_id)
-        low = "-" if first is None else f"{max(first, 0)}-0"
-        high = "+" if last is None else f"{max(last, 0)}-0"
-        (reply,) = await self._store.send(
-            [("XRANGE", keys.outbox(shard, tenant, subscription_id), low, high, "COUNT", limit)]
-        )
-        return [event_of(tenant, entry_id, fields) for entry_id, fields in entries_of(reply)]
+        low = stream_id.FIRST if first is None else stream_id.of_event(max(first, 0))
+        high = stream_id.LAST if last is None else stream_id.of_event(max(last, 0))
+        command = ("XRANGE", keys.outbox(shard, tenant, subscription_id), low, high, "COUNT", limit)
+        (entries,) = await self._store.send([command])
+        return [event_of(tenant, entry_id, flat) for entry_id, flat in entries]
+
+
+def _new_event(change: Change, context: Context, encoded: dict[tuple[str, int], NewEvent]) -> NewEvent:
+    """The event of a change; subscriptions with the same included resources share it through `encoded`."""
+    key = (change.id, id(context))
+    event = encoded.get(key)
+    if event is None:
+        current = change.current
+        size = len(current.body or b"") + context.size
+        event = NewEvent(change.id, current.at_ms, size, encode_event(change, context.included))
+        encoded[key] = event
+    return event

@@ -1,4 +1,4 @@
-"""What is proposed to the intake log, and what became of it."""
+"""Changes that are proposed to the intake log, and what became of them."""
 
 import os
 import random
@@ -42,15 +42,16 @@ class Acceptance(StrEnum):
         }
 
 
-ACCEPTANCES = {one.encode(): one for one in Acceptance}
-"""By what the store answers."""
+ACCEPTANCES = {acceptance.encode(): acceptance for acceptance in Acceptance}
+"""By the bytes that the store returns."""
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """One change as asked for. `head` + version members + `tail` is the body to store (see `fhir/documents.py`).
+    """One change as the producer asked for it. `head` and `tail` are those of `UnversionedResource` (model/resource.py).
 
     An `event` writes no version: `events` are the codings of what happened to the current one. `references` are the search
-    parameters by which the resource is to be found, each with the `Type/id` it refers to.
+    parameters by which the resource is found, each with the `Type/id` it refers to. `trace` is the W3C traceparent of the request, or
+    empty.
     """
 
     tenant: Tenant
@@ -66,7 +67,12 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     identifiers: tuple[str, ...] = ()
     events: tuple[Coding, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
+    trace: str = ""
     request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(128):032x}")
+
+    def key(self, version: int) -> VersionKey:
+        """The resource's version of that number."""
+        return VersionKey(self.tenant, self.type, self.id, version)
 
 
 class Accepted(NamedTuple):

@@ -21,9 +21,9 @@ import structlog
 from broker.model.change import Change
 from broker.store import keys
 from broker.store.high_water import HighWaterMarks
-from broker.store.protocol import Argument, Command, ScriptCall, Store, WriteConcern
+from broker.store.protocol import Command, Store
+from broker.store.scripts.outbox import skip_numbers
 from broker.store.stream_id import StreamId, text_of
-from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 MARGIN = 1_000
@@ -79,17 +79,17 @@ class RollbackDetector:
         if not state.shards_behind and not behind:
             self._margin = MARGIN
             return False
-        rollback_id = uuid.uuid4().hex
-        calls = [self._skip_numbers(shard, rollback_id) for shard in range(self._store.layout.shards)]
-        replies = await self._store.run_many(calls, WriteConcern.DURABLE)
-        metrics.store_rollbacks.inc()
+        numbered: dict[int, dict[int, int]] = {}
+        for (shard, partition), number in self._marks.numbered.items():
+            numbered.setdefault(shard, {})[partition] = number
+        skipped = await skip_numbers(self._store, uuid.uuid4().hex, self._margin, numbered)
         _log.error(
             "the store came back with older data; changes may be lost, event numbers are skipped",
             last_change_known=max(behind.values(), default=None, key=StreamId.parse),
             partitions_behind=len(behind),
             shards_behind=len(state.shards_behind),
-            events_forgotten=sum(max(0, forgotten) for forgotten, _ in replies),
-            subscriptions=sum(skipped for _, skipped in replies),
+            events_forgotten=sum(max(0, shard.forgotten) for shard in skipped),
+            subscriptions=sum(shard.subscriptions for shard in skipped),
         )
         heads.update({p: state.heads[p] for p in behind})
         self._margin = MARGIN
@@ -101,7 +101,7 @@ class RollbackDetector:
         for shard, partition in marks.numbered:
             by_shard.setdefault(shard, []).append(partition)
         commands: list[Command] = [
-            ("HMGET", keys.fence(shard), *(f"n{p}" for p in partitions))
+            ("HMGET", keys.fence(shard), *(keys.numbered_field(p) for p in partitions))
             for shard, partitions in by_shard.items()
         ]
         commands += [("XREVRANGE", keys.changes(p), "+", "-", "COUNT", 1) for p in marks.heads]
@@ -116,13 +116,6 @@ class RollbackDetector:
         )
         newest = zip(marks.heads, replies[len(by_shard) :], strict=True)
         return _StoreState(shards_behind, {p: text_of(entries[0][0]) for p, entries in newest if entries})
-
-    def _skip_numbers(self, shard: int, rollback_id: str) -> ScriptCall:
-        arguments: list[Argument] = [f"{keys.shard_tag(shard)}:sub:", rollback_id, self._margin]
-        for (marked_shard, partition), number in self._marks.numbered.items():
-            if marked_shard == shard:
-                arguments += [partition, number]
-        return ScriptCall("skip_numbers", [keys.members(shard), keys.fence(shard)], arguments)
 
     async def save(self) -> None:
         """Writes new marks to the file, if there is one. A file that cannot be written is logged."""

@@ -1,46 +1,41 @@
-"""Who is due, who holds the claim, and what an attempt came to: the delivery state machine's door to its scripts.
+"""Claims: which subscriptions are due, who delivers them, and what an attempt came to. Dispatchers call it.
 
-A claim is a lease with a fencing token. Whoever lost it can't commit; whoever holds it sends one notification at a time, so a
-subscription never has two requests in flight.
+A claim is a lease with a fencing token. A dispatcher that lost its claim can't commit, and a dispatcher that holds it sends one
+notification at a time, so a subscription never has two requests in flight.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from broker.model.change import Tenant
-from broker.model.notification import Event, NotificationType
-from broker.model.outcome import (
-    Advance,
-    Decision,
-    Defer,
-    MarkError,
-    MoveToDeadLetters,
-    Retry,
-    TurnOff,
-    UnrenderableEvent,
-)
-from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.model.notification import ErrorReport, Event, NotificationType
+from broker.model.outcome import Advance, Decision, Defer, MarkError, MoveToDeadLetters, Retry, TurnOff
+from broker.model.subscription import SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store import keys
-from broker.store.outbox import event_of
-from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
+from broker.store.protocol import Command, Store
+from broker.store.records import DecisionWord, Verdict, event_of
+from broker.store.scripts import delivery
+from broker.store.scripts.delivery import ClaimReply
 
-_TYPES = {one.encode(): one for one in NotificationType}
-_STATUSES = {one.encode(): one for one in SubscriptionStatus}
+_TYPES = {notification_type.value: notification_type for notification_type in NotificationType}
+_RESEND = "resend"
+_STATUSES = {status.encode(): status for status in SubscriptionStatus}
 Resume = Literal["backlog", "newest"]
 MAX_RANGES_BYTES = 65_536
-"""How much may wait to be sent again, as text."""
+"""How many ranges of events may wait to be sent once more, as text."""
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
 
-    `count` is the highest event number up to and including this notification; `since_ms` the time of the first failed attempt
-    (0: none); `now_ms` Redis time. `revision` names the document: a namesake of a deleted subscription has the same versions. `is_repeat`: its
-    events were delivered before and are sent because they were asked for again (R-367). `unbuilt` counts the failed attempts
-    in which it could not even be built.
+    `count` is the highest event number up to and including this notification; `since_ms` the moment of the first failed attempt
+    (0: none); `now_ms` store time. `revision` names the document, because a subscription may be deleted and created again with
+    the same id and versions. `is_repeat`: its events were delivered before and are sent once more on request (R-367).
+    `build_failures` counts the failed attempts in which the notification could not even be built.
     """
 
     tenant: Tenant
@@ -58,26 +53,33 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     revision: str
     is_repeat: bool = False
-    unbuilt: int = 0
+    build_failures: int = 0
 
 
 class ResendResult(StrEnum):
-    """What became of the wish to have events sent again."""
+    """What became of a request to send events once more."""
 
     ACCEPTED = "accepted"
-    CHANGED = "changed"
-    FULL = "full"
+    CHANGED = "changed"  # the subscription is another document by now, or not active
+    FULL = "full"  # too many events wait to be sent once more
 
 
 class Claimed(NamedTuple):
-    """What one look at a shard gave: claims, and how long until the next subscription is due (None: nothing scheduled)."""
+    """The result of one look at a shard: claims, and how long until the next subscription is due (None: none is scheduled)."""
 
     claims: tuple[Claim, ...]
     next_in_ms: int | None
 
 
+class Wakeup(NamedTuple):
+    """A shard in which something became due; `readers` are pull subscriptions with new events in their outboxes."""
+
+    shard: int
+    readers: frozenset[SubscriptionKey]
+
+
 class Committed(NamedTuple):
-    """The answer to a commit. `is_stale`: the claim was lost and nothing was written."""
+    """The result of a commit. `is_stale`: the claim was lost and nothing was written."""
 
     is_stale: bool
     status: SubscriptionStatus | None = None
@@ -86,7 +88,10 @@ class Committed(NamedTuple):
 
 
 class Schedule:
-    """Claims, commits, and the wake-up channel."""
+    """Claims, commits, and the wakeup channel.
+
+    `max_bytes` of resources may be in one notification; `resume` says what a subscription gets that becomes active again.
+    """
 
     def __init__(self, store: Store, *, lease_ms: int, max_bytes: int, resume: Resume) -> None:
         self._store = store
@@ -99,108 +104,74 @@ class Schedule:
         return range(self._store.layout.shards)
 
     async def claim(self, shard: int, limit: int) -> Claimed:
-        """Takes up to `limit` due subscriptions of a shard."""
-        prefixes = f"{keys.shard_tag(shard)}:sub:", f"{keys.shard_tag(shard)}:outbox:"
-        arguments: list[Argument] = [limit, self._lease_ms, self._max_bytes, *prefixes]
-        call = ScriptCall("claim", [keys.due(shard), keys.registry(shard)], arguments)
-        now, following, *rows = await self._store.run(call, WriteConcern.REPLICATED)
-        return Claimed(tuple(_claim_of(shard, row) for row in rows), _wait(int(now), int(float(following))))
+        """Claims up to `limit` due subscriptions of a shard."""
+        reply = await delivery.claim(
+            self._store, shard, limit=limit, lease_ms=self._lease_ms, max_bytes=self._max_bytes
+        )
+        claims = tuple(_claim_of(shard, claim) for claim in reply.claims)
+        return Claimed(claims, _wait(reply.now_ms, reply.next_due_ms))
 
-    async def commit(self, claim: Claim, decision: Decision | None, *, take_next: bool) -> Committed:
-        """Carries out the decision (None: give the claim back untouched) and, if asked, takes the next notification."""
-        verb, delay_ms, code, text = "release", 0, "", ""
-        is_unbuilt, unrenderable = False, tuple[UnrenderableEvent, ...]()
-        match decision:
-            case None:
-                pass
-            case Advance():
-                verb = "advance"
-            case Retry(delay_ms=delay_ms, error=error, is_build_failure=is_unbuilt):
-                verb, code, text = "retry", error.code or "", error.text
-            case Defer(delay_ms=delay_ms):
-                verb = "defer"
-            case MoveToDeadLetters(error=error, events=unrenderable):
-                verb, code, text = "aside", error.code or "", error.text
-            case MarkError(error=error):
-                verb, code, text = "error", error.code or "", error.text
-            case TurnOff(error=error):
-                verb, code, text = "off", error.code or "", error.text
-        shard, tenant, one = claim.shard, claim.tenant, claim.id
-        arguments: list[Argument] = [
-            keys.member(tenant, one),
-            claim.token,
-            verb,
-            delay_ms,
-            code,
-            text,
-            self._resume,
-            int(take_next),
-            self._lease_ms,
-            self._max_bytes,
-            int(is_unbuilt),
-            claim.events[0].number if claim.events else 0,
-            *(argument for event in unrenderable for argument in (event.number, event.reason)),
-        ]
-        script_keys = [
-            keys.due(shard),
-            keys.registry(shard),
-            keys.subscription(shard, tenant, one),
-            keys.outbox(shard, tenant, one),
-            keys.dead(shard, tenant, one),
-            keys.dead_index(shard),
-        ]
-        answer = await self._store.run(ScriptCall("commit", script_keys, arguments), WriteConcern.REPLICATED)
-        if answer[0] == b"stale":
+    async def commit(
+        self, claim: Claim, decision: Decision | None, *, take_next: bool, outcome: str = ""
+    ) -> Committed:
+        """Applies the decision (None: releases the claim as it is) and, if asked, claims the next notification.
+
+        `outcome` is the word under which the attempt is counted; an empty one is not counted.
+        """
+        verdict = _verdict(claim, decision, takes_next=take_next, outcome=outcome)
+        reply = await delivery.commit(
+            self._store,
+            (claim.tenant, claim.id),
+            verdict,
+            resume=self._resume,
+            lease_ms=self._lease_ms,
+            max_bytes=self._max_bytes,
+        )
+        if reply is None:
             return Committed(is_stale=True)
-        status, now, following, *rows = answer
         return Committed(
             is_stale=False,
-            status=_STATUSES[status],
-            next_claim=_claim_of(shard, rows[0]) if rows else None,
-            next_in_ms=_wait(int(now), int(following)),
+            status=_STATUSES[reply.status],
+            next_claim=_claim_of(claim.shard, reply.claim) if reply.claim else None,
+            next_in_ms=_wait(reply.now_ms, reply.next_due_ms),
         )
 
     async def extend(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Renews the leases of attempts under way; answers those that were lost."""
+        """Renews the leases of attempts under way; returns the claims that were lost."""
         by_shard: dict[int, list[Claim]] = {}
         for claim in claims:
             by_shard.setdefault(claim.shard, []).append(claim)
-        calls = []
-        for shard, some in by_shard.items():
-            arguments: list[Argument] = [self._lease_ms]
-            for claim in some:
-                arguments += [keys.member(claim.tenant, claim.id), claim.token]
-            script_keys = [keys.due(shard), *(keys.subscription(shard, c.tenant, c.id) for c in some)]
-            calls.append(ScriptCall("extend", script_keys, arguments))
-        answers = await self._store.run_many(calls)
+        replies = await asyncio.gather(
+            *(
+                delivery.extend_claims(
+                    self._store,
+                    shard,
+                    [((claim.tenant, claim.id), claim.token) for claim in in_shard],
+                    lease_ms=self._lease_ms,
+                )
+                for shard, in_shard in by_shard.items()
+            )
+        )
         return [
             claim
-            for some, kept in zip(by_shard.values(), answers, strict=True)
-            for claim, is_kept in zip(some, kept, strict=True)
-            if not is_kept
+            for in_shard, held in zip(by_shard.values(), replies, strict=True)
+            for claim, is_held in zip(in_shard, held, strict=True)
+            if not is_held
         ]
 
     async def next_attempt_ms(self, tenant: Tenant, subscription_id: SubscriptionId) -> int | None:
-        """When a failed notification is tried again; None where none waits for that."""
+        """The moment at which a failed notification is sent again; None if none waits for that."""
         shard = self._store.layout.shard_of(tenant, subscription_id)
-        state, due = await self._store.send(
-            [
-                ("HGET", keys.subscription(shard, tenant, subscription_id), "busy"),
-                ("ZSCORE", keys.due(shard), keys.member(tenant, subscription_id)),
-            ]
-        )
-        return int(float(due)) if state == b"backoff" and due is not None else None
+        commands: list[Command] = [
+            ("HGET", keys.subscription(shard, tenant, subscription_id), "claim_state"),
+            ("ZSCORE", keys.due(shard), keys.member(tenant, subscription_id)),
+        ]
+        state, due = await self._store.send(commands)
+        return int(due) if state == b"backoff" and due is not None else None
 
     async def wake(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
-        """Makes a subscription that waits for its handshake due now and tells the dispatchers."""
-        shard = self._store.layout.shard_of(tenant, subscription_id)
-        await self._store.run(
-            ScriptCall(
-                "wake",
-                [keys.subscription(shard, tenant, subscription_id), keys.due(shard)],
-                [keys.member(tenant, subscription_id), keys.WAKE, shard],
-            )
-        )
+        """Makes a subscription that waits for its handshake due now, and wakes the dispatchers."""
+        await delivery.schedule_handshake(self._store, (tenant, subscription_id))
 
     async def resend(
         self,
@@ -211,56 +182,83 @@ class Schedule:
     ) -> ResendResult:
         """Has delivered events sent once more, by ranges of numbers, both ends inclusive.
 
-        They go out before events that wait, after the notification under way; the cursor doesn't move. A new registration, an
-        error and the end of the subscription drop what was not sent yet.
+        They are sent after the notification under way and before events that wait; the cursor does not move. A new registration,
+        an error and the end of the subscription cancel what was not sent yet.
         """
-        shard = self._store.layout.shard_of(tenant, subscription_id)
-        script_keys = [keys.subscription(shard, tenant, subscription_id), keys.due(shard)]
-        arguments: list[Argument] = [
-            keys.member(tenant, subscription_id),
-            revision,
-            ",".join(f"{low}-{high}" for low, high in ranges),
-            MAX_RANGES_BYTES,
-            keys.WAKE,
-            shard,
-        ]
-        answer = await self._store.run(ScriptCall("resend", script_keys, arguments))
-        return ResendResult(cast("bytes", answer).decode())
+        key: SubscriptionKey = (tenant, subscription_id)
+        result = await delivery.resend_events(self._store, key, revision, ranges, max_bytes=MAX_RANGES_BYTES)
+        return ResendResult(result)
 
-    async def wakeups(self) -> AsyncIterator[int | None]:
+    async def wakeups(self) -> AsyncIterator[Wakeup | None]:
         """Shards in which something became due; None after each (re)connection: look at all of them."""
         async for message in self._store.subscribe(keys.WAKE):
-            yield None if message is None else int(message)
+            if message is None:
+                yield None
+            else:
+                shard, *readers = message.split()
+                yield Wakeup(int(shard), frozenset(keys.subscription_key(reader) for reader in readers))
+
+
+def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outcome: str) -> Verdict:
+    word: DecisionWord = "release"
+    delay_ms, is_build_failure, error = 0, False, ErrorReport(None, "")
+    dead_letters: tuple[tuple[int, str], ...] = ()
+    match decision:
+        case None:
+            pass
+        case Advance():
+            word = "advance"
+        case Defer(delay_ms=delay_ms):
+            word = "defer"
+        case Retry(delay_ms=delay_ms, error=error, is_build_failure=is_build_failure):
+            word = "retry"
+        case MoveToDeadLetters(error=error, events=unrenderable):
+            word = "dead-letter"
+            dead_letters = tuple((event.number, event.reason) for event in unrenderable)
+        case MarkError(error=error):
+            word = "error"
+        case TurnOff(error=error):
+            word = "off"
+    return Verdict(
+        member=keys.member(claim.tenant, claim.id),
+        token=claim.token,
+        decision=word,
+        takes_next=takes_next,
+        type=claim.type,
+        events=len(claim.events),
+        first_event=claim.events[0].number if claim.events else 0,
+        outcome=outcome,
+        delay_ms=delay_ms,
+        error_code=error.code or "",
+        error_text=error.text,
+        is_build_failure=is_build_failure,
+        dead_letters=dead_letters,
+    )
 
 
 def _wait(now_ms: int, at_ms: int) -> int | None:
     return None if at_ms == 0 else max(0, at_ms - now_ms)
 
 
-def _claim_of(shard: int, row: Sequence[Any]) -> Claim:
-    member, token, kind, version, status, count, at_ms, tries, since, now, events, revision, unbuilt = row
-    tenant_text, _, one = cast("bytes", member).decode().partition(":")
-    tenant = Tenant(tenant_text)
-    is_repeat = kind == b"resend"
+def _claim_of(shard: int, reply: ClaimReply) -> Claim:
+    record = reply.record
+    tenant, subscription_id = keys.subscription_key(record.member)
+    is_repeat = record.type == _RESEND
     return Claim(
         tenant=tenant,
-        id=SubscriptionId(one),
+        id=subscription_id,
         shard=shard,
-        token=int(token),
-        type=NotificationType.EVENT_NOTIFICATION if is_repeat else _TYPES[kind],
-        subscription_version=int(version),
-        status=_STATUSES[status],
-        count=int(count),
-        at_ms=int(at_ms),
-        attempts=int(tries),
-        since_ms=int(since),
-        now_ms=int(now),
-        events=tuple(event_of(tenant, entry_id, _pairs(fields)) for entry_id, fields in events),
-        revision=cast("bytes", revision).decode(),
+        token=record.token,
+        type=NotificationType.EVENT_NOTIFICATION if is_repeat else _TYPES[record.type],
+        subscription_version=record.version,
+        status=record.status,
+        count=record.count,
+        at_ms=record.at,
+        attempts=record.attempts,
+        since_ms=record.failing_since,
+        now_ms=record.now,
+        events=tuple(event_of(tenant, entry_id, flat) for entry_id, flat in reply.entries),
+        revision=record.revision,
         is_repeat=is_repeat,
-        unbuilt=int(unbuilt),
+        build_failures=record.build_failures,
     )
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Short-lived tokens that can be redeemed once: what a websocket is bound with (R-326). Only a digest of each is stored."""
+"""Short-lived tokens that can be redeemed once, with which a client binds a websocket (R-326). Only a digest of each is stored."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from broker.store.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a token stands for. `expires_ms` ends the binding too, not only the time to redeem it."""
+    """What a token stands for. At `expires_ms` the binding ends too, not only the time to redeem it."""
 
     tenant: Tenant
     subscriptions: tuple[SubscriptionId, ...]
@@ -39,16 +39,13 @@ class Tokens:
         return token, expires_ms
 
     async def redeem(self, token: str) -> Binding | None:
-        """What the token stands for, once; None for one that is unknown, used or expired."""
+        """What the token stands for, once; None for a token that is unknown, used or expired."""
         (stored,) = await self._store.send([("GETDEL", keys.token(_digest(token)))])
         if stored is None:
             return None
-        held = json.loads(stored)
-        return Binding(
-            Tenant(held["tenant"]),
-            tuple(SubscriptionId(one) for one in held["subscriptions"]),
-            int(held["expires"]),
-        )
+        binding = json.loads(stored)
+        subscriptions = tuple(SubscriptionId(subscription) for subscription in binding["subscriptions"])
+        return Binding(Tenant(binding["tenant"]), subscriptions, int(binding["expires"]))
 
 
 def _digest(token: str) -> str:

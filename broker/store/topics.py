@@ -1,23 +1,28 @@
-"""Topics given through the API, for every process of every host; and the documents subscriptions were last known to be valid for."""
+"""Topics that clients put through the API, by tenant, and the channel that tells every process when they change.
+
+It also records which topic documents a tenant's subscriptions were last validated against (`workers/topic_sync.py`).
+"""
 
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
+from broker.model.change import Tenant
 from broker.model.resource import UnversionedResource
 from broker.store import keys
-from broker.store.protocol import Argument, Command, ScriptCall, Store, WriteConcern
+from broker.store.protocol import Command, Store
 from broker.store.replies import flatten, mapping_of
+from broker.store.scripts import topics
 from broker.store.subscriptions import Registration
 
-Told = Literal["topics", "folder"]
-"""What changed: stored topics, or the operator asks that folders be read again."""
+TopicMessage = Literal["topics", "folder"]
+"""What changed: stored topics; or an operator asks that every process reads its folder again."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTopic:
-    """`document` is the SubscriptionTopic JSON with the version and time the store gave it."""
+    """`document` is the SubscriptionTopic JSON with the version and time that the store assigned."""
 
     id: str
     version: int
@@ -26,76 +31,96 @@ class StoredTopic:
 
 
 class Topics:
-    """Keeps topics, and says when they change."""
+    """Stores topics, and reports when they change."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def put(
-        self, topic_id: str, head: bytes, tail: bytes, *, create: bool, expected_version: str = ""
+        self,
+        tenant: Tenant,
+        topic_id: str,
+        document: UnversionedResource,
+        *,
+        create: bool,
+        expected_version: str = "",
     ) -> tuple[Registration, int, int]:
-        """Durable before it answers. Head and tail are those of `documents.split`."""
-        return await self._write("create" if create else "put", topic_id, expected_version, head, tail)
+        """Stores a topic; returns what happened, the version, and the moment. Durable when it returns."""
+        op: Literal["create", "put"] = "create" if create else "put"
+        return await self._write(op, tenant, topic_id, expected_version, document)
 
-    async def delete(self, topic_id: str, *, expected_version: str = "") -> tuple[Registration, int, int]:
-        return await self._write("delete", topic_id, expected_version)
+    async def delete(
+        self, tenant: Tenant, topic_id: str, *, expected_version: str = ""
+    ) -> tuple[Registration, int, int]:
+        return await self._write("delete", tenant, topic_id, expected_version, None)
 
     async def _write(
-        self, op: str, topic_id: str, expected_version: str, head: bytes = b"", tail: bytes = b""
+        self,
+        op: Literal["create", "put", "delete"],
+        tenant: Tenant,
+        topic_id: str,
+        expected_version: str,
+        document: UnversionedResource | None,
     ) -> tuple[Registration, int, int]:
-        told: Told = "topics"
-        arguments: list[Argument] = [
+        message: TopicMessage = "topics"
+        reply = await topics.write_topic(
+            self._store,
             op,
+            tenant,
             topic_id,
             uuid.uuid4().hex,
-            expected_version,
-            head,
-            tail,
-            keys.TOPICS_CHANGED,
-            told,
-        ]
-        call = ScriptCall("topic", [keys.TOPICS], arguments)
-        status, version, at_ms = await self._store.run(call, WriteConcern.DURABLE)
-        return Registration(cast("bytes", status).decode()), int(version), int(at_ms)
-
-    async def all(self) -> list[StoredTopic]:
-        """By id."""
-        (reply,) = await self._store.send([("HGETALL", keys.TOPICS)])
-        return sorted(
-            (_stored(one.decode(), value) for one, value in mapping_of(reply).items()), key=lambda one: one.id
+            expected_version=expected_version,
+            document=document,
+            message=message,
         )
+        return Registration(reply.status), reply.version, reply.at_ms
 
-    async def get(self, topic_id: str) -> StoredTopic | None:
-        (held,) = await self._store.send([("HGET", keys.TOPICS, topic_id)])
-        return None if held is None else _stored(topic_id, held)
+    async def all(self, tenant: Tenant) -> list[StoredTopic]:
+        """The tenant's topics by id."""
+        (reply,) = await self._store.send([("HGETALL", keys.topics(tenant))])
+        stored = [_stored(topic_id.decode(), value) for topic_id, value in mapping_of(reply).items()]
+        return sorted(stored, key=lambda topic: topic.id)
+
+    async def get(self, tenant: Tenant, topic_id: str) -> StoredTopic | None:
+        (value,) = await self._store.send([("HGET", keys.topics(tenant), topic_id)])
+        return None if value is None else _stored(topic_id, value)
+
+    async def tenants(self) -> list[Tenant]:
+        """The tenants that have topics."""
+        (reply,) = await self._store.send([("SMEMBERS", keys.TOPIC_TENANTS)])
+        return sorted(Tenant(tenant.decode()) for tenant in reply)
 
     async def announce_folder(self) -> None:
         """Asks every process to read its folder of topics again."""
-        told: Told = "folder"
-        await self._store.send([("PUBLISH", keys.TOPICS_CHANGED, told)])
+        message: TopicMessage = "folder"
+        await self._store.send([("PUBLISH", keys.TOPICS_CHANGED, message)])
 
-    async def changes(self) -> AsyncIterator[Told | None]:
-        """What changed; None after each (re)connection: look for yourself."""
+    async def changes(self) -> AsyncIterator[TopicMessage | None]:
+        """What changed; None after each (re)connection, when messages may have been missed."""
         async for message in self._store.subscribe(keys.TOPICS_CHANGED):
             yield None if message is None else "folder" if message == "folder" else "topics"
 
-    async def validated(self) -> dict[str, bytes]:
-        """Canonical -> the document for which its subscriptions were last looked at."""
-        (reply,) = await self._store.send([("HGETALL", keys.TOPICS_VALIDATED)])
-        return {name.decode(): document for name, document in mapping_of(reply).items()}
+    async def validated(self, tenant: Tenant) -> dict[str, bytes]:
+        """Canonical -> the document against which the tenant's subscriptions were last validated."""
+        (reply,) = await self._store.send([("HGETALL", keys.validated_topics(tenant))])
+        return {canonical.decode(): document for canonical, document in mapping_of(reply).items()}
 
-    async def note_validated(self, documents: Mapping[str, bytes], gone: Sequence[str]) -> None:
+    async def record_validated(
+        self, tenant: Tenant, documents: Mapping[str, bytes], removed: Sequence[str]
+    ) -> None:
+        """Records the documents of `validated`, and forgets those of canonicals that are not served any more."""
         commands: list[Command] = []
         if documents:
-            commands.append(("HSET", keys.TOPICS_VALIDATED, *flatten(documents)))
-        if gone:
-            commands.append(("HDEL", keys.TOPICS_VALIDATED, *gone))
+            commands.append(("HSET", keys.validated_topics(tenant), *flatten(documents)))
+        if removed:
+            commands.append(("HDEL", keys.validated_topics(tenant), *removed))
         await self._store.send(commands)
 
 
 def _stored(topic_id: str, value: bytes) -> StoredTopic:
-    line, _, rest = value.partition(b"\n")
-    version, at_ms, _, length = line.decode().split(" ")
-    unversioned = UnversionedResource(rest[: int(length)], rest[int(length) :])
+    line, _, text = value.partition(b"\n")
+    version, at_ms, _, head_length = line.decode().split(" ")
+    length = int(head_length)
+    unversioned = UnversionedResource(text[:length], text[length:])
     document = unversioned.with_version(int(version), int(at_ms)).text
     return StoredTopic(topic_id, int(version), int(at_ms), document)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from broker.store.outbox import SubscriptionKey
+from broker.model.subscription import SubscriptionKey
 from broker.store.schedule import Claim
 
 

@@ -17,10 +17,10 @@ from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
+from broker.model.subscription import SubscriptionKey
 from broker.store.changes import Changes
-from broker.store.outbox import Context, Fenced, Outboxes, SubscriptionKey
+from broker.store.outbox import Context, Fenced, Outboxes
 from broker.store.resources import Resources
-from broker.telemetry import metrics
 from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.partitions import Partition
 from broker.workers.poison import MAX_ATTEMPTS
@@ -92,7 +92,6 @@ class BatchProcessor:
         failpoints.hit("matcher.before-ack")
         await self._acknowledge(batch)
         failpoints.hit("matcher.after-ack")
-        metrics.changes_matched.inc(len(batch))
         for number in resting:
             partitions[number].is_recovered = False
             partitions[number].poison.rest()
@@ -128,7 +127,9 @@ class BatchProcessor:
         return MatchedChange(change, eligible, included)
 
     async def _make_dead_letter(self, change: Change, partition: Partition) -> None:
-        if not await self._changes.set_aside(change, partition.token, partition.poison.reason(change.id)):
+        if not await self._changes.move_to_dead_letters(
+            change, partition.token, partition.poison.reason(change.id)
+        ):
             raise Fenced(f"partition {partition.number} is matched by another process now")
         partition.poison.forget(change.id)
         _log.error("change became a dead letter", change=change.id, focus=change.current.key.reference)
@@ -151,10 +152,7 @@ class BatchProcessor:
                 raise result
 
     async def _append_partition(self, partition: Partition, events: _PartitionEvents) -> None:
-        added = await self._outboxes.append(
-            partition.number, partition.token, events.matched, events.contexts
-        )
-        metrics.events_appended.inc(added)
+        await self._outboxes.append(partition.number, partition.token, events.matched, events.contexts)
         failpoints.hit("matcher.between-appends")
 
     async def _acknowledge(self, batch: Sequence[MatchedChange]) -> None:

@@ -11,8 +11,8 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.errors import StoreUnavailable
+from broker.store.registry import RegistryFollower
 from broker.store.retention import Retention
-from broker.store.subscriptions import RegistryFollower
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)

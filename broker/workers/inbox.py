@@ -12,6 +12,7 @@ from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.inbox import InboxIntake
 from broker.store.inbox import Inbox, InboxEntry
+from broker.store.leases import Leases
 from broker.store.protocol import GroupReader, Store
 from broker.tasks import first_of, sleep_unless
 from broker.telemetry import metrics
@@ -30,7 +31,7 @@ class InboxWorker:
         self._inbox = inbox
         self._intake = intake
         self._stop = stop
-        self._owner = uuid.uuid4().hex
+        self._leases = Leases(store, uuid.uuid4().hex)
 
     async def run(self) -> None:
         client = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
@@ -38,7 +39,7 @@ class InboxWorker:
         try:
             while not self._stop.is_set():
                 try:
-                    if not await self._inbox.lease(self._owner, LEASE_MS):
+                    if not await self._leases.acquire_inbox(LEASE_MS):
                         is_fresh = True
                         await sleep_unless(self._stop, LEASE_MS / 2000)
                         continue
@@ -55,7 +56,7 @@ class InboxWorker:
         finally:
             await client.close()
             with contextlib.suppress(StoreUnavailable):
-                await self._inbox.unlease(self._owner)
+                await self._leases.release_inbox()
 
     async def _read(self, client: GroupReader, position: str) -> list[InboxEntry]:
         """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever
@@ -70,8 +71,5 @@ class InboxWorker:
         accepted, refused = await self._intake.admit(entries)
         failpoints.hit("inbox.before-finish")
         await self._inbox.finish(accepted, refused)
-        metrics.inbox_refused.inc(len(refused))
-        for entry, outcome in refused:
-            _log.warning(
-                "inbox entry refused", entry=entry.id, outcome=outcome.decode(errors="replace")[:500]
-            )
+        for refusal in refused:
+            _log.warning("inbox entry refused", entry=refusal.entry.id, reason=refusal.reason[:500])

@@ -126,7 +126,7 @@ class MatcherWorker:
     async def _read(self, reader: GroupReader, partitions: Sequence[Partition], block_ms: int) -> None:
         by_number = {partition.number: partition for partition in partitions}
         entries = await first_of(
-            self._changes.take(reader, list(by_number), count=BATCH, block_ms=block_ms),
+            self._changes.read_new(reader, list(by_number), count=BATCH, block_ms=block_ms),
             self._stop,
             self._leases.changed,
         )
@@ -139,7 +139,7 @@ class MatcherWorker:
         # after the read and before matching: a subscription activated before a change was accepted is known
         # by then
         completed, updated = await asyncio.gather(
-            self._changes.completed(entries), self._index.update(), return_exceptions=True
+            self._changes.load(entries), self._index.update(), return_exceptions=True
         )
         if isinstance(completed, BaseException):
             raise completed

@@ -10,7 +10,8 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from broker.store.changes import Changes
+from broker.store.leases import Leases
+from broker.store.protocol import Store
 
 LEASE_MS = 4_000
 CERTAIN_S = 3.5
@@ -20,10 +21,9 @@ CERTAIN_S = 3.5
 class PartitionLeases:
     """`tokens` has the fencing token of each partition held; `changed` is set when they are others."""
 
-    def __init__(self, changes: Changes, partitions: int) -> None:
-        self._changes = changes
-        self._partitions = partitions
-        self._owner = uuid.uuid4().hex
+    def __init__(self, store: Store) -> None:
+        self._leases = Leases(store, uuid.uuid4().hex)
+        self._partitions = store.layout.partitions
         self._renewed_at_s = 0.0
         self.tokens: Mapping[int, int] = {}
         self.matchers = 1
@@ -38,24 +38,24 @@ class PartitionLeases:
 
     async def renew(self) -> None:
         """Renews the leases and adjusts them to the share of one matcher. Raises `StoreUnavailable`."""
-        self.matchers = await self._changes.presence(self._owner, LEASE_MS)
+        self.matchers = await self._leases.announce(LEASE_MS)
         share = math.ceil(self._partitions / self.matchers)
         mine = sorted(self.tokens)
         kept, excess = mine[:share], mine[share:]
         if excess:
             self.tokens = {partition: self.tokens[partition] for partition in kept}
-            await self._changes.unlease(excess, self._owner)
+            await self._leases.release(excess)
         wanted = kept
         if len(kept) < share:
             # asks for all partitions, because any of them may be free, and keeps no more than the share
             wanted = kept + [partition for partition in range(self._partitions) if partition not in mine]
         requested_at_s = time.monotonic()
-        tokens = await self._changes.lease(wanted, self._owner, LEASE_MS)
+        tokens = await self._leases.acquire(wanted, LEASE_MS)
         self._renewed_at_s = requested_at_s
         gained = [partition for partition in tokens if partition not in mine]
         surplus = gained[max(0, share - len(kept)) :]
         if surplus:
-            await self._changes.unlease(surplus, self._owner)
+            await self._leases.release(surplus)
         held = {partition: token for partition, token in tokens.items() if partition not in surplus}
         if held != self.tokens:
             self.tokens = held
@@ -63,5 +63,5 @@ class PartitionLeases:
 
     async def release(self) -> None:
         """Gives everything back, so that other matchers need not wait for the leases to run out."""
-        await self._changes.unlease(list(self.tokens), self._owner)
-        await self._changes.presence(self._owner, 0)
+        await self._leases.release(list(self.tokens))
+        await self._leases.withdraw()

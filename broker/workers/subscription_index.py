@@ -12,9 +12,10 @@ from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.model.eligibility import Activation, Eligibility, eligibility
+from broker.model.subscription import SubscriptionKey
 from broker.model.topic import Topic
-from broker.store.outbox import SubscriptionKey
-from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
+from broker.store.registry import RegistryFollower
+from broker.store.subscriptions import Record, Subscriptions
 from broker.workers.topic_sync import TopicSync, unserved
 
 _log = structlog.get_logger(__name__)

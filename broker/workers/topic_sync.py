@@ -20,6 +20,8 @@ import structlog
 
 from broker.errors import BrokerError, ConfigurationError, StoreUnavailable
 from broker.matching.catalog import Catalog
+from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.resource import UnversionedResource
 from broker.model.subscription import Subscription, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.subscriptions import Record, Subscriptions
@@ -48,7 +50,10 @@ class Rules:
 
 
 class TopicSync:
-    """One a process. `run` follows changes until `stop`; `sync` does so at once."""
+    """One a process. `run` follows changes until `stop`; `sync` does so at once.
+
+    The catalog has the topics of the folder and those that `tenant` stored.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class TopicSync:
         *,
         tell: Callable[[], None],
         validates: bool,
+        tenant: Tenant = DEFAULT_TENANT,
     ) -> None:
         self._catalog = catalog
         self._topics = topics
@@ -68,6 +74,7 @@ class TopicSync:
         self._rules = rules
         self._tell = tell
         self._validates = validates
+        self._tenant = tenant
         self._in_folder = {topic.id for topic in catalog.all()}
         self._files = _files(folder)
         self._stored: dict[str, StoredTopic] = {}
@@ -96,7 +103,7 @@ class TopicSync:
     async def sync(self) -> None:
         """Loads what the store holds now."""
         async with self._lock:
-            wanted = await self._topics.all()
+            wanted = await self._topics.all(self._tenant)
             self._load([one for one in wanted if one.id not in self._in_folder])
             for one in wanted:
                 if one.id in self._in_folder:
@@ -139,7 +146,7 @@ class TopicSync:
 
     async def validate(self) -> None:
         """Looks at the subscriptions of topic versions that changed or went since anyone last did."""
-        known = await self._topics.validated()
+        known = await self._topics.validated(self._tenant)
         replaced = {name: known[name] for name in known.keys() - self._canonicals().keys()}
         if replaced:
             await self._keep_superseded(replaced)
@@ -147,11 +154,11 @@ class TopicSync:
         changed = {name for name, topic in now.items() if known.get(name) not in {None, topic.document}}
         gone = known.keys() - now.keys()
         if changed or gone or not known:
-            async for record in self._subscriptions.of_tenant(None):
+            async for record in self._subscriptions.of_all_tenants():
                 await self._look_at(record, changed, now)
         fresh = {name: topic.document for name, topic in now.items() if known.get(name) != topic.document}
         if fresh or gone:
-            await self._topics.note_validated(fresh, sorted(gone))
+            await self._topics.record_validated(self._tenant, fresh, sorted(gone))
 
     async def _look_at(self, record: Record, changed: set[str], now: dict[str, Topic]) -> None:
         subscription = record.subscription
@@ -177,7 +184,7 @@ class TopicSync:
         replaced = {name for name in gone if self._catalog.resolve(name.partition("|")[0])}
         used = set()
         if replaced:
-            async for record in self._subscriptions.of_tenant(None):
+            async for record in self._subscriptions.of_all_tenants():
                 if record.subscription.status in _COUNTING:
                     used.add(record.subscription.topic_canonical)
         for name in sorted(used & replaced):
@@ -186,7 +193,9 @@ class TopicSync:
             one = f"{document['id']}-{version}"[:64]
             body = orjson.dumps(document | {"id": one, "status": "retired"})
             # another process may have been first
-            await self._topics.put(one, *self._rules.split(body, one), create=True)
+            await self._topics.put(
+                self._tenant, one, UnversionedResource(*self._rules.split(body, one)), create=True
+            )
             _log.info("superseded topic kept for its subscriptions", topic=name, id=one)
         if used & replaced:
             await self.sync()

@@ -10,11 +10,11 @@ from broker.model.outcome import Advance
 from broker.model.subscription import SubscriptionStatus
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
+from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
-from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
-from broker.telemetry import metrics
+from broker.store.subscriptions import Record, Subscriptions
 from tests.conformance.test_delivery_state import KEY, change, subscription
-from tests.metrics import total
+from tests.stores import counts_of
 
 MOST = 20
 
@@ -24,7 +24,7 @@ class BrokerFixture:
 
     def __init__(self, server: Store) -> None:
         self.subscriptions = Subscriptions(server)
-        self.outboxes = Outboxes(server, most=MOST)
+        self.outboxes = Outboxes(server, max_events=MOST)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=10_000, resume="backlog")
         self.shard = server.layout.shard_of(*KEY)
 
@@ -90,7 +90,7 @@ async def test_one_event_too_many_marks_the_error_and_names_what_was_given_up(
     assert "BROKER_MAX_OUTBOX" in (record.subscription.error or "")
     assert await broker_fixture.numbers() == list(range(2, MOST + 2))
     assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
-    assert total(metrics.render().decode(), "broker_events_given_up_total", reason=GapReason.SIZE) == 1
+    assert (await counts_of(store)).events_given_up[GapReason.SIZE] == 1
     assert [key for key, _ in await follower.changes()] == [KEY], "the matchers follow"
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
 

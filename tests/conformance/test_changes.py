@@ -8,7 +8,9 @@ import pytest
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.release import Release
 from broker.store import keys
+from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
+from broker.store.leases import Leases
 from broker.store.proposals import Acceptance, Proposal
 from broker.store.protocol import GroupReader, Store
 from broker.store.resources import Resources, assign_id
@@ -157,7 +159,7 @@ async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_ac
     assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read
     await changes.acknowledge({partition: [change.id for change in read[:2]]})
     assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read[2:]
-    assert (await changes.backlog())[partition] == 1
+    assert (await ChangeLog(store).backlog())[partition] == 1
 
 
 async def test_trimming_keeps_what_is_not_matched(
@@ -176,12 +178,13 @@ async def test_trimming_keeps_what_is_not_matched(
     assert [change.current.key.version for change in rest] == [300]
 
 
-async def test_a_lease_has_one_owner_and_a_higher_token_for_the_next(changes: Changes) -> None:
-    first = await changes.lease([0, 1], "m1", 60_000)
-    assert set(first) == {0, 1}
-    assert await changes.lease([0, 1], "m2", 60_000) == {}
-    assert await changes.lease([0], "m1", 60_000) == {0: first[0]}
-    await changes.unlease([0], "m1")
-    second = await changes.lease([0, 1], "m2", 60_000)
-    assert set(second) == {0}
-    assert second[0] > first[0]
+async def test_a_lease_has_one_owner_and_a_higher_token_for_the_next(store: Store) -> None:
+    first, second = Leases(store, "first"), Leases(store, "second")
+    tokens = await first.acquire([0, 1], 60_000)
+    assert set(tokens) == {0, 1}
+    assert await second.acquire([0, 1], 60_000) == {}
+    assert await first.acquire([0], 60_000) == {0: tokens[0]}
+    await first.release([0])
+    taken = await second.acquire([0, 1], 60_000)
+    assert set(taken) == {0}
+    assert taken[0] > tokens[0]

@@ -8,17 +8,22 @@ from broker.model.change import DEFAULT_TENANT, Change, Tenant, VersionKey
 from broker.model.outcome import Advance, MarkError
 from broker.model.release import Release
 from broker.store import keys
+from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
-from broker.store.dead_letters import DeadLetter, DeadLetters, Kind, Where
+from broker.store.dead_letter_id import DeadLetterKind
+from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
+from broker.store.inbox import Inbox, Refusal
+from broker.store.leases import Leases
 from broker.store.proposals import Proposal
 from broker.store.protocol import GroupReader, Store
+from broker.store.replies import flatten
 from broker.store.retention import Limits, Retention
 from tests.conformance.dead_letter_fixture import FAILURE, KEY, LetterDesk, numbers_of
-from tests.stores import redis_of
+from tests.stores import counts_of, redis_of
 
 HOUR_MS = 3_600_000
-EVERYTHING = Where()
+EVERYTHING = DeadLetterFilter()
 
 
 @pytest.fixture
@@ -39,7 +44,10 @@ async def broker_fixture(store: Store) -> LetterDesk:
 
 
 async def listed(
-    letters: DeadLetters, where: Where = EVERYTHING, tenant: Tenant = DEFAULT_TENANT, after: str = ""
+    letters: DeadLetters,
+    where: DeadLetterFilter = EVERYTHING,
+    tenant: Tenant = DEFAULT_TENANT,
+    after: str = "",
 ) -> list[DeadLetter]:
     return [letter async for letter in letters.walk(tenant, where, after)]
 
@@ -51,6 +59,7 @@ class Log:
         self.store = store
         self.reader = reader
         self.changes = Changes(store, keep_ms=HOUR_MS)
+        self.leases = Leases(store, "me")
 
     async def put(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
         head = f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode()
@@ -61,9 +70,11 @@ class Log:
     async def set_aside(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
         """Puts a resource and sets the change aside; its partition."""
         partition = await self.put(one, tenant)
-        tokens = await self.changes.lease([partition], "me", 60_000)
+        tokens = await self.leases.acquire([partition], 60_000)
         for change in await self.read(partition):
-            assert await self.changes.set_aside(change, tokens[partition], "RecursionError: too deep")
+            assert await self.changes.move_to_dead_letters(
+                change, tokens[partition], "RecursionError: too deep"
+            )
         return partition
 
     async def read(self, partition: int, position: str = ">") -> list[Change]:
@@ -77,16 +88,33 @@ async def log(store: Store, reader: GroupReader) -> Log:
     return log
 
 
+async def refuse(store: Store, *entries: dict[str, str]) -> None:
+    """Writes entries to the inbox and refuses them, as the worker of the inbox does."""
+    inbox, reader = Inbox(store), store.group_reader(timeout_s=10)
+    await inbox.prepare()
+    for fields in entries:
+        await store.send([("XADD", keys.INBOX, "*", *flatten(fields))])
+    read = await inbox.read(reader, ">", count=len(entries), block_ms=None)
+    for _ in range(2):  # the reply may be lost
+        await inbox.finish([], [Refusal(entry, "no id", b"{}") for entry in read])
+    await reader.close()
+
+
+async def waiting(store: Store) -> dict[str, int]:
+    counts = await counts_of(store)
+    return {kind: letters.waiting for kind, letters in counts.dead_letters.items()}
+
+
 async def test_a_change_is_set_aside_once_and_waits_no_more(log: Log, letters: DeadLetters) -> None:
     partition = await log.put("a")
-    tokens = await log.changes.lease([partition], "me", 60_000)
+    tokens = await log.leases.acquire([partition], 60_000)
     (change,) = await log.read(partition)
     for _ in range(2):
-        assert await log.changes.set_aside(change, tokens[partition], "too deep")
+        assert await log.changes.move_to_dead_letters(change, tokens[partition], "too deep")
     assert await log.read(partition, "0") == [], "nothing is pending"
     (letter,) = await listed(letters)
     assert (letter.kind, letter.reason, letter.focus) == (
-        Kind.CHANGE,
+        DeadLetterKind.CHANGE,
         "too deep",
         VersionKey(DEFAULT_TENANT, "Observation", "a", 1),
     )
@@ -94,11 +122,11 @@ async def test_a_change_is_set_aside_once_and_waits_no_more(log: Log, letters: D
 
 async def test_a_matcher_that_lost_its_partition_sets_nothing_aside(log: Log, letters: DeadLetters) -> None:
     partition = await log.put("a")
-    tokens = await log.changes.lease([partition], "me", 1)
+    tokens = await log.leases.acquire([partition], 1)
     (change,) = await log.read(partition)
-    await log.changes.unlease([partition], "me")
-    await log.changes.lease([partition], "another", 60_000)
-    assert not await log.changes.set_aside(change, tokens[partition], "too deep")
+    await log.leases.release([partition])
+    await Leases(log.store, "another").acquire([partition], 60_000)
+    assert not await log.changes.move_to_dead_letters(change, tokens[partition], "too deep")
     assert await listed(letters) == []
     assert len(await log.read(partition, "0")) == 1, "it is the other's"
 
@@ -111,14 +139,14 @@ async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_ti
     (later,) = await log.read(partition)
     (letter,) = await listed(letters)
     for expected in (RedriveResult.ACCEPTED, RedriveResult.ABSENT):
-        assert await settling.retry([letter]) == {letter.id: expected}
+        assert await settling.redrive([letter]) == {letter.id: expected}
     (again,) = await log.read(partition)
     assert again.id > later.id
     assert again.current.key.version == 1
     assert again.current.body is not None
     assert again.current.at_ms <= later.current.at_ms, "the time it was accepted"
     assert await listed(letters) == []
-    newest = [change.current.key.version async for change in log.changes.newest(DEFAULT_TENANT, 10)]
+    newest = [change.current.key.version async for change in ChangeLog(log.store).newest(DEFAULT_TENANT, 10)]
     assert newest == [2, 1], "it happened once"
 
 
@@ -130,10 +158,10 @@ async def test_a_change_whose_version_is_gone_can_only_be_dropped(
     await redis_of(log.store).delete(
         keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
     )
-    assert await settling.retry([letter]) == {letter.id: RedriveResult.UNKEPT}
+    assert await settling.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
     (kept,) = await listed(letters)
     assert not kept.is_kept
-    assert [await settling.drop([kept]), await settling.drop([kept])] == [1, 0]
+    assert [await settling.discard([kept]), await settling.discard([kept])] == [1, 0]
     assert await listed(letters) == []
 
 
@@ -144,7 +172,7 @@ async def test_retrying_keeps_a_superseded_version_for_the_retention_again(
     await log.put("a")
     key = keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
     await redis_of(log.store).pexpire(key, 50_000)
-    await settling.retry(await listed(letters))
+    await settling.redrive(await listed(letters))
     assert await redis_of(log.store).pttl(key) > 50_000
 
 
@@ -157,27 +185,28 @@ async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
     await log.set_aside("theirs", other)
     await broker_fixture.append(1, 2, 3)
     await broker_fixture.set_aside(await broker_fixture.take(), 1, 3)
-    refused: dict[Any, Any] = {
-        "resource": "{}",
-        "outcome": '{"issue":[{"diagnostics":"no id"}]}',
-        "entry": "1-1",
-    }
-    for tenant in ({}, {"tenant": other}):
-        await redis_of(log.store).xadd(keys.INBOX_REFUSED, refused | tenant)
+    await refuse(log.store, {"resource": "{}"}, {"resource": "{}", "tenant": other})
     mine = await listed(letters)
-    assert [letter.kind for letter in mine] == [Kind.CHANGE] * 6 + [Kind.EVENT] * 2 + [Kind.INBOX]
+    assert [letter.kind for letter in mine] == [DeadLetterKind.CHANGE] * 6 + [DeadLetterKind.EVENT] * 2 + [
+        DeadLetterKind.INBOX
+    ]
     assert mine[-1].reason == "no id"
-    assert [letter.kind for letter in await listed(letters, tenant=other)] == [Kind.CHANGE, Kind.INBOX]
+    assert [letter.kind for letter in await listed(letters, tenant=other)] == [
+        DeadLetterKind.CHANGE,
+        DeadLetterKind.INBOX,
+    ]
     for n, letter in enumerate(mine):
         assert await listed(letters, after=letter.id) == mine[n + 1 :]
         assert await letters.get(DEFAULT_TENANT, letter.id) == letter
-        assert await letters.get(other, letter.id) is None
-    assert await listed(letters, Where(Kind.EVENT)) == mine[6:8]
-    assert await listed(letters, Where(subscription=KEY[1])) == mine[6:8]
-    assert await letters.counts() == {"change": 7, "event": 2, "inbox": 2}
-    assert await settling.drop(mine) == len(mine)
+        of_other = await letters.get(other, letter.id)
+        assert of_other is None or of_other.tenant == other, "ids are unique within a tenant"
+    assert await listed(letters, DeadLetterFilter(DeadLetterKind.EVENT)) == mine[6:8]
+    assert await listed(letters, DeadLetterFilter(subscription=KEY[1])) == mine[6:8]
+    assert await waiting(log.store) == {"change": 7, "event": 2, "inbox": 2}
+    assert await settling.discard(mine) == len(mine)
     assert await listed(letters) == []
     assert len(await listed(letters, tenant=other)) == 2
+    assert await waiting(log.store) == {"change": 1, "event": 0, "inbox": 1}
 
 
 async def test_a_retried_event_goes_out_ahead_of_what_waits_and_is_a_letter_until_it_is_delivered(
@@ -187,15 +216,15 @@ async def test_a_retried_event_goes_out_ahead_of_what_waits_and_is_a_letter_unti
     await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 2))
     (letter,) = await listed(letters)
     for _ in range(2):
-        assert await settling.retry([letter]) == {letter.id: RedriveResult.ACCEPTED}
+        assert await settling.redrive([letter]) == {letter.id: RedriveResult.ACCEPTED}
     assert [one.is_waiting for one in await listed(letters)] == [True]
     await broker_fixture.append(4)
     assert await broker_fixture.deliver(await broker_fixture.take()) == [[2], [4]], (
         "asked for twice, sent once"
     )
     assert await listed(letters) == []
-    assert (await broker_fixture.record()).dead == 0
-    assert await settling.retry([letter]) == {letter.id: RedriveResult.ABSENT}
+    assert (await broker_fixture.record()).dead_letters == 0
+    assert await settling.redrive([letter]) == {letter.id: RedriveResult.ABSENT}
 
 
 async def test_an_event_the_cursor_has_not_come_to_takes_its_turn_again(
@@ -206,7 +235,7 @@ async def test_an_event_the_cursor_has_not_come_to_takes_its_turn_again(
     assert following is not None
     assert numbers_of(following) == [1]
     (letter, other) = await listed(letters)
-    assert (await settling.retry([letter])) == {letter.id: RedriveResult.ACCEPTED}
+    assert (await settling.redrive([letter])) == {letter.id: RedriveResult.ACCEPTED}
     assert await listed(letters) == [other]
     assert await broker_fixture.deliver(following) == [[1], [2], [4]]
 
@@ -216,7 +245,7 @@ async def test_a_retried_event_that_still_breaks_is_set_aside_again_and_the_othe
 ) -> None:
     await broker_fixture.append(1, 2, 3)
     assert await broker_fixture.set_aside(await broker_fixture.take(), 1, 2, 3) is None
-    await settling.retry(await listed(letters))
+    await settling.redrive(await listed(letters))
     claim = await broker_fixture.take()
     assert (numbers_of(claim), claim.is_repeat) == ([1, 2, 3], True)
     assert await broker_fixture.deliver(await broker_fixture.set_aside(claim, 2)) == [[1], [3]]
@@ -231,7 +260,7 @@ async def test_an_event_is_not_retried_while_its_subscription_is_not_active(
     assert following is not None
     await broker_fixture.schedule.commit(following, MarkError(FAILURE), take_next=False)
     (letter,) = await listed(letters)
-    assert await settling.retry([letter]) == {letter.id: RedriveResult.INACTIVE}
+    assert await settling.redrive([letter]) == {letter.id: RedriveResult.INACTIVE}
     assert await listed(letters) == [letter]
 
 
@@ -243,8 +272,8 @@ async def test_an_event_trimmed_from_its_outbox_can_only_be_dropped(
     await Retention(store, Limits(keep_ms=0)).trim_outboxes()
     (letter,) = await listed(letters)
     assert not letter.is_kept
-    assert await settling.retry([letter]) == {letter.id: RedriveResult.UNKEPT}
-    assert await settling.drop([letter]) == 1
+    assert await settling.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
+    assert await settling.discard([letter]) == 1
 
 
 async def test_a_dropped_event_is_not_sent_although_a_retry_was_asked_for(
@@ -253,8 +282,8 @@ async def test_a_dropped_event_is_not_sent_although_a_retry_was_asked_for(
     await broker_fixture.append(1, 2, 3)
     assert await broker_fixture.set_aside(await broker_fixture.take(), 1, 2, 3) is None
     every = await listed(letters)
-    await settling.retry(every)
-    assert await settling.drop([every[1]]) == 1
+    await settling.redrive(every)
+    assert await settling.discard([every[1]]) == 1
     assert await broker_fixture.deliver(await broker_fixture.take()) == [[1], [3]]
     assert await listed(letters) == []
 
@@ -274,15 +303,14 @@ async def test_a_resend_of_a_letters_number_delivers_it_too(
 async def test_a_refused_inbox_entry_goes_back_as_it_was_under_a_key_of_its_own(
     store: Store, letters: DeadLetters, settling: DeadLetterActions
 ) -> None:
-    fields: dict[Any, Any] = {"resource": "{}", "release": "r5", "outcome": "{}", "entry": "1-1"}
-    for more in ({}, {"key": "mine"}):
-        await redis_of(store).xadd(keys.INBOX_REFUSED, fields | more)
+    fields = {"resource": "{}", "release": "r5"}
+    await refuse(store, fields, fields | {"key": "mine"})
     found = await listed(letters)
-    await settling.retry(found)
-    await settling.retry(found[:1])
+    await settling.redrive(found)
+    assert await settling.redrive(found[:1]) == {found[0].id: RedriveResult.ABSENT}
     there: Any = await redis_of(store).xrange(keys.INBOX)
     entries = [entry for _, entry in there]
     assert {frozenset(entry) for entry in entries} == {frozenset({b"resource", b"release", b"key"})}
-    key = f"letter-{found[0].id.removeprefix('inbox-')}".encode()
-    assert [entry[b"key"] for entry in entries] == [key, b"mine", key], "so the intake takes it once"
+    key = f"dead-letter-{found[0].id.removeprefix('inbox-')}".encode()
+    assert [entry[b"key"] for entry in entries] == [key, b"mine"], "so the intake accepts it once"
     assert await listed(letters) == []

@@ -20,8 +20,9 @@ from broker.model.subscription import (
 )
 from broker.store.outbox import Fenced, Outboxes
 from broker.store.protocol import Store
+from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
-from broker.store.subscriptions import Registration, RegistryFollower, Subscriptions
+from broker.store.subscriptions import Registration, Subscriptions
 from tests.conftest import ALL_STORES
 
 STORES = ALL_STORES

@@ -21,19 +21,19 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store import keys
+from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
 from broker.store.protocol import GroupReader, Store
+from broker.store.registry import RegistryFollower
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
 from broker.store.schedule import Claim, Schedule
-from broker.store.subscriptions import Record, RegistryFollower, Subscriptions
-from broker.telemetry import metrics
+from broker.store.subscriptions import Record, Subscriptions
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES
-from tests.metrics import total
-from tests.stores import redis_of
+from tests.stores import counts_of, redis_of
 
 STORES = ALL_STORES
 
@@ -135,7 +135,7 @@ async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
     read = await broker_fixture.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
     await broker_fixture.sweep(timedelta(seconds=-60))
-    assert sum((await broker_fixture.changes.backlog()).values()) == 300
+    assert sum((await ChangeLog(store).backlog()).values()) == 300
     await broker_fixture.changes.acknowledge({partition: [change.id for change in read[:150]]})
     await broker_fixture.sweep(timedelta(seconds=-60))
     pending = await broker_fixture.changes.read(reader, {partition: "0"}, count=200, block_ms=None)
@@ -172,13 +172,14 @@ async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(
 
 async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_the_rest_goes_on(
     broker_fixture: BrokerFixture,
+    store: Store,
 ) -> None:
     await broker_fixture.activate()
     await broker_fixture.outboxes.append(0, 1, {KEY: [old_change(n) for n in range(1, 5)]})
     await broker_fixture.schedule.commit(await broker_fixture.claim(), Advance(), take_next=False)
     await broker_fixture.outboxes.append(0, 1, {KEY: [fresh_change(5)]})
     await broker_fixture.sweep(timedelta(hours=1))
-    assert total(metrics.render().decode(), "broker_events_given_up_total", reason=GapReason.AGE) == 2
+    assert (await counts_of(store)).events_given_up[GapReason.AGE] == 2
     record = await broker_fixture.record()
     assert record.subscription.status is SubscriptionStatus.ERROR
     assert [(gap.low, gap.high, gap.reason) for gap in record.gaps] == [(3, 4, GapReason.AGE)]

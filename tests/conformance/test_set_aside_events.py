@@ -36,7 +36,7 @@ async def test_the_events_that_can_be_rendered_are_delivered_in_order_around_tho
         == sent
     )
     record = await broker_fixture.record()
-    assert (record.count, record.cursor, record.dead) == (6, 6, len(broken))
+    assert (record.count, record.cursor, record.dead_letters) == (6, 6, len(broken))
     assert record.subscription.status is SubscriptionStatus.ACTIVE
 
 
@@ -65,7 +65,7 @@ async def test_a_commit_that_is_repeated_sets_nothing_aside_twice(
     assert following is not None
     assert again is not None
     assert (again.token, again.events) == (following.token, following.events)
-    assert await redis_of(store).zcard(keys.dead(broker_fixture.shard, *KEY)) == 1
+    assert await redis_of(store).zcard(keys.dead_events(broker_fixture.shard, *KEY)) == 1
 
 
 async def test_failures_to_build_are_counted_apart_from_those_of_the_endpoint_and_per_notification(
@@ -77,11 +77,11 @@ async def test_failures_to_build_are_counted_apart_from_those_of_the_endpoint_an
             await broker_fixture.take(), Retry(0, FAILURE, is_unbuilt), take_next=False
         )
     claim = await broker_fixture.take()
-    assert (claim.attempts, claim.unbuilt) == (4, 2)
+    assert (claim.attempts, claim.build_failures) == (4, 2)
     await broker_fixture.append(2)
     following = (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).next_claim
     assert following is not None
-    assert (numbers_of(following), following.attempts, following.unbuilt) == ([2], 0, 0)
+    assert (numbers_of(following), following.attempts, following.build_failures) == ([2], 0, 0)
 
 
 async def test_where_only_all_together_break_they_go_out_one_by_one(broker_fixture: LetterDesk) -> None:
@@ -90,9 +90,9 @@ async def test_where_only_all_together_break_they_go_out_one_by_one(broker_fixtu
     await broker_fixture.schedule.commit(claim, Retry(0, FAILURE, is_build_failure=True), take_next=False)
     alone = await broker_fixture.set_aside(await broker_fixture.take())
     assert alone is not None
-    assert (numbers_of(alone), alone.attempts, alone.unbuilt) == ([1], 0, 0)
+    assert (numbers_of(alone), alone.attempts, alone.build_failures) == ([1], 0, 0)
     assert await broker_fixture.deliver(alone) == [[1], [2]]
-    assert (await broker_fixture.record()).dead == 0
+    assert (await broker_fixture.record()).dead_letters == 0
 
 
 async def test_what_was_set_aside_stays_so_over_an_error_and_a_new_registration(
@@ -104,7 +104,7 @@ async def test_what_was_set_aside_stays_so_over_an_error_and_a_new_registration(
     await broker_fixture.schedule.commit(following, MarkError(FAILURE), take_next=False)
     await broker_fixture.activate()
     assert await broker_fixture.deliver(await broker_fixture.take()) == [[1], [3]]
-    assert (await broker_fixture.record()).dead == 1
+    assert (await broker_fixture.record()).dead_letters == 1
 
 
 async def test_deleting_a_subscription_forgets_what_was_set_aside(
@@ -112,11 +112,12 @@ async def test_deleting_a_subscription_forgets_what_was_set_aside(
 ) -> None:
     await broker_fixture.append(1)
     await broker_fixture.set_aside(await broker_fixture.take(), 1)
-    assert await redis_of(store).hlen(keys.dead_index(broker_fixture.shard)) == 1
+    assert await redis_of(store).hlen(keys.dead_event_index(broker_fixture.shard, KEY[0])) == 1
     await broker_fixture.subscriptions.delete(*KEY)
     assert (
         await redis_of(store).exists(
-            keys.dead(broker_fixture.shard, *KEY), keys.dead_index(broker_fixture.shard)
+            keys.dead_events(broker_fixture.shard, *KEY),
+            keys.dead_event_index(broker_fixture.shard, KEY[0]),
         )
         == 0
     )

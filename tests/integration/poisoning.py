@@ -9,7 +9,7 @@ import httpx
 from broker.app import Role, Running
 from broker.model.change import DEFAULT_TENANT, VersionKey
 from broker.store import keys
-from broker.store.changes import Changes
+from broker.store.change_log import ChangeLog
 from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
@@ -66,10 +66,10 @@ class Bench:
         return await self.letters(count=1_000)
 
     async def until_matched(self) -> None:
-        changes = Changes(self._store, keep_ms=1)
+        change_log = ChangeLog(self._store)
 
         async def holds() -> bool:
-            return not sum((await changes.backlog()).values())
+            return not sum((await change_log.backlog()).values())
 
         await until(holds)
 

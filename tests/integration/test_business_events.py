@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from broker.store import keys
 from broker.store.protocol import Store
+from broker.store.records import logged_change
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture
 from tests.stores import redis_of
@@ -134,8 +136,8 @@ async def test_a_report_is_synced_to_the_log_before_it_is_acknowledged(
     assert {answer.status_code for answer in answers} == {200}
     reported = 0
     for partition in range(store.layout.partitions):
-        entries: Any = await redis_of(store).xrange(f"{{p{partition:02d}}}:changes")
-        reported += sum(b"e" in fields for _, fields in entries)
+        entries: Any = await redis_of(store).xrange(keys.changes(partition))
+        reported += sum(bool(logged_change(fields).events) for _, fields in entries)
     assert reported == 20
 
 

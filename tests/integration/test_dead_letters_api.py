@@ -38,7 +38,9 @@ async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and
     [late] = await hub.subscribe("late")
     key = keys.subscription(store.layout.shard_of(DEFAULT_TENANT, late), DEFAULT_TENANT, late)
     # as if it had been registered a minute after the change was accepted
-    await redis_of(store).hset(key, "on", str(int((await store.send([("TIME",)]))[0][0]) * 1000 + 60_000))
+    await redis_of(store).hset(
+        key, "activated", str(int((await store.send([("TIME",)]))[0][0]) * 1000 + 60_000)
+    )
     async with hub.running(Role.MATCH, Role.DISPATCH):
         await hub.bench.mend("n2")
         answer = (await hub.bench.ask("redrive-dead-letters", id=value(letter, "id"))).json()

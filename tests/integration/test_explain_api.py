@@ -16,6 +16,7 @@ from broker.fhir.operation_definitions import OPERATIONS
 from broker.fhir.validation import validate
 from broker.model.change import Tenant
 from broker.model.release import Release
+from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.proposals import Proposal
 from broker.store.protocol import Store
@@ -336,6 +337,7 @@ async def test_explaining_leaves_nothing_behind(broker_fixture: BrokerFixture) -
 async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(store: Store) -> None:
     changes = Changes(store, keep_ms=60_000)
     await changes.prepare()
+    change_log = ChangeLog(store)
     mine, other = Tenant("mine"), Tenant("other")
     for n in range(12):
         await changes.append(
@@ -344,16 +346,16 @@ async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(stor
                 for tenant in (mine, other)
             ]
         )
-    found = [change async for change in changes.newest(mine, 10)]
+    found = [change async for change in change_log.newest(mine, 10)]
     assert len(found) == 10
     assert {change.current.key.tenant for change in found} == {mine}
     places = [tuple(int(part) for part in change.id.split("-")) for change in found]
     assert places == sorted(places, reverse=True)
     assert all(change.current.body for change in found)
-    assert all([await changes.is_waiting(change.current) for change in found])
+    assert all([await change_log.is_unmatched(change.current) for change in found])
     client = store.group_reader(timeout_s=10)
     taken = await changes.read(client, dict.fromkeys(range(4), ">"), count=100, block_ms=None)
-    assert all([await changes.is_waiting(change.current) for change in found])
+    assert all([await change_log.is_unmatched(change.current) for change in found])
     await changes.acknowledge({p: [one.id for one in taken if one.partition == p] for p in range(4)})
-    assert not any([await changes.is_waiting(change.current) for change in found])
+    assert not any([await change_log.is_unmatched(change.current) for change in found])
     await client.close()

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from broker.app import Role, Running
+from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
 from broker.store.protocol import Store
 from broker.store.replies import flatten
@@ -41,7 +42,10 @@ async def until_empty(store: Store, timeout_s: float = 10.0) -> None:
 
 
 async def refusals(store: Store) -> list[dict[str, Any]]:
-    entries: Any = await redis_of(store).xrange(keys.INBOX_REFUSED)
+    """The refused entries of the default tenant, and of those that name no valid one."""
+    entries: list[Any] = []
+    for tenant in (DEFAULT_TENANT, None):
+        entries += await redis_of(store).xrange(keys.refused_inbox(tenant))
     return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
 
 
@@ -94,6 +98,7 @@ async def test_what_is_refused_is_set_aside_with_its_reason(
     outcome = json.loads(refused.pop("outcome"))
     assert outcome["resourceType"] == "OperationOutcome"
     assert word in json.dumps(outcome)
+    assert refused.pop("reason") == "; ".join(issue["diagnostics"] for issue in outcome["issue"])
     assert refused.pop("entry") == entry
     assert refused == fields
     assert (await client.get("/r4/Observation/next")).status_code == 200, "those behind it go on"

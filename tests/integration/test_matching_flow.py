@@ -11,9 +11,10 @@ from broker.errors import StoreUnavailable
 from broker.matching.index import IndexedMatcher
 from broker.model.change import DEFAULT_TENANT, Change, VersionKey
 from broker.store import keys
-from broker.store.changes import Changes
+from broker.store.change_log import ChangeLog
 from broker.store.outbox import Fenced, Outboxes
 from broker.store.protocol import Store
+from broker.store.records import logged_change
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
@@ -38,11 +39,11 @@ def client_of(broker: Running) -> httpx.AsyncClient:
 
 async def dead_letters(store: Store, resource_id: str) -> Any:
     """The dead letters in the partition of a resource, once there is one and no change waits."""
-    stream = keys.aside(store.layout.partition_of(DEFAULT_TENANT, resource_id))
-    changes = Changes(store, keep_ms=1)
+    stream = keys.dead_changes(store.layout.partition_of(DEFAULT_TENANT, resource_id), DEFAULT_TENANT)
+    change_log = ChangeLog(store)
 
     async def holds() -> bool:
-        return await redis_of(store).xlen(stream) > 0 and not sum((await changes.backlog()).values())
+        return await redis_of(store).xlen(stream) > 0 and not sum((await change_log.backlog()).values())
 
     await until(holds)
     return await redis_of(store).xrange(stream)
@@ -162,7 +163,9 @@ async def test_a_poison_change_becomes_a_dead_letter_and_later_changes_are_match
                 assert (await client.put(f"/r4/Observation/{name}", json=reading(name, 70))).is_success
             await broker_fixture.until_numbers("a", 2)
             aside: Any = await dead_letters(store, "poison")
-    assert [(fields[b"i"], fields[b"w"]) for _, fields in aside] == [(b"poison", b"RecursionError: too deep")]
+    assert [(logged_change(fields).key.id, fields[b"reason"]) for _, fields in aside] == [
+        ("poison", b"RecursionError: too deep")
+    ]
     assert len(tried) == MAX_ATTEMPTS
 
 
@@ -195,7 +198,7 @@ async def test_changes_behind_a_temporarily_failing_one_keep_their_order(
     ]
     assert [value for value in values if value != 4] == [1, 2, 3]
     assert values.index(4) < values.index(2), "another partition did not wait"
-    assert await redis_of(store).xlen(keys.aside(home)) == 0
+    assert await redis_of(store).xlen(keys.dead_changes(home, DEFAULT_TENANT)) == 0
 
 
 async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
@@ -216,9 +219,9 @@ async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
             async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                 await BrokerFixture(client, subscriber).until_numbers("a", 2)
                 [(_, letter)] = await dead_letters(store, "broken")
-    assert letter[b"i"] == b"broken"
-    assert b"Observation/broken can't be read" in letter[b"w"]
-    assert sum((await Changes(store, keep_ms=1).backlog()).values()) == 0
+    assert logged_change(letter).key.id == "broken"
+    assert b"Observation/broken can't be read" in letter[b"reason"]
+    assert sum((await ChangeLog(store).backlog()).values()) == 0
 
 
 async def test_changes_that_could_not_be_appended_are_matched_again_before_newer_ones(
@@ -252,7 +255,9 @@ async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(
         ms, _, last = at[0][0].partition(b"-") if at else (b"0", b"", b"0")
         # as if a great deal had been written and trimmed before the matcher looked again
         await redis_of(store).xadd(
-            keys.registry(shard), {"m": "default:gone", "o": "put"}, id=f"{int(ms)}-{int(last) + 5}"
+            keys.registry(shard),
+            {"member": "default:gone", "operation": "put"},
+            id=f"{int(ms)}-{int(last) + 5}",
         )
         await redis_of(store).xtrim(keys.registry(shard), maxlen=1, approximate=False)
     await broker_fixture.subscribe("b")
@@ -280,10 +285,10 @@ async def fired(
 ) -> list[int]:
     """PUTs the documents in turn; those, counted from 1, that made an event."""
     subscription_id = await broker_fixture.subscribe(topic, topic=TOPICS + topic)
-    changes = Changes(store, keep_ms=1)
+    change_log = ChangeLog(store)
 
     async def all_matched() -> bool:
-        return not sum((await changes.backlog()).values())
+        return not sum((await change_log.backlog()).values())
 
     counts = [0]
     for document in documents:

@@ -86,13 +86,13 @@ async def test_a_stop_during_a_stream_of_posts_drains_and_loses_nothing(
         assert await second.stop() == 0, second.output
 
 
-async def accepted_by_worker(base: str) -> set[int]:
-    """How many changes each worker has accepted, as far as asking some thirty times finds them."""
+async def delivered_by_worker(base: str) -> set[int]:
+    """How many events each worker has delivered, as far as thirty requests find the workers."""
     seen = set()
     for _ in range(30):
         async with httpx.AsyncClient(base_url=base, timeout=5, trust_env=False) as client:
             metrics = (await client.get("/metrics")).text
-            found = re.findall(r"^broker_changes_accepted_total\{.*\} (\S+)$", metrics, re.MULTILINE)
+            found = re.findall(r"^broker_delivery_latency_seconds_count (\S+)$", metrics, re.MULTILINE)
             seen.add(sum(int(float(one)) for one in found))
     return seen
 
@@ -121,7 +121,7 @@ async def test_workers_share_the_posts_and_one_that_is_killed_is_replaced_while_
                 nonlocal sent
                 await broker_fixture.send(10)
                 sent += 10
-                seen = await accepted_by_worker(base)
+                seen = await delivered_by_worker(base)
                 return len(seen) == 2 and 0 not in seen and sum(seen) >= sent
 
             await until(both_took_part)

@@ -1,120 +1,141 @@
--- Ends an attempt: carries out what was decided and takes the next notification of the same subscription.
--- KEYS: due set | registry stream | subscription hash | outbox stream | dead letters | index of dead letters
--- ARGV: member, token, decision advance|retry|error|off|release|defer|aside, delay ms, error code, error text,
---       resume backlog|newest, take the next 1|0, lease ms, bytes of resources a notification may carry,
---       1 if it could not be built, its first event number, then what is set aside: event number and why, of each
--- Answers {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, row or nothing}. A call
--- that is repeated because its answer was lost gets that answer: the claim that was taken then, or when to look again.
-local key = {due = KEYS[1], registry = KEYS[2], sub = KEYS[3], outbox = KEYS[4], dead = KEYS[5], index = KEYS[6],
-  member = ARGV[1]}
-local decision = ARGV[3]
+-- Ends an attempt: applies the decision about it, and claims the next notification of the same subscription.
+-- KEYS     due set | registry stream | counters of the shard | subscription hash | outbox stream | dead letters |
+--          index of dead letters
+-- ARGV     verdict (msgpack map, `Verdict` in records.py), resume backlog|newest, lease ms, bytes of resources a
+--          notification may carry
+-- Returns  {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, claim or nothing}
+-- Repeat   yes; a call whose reply was lost gets that reply again: the claim that was taken, or when to look again
+local verdict = cmsgpack.unpack(ARGV[1])
+local resume, lease_ms, max_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local key = {due = KEYS[1], registry = KEYS[2], counters = KEYS[3], sub = KEYS[4], outbox = KEYS[5], dead = KEYS[6],
+  index = KEYS[7], member = verdict.member}
+local decision, token = verdict.decision, whole(verdict.token)
 local s = load(key.sub)
 if not s then return {'stale'} end
 local now = now_ms()
-if whole(s.token) ~= ARGV[2] or s.busy ~= 'flight' then
-  -- this commit's first answer was lost, and nobody has claimed since
-  if s.done ~= ARGV[2] .. ':' .. whole(s.token) then return {'stale'} end
-  if s.busy ~= 'flight' then
-    return {s.st, whole(now), redis.call('ZSCORE', key.due, key.member) or '0'}
-  elseif ARGV[8] == '1' then
-    local row = held_row(key, s, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
-    return row and {s.st, whole(now), '0', row} or {'stale'}
-  end
-  redis.call('HSET', key.sub, 'busy', '')
-  redis.call('ZADD', key.due, whole(now), key.member)
-  return {s.st, whole(now), whole(now)}
-end
-s.ended = ARGV[2]
-redis.call('HSET', key.sub, 'done', ARGV[2] .. ':' .. ARGV[2])
--- the client re-registered meanwhile: what was sent belongs to the document before
-local outdated = s.st == 'requested' and (s.kind ~= 'handshake' or s.pinv ~= s.v)
-local failure = {'ec', ARGV[5], 'et', ARGV[6]}
-local at
 
-if decision == 'advance' then
-  redis.call('HDEL', key.sub, 'ec', 'et')
-  if s.kind == 'event-notification' then
-    s.cursor = tonumber(s.upto)
-    redis.call('HSET', key.sub, 'cursor', s.upto)
-  elseif s.kind == 'resend' then
-    if s.pinv == s.v then
-      -- those that were set aside are delivered now
-      local first = string.match(s.again, '^(%d+)')
-      if first and redis.call('ZREMRANGEBYSCORE', key.dead, first, s.upto) > 0 then count_letters(key) end
-      trim_again(key, s, tonumber(s.upto))
-    end
-  elseif s.kind == 'handshake' and not outdated and s.st == 'requested' then
-    s.st = 'active'
-    redis.call('HSET', key.sub, 'st', 'active')
-    if redis.call('HGET', key.sub, 'on') == '' then redis.call('HSET', key.sub, 'on', whole(now)) end
-    if ARGV[7] == 'newest' then
-      s.cursor = s.count
-      redis.call('HSET', key.sub, 'cursor', whole(s.count))
-    end
-    tell(key.registry, key.member, 'put')
+-- Makes the subscription due at once, for whichever dispatcher comes first.
+local function release()
+  redis.call('HSET', key.sub, 'claim_state', '')
+  redis.call('ZADD', key.due, whole(now), key.member)
+  return {s.status, whole(now), whole(now)}
+end
+
+if whole(s.token) ~= token or s.claim_state ~= 'in-flight' then
+  -- the reply to this commit was lost, if nobody has claimed since
+  if s.last_commit ~= token .. ':' .. whole(s.token) then return {'stale'} end
+  if s.claim_state ~= 'in-flight' then
+    return {s.status, whole(now), redis.call('ZSCORE', key.due, key.member) or '0'}
+  elseif verdict.takes_next then
+    local claim = active_claim(key, s, now, lease_ms, max_bytes)
+    return claim and {s.status, whole(now), '0', claim} or {'stale'}
   end
-  s.last, s.kind, s.tries, s.since = now, '', 0, 0
-  redis.call('HSET', key.sub, 'last', whole(now), 'kind', '', 'tries', '0', 'since', '0')
-elseif decision == 'release' or outdated then
-  -- tries, since and the pinned notification stay: the next attempt sends the same
-elseif decision == 'defer' then
-  -- not an attempt: what is pinned stays, and no failure is counted
-  at = now + tonumber(ARGV[4])
-  if s['end'] > 0 and s['end'] < at then at = s['end'] end
-  redis.call('HSET', key.sub, 'busy', 'backoff')
+  return release()
+end
+s.committed = token
+redis.call('HSET', key.sub, 'last_commit', token .. ':' .. token)
+-- the client stored the subscription again meanwhile: what was sent belongs to the previous document
+local is_outdated = s.status == 'requested' and (s.notification_type ~= 'handshake' or s.pinned_version ~= s.version)
+local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
+if verdict.outcome ~= '' then count(key.counters, 'notifications:' .. verdict.type .. ':' .. verdict.outcome, 1) end
+
+-- Lets the next attempt wait.
+local function back_off()
+  local at = now + verdict.delay_ms
+  if s.ends > 0 and s.ends < at then at = s.ends end
+  redis.call('HSET', key.sub, 'claim_state', 'backoff')
   redis.call('ZADD', key.due, whole(at), key.member)
-  return {s.st, whole(now), whole(at)}
-elseif decision == 'retry' and s.st == 'active' then
-  at = now + tonumber(ARGV[4])
-  if s['end'] > 0 and s['end'] < at then at = s['end'] end
-  redis.call('HSET', key.sub, 'busy', 'backoff', 'tries', whole(s.tries + 1), 'since',
-    whole(s.since == 0 and now or s.since), unpack(failure))
-  if ARGV[11] == '1' then redis.call('HSET', key.sub, 'unbuilt', s.at .. ':' .. whole(unbuilt(s) + 1)) end
-  redis.call('ZADD', key.due, whole(at), key.member)
-  return {s.st, whole(now), whole(at)}
-elseif decision == 'aside' and s.st == 'active' then
-  local numbers, skip = {}, s.skip
-  for a = 13, #ARGV, 2 do
-    numbers[tonumber(ARGV[a])] = true
-    redis.call('ZREMRANGEBYSCORE', key.dead, ARGV[a], ARGV[a])
-    redis.call('ZADD', key.dead, ARGV[a], ARGV[a] .. ' ' .. whole(now) .. ' ' .. ARGV[a + 1])
-    skip = skip == '' and ARGV[a] or skip .. ',' .. ARGV[a]
+  return {s.status, whole(now), whole(at)}
+end
+
+local function advance()
+  redis.call('HDEL', key.sub, 'error_code', 'error_text')
+  if s.notification_type == 'event-notification' then
+    count(key.counters, 'events_delivered', verdict.events)
+    count(key.counters, 'undelivered_correction', verdict.events - (s.last_event - s.cursor))
+    s.cursor = s.last_event
+    redis.call('HSET', key.sub, 'cursor', whole(s.cursor))
+  elseif s.notification_type == 'resend' then
+    if s.pinned_version == s.version then
+      -- dead letters among the events are delivered now
+      local first = string.match(s.resend_ranges, '^(%d+)')
+      local redriven = first and redis.call('ZREMRANGEBYSCORE', key.dead, first, whole(s.last_event)) or 0
+      if redriven > 0 then count_dead_letters(key) end
+      trim_resend_ranges(key, s, s.last_event)
+    end
+  elseif s.notification_type == 'handshake' and not is_outdated and s.status == 'requested' then
+    if resume == 'newest' then
+      pass_over(key, s.cursor, s.count)
+      s.cursor = s.count
+    end
+    change_status(key, 'requested', 'active')
+    s.status = 'active'
+  end
+  s.last_sent, s.notification_type, s.attempts, s.failing_since = now, '', 0, 0
+  redis.call('HSET', key.sub, 'last_sent', whole(now), 'notification_type', '', 'attempts', '0', 'failing_since', '0')
+end
+
+-- Makes the events that can't be rendered dead letters; the rest of the notification is sent without them.
+local function move_to_dead_letters()
+  local numbers, skipped = {}, s.skipped_numbers
+  for _, broken in ipairs(verdict.dead_letters) do
+    local number = whole(broken[1])
+    numbers[broken[1]] = true
+    local replaced = redis.call('ZREMRANGEBYSCORE', key.dead, number, number)
+    redis.call('ZADD', key.dead, number, number .. ' ' .. whole(now) .. ' ' .. broken[2])
+    count(key.counters, 'dead_letters_created', 1 - replaced)
+    skipped = skipped == '' and number or skipped .. ',' .. number
   end
   if not next(numbers) then
-    -- each can be rendered, all together can't: the first goes alone
-    s.upto, s.at = ARGV[12], whole(now)
+    -- each event can be rendered, all together can't: the first one is sent alone
+    s.last_event, s.pinned_at = verdict.first_event, now
   else
-    count_letters(key)
-    if s.kind == 'resend' then
-      s.again = without(s.again, numbers)
-      redis.call('HSET', key.sub, 'again', s.again)
+    count_dead_letters(key)
+    if s.notification_type == 'resend' then
+      s.resend_ranges = without(s.resend_ranges, numbers)
+      redis.call('HSET', key.sub, 'resend_ranges', s.resend_ranges)
     else
-      s.skip = skip -- ascending: a notification ends before the next that was set aside
-      redis.call('HSET', key.sub, 'skip', s.skip)
+      s.skipped_numbers = skipped -- ascending: a notification ends before the next dead letter
+      redis.call('HSET', key.sub, 'skipped_numbers', s.skipped_numbers)
     end
-    s.kind = ''
+    s.notification_type = ''
   end
-  s.tries, s.since = 0, 0
-  redis.call('HSET', key.sub, 'kind', s.kind, 'upto', s.upto, 'at', s.at, 'tries', '0', 'since', '0', unpack(failure))
-elseif s.st == 'active' or s.st == 'requested' then
-  s.st = decision == 'off' and 'off' or 'error'
-  redis.call('HSET', key.sub, 'st', s.st, unpack(failure))
-  if s.st == 'off' then redis.call('HSET', key.sub, 'on', '') end
-  if s.again ~= '' then redis.call('HDEL', key.sub, 'again') end
-  tell(key.registry, key.member, 'put')
+  s.attempts, s.failing_since = 0, 0
+  redis.call('HSET', key.sub, 'notification_type', s.notification_type, 'last_event', whole(s.last_event),
+    'pinned_at', whole(s.pinned_at), 'attempts', '0', 'failing_since', '0', unpack(failure))
 end
 
-if ARGV[8] == '1' then
-  local row
-  row, at = take(key, s, now, tonumber(ARGV[9]), tonumber(ARGV[10]))
-  return {s.st, whole(now), row and '0' or whole(at), row}
+-- Ends the deliveries: status `off` or `error`.
+local function stop_delivery(status)
+  redis.call('HSET', key.sub, unpack(failure))
+  if s.resend_ranges ~= '' then redis.call('HDEL', key.sub, 'resend_ranges') end
+  change_status(key, s.status, status)
+  s.status = status
 end
-local is_waiting = s.st == 'requested' or (s.st == 'active' and (s.cursor < s.count or s.kind ~= '' or s.again ~= ''))
-if is_waiting then
-  redis.call('HSET', key.sub, 'busy', '')
-  redis.call('ZADD', key.due, whole(now), key.member)
-  at = now
-else
-  at = rest(key, s)
+
+if decision == 'advance' then
+  advance()
+elseif decision == 'release' or is_outdated then
+  -- attempts, failing_since and the pinned notification stay: the next attempt sends the same
+elseif decision == 'defer' then
+  return back_off() -- nothing was attempted: no failure is counted
+elseif decision == 'retry' and s.status == 'active' then
+  local since = s.failing_since == 0 and now or s.failing_since
+  redis.call('HSET', key.sub, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since), unpack(failure))
+  if verdict.is_build_failure then
+    redis.call('HSET', key.sub, 'build_failures', whole(s.pinned_at) .. ':' .. whole(build_failures(s) + 1))
+  end
+  return back_off()
+elseif decision == 'dead-letter' and s.status == 'active' then
+  move_to_dead_letters()
+elseif s.status == 'active' or s.status == 'requested' then
+  stop_delivery(decision == 'off' and 'off' or 'error')
 end
-return {s.st, whole(now), whole(at)}
+
+if verdict.takes_next then
+  local claim, at = take(key, s, now, lease_ms, max_bytes)
+  return {s.status, whole(now), claim and '0' or whole(at), claim}
+end
+local has_more = s.cursor < s.count or s.notification_type ~= '' or s.resend_ranges ~= ''
+if s.status == 'requested' or (s.status == 'active' and has_more) then return release() end
+return {s.status, whole(now), whole(rest(key, s))}

@@ -1,33 +1,38 @@
--- The store went back in time: passes over the event numbers it may have given out before, in every subscription of a shard.
--- KEYS: members set | fence hash
--- ARGV: prefix of subscription hashes, id of this jump, margin, then partition and number of events known to be numbered from it
--- What was numbered and forgotten is known, partition by partition, to those who had it numbered; no subscription of the shard can
--- have had more than all of that. The margin is for those who are gone.
--- Each subscription tells the gap (gaps.lua) and stays as it is; claims of the time before are void.
--- Answers {how many events are known to be forgotten, how many subscriptions jumped}; {-1} if this jump was made already.
-if redis.call('HGET', KEYS[2], 'jump') == ARGV[2] then return {-1, 0} end
+-- Skips, after a rollback of the store, the event numbers that every subscription of a shard may have given out before.
+-- KEYS     tenants of the shard | fence hash | counters of the shard
+-- ARGV     prefix of the sets of members, prefix of the subscription hashes, id of this rollback, margin, then partition and the
+--          number of events known to have been numbered from it
+-- Returns  {how many events are known to be forgotten, how many subscriptions skip numbers}; {-1, 0} if it was done already
+-- Repeat   yes, with the same id
+-- Matchers know, for each of their partitions, how many events were numbered; no subscription of the shard can have had more
+-- than all that were forgotten. The margin is for matchers that are gone. Each subscription records a gap (gaps.lua) and keeps its
+-- status; claims from before the rollback are void.
+if redis.call('HGET', KEYS[2], 'last_rollback') == ARGV[3] then return {-1, 0} end
 local forgotten = 0
-for a = 4, #ARGV, 2 do
-  local held = tonumber(redis.call('HGET', KEYS[2], 'n' .. ARGV[a]) or '0')
-  local known = tonumber(ARGV[a + 1])
+for a = 5, #ARGV, 2 do
+  local field = 'numbered:' .. ARGV[a]
+  local held, known = tonumber(redis.call('HGET', KEYS[2], field) or '0'), tonumber(ARGV[a + 1])
   if held < known then
     forgotten = forgotten + known - held
-    redis.call('HSET', KEYS[2], 'n' .. ARGV[a], ARGV[a + 1])
+    redis.call('HSET', KEYS[2], field, ARGV[a + 1])
   end
 end
-redis.call('HSET', KEYS[2], 'jump', ARGV[2])
-local by = forgotten + tonumber(ARGV[3])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local members = redis.call('SMEMBERS', KEYS[1])
-for _, member in ipairs(members) do
-  local sub = ARGV[1] .. member
-  local held = redis.call('HMGET', sub, 'count', 'cursor', 'token')
-  if held[1] then
-    local count, token = tonumber(held[1]), math.max(tonumber(held[3]) + 1, time[1] * 1000000 + time[2])
-    note_gap(sub, count + 1, count + by, 'rollback', now)
-    redis.call('HSET', sub, 'count', string.format('%.0f', count + by), 'token', string.format('%.0f', token))
-    if held[2] == held[1] then redis.call('HSET', sub, 'cursor', string.format('%.0f', count + by)) end
+redis.call('HSET', KEYS[2], 'last_rollback', ARGV[3])
+count(KEYS[3], 'rollbacks', 1)
+local by, subscriptions = forgotten + tonumber(ARGV[4]), 0
+local now, time = now_ms(), redis.call('TIME')
+for _, tenant in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  for _, id in ipairs(redis.call('SMEMBERS', ARGV[1] .. tenant)) do
+    local key = {sub = ARGV[2] .. tenant .. ':' .. id, counters = KEYS[3]}
+    local held = redis.call('HMGET', key.sub, 'count', 'cursor', 'token')
+    subscriptions = subscriptions + 1
+    if held[1] then
+      local last, token = tonumber(held[1]), math.max(tonumber(held[3]) + 1, time[1] * 1000000 + time[2])
+      record_gap(key, last + 1, last + by, 'rollback', now)
+      redis.call('HSET', key.sub, 'count', whole(last + by), 'token', whole(token))
+      count(key.counters, 'undelivered_correction', by)
+      if held[2] == held[1] then pass_over(key, last, last + by) end
+    end
   end
 end
-return {forgotten, #members}
+return {forgotten, subscriptions}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class _Script:
-    """`shared` names the Lua files whose functions the script uses, in the order they depend on each other.
+    """`shared` names the files of `lua/shared/` whose functions the script uses, in the order they depend on each other.
 
     `runs_when_full`: the script runs although the store has reached its `maxmemory`. Such a script adds next to nothing, and
     without it nothing is delivered or trimmed.
@@ -20,30 +20,39 @@ class _Script:
     runs_when_full: bool = False
 
 
+_BASE = ("base",)
+_SUBSCRIPTION = ("base", "subscription")
+_GAPS = ("base", "subscription", "gaps")
+_DEAD_LETTERS = ("base", "dead_letters")
 _SCRIPTS = MappingProxyType(
     {
-        "advance": _Script(runs_when_full=True),
-        "append": _Script(),
-        "append_events": _Script(("registry", "gaps")),
-        "claim": _Script(("registry", "turn"), runs_when_full=True),
-        "commit": _Script(("registry", "dead_letters", "turn"), runs_when_full=True),
-        "discard_dead_letters": _Script(("dead_letters",), runs_when_full=True),
-        "extend": _Script(runs_when_full=True),
-        "fail": _Script(("registry",), runs_when_full=True),
-        "hold": _Script(),
-        "lease": _Script(runs_when_full=True),
-        "presence": _Script(runs_when_full=True),
-        "redrive": _Script(),
-        "redrive_dead_letters": _Script(("dead_letters",)),
-        "register": _Script(("registry",)),
-        "resend": _Script(),
-        "set_aside": _Script(),
-        "skip_numbers": _Script(("registry", "gaps"), runs_when_full=True),
-        "topic": _Script(),
-        "trim_changes": _Script(runs_when_full=True),
-        "trim_outbox": _Script(("registry", "gaps"), runs_when_full=True),
-        "unlease": _Script(runs_when_full=True),
-        "wake": _Script(runs_when_full=True),
+        "acknowledge_changes": _Script(_BASE, runs_when_full=True),
+        "acquire_leases": _Script(_BASE, runs_when_full=True),
+        "advance_reader": _Script(_BASE, runs_when_full=True),
+        "announce_matcher": _Script(_BASE, runs_when_full=True),
+        "append_changes": _Script(_BASE),
+        "append_events": _Script(_GAPS),
+        "claim": _Script((*_SUBSCRIPTION, "next_notification"), runs_when_full=True),
+        "commit": _Script((*_SUBSCRIPTION, "dead_letters", "next_notification"), runs_when_full=True),
+        "discard_entries": _Script(_BASE, runs_when_full=True),
+        "discard_events": _Script(_DEAD_LETTERS, runs_when_full=True),
+        "extend_claims": _Script(_BASE, runs_when_full=True),
+        "fence_partition": _Script(),
+        "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),
+        "move_change_to_dead_letters": _Script(_BASE),
+        "redrive_change": _Script(_BASE),
+        "redrive_events": _Script(_DEAD_LETTERS),
+        "redrive_inbox_entry": _Script(_BASE),
+        "refuse_inbox_entries": _Script(_BASE),
+        "register_subscription": _Script(_SUBSCRIPTION),
+        "release_leases": _Script(runs_when_full=True),
+        "resend_events": _Script(),
+        "schedule_handshake": _Script(runs_when_full=True),
+        "skip_numbers": _Script(_GAPS, runs_when_full=True),
+        "trim_changes": _Script(_BASE, runs_when_full=True),
+        "trim_dead_letters": _Script(_BASE, runs_when_full=True),
+        "trim_outbox": _Script(_GAPS, runs_when_full=True),
+        "write_topic": _Script(_BASE),
     }
 )
 NAMES = tuple(_SCRIPTS)
@@ -55,4 +64,5 @@ def source_of(name: str) -> str:
     script = _SCRIPTS[name]
     folder = resources.files("broker.store") / "lua"
     head = "#!lua flags=allow-oom\n" if script.runs_when_full else ""
-    return head + "".join((folder / f"{part}.lua").read_text() for part in (*script.shared, name))
+    parts = [*(folder / "shared" / f"{part}.lua" for part in script.shared), folder / f"{name}.lua"]
+    return head + "".join(part.read_text() for part in parts)

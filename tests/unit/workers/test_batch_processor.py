@@ -14,8 +14,8 @@ from broker.matching.matcher import Match
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import Included
 from broker.model.release import Release
-from broker.model.subscription import SubscriptionId
-from broker.store.outbox import Context, SubscriptionKey
+from broker.model.subscription import SubscriptionId, SubscriptionKey
+from broker.store.outbox import Context
 from broker.workers.batch_processor import BatchProcessor
 from broker.workers.partitions import Partition
 from broker.workers.poison import MAX_ATTEMPTS
@@ -63,7 +63,7 @@ class FakeStore:
     async def acknowledge(self, done: Mapping[int, Sequence[str]]) -> None:
         self.acknowledged = dict(done)
 
-    async def set_aside(self, change: Change, _token: int, _reason: str) -> bool:
+    async def move_to_dead_letters(self, change: Change, _token: int, _reason: str) -> bool:
         self.dead_letters.append(change.id)
         return True
 

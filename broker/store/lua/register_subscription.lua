@@ -1,0 +1,71 @@
+-- Creates, replaces or deletes a subscription, announces it to the matchers, and sets when a dispatcher looks at it.
+-- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry stream |
+--          outbox stream | dead letters | index of dead letters | counters of the shard
+-- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes)
+-- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
+-- Repeat   yes; a request that stored the current document is answered again. It then writes something all the same: a caller
+--          that waits for the disk or for replicas then waits for the first write too
+local registration, model = cmsgpack.unpack(ARGV[1]), ARGV[2]
+local op, request, status = registration.op, registration.request_id, registration.status
+local members, tenants = KEYS[2], KEYS[3]
+local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6], dead = KEYS[7], index = KEYS[8],
+  counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
+local now = now_ms()
+local held = redis.call('HMGET', key.sub, 'version', 'revision', 'claim_state', 'updated', 'activated', 'status', 'count',
+  'cursor', 'gap_since', 'dead_letters')
+local held_version, held_status = held[1], held[6] or ''
+
+if held[2] == request and op ~= 'delete' then
+  redis.call('HSET', key.sub, 'revision', request)
+  return {'replayed', tonumber(held_version), tonumber(held[4])}
+end
+if op == 'create' and held_version then return {'exists', tonumber(held_version), 0} end
+local expected = registration.expected_version
+if expected ~= '' and expected ~= held_version then return {'conflict', tonumber(held_version or '0'), 0} end
+
+if op == 'delete' then
+  if not held_version then return {'absent', 0, 0} end
+  redis.call('DEL', key.sub, key.outbox, key.dead)
+  redis.call('HDEL', key.index, registration.id)
+  redis.call('SREM', members, registration.id)
+  if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
+  redis.call('ZREM', key.due, key.member)
+  count_status(key, held_status, '')
+  count(key.counters, 'undelivered_correction', tonumber(held[8]) - tonumber(held[7]))
+  count(key.counters, 'dead_letters', -tonumber(held[10] or '0'))
+  if held[9] then count(key.counters, 'subscriptions_with_gaps', -1) end
+  announce(key, 'delete')
+  return {'deleted', tonumber(held_version), now}
+end
+
+local version = tonumber(held_version or '0') + 1
+redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated', whole(now), 'revision', request,
+  'status', status, 'max_count', whole(registration.max_count), 'heartbeat_ms', whole(registration.heartbeat_ms),
+  'ends', whole(registration.ends), 'carries_resources', registration.carries_resources and '1' or '0',
+  'is_pull', registration.is_pull and '1' or '0')
+if not held_version then
+  local time = redis.call('TIME')
+  redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '', 'count', '0', 'cursor', '0',
+    'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
+end
+redis.call('SADD', members, registration.id)
+redis.call('SADD', tenants, registration.tenant)
+count_status(key, held_status, status)
+if status == 'off' or status == 'entered-in-error' then redis.call('HSET', key.sub, 'activated', '') end
+if status == 'active' and (held[5] or '') == '' then redis.call('HSET', key.sub, 'activated', whole(now)) end
+if held[3] ~= 'in-flight' then
+  -- no attempt is under way: what waited for a retry starts afresh under the new document
+  cancel_notification(key)
+  if status == 'requested' then
+    redis.call('ZADD', key.due, whole(now + registration.handshake_in_ms), key.member)
+  else
+    due_at_end(key, status == 'active' and whole(registration.ends) or '0')
+  end
+end
+if status == 'requested' or status == 'active' then
+  redis.call('HDEL', key.sub, 'error_code', 'error_text', 'gap_since')
+  if held[9] then count(key.counters, 'subscriptions_with_gaps', -1) end
+end
+redis.call('HDEL', key.sub, 'resend_ranges')
+announce(key, 'put')
+return {held_version and 'updated' or 'created', version, now}

@@ -1,0 +1,205 @@
+"""Records that cross the boundary between Python and the Lua scripts, encoded and decoded here and nowhere else.
+
+Each record is a msgpack map with named fields. A script that needs fields of a record unpacks it by these names; `LoggedChange` and
+`EventRecord` are opaque to the scripts, which store them in stream entries beside the fields that they assign themselves. Lua's
+msgpack knows no binary strings, so bytes travel as arguments of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from broker.model.change import Change, Interaction, Tenant, VersionKey
+from broker.model.notification import Event, Included
+from broker.model.release import Release
+from broker.model.subscription import SubscriptionStatus
+from broker.model.topic import Coding
+from broker.store.stream_id import event_number
+
+encode = msgspec.msgpack.Encoder().encode
+"""The msgpack map of a record."""
+
+RELEASES = {release.encode(): release for release in Release}
+INTERACTIONS = {interaction.encode(): interaction for interaction in Interaction}
+"""Both by the bytes that the store returns: looking up an enumeration by value is slow."""
+
+
+class ProposedChange(msgspec.Struct, frozen=True, gc=False):
+    """What `append_changes.lua` needs of a proposed change; `identifiers` and `references` have one value a line."""
+
+    op: Literal["create", "put", "delete", "event"]
+    request_id: str
+    id: str
+    release: Release
+    expected_version: str
+    digest: str
+    identifiers: str
+    references: str
+
+
+class LoggedChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The part of an entry of the changes stream that the producer's request determines."""
+
+    tenant: Tenant
+    type: str
+    id: str
+    events: tuple[tuple[str | None, str], ...] = ()
+    trace: str = ""
+
+
+class LogEntry(NamedTuple):
+    """An entry of the changes stream. `previous` is None where the matcher gets no version before."""
+
+    key: VersionKey
+    previous: VersionKey | None
+    interaction: Interaction
+    release: Release
+    at_ms: int
+    events: tuple[Coding, ...]
+    trace: str
+
+
+_decode_logged = msgspec.msgpack.Decoder(LoggedChange).decode
+
+
+def encode_logged(
+    tenant: Tenant, resource_type: str, resource_id: str, events: Sequence[Coding], trace: str
+) -> bytes:
+    codings = tuple((event.system, event.code) for event in events)
+    return encode(LoggedChange(tenant, resource_type, resource_id, codings, trace))
+
+
+def logged_change(fields: Mapping[bytes, bytes]) -> LogEntry:
+    """Reads an entry of a changes stream, or of the dead letters made from one."""
+    logged = _decode_logged(fields[b"change"])
+    previous = fields[b"previous"]
+    return LogEntry(
+        VersionKey(logged.tenant, logged.type, logged.id, int(fields[b"version"])),
+        VersionKey(logged.tenant, logged.type, logged.id, int(previous)) if previous else None,
+        INTERACTIONS[fields[b"interaction"]],
+        RELEASES[fields[b"release"]],
+        int(fields[b"at"]),
+        tuple(Coding(system, code) for system, code in logged.events),
+        logged.trace,
+    )
+
+
+class IncludedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A version of another resource that is sent with an event."""
+
+    type: str
+    id: str
+    version: int
+    release: Release
+
+
+class EventRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """An event as its outbox stores it; number, tenant and moment are outside."""
+
+    type: str
+    id: str
+    version: int
+    release: Release
+    interaction: Interaction
+    included: tuple[IncludedRecord, ...] = ()
+    trace: str = ""
+
+
+_decode_event = msgspec.msgpack.Decoder(EventRecord).decode
+
+
+def encode_event(change: Change, included: Sequence[Included] = ()) -> bytes:
+    current = change.current
+    record = EventRecord(
+        current.key.type,
+        current.key.id,
+        current.key.version,
+        current.release,
+        current.interaction,
+        tuple(
+            IncludedRecord(resource.key.type, resource.key.id, resource.key.version, resource.release)
+            for resource in included
+        ),
+        change.trace,
+    )
+    return encode(record)
+
+
+def event_of(tenant: Tenant, entry_id: bytes, flat: Sequence[bytes]) -> Event:
+    """Reads an outbox entry; `flat` has its fields `event`, `at` and `bytes`, names and values in turn."""
+    record = _decode_event(flat[1])
+    return Event(
+        number=event_number(entry_id),
+        at_ms=int(flat[3]),
+        focus=VersionKey(tenant, record.type, record.id, record.version),
+        release=record.release,
+        interaction=record.interaction,
+        context=tuple(
+            Included(VersionKey(tenant, included.type, included.id, included.version), included.release)
+            for included in record.included
+        ),
+        trace=record.trace,
+    )
+
+
+class ClaimRecord(msgspec.Struct, frozen=True, gc=False):
+    """A claim as `claim_of` in `lua/shared/next_notification.lua` packs it; `type` may also be `resend`."""
+
+    member: str
+    token: int
+    type: str
+    version: int
+    status: SubscriptionStatus
+    count: int
+    at: int
+    attempts: int
+    failing_since: int
+    now: int
+    revision: str
+    build_failures: int
+
+
+decode_claim = msgspec.msgpack.Decoder(ClaimRecord).decode
+
+
+DecisionWord = Literal["advance", "retry", "error", "off", "release", "defer", "dead-letter"]
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """What `commit.lua` does with a claim: the decision about its attempt, and whether to claim the next notification.
+
+    `type`, `outcome` and `events` (how many were sent) are what the script counts; an empty outcome is not counted.
+    """
+
+    member: str
+    token: int
+    decision: DecisionWord
+    takes_next: bool
+    type: str
+    events: int
+    first_event: int
+    outcome: str = ""
+    delay_ms: int = 0
+    error_code: str = ""
+    error_text: str = ""
+    is_build_failure: bool = False
+    dead_letters: tuple[tuple[int, str], ...] = ()
+
+
+class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
+    """What `register_subscription.lua` needs of a subscription besides its model. A deletion needs no more than its name."""
+
+    op: Literal["create", "put", "delete"]
+    tenant: Tenant
+    id: str
+    request_id: str
+    expected_version: str
+    status: str = ""
+    owner: str = ""
+    max_count: int = 1
+    heartbeat_ms: int = 0
+    ends: int = 0
+    handshake_in_ms: int = 0
+    carries_resources: bool = False
+    is_pull: bool = False

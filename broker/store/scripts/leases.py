@@ -1,0 +1,30 @@
+"""Scripts on leases: who reads which partition, who reads the inbox, and which matchers are alive."""
+
+from collections.abc import Mapping, Sequence
+
+from broker.store import keys
+from broker.store.protocol import Argument, ScriptCall, Store
+
+
+async def acquire_leases(store: Store, names: Sequence[Argument], owner: str, ttl_ms: int) -> list[int]:
+    """Takes or renews leases; the fencing token of each, or 0 where another owner's lease still runs."""
+    reply = await store.run(ScriptCall("acquire_leases", [keys.LEASES], [owner, ttl_ms, *names]))
+    return [int(token) for token in reply]
+
+
+async def release_leases(store: Store, names: Sequence[Argument], owner: str) -> None:
+    await store.run(ScriptCall("release_leases", [keys.LEASES], [owner, *names]))
+
+
+async def fence_partitions(store: Store, tokens: Mapping[int, int]) -> None:
+    """Copies the lease token of each partition next to its stream (`move_change_to_dead_letters.lua` checks it)."""
+    calls = [
+        ScriptCall("fence_partition", [keys.partition_lease(partition)], [token])
+        for partition, token in tokens.items()
+    ]
+    await store.run_many(calls)
+
+
+async def announce_matcher(store: Store, owner: str, ttl_ms: int) -> int:
+    """Records that a matcher is alive (a `ttl_ms` of 0: that it stops); how many are alive."""
+    return int(await store.run(ScriptCall("announce_matcher", [keys.MATCHERS], [owner, ttl_ms])))

@@ -1,0 +1,54 @@
+"""Scripts on the subscription document: register, and mark as erroneous."""
+
+from typing import NamedTuple
+
+from broker.model.subscription import SubscriptionKey
+from broker.store import keys
+from broker.store.protocol import ScriptCall, Store, WriteConcern
+from broker.store.records import RegistrationRequest, encode
+
+
+class WriteReply(NamedTuple):
+    """What became of a write of a document: the status, the version it is about and the moment."""
+
+    status: str
+    version: int
+    at_ms: int
+
+
+async def register_subscription(
+    store: Store, registration: RegistrationRequest, model: bytes = b""
+) -> WriteReply:
+    """Creates, replaces or deletes a subscription. Durable when it returns."""
+    tenant, subscription_id = registration.tenant, registration.id
+    shard = store.layout.shard_of(tenant, subscription_id)
+    call = ScriptCall(
+        "register_subscription",
+        [
+            keys.subscription(shard, tenant, subscription_id),
+            keys.members(shard, tenant),
+            keys.tenants(shard),
+            keys.due(shard),
+            keys.registry(shard),
+            keys.outbox(shard, tenant, subscription_id),
+            keys.dead_events(shard, tenant, subscription_id),
+            keys.dead_event_index(shard, tenant),
+            keys.shard_counters(shard),
+        ],
+        [encode(registration), model],
+    )
+    status, version, at_ms = await store.run(call, WriteConcern.DURABLE)
+    return WriteReply(status.decode(), int(version), int(at_ms))
+
+
+async def mark_error(store: Store, subscription: SubscriptionKey, revision: str, reason: str) -> bool:
+    """Sets a subscription to `error`; False if it was stored again since `revision`, or is not active or requested."""
+    shard = store.layout.shard_of(*subscription)
+    script_keys = [
+        keys.subscription(shard, *subscription),
+        keys.due(shard),
+        keys.registry(shard),
+        keys.shard_counters(shard),
+    ]
+    call = ScriptCall("mark_error", script_keys, [keys.member(*subscription), revision, reason])
+    return bool(await store.run(call))

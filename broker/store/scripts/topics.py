@@ -1,0 +1,37 @@
+"""The script that stores and deletes topics."""
+
+from typing import Literal
+
+from broker.model.change import Tenant
+from broker.model.resource import UnversionedResource
+from broker.store import keys
+from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
+from broker.store.scripts.subscriptions import WriteReply
+
+
+async def write_topic(
+    store: Store,
+    op: Literal["create", "put", "delete"],
+    tenant: Tenant,
+    topic_id: str,
+    request_id: str,
+    *,
+    expected_version: str,
+    document: UnversionedResource | None,
+    message: str,
+) -> WriteReply:
+    """Stores or deletes a topic and publishes `message` to every process. Durable when it returns."""
+    arguments: list[Argument] = [
+        op,
+        tenant,
+        topic_id,
+        request_id,
+        expected_version,
+        document.head if document else b"",
+        document.tail if document else b"",
+        keys.TOPICS_CHANGED,
+        message,
+    ]
+    call = ScriptCall("write_topic", [keys.topics(tenant), keys.TOPIC_TENANTS], arguments)
+    status, version, at_ms = await store.run(call, WriteConcern.DURABLE)
+    return WriteReply(status.decode(), int(version), int(at_ms))

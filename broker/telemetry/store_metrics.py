@@ -1,0 +1,165 @@
+"""Metrics that describe the store: what `broker/store/counters.py` reads, in Prometheus's text format.
+
+They are the same whichever process answers. `metrics.py` has those that belong to one process.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterCounts:
+    """Dead letters of one kind: how many there are now, and what became of all there ever were."""
+
+    waiting: int
+    created: int
+    redriven: int
+    discarded: int
+    trimmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """Totals over all tenants.
+
+    Keys: `changes_accepted` interaction; `events_given_up` reason; `notifications` type and outcome of the attempt;
+    `subscriptions` status; `dead_letters` kind; `matcher_backlog` partition.
+    `subscriptions`, `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters say what is
+    now. All other numbers only grow, except after a rollback of the store; `rollbacks` is how many were detected.
+    """
+
+    changes_accepted: Mapping[str, int]
+    changes_matched: int
+    events_appended: int
+    events_delivered: int
+    events_given_up: Mapping[str, int]
+    notifications: Mapping[tuple[str, str], int]
+    rollbacks: int
+    subscriptions: Mapping[str, int]
+    subscriptions_with_gaps: int
+    undelivered_events: int
+    dead_letters: Mapping[str, DeadLetterCounts]
+    matcher_backlog: Mapping[int, int]
+
+
+def render(counts: StoreCounts) -> bytes:
+    """The metrics in Prometheus's text format."""
+    registry = CollectorRegistry()
+    registry.register(_Snapshot(counts))
+    return generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    def __init__(self, counts: StoreCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._counts
+        yield _counter(
+            "broker_changes_accepted",
+            "Changes accepted and written to the intake log.",
+            {(interaction,): number for interaction, number in counts.changes_accepted.items()},
+            "interaction",
+        )
+        yield _counter(
+            "broker_changes_matched",
+            "Changes matched against the subscriptions.",
+            {(): counts.changes_matched},
+        )
+        yield _counter(
+            "broker_events_appended", "Events numbered and put into an outbox.", {(): counts.events_appended}
+        )
+        yield _counter(
+            "broker_events_delivered",
+            "Events that their subscriber accepted; one that is sent once more on request is not counted again.",
+            {(): counts.events_delivered},
+        )
+        yield _counter(
+            "broker_events_given_up",
+            "Undelivered events given up because they were too many or too old.",
+            {(reason,): number for reason, number in counts.events_given_up.items()},
+            "reason",
+        )
+        yield _counter(
+            "broker_notifications",
+            "Attempts to send a notification, by type and outcome.",
+            {(kind, outcome): number for (kind, outcome), number in counts.notifications.items()},
+            "type",
+            "outcome",
+        )
+        yield _counter(
+            "broker_store_rollbacks", "Rollbacks of the store that were detected.", {(): counts.rollbacks}
+        )
+        yield _gauge(
+            "broker_subscriptions",
+            "Subscriptions by status.",
+            {(status,): number for status, number in counts.subscriptions.items()},
+            "status",
+        )
+        yield _gauge(
+            "broker_subscriptions_with_gaps",
+            "Subscriptions that lost events and were not stored by their client since.",
+            {(): counts.subscriptions_with_gaps},
+        )
+        yield _gauge(
+            "broker_undelivered_events",
+            "Events in outboxes that their subscriber has not accepted yet.",
+            {(): counts.undelivered_events},
+        )
+        yield _gauge(
+            "broker_matcher_backlog",
+            "Accepted changes that are not matched yet.",
+            {(str(partition),): number for partition, number in counts.matcher_backlog.items()},
+            "partition",
+        )
+        yield from _dead_letters(counts.dead_letters)
+
+
+def _dead_letters(by_kind: Mapping[str, DeadLetterCounts]) -> Iterable[Metric]:
+    yield _gauge(
+        "broker_dead_letters",
+        "Changes, events and inbox entries that could not be processed and wait for an operator.",
+        {(kind,): counts.waiting for kind, counts in by_kind.items()},
+        "kind",
+    )
+    yield _counter(
+        "broker_dead_letters_created",
+        "Dead letters there ever were.",
+        {(kind,): counts.created for kind, counts in by_kind.items()},
+        "kind",
+    )
+    yield _counter(
+        "broker_dead_letters_settled",
+        "Dead letters that were redriven, discarded, or trimmed because they were too many or too old.",
+        {
+            (kind, result): number
+            for kind, counts in by_kind.items()
+            for result, number in (
+                ("redriven", counts.redriven),
+                ("discarded", counts.discarded),
+                ("trimmed", counts.trimmed),
+            )
+        },
+        "kind",
+        "result",
+    )
+
+
+def _counter(name: str, text: str, numbers: Mapping[tuple[str, ...], int], *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(name, text, labels=labels), numbers)
+
+
+def _gauge(name: str, text: str, numbers: Mapping[tuple[str, ...], int], *labels: str) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), numbers)
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily, numbers: Mapping[tuple[str, ...], int]
+) -> Metric:
+    for labels, number in numbers.items():
+        family.add_metric(labels, number)
+    return family
