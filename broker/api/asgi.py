@@ -1,8 +1,9 @@
-"""The ASGI application of a process: the FHIR bases `/r4`, `/r4b` and `/r5`, and whatever routes stand beside them.
+"""The ASGI application of a process: the FHIR bases `/r4`, `/r4b` and `/r5`, and whatever routes stand beside
+them.
 
-It speaks ASGI itself for the FHIR bases, because routing, request and response of a framework took as long as the rest
-of the way to the store, and every reading of a device passes here. Everything else goes to a Starlette application:
-health, metrics, websockets, and what is mounted, such as a console or static files.
+It speaks ASGI itself for the FHIR bases, because routing, request and response of a framework took as long as
+the rest of the way to the store, and every reading of a device passes here. Everything else goes to a
+Starlette application: health, metrics, websockets, and what is mounted, such as a console or static files.
 """
 
 from collections.abc import Mapping
@@ -70,7 +71,9 @@ class Application:
         return await respond(self._dispatch, request)
 
     async def _read(self, release: Release, scope: Scope, receive: Receive) -> FhirRequest:
-        """The request with its principal; raises a `RequestError` for what HTTP alone already shows to be wrong."""
+        """The request with its principal; raises a `RequestError` for what HTTP alone already shows to be
+        wrong.
+        """
         method, path = scope["method"], scope["path"]
         # of several headers of one name the first counts
         headers = {

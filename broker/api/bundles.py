@@ -1,6 +1,8 @@
-"""Bundles posted to a base: `batch`, whose entries succeed or fail alone, and `transaction`, all entries or none.
+"""Bundles posted to a base: `batch`, whose entries succeed or fail alone, and `transaction`, all entries or
+none.
 
-Each entry is a `FhirRequest` of its own and passes the interaction table and its access check like a single request.
+Each entry is a `FhirRequest` of its own and passes the interaction table and its access check like a single
+request.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
-"""`$dead-letters`, `$redrive-dead-letters` and `$discard-dead-letters`: what could not be processed, and what becomes of it.
+"""`$dead-letters`, `$redrive-dead-letters` and `$discard-dead-letters`: what could not be processed, and what
+becomes of it.
 
-Redrive and discard take ids, a filter, or `all`. A filter is processed a thousand dead letters a request; `next` in the
-response continues it.
+Redrive and discard take ids, a filter, or `all`. A filter is processed a thousand dead letters a request;
+`next` in the response continues it.
 """
 
 from broker.api.exchange import FhirRequest, FhirResponse
@@ -55,7 +56,9 @@ class DeadLetterHandlers:
 
 
 def _selected(request: FhirRequest) -> Selection:
-    """What to redrive or discard. Raises `Malformed` unless exactly one of ids, filter and `all=true` is sent."""
+    """What to redrive or discard. Raises `Malformed` unless exactly one of ids, filter and `all=true` is
+    sent.
+    """
     values = read_input(request, _FILTER | {"all"})
     selection, every = _selection(values, MAX_COUNT), single(values, "all")
     if every not in {"", "true", "false"}:

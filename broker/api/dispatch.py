@@ -1,7 +1,7 @@
 """Finds the row of the interaction table for a request, checks access, and calls its handler.
 
-Single requests, entries of a batch, entries of a transaction and operations all pass `InteractionTable.resolve`: there is
-no other way to a handler, and so none around the access check.
+Single requests, entries of a batch, entries of a transaction and operations all pass
+`InteractionTable.resolve`: there is no other way to a handler, and so none around the access check.
 """
 
 import re
@@ -18,10 +18,11 @@ from broker.model.access import Access, authorize
 class Interaction(NamedTuple):
     """One row: a method, a path below the base, who answers, and what a principal needs.
 
-    A variable of the path is written `{name}`; `{type}` is a resource type of the release. The first row that fits is
-    taken; one with `only` fits where that says so. `plan` is set on rows that a transaction may contain: it gives the
-    change that the request asks for. `type_of` gives the resource type for the access check where the path has none. A
-    row with `is_refusal` exists to refuse with a reason, and its method is not offered.
+    A variable of the path is written `{name}`; `{type}` is a resource type of the release. The first row that
+    fits is taken; one with `only` fits where that says so. `plan` is set on rows that a transaction may
+    contain: it gives the change that the request asks for. `type_of` gives the resource type for the access
+    check where the path has none. A row with `is_refusal` exists to refuse with a reason, and its method is
+    not offered.
     """
 
     method: str
@@ -92,7 +93,9 @@ class InteractionTable:
         return NotFound(Issue("not-supported", text))
 
     def allowed(self, request: FhirRequest) -> Sequence[str]:
-        """The methods that may be used on the path instead of the request's own, for the Allow header of a 405."""
+        """The methods that may be used on the path instead of the request's own, for the Allow header of a
+        405.
+        """
         first: dict[str, Interaction] = {}
         for interaction, pattern in self._patterns:
             match = pattern.fullmatch(request.path)

@@ -1,7 +1,7 @@
 """Server-sent events: `GET /{release}/Subscription/{id}/$stream`, for dashboards in a browser.
 
-Each notification Bundle is one event whose id is its last event number. A browser that reconnects resumes behind it
-(`Last-Event-ID`); `?eventsSinceNumber=` says where to start the first time.
+Each notification Bundle is one event whose id is its last event number. A browser that reconnects resumes
+behind it (`Last-Event-ID`); `?eventsSinceNumber=` says where to start the first time.
 """
 
 from collections.abc import AsyncIterator

@@ -1,4 +1,6 @@
-"""The request and the response of one FHIR interaction, independent of HTTP: a batch entry is a request of its own."""
+"""The request and the response of one FHIR interaction, independent of HTTP: a batch entry is a request of
+its own.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import formatdate
@@ -22,8 +24,9 @@ _MAX_KEY_LENGTH = 256
 class FhirRequest(NamedTuple):
     """One request to a FHIR base, or one entry of a batch or transaction.
 
-    `base_url` is the URL of the broker. `path` is the part behind the FHIR base, without a leading slash; `params` are
-    the variables of the row's path. Names of `headers` are in lower case. `resource` holds the body, empty without one.
+    `base_url` is the URL of the broker. `path` is the part behind the FHIR base, without a leading slash;
+    `params` are the variables of the row's path. Names of `headers` are in lower case. `resource` holds the
+    body, empty without one.
     """
 
     principal: Principal

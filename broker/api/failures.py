@@ -33,7 +33,9 @@ def failure(error: RequestError) -> FhirResponse:
 
 
 async def respond(handler: Handler, request: FhirRequest) -> FhirResponse:
-    """The response of the handler, or to the error it raises. An unexpected error is logged and answered by 500."""
+    """The response of the handler, or to the error it raises. An unexpected error is logged and answered by
+    500.
+    """
     try:
         return await handler(request)
     except RequestError as error:

@@ -21,8 +21,8 @@ _METRICS_TIMEOUT_S = 5
 class Health:
     """What readiness and metrics look at.
 
-    A process that `takes_changes` is ready only while there is room for them. `workers` gives the state of each loop of
-    this process, "ok" or what is wrong with it.
+    A process that `takes_changes` is ready only while there is room for them. `workers` gives the state of
+    each loop of this process, "ok" or what is wrong with it.
     """
 
     store: Store

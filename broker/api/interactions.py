@@ -1,4 +1,5 @@
-"""The table of contents of a FHIR base: every interaction and operation, who answers, and what a principal needs.
+"""The table of contents of a FHIR base: every interaction and operation, who answers, and what a principal
+needs.
 
 The first row that fits is taken. Tests walk the same rows: none is without `access`.
 """

@@ -6,7 +6,8 @@ from broker.errors import Issue, Malformed, TooLarge
 
 
 async def read_body(receive: Receive, content_length: str, max_bytes: int) -> bytes:
-    """The whole body; raises `TooLarge` as soon as it is known to exceed `max_bytes`, `Malformed` if it is cut off.
+    """The whole body; raises `TooLarge` as soon as it is known to exceed `max_bytes`, `Malformed` if it is
+    cut off.
 
     `content_length` is the header, '' without one.
     """

@@ -1,4 +1,5 @@
-"""Content negotiation: JSON in its spellings, `_format`, and the `fhirVersion` parameter, which must fit the base.
+"""Content negotiation: JSON in its spellings, `_format`, and the `fhirVersion` parameter, which must fit the
+base.
 
 Results are cached, since clients keep to a few spellings.
 """

@@ -26,7 +26,9 @@ _OPEN = (
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What the CapabilityStatement states about this process: start time (ms), channel types, access control."""
+    """What the CapabilityStatement states about this process: start time (ms), channel types, access
+    control.
+    """
 
     started_ms: int
     channels: Sequence[str]

@@ -1,4 +1,6 @@
-"""The Parameters resource as operations take and return it: values by name, in a form that all releases share."""
+"""The Parameters resource as operations take and return it: values by name, in a form that all releases
+share.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ class Value:
 
 
 def read(parameters: Resource, supported: Sequence[str]) -> Mapping[str, Value]:
-    """Each parameter once, by name. Raises `Malformed` for an unsupported or repeated one, `Unprocessable` for another type."""
+    """Each parameter once, by name. Raises `Malformed` for an unsupported or repeated one, `Unprocessable`
+    for another type.
+    """
     check_type(parameters, "Parameters")
     listed = parameters.copy().get("parameter", [])
     if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):

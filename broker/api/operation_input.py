@@ -1,4 +1,6 @@
-"""The input of operations that take plain values: query parameters and a Parameters resource alike (R-362)."""
+"""The input of operations that take plain values: query parameters and a Parameters resource alike
+(R-362).
+"""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,7 @@
 """Create, read, vread, update and delete of resources. Every accepted change is durable before its 2xx.
 
-`plan_*` give the change that a request asks for; a transaction uses them to submit the changes of its entries together.
+`plan_*` give the change that a request asks for; a transaction uses them to submit the changes of its entries
+together.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ class ResourceHandlers:
         self._changes = changes
 
     async def create(self, request: FhirRequest) -> FhirResponse:
-        """201. A repetition under the same Idempotency-Key or If-None-Exist answers 200 and makes no second event."""
+        """201. A repetition under the same Idempotency-Key or If-None-Exist answers 200 and makes no second
+        event.
+        """
         return await self._submit(request, self.plan_create(request))
 
     async def update(self, request: FhirRequest) -> FhirResponse:

@@ -1,7 +1,7 @@
 """The table of contents beside the FHIR bases: health, metrics, websockets, and what is mounted.
 
-Every route has an access, which is checked before its endpoint runs. `beside` makes the Starlette application that
-`Application` passes requests to which are not below a FHIR base.
+Every route has an access, which is checked before its endpoint runs. `beside` makes the Starlette application
+that `Application` passes requests to which are not below a FHIR base.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,9 @@ from broker.model.release import Release
 
 
 class HttpRoute(NamedTuple):
-    """One row: a path, the kind of Starlette route, the endpoint or mounted application, and what a principal needs."""
+    """One row: a path, the kind of Starlette route, the endpoint or mounted application, and what a principal
+    needs.
+    """
 
     path: str
     route: Callable[..., BaseRoute]
@@ -50,7 +52,9 @@ def mounted(path: str, app: ASGIApp, access: Access) -> HttpRoute:
 
 
 def beside(rows: Sequence[HttpRoute], authenticate: Authenticate) -> Starlette:
-    """The application of the rows. An unknown path gets a 404 with an OperationOutcome that names the FHIR bases."""
+    """The application of the rows. An unknown path gets a 404 with an OperationOutcome that names the FHIR
+    bases.
+    """
     routes = [_guarded(row, authenticate) for row in rows]
     return Starlette(routes=routes, exception_handlers={404: _not_found})
 
@@ -65,7 +69,8 @@ def _guarded(row: HttpRoute, authenticate: Authenticate) -> BaseRoute:
 
 
 class Guard:
-    """Passes a connection on if its principal has the access, else refuses it: by 403, or by closing a websocket.
+    """Passes a connection on if its principal has the access, else refuses it: by 403, or by closing a
+    websocket.
 
     The application behind it finds the principal in `scope["state"]["principal"]`.
     """

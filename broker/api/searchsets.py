@@ -33,7 +33,9 @@ class _Shape:
 
 
 def with_form(request: FhirRequest) -> FhirRequest:
-    """A search by POST as one by GET: the parameters of the form after those of the URL. Any other request unchanged."""
+    """A search by POST as one by GET: the parameters of the form after those of the URL. Any other request
+    unchanged.
+    """
     if not request.path.endswith("/_search"):
         return request
     media = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()

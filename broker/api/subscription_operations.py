@@ -1,4 +1,6 @@
-"""`$status`, `$events` and `$resend`: how a subscriber finds out what it missed, and gets it (R-360..R-367)."""
+"""`$status`, `$events` and `$resend`: how a subscriber finds out what it missed, and gets it
+(R-360..R-367).
+"""
 
 import structlog
 

@@ -1,6 +1,8 @@
-"""Read, search, create, update and delete of SubscriptionTopic; at the R4 base topics are Basic resources (R-387).
+"""Read, search, create, update and delete of SubscriptionTopic; at the R4 base topics are Basic resources
+(R-387).
 
-The R4 base has a Basic row twice: for topics, by the conditions here, and for the Basic resources of producers.
+The R4 base has a Basic row twice: for topics, by the conditions here, and for the Basic resources of
+producers.
 """
 
 import uuid
@@ -53,7 +55,9 @@ class TopicHandlers:
         return _respond(request, put)
 
     async def update(self, request: FhirRequest) -> FhirResponse:
-        """Replaces the topic or creates it under that id. Subscriptions that it no longer allows go to `error`."""
+        """Replaces the topic or creates it under that id. Subscriptions that it no longer allows go to
+        `error`.
+        """
         _refuse_without_topics(request)
         put = await self._topics.put(
             request.principal,

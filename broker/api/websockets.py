@@ -1,7 +1,7 @@
 """The websocket channel: `/ws`, bound by tokens of `$get-ws-binding-token` (R-320..R-327).
 
-A connection may bind several tokens. A client sends `bind-with-token <token>` as text, or JSON
-`{"type": "bind-with-token", "payload": {"token": "…", "eventsSinceNumber": 12}}`. With a number, the events from it on
+A connection may bind several tokens. A client sends `bind-with-token <token>` as text, or JSON `{"type":
+"bind-with-token", "payload": {"token": "…", "eventsSinceNumber": 12}}`. With a number, the events from it on
 are sent, whether or not they were before.
 """
 
@@ -32,7 +32,9 @@ _UNAVAILABLE = "Store unavailable. Reconnect."
 
 @dataclass(frozen=True, slots=True)
 class WebsocketParts:
-    """What an open websocket uses; the composition root puts it into the application's state as `websockets`."""
+    """What an open websocket uses; the composition root puts it into the application's state as
+    `websockets`.
+    """
 
     tokens: WebsocketTokenService
     following: Following

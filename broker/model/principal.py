@@ -22,8 +22,8 @@ class PrincipalRole(StrEnum):
 class Principal:
     """An authenticated client.
 
-    `scopes` are SMART scopes of version 2, such as `system/Observation.cu` or `system/*.rs`. `roles` are names of
-    `PrincipalRole`.
+    `scopes` are SMART scopes of version 2, such as `system/Observation.cu` or `system/*.rs`. `roles` are
+    names of `PrincipalRole`.
     """
 
     client_id: str

@@ -57,10 +57,10 @@ class Channel:
 class Subscription:
     """One registered subscription.
 
-    `document` is the Subscription JSON of release `release` as the client sent it, completed with what the server assigned
-    (`id`, `meta`, defaults, `status`); what a client PUTs comes back, unknown elements included.
-    `topic` is the canonical as written; `topic_canonical` the topic version it was bound to at registration (R-013).
-    `owner` is the client id of the principal that created it.
+    `document` is the Subscription JSON of release `release` as the client sent it, completed with what the
+    server assigned (`id`, `meta`, defaults, `status`); what a client PUTs comes back, unknown elements
+    included. `topic` is the canonical as written; `topic_canonical` the topic version it was bound to at
+    registration (R-013). `owner` is the client id of the principal that created it.
     """
 
     tenant: Tenant

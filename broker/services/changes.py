@@ -67,7 +67,9 @@ class ChangeService:
         return _in_release(version, release)
 
     async def stored_body(self, key: VersionKey) -> bytes:
-        """The body of a version as it was written; b'' for a deletion or a version that is no longer stored."""
+        """The body of a version as it was written; b'' for a deletion or a version that is no longer
+        stored.
+        """
         version = await self._resources.version(key)
         return b"" if version is None else version.body or b""
 

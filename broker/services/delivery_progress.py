@@ -30,8 +30,9 @@ class DeliveryState(StrEnum):
 class DeliveryProgress:
     """Where a change is.
 
-    `event` is the event the change became, if any. `is_search_complete` is False where older events exist than were
-    searched, so that the missing event proves nothing. `next_attempt_ms` is a time (ms), None without one.
+    `event` is the event the change became, if any. `is_search_complete` is False where older events exist
+    than were searched, so that the missing event proves nothing. `next_attempt_ms` is a time (ms), None
+    without one.
     """
 
     event: Event | None

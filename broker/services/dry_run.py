@@ -66,8 +66,8 @@ class DryRunService:
     ) -> DryRunReport:
         """Examines the newest `count` changes of the tenant.
 
-        Chained filters see the resources they refer to as they are now, not as they were at the time of the change.
-        Raises `Malformed` or `Unprocessable` for a Subscription that registration would refuse.
+        Chained filters see the resources they refer to as they are now, not as they were at the time of the
+        change. Raises `Malformed` or `Unprocessable` for a Subscription that registration would refuse.
         """
         draft = self._subscriptions.draft(principal, release, resource, "dry-run")
         topic = self._catalog.bound(draft.topic_canonical)

@@ -124,8 +124,8 @@ class EventService:
     ) -> Notification:
         """The numbered events of a range: the oldest `MAX_EVENTS` of it. Its instants are ignored.
 
-        `content` is reduced to what the Subscription was granted (R-364). Numbers of the range without an event are
-        reported among the errors. Raises `NotFound`.
+        `content` is reduced to what the Subscription was granted (R-364). Numbers of the range without an
+        event are reported among the errors. Raises `NotFound`.
         """
         record = await self._subscriptions.get(principal, subscription_id)
         subscription = record.subscription
@@ -159,8 +159,9 @@ class EventService:
         """Schedules delivered events for another delivery under their numbers; new events keep their order
         (R-367).
 
-        Raises `NotFound`, `Unprocessable` for a Subscription that cannot be sent to or a range that is too large, and
-        `Conflict` where the Subscription changed meanwhile or too many events wait to be sent again.
+        Raises `NotFound`, `Unprocessable` for a Subscription that cannot be sent to or a range that is too
+        large, and `Conflict` where the Subscription changed meanwhile or too many events wait to be sent
+        again.
         """
         record = await self._subscriptions.get(principal, subscription_id)
         self._refuse_unsendable(record, release)

@@ -35,8 +35,9 @@ _ID_OF_NEW_RESOURCE = "new"
 class HypotheticalChange:
     """A change that nobody sent.
 
-    `resource` is the state after a create or update, or the state that a delete removes. `previous` is the state before
-    (None: what is stored under its id). `interaction` None: create or update, by whether there is a previous state.
+    `resource` is the state after a create or update, or the state that a delete removes. `previous` is the
+    state before (None: what is stored under its id). `interaction` None: create or update, by whether there
+    is a previous state.
     """
 
     resource: Resource

@@ -100,7 +100,9 @@ class TopicService:
         return PutTopic(topic, version, at_ms, is_created=registration is not Registration.UPDATED)
 
     async def delete(self, principal: Principal, topic_id: str, *, expected_version: str = "") -> None:
-        """Deletes a stored topic. Raises `NotFound`, `Conflict` while it is in use, and `PreconditionFailed`."""
+        """Deletes a stored topic. Raises `NotFound`, `Conflict` while it is in use, and
+        `PreconditionFailed`.
+        """
         await self._synchronize()
         topic = self.get(principal, topic_id)
         await self._refuse_of_folder(principal, topic)

@@ -1,4 +1,6 @@
-"""The access column: every row of every table is checked, for single requests, entries of Bundles, and other routes."""
+"""The access column: every row of every table is checked, for single requests, entries of Bundles, and other
+routes.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any

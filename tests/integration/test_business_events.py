@@ -1,4 +1,6 @@
-"""What producers report by `$business-event` reaches the subscribers of topics with event triggers, and nobody else (R-050..R-052)."""
+"""What producers report by `$business-event` reaches the subscribers of topics with event triggers, and
+nobody else (R-050..R-052).
+"""
 
 import asyncio
 import json

@@ -1,4 +1,6 @@
-"""What a base says of itself is what it does: metadata and OperationDefinitions walked, and wrong methods and types refused."""
+"""What a base says of itself is what it does: metadata and OperationDefinitions walked, and wrong methods and
+types refused.
+"""
 
 import itertools
 from typing import Any
@@ -65,7 +67,9 @@ async def test_r_380_to_r_391_the_statement_says_what_is_asked_of_it(
 
 @pytest.mark.parametrize("release", Release)
 async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient, release: Release) -> None:
-    """Of every type: what is offered answers for the resource, not that there is no such thing; what isn't is 405."""
+    """Of every type: what is offered answers for the resource, not that there is no such thing; what isn't is
+    405.
+    """
     wrong: dict[str, int] = {}
     for kind, about in types_of(await statement_of(client, release)).items():
         offered = {one["code"] for one in about["interaction"]}

@@ -1,4 +1,6 @@
-"""Rows of the specification that no other test of this folder shows, over HTTP. Several rows share one broker and its own topics."""
+"""Rows of the specification that no other test of this folder shows, over HTTP. Several rows share one broker
+and its own topics.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -78,7 +80,9 @@ async def put(broker_fixture: BrokerFixture, one: str, patient: str = "p1") -> i
 
 
 async def test_r_020_to_r_026_each_interaction_fires_what_asks_for_it(broker_fixture: BrokerFixture) -> None:
-    """An update that changes nothing is one too; one that creates is a create; a topic without triggers never fires."""
+    """An update that changes nothing is one too; one that creates is a create; a topic without triggers never
+    fires.
+    """
     names = ("any", "created", "everything", "silent")
     ids = {name: await broker_fixture.subscribe(name, topic=f"{T}/{name}") for name in names}
     assert [await put(broker_fixture, "f1") for _ in range(2)] == [201, 200]

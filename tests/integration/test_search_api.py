@@ -1,4 +1,6 @@
-"""Searches over Subscriptions, topics and operations: what is found, how much of it is shown, and how it is paged."""
+"""Searches over Subscriptions, topics and operations: what is found, how much of it is shown, and how it is
+paged.
+"""
 
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit

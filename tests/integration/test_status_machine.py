@@ -1,7 +1,8 @@
-"""The status of a Subscription as its client sees it, over sequences of what clients, endpoints and producers may do (R-150..R-158).
+"""The status of a Subscription as its client sees it, over sequences of what clients, endpoints and producers
+may do (R-150..R-158).
 
-A small model says which status each step leads to, what is counted and what arrives; the broker is a real one, over HTTP. Its loop
-runs in a thread of its own, for the state machine is not asynchronous.
+A small model says which status each step leads to, what is counted and what arrives; the broker is a real
+one, over HTTP. Its loop runs in a thread of its own, for the state machine is not asynchronous.
 """
 
 import asyncio
@@ -140,7 +141,9 @@ class StatusMachine(RuleBasedStateMachine):
 
     @rule(release=RELEASES, status=ASKING, answer=ANSWERS)
     def the_client_asks_for_it(self, release: str, status: str, answer: int) -> None:
-        """R-151: `active` asks for what `requested` does; R-152: the handshake decides; R-154: and nothing else leaves `error`."""
+        """R-151: `active` asks for what `requested` does; R-152: the handshake decides; R-154: and nothing
+        else leaves `error`.
+        """
         known, self.answer = len(self.endpoint.received), answer
         response = self._put(release, status)
         assert response.status_code == (200 if self.status else 201)

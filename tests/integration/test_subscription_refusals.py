@@ -1,4 +1,5 @@
-"""Subscriptions that can't be honoured: each is refused with an OperationOutcome naming the element, and nothing is stored.
+"""Subscriptions that can't be honoured: each is refused with an OperationOutcome naming the element, and
+nothing is stored.
 
 The cases of one release share a broker; every one that is not as it should be is told.
 """

@@ -1,4 +1,6 @@
-"""Topics put, changed and deleted while the broker runs, and what then happens to their subscriptions (R-480..R-482)."""
+"""Topics put, changed and deleted while the broker runs, and what then happens to their subscriptions
+(R-480..R-482).
+"""
 
 import asyncio
 import json

@@ -1,4 +1,6 @@
-"""The websocket channel over a real socket: bind, handshake, events in order, resume, single use, expiry (R-320..R-327)."""
+"""The websocket channel over a real socket: bind, handshake, events in order, resume, single use, expiry
+(R-320..R-327).
+"""
 
 import asyncio
 import json
@@ -133,7 +135,8 @@ async def test_who_asks_for_events_no_longer_kept_waits_for_the_next_without_ask
     async with bound(client, one, since=1) as socket:
         before = await _reads(store)
         async with asyncio.timeout(TIMEOUT_S):
-            # an answer of its own says that the connection is served: were it reading without pause, thousands would pass
+            # an answer of its own says that the connection is served: were it reading without pause,
+            # thousands would pass
             for _ in range(20):
                 assert (await client.get(f"/r5/Subscription/{one}")).status_code == 200
         assert await _reads(store) - before < 20
