@@ -64,8 +64,8 @@ def _selected(request: FhirRequest) -> Selection:
     if every not in {"", "true", "false"}:
         raise Malformed(Issue("value", f"all takes true or false, not {every!r}.", "all"))
     if bool(selection.ids) + (selection.where != EVERY) + (every == "true") != 1:
-        said = "The request does not say which dead letters. Send either id, or kind or subscription, or all=true."
-        raise Malformed(Issue("required", said, "all"))
+        reason = "The request selects no dead letters. Send either id, or kind or subscription, or all=true."
+        raise Malformed(Issue("required", reason, "all"))
     return selection
 
 

@@ -101,7 +101,7 @@ class ResourceHandlers:
 
     async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
         """Conditional update, conditional delete, and patch."""
-        text = f"{request.method} {request.path} is not supported. Name the resource by its id, and update it by PUT."
+        text = f"{request.method} {request.path} is not supported. Send PUT or DELETE with an id."
         raise MethodNotAllowed(Issue("not-supported", text))
 
 

@@ -104,7 +104,7 @@ def _resend_issues(report: ResendReport) -> list[Issue]:
         text = f"{_events(report.expired)} of the range {verb} no longer stored and cannot be sent again."
         issues.append(Issue("not-found", text, severity="warning"))
     if report.undelivered:
-        text = f"{_events(report.undelivered)} of the range not delivered yet; the first delivery follows in order."
+        text = f"{_events(report.undelivered)} of the range not delivered yet; the first delivery is due."
         issues.append(Issue("informational", text, severity="information"))
     return issues
 

@@ -199,8 +199,8 @@ class EventService:
             raise Unprocessable(Issue("not-supported", text, adapter(release).element("channelType")))
         if subscription.status is not SubscriptionStatus.ACTIVE:
             text = (
-                f"Subscription/{subscription.id} is {subscription.status}, and events are only sent again while it is "
-                "active. Update it with the status requested, then call $resend."
+                f"Subscription/{subscription.id} is {subscription.status} and gets no events. "
+                "Update it with the status requested, then call $resend."
             )
             raise Unprocessable(Issue("business-rule", text, "Subscription.status"))
 
@@ -211,7 +211,9 @@ class EventService:
         )
         match result:
             case ResendResult.CHANGED:
-                text = "The Subscription was changed during the request; no event was scheduled. Retry the request."
+                text = (
+                    "The Subscription changed during the request; no event was scheduled. Retry the request."
+                )
                 raise Conflict(Issue("conflict", text))
             case ResendResult.FULL:
                 text = "Too many events already wait to be sent again; no event was scheduled. Retry later."

@@ -11,15 +11,15 @@ def reading(patient: str = "ana", value: float = 80, **more: Any) -> dict[str, A
     return observation(HEART_RATE, patient, AT, value) | more
 
 
-def question(**given: Any) -> dict[str, Any]:
+def question(**parameters: Any) -> dict[str, Any]:
     """Parameters: resources as such, everything else as strings."""
     return {
         "resourceType": "Parameters",
         "parameter": [
-            {"name": name, "resource": one}
-            if isinstance(one, dict)
-            else {"name": name, "valueString": str(one)}
-            for name, one in given.items()
+            {"name": name, "resource": item}
+            if isinstance(item, dict)
+            else {"name": name, "valueString": str(item)}
+            for name, item in parameters.items()
         ],
     }
 
@@ -27,8 +27,8 @@ def question(**given: Any) -> dict[str, Any]:
 def value(parts: Any, name: str) -> Any:
     """The value of the one part of that name; None without it."""
     parts = parts["parameter"] if isinstance(parts, dict) else parts
-    found = [part for part in parts if part["name"] == name]
-    return next((one for part in found for key, one in part.items() if key.startswith("value")), None)
+    results = [part for part in parts if part["name"] == name]
+    return next((item for part in results for key, item in part.items() if key.startswith("value")), None)
 
 
 def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:

@@ -198,7 +198,7 @@ async def test_a_business_event_needs_the_scope_of_its_focus(client: httpx.Async
     assert await report("Device/d1") == 403
 
 
-async def test_nothing_of_another_tenant_can_be_seen(client: httpx.AsyncClient) -> None:
+async def test_resources_and_subscriptions_of_another_tenant_do_not_exist(client: httpx.AsyncClient) -> None:
     patient = await client.put("/r4/Patient/p1", json=PATIENT | {"id": "p1"})
     assert patient.status_code == 201
     registered = await client.post("/r4/Subscription", json=subscription("r4", VITALS, NOWHERE))

@@ -65,7 +65,7 @@ def refusal(response: httpx.Response, status: int) -> list[str]:
 
 
 @pytest.mark.parametrize("release", Release)
-async def test_the_entries_of_a_batch_succeed_and_fail_on_their_own(
+async def test_the_entries_of_a_batch_succeed_or_fail_independently(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     response = await send(
@@ -114,7 +114,7 @@ async def test_a_batch_may_use_the_absolute_urls_of_its_base(client: httpx.Async
     assert statuses(other) == ["422"]
 
 
-async def test_conditions_of_batch_entries_count(client: httpx.AsyncClient) -> None:
+async def test_conditions_of_batch_entries_are_evaluated(client: httpx.AsyncClient) -> None:
     identified = patient(identifier=[{"system": "urn:m", "value": "1"}])
     await send(client, "batch", request("PUT", "Patient/p", patient(id="p")))
     response = await send(
@@ -153,19 +153,19 @@ def ids() -> Iterator[str]:
     return (f"q{n}" for n in range(1_000))
 
 
-def partition_of(one: str) -> int:
-    return LAYOUT.partition_of(DEFAULT_TENANT, one)
+def partition_of(resource_id: str) -> int:
+    return LAYOUT.partition_of(DEFAULT_TENANT, resource_id)
 
 
-def beside_p() -> str:
+def id_in_the_partition_of_p() -> str:
     """The id of another resource in the partition of Patient/p: a Cluster writes both in a transaction."""
-    return next(one for one in ids() if partition_of(one) == partition_of("p"))
+    return next(item for item in ids() if partition_of(item) == partition_of("p"))
 
 
 async def test_a_transaction_is_all_or_nothing(client: httpx.AsyncClient) -> None:
     await send(client, "batch", request("PUT", "Patient/p", patient(id="p")))
-    beside = beside_p()
-    good = request("PUT", f"Patient/{beside}", patient(id=beside))
+    other = id_in_the_partition_of_p()
+    good = request("PUT", f"Patient/{other}", patient(id=other))
     invalid = request("POST", "Observation", {"resourceType": "Observation"})
     assert refusal(await send(client, "transaction", good, invalid), 422)
     stale = request("PUT", "Patient/p", patient(id="p"), ifMatch='W/"7"')
@@ -174,19 +174,19 @@ async def test_a_transaction_is_all_or_nothing(client: httpx.AsyncClient) -> Non
     assert refusal(await send(client, "transaction", good, unread), 405) == ["Bundle.entry[1].request"]
     about = request("POST", "Subscription", subscription("r4", VITALS, "http://127.0.0.1:9/x"))
     assert refusal(await send(client, "transaction", good, about), 422) == ["Bundle.entry[1].request"]
-    twice = request("DELETE", f"Patient/{beside}")
+    twice = request("DELETE", f"Patient/{other}")
     assert refusal(await send(client, "transaction", good, twice), 422) == ["Bundle.entry[1]"]
     # deletes are written first, whatever their place
     last = request("DELETE", "Patient/p", ifMatch='W/"7"')
     assert refusal(await send(client, "transaction", good, last), 412) == ["Bundle.entry[1]"]
-    assert (await client.get(f"/r4/Patient/{beside}")).status_code == 404
+    assert (await client.get(f"/r4/Patient/{other}")).status_code == 404
     assert (await client.get("/r4/Patient/p")).headers["ETag"] == 'W/"1"'
 
 
 async def test_a_transaction_over_several_partitions_is_refused_by_a_cluster_and_written_by_one_server(
     client: httpx.AsyncClient, shared_store: SharedStore
 ) -> None:
-    far = next(one for one in ids() if partition_of(one) != partition_of("p"))
+    far = next(item for item in ids() if partition_of(item) != partition_of("p"))
     entries = (
         request("PUT", "Patient/p", patient(id="p")),
         request("POST", "Patient", patient()),
@@ -219,9 +219,11 @@ async def test_issues_of_a_transaction_say_which_entry_they_are_about(client: ht
         assert places == [f"Bundle.entry[1].{place}"], places
 
 
-async def test_if_none_exist_inside_a_transaction_refers_to_what_is_there(client: httpx.AsyncClient) -> None:
+async def test_if_none_exist_in_a_transaction_refers_to_the_stored_resource(
+    client: httpx.AsyncClient,
+) -> None:
     identified = patient(identifier=[{"system": "urn:m", "value": "1"}])
-    known = (await client.post("/r4/Patient", content=orjson.dumps(identified))).json()["id"]
+    existing_id = (await client.post("/r4/Patient", content=orjson.dumps(identified))).json()["id"]
     response = await send(
         client,
         "transaction",
@@ -230,7 +232,7 @@ async def test_if_none_exist_inside_a_transaction_refers_to_what_is_there(client
     )
     assert statuses(response) == ["200", "201"]
     location = response.json()["entry"][1]["response"]["location"]
-    assert (await client.get(location)).json()["subject"]["reference"] == f"Patient/{known}"
+    assert (await client.get(location)).json()["subject"]["reference"] == f"Patient/{existing_id}"
 
 
 async def test_a_transaction_repeated_under_its_key_changes_nothing_more(client: httpx.AsyncClient) -> None:
@@ -243,7 +245,7 @@ async def test_a_transaction_repeated_under_its_key_changes_nothing_more(client:
     again = await send(client, "transaction", *entries, Idempotency_Key="k")
     assert statuses(first) == ["201", "201", "201"]
     assert all(status in {"200", "201"} for status in statuses(again))
-    locations = [[entry["response"]["location"] for entry in one.json()["entry"]] for one in (first, again)]
+    locations = [[entry["response"]["location"] for entry in item.json()["entry"]] for item in (first, again)]
     assert locations[0] == locations[1]
 
 
@@ -256,7 +258,7 @@ async def test_deletes_of_a_transaction_answer_204(client: httpx.AsyncClient) ->
     assert (await client.get("/r4/Patient/p")).status_code == 410
 
 
-async def test_bundles_that_are_none_are_refused(client: httpx.AsyncClient) -> None:
+async def test_invalid_bundles_are_refused(client: httpx.AsyncClient) -> None:
     assert refusal(await send(client, "history"), 422) == ["Bundle.type"]
     assert refusal(await client.post("/r4", content=orjson.dumps(patient())), 422)
     assert refusal(await send(client, "batch", {"resource": patient()}), 422) == ["Bundle.entry[0].request"]

@@ -28,8 +28,8 @@ ENCOUNTER = {
 }
 
 
-def parameters(*given: dict[str, Any]) -> dict[str, Any]:
-    return {"resourceType": "Parameters", "parameter": list(given)}
+def parameters_of(*parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "Parameters", "parameter": list(parameters)}
 
 
 def event(code: str = "A01", system: str = V2) -> dict[str, Any]:
@@ -51,11 +51,11 @@ async def store_encounter(broker_fixture: BrokerFixture) -> None:
 
 
 async def report(
-    broker_fixture: BrokerFixture, *given: dict[str, Any], release: str = "r4", key: str | None = None
+    broker_fixture: BrokerFixture, *parameters: dict[str, Any], release: str = "r4", key: str | None = None
 ) -> httpx.Response:
     headers = {"Idempotency-Key": key} if key else {}
     return await broker_fixture.client.post(
-        f"/{release}/$business-event", json=parameters(*given), headers=headers
+        f"/{release}/$business-event", json=parameters_of(*parameters), headers=headers
     )
 
 
@@ -71,9 +71,9 @@ async def test_an_admission_reported_about_a_stored_encounter_notifies_with_the_
     ward = await broker_fixture.until_numbers("ward", 1)
     bundle = json.loads(ward.received[-1].body)
     status, encounter = (entry["resource"] for entry in bundle["entry"][:2])
-    parts = next(one["part"] for one in status["parameter"] if one["name"] == "notification-event")
-    told = {one["name"]: one for one in parts}
-    assert told["focus"]["valueReference"]["reference"].endswith("/r4/Encounter/e1")
+    parts = next(item["part"] for item in status["parameter"] if item["name"] == "notification-event")
+    reported = {item["name"]: item for item in parts}
+    assert reported["focus"]["valueReference"]["reference"].endswith("/r4/Encounter/e1")
     assert (encounter["id"], encounter["meta"]["versionId"]) == ("e1", "1")
     assert (await broker_fixture.client.get("/r4/Encounter/e1")).json()["meta"]["versionId"] == "1"
 
@@ -107,18 +107,18 @@ async def test_any_of_several_codings_fires_and_filters_apply_to_the_stored_focu
     assert await broker_fixture.events(ben) == []
 
 
-async def test_the_focus_may_come_along_and_is_stored_first(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward", topic=ADMISSION)
+async def test_a_focus_sent_with_the_report_is_stored_first(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("ward", topic=ADMISSION)
     answer = await report(broker_fixture, event(), {"name": "resource", "resource": ENCOUNTER}, key="k1")
     assert answer.status_code == 200, answer.text
-    await broker_fixture.until_counted(one, 1)
+    await broker_fixture.until_counted(subscription_id, 1)
     assert (await broker_fixture.client.get("/r4/Encounter/e1")).json()["status"] == "planned"
 
 
 async def test_a_repetition_under_one_key_is_one_event_and_another_event_under_it_is_refused(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("ward", topic=ADMISSION)
+    subscription_id = await broker_fixture.subscribe("ward", topic=ADMISSION)
     without_id = {name: value for name, value in ENCOUNTER.items() if name != "id"}
     sent = (event(), {"name": "resource", "resource": without_id})
     answers = [await report(broker_fixture, *sent, key="adt-7") for _ in range(3)]
@@ -127,7 +127,7 @@ async def test_a_repetition_under_one_key_is_one_event_and_another_event_under_i
     again = await report(broker_fixture, event("A03"), sent[1], key="adt-7")
     assert again.status_code == 422
     await report(broker_fixture, *sent, key="adt-8")
-    await broker_fixture.until_counted(one, 2)
+    await broker_fixture.until_counted(subscription_id, 2)
 
 
 async def test_a_report_is_synced_to_the_log_before_it_is_acknowledged(
@@ -157,11 +157,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("given", "named"), WRONG)
-async def test_what_is_wrong_is_refused_by_the_name_of_the_parameter(
-    broker_fixture: BrokerFixture, given: list[dict[str, Any]], named: str
+@pytest.mark.parametrize(("parameters", "named"), WRONG)
+async def test_an_invalid_report_is_refused_with_the_parameter(
+    broker_fixture: BrokerFixture, parameters: list[dict[str, Any]], named: str
 ) -> None:
-    answer = await report(broker_fixture, *given)
+    answer = await report(broker_fixture, *parameters)
     assert 400 <= answer.status_code < 500, answer.text
     assert named in " ".join(issue["diagnostics"] for issue in answer.json()["issue"])
 
@@ -175,12 +175,12 @@ async def test_an_event_about_a_deleted_focus_is_refused(broker_fixture: BrokerF
 
 
 @pytest.mark.parametrize("release", ["r4", "r4b", "r5"])
-async def test_each_base_tells_of_the_operation(client: httpx.AsyncClient, release: str) -> None:
+async def test_each_base_defines_the_operation(client: httpx.AsyncClient, release: str) -> None:
     statement = (await client.get(f"/{release}/metadata")).json()
-    told = {one["name"]: one["definition"] for one in statement["rest"][0]["operation"]}
-    definition = (await client.get(told["business-event"])).json()
+    reported = {item["name"]: item["definition"] for item in statement["rest"][0]["operation"]}
+    definition = (await client.get(reported["business-event"])).json()
     assert (definition["system"], definition["type"], definition["instance"]) == (True, False, False)
-    assert {one["name"] for one in definition["parameter"] if one["use"] == "in"} == {
+    assert {item["name"] for item in definition["parameter"] if item["use"] == "in"} == {
         "event",
         "focus",
         "resource",

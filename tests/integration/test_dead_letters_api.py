@@ -21,13 +21,11 @@ from tests.stores import redis_of
 
 @pytest.fixture
 async def hub(start_broker: StartBroker, store: Store, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
-    async with hub_of(start_broker, store, subscriber) as one:
-        yield one
+    async with hub_of(start_broker, store, subscriber) as opened:
+        yield opened
 
 
-async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and_no_later_ones(
-    hub: Hub, store: Store
-) -> None:
+async def test_a_redriven_change_reaches_its_subscriptions_and_no_later_ones(hub: Hub, store: Store) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", "n2", broken=["n2"])
     async with hub.running(Role.MATCH):
@@ -51,21 +49,23 @@ async def test_a_change_is_listed_shown_retried_and_reaches_those_it_matches_and
         assert (await hub.broker_fixture.status_of(late))["eventsSinceSubscriptionStart"] == "0"
 
 
-async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) -> None:
-    one, other = await hub.subscribe("a", "b")
-    await hub.break_events(one, "n1", "n2", "n3", broken=["n1", "n2"])
+async def test_events_are_redriven_by_subscription_and_discarded_by_id(hub: Hub) -> None:
+    subscription_id, other = await hub.subscribe("a", "b")
+    await hub.break_events(subscription_id, "n1", "n2", "n3", broken=["n1", "n2"])
     async with hub.running(Role.DISPATCH):
-        found = await hub.bench.until_letters(4)
-        assert {value(letter, "subscription") for letter in found} == {one, other}
-        assert {value(letter, "event-number") for letter in found} == {"1", "2"}
-        mine = await hub.bench.letters(subscription=one)
+        results = await hub.bench.until_letters(4)
+        assert {value(letter, "subscription") for letter in results} == {subscription_id, other}
+        assert {value(letter, "event-number") for letter in results} == {"1", "2"}
+        mine = await hub.bench.letters(subscription=subscription_id)
         assert len(mine) == 2
         await hub.bench.mend("n1", "n2")
         skipped = await hub.bench.ask("discard-dead-letters", id=value(mine[0], "id"))
         assert value(skipped.json(), "discarded") == 1
         again = await hub.bench.ask("discard-dead-letters", id=value(mine[0], "id"))
         assert again.status_code == 404
-        answer = (await hub.bench.ask("redrive-dead-letters", subscription=f"Subscription/{one}")).json()
+        answer = (
+            await hub.bench.ask("redrive-dead-letters", subscription=f"Subscription/{subscription_id}")
+        ).json()
         assert value(answer, "redriven") == 1
         endpoint = hub.broker_fixture.subscriber.endpoint("a")
 
@@ -74,10 +74,10 @@ async def test_events_are_retried_by_subscription_and_skipped_by_id(hub: Hub) ->
 
         assert await hub.broker_fixture.subscriber.wait_until(lambda: sent() == [3, 2])
         assert {value(letter, "subscription") for letter in await hub.bench.until_letters(2)} == {other}
-        assert await hub.broker_fixture.status(one) == "active"
+        assert await hub.broker_fixture.status(subscription_id) == "active"
 
 
-async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: Store) -> None:
+async def test_a_dead_letter_that_cannot_be_redriven_stays_with_the_reason(hub: Hub, store: Store) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", "n2", broken=["n1", "n2"])
     async with hub.running(Role.MATCH):
@@ -92,7 +92,7 @@ async def test_what_can_not_be_retried_stays_with_the_reason(hub: Hub, store: St
     assert value(letter, "stored") is False
 
 
-async def test_a_change_that_breaks_again_is_a_letter_again(hub: Hub) -> None:
+async def test_a_change_that_fails_again_is_a_dead_letter_again(hub: Hub) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", broken=["n1"])
     async with hub.running(Role.MATCH):
@@ -100,19 +100,19 @@ async def test_a_change_that_breaks_again_is_a_letter_again(hub: Hub) -> None:
         await hub.bench.ask("redrive-dead-letters", all="true")
 
         async def is_back() -> bool:
-            return [value(one, "id") != value(first, "id") for one in await hub.bench.letters()] == [True]
+            return [value(item, "id") != value(first, "id") for item in await hub.bench.letters()] == [True]
 
         await until(is_back)
 
 
-async def test_a_refused_inbox_entry_is_shown_in_full_and_taken_in_once_its_cause_is_mended(
+async def test_a_refused_inbox_entry_is_shown_in_full_and_accepted_once_its_cause_is_fixed(
     hub: Hub, store: Store
 ) -> None:
     reading = json.dumps(observation(HEART_RATE, "ana", AT, 70) | {"id": "soon"})
     await redis_of(store).xadd(keys.INBOX, {"resource": reading, "interaction": "delete"})
     (letter,) = await hub.bench.until_letters(1)
     (shown,) = await hub.bench.letters(id=value(letter, "id"))
-    fields = {value(one, "name"): value(one, "value") for one in groups(shown, "field")}
+    fields = {value(item, "name"): value(item, "value") for item in groups(shown, "field")}
     assert fields == {"resource": reading, "interaction": "delete"}
     assert groups(letter, "field") == [], "a list tells less"
     await hub.bench.put("soon")
@@ -125,7 +125,7 @@ async def test_a_refused_inbox_entry_is_shown_in_full_and_taken_in_once_its_caus
     assert await hub.bench.letters() == []
 
 
-async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
+async def test_a_filter_is_processed_in_pages(hub: Hub) -> None:
     await hub.subscribe("a")
     names = [f"n{n}" for n in range(6)]
     await hub.break_changes(*names, broken=names)
@@ -134,8 +134,8 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
     seen: list[Any] = []
     after = ""
     for _ in range(9):
-        given = {"after": after} if after else {}
-        page = (await hub.bench.client.get("/r4/$dead-letters", params={"count": 4, **given})).json()
+        parameters = {"after": after} if after else {}
+        page = (await hub.bench.client.get("/r4/$dead-letters", params={"count": 4, **parameters})).json()
         seen += groups(page, "dead-letter")
         after = value(page, "next")
         if not after:
@@ -150,7 +150,7 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "given", "status", "says"),
+    ("operation", "parameters", "status", "expected_text"),
     [
         ("dead-letters", {"id": "x"}, 400, "is not the id of a dead letter"),
         ("dead-letters", {"id": "change-9999-1-1"}, 404, "does not exist"),
@@ -167,15 +167,15 @@ async def test_a_filter_is_worked_off_in_pages(hub: Hub) -> None:
         ("discard-dead-letters", {"id": "event-none-1"}, 404, "does not exist"),
     ],
 )
-async def test_wrong_questions_are_refused_with_the_parameter_named(
-    hub: Hub, operation: str, given: dict[str, str], status: int, says: str
+async def test_invalid_requests_are_refused_with_the_parameter(
+    hub: Hub, operation: str, parameters: dict[str, str], status: int, expected_text: str
 ) -> None:
-    response = await hub.bench.ask(operation, **given)
+    response = await hub.bench.ask(operation, **parameters)
     assert (response.status_code, response.json()["resourceType"]) == (status, "OperationOutcome")
-    assert says in response.json()["issue"][0]["diagnostics"]
+    assert expected_text in response.json()["issue"][0]["diagnostics"]
 
 
-async def test_everything_may_be_said_as_a_boolean_too(hub: Hub) -> None:
+async def test_all_may_be_sent_as_a_boolean(hub: Hub) -> None:
     body = {"resourceType": "Parameters", "parameter": [{"name": "all", "valueBoolean": True}]}
     response = await hub.bench.client.post("/r4b/$discard-dead-letters", json=body)
     assert response.json()["parameter"] == [{"name": "discarded", "valueInteger": 0}]

@@ -29,12 +29,12 @@ async def statement_of(client: httpx.AsyncClient, release: str) -> Resource:
     response = await client.get(f"/{release}/metadata")
     assert response.status_code == 200
     read_back(Release(release), response.content)
-    found: Resource = response.json()
-    return found
+    results: Resource = response.json()
+    return results
 
 
 def types_of(statement: Resource) -> dict[str, Resource]:
-    return {one["type"]: one for one in statement["rest"][0]["resource"]}
+    return {item["type"]: item for item in statement["rest"][0]["resource"]}
 
 
 async def register(client: httpx.AsyncClient, release: str, **more: Any) -> str:
@@ -45,7 +45,7 @@ async def register(client: httpx.AsyncClient, release: str, **more: Any) -> str:
 
 
 @pytest.mark.parametrize("release", Release)
-async def test_r_380_to_r_391_the_statement_says_what_is_asked_of_it(
+async def test_r_380_to_r_391_the_capability_statement_is_complete(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     statement = await statement_of(client, release)
@@ -53,14 +53,14 @@ async def test_r_380_to_r_391_the_statement_says_what_is_asked_of_it(
     about = types_of(statement)["Subscription"]
     assert "application/fhir+json" in statement["format"]
     assert "authentication" in rest["security"]["description"]
-    assert {one["code"] for one in rest["interaction"]} == {"batch", "transaction"}
-    assert any(one.get("valueUri", "").endswith("/ws") for one in rest["extension"])
+    assert {item["code"] for item in rest["interaction"]} == {"batch", "transaction"}
+    assert any(item.get("valueUri", "").endswith("/ws") for item in rest["extension"])
     for channel in ("rest-hook", "websocket", "message", "server-sent-events"):
         assert channel in about["documentation"]
     guides = [f"{GUIDE}ImplementationGuide/hl7.fhir.uv.subscriptions-backport"]
     assert statement.get("implementationGuide", []) == ([] if release is Release.R5 else guides)
-    assert not any("searchInclude" in one or "searchRevInclude" in one for one in rest["resource"])
-    operations = {one["name"]: one["definition"] for one in about["operation"]}
+    assert not any("searchInclude" in item or "searchRevInclude" in item for item in rest["resource"])
+    operations = {item["name"]: item["definition"] for item in about["operation"]}
     assert {"status", "events", "get-ws-binding-token", "resend"} <= set(operations), "R-386: without $"
     assert ("SubscriptionTopic" in types_of(statement)) is (release is not Release.R4)
 
@@ -72,7 +72,7 @@ async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient
     """
     wrong: dict[str, int] = {}
     for kind, about in types_of(await statement_of(client, release)).items():
-        offered = {one["code"] for one in about["interaction"]}
+        offered = {item["code"] for item in about["interaction"]}
         # refused for its type, by whoever takes creates and updates of the one in the URL
         body = b'{"resourceType":"Unheard","id":"none"}'
         for code, method, path in (
@@ -151,7 +151,7 @@ async def test_each_search_parameter_in_the_statement_is_searched_by(
 async def test_each_operation_in_the_statement_has_a_definition_and_answers(
     client: httpx.AsyncClient, release: Release
 ) -> None:
-    one = await register(client, release)
+    subscription_id = await register(client, release)
     statement = await statement_of(client, release)
     for kind, about in {"": statement["rest"][0], **types_of(statement)}.items():
         for operation in about.get("operation", []):
@@ -161,19 +161,19 @@ async def test_each_operation_in_the_statement_has_a_definition_and_answers(
             definition = read.json()
             assert (definition["url"], definition["code"]) == (operation["definition"], operation["name"])
             assert definition.get("resource", [""]) == [kind]
-            found = await client.get(
+            results = await client.get(
                 f"/{release}/OperationDefinition",
                 params={"url": definition["url"], "code": definition["code"]},
             )
-            assert [entry["resource"] for entry in found.json()["entry"]] == [definition]
+            assert [entry["resource"] for entry in results.json()["entry"]] == [definition]
             paths = [f"${definition['code']}"] if definition["system"] else []
             if definition["type"]:
                 paths.append(f"{kind}/${definition['code']}")
             if definition["instance"]:
-                paths.append(f"{kind}/{one}/${definition['code']}")
+                paths.append(f"{kind}/{subscription_id}/${definition['code']}")
             assert paths
             for path in paths:
-                methods = methods_of(path.replace(one, "none"))
+                methods = methods_of(path.replace(subscription_id, "none"))
                 assert "POST" in methods, path
                 assert ("GET" in methods) <= (not definition["affectsState"] or "token" in path), path
                 response = await client.post(f"/{release}/{path}")
@@ -184,11 +184,11 @@ async def test_each_operation_in_the_statement_has_a_definition_and_answers(
                     assert definition["url"] == f"{CORE}status"
 
 
-def test_each_operation_that_is_served_is_defined() -> None:
+def test_each_operation_of_the_table_has_a_definition() -> None:
     from broker.fhir.operation_definitions import OPERATIONS  # noqa: PLC0415 beside the one use
 
-    served = {one.path.rpartition("$")[2] for one in ROWS if "$" in one.path} - {"stream"}
-    assert served == {one.code for one in OPERATIONS}, "$stream is an event stream, no FHIR operation"
+    served = {item.path.rpartition("$")[2] for item in ROWS if "$" in item.path} - {"stream"}
+    assert served == {item.code for item in OPERATIONS}, "$stream is an event stream, no FHIR operation"
 
 
 async def test_operation_definitions_are_found_by_name_and_code(client: httpx.AsyncClient) -> None:
@@ -200,7 +200,7 @@ async def test_operation_definitions_are_found_by_name_and_code(client: httpx.As
         ("kind=query", set()),
     ):
         bundle = (await client.get(f"/r5/OperationDefinition?{query}")).json()
-        assert {one["resource"]["id"] for one in bundle.get("entry", [])} == expected, query
+        assert {item["resource"]["id"] for item in bundle.get("entry", [])} == expected, query
     assert (await client.get("/r5/OperationDefinition/none")).status_code == 404
     own = {
         "resourceType": "OperationDefinition",
@@ -231,8 +231,8 @@ async def test_a_405_names_the_methods_that_are_supported_and_no_others(client: 
         assert all(allowed == supported for allowed in allow_headers.values()), (path, allow_headers)
 
 
-async def test_a_body_of_another_type_or_release_is_415(client: httpx.AsyncClient) -> None:
-    taking = sorted({(one.method, one.path) for one in ROWS if one.method in {"POST", "PUT"}})
+async def test_a_body_of_another_media_type_or_release_is_415(client: httpx.AsyncClient) -> None:
+    taking = sorted({(item.method, item.path) for item in ROWS if item.method in {"POST", "PUT"}})
     for method, path in taking:
         wrong = ["application/fhir+xml", "text/plain", "application/fhir+json; fhirVersion=5.0"]
         wrong += ["application/fhir+json; charset=iso-8859-1"]
@@ -245,8 +245,8 @@ async def test_a_body_of_another_type_or_release_is_415(client: httpx.AsyncClien
             assert response.json()["resourceType"] == "OperationOutcome"
 
 
-async def test_an_answer_that_can_not_be_given_is_406(client: httpx.AsyncClient) -> None:
-    for method, path in sorted({(one.method, one.path) for one in ROWS}):
+async def test_an_unsupported_accept_header_is_406(client: httpx.AsyncClient) -> None:
+    for method, path in sorted({(item.method, item.path) for item in ROWS}):
         for accept in ("application/fhir+xml", "text/html", "application/fhir+json; fhirVersion=4.3"):
             response = await client.request(
                 method,
@@ -258,10 +258,10 @@ async def test_an_answer_that_can_not_be_given_is_406(client: httpx.AsyncClient)
             assert response.json()["resourceType"] == "OperationOutcome"
 
 
-async def test_the_fhir_version_asked_for_must_be_that_of_the_base(client: httpx.AsyncClient) -> None:
-    for asked, release in itertools.product(Release, Release):
-        media = f"application/fhir+json; fhirVersion={SHORT[asked]}"
-        fits = asked is release
+async def test_the_requested_fhir_version_must_be_that_of_the_base(client: httpx.AsyncClient) -> None:
+    for requested, release in itertools.product(Release, Release):
+        media = f"application/fhir+json; fhirVersion={SHORT[requested]}"
+        fits = requested is release
         read = await client.get(f"/{release}/metadata", headers={"Accept": media})
         assert read.status_code == (200 if fits else 406)
         sent = await client.post(
@@ -277,20 +277,20 @@ async def test_the_fhir_version_asked_for_must_be_that_of_the_base(client: httpx
 
 
 async def test_other_refusals_have_their_own_status(client: httpx.AsyncClient) -> None:
-    one = await register(client, "r4")
-    document = subscription("r4", VITALS, NOWHERE) | {"id": one, "status": "off"}
+    subscription_id = await register(client, "r4")
+    document = subscription("r4", VITALS, NOWHERE) | {"id": subscription_id, "status": "off"}
     gone = (await client.post("/r4/Patient", content=b'{"resourceType":"Patient"}')).json()["id"]
     await client.delete(f"/r4/Patient/{gone}")
     for method, path, body, headers, status in (
         ("GET", "r4/Subscription/none", None, {}, 404),
         ("GET", "r4/Unheard/1", None, {}, 404),
         ("GET", "r9/metadata", None, {}, 404),
-        ("GET", f"r4/Subscription/{one}/$unheard", None, {}, 404),
+        ("GET", f"r4/Subscription/{subscription_id}/$unheard", None, {}, 404),
         ("GET", "r4", None, {}, 405),
         ("GET", f"r4/Patient/{gone}", None, {}, 410),
-        ("PUT", f"r4/Subscription/{one}", document, {"If-Match": 'W/"9"'}, 412),
-        ("DELETE", f"r4/Subscription/{one}", None, {"If-Match": 'W/"9"'}, 412),
-        ("PUT", f"r4/Subscription/{one}", document, {"If-Match": "nine"}, 400),
+        ("PUT", f"r4/Subscription/{subscription_id}", document, {"If-Match": 'W/"9"'}, 412),
+        ("DELETE", f"r4/Subscription/{subscription_id}", None, {"If-Match": 'W/"9"'}, 412),
+        ("PUT", f"r4/Subscription/{subscription_id}", document, {"If-Match": "nine"}, 400),
         ("POST", "r4/Subscription", document | {"criteria": "http://example.org/none"}, {}, 422),
         ("POST", "r4/Subscription", document | {"status": "error"}, {}, 422),
         ("POST", "r4/Subscription", {"resourceType": "Patient"}, {}, 422),

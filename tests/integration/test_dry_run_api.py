@@ -13,7 +13,7 @@ async def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscri
     return BrokerFixture(client, subscriber)
 
 
-async def test_a_dry_run_finds_what_a_subscription_would_have_received(broker_fixture: BrokerFixture) -> None:
+async def test_a_dry_run_lists_what_a_subscription_would_have_received(broker_fixture: BrokerFixture) -> None:
     first = await broker_fixture.send(3)
     await broker_fixture.send(2, patient="ben")
     document = broker_fixture.document("ward", filters=["patient=Patient/ana"])
@@ -23,9 +23,9 @@ async def test_a_dry_run_finds_what_a_subscription_would_have_received(broker_fi
     assert (value(answer, "changes"), value(answer, "matched")) == (5, 3)
     assert value(answer, "complete") is True
     assert value(answer, "oldest")
-    found = [value(one, "reference") for one in groups(answer, "match")]
-    assert sorted(found) == sorted(f"Observation/{one}/_history/1" for one in first)
-    times = [value(one, "time") for one in groups(answer, "match")]
+    results = [value(item, "reference") for item in groups(answer, "match")]
+    assert sorted(results) == sorted(f"Observation/{item}/_history/1" for item in first)
+    times = [value(item, "time") for item in groups(answer, "match")]
     assert times == sorted(times, reverse=True)
     assert (await broker_fixture.client.get("/r5/Subscription?_summary=count")).json()["total"] == 0
 
@@ -50,7 +50,7 @@ async def test_a_dry_run_looks_at_the_newest_changes_and_shows_at_most_a_hundred
         assert len(groups(answer, "match")) == shown
 
 
-async def test_a_dry_run_refuses_what_a_registration_would(broker_fixture: BrokerFixture) -> None:
+async def test_a_dry_run_refuses_what_registration_refuses(broker_fixture: BrokerFixture) -> None:
     document = broker_fixture.document("ward", topic="http://example.org/unknown") | {
         "endpoint": "http://10.0.0.1/x"
     }

@@ -31,7 +31,7 @@ async def post(client: httpx.AsyncClient, times: int) -> None:
 
 
 async def read(
-    client: httpx.AsyncClient, one: str, last: int, **headers: str
+    client: httpx.AsyncClient, subscription_id: str, last: int, **headers: str
 ) -> tuple[list[ReceivedNotification], list[str]]:
     """The notifications until event `last`, and the ids of the events."""
     notifications: list[ReceivedNotification] = []
@@ -40,7 +40,9 @@ async def read(
     async with (
         asyncio.timeout(20),
         client.stream(
-            "GET", f"/r5/Subscription/{one}/$stream", headers={"Accept": "text/event-stream", **headers}
+            "GET",
+            f"/r5/Subscription/{subscription_id}/$stream",
+            headers={"Accept": "text/event-stream", **headers},
         ) as response,
     ):
         assert response.status_code == 200
@@ -59,28 +61,28 @@ async def read(
 
 
 async def test_a_stream_begins_with_a_handshake_and_carries_whole_bundles(client: httpx.AsyncClient) -> None:
-    one = await registered(client, content="full-resource")
+    subscription_id = await registered(client, content="full-resource")
     await post(client, 2)
-    notifications, ids = await read(client, one, 2)
-    assert [one.type for one in notifications] == ["handshake", "event-notification", "event-notification"]
+    notifications, ids = await read(client, subscription_id, 2)
+    assert [item.type for item in notifications] == ["handshake", "event-notification", "event-notification"]
     assert ids == ["1", "2"]
     assert notifications[1].resources[0]["resourceType"] == "Observation"
 
 
-async def test_a_browser_that_reconnects_goes_on_where_it_was(client: httpx.AsyncClient) -> None:
-    one = await registered(client)
+async def test_a_browser_that_reconnects_resumes_behind_its_last_event(client: httpx.AsyncClient) -> None:
+    subscription_id = await registered(client)
     await post(client, 3)
-    assert (await read(client, one, 2))[1] == ["1", "2"]
-    assert (await read(client, one, 3, **{"Last-Event-ID": "1"}))[1] == ["2", "3"]
+    assert (await read(client, subscription_id, 2))[1] == ["1", "2"]
+    assert (await read(client, subscription_id, 3, **{"Last-Event-ID": "1"}))[1] == ["2", "3"]
 
 
 async def test_a_stream_of_an_unknown_or_inactive_subscription_is_refused(client: httpx.AsyncClient) -> None:
     accept = {"Accept": "text/event-stream"}
     assert (await client.get("/r5/Subscription/nope/$stream", headers=accept)).status_code == 404
-    one = await registered(client)
-    document = (await client.get(f"/r5/Subscription/{one}")).json() | {"status": "off"}
-    assert (await client.put(f"/r5/Subscription/{one}", json=document)).status_code == 200
-    refused = await client.get(f"/r5/Subscription/{one}/$stream", headers=accept)
+    subscription_id = await registered(client)
+    document = (await client.get(f"/r5/Subscription/{subscription_id}")).json() | {"status": "off"}
+    assert (await client.put(f"/r5/Subscription/{subscription_id}", json=document)).status_code == 200
+    refused = await client.get(f"/r5/Subscription/{subscription_id}/$stream", headers=accept)
     assert refused.status_code == 406
     assert refused.json()["resourceType"] == "OperationOutcome"
 
@@ -90,8 +92,8 @@ async def test_a_second_reader_does_not_move_delivery_of_a_rest_hook(
 ) -> None:
     endpoint = subscriber.endpoint("hook")
     made = subscription("r5", TOPIC, subscriber.url("hook"))
-    one = (await client.post("/r5/Subscription", json=made)).json()["id"]
+    subscription_id = (await client.post("/r5/Subscription", json=made)).json()["id"]
     assert await subscriber.wait_until(lambda: bool(endpoint.of_type("handshake")))
     await post(client, 2)
-    assert (await read(client, one, 2, **{"Last-Event-ID": "0"}))[1] == ["1", "2"]
+    assert (await read(client, subscription_id, 2, **{"Last-Event-ID": "0"}))[1] == ["1", "2"]
     assert await subscriber.wait_until(lambda: endpoint.numbers == [1, 2])

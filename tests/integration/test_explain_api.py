@@ -35,10 +35,12 @@ async def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscri
     return BrokerFixture(client, subscriber)
 
 
-async def asked(
-    client: httpx.AsyncClient, one: str, release: str = "r4", status: int = 200, **given: Any
+async def explain_change(
+    client: httpx.AsyncClient, subscription_id: str, release: str = "r4", status: int = 200, **parameters: Any
 ) -> dict[str, Any]:
-    response = await client.post(f"/{release}/Subscription/{one}/$explain", json=question(**given))
+    response = await client.post(
+        f"/{release}/Subscription/{subscription_id}/$explain", json=question(**parameters)
+    )
     assert response.status_code == status, response.text
     answer: dict[str, Any] = response.json()
     return answer
@@ -49,8 +51,8 @@ def names(parts: list[dict[str, Any]]) -> set[str]:
 
 
 async def test_a_resource_that_would_be_notified(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
-    answer = await asked(broker_fixture.client, one, resource=reading())
+    subscription_id = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
+    answer = await explain_change(broker_fixture.client, subscription_id, resource=reading())
     assert value(answer, "verdict") is True
     assert "passes all 2 filters" in value(answer, "reason")
     assert value(answer, "topic").startswith(VITAL_SIGNS)
@@ -71,9 +73,11 @@ async def test_a_resource_that_would_be_notified(broker_fixture: BrokerFixture) 
     assert groups(answer, "delivery") == []
 
 
-async def test_the_first_filter_that_fails_is_told_with_what_was_found(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
-    answer = await asked(broker_fixture.client, one, resource=reading("ben"))
+async def test_the_first_failed_filter_is_reported_with_the_value_in_the_resource(
+    broker_fixture: BrokerFixture,
+) -> None:
+    subscription_id = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
+    answer = await explain_change(broker_fixture.client, subscription_id, resource=reading("ben"))
     assert value(answer, "verdict") is False
     assert "the filter patient=Patient/ana does not pass: found Patient/ben" in value(answer, "reason")
     patient, code = groups(answer, "filter")
@@ -81,29 +85,35 @@ async def test_the_first_filter_that_fails_is_told_with_what_was_found(broker_fi
     assert (value(patient, "found"), value(code, "outcome")) == ("Patient/ben", "passed")
 
 
-async def test_a_topic_that_does_not_fire_tells_its_criteria(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward")
-    answer = await asked(broker_fixture.client, one, resource=observation(GLUCOSE, "ana", AT, 90))
+async def test_the_criteria_of_a_topic_that_does_not_fire_are_reported(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("ward")
+    answer = await explain_change(
+        broker_fixture.client, subscription_id, resource=observation(GLUCOSE, "ana", AT, 90)
+    )
     assert value(answer, "verdict") is False
     assert "does not fire" in value(answer, "reason")
     assert "laboratory" in value(answer, "reason")
     patient = {"resourceType": "Patient", "active": True}
-    other = await asked(broker_fixture.client, one, resource=patient)
+    other = await explain_change(broker_fixture.client, subscription_id, resource=patient)
     assert "resource trigger[0] is about Observation" in value(other, "reason")
-    deleted = await asked(broker_fixture.client, one, resource=reading(), interaction="delete")
+    deleted = await explain_change(
+        broker_fixture.client, subscription_id, resource=reading(), interaction="delete"
+    )
     assert "is about create and update only" in value(deleted, "reason")
 
 
-@pytest.mark.parametrize("release", [one.value for one in Release])
-async def test_answers_are_valid_parameters_of_each_release_and_say_only_what_is_defined(
+@pytest.mark.parametrize("release", [item.value for item in Release])
+async def test_answers_are_valid_parameters_of_each_release_with_defined_parts_only(
     broker_fixture: BrokerFixture, release: str
 ) -> None:
-    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE, release=release)
+    subscription_id = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE, release=release)
     [made] = await broker_fixture.send(1)
-    await broker_fixture.until_counted(one, 1)
+    await broker_fixture.until_counted(subscription_id, 1)
     answers = [
-        await asked(broker_fixture.client, one, release, resource=reading()),
-        await asked(broker_fixture.client, one, release, reference=f"Observation/{made}"),
+        await explain_change(broker_fixture.client, subscription_id, release, resource=reading()),
+        await explain_change(
+            broker_fixture.client, subscription_id, release, reference=f"Observation/{made}"
+        ),
     ]
     for answer in answers:
         validate(Release(release), "Parameters", json.dumps(answer).encode())
@@ -119,63 +129,69 @@ async def test_answers_are_valid_parameters_of_each_release_and_say_only_what_is
 
 def check_defined(code: str, answer: dict[str, Any]) -> None:
     """Every name in the answer is one the OperationDefinition lists, as often as that allows."""
-    operation = next(one for one in OPERATIONS if one.code == code)
+    operation = next(item for item in OPERATIONS if item.code == code)
     waiting: list[tuple[Any, list[dict[str, Any]]]] = [
-        ([one for one in operation.parameters if one.use == "out"], answer["parameter"])
+        ([item for item in operation.parameters if item.use == "out"], answer["parameter"])
     ]
     while waiting:
         defined, parts = waiting.pop()
-        assert names(parts) <= {one.name for one in defined}
-        for one in defined:
-            given = [part for part in parts if part["name"] == one.name]
-            assert len(given) >= one.min, one.name
-            assert one.max == "*" or len(given) <= int(one.max), one.name
-            for part in given:
-                if one.parts:
-                    waiting.append((one.parts, part["part"]))
+        assert names(parts) <= {item.name for item in defined}
+        for item in defined:
+            parameters = [part for part in parts if part["name"] == item.name]
+            assert len(parameters) >= item.min, item.name
+            assert item.max == "*" or len(parameters) <= int(item.max), item.name
+            for part in parameters:
+                if item.parts:
+                    waiting.append((item.parts, part["part"]))
                 else:
-                    assert f"value{one.type[0].upper()}{one.type[1:]}" in part
+                    assert f"value{item.type[0].upper()}{item.type[1:]}" in part
 
 
-async def test_what_is_stored_counts_as_the_state_before(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward")
+async def test_the_stored_resource_is_the_previous_state(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("ward")
     [made] = await broker_fixture.send(1)
-    answer = await asked(broker_fixture.client, one, resource=reading(id=made))
+    answer = await explain_change(broker_fixture.client, subscription_id, resource=reading(id=made))
     [change] = groups(answer, "change")
     assert (value(change, "interaction"), value(change, "previous")) == ("update", True)
     assert value(change, "focus") == f"Observation/{made}/_history/2"
-    answer = await asked(broker_fixture.client, one, resource=reading(), previous=reading("ben"))
+    answer = await explain_change(
+        broker_fixture.client, subscription_id, resource=reading(), previous=reading("ben")
+    )
     assert value(groups(answer, "change")[0], "interaction") == "update"
-    answer = await asked(broker_fixture.client, one, resource=reading(id=made), interaction="create")
+    answer = await explain_change(
+        broker_fixture.client, subscription_id, resource=reading(id=made), interaction="create"
+    )
     assert value(groups(answer, "change")[0], "previous") is False
 
 
-async def test_a_stored_change_tells_its_number_and_that_it_was_delivered(
+async def test_a_stored_change_has_its_event_number_and_delivery_state(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("ward")
+    subscription_id = await broker_fixture.subscribe("ward")
     first, second = await broker_fixture.send(2)
     await broker_fixture.until_numbers("ward", 2)
-    await until(lambda: delivered(broker_fixture.client, one, first))
-    answer = await asked(broker_fixture.client, one, reference=f"Observation/{second}/_history/1")
+    await until(lambda: delivered(broker_fixture.client, subscription_id, first))
+    answer = await explain_change(
+        broker_fixture.client, subscription_id, reference=f"Observation/{second}/_history/1"
+    )
     [delivery] = groups(answer, "delivery")
     assert value(delivery, "event-number") == "2"
     assert value(delivery, "waiting-to-be-matched") is False
-    absolute = await asked(
+    absolute = await explain_change(
         broker_fixture.client,
-        one,
+        subscription_id,
         reference=f"{broker_fixture.client.base_url}/r4/Observation/{first}".replace("//r4", "/r4"),
     )
     assert value(groups(absolute, "delivery")[0], "event-number") == "1"
 
 
-async def delivered(client: httpx.AsyncClient, one: str, reading_id: str) -> bool:
-    answer = await asked(client, one, reference=f"Observation/{reading_id}")
+async def delivered(client: httpx.AsyncClient, subscription_id: str, reading_id: str) -> bool:
+    answer = await explain_change(client, subscription_id, reference=f"Observation/{reading_id}")
     [delivery] = groups(answer, "delivery")
     return bool(value(delivery, "state") == "delivered")
 
 
-async def test_a_failing_delivery_tells_attempts_error_and_the_next_time(
+async def test_a_failing_delivery_reports_attempts_error_and_next_attempt(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     slow = timedelta(minutes=5)
@@ -184,17 +200,17 @@ async def test_a_failing_delivery_tells_attempts_error_and_the_next_time(
         client_of(running) as client,
     ):
         broker_fixture = BrokerFixture(client, subscriber)
-        one = await broker_fixture.subscribe("ward")
+        subscription_id = await broker_fixture.subscribe("ward")
         subscriber.endpoint("ward").answer = Script(*[503] * 50)
         [made] = await broker_fixture.send(1)
 
         async def failed() -> bool:
-            answer = await asked(client, one, reference=f"Observation/{made}")
-            found = groups(answer, "delivery")[0]
-            return value(found, "next-attempt") is not None
+            answer = await explain_change(client, subscription_id, reference=f"Observation/{made}")
+            results = groups(answer, "delivery")[0]
+            return value(results, "next-attempt") is not None
 
         await until(failed)
-        answer = await asked(client, one, reference=f"Observation/{made}")
+        answer = await explain_change(client, subscription_id, reference=f"Observation/{made}")
         [delivery] = groups(answer, "delivery")
         assert value(delivery, "state") == "waiting"
         assert value(delivery, "attempts") == 1
@@ -211,14 +227,14 @@ async def client_of(running: Running) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_change_that_no_matcher_had_yet_is_waiting(
+async def test_a_change_that_no_matcher_has_read_is_waiting_to_be_matched(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with start_broker() as running, client_of(running) as client:
-        one = await BrokerFixture(client, subscriber).subscribe("ward")
+        subscription_id = await BrokerFixture(client, subscriber).subscribe("ward")
     async with start_broker(frozenset({Role.API})) as running, client_of(running) as client:
         [made] = await BrokerFixture(client, subscriber).send(1)
-        answer = await asked(client, one, reference=f"Observation/{made}")
+        answer = await explain_change(client, subscription_id, reference=f"Observation/{made}")
         [delivery] = groups(answer, "delivery")
         assert value(delivery, "waiting-to-be-matched") is True
         assert value(delivery, "numbered") is False
@@ -227,46 +243,50 @@ async def test_a_change_that_no_matcher_had_yet_is_waiting(
 
 
 async def test_a_change_from_before_the_filters_fit_got_no_number(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
+    subscription_id = await broker_fixture.subscribe("ward", filters=ANA_HEART_RATE)
     [other] = await broker_fixture.send(1, patient="ben")
     await broker_fixture.send(1)
-    await broker_fixture.until_counted(one, 1)
+    await broker_fixture.until_counted(subscription_id, 1)
 
     async def matched() -> bool:
-        found = await asked(broker_fixture.client, one, reference=f"Observation/{other}")
-        return value(groups(found, "delivery")[0], "waiting-to-be-matched") is False
+        results = await explain_change(
+            broker_fixture.client, subscription_id, reference=f"Observation/{other}"
+        )
+        return value(groups(results, "delivery")[0], "waiting-to-be-matched") is False
 
     await until(matched)
-    answer = await asked(broker_fixture.client, one, reference=f"Observation/{other}")
+    answer = await explain_change(broker_fixture.client, subscription_id, reference=f"Observation/{other}")
     assert value(groups(answer, "delivery")[0], "numbered") is False
     assert value(answer, "verdict") is False
     assert value(answer, "reason").endswith("It got no event number.")
 
 
 async def test_a_subscription_that_is_off_would_not_be_notified(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward")
-    document = (await broker_fixture.client.get(f"/r5/Subscription/{one}")).json()
-    response = await broker_fixture.client.put(f"/r5/Subscription/{one}", json=document | {"status": "off"})
+    subscription_id = await broker_fixture.subscribe("ward")
+    document = (await broker_fixture.client.get(f"/r5/Subscription/{subscription_id}")).json()
+    response = await broker_fixture.client.put(
+        f"/r5/Subscription/{subscription_id}", json=document | {"status": "off"}
+    )
     assert response.status_code == 200, response.text
-    answer = await asked(broker_fixture.client, one, resource=reading())
+    answer = await explain_change(broker_fixture.client, subscription_id, resource=reading())
     assert value(answer, "verdict") is False
     assert "But the subscription is off: it counts no events." in value(answer, "reason")
     assert value(groups(answer, "subscription")[0], "counting") is False
 
 
 async def test_chained_filters_see_what_is_stored(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward", filters=["patient.gender=female"])
-    answer = await asked(broker_fixture.client, one, resource=reading())
+    subscription_id = await broker_fixture.subscribe("ward", filters=["patient.gender=female"])
+    answer = await explain_change(broker_fixture.client, subscription_id, resource=reading())
     assert value(groups(answer, "filter")[0], "found") == "Patient/ana: not stored"
     patient = {"resourceType": "Patient", "id": "ana", "gender": "female"}
     assert (await broker_fixture.client.put("/r4/Patient/ana", json=patient)).status_code == 201
-    answer = await asked(broker_fixture.client, one, resource=reading())
+    answer = await explain_change(broker_fixture.client, subscription_id, resource=reading())
     assert value(answer, "verdict") is True
     assert value(groups(answer, "filter")[0], "found") == "Patient/ana: female"
 
 
 @pytest.mark.parametrize(
-    ("given", "status", "says"),
+    ("parameters", "status", "expected_text"),
     [
         ({}, 400, "either a resource, or a reference"),
         ({"resource": {"resourceType": "Observation"}, "reference": "Observation/1"}, 400, "either"),
@@ -303,24 +323,27 @@ async def test_chained_filters_see_what_is_stored(broker_fixture: BrokerFixture)
         ),
     ],
 )
-async def test_what_cannot_be_explained_is_refused_with_the_reason(
-    broker_fixture: BrokerFixture, given: Mapping[str, Any], status: int, says: str
+async def test_an_invalid_explain_request_is_refused_with_the_reason(
+    broker_fixture: BrokerFixture, parameters: Mapping[str, Any], status: int, expected_text: str
 ) -> None:
-    one = await broker_fixture.subscribe("ward")
-    outcome = await asked(broker_fixture.client, one, status=status, **given)
+    subscription_id = await broker_fixture.subscribe("ward")
+    outcome = await explain_change(broker_fixture.client, subscription_id, status=status, **parameters)
     assert outcome["resourceType"] == "OperationOutcome"
-    assert says in " ".join(issue["diagnostics"] for issue in outcome["issue"])
+    assert expected_text in " ".join(issue["diagnostics"] for issue in outcome["issue"])
 
 
 async def test_an_unknown_subscription_is_not_found_and_only_post_explains(client: httpx.AsyncClient) -> None:
-    await asked(client, "nobody", status=404, resource=reading())
+    await explain_change(client, "nobody", status=404, resource=reading())
     assert (await client.get("/r4/Subscription/nobody/$explain")).status_code == 405
 
 
-async def test_explaining_leaves_nothing_behind(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("ward")
+async def test_explain_writes_nothing(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("ward")
     await asyncio.gather(
-        *(asked(broker_fixture.client, one, resource=reading(id="imagined")) for _ in range(5))
+        *(
+            explain_change(broker_fixture.client, subscription_id, resource=reading(id="imagined"))
+            for _ in range(5)
+        )
     )
     assert (await broker_fixture.client.get("/r4/Observation/imagined")).status_code == 404
     [made] = await broker_fixture.send(1)
@@ -346,16 +369,16 @@ async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(stor
                 for tenant in (mine, other)
             ]
         )
-    found = [change async for change in change_log.newest(mine, 10)]
-    assert len(found) == 10
-    assert {change.current.key.tenant for change in found} == {mine}
-    places = [tuple(int(part) for part in change.id.split("-")) for change in found]
+    results = [change async for change in change_log.newest(mine, 10)]
+    assert len(results) == 10
+    assert {change.current.key.tenant for change in results} == {mine}
+    places = [tuple(int(part) for part in change.id.split("-")) for change in results]
     assert places == sorted(places, reverse=True)
-    assert all(change.current.body for change in found)
-    assert all([await change_log.is_unmatched(change.current) for change in found])
+    assert all(change.current.body for change in results)
+    assert all([await change_log.is_unmatched(change.current) for change in results])
     client = store.group_reader(timeout_s=10)
     taken = await changes.read(client, dict.fromkeys(range(4), ">"), count=100, block_ms=None)
-    assert all([await change_log.is_unmatched(change.current) for change in found])
-    await changes.acknowledge({p: [one.id for one in taken if one.partition == p] for p in range(4)})
-    assert not any([await change_log.is_unmatched(change.current) for change in found])
+    assert all([await change_log.is_unmatched(change.current) for change in results])
+    await changes.acknowledge({p: [item.id for item in taken if item.partition == p] for p in range(4)})
+    assert not any([await change_log.is_unmatched(change.current) for change in results])
     await client.close()

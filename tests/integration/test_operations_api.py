@@ -28,8 +28,8 @@ async def get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     response = await client.get(url)
     assert response.status_code == 200, response.text
     read_back(Release(url.split("/")[1]), response.content)
-    found: dict[str, Any] = response.json()
-    return found
+    results: dict[str, Any] = response.json()
+    return results
 
 
 async def register(client: httpx.AsyncClient, release: str, endpoint: str, **more: Any) -> str:
@@ -39,10 +39,10 @@ async def register(client: httpx.AsyncClient, release: str, endpoint: str, **mor
     return str(response.json()["id"])
 
 
-async def until_status(client: httpx.AsyncClient, one: str, status: str) -> None:
+async def until_status(client: httpx.AsyncClient, subscription_id: str, status: str) -> None:
     async with asyncio.timeout(20):
         while True:
-            if (await client.get(f"/r5/Subscription/{one}")).json()["status"] == status:
+            if (await client.get(f"/r5/Subscription/{subscription_id}")).json()["status"] == status:
                 return
             await asyncio.sleep(0.01)
 
@@ -53,7 +53,7 @@ def ids(bundle: dict[str, Any]) -> set[str]:
     return {entry["resource"]["subscription"]["reference"].rpartition("/")[2] for entry in entries}
 
 
-async def test_status_answers_for_those_asked_for(client: httpx.AsyncClient) -> None:
+async def test_status_answers_for_the_requested_subscriptions(client: httpx.AsyncClient) -> None:
     off = await register(client, "r5", NOWHERE, status="off")
     off2 = await register(client, "r4", NOWHERE, status="off")
     failed = await register(client, "r4", NOWHERE)
@@ -97,9 +97,12 @@ async def test_status_answers_for_those_asked_for(client: httpx.AsyncClient) -> 
 
 
 async def _check_status(client: httpx.AsyncClient, release: Release) -> None:
-    one = await register(client, release, NOWHERE, content="empty")
-    await until_status(client, one, "error")
-    for url in (f"/{release}/Subscription/{one}/$status", f"/{release}/Subscription/$status?id={one}"):
+    subscription_id = await register(client, release, NOWHERE, content="empty")
+    await until_status(client, subscription_id, "error")
+    for url in (
+        f"/{release}/Subscription/{subscription_id}/$status",
+        f"/{release}/Subscription/$status?id={subscription_id}",
+    ):
         bundle = await get(client, url)
         assert bundle["type"] == "searchset"
         (entry,) = bundle["entry"]
@@ -107,11 +110,17 @@ async def _check_status(client: httpx.AsyncClient, release: Release) -> None:
         assert entry["search"] == {"mode": "match"}
         assert entry["fullUrl"] == f"urn:uuid:{entry['resource']['id']}"
         text = orjson.dumps(entry["resource"]).decode()
-        for told in ('"query-status"', '"error"', "no-response", VITALS, f"/{release}/Subscription/{one}"):
-            assert told in text
+        for reported in (
+            '"query-status"',
+            '"error"',
+            "no-response",
+            VITALS,
+            f"/{release}/Subscription/{subscription_id}",
+        ):
+            assert reported in text
         links = {link["relation"]: link["url"] for link in bundle["link"]}
         assert links["self"].endswith(url.replace("$", "%24")) or links["self"].endswith(url)
-    posted = await client.post(f"/{release}/Subscription/{one}/$status")
+    posted = await client.post(f"/{release}/Subscription/{subscription_id}/$status")
     assert posted.json()["total"] == 1
 
 
@@ -127,14 +136,14 @@ async def _check_ranges(
         content: await register(client, release, subscriber.url(f"{release}-{content}"), content=content)
         for content in PayloadContent
     }
-    for one in granted.values():
-        await until_status(client, one, "active")
+    for item in granted.values():
+        await until_status(client, item, "active")
     for _ in range(4):
         await client.post("/r4/Observation", content=READING)
-    for content, one in granted.items():
+    for content, item in granted.items():
         endpoint = subscriber.endpoint(f"{release}-{content}")
         assert await subscriber.wait_until(partial(_has_all, endpoint))
-        await check_events(client, f"{broker.settings.base_url}/{release}", release, content, one)
+        await check_events(client, f"{broker.settings.base_url}/{release}", release, content, item)
 
 
 async def test_events_are_answered_by_range_and_never_beyond_the_granted_content(
@@ -149,14 +158,14 @@ def _has_all(endpoint: Endpoint) -> bool:
 
 
 async def check_events(
-    client: httpx.AsyncClient, base: str, release: Release, content: PayloadContent, one: str
+    client: httpx.AsyncClient, base: str, release: Release, content: PayloadContent, subscription_id: str
 ) -> None:
-    url = f"/{release}/Subscription/{one}/$events"
+    url = f"/{release}/Subscription/{subscription_id}/$events"
 
     async def ask(query: str, level: PayloadContent = content) -> Sent:
         response = await client.get(url + query)
         assert response.status_code == 200, response.text
-        return check_rows(Sent(response.content, release, level, base, one, VITALS))
+        return check_rows(Sent(response.content, release, level, base, subscription_id, VITALS))
 
     everything = await ask("")
     assert (everything.type, everything.numbers) == ("query-event", [1, 2, 3, 4])
@@ -166,14 +175,14 @@ async def check_events(
     assert (await ask(f"?{since}=3")).numbers == [3, 4]
     assert (await ask(f"?{until}=1")).numbers == [1]
     levels = list(PayloadContent)
-    for asked in PayloadContent:
-        await ask(f"?content={asked}", min(asked, content, key=levels.index))
+    for requested in PayloadContent:
+        await ask(f"?content={requested}", min(requested, content, key=levels.index))
     nothing = await ask(f"?{since}=5")
     assert nothing.type == ("query-status" if release is Release.R5 else "query-event"), "R-266"
     assert nothing.numbers == []
     body = {"resourceType": "Parameters", "parameter": [{"name": since, "valueString": "4"}]}
     posted = await client.post(url, content=orjson.dumps(body))
-    assert Sent(posted.content, release, content, base, one, VITALS).numbers == [4]
+    assert Sent(posted.content, release, content, base, subscription_id, VITALS).numbers == [4]
     for query in ("?colour=red", f"?{since}=x", f"?{since}=1&{since}=2", "?content=all", f"?{since}=-1"):
         assert (await client.get(url + query)).status_code == 400, query
     assert (await client.get(f"/{release}/Subscription/none/$events")).status_code == 404
@@ -183,12 +192,12 @@ async def _check_metadata(client: httpx.AsyncClient, release: Release) -> None:
     statement = await get(client, f"/{release}/metadata")
     assert statement["fhirVersion"] == {"r4": "4.0.1", "r4b": "4.3.0", "r5": "5.0.0"}[release]
     assert statement["kind"] == "instance"
-    by_type = {one["type"]: one for one in statement["rest"][0]["resource"]}
+    by_type = {item["type"]: item for item in statement["rest"][0]["resource"]}
     about = by_type["Subscription"]
     assert {"create", "read", "update", "delete", "search-type"} <= {
-        one["code"] for one in about["interaction"]
+        item["code"] for item in about["interaction"]
     }
-    operations = {one["name"]: one["definition"] for one in about["operation"]}
+    operations = {item["name"]: item["definition"] for item in about["operation"]}
     assert {"status", "events"} <= set(operations), "R-386"
     prefix = "http://hl7.org/fhir/OperationDefinition/Subscription-"
     if release is not Release.R5:
@@ -199,25 +208,25 @@ async def _check_metadata(client: httpx.AsyncClient, release: Release) -> None:
         ]
         assert about["supportedProfile"] == [f"{BACKPORT}backport-subscription"], "R-383"
     assert operations["status"] == prefix + "status", "R-368"
-    assert {"url", "status"} <= {one["name"] for one in about["searchParam"]}, "R-384"
+    assert {"url", "status"} <= {item["name"] for item in about["searchParam"]}, "R-384"
     if release is Release.R4:
         canonical = f"{BACKPORT}capabilitystatement-subscriptiontopic-canonical"
-        told = {one["valueCanonical"] for one in about["extension"] if one["url"] == canonical}
-        assert f"{VITALS}|1.0.0" in told, "R-385"
-        assert "code" in {one["name"] for one in by_type["Basic"]["searchParam"]}
+        reported = {item["valueCanonical"] for item in about["extension"] if item["url"] == canonical}
+        assert f"{VITALS}|1.0.0" in reported, "R-385"
+        assert "code" in {item["name"] for item in by_type["Basic"]["searchParam"]}
     else:
         topic = by_type["SubscriptionTopic"]
         assert {"url", "derived-or-self", "resource", "title", "trigger-description"} <= {
-            one["name"] for one in topic["searchParam"]
+            item["name"] for item in topic["searchParam"]
         }, "R-384"
-    for one in statement["rest"][0]["resource"]:
-        for parameter in one.get("searchParam", []):
-            found = await client.get(f"/{release}/{one['type']}?{parameter['name']}:missing=false")
-            assert found.status_code == 200, parameter
-            read_back(release, found.content)
+    for item in statement["rest"][0]["resource"]:
+        for parameter in item.get("searchParam", []):
+            results = await client.get(f"/{release}/{item['type']}?{parameter['name']}:missing=false")
+            assert results.status_code == 200, parameter
+            read_back(release, results.content)
 
 
-async def test_metadata_offers_what_there_is(client: httpx.AsyncClient) -> None:
+async def test_metadata_describes_the_base(client: httpx.AsyncClient) -> None:
     for release in Release:
         await _check_metadata(client=client, release=release)
 
@@ -263,12 +272,12 @@ async def _check_topics(client: httpx.AsyncClient, release: Release) -> None:
         assert (await client.get(f"/{release}/SubscriptionTopic?{query}")).status_code == expected_status
 
 
-async def test_topics_are_read_and_found(client: httpx.AsyncClient) -> None:
+async def test_topics_are_read_and_searched(client: httpx.AsyncClient) -> None:
     for release in Release:
         await _check_topics(client=client, release=release)
 
 
-async def test_a_basic_that_is_no_topic_is_kept_as_any_resource(client: httpx.AsyncClient) -> None:
+async def test_a_basic_that_is_not_a_topic_is_stored_like_any_resource(client: httpx.AsyncClient) -> None:
     body = b'{"resourceType":"Basic","code":{"text":"note"}}'
     for release in ("r4", "r5"):
         created = await client.post(f"/{release}/Basic", content=body)
@@ -276,7 +285,7 @@ async def test_a_basic_that_is_no_topic_is_kept_as_any_resource(client: httpx.As
         assert read["code"] == {"text": "note"}
 
 
-async def test_the_process_tells_how_it_is(client: httpx.AsyncClient) -> None:
+async def test_the_process_reports_its_health_and_metrics(client: httpx.AsyncClient) -> None:
     assert (await client.get("/livez")).json() == {"status": "alive"}
     ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")

@@ -51,9 +51,9 @@ async def broker_fixture(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
 ) -> AsyncIterator[BrokerFixture]:
     """A broker that serves the topics above."""
-    for one in TOPICS:
-        document = {"resourceType": "SubscriptionTopic", "status": "active"} | one
-        (tmp_path / f"{one['id']}.json").write_bytes(orjson.dumps(document))
+    for item in TOPICS:
+        document = {"resourceType": "SubscriptionTopic", "status": "active"} | item
+        (tmp_path / f"{item['id']}.json").write_bytes(orjson.dumps(document))
     headers = {"Content-Type": "application/fhir+json"}
     async with (
         start_broker(topics_dir=tmp_path) as broker,
@@ -64,22 +64,22 @@ async def broker_fixture(
         yield BrokerFixture(client, subscriber)
 
 
-def flag(one: str, patient: str = "p1") -> dict[str, Any]:
+def flag(flag_id: str, patient: str = "p1") -> dict[str, Any]:
     return {
         "resourceType": "Flag",
-        "id": one,
+        "id": flag_id,
         "status": "active",
         "code": {"text": "falls"},
         "subject": {"reference": f"Patient/{patient}"},
     }
 
 
-async def put(broker_fixture: BrokerFixture, one: str, patient: str = "p1") -> int:
-    response = await broker_fixture.client.put(f"/r4/Flag/{one}", json=flag(one, patient))
+async def put(broker_fixture: BrokerFixture, flag_id: str, patient: str = "p1") -> int:
+    response = await broker_fixture.client.put(f"/r4/Flag/{flag_id}", json=flag(flag_id, patient))
     return response.status_code
 
 
-async def test_r_020_to_r_026_each_interaction_fires_what_asks_for_it(broker_fixture: BrokerFixture) -> None:
+async def test_r_020_to_r_026_each_interaction_fires_its_triggers(broker_fixture: BrokerFixture) -> None:
     """An update that changes nothing is one too; one that creates is a create; a topic without triggers never
     fires.
     """
@@ -99,11 +99,13 @@ async def test_r_020_to_r_026_each_interaction_fires_what_asks_for_it(broker_fix
     assert await broker_fixture.events(ids["silent"]) == [], "R-012"
 
 
-async def test_r_069_r_273_filters_look_at_the_new_state_and_on_delete_at_the_one_before(
+async def test_r_069_r_273_filters_read_the_new_state_or_the_deleted_one(
     broker_fixture: BrokerFixture,
 ) -> None:
     """Only what passes is counted."""
-    one = await broker_fixture.subscribe("one", topic=f"{T}/patients", filters=["patient=Patient/p1"])
+    subscription_id = await broker_fixture.subscribe(
+        "one", topic=f"{T}/patients", filters=["patient=Patient/p1"]
+    )
     await broker_fixture.subscribe("all", topic=f"{T}/patients")
     await put(broker_fixture, "f1", "p1")
     await put(broker_fixture, "f1", "p2")
@@ -113,10 +115,10 @@ async def test_r_069_r_273_filters_look_at_the_new_state_and_on_delete_at_the_on
     await broker_fixture.client.delete("/r4/Flag/f2")
     await broker_fixture.until_numbers("all", 6)
     await broker_fixture.until_numbers("one", 3)
-    assert (await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"] == "3"
+    assert (await broker_fixture.status_of(subscription_id))["eventsSinceSubscriptionStart"] == "3"
 
 
-async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_is_not_retired(
+async def test_r_013_a_topic_without_a_version_means_the_newest_that_is_not_retired(
     broker_fixture: BrokerFixture,
 ) -> None:
     for named, bound in (
@@ -127,23 +129,23 @@ async def test_r_013_a_topic_is_named_with_its_version_or_means_the_newest_that_
         document = subscription("r5", named, NOWHERE) | {"status": "off"}
         accepted = (await broker_fixture.client.post("/r5/Subscription", json=document)).json()
         assert accepted["topic"] == named, "as it was sent"
-        found = (
+        results = (
             await broker_fixture.client.get("/r5/Subscription", params={"topic": f"{T}/versions|{bound}"})
         ).json()
-        assert accepted["id"] in {entry["resource"]["id"] for entry in found["entry"]}
+        assert accepted["id"] in {entry["resource"]["id"] for entry in results["entry"]}
     for refused in ("versions|2", "versions|3", "draft", "unknown", "nothing"):
         for release in Release:
             document = subscription(release, f"{T}/{refused}", NOWHERE)
             response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422, refused
             (issue,) = response.json()["issue"]
-            assert issue["code"] == "not-supported", "R-171, R-176"
+            assert issue["code"] == "not-received_before", "R-171, R-176"
             assert issue["expression"] == [
                 "Subscription.topic" if release is Release.R5 else "Subscription.criteria"
             ]
 
 
-async def test_r_175_r_301_the_content_type_is_kept_and_sent_as_it_was_written(
+async def test_r_175_r_301_the_content_type_is_stored_and_sent_unchanged(
     broker_fixture: BrokerFixture,
 ) -> None:
     for release, version in (("r4", "4.0"), ("r4", "4.0.1"), ("r4b", "4.3"), ("r5", "5.0")):
@@ -168,7 +170,7 @@ async def test_r_264_without_a_period_or_while_requested_or_off_there_is_no_hear
     await broker_fixture.subscribe("zero", topic=f"{T}/any", heartbeat_s=0)
     off = await broker_fixture.subscribe("off", topic=f"{T}/any", heartbeat_s=1)
     await broker_fixture.request_again(off, status="off")
-    known = len(broker_fixture.subscriber.endpoint("off").received)
+    received_before = len(broker_fixture.subscriber.endpoint("off").received)
     gate = broker_fixture.subscriber.endpoint("requested").answer = Gate()
     pending = broker_fixture.document("requested", topic=f"{T}/any", heartbeat_s=1)
     assert (await broker_fixture.client.post("/r5/Subscription", json=pending)).status_code == 201
@@ -179,39 +181,39 @@ async def test_r_264_without_a_period_or_while_requested_or_off_there_is_no_hear
     gate.opened.set()
     for name in ("plain", "zero"):
         assert [n.type for n in broker_fixture.subscriber.endpoint(name).notifications] == ["handshake"]
-    assert len(broker_fixture.subscriber.endpoint("off").received) == known
+    assert len(broker_fixture.subscriber.endpoint("off").received) == received_before
 
 
-async def test_r_155_r_157_the_error_is_told_in_each_release_and_gone_when_it_is_active_again(
+async def test_r_155_r_157_the_error_is_reported_in_each_release_until_it_is_active_again(
     broker_fixture: BrokerFixture,
 ) -> None:
     broker_fixture.subscriber.endpoint("a").answer = Script(503)
     document = broker_fixture.document("a", topic=f"{T}/any", release="r4")
-    one = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()["id"]
-    await broker_fixture.until_status(one, "error")
+    subscription_id = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()["id"]
+    await broker_fixture.until_status(subscription_id, "error")
     for release in Release:
-        read = await broker_fixture.client.get(f"/{release}/Subscription/{one}")
+        read = await broker_fixture.client.get(f"/{release}/Subscription/{subscription_id}")
         read_back(release, read.content)
         assert read.json()["status"] == "error"
         assert ("503" in read.json().get("error", "")) is (release is not Release.R5), "R-131"
-        status = (await broker_fixture.client.get(f"/{release}/Subscription/{one}/$status")).text
+        status = (await broker_fixture.client.get(f"/{release}/Subscription/{subscription_id}/$status")).text
         assert "error-response" in status, "R-267"
-    again = document | {"id": one, "error": "the client says so"}
-    accepted = (await broker_fixture.client.put(f"/r4/Subscription/{one}", json=again)).json()
+    again = document | {"id": subscription_id, "error": "the client says so"}
+    accepted = (await broker_fixture.client.put(f"/r4/Subscription/{subscription_id}", json=again)).json()
     assert "error" not in accepted
-    await broker_fixture.until_status(one, "active")
-    assert "error" not in (await broker_fixture.client.get(f"/r4/Subscription/{one}")).json()
-    assert await broker_fixture.error_code(one) is None
+    await broker_fixture.until_status(subscription_id, "active")
+    assert "error" not in (await broker_fixture.client.get(f"/r4/Subscription/{subscription_id}")).json()
+    assert await broker_fixture.error_code(subscription_id) is None
 
 
 async def test_r_360_r_361_at_one_subscription_id_and_status_are_ignored(
     broker_fixture: BrokerFixture,
 ) -> None:
     document = subscription("r4", f"{T}/any", NOWHERE) | {"status": "off"}
-    one = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()["id"]
+    subscription_id = (await broker_fixture.client.post("/r4/Subscription", json=document)).json()["id"]
     for release in Release:
         answer = await broker_fixture.client.get(
-            f"/{release}/Subscription/{one}/$status?id=another&status=active"
+            f"/{release}/Subscription/{subscription_id}/$status?id=another&status=active"
         )
         assert answer.status_code == 200
         read_back(release, answer.content)
@@ -237,34 +239,39 @@ def _websocket(release: str) -> dict[str, Any]:
     return document
 
 
-async def test_r_153_r_366_a_binding_token_is_told_as_parameters_by_get_and_by_post(
+async def test_r_153_r_366_a_binding_token_is_returned_as_parameters_by_get_and_post(
     broker_fixture: BrokerFixture,
 ) -> None:
     for release in Release:
         answer = await broker_fixture.client.post(f"/{release}/Subscription", json=_websocket(release))
         assert answer.json()["status"] == "active", "R-153"
-        one = answer.json()["id"]
+        subscription_id = answer.json()["id"]
         everyone = f"/{release}/Subscription/$get-ws-binding-token"
-        asked = {"resourceType": "Parameters", "parameter": [{"name": "id", "valueId": one}]}
+        request_body = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "id", "valueId": subscription_id}],
+        }
         for response in (
             await broker_fixture.client.get(
-                f"/{release}/Subscription/{one}/$get-ws-binding-token?id=another"
+                f"/{release}/Subscription/{subscription_id}/$get-ws-binding-token?id=another"
             ),
-            await broker_fixture.client.post(f"/{release}/Subscription/{one}/$get-ws-binding-token"),
-            await broker_fixture.client.get(f"{everyone}?id={one}"),
-            await broker_fixture.client.post(everyone, json=asked),
+            await broker_fixture.client.post(
+                f"/{release}/Subscription/{subscription_id}/$get-ws-binding-token"
+            ),
+            await broker_fixture.client.get(f"{everyone}?id={subscription_id}"),
+            await broker_fixture.client.post(everyone, json=request_body),
             await broker_fixture.client.post(everyone),
         ):
             assert response.status_code == 200
             read_back(release, response.content)
-            told = {(p["name"], *(p.keys() - {"name"})) for p in response.json()["parameter"]}
-            assert told == {
+            reported = {(p["name"], *(p.keys() - {"name"})) for p in response.json()["parameter"]}
+            assert reported == {
                 ("token", "valueString"),
                 ("expiration", "valueDateTime"),
                 ("subscription", "valueString"),
                 ("websocket-url", "valueUrl"),
             }
-        await broker_fixture.client.delete(f"/{release}/Subscription/{one}")
+        await broker_fixture.client.delete(f"/{release}/Subscription/{subscription_id}")
 
 
 async def test_r_153_a_message_subscription_is_requested_until_its_handshake_is_answered(
@@ -281,7 +288,7 @@ async def test_r_153_a_message_subscription_is_requested_until_its_handshake_is_
     await broker_fixture.until_status(accepted["id"], "active")
 
 
-async def test_r_178_r_181_a_create_answers_where_it_is_and_a_put_may_create(
+async def test_r_178_r_181_a_create_returns_its_location_and_a_put_may_create(
     broker_fixture: BrokerFixture,
 ) -> None:
     for release in Release:
@@ -297,7 +304,7 @@ async def test_r_178_r_181_a_create_answers_where_it_is_and_a_put_may_create(
         assert (await broker_fixture.client.get(f"/{release}/Subscription/mine-{release}")).status_code == 200
 
 
-async def test_r_343_r_120_r_174_what_the_broker_will_not_do_is_refused_and_nothing_is_stored(
+async def test_r_343_r_120_r_174_an_unsupported_subscription_is_refused_and_not_stored(
     broker_fixture: BrokerFixture,
 ) -> None:
     for release in (Release.R4, Release.R4B):
@@ -308,21 +315,21 @@ async def test_r_343_r_120_r_174_what_the_broker_will_not_do_is_refused_and_noth
         for document in (sms, query, full):
             response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422
-            assert response.json()["issue"][0]["code"] == "not-supported"
+            assert response.json()["issue"][0]["code"] == "not-received_before"
     assert (await broker_fixture.client.get("/r5/Subscription")).json()["total"] == 0
 
 
 @pytest.mark.parametrize("how", ["delete", "off"])
-async def test_r_326_a_bound_connection_is_sent_nothing_more_after_delete_or_off(
+async def test_r_326_a_bound_connection_gets_no_notification_after_delete_or_off(
     broker_fixture: BrokerFixture, how: str
 ) -> None:
     document = _websocket("r5")
-    one = (await broker_fixture.client.post("/r5/Subscription", json=document)).json()["id"]
-    url = f"/r5/Subscription/{one}"
+    subscription_id = (await broker_fixture.client.post("/r5/Subscription", json=document)).json()["id"]
+    url = f"/r5/Subscription/{subscription_id}"
     token = (await broker_fixture.client.get(f"{url}/$get-ws-binding-token")).json()["parameter"]
-    told = {each["name"]: each.get("valueString") or each.get("valueUrl") for each in token}
-    async with websockets.connect(told["websocket-url"]) as socket:
-        await socket.send(f"bind-with-token {told['token']}")
+    reported = {each["name"]: each.get("valueString") or each.get("valueUrl") for each in token}
+    async with websockets.connect(reported["websocket-url"]) as socket:
+        await socket.send(f"bind-with-token {reported['token']}")
         for kind in ("handshake", "event-notification"):
             async with asyncio.timeout(10):
                 assert read_notification(str(await socket.recv()).encode()).type == kind
@@ -331,7 +338,9 @@ async def test_r_326_a_bound_connection_is_sent_nothing_more_after_delete_or_off
         if how == "delete":
             assert (await broker_fixture.client.delete(url)).status_code == 204
         else:
-            off = await broker_fixture.client.put(url, json=document | {"id": one, "status": "off"})
+            off = await broker_fixture.client.put(
+                url, json=document | {"id": subscription_id, "status": "off"}
+            )
             assert off.json()["status"] == "off"
         await broker_fixture.subscribe("witness", topic=f"{T}/any")
         await put(broker_fixture, "f2")
@@ -362,11 +371,11 @@ def reading(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("release", ["r4", "r5"])
-async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_for_by(
+async def test_r_411_device_readings_are_filtered_by_every_parameter(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, release: str
 ) -> None:
     broker_fixture = BrokerFixture(client, subscriber)
-    asked = [
+    request_body = [
         "code=http://loinc.org|8480-6",
         "category=vital-signs",
         "patient=Patient/1",
@@ -377,7 +386,7 @@ async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_f
         "component-value-quantity=gt120",
         "code-value-quantity=8480-6$gt120",
     ]
-    await broker_fixture.subscribe("asked", release=release, filters=asked)
+    await broker_fixture.subscribe("device", release=release, filters=request_body)
     await broker_fixture.subscribe("all", release=release)
     others: list[dict[str, Any]] = [
         {"subject": {"reference": "Patient/2"}},
@@ -388,4 +397,4 @@ async def test_r_411_device_readings_are_filtered_by_everything_they_are_asked_f
     for changed in [*others, {}]:
         assert (await client.post("/r4/Observation", json=reading(**changed))).status_code == 201
     await broker_fixture.until_numbers("all", 5)
-    await broker_fixture.until_numbers("asked", 1)
+    await broker_fixture.until_numbers("device", 1)

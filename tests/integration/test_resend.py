@@ -22,35 +22,39 @@ def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -
 
 
 async def resend(
-    broker_fixture: BrokerFixture, one: str, release: str = "r5", **bounds: str | int
+    broker_fixture: BrokerFixture, subscription_id: str, release: str = "r5", **bounds: str | int
 ) -> httpx.Response:
     parameters: list[dict[str, Any]] = [
         {"name": name, "valueString": str(value)} for name, value in bounds.items()
     ]
     body = {"resourceType": "Parameters", "parameter": parameters} if parameters else None
     content = orjson.dumps(body) if body else b""
-    return await broker_fixture.client.post(f"/{release}/Subscription/{one}/$resend", content=content)
+    return await broker_fixture.client.post(
+        f"/{release}/Subscription/{subscription_id}/$resend", content=content
+    )
 
 
 def sent(endpoint: Endpoint) -> list[list[int]]:
     """The numbers of each event notification, in the order of arrival, refused ones included."""
-    return [[event.number for event in one.events] for one in endpoint.of_type("event-notification")]
+    return [[event.number for event in item.events] for item in endpoint.of_type("event-notification")]
 
 
 async def until_sent(broker_fixture: BrokerFixture, name: str, expected: Sequence[Sequence[int]]) -> None:
     endpoint = broker_fixture.subscriber.endpoint(name)
     await broker_fixture.subscriber.wait_until(lambda: len(sent(endpoint)) >= len(expected))
-    assert sent(endpoint) == [list(one) for one in expected]
+    assert sent(endpoint) == [list(item) for item in expected]
 
 
 @pytest.mark.parametrize("release", ["r4", "r4b", "r5"])
-async def test_events_go_out_again_under_their_numbers_and_the_cursor_stays(
+async def test_events_are_sent_again_under_their_numbers_and_the_cursor_does_not_move(
     broker_fixture: BrokerFixture, release: str
 ) -> None:
-    one = await broker_fixture.subscribe("again", release=release)
+    subscription_id = await broker_fixture.subscribe("again", release=release)
     await broker_fixture.send(5)
     await broker_fixture.until_numbers("again", 5)
-    response = await resend(broker_fixture, one, release, eventsSinceNumber=2, eventsUntilNumber=4)
+    response = await resend(
+        broker_fixture, subscription_id, release, eventsSinceNumber=2, eventsUntilNumber=4
+    )
     outcome = response.json()
     assert (response.status_code, outcome["resourceType"]) == (200, "OperationOutcome")
     assert outcome["issue"][0]["severity"] == "information"
@@ -58,13 +62,13 @@ async def test_events_go_out_again_under_their_numbers_and_the_cursor_stays(
     await until_sent(broker_fixture, "again", [[1], [2], [3], [4], [5], [2], [3], [4]])
     repeated = broker_fixture.subscriber.endpoint("again").of_type("event-notification")[5:]
     assert [two.events_since_start for two in repeated] == [2, 3, 4], "R-252: the highest of the Bundle"
-    assert (await broker_fixture.status_of(one))["eventsSinceSubscriptionStart"] == "5"
+    assert (await broker_fixture.status_of(subscription_id))["eventsSinceSubscriptionStart"] == "5"
     await broker_fixture.send()
     await until_sent(broker_fixture, "again", [[1], [2], [3], [4], [5], [2], [3], [4], [6]])
 
 
 async def test_bounds_are_inclusive_and_open_where_absent(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("bounds", max_count=10)
+    subscription_id = await broker_fixture.subscribe("bounds", max_count=10)
     endpoint = broker_fixture.subscriber.endpoint("bounds")
     await broker_fixture.send(4)
     await broker_fixture.until_numbers("bounds", 4)
@@ -81,27 +85,29 @@ async def test_bounds_are_inclusive_and_open_where_absent(broker_fixture: Broker
         ({SINCE: 2, "eventsUntilInstant": at[3]}, [n for n in at if n >= 2 and at[n] <= at[3]]),
     ]
     for bounds, numbers in cases:
-        assert (await resend(broker_fixture, one, "r5", **bounds)).status_code == 200
+        assert (await resend(broker_fixture, subscription_id, "r5", **bounds)).status_code == 200
         expected.append(numbers)
         await until_sent(broker_fixture, "bounds", expected)
-    nothing = await resend(broker_fixture, one, eventsSinceNumber=9)
+    nothing = await resend(broker_fixture, subscription_id, eventsSinceNumber=9)
     assert nothing.json()["issue"][0]["diagnostics"].startswith("0 events")
-    assert (await resend(broker_fixture, one, eventsUntilInstant="2020-01-01T00:00:00Z")).status_code == 200
+    assert (
+        await resend(broker_fixture, subscription_id, eventsUntilInstant="2020-01-01T00:00:00Z")
+    ).status_code == 200
     await broker_fixture.send()
     await until_sent(broker_fixture, "bounds", [*expected, [5]])
 
 
-async def test_what_is_under_way_is_finished_first_and_retried_as_it_was(
+async def test_the_notification_in_progress_is_finished_before_the_resend(
     broker_fixture: BrokerFixture,
 ) -> None:
-    one = await broker_fixture.subscribe("busy")
+    subscription_id = await broker_fixture.subscribe("busy")
     await broker_fixture.send(2)
     endpoint = await broker_fixture.until_numbers("busy", 2)
     gate = endpoint.answer = Gate(503)
     await broker_fixture.send()
     await gate.entered.wait()
-    assert (await resend(broker_fixture, one, eventsUntilNumber=2)).status_code == 200
-    assert (await resend(broker_fixture, one, eventsUntilNumber=2)).status_code == 200, (
+    assert (await resend(broker_fixture, subscription_id, eventsUntilNumber=2)).status_code == 200
+    assert (await resend(broker_fixture, subscription_id, eventsUntilNumber=2)).status_code == 200, (
         "asked for twice is sent once"
     )
     endpoint.answer = Script(503, 200, 503)
@@ -111,19 +117,19 @@ async def test_what_is_under_way_is_finished_first_and_retried_as_it_was(
     assert bodies[0] == bodies[1], "R-209: a retry is identical"
     await broker_fixture.send()
     await until_sent(broker_fixture, "busy", [[1], [2], [3], [3], [3], [1], [1], [2], [4]])
-    assert await broker_fixture.status(one) == "active"
+    assert await broker_fixture.status(subscription_id) == "active"
 
 
-async def test_an_update_drops_what_was_not_sent_again_yet(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("old")
+async def test_an_update_cancels_a_pending_resend(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("old")
     await broker_fixture.send(3)
     endpoint = await broker_fixture.until_numbers("old", 3)
     gate = endpoint.answer = Gate()
-    await resend(broker_fixture, one)
+    await resend(broker_fixture, subscription_id)
     await gate.entered.wait()
-    await broker_fixture.request_again(one, endpoint=broker_fixture.subscriber.url("new"))
+    await broker_fixture.request_again(subscription_id, endpoint=broker_fixture.subscriber.url("new"))
     gate.opened.set()
-    await broker_fixture.until_status(one, "active")
+    await broker_fixture.until_status(subscription_id, "active")
     await broker_fixture.send()
 
     async def arrived() -> bool:
@@ -133,9 +139,9 @@ async def test_an_update_drops_what_was_not_sent_again_yet(broker_fixture: Broke
     assert sent(endpoint) == [[1], [2], [3], [1]]
 
 
-async def test_it_is_refused_where_it_can_not_be_done(broker_fixture: BrokerFixture) -> None:
-    one = await broker_fixture.subscribe("refusing")
-    url = f"/r5/Subscription/{one}/$resend"
+async def test_a_resend_that_is_impossible_is_refused(broker_fixture: BrokerFixture) -> None:
+    subscription_id = await broker_fixture.subscribe("refusing")
+    url = f"/r5/Subscription/{subscription_id}/$resend"
     got = await broker_fixture.client.get(url)
     assert (got.status_code, got.headers["Allow"]) == (405, "POST")
     assert (await resend(broker_fixture, "none")).status_code == 404
@@ -149,18 +155,18 @@ async def test_it_is_refused_where_it_can_not_be_done(broker_fixture: BrokerFixt
         {"eventsUntilInstant": "soon"},
     ]
     for bounds in wrong:
-        response = await resend(broker_fixture, one, "r5", **bounds)
+        response = await resend(broker_fixture, subscription_id, "r5", **bounds)
         assert (response.status_code, response.json()["resourceType"]) == (400, "OperationOutcome"), bounds
     off = await broker_fixture.client.put(
-        f"/r5/Subscription/{one}",
-        content=orjson.dumps(broker_fixture.document("refusing") | {"id": one, "status": "off"}),
+        f"/r5/Subscription/{subscription_id}",
+        content=orjson.dumps(broker_fixture.document("refusing") | {"id": subscription_id, "status": "off"}),
     )
     assert off.status_code == 200
-    assert (await resend(broker_fixture, one)).status_code == 422
+    assert (await resend(broker_fixture, subscription_id)).status_code == 422
 
 
 @pytest.mark.parametrize("channel", ["websocket", "server-sent-events"])
-async def test_subscribers_that_come_and_read_are_told_how_to(
+async def test_a_resend_to_a_pull_channel_is_refused_with_the_alternative(
     broker_fixture: BrokerFixture, channel: str
 ) -> None:
     document = subscription("r4", VITAL_SIGNS, "http://127.0.0.1:9/")

@@ -35,8 +35,8 @@ async def bundle_at(client: httpx.AsyncClient, url: str, **headers: str) -> Bund
     release = urlsplit(url).path.split("/")[1]
     if "_summary" not in url and "_elements" not in url:
         read_back(Release(release), response.content)
-    found: Bundle = response.json()
-    return found
+    results: Bundle = response.json()
+    return results
 
 
 def ids(bundle: Bundle) -> list[str]:
@@ -48,31 +48,31 @@ def links(bundle: Bundle) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("release", Release)
-async def test_parameters_are_combined_negated_and_asked_to_be_missing(
+async def test_search_parameters_combine_and_support_not_and_missing(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     contact = [{"system": "email", "value": "a@example.org"}]
-    one = await register(client, release, "http://127.0.0.1:9/a/b", contact=contact)
+    subscription_id = await register(client, release, "http://127.0.0.1:9/a/b", contact=contact)
     two = await register(client, release, "http://127.0.0.1:9/ab")
     wrong = {}
     for query, expected in (
-        ("", {one, two}),
-        (f"_id={one}", {one}),
-        (f"_id={one},{two}", {one, two}),
-        (f"_id={one}&_id={two}", set()),
-        (f"_id:not={one}", {two}),
+        ("", {subscription_id, two}),
+        (f"_id={subscription_id}", {subscription_id}),
+        (f"_id={subscription_id},{two}", {subscription_id, two}),
+        (f"_id={subscription_id}&_id={two}", set()),
+        (f"_id:not={subscription_id}", {two}),
         ("contact:missing=true", {two}),
-        ("contact:missing=false", {one}),
+        ("contact:missing=false", {subscription_id}),
         ("contact:not=a@example.org", {two}),
         ("status:not=off", set()),
-        ("status=http://hl7.org/fhir/subscription-status|off", {one, two}),
+        ("status=http://hl7.org/fhir/subscription-status|off", {subscription_id, two}),
         ("status=http://example.org|off", set()),
-        ("url:below=http://127.0.0.1:9/a", {one}),
+        ("url:below=http://127.0.0.1:9/a", {subscription_id}),
         ("url:above=http://127.0.0.1:9/ab/c", {two}),
-        (f"topic={VITALS}", {one, two}),
-        (f"topic={VITALS}|1.0.0", {one, two}),
+        (f"topic={VITALS}", {subscription_id, two}),
+        (f"topic={VITALS}|1.0.0", {subscription_id, two}),
         (f"topic={VITALS}|2", set()),
-        ("_lastUpdated=gt2020", {one, two}),
+        ("_lastUpdated=gt2020", {subscription_id, two}),
         ("_lastUpdated=lt2020-01-01T00:00:00Z", set()),
     ):
         got = set(ids(await bundle_at(client, f"/{release}/Subscription?{query}")))
@@ -83,18 +83,18 @@ async def test_parameters_are_combined_negated_and_asked_to_be_missing(
 
 async def test_strings_and_references_have_their_own_modifiers(client: httpx.AsyncClient) -> None:
     owner = {"reference": "Organization/o1"}
-    one = await register(client, "r5", name="Ärzte, Station 3", managingEntity=owner)
+    subscription_id = await register(client, "r5", name="Ärzte, Station 3", managingEntity=owner)
     two = await register(client, "r5", name="other")
     wrong = {}
     for query, expected in (
-        ("name=arzte", {one}),
-        ("name:contains=STATION", {one}),
-        ("name:exact=%C3%84rzte\\, Station 3", {one}),
+        ("name=arzte", {subscription_id}),
+        ("name:contains=STATION", {subscription_id}),
+        ("name:exact=%C3%84rzte\\, Station 3", {subscription_id}),
         ("name:exact=other", {two}),
         ("name:exact=Other", set()),
-        ("name=arzte\\, station,oth", {one, two}),
-        ("owner=o1", {one}),
-        ("owner:Organization=o1", {one}),
+        ("name=arzte\\, station,oth", {subscription_id, two}),
+        ("owner=o1", {subscription_id}),
+        ("owner:Organization=o1", {subscription_id}),
         ("owner:Practitioner=o1", set()),
     ):
         got = set(ids(await bundle_at(client, f"/r5/Subscription?{query}")))
@@ -122,7 +122,7 @@ async def test_dates_of_topics_are_spans_of_their_precision(client: httpx.AsyncC
         assert ("vital-signs" in got) is is_found, query
 
 
-async def test_what_a_search_does_not_understand_is_refused(client: httpx.AsyncClient) -> None:
+async def test_an_unsupported_search_is_refused_with_the_parameter(client: httpx.AsyncClient) -> None:
     for query in (
         "colour=red",
         "status:exact=off",
@@ -152,9 +152,9 @@ async def test_what_a_search_does_not_understand_is_refused(client: httpx.AsyncC
 async def test_lenient_handling_ignores_an_unknown_parameter_and_says_so_in_the_self_link(
     client: httpx.AsyncClient,
 ) -> None:
-    one = await register(client, "r4")
+    subscription_id = await register(client, "r4")
     bundle = await bundle_at(client, "/r4/Subscription?colour=red&status=off", **LENIENT)
-    assert ids(bundle) == [one]
+    assert ids(bundle) == [subscription_id]
     assert dict(parse_qsl(urlsplit(links(bundle)["self"]).query)) == {"status": "off"}
     refused = await client.get("/r4/Subscription?status:exact=off", headers=LENIENT)
     assert refused.status_code == 400, "a known parameter with a modifier it can't have changes what is asked"
@@ -163,7 +163,7 @@ async def test_lenient_handling_ignores_an_unknown_parameter_and_says_so_in_the_
 
 
 @pytest.mark.parametrize("release", Release)
-async def test_pages_lead_to_each_other_and_stay_put_while_items_come_and_go(
+async def test_page_links_are_stable_while_items_are_added_and_removed(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     every = sorted([await register(client, release) for _ in range(7)])
@@ -176,7 +176,7 @@ async def test_pages_lead_to_each_other_and_stay_put_while_items_come_and_go(
         pages.append(bundle)
         url = links(bundle).get("next", "")
     assert seen == every
-    assert [len(ids(one)) for one in pages] == [3, 3, 1]
+    assert [len(ids(item)) for item in pages] == [3, 3, 1]
     assert "previous" not in links(pages[0])
 
     async def follow(bundle: Bundle, relation: str) -> Bundle:
@@ -195,13 +195,13 @@ async def test_pages_lead_to_each_other_and_stay_put_while_items_come_and_go(
 
 
 @pytest.mark.parametrize("release", Release)
-async def test_summaries_and_elements_show_parts_and_say_so(
+async def test_summaries_and_elements_return_marked_subsets(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     text = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">vital signs</div>'}
     extension = [{"url": "http://example.org/e", "valueDecimal": 1}]
-    one = await register(client, release, text=text, extension=extension)
-    url = f"/{release}/Subscription?_id={one}"
+    subscription_id = await register(client, release, text=text, extension=extension)
+    url = f"/{release}/Subscription?_id={subscription_id}"
     mandatory = (
         {"status", "topic", "channelType"}
         if release is Release.R5
@@ -227,7 +227,7 @@ async def test_summaries_and_elements_show_parts_and_say_so(
     assert {"text", "extension"} <= shown["_summary=false"]
 
 
-async def test_a_summary_of_a_topic_leaves_out_what_is_no_summary_inside_its_parts(
+async def test_a_summary_of_a_topic_has_only_summary_elements_at_every_depth(
     client: httpx.AsyncClient,
 ) -> None:
     (entry,) = (await bundle_at(client, "/r5/SubscriptionTopic?_id=vital-signs&_summary=true"))["entry"]
@@ -235,10 +235,10 @@ async def test_a_summary_of_a_topic_leaves_out_what_is_no_summary_inside_its_par
     whole = (await client.get("/r5/SubscriptionTopic/vital-signs")).json()
     assert summary["url"] == whole["url"]
     assert "description" not in summary
-    assert {name for one in summary["resourceTrigger"] for name in one} >= {"resource"}
+    assert {name for item in summary["resourceTrigger"] for name in item} >= {"resource"}
 
 
-async def test_totals_are_told_unless_they_are_not_wanted(client: httpx.AsyncClient) -> None:
+async def test_a_total_is_returned_unless_it_is_declined(client: httpx.AsyncClient) -> None:
     for _ in range(2):
         await register(client, "r4b")
     url = "/r4b/Subscription?"
@@ -253,15 +253,15 @@ async def test_totals_are_told_unless_they_are_not_wanted(client: httpx.AsyncCli
 
 
 async def test_a_search_by_post_has_the_links_of_the_search_by_get(client: httpx.AsyncClient) -> None:
-    one, two = sorted([await register(client, "r4"), await register(client, "r4")])
+    subscription_id, two = sorted([await register(client, "r4"), await register(client, "r4")])
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     posted = await client.post("/r4/Subscription/_search?status=off", data={"_count": "1"}, headers=form)
     bundle = posted.json()
-    assert ids(bundle) == [one]
+    assert ids(bundle) == [subscription_id]
     following = await client.get(links(bundle)["next"])
     assert ids(following.json()) == [two]
     refused = await client.post("/r4/Subscription/_search", content=b'{"status":"off"}')
     assert refused.status_code == 415
     for path, release in (("SubscriptionTopic", "r5"), ("Basic", "r4"), ("OperationDefinition", "r4b")):
-        found = await client.post(f"/{release}/{path}/_search", data={"_count": "1"}, headers=form)
-        assert (found.status_code, len(found.json()["entry"])) == (200, 1), path
+        results = await client.post(f"/{release}/{path}/_search", data={"_count": "1"}, headers=form)
+        assert (results.status_code, len(results.json()["entry"])) == (200, 1), path

@@ -110,7 +110,7 @@ class StatusMachine(RuleBasedStateMachine):
 
     @initialize(release=RELEASES)
     def it_is_accepted(self, release: str) -> None:
-        self.id = f"one-{next(self.names)}"
+        self.id = f"subscription-{next(self.names)}"
         self._open_an_endpoint()
         self.the_client_asks_for_it(release, "requested", 200)
 
@@ -144,13 +144,13 @@ class StatusMachine(RuleBasedStateMachine):
         """R-151: `active` asks for what `requested` does; R-152: the handshake decides; R-154: and nothing
         else leaves `error`.
         """
-        known, self.answer = len(self.endpoint.received), answer
+        received_before, self.answer = len(self.endpoint.received), answer
         response = self._put(release, status)
         assert response.status_code == (200 if self.status else 201)
         assert response.json()["status"] == "requested"
         assert "error" not in response.json(), "R-157"
         self._settle("active" if self.answer == 200 else "error")
-        handshake = self.endpoint.received[known].notification
+        handshake = self.endpoint.received[received_before].notification
         assert handshake is not None
         assert (handshake.type, handshake.status) == ("handshake", "requested"), "R-262"
         assert handshake.events_since_start == self.count, "R-160, R-261"
@@ -228,11 +228,11 @@ class StatusMachine(RuleBasedStateMachine):
     def the_status_answers_with_the_count(self) -> None:
         if not self.status:
             return
-        told = self.bench.do(self.broker_fixture.status_of(self.id))
-        assert (told["status"], told["type"]) == (self.status, "query-status")
-        assert told["eventsSinceSubscriptionStart"] == str(self.count)
+        reported = self.bench.do(self.broker_fixture.status_of(self.id))
+        assert (reported["status"], reported["type"]) == (self.status, "query-status")
+        assert reported["eventsSinceSubscriptionStart"] == str(self.count)
         if self.status in {"error", "active"}:
-            assert bool(told.get("error")) is (self.status == "error"), "R-155, R-157"
+            assert bool(reported.get("error")) is (self.status == "error"), "R-155, R-157"
 
     @invariant()
     def what_arrived_has_no_gap_and_no_repetition(self) -> None:
@@ -242,13 +242,13 @@ class StatusMachine(RuleBasedStateMachine):
 
 @pytest.fixture
 def bench(settings: Settings, shared_store: SharedStore) -> Iterator[Bench]:
-    one = Bench(settings, shared_store)
-    one.begin()
-    yield one
-    one.end()
+    bench = Bench(settings, shared_store)
+    bench.begin()
+    yield bench
+    bench.end()
 
 
-def test_whatever_happens_the_status_is_what_the_client_and_the_endpoint_made_it(bench: Bench) -> None:
+def test_the_status_follows_the_state_machine_under_any_sequence(bench: Bench) -> None:
     StatusMachine.bench = bench
     run_state_machine_as_test(
         StatusMachine,

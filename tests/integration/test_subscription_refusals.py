@@ -171,14 +171,14 @@ async def _check_refusals(client: httpx.AsyncClient, release: Release) -> None:
     assert (await client.get("/r5/Subscription")).json()["total"] == 0
 
 
-async def test_what_cannot_be_honoured_is_refused_naming_the_element_and_nothing_is_stored(
+async def test_a_subscription_that_breaks_a_rule_is_refused_with_the_element_and_not_stored(
     client: httpx.AsyncClient,
 ) -> None:
     for release in Release:
         await _check_refusals(client=client, release=release)
 
 
-async def test_a_body_that_is_no_subscription_is_refused(client: httpx.AsyncClient) -> None:
+async def test_a_body_that_is_not_a_subscription_is_refused(client: httpx.AsyncClient) -> None:
     for body, status in (
         (b"", 400),
         (b"{", 400),
@@ -195,7 +195,7 @@ async def test_a_body_that_is_no_subscription_is_refused(client: httpx.AsyncClie
             assert response.json()["resourceType"] == "OperationOutcome"
 
 
-async def test_several_problems_are_told_at_once(client: httpx.AsyncClient) -> None:
+async def test_all_problems_are_reported_at_once(client: httpx.AsyncClient) -> None:
     document = subscription("r5", "http://example.org/none", "https://10.1.1.1/", headers=[("Host", "x")])
     response = await post(client, "r5", orjson.dumps(document))
     assert {issue["expression"][0] for issue in response.json()["issue"]} == {

@@ -24,14 +24,14 @@ async def post(client: httpx.AsyncClient, release: str, document: Document) -> h
 
 
 async def total(client: httpx.AsyncClient) -> int:
-    found: int = (await client.get("/r5/Subscription")).json()["total"]
-    return found
+    matches: int = (await client.get("/r5/Subscription")).json()["total"]
+    return matches
 
 
-async def until_status(client: httpx.AsyncClient, one: str, status: str) -> None:
+async def until_status(client: httpx.AsyncClient, subscription_id: str, status: str) -> None:
     async with asyncio.timeout(20):
         while True:
-            if (await client.get(f"/r5/Subscription/{one}")).json()["status"] == status:
+            if (await client.get(f"/r5/Subscription/{subscription_id}")).json()["status"] == status:
                 return
             await asyncio.sleep(0.01)
 
@@ -55,11 +55,11 @@ async def _check_round_trip(client: httpx.AsyncClient, release: Release) -> None
     }
     assert accepted["meta"]["versionId"] == "1"
     assert response.headers["ETag"] == 'W/"1"'
-    one = accepted["id"]
+    subscription_id = accepted["id"]
     for other in Release:
-        read = await client.get(f"/{other}/Subscription/{one}")
+        read = await client.get(f"/{other}/Subscription/{subscription_id}")
         read_back(other, read.content)
-        assert read.json()["id"] == one
+        assert read.json()["id"] == subscription_id
         assert read.json().get("topic", read.json().get("criteria")) == VITALS
 
 
@@ -73,8 +73,8 @@ async def test_a_subscription_comes_back_as_it_was_sent_with_what_the_server_own
 async def test_a_subscription_reads_in_the_words_of_each_base(client: httpx.AsyncClient) -> None:
     filters = ["patient=Patient/1", "code:not=8867-4,8310-5"]
     document = subscription("r4", VITALS, NOWHERE, filters=filters, headers=[("X-One", "1: 2")], max_count=3)
-    one = (await post(client, "r4", document)).json()["id"]
-    native = (await client.get(f"/r5/Subscription/{one}")).json()
+    subscription_id = (await post(client, "r4", document)).json()["id"]
+    native = (await client.get(f"/r5/Subscription/{subscription_id}")).json()
     assert native["filterBy"] == [
         {"filterParameter": "patient", "value": "Patient/1"},
         {"filterParameter": "code", "modifier": "not", "value": "8867-4,8310-5"},
@@ -84,8 +84,8 @@ async def test_a_subscription_reads_in_the_words_of_each_base(client: httpx.Asyn
 
     native = {**subscription("r5", VITALS, NOWHERE, filters=filters), "name": "Vitals of one"}
     native["filterBy"].append({"filterParameter": "date", "comparator": "ge", "value": "2024-01-01"})
-    two = (await post(client, "r5", native)).json()["id"]
-    read = (await client.get(f"/r4b/Subscription/{two}")).json()
+    other_id = (await post(client, "r5", native)).json()["id"]
+    read = (await client.get(f"/r4b/Subscription/{other_id}")).json()
     strings = [extension["valueString"] for extension in read["_criteria"]["extension"]]
     assert strings == [*filters, "date=ge2024-01-01"]
     assert read["criteria"] == VITALS
@@ -93,20 +93,22 @@ async def test_a_subscription_reads_in_the_words_of_each_base(client: httpx.Asyn
     assert read["channel"]["_payload"]["extension"][0]["valueCode"] == "id-only"
 
 
-async def test_r5_leaves_payload_and_content_open_and_is_told_what_it_got(client: httpx.AsyncClient) -> None:
+async def test_r5_defaults_of_payload_and_content_are_in_the_accepted_resource(
+    client: httpx.AsyncClient,
+) -> None:
     document = subscription("r5", VITALS, NOWHERE)
     del document["contentType"], document["content"]
     accepted = (await post(client, "r5", document)).json()
     assert (accepted["contentType"], accepted["content"]) == ("application/fhir+json", "empty")
 
 
-async def test_active_asks_for_what_requested_does(client: httpx.AsyncClient) -> None:
+async def test_a_subscription_sent_as_active_becomes_requested(client: httpx.AsyncClient) -> None:
     document = subscription("r4", VITALS, NOWHERE) | {"status": "active"}
     response = await post(client, "r4", document)
     assert (response.status_code, response.json()["status"]) == (201, "requested")
 
 
-async def found(client: httpx.AsyncClient, release: str, query: str) -> set[str]:
+async def search_ids(client: httpx.AsyncClient, release: str, query: str) -> set[str]:
     response = await client.get(f"/{release}/Subscription?{query}")
     assert response.status_code == 200, response.text
     read_back(Release(release), response.content)
@@ -146,7 +148,7 @@ SEARCHES["r4b"] = SEARCHES["r4"]
 
 
 @pytest.mark.parametrize("release", Release)
-async def test_r_388_r_389_each_search_parameter_finds_the_one_and_not_the_other(
+async def test_r_388_r_389_each_search_parameter_finds_the_match_and_nothing_else(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     contact = {"contact": [{"system": "email", "value": "a@example.org"}]}
@@ -157,27 +159,27 @@ async def test_r_388_r_389_each_search_parameter_finds_the_one_and_not_the_other
         own = {**contact, "name": "One", "identifier": identifiers, "managingEntity": owner}
     wanted = subscription(release, VITALS, NOWHERE, content="empty", filters=["patient=Patient/1"]) | own
     other = subscription(release, ADMISSIONS, NOWHERE + "2", filters=["class=AMB"]) | {"status": "off"}
-    one = (await post(client, release, wanted)).json()["id"]
-    two = (await post(client, release, other)).json()["id"]
-    assert await found(client, release, "") == {one, two}
+    subscription_id = (await post(client, release, wanted)).json()["id"]
+    other_id = (await post(client, release, other)).json()["id"]
+    assert await search_ids(client, release, "") == {subscription_id, other_id}
     wrong = {}
     for query in SEARCHES[release]:
-        got = await found(client, release, query.format(one=one))
-        # the two are alike in what says nothing about them
+        got = await search_ids(client, release, query.format(one=subscription_id))
+        # the other_id are alike in what says nothing about them
         alike = query.startswith(("type=", "payload=", "custom-channel="))
-        if got != ({one, two} if alike else {one}):
+        if got != ({subscription_id, other_id} if alike else {subscription_id}):
             wrong[query] = got
     assert wrong == {}
-    assert await found(client, release, f"url={NOWHERE}2&status=off") == {two}
+    assert await search_ids(client, release, f"url={NOWHERE}2&status=off") == {other_id}
     for query in ("type=websocket", "payload=text/plain", "custom-channel=websocket"):
         if release is not Release.R5 or not query.startswith("custom"):
-            assert await found(client, release, query) == set(), query
+            assert await search_ids(client, release, query) == set(), query
     form = await client.post(
         f"/{release}/Subscription/_search",
         data={"url": NOWHERE},
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
-    assert [entry["resource"]["id"] for entry in form.json()["entry"]] == [one]
+    assert [entry["resource"]["id"] for entry in form.json()["entry"]] == [subscription_id]
     unknown = await client.get(f"/{release}/Subscription?colour=red")
     assert unknown.status_code == 400
     assert unknown.json()["issue"][0]["expression"] == ["colour"]
@@ -205,26 +207,26 @@ async def test_a_repeated_create_under_one_key_makes_one_subscription(client: ht
     assert await total(client) == 1
 
 
-async def test_an_update_repeats_the_handshake_and_goes_on_counting(
+async def test_an_update_repeats_the_handshake_and_continues_the_numbers(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber
 ) -> None:
     old, new = subscriber.endpoint("old"), subscriber.endpoint("new")
     accepted = (await post(client, "r4", subscription("r4", VITALS, subscriber.url("old")))).json()
-    one = accepted["id"]
-    await until_status(client, one, "active")
+    subscription_id = accepted["id"]
+    await until_status(client, subscription_id, "active")
     reading = orjson.dumps(observation(HEART_RATE, "p1", "2026-01-01T00:00:00Z", 70))
     await client.post("/r4/Observation", content=reading)
     assert await subscriber.wait_until(lambda: old.numbers == [1])
 
-    document = subscription("r4", VITALS, subscriber.url("new")) | {"id": one}
-    url = f"/r4/Subscription/{one}"
+    document = subscription("r4", VITALS, subscriber.url("new")) | {"id": subscription_id}
+    url = f"/r4/Subscription/{subscription_id}"
     stale = await client.put(url, content=orjson.dumps(document), headers={"If-Match": 'W/"7"'})
     assert stale.status_code == 412
     assert new.received == []
     updated = await client.put(url, content=orjson.dumps(document), headers={"If-Match": 'W/"1"'})
     assert (updated.status_code, updated.json()["status"]) == (200, "requested")
     assert updated.headers["ETag"] == 'W/"2"'
-    await until_status(client, one, "active")
+    await until_status(client, subscription_id, "active")
     assert [n.events_since_start for n in new.of_type("handshake")] == [1]
     await client.post("/r4/Observation", content=reading)
     assert await subscriber.wait_until(lambda: new.numbers == [2])
@@ -243,16 +245,16 @@ async def test_an_update_may_create_under_the_id_of_the_client(client: httpx.Asy
 
 
 @pytest.mark.parametrize("how", ["delete", "off"])
-async def test_nothing_is_sent_any_more_after_delete_or_off(
+async def test_no_notification_is_sent_after_delete_or_off(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, how: str
 ) -> None:
     ended, other = subscriber.endpoint("ended"), subscriber.endpoint("other")
     document = subscription("r4", VITALS, subscriber.url("ended"))
-    one = (await post(client, "r4", document)).json()["id"]
-    two = (await post(client, "r4", subscription("r4", VITALS, subscriber.url("other")))).json()["id"]
-    await until_status(client, one, "active")
-    await until_status(client, two, "active")
-    url = f"/r4/Subscription/{one}"
+    subscription_id = (await post(client, "r4", document)).json()["id"]
+    other_id = (await post(client, "r4", subscription("r4", VITALS, subscriber.url("other")))).json()["id"]
+    await until_status(client, subscription_id, "active")
+    await until_status(client, other_id, "active")
+    url = f"/r4/Subscription/{subscription_id}"
     if how == "delete":
         refused = await client.delete(url, headers={"If-Match": 'W/"9"'})
         assert refused.status_code == 412
@@ -260,7 +262,7 @@ async def test_nothing_is_sent_any_more_after_delete_or_off(
         assert (await client.get(url)).status_code in {404, 410}
         assert (await client.get(f"{url}/$status")).status_code == 404
     else:
-        off = document | {"id": one, "status": "off"}
+        off = document | {"id": subscription_id, "status": "off"}
         response = await client.put(url, content=orjson.dumps(off))
         assert (response.status_code, response.json()["status"]) == (200, "off")
     reading = observation(HEART_RATE, "p1", "2026-01-01T00:00:00Z", 70)

@@ -27,7 +27,7 @@ URL = "http://example.org/topics/flags"
 FILTER = {"resource": "Flag", "filterParameter": "patient"}
 
 
-def topic(version: str = "1", one: str | None = None, **changed: Any) -> dict[str, Any]:
+def topic(version: str = "1", topic_id: str | None = None, **changed: Any) -> dict[str, Any]:
     made: dict[str, Any] = {
         "resourceType": "SubscriptionTopic",
         "url": URL,
@@ -37,7 +37,7 @@ def topic(version: str = "1", one: str | None = None, **changed: Any) -> dict[st
         "resourceTrigger": [{"resource": "Flag", "supportedInteraction": ["create"]}],
         "canFilterBy": [FILTER],
     }
-    whole = made | ({"id": one} if one else {}) | changed
+    whole = made | ({"id": topic_id} if topic_id else {}) | changed
     return {name: value for name, value in whole.items() if value is not None}
 
 
@@ -57,15 +57,15 @@ def basic(document: dict[str, Any], segment: str = "5.0") -> dict[str, Any]:
 
     def parts(element: dict[str, Any]) -> list[dict[str, Any]]:
         return [
-            {"url": name, codes[name]: one}
+            {"url": name, codes[name]: item}
             for name, value in element.items()
-            for one in (value if isinstance(value, list) else [value])
+            for item in (value if isinstance(value, list) else [value])
         ]
 
     triggers = [
-        {"url": f"{base}resourceTrigger", "extension": parts(one)} for one in document["resourceTrigger"]
+        {"url": f"{base}resourceTrigger", "extension": parts(item)} for item in document["resourceTrigger"]
     ]
-    filters = [{"url": f"{base}canFilterBy", "extension": parts(one)} for one in document["canFilterBy"]]
+    filters = [{"url": f"{base}canFilterBy", "extension": parts(item)} for item in document["canFilterBy"]]
     simple = "http://hl7.org/fhir/5.0/StructureDefinition/extension-SubscriptionTopic."
     made = {
         "resourceType": "Basic",
@@ -88,9 +88,11 @@ def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -
 
 
 async def put(
-    broker_fixture: BrokerFixture, one: str, document: dict[str, Any], status: int = 200
+    broker_fixture: BrokerFixture, topic_id: str, document: dict[str, Any], status: int = 200
 ) -> httpx.Response:
-    response = await broker_fixture.client.put(f"/r5/SubscriptionTopic/{one}", json=document | {"id": one})
+    response = await broker_fixture.client.put(
+        f"/r5/SubscriptionTopic/{topic_id}", json=document | {"id": topic_id}
+    )
     assert response.status_code == status, response.text
     return response
 
@@ -108,8 +110,8 @@ async def refused(broker_fixture: BrokerFixture, canonical: str) -> str:
     return str(answer.json()["issue"][0]["diagnostics"])
 
 
-async def reason(broker_fixture: BrokerFixture, one: str) -> str:
-    return str((await broker_fixture.status_of(one))["error"][0]["text"])
+async def reason(broker_fixture: BrokerFixture, subscription_id: str) -> str:
+    return str((await broker_fixture.status_of(subscription_id))["error"][0]["text"])
 
 
 @pytest.mark.parametrize("release", ["r4b", "r5"])
@@ -118,15 +120,15 @@ async def test_a_topic_that_was_posted_is_served_at_once_until_it_is_deleted(
 ) -> None:
     created = await broker_fixture.client.post(f"/{release}/SubscriptionTopic", json=topic())
     assert created.status_code == 201, created.text
-    one = created.json()["id"]
-    assert created.headers["Location"].endswith(f"/{release}/SubscriptionTopic/{one}")
+    topic_id = created.json()["id"]
+    assert created.headers["Location"].endswith(f"/{release}/SubscriptionTopic/{topic_id}")
     assert (created.headers["ETag"], created.json()["meta"]["versionId"]) == ('W/"1"', "1")
-    read = await broker_fixture.client.get(f"/r5/SubscriptionTopic/{one}")
+    read = await broker_fixture.client.get(f"/r5/SubscriptionTopic/{topic_id}")
     assert read.json()["url"] == URL
     subscription = await broker_fixture.subscribe("one", topic=URL)
     await raise_flag(broker_fixture)
     await broker_fixture.until_counted(subscription, 1)
-    path = f"/{release}/SubscriptionTopic/{one}"
+    path = f"/{release}/SubscriptionTopic/{topic_id}"
     assert (await broker_fixture.client.delete(path)).status_code == 409
     await broker_fixture.client.delete(f"/r5/Subscription/{subscription}")
     assert (await broker_fixture.client.delete(path)).status_code == 204
@@ -135,8 +137,10 @@ async def test_a_topic_that_was_posted_is_served_at_once_until_it_is_deleted(
 
 
 @pytest.mark.parametrize("segment", ["5.0", "4.3"])
-async def test_r4_puts_a_topic_as_a_basic(broker_fixture: BrokerFixture, segment: str) -> None:
-    document = basic(topic(one="flags"), segment)
+async def test_a_topic_is_a_basic_resource_at_the_r4_base(
+    broker_fixture: BrokerFixture, segment: str
+) -> None:
+    document = basic(topic(topic_id="flags"), segment)
     put = await broker_fixture.client.put("/r4/Basic/flags", json=document)
     assert put.status_code == 201, put.text
     assert put.json()["resourceType"] == "Basic"
@@ -150,20 +154,20 @@ async def test_r4_puts_a_topic_as_a_basic(broker_fixture: BrokerFixture, segment
     assert (await broker_fixture.client.post("/r4/Basic", json=other)).status_code == 201
 
 
-async def test_what_is_wrong_with_a_topic_is_told_and_nothing_changes(broker_fixture: BrokerFixture) -> None:
+async def test_an_invalid_topic_is_refused_and_nothing_changes(broker_fixture: BrokerFixture) -> None:
     bad = topic(resourceTrigger=[{"resource": "Flag", "queryCriteria": {"current": "colour=red"}}])
     answer = await broker_fixture.client.post("/r5/SubscriptionTopic", json=bad)
     assert answer.status_code == 422
     assert "colour" in answer.json()["issue"][0]["diagnostics"]
-    strange = basic(topic()) | {"extension": [{"url": "http://example.org/x", "valueCode": "y"}]}
-    assert (await broker_fixture.client.post("/r4/Basic", json=strange)).status_code == 422
+    unknown = basic(topic()) | {"extension": [{"url": "http://example.org/x", "valueCode": "y"}]}
+    assert (await broker_fixture.client.post("/r4/Basic", json=unknown)).status_code == 422
     await put(broker_fixture, "flags", topic(), 201)
     stale = await broker_fixture.client.put(
-        "/r5/SubscriptionTopic/flags", json=topic(one="flags"), headers={"If-Match": 'W/"7"'}
+        "/r5/SubscriptionTopic/flags", json=topic(topic_id="flags"), headers={"If-Match": 'W/"7"'}
     )
     assert stale.status_code == 412
     assert (
-        await broker_fixture.client.put("/r5/SubscriptionTopic/other", json=topic(one="flags"))
+        await broker_fixture.client.put("/r5/SubscriptionTopic/other", json=topic(topic_id="flags"))
     ).status_code == 422
     taken = await broker_fixture.client.post("/r5/SubscriptionTopic", json=topic())
     assert taken.status_code == 409
@@ -199,16 +203,16 @@ async def test_a_version_replaced_in_place_sets_those_it_no_longer_allows_to_err
 
 
 @pytest.mark.parametrize("status", ["retired", "draft"])
-async def test_a_topic_that_is_not_active_takes_no_new_subscriptions_and_keeps_those_it_has(
+async def test_a_topic_that_is_not_active_accepts_no_new_subscriptions_and_serves_the_others(
     broker_fixture: BrokerFixture, status: str
 ) -> None:
     await put(broker_fixture, "flags", topic(), 201)
-    one = await broker_fixture.subscribe("one", topic=URL)
+    subscription_id = await broker_fixture.subscribe("one", topic=URL)
     await put(broker_fixture, "flags", topic(status=status))
     assert status in await refused(broker_fixture, f"{URL}|1")
     await raise_flag(broker_fixture)
-    await broker_fixture.until_counted(one, 1)
-    assert await broker_fixture.status(one) == "active"
+    await broker_fixture.until_counted(subscription_id, 1)
+    assert await broker_fixture.status(subscription_id) == "active"
 
 
 async def test_subscriptions_stay_with_the_version_they_were_accepted_for(
@@ -230,7 +234,7 @@ async def test_subscriptions_stay_with_the_version_they_were_accepted_for(
     assert await broker_fixture.events(old) == [1, 2]
 
 
-async def test_every_process_learns_of_a_topic(
+async def test_every_process_serves_a_new_topic(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with (
@@ -242,7 +246,7 @@ async def test_every_process_learns_of_a_topic(
     ):
         broker_fixture = BrokerFixture(client, subscriber)
         await put(broker_fixture, "flags", topic(), 201)
-        one = await broker_fixture.subscribe("one", topic=URL)
+        subscription_id = await broker_fixture.subscribe("one", topic=URL)
         await raise_flag(broker_fixture)
         await broker_fixture.until_numbers("one", 1)
 
@@ -250,7 +254,7 @@ async def test_every_process_learns_of_a_topic(
             return (await elsewhere.get("/r5/SubscriptionTopic/flags")).status_code == 200
 
         await until(is_known, 2)
-        assert await broker_fixture.status(one) == "active"
+        assert await broker_fixture.status(subscription_id) == "active"
 
 
 def client_of(broker: Running) -> httpx.AsyncClient:
@@ -301,8 +305,8 @@ async def test_a_folder_read_again_serves_what_is_in_it_now(
 
         async def is_there() -> bool:
             served = (await client.get("/r5/SubscriptionTopic")).json()["entry"]
-            found = {(one["resource"]["version"], one["resource"]["status"]) for one in served}
-            return found == {("1", "retired"), ("2", "active")}
+            results = {(item["resource"]["version"], item["resource"]["status"]) for item in served}
+            return results == {("1", "retired"), ("2", "active")}
 
         await until(is_there)
         await raise_flag(broker_fixture)
@@ -311,7 +315,7 @@ async def test_a_folder_read_again_serves_what_is_in_it_now(
         assert "retired" in await refused(broker_fixture, f"{URL}|1")
 
 
-async def test_a_folder_topic_of_the_same_id_stands_before_a_stored_one(
+async def test_a_topic_of_the_folder_takes_precedence_over_a_stored_one(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
 ) -> None:
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
@@ -327,13 +331,13 @@ async def test_a_folder_topic_of_the_same_id_stands_before_a_stored_one(
         assert (await client.delete("/r5/SubscriptionTopic/flags")).status_code == 409
 
 
-async def test_a_folder_that_changed_while_nobody_listened_is_read_again(
+async def test_a_folder_that_changed_while_the_connection_was_lost_is_read_again(
     start_broker: StartBroker, store: Store, shared_store: SharedStore, tmp_path: Path
 ) -> None:
     if isinstance(shared_store, StoreCluster):
-        pytest.skip("which of a Cluster's nodes is listened to is not told")
+        pytest.skip("the test cannot tell which node of a Cluster the broker listens to")
     async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        write(tmp_path, topic())  # and nobody is told
+        write(tmp_path, topic())  # without a notification
         await redis_of(store).client_kill_filter(_type="pubsub")
 
         async def is_there() -> bool:

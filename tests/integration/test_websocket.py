@@ -51,17 +51,17 @@ async def bound_token(client: httpx.AsyncClient, *ids: str, release: str = "r5")
         f"/{release}/Subscription/$get-ws-binding-token", params={"id": ",".join(ids)}
     )
     assert response.status_code == 200, response.text
-    held: dict[str, Any] = {}
+    stored: dict[str, Any] = {}
     for parameter in response.json()["parameter"]:
-        held[parameter["name"]] = next(value for key, value in parameter.items() if key.startswith("value"))
-    return str(held["token"]), str(held["websocket-url"])
+        stored[parameter["name"]] = next(value for key, value in parameter.items() if key.startswith("value"))
+    return str(stored["token"]), str(stored["websocket-url"])
 
 
 @asynccontextmanager
 async def bound(
-    client: httpx.AsyncClient, one: str, since: int | None = None
+    client: httpx.AsyncClient, subscription_id: str, since: int | None = None
 ) -> AsyncIterator[ClientConnection]:
-    token, url = await bound_token(client, one)
+    token, url = await bound_token(client, subscription_id)
     async with websockets.connect(url) as socket:
         payload = {"token": token} | ({} if since is None else {"eventsSinceNumber": since})
         await socket.send(json.dumps({"type": "bind-with-token", "payload": payload}))
@@ -95,8 +95,8 @@ async def post(client: httpx.AsyncClient, times: int = 1) -> None:
 async def test_a_bound_connection_is_sent_a_handshake_and_then_each_event(
     release: str, client: httpx.AsyncClient
 ) -> None:
-    one = await registered(client, release)
-    token, url = await bound_token(client, one, release=release)
+    subscription_id = await registered(client, release)
+    token, url = await bound_token(client, subscription_id, release=release)
     async with websockets.connect(url) as socket:
         await socket.send(f"bind-with-token {token}")
         handshake = await received(socket)
@@ -106,46 +106,50 @@ async def test_a_bound_connection_is_sent_a_handshake_and_then_each_event(
 
 
 async def test_events_while_nobody_is_bound_come_with_the_next_connection(client: httpx.AsyncClient) -> None:
-    one = await registered(client, max_count=10)
-    async with bound(client, one) as socket:
+    subscription_id = await registered(client, max_count=10)
+    async with bound(client, subscription_id) as socket:
         await post(client, 2)
         assert await numbers(socket, 2) == [1, 2]
     await post(client, 3)
-    async with bound(client, one) as socket:
+    async with bound(client, subscription_id) as socket:
         assert await numbers(socket, 5) == [3, 4, 5]
 
 
 async def test_a_client_may_resume_from_an_event_number(client: httpx.AsyncClient) -> None:
-    one = await registered(client)
-    async with bound(client, one) as socket:
+    subscription_id = await registered(client)
+    async with bound(client, subscription_id) as socket:
         await post(client, 4)
         assert await numbers(socket, 4) == [1, 2, 3, 4]
-    async with bound(client, one, since=2) as socket:
+    async with bound(client, subscription_id, since=2) as socket:
         assert await numbers(socket, 4) == [2, 3, 4]
 
 
-async def test_who_asks_for_events_no_longer_kept_waits_for_the_next_without_asking_the_store_again_and_again(
+async def test_a_reader_that_requests_expired_events_waits_for_the_next_without_polling_the_store(
     store: Store, client: httpx.AsyncClient
 ) -> None:
-    one = await registered(client)
-    async with bound(client, one) as socket:
+    subscription_id = await registered(client)
+    async with bound(client, subscription_id) as socket:
         await post(client, 2)
         assert await numbers(socket, 2) == [1, 2]
-    await redis_of(store).delete(keys.outbox(*_place(store, one)))
-    async with bound(client, one, since=1) as socket:
+    await redis_of(store).delete(keys.outbox(*_place(store, subscription_id)))
+    async with bound(client, subscription_id, since=1) as socket:
         before = await _reads(store)
         async with asyncio.timeout(TIMEOUT_S):
             # an answer of its own says that the connection is served: were it reading without pause,
             # thousands would pass
             for _ in range(20):
-                assert (await client.get(f"/r5/Subscription/{one}")).status_code == 200
+                assert (await client.get(f"/r5/Subscription/{subscription_id}")).status_code == 200
         assert await _reads(store) - before < 20
         await post(client, 1)
         assert await numbers(socket, 3) == [3]
 
 
-def _place(store: Store, one: str) -> tuple[int, Tenant, SubscriptionId]:
-    return store.layout.shard_of(DEFAULT_TENANT, one), DEFAULT_TENANT, SubscriptionId(one)
+def _place(store: Store, subscription_id: str) -> tuple[int, Tenant, SubscriptionId]:
+    return (
+        store.layout.shard_of(DEFAULT_TENANT, subscription_id),
+        DEFAULT_TENANT,
+        SubscriptionId(subscription_id),
+    )
 
 
 async def _reads(store: Store) -> int:
@@ -161,8 +165,8 @@ async def test_one_connection_carries_several_subscriptions(client: httpx.AsyncC
         handshakes = {(await received(socket)).subscription.rpartition("/")[2] for _ in range(2)}
         assert handshakes == {first, second}
         await post(client)
-        told = {(await received(socket)).subscription.rpartition("/")[2] for _ in range(2)}
-        assert told == {first, second}
+        reported = {(await received(socket)).subscription.rpartition("/")[2] for _ in range(2)}
+        assert reported == {first, second}
 
 
 async def closed_with(socket: ClientConnection) -> int:
@@ -182,7 +186,7 @@ async def test_a_token_binds_once(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("message", ["hello", "bind-with-token", '{"type": "bind-with-token"}', "{", "[]"])
-async def test_a_message_that_is_no_command_closes_the_connection(
+async def test_a_message_that_is_not_a_command_closes_the_connection(
     message: str, client: httpx.AsyncClient
 ) -> None:
     _, url = await bound_token(client, await registered(client))
@@ -191,27 +195,27 @@ async def test_a_message_that_is_no_command_closes_the_connection(
         assert await closed_with(socket) == 1003
 
 
-async def test_what_a_token_bound_ends_when_it_expires(
+async def test_a_binding_ends_when_its_token_expires(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket_tokens, "LIFETIME_MS", 700)
-    one = await registered(client, heartbeat_s=1)
-    async with bound(client, one) as socket:
+    subscription_id = await registered(client, heartbeat_s=1)
+    async with bound(client, subscription_id) as socket:
         with pytest.raises(TimeoutError):  # no heartbeat after a second, nothing at all
             async with asyncio.timeout(2.5):
                 await socket.recv()
 
 
-async def test_heartbeats_come_at_the_period_that_was_asked_for(client: httpx.AsyncClient) -> None:
-    one = await registered(client, heartbeat_s=1)
-    async with bound(client, one) as socket:
+async def test_heartbeats_are_sent_at_the_requested_period(client: httpx.AsyncClient) -> None:
+    subscription_id = await registered(client, heartbeat_s=1)
+    async with bound(client, subscription_id) as socket:
         heartbeat = await received(socket)
         assert (heartbeat.type, heartbeat.events_since_start) == ("heartbeat", 0)
 
 
-async def test_unbinding_ends_what_is_sent(client: httpx.AsyncClient) -> None:
-    one = await registered(client)
-    token, url = await bound_token(client, one)
+async def test_unbinding_ends_the_notifications(client: httpx.AsyncClient) -> None:
+    subscription_id = await registered(client)
+    token, url = await bound_token(client, subscription_id)
     async with websockets.connect(url) as socket:
         await socket.send(f"bind-with-token {token}")
         await received(socket)
@@ -233,7 +237,7 @@ async def test_tokens_are_for_active_websocket_subscriptions_only(
     assert broker.settings.base_url
 
 
-async def test_headers_make_no_sense_for_a_websocket_and_are_refused(client: httpx.AsyncClient) -> None:
+async def test_headers_are_refused_for_a_websocket(client: httpx.AsyncClient) -> None:
     made = document("r4")
     made["channel"]["header"] = ["X-A: b"]
     refused = await client.post("/r4/Subscription", json=made)
