@@ -139,7 +139,7 @@ async def test_r_013_a_topic_without_a_version_means_the_newest_that_is_not_reti
             response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422, refused
             (issue,) = response.json()["issue"]
-            assert issue["code"] == "not-received_before", "R-171, R-176"
+            assert issue["code"] == "not-supported", "R-171, R-176"
             assert issue["expression"] == [
                 "Subscription.topic" if release is Release.R5 else "Subscription.criteria"
             ]
@@ -315,7 +315,7 @@ async def test_r_343_r_120_r_174_an_unsupported_subscription_is_refused_and_not_
         for document in (sms, query, full):
             response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422
-            assert response.json()["issue"][0]["code"] == "not-received_before"
+            assert response.json()["issue"][0]["code"] == "not-supported"
     assert (await broker_fixture.client.get("/r5/Subscription")).json()["total"] == 0
 
 
