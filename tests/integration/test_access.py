@@ -224,6 +224,11 @@ async def test_a_subscription_is_owned_by_the_client_that_created_it(
         return record.subscription.owner
 
     assert await owner() == "ward"
+    updated = await client.put(
+        f"/r4/Subscription/{one}", json=document | {"id": one}, headers=as_client("other-ward")
+    )
+    assert updated.status_code == 200
+    assert await owner() == "ward", "an update by another client does not change the owner"
 
 
 async def test_a_websocket_passes_the_guard_and_needs_a_token(
