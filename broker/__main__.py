@@ -10,9 +10,9 @@ from broker.errors import ConfigurationError, StoreUnavailable
 def main() -> None:
     try:
         # importing takes half a second: inside the try, so that Ctrl-C meanwhile prints no traceback
-        from broker.cli import app  # noqa: PLC0415
+        from broker.cli import main as run  # noqa: PLC0415
 
-        app()
+        sys.exit(run())
     except (ConfigurationError, StoreUnavailable) as error:
         print(f"fhir-broker: {error}", file=sys.stderr)  # noqa: T201 the message of a command
         sys.exit(2)

@@ -1,6 +1,6 @@
-"""The command line; one file a command group."""
+"""The command line: one module for each command or group of commands. `broker.__main__` calls `main`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from broker.cli import (
     subscriptions,
     topics,
 )
+from broker.errors import ConfigurationError
 
 app = typer.Typer(
     name="fhir-broker",
@@ -54,3 +55,22 @@ app.command("simulate")(simulate.simulate)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(topics.app, name="topics")
+
+
+def main() -> int:
+    """Runs the command of this process's arguments and returns its exit code.
+
+    Arguments that are not valid raise `ConfigurationError`, so that they are reported as one line like all other errors.
+    """
+    try:
+        result: Any = app(prog_name="fhir-broker", standalone_mode=False)
+    except Exception as error:
+        # typer exports no base class of its usage errors; they alone have a context and a message for the user
+        context, format_message = getattr(error, "ctx", None), getattr(error, "format_message", None)
+        if context is None or format_message is None:
+            raise
+        message: str = format_message().rstrip(".")
+        if not message:  # a group without a subcommand has printed its help
+            return 2
+        raise ConfigurationError(f"{message}. Run `{context.command_path} --help`.") from error
+    return result if isinstance(result, int) else 0

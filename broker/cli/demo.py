@@ -1,4 +1,4 @@
-"""`demo`: the whole road on one machine, shown while it happens. Exits 0 only if all that should have arrived did."""
+"""`demo`: a broker, subscribers and a gateway on this machine, shown while they run."""
 
 import asyncio
 import ipaddress
@@ -20,18 +20,18 @@ from broker.testing.subscriber import SimulatedSubscriber
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=1, help="How long readings are sent.")] = 15.0,
-    rate: Annotated[float, typer.Option(min=0.1, max=2000, help="Readings a second.")] = 20.0,
-    forever: Annotated[bool, typer.Option("--forever", help="Until Ctrl-C.")] = False,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to send readings.")] = 15.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=2000, help="Readings per second.")] = 20.0,
+    forever: Annotated[bool, typer.Option("--forever", help="Run until Ctrl-C.")] = False,
     folder: Annotated[
         Path | None,
-        typer.Option("--input", help="Replay the FHIR JSON files of a folder in place of the simulator."),
+        typer.Option("--input", help="Send the FHIR JSON files of a folder instead of simulated readings."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,
 ) -> None:
-    """Start a broker with an embedded store, subscribers of three FHIR releases and a gateway, and watch.
+    """Start a broker with an embedded store, subscribers of three FHIR releases and a gateway, and show what they do.
 
-    Nothing is left behind: the data live in a temporary folder. Exit code 0 if everything that should have been notified was.
+    The data is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was notified, 1 if not.
 
     Examples:
 
@@ -75,7 +75,7 @@ async def _demo(
                     await run.simulate(rate, None if forever else int(seconds * rate))
                 else:
                     await run.replay(inputs)
-                await run.settle()
+                await run.wait_for_events()
             summary = run.summary()
     demo_view.conclude(console, run, summary)
     return summary

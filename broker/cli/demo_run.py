@@ -1,4 +1,4 @@
-"""What a demo does: registers, sends, and knows by itself what must arrive, so that it can say what was lost."""
+"""Runs a demo: registers subscriptions, sends readings, and computes independently which events must arrive."""
 
 import asyncio
 import itertools
@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from broker.cli.simulate import times
+from broker.cli.simulate import current_instants
 from broker.errors import ConfigurationError
 from broker.tasks import sleep_unless
 from broker.testing.gateway import SimulatedGateway
@@ -20,20 +20,22 @@ from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 
 TOPICS = "http://fhir-broker.org/topics/"
 PATIENTS = ("demo-1", "demo-2", "demo-3")
-_SETTLE_S = 30.0
+_WAIT_FOR_EVENTS_S = 30.0
+_ACTIVATION_S = 10.0
+_MAX_REASONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One subscription of the demo, and which readings it has to be told of."""
+    """One subscription of the demo. `expects` says whether a reading must be notified to it."""
 
     name: str
     release: str
     topic: str
     content: str
     filters: tuple[str, ...]
-    wants: Callable[[Reading], bool]
-    shown: str
+    expects: Callable[[Reading], bool]
+    description: str
     max_count: int | None = None
 
 
@@ -76,7 +78,7 @@ REPLAY_PLANS = (
 
 @dataclass(slots=True)
 class Row:
-    """A subscription while the demo runs."""
+    """A subscription of the running demo. `expected` counts the events that must arrive."""
 
     plan: Plan
     id: str
@@ -90,7 +92,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the demo came to; latencies from acceptance to arrival, ms."""
+    """The result of a demo. Latencies are from acceptance to arrival, in milliseconds."""
 
     accepted: int
     refused: int
@@ -114,7 +116,7 @@ class Summary:
 
 
 class DemoRun:
-    """One run against a broker that has started."""
+    """One run against a broker that is ready."""
 
     def __init__(self, base_url: str, subscriber: SimulatedSubscriber, stop: asyncio.Event) -> None:
         self.base_url = base_url
@@ -125,7 +127,7 @@ class DemoRun:
         self._stop = stop
 
     async def register(self, *, with_filters: bool) -> None:
-        """Registers over HTTP and waits until the handshakes made every subscription active."""
+        """Registers the subscriptions over HTTP and waits until all are active."""
         async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
             for plan in PLANS if with_filters else REPLAY_PLANS:
                 base = f"{self.base_url}/{plan.release}"
@@ -139,10 +141,13 @@ class DemoRun:
                 )
                 accepted = await register_subscription(client, base, document)
                 self.rows.append(Row(plan, accepted["id"], self._subscriber.endpoint(plan.name)))
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + _ACTIVATION_S
             while not all([await self._is_active(client, row) for row in self.rows]):
                 if time.monotonic() > deadline:
-                    raise ConfigurationError("the subscriptions did not become active within 10 s")
+                    raise ConfigurationError(
+                        f"The subscriptions did not become active within {_ACTIVATION_S:g} s. "
+                        "Run the demo again when this machine is less busy."
+                    )
                 await asyncio.sleep(0.02)
 
     async def _is_active(self, client: httpx.AsyncClient, row: Row) -> bool:
@@ -150,10 +155,10 @@ class DemoRun:
         return bool(read.json().get("status") == "active")
 
     async def simulate(self, rate: float, count: int | None) -> None:
-        """Sends readings at a steady rate until `count` or a stop."""
+        """Sends readings at a steady rate, until `count` is reached or the demo is stopped."""
         start = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            for n, reading in enumerate(itertools.islice(readings(PATIENTS, 1, times()), count)):
+            for n, reading in enumerate(itertools.islice(readings(PATIENTS, 1, current_instants()), count)):
                 if await sleep_unless(self._stop, start + n / rate - time.monotonic()):
                     return
                 tasks.create_task(self._send(reading))
@@ -161,25 +166,25 @@ class DemoRun:
     async def _send(self, reading: Reading) -> None:
         if await self.gateway.send(reading.resource, label=reading.kind.name):
             for row in self.rows:
-                row.expected += row.plan.wants(reading)
+                row.expected += row.plan.expects(reading)
         self.sent += 1
 
     async def replay(self, inputs: list[Input]) -> None:
-        """Sends each resource of a folder; every vital sign among them must arrive everywhere."""
-        for one in inputs:
+        """Sends each resource of a folder; every subscription must receive every vital sign."""
+        for resource in inputs:
             if self._stop.is_set():
                 return
             for row in self.rows:
-                row.expected += one.is_vital_sign
-            await self.gateway.send(one.body, label=one.label)
+                row.expected += resource.is_vital_sign
+            await self.gateway.send(resource.body, label=resource.label)
             self.sent += 1
 
-    async def settle(self) -> None:
-        """Waits for what is still on its way."""
-        await self._subscriber.wait_until(lambda: not any(row.lost for row in self.rows), _SETTLE_S)
+    async def wait_for_events(self) -> None:
+        """Waits until all expected events have arrived, or a deadline has passed."""
+        await self._subscriber.wait_until(lambda: not any(row.lost for row in self.rows), _WAIT_FOR_EVENTS_S)
 
     def summary(self) -> Summary:
-        latencies = sorted(one for row in self.rows for one in row.endpoint.latencies_ms)
+        latencies = sorted(latency for row in self.rows for latency in row.endpoint.latencies_ms)
 
         def percentile(part: float) -> float:
             return round(latencies[int((len(latencies) - 1) * part)], 1) if latencies else 0.0
@@ -192,13 +197,13 @@ class DemoRun:
             lost=sum(row.lost for row in self.rows),
             unexpected=sum(max(0, len(row.endpoint.numbers) - row.expected) for row in self.rows),
             duplicates=sum(row.endpoint.duplicates for row in self.rows),
-            out_of_order=sum(_breaks(row.endpoint.numbers) for row in self.rows),
+            out_of_order=sum(_count_out_of_order(row.endpoint.numbers) for row in self.rows),
             latency_p50_ms=percentile(0.5),
             latency_p99_ms=percentile(0.99),
-            reasons=[f"{label}: {reason}" for label, reason in self.gateway.refused[:20]],
+            reasons=[f"{label}: {reason}" for label, reason in self.gateway.refused[:_MAX_REASONS]],
         )
 
 
-def _breaks(numbers: list[int]) -> int:
-    """How often a number is not the one after its predecessor."""
+def _count_out_of_order(numbers: list[int]) -> int:
+    """How many numbers do not follow their predecessor directly."""
     return sum(after != before + 1 for before, after in itertools.pairwise([0, *numbers]))

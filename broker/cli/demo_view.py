@@ -1,4 +1,4 @@
-"""How a demo looks in the terminal: a table of subscriptions, a progress bar, and in the end one Bundle and the sums."""
+"""Shows a demo in the terminal: the subscriptions and a progress bar, and at the end one Bundle and the totals."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from broker.testing.inputs import Input
 
 
 class _View:
-    """Drawn anew at each refresh from what the run holds."""
+    """Renders the current state of the run at each refresh."""
 
     def __init__(self, run: DemoRun, total: int | None) -> None:
         self._run = run
@@ -36,16 +36,16 @@ class _View:
 
 def _table(run: DemoRun) -> Table:
     table = Table(title=f"Subscriptions at {run.base_url}", expand=True)
-    for name in ("FHIR", "topic", "which", "content", "status"):
+    for name in ("FHIR", "topic", "filter", "content", "status"):
         table.add_column(name)
-    for name in ("event", "due", "got"):
+    for name in ("last event", "expected", "received"):
         table.add_column(name, justify="right")
     for row in run.rows:
         last = row.endpoint.last
         table.add_row(
             row.plan.release.upper(),
             row.plan.topic,
-            row.plan.shown,
+            row.plan.description,
             row.plan.content,
             "active" if last is not None else "requested",
             str(row.endpoint.numbers[-1]) if row.endpoint.numbers else "–",
@@ -57,7 +57,7 @@ def _table(run: DemoRun) -> Table:
 
 @contextlib.contextmanager
 def live(console: Console, run: DemoRun, total: int | None, inputs: list[Input] | None) -> Iterator[None]:
-    """Shows the run while the block lasts. Without a terminal, only its last state is printed."""
+    """Shows the run until the block ends. Without a terminal, only the last state is printed."""
     with Live(
         _View(run, len(inputs) if inputs is not None else total), console=console, refresh_per_second=8
     ):
@@ -65,24 +65,24 @@ def live(console: Console, run: DemoRun, total: int | None, inputs: list[Input] 
 
 
 def conclude(console: Console, run: DemoRun, summary: Summary) -> None:
-    """One Bundle as an example, then the sums."""
+    """Prints one Bundle as an example, then the totals."""
     samples = [
-        one.body
+        request.body
         for row in run.rows
-        for one in row.endpoint.received
-        if one.notification is not None and one.notification.type == "event-notification"
+        for request in row.endpoint.received
+        if request.notification is not None and request.notification.type == "event-notification"
     ]
     if samples:
         shortest = min(samples[:50], key=len)
         console.print(
-            Panel(JSON(json.dumps(json.loads(shortest))), title="one notification Bundle", expand=True)
+            Panel(JSON(json.dumps(json.loads(shortest))), title="A notification Bundle", expand=True)
         )
     table = Table(title="Summary", show_header=False)
     table.add_row("changes accepted", str(summary.accepted))
-    table.add_row("events expected (matches)", str(summary.matched))
+    table.add_row("events expected", str(summary.matched))
     table.add_row("events notified", str(summary.notified))
     table.add_row("lost", str(summary.lost), style="red" if summary.lost else "green")
-    table.add_row("not expected", str(summary.unexpected))
+    table.add_row("unexpected", str(summary.unexpected))
     table.add_row("duplicates", str(summary.duplicates))
     table.add_row("out of order", str(summary.out_of_order))
     table.add_row("latency p50 / p99", f"{summary.latency_p50_ms:g} ms / {summary.latency_p99_ms:g} ms")
@@ -90,6 +90,8 @@ def conclude(console: Console, run: DemoRun, summary: Summary) -> None:
     for reason in summary.reasons:
         console.print(f"[red]refused[/] {reason}", highlight=False)
     if summary.is_complete:
-        console.print("[green]Everything that should have arrived did.[/]")
+        console.print("[green]Every expected event was notified.[/]")
     else:
-        console.print("[red]Not everything went as it should; see the table above.[/]")
+        console.print(
+            "[red]Not every change was accepted and notified as expected; see the summary above.[/]"
+        )

@@ -1,4 +1,4 @@
-"""Runs a command's coroutine: uvloop where there is one, and SIGTERM and Ctrl-C as a request to stop, not as an error."""
+"""Runs the coroutine of a command on uvloop. SIGTERM and Ctrl-C ask it to stop; they are no errors."""
 
 import asyncio
 import signal
@@ -12,19 +12,18 @@ T = TypeVar("T")
 
 
 def run(command: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """`command` is given the event that is set when the user wants it to stop. A second Ctrl-C ends it at once."""
+    """Runs `command` with an event that is set when the user asks it to stop; a second signal ends the process at once."""
 
     async def with_signals() -> T:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
 
-        def ask() -> None:
+        def request_stop() -> None:
             if stop.is_set():
                 sys.exit(130)
             stop.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ask)
+            asyncio.get_running_loop().add_signal_handler(number, request_stop)
         return await command(stop)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""`serve`, `api`, `match` and `dispatch`: the broker's processes. Settings come from the environment (docs/configuration.md)."""
+"""`serve`, `api`, `match` and `dispatch`: the processes of the broker. Settings come from the environment (docs/configuration.md)."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ from broker.telemetry import logs
 _log = structlog.get_logger(__name__)
 
 
-def _settings() -> Settings:
+def _read_settings() -> Settings:
     settings = Settings.from_environment(os.environ)
     logs.configure(settings.log_level, json=False)
     failpoints.arm(settings.failpoint)
@@ -31,74 +31,78 @@ def _settings() -> Settings:
 
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are topics to read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the topics can be read again
 
     async def until_stopped(stop: asyncio.Event) -> None:
         if listening is not None:
-            _stop_without_supervisor(stop)
+            _stop_with_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
-            _settle()
-            stop_reloading = _reload_on_hangup(broker)
+            _tune_garbage_collection()
+            ignore_hangup = _reload_topics_on_hangup(broker)
             _log.info(
                 "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
             )
             await first_of(asyncio.shield(broker.tasks["http"]), stop)
-            stop_reloading()
+            ignore_hangup()
             _log.info("stopping", pid=os.getpid())
         _log.info("stopped", pid=os.getpid())
 
     loop.run(until_stopped)
 
 
-def _settle() -> None:
-    """What is loaded by now lives as long as the process: collections pass over it, and come less often (docs/performance.md)."""
+def _tune_garbage_collection() -> None:
+    """Exempts what was loaded so far, which lives as long as the process, and collects less often (docs/performance.md)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
-def _reload_on_hangup(broker: Running) -> Callable[[], object]:
-    """SIGHUP has every process on the store read its topics folder again; gives what ends that."""
+def _reload_topics_on_hangup(broker: Running) -> Callable[[], object]:
+    """From now on, SIGHUP makes every process on the store read its topics again. Returns the function that ends this."""
     events = asyncio.get_running_loop()
-    asked: set[asyncio.Task[None]] = set()
+    reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
         try:
             await broker.reload_topics()
         except StoreUnavailable as error:
-            _log.warning("topics not reloaded", error=str(error))
+            _log.warning("topics not reloaded; send SIGHUP again", error=str(error))
 
-    def hung_up() -> None:
+    def handle_hangup() -> None:
         task = asyncio.create_task(reload())
-        asked.add(task)
-        task.add_done_callback(asked.discard)
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
 
-    events.add_signal_handler(signal.SIGHUP, hung_up)
+    events.add_signal_handler(signal.SIGHUP, handle_hangup)
     return lambda: events.remove_signal_handler(signal.SIGHUP)
 
 
-def _stop_without_supervisor(stop: asyncio.Event) -> None:
-    """The supervisor holds the other end of standard input; it closes when that process ends, however it ends."""
+def _stop_with_supervisor(stop: asyncio.Event) -> None:
+    """Sets `stop` when standard input closes: the supervisor, which holds the other end, has ended."""
     events = asyncio.get_running_loop()
 
-    def gone() -> None:
+    def handle_close() -> None:
         events.remove_reader(sys.stdin)
         stop.set()
 
-    events.add_reader(sys.stdin, gone)
+    events.add_reader(sys.stdin, handle_close)
 
 
 def serve(
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port and the work; about one a core.")
+        int,
+        typer.Option(
+            min=1, max=64, help="Processes that share the port and the work; about one for each core."
+        ),
     ] = 1,
     socket_fd: Annotated[
-        int | None, typer.Option(hidden=True, help="The listening socket a supervisor hands over.")
+        int | None, typer.Option(hidden=True, help="The listening socket that a supervisor passes on.")
     ] = None,
 ) -> None:
-    """Run everything: API, matcher, dispatcher, and, without BROKER_REDIS_URL, the embedded store.
+    """Run all roles: API, matcher, dispatcher and, without BROKER_REDIS_URL, the embedded store.
 
-    Ready when http://127.0.0.1:8080/readyz answers 200. SIGTERM and Ctrl-C drain it; SIGHUP reads the topics folder again.
+    The broker is ready when http://127.0.0.1:8080/readyz returns 200. SIGTERM and Ctrl-C drain and stop it; SIGHUP makes it read
+    the topics folder again.
 
     Examples:
 
@@ -106,17 +110,24 @@ def serve(
 
         BROKER_PORT=9090 BROKER_DATA_DIR=/var/lib/broker fhir-broker serve --workers 4
     """
-    settings = _settings()
+    settings = _read_settings()
     if socket_fd is not None:
-        try:
-            _run(settings, ALL_ROLES, socket.socket(fileno=socket_fd))
-        except StoreUnavailable as error:  # it may come back: not the exit code that ends the supervisor too
-            _log.error("the store is away", error=str(error))
-            raise typer.Exit(os.EX_TEMPFAIL) from error
-        return
-    if workers == 1:
+        _run_as_worker(settings, socket_fd)
+    elif workers == 1:
         _run(settings, ALL_ROLES)
-        return
+    else:
+        _supervise(settings, workers)
+
+
+def _run_as_worker(settings: Settings, socket_fd: int) -> None:
+    try:
+        _run(settings, ALL_ROLES, socket.socket(fileno=socket_fd))
+    except StoreUnavailable as error:  # a restart can help: not the exit code that ends the supervisor too
+        _log.error("store unavailable; the supervisor restarts this worker", error=str(error))
+        raise typer.Exit(os.EX_TEMPFAIL) from error
+
+
+def _supervise(settings: Settings, workers: int) -> None:
     settings.refuse_open()
     with bind(settings) as listening:
         settings = with_bound_port(settings, listening)
@@ -127,44 +138,45 @@ def serve(
             supervisor.supervise(workers, listening, url, settings)
 
 
-def _alone(role: Role) -> None:
-    settings = _settings()
+def _run_role(role: Role) -> None:
+    settings = _read_settings()
     if settings.redis_url is None:
         raise ConfigurationError(
-            f"`{role}` alone works on a shared store: set BROKER_REDIS_URL, or run `fhir-broker serve`"
+            f"`fhir-broker {role}` needs a store that it shares with the other roles. "
+            "Set BROKER_REDIS_URL, or run `fhir-broker serve`."
         )
     _run(settings, frozenset({role}))
 
 
 def api() -> None:
-    """Run the HTTP face alone (and the reader of the inbox stream), on the store of BROKER_REDIS_URL.
+    """Run the HTTP API and the reader of the inbox stream only, on the store of BROKER_REDIS_URL.
 
     Example:
 
         BROKER_REDIS_URL=redis://localhost:6379/0 fhir-broker api
     """
-    _alone(Role.API)
+    _run_role(Role.API)
 
 
 def match() -> None:
-    """Run a matcher alone, on the store of BROKER_REDIS_URL; several share the partitions.
+    """Run a matcher only, on the store of BROKER_REDIS_URL. Several matchers share the partitions.
 
-    It answers /readyz and /metrics on BROKER_PORT.
+    It serves /readyz and /metrics on BROKER_PORT.
 
     Example:
 
         BROKER_REDIS_URL=redis://localhost:6379/0 BROKER_PORT=8081 fhir-broker match
     """
-    _alone(Role.MATCH)
+    _run_role(Role.MATCH)
 
 
 def dispatch() -> None:
-    """Run a dispatcher alone, on the store of BROKER_REDIS_URL; several share the work.
+    """Run a dispatcher only, on the store of BROKER_REDIS_URL. Several dispatchers share the subscriptions.
 
-    It answers /readyz and /metrics on BROKER_PORT.
+    It serves /readyz and /metrics on BROKER_PORT.
 
     Example:
 
         BROKER_REDIS_URL=redis://localhost:6379/0 BROKER_PORT=8082 fhir-broker dispatch
     """
-    _alone(Role.DISPATCH)
+    _run_role(Role.DISPATCH)

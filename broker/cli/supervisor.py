@@ -1,7 +1,7 @@
-"""Keeps N worker processes of `serve` alive on one listening socket; a stop asks all of them to drain.
+"""`serve --workers N`: starts N worker processes on one listening socket, restarts those that fail, and stops all on request.
 
-Each worker's standard input is a pipe that nothing is written to: its end tells the worker that the supervisor is gone, even one
-that was killed, so that no worker stays behind on the port.
+Standard input of each worker is a pipe that nothing is written to. It closes when the supervisor ends, even if it was killed; the
+worker then stops too, so that no worker keeps the port.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 
 import structlog
 import typer
@@ -21,83 +22,108 @@ from broker.tasks import first_of, sleep_unless
 
 _log = structlog.get_logger(__name__)
 _GRACE_S = 10.0
-_RESTART_S = 1.0
+_RESTART_AFTER_S = 1.0
+_CONFIGURATION_ERROR = 2
+"""The exit code of a worker that found what the operator has to correct: no restart helps."""
 
 
 def supervise(workers: int, listening: socket.socket, store_url: str, settings: Settings) -> None:
-    """Returns when every worker has ended after a stop was asked for. Exit code 2 if a worker found what the operator must mend."""
+    """Returns when every worker has ended after a stop was requested. Exits with code 2 if a worker ended with it."""
+
+    async def run_workers(stop: asyncio.Event) -> bool:
+        await check(
+            settings, store_url
+        )  # so that the supervisor reports an error once, instead of each worker
+        supervisor = _Supervisor(
+            listening.fileno(),
+            _environment(settings, store_url),
+            settings.drain.total_seconds() + _GRACE_S,
+            stop,
+        )
+        return await supervisor.run(workers)
+
+    if not loop.run(run_workers):
+        raise typer.Exit(_CONFIGURATION_ERROR)
+
+
+def _environment(settings: Settings, store_url: str) -> dict[str, str]:
     environment = {
         **os.environ,
         "BROKER_REDIS_URL": store_url,
         "BROKER_PORT": str(settings.port),
         "BROKER_BASE_URL": settings.base_url,
-        **({"BROKER_HIGH_WATER_FILE": str(settings.high_water_path)} if settings.high_water_path else {}),
     }
-    deadline_s = settings.drain.total_seconds() + _GRACE_S
+    if settings.high_water_path:
+        environment["BROKER_HIGH_WATER_FILE"] = str(settings.high_water_path)
+    return environment
 
-    async def keep_all(stop: asyncio.Event) -> bool:
-        await check(settings, store_url)  # said once here, not by each worker
-        running: set[asyncio.subprocess.Process] = set()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _pass_on, running)
+
+class _Supervisor:
+    """The workers of one `serve`. A worker that does not end within `deadline_s` after a stop is killed."""
+
+    def __init__(
+        self, descriptor: int, environment: Mapping[str, str], deadline_s: float, stop: asyncio.Event
+    ) -> None:
+        self._descriptor = descriptor
+        self._environment = environment
+        self._deadline_s = deadline_s
+        self._stop = stop
+        self._running: set[asyncio.subprocess.Process] = set()
+
+    async def run(self, workers: int) -> bool:
+        """Returns when all workers have ended; False if one of them found a configuration error, and reported it."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._forward_hangup)
         async with asyncio.TaskGroup() as tasks:
-            kept = [
-                tasks.create_task(_keep(n, listening.fileno(), environment, stop, deadline_s, running))
-                for n in range(workers)
-            ]
-        return all(one.result() for one in kept)
+            supervised = [tasks.create_task(self._supervise(number)) for number in range(workers)]
+        return all(task.result() for task in supervised)
 
-    if not loop.run(keep_all):
-        raise typer.Exit(2)
+    def _forward_hangup(self) -> None:
+        """To one worker: it makes all processes on the store read their topics again."""
+        for process in list(self._running)[:1]:
+            process.send_signal(signal.SIGHUP)
 
+    async def _supervise(self, number: int) -> bool:
+        while not self._stop.is_set():
+            process = await self._start()
+            ended = asyncio.ensure_future(process.wait())
+            ended.add_done_callback(functools.partial(self._forget, process))
+            if await first_of(asyncio.shield(ended), self._stop) is None:
+                await self._terminate(number, process, ended)
+                return True
+            if process.returncode == _CONFIGURATION_ERROR:
+                self._stop.set()
+                return False
+            _log.error("worker ended; it will be restarted", worker=number, exit_code=process.returncode)
+            await sleep_unless(self._stop, _RESTART_AFTER_S)
+        return True
 
-def _forget(running: set[asyncio.subprocess.Process], process: asyncio.subprocess.Process, _: object) -> None:
-    running.discard(process)
-
-
-def _pass_on(running: set[asyncio.subprocess.Process]) -> None:
-    """One worker tells all processes on the store."""
-    for process in list(running)[:1]:
-        process.send_signal(signal.SIGHUP)
-
-
-async def _keep(
-    number: int,
-    descriptor: int,
-    environment: dict[str, str],
-    stop: asyncio.Event,
-    deadline_s: float,
-    running: set[asyncio.subprocess.Process],
-) -> bool:
-    """False if the worker ended for what a restart can't mend; it has said so."""
-    while not stop.is_set():
+    async def _start(self) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "broker",
             "serve",
             "--socket-fd",
-            str(descriptor),
+            str(self._descriptor),
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=[descriptor],
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone; it asks the workers to drain
+            pass_fds=[self._descriptor],
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which asks the workers to drain
         )
-        running.add(process)
-        ended = asyncio.ensure_future(process.wait())
-        ended.add_done_callback(functools.partial(_forget, running, process))
-        if await first_of(asyncio.shield(ended), stop) is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(deadline_s):
-                    await asyncio.shield(ended)
-            except TimeoutError:
-                _log.warning("worker did not drain in time", worker=number)
-                process.kill()
-                await ended
-            return True
-        if process.returncode == 2:
-            stop.set()
-            return False
-        _log.error("worker ended; it starts again", worker=number, code=process.returncode)
-        await sleep_unless(stop, _RESTART_S)
-    return True
+        self._running.add(process)
+        return process
+
+    async def _terminate(
+        self, number: int, process: asyncio.subprocess.Process, ended: "asyncio.Future[int]"
+    ) -> None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await asyncio.shield(ended)
+        except TimeoutError:
+            _log.warning("worker did not drain in time; it is killed", worker=number)
+            process.kill()
+            await ended
+
+    def _forget(self, process: asyncio.subprocess.Process, _ended: object) -> None:
+        self._running.discard(process)

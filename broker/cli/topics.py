@@ -1,4 +1,4 @@
-"""`topics`: what can be subscribed to."""
+"""`topics`: checks the SubscriptionTopic files of a folder."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog, CheckedFile
 
-app = typer.Typer(help="Check and list SubscriptionTopics.", no_args_is_help=True)
+app = typer.Typer(help="Check SubscriptionTopic files.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,19 +25,21 @@ def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Validate a folder of topics: structure, triggers, search parameters, duplicates.
+    """Check the topic files of a folder: structure, triggers, search parameters, duplicates.
 
-    Exit code 0 if every file can be loaded, 1 if not, 2 if there is no such folder.
+    Exit code 0 if every file can be loaded, 1 if not, 2 if there is no file to check.
 
     Example:
 
         fhir-broker topics check topics/
     """
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder} is no folder; give the folder that holds the topic files")
+        raise ConfigurationError(f"{folder} is not a folder. Give the folder that contains the topic files.")
     files = Catalog(parse_topic, Parameters()).check(folder)
     if not files:
-        raise ConfigurationError(f"{folder} holds no *.json file")
+        raise ConfigurationError(
+            f"{folder} contains no *.json file. Give the folder that contains the topic files."
+        )
     failed = sum(file.topic is None for file in files)
     if as_json:
         typer.echo(
@@ -61,14 +63,14 @@ def check(
                 topic.canonical if topic else "[red]not loaded[/]",
                 ", ".join(sorted(topic.focus_types)) if topic else "",
                 str(len(topic.filters)) if topic else "",
-                "\n".join(_remarks(file)) or "[green]fine[/]",
+                "\n".join(_remarks(file)) or "[green]ok[/]",
             )
         Console().print(table)
     raise typer.Exit(1 if failed else 0)
 
 
 def _remarks(file: CheckedFile) -> list[str]:
-    """`error: resourceTrigger[0].queryCriteria: …`, errors first."""
+    """Each problem as text, such as `error: resourceTrigger[0].queryCriteria: …`; errors first."""
     remarks = []
     for problem in file.problems:
         place = "" if problem.location is None else f"{topic_element(problem.location)}: "

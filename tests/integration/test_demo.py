@@ -94,7 +94,7 @@ async def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_behind(t
         assert await demo.stop(signal.SIGINT) == 0, demo.output[-3000:]
         said = _STYLING.sub("", demo.output)
     assert "Summary" in said
-    assert "Everything that should have arrived did." in said
+    assert "Every expected event was notified." in said
     assert "Traceback" not in said
     assert str(temporary) not in processes()
     assert list(temporary.iterdir()) == []
