@@ -1,8 +1,8 @@
 """A FHIR Subscription notification broker.
 
-It accepts FHIR resources from devices and EHRs, matches each change against topic-based Subscriptions, and sends the resulting
-events to the subscribers as notification Bundles: numbered, in order, at least once. The README says when events are given up;
-`docs/architecture.md` shows the parts.
+It accepts FHIR resources from devices and EHRs, matches each change against topic-based Subscriptions, and
+sends the resulting events to the subscribers as notification Bundles: numbered, in order, at least once. The
+README says when events are given up; `docs/architecture.md` shows the parts.
 """
 
 from importlib.metadata import version

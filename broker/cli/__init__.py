@@ -60,12 +60,13 @@ app.add_typer(topics.app, name="topics")
 def main() -> int:
     """Runs the command of this process's arguments and returns its exit code.
 
-    Arguments that are not valid raise `ConfigurationError`, so that they are reported as one line like all other errors.
+    Arguments that are not valid raise `ConfigurationError`, so that they are reported as one line like all
+    other errors.
     """
     try:
         result: Any = app(prog_name="fhir-broker", standalone_mode=False)
     except Exception as error:
-        # typer exports no base class of its usage errors; they alone have a context and a message for the user
+        # typer exports no base class of its usage errors; only they have a context and a message
         context, format_message = getattr(error, "ctx", None), getattr(error, "format_message", None)
         if context is None or format_message is None:
             raise

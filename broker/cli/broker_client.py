@@ -1,4 +1,6 @@
-"""Questions to a running broker: an answer, or one line that says why there is none."""
+"""Sends requests of the commands to a running broker: the result, or a `ConfigurationError` of one line with
+the reason.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,20 +14,25 @@ from rich.progress import Progress
 
 from broker.errors import ConfigurationError
 
-_JSON = "application/fhir+json"
-_TIMEOUT_S = 30.0
-BASE = "http://127.0.0.1:8080"
-Base: TypeAlias = Annotated[str, typer.Option("--base", help="The broker's URL, or one of its FHIR bases.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+HEADERS: Mapping[str, str] = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
+TIMEOUT_S = 30.0
+DEFAULT_BASE = "http://127.0.0.1:8080"
+BaseOption: TypeAlias = Annotated[
+    str, typer.Option("--base", help="The URL of the broker, or of one of its FHIR bases.")
+]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Parts: TypeAlias = Sequence[Mapping[str, Any]]
+"""The parameters of a Parameters resource, or the parts of one of them."""
 
 
-class Broker:
-    """Asks the R5 base, whichever base was named: what is asked here is the same at all of them."""
+class BrokerClient:
+    """A client of the R5 base of a broker, whichever base was given: the operations used here are the same at
+    all bases.
+    """
 
     def __init__(self, base: str) -> None:
         self.url = re.sub(r"/(r4|r4b|r5)$", "", base.rstrip("/"))
-        headers = {"Content-Type": _JSON, "Accept": _JSON}
-        self._client = httpx.Client(headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -35,47 +42,50 @@ class Broker:
     ) -> None:
         self._client.close()
 
-    def get(self, path: str, **query: str | int) -> dict[str, Any]:
-        """The resource at a path of the base. Raises `ConfigurationError` with the broker's reason if it refuses."""
-        return self._answer("GET", path, params=query)
+    def get(self, path: str) -> dict[str, Any]:
+        """The resource at a path of the base."""
+        return request(self._client, "GET", f"{self.url}/r5/{path}")
 
-    def operate(self, path: str, **given: str | int | Sequence[str]) -> dict[str, Any]:
-        """What an operation answers to parameters by name; those that are empty are left out."""
+    def operate(self, path: str, **inputs: str | int | Sequence[str]) -> dict[str, Any]:
+        """The response of an operation. `inputs` are its parameters by name; empty ones are left out."""
         parameter = [
-            {"name": name, "valueString": str(one)}
-            for name, value in given.items()
-            for one in ([value] if isinstance(value, str | int) else value)
-            if one != ""
+            {"name": name, "valueString": str(text)}
+            for name, value in inputs.items()
+            for text in ([value] if isinstance(value, str | int) else value)
+            if text != ""
         ]
         body = {"resourceType": "Parameters"} | ({"parameter": parameter} if parameter else {})
-        return self._answer("POST", path, json=body)
-
-    def _answer(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        try:
-            response = self._client.request(method, f"{self.url}/r5/{path}", **options)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise ConfigurationError(f"the broker at {self.url} does not answer: {error}") from error
-        try:
-            answer: dict[str, Any] = response.json()
-            if response.is_success:
-                return answer
-            reason = "; ".join(issue["diagnostics"] for issue in answer["issue"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            reason = response.text[:200]
-        raise ConfigurationError(f"{self.url} refused ({response.status_code}): {reason}")
+        return request(self._client, "POST", f"{self.url}/r5/{path}", json=body)
 
 
-def progress() -> Progress:
-    """A bar beside the output; on a terminal only, so that an error stays one line in a log."""
+def request(client: httpx.Client, method: str, url: str, **options: Any) -> dict[str, Any]:
+    """The JSON of a successful response. Raises `ConfigurationError` if there is none, with the reason that
+    the broker gave.
+    """
+    try:
+        response = client.request(method, url, **options)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise ConfigurationError(
+            f"The broker at {url} does not answer ({error}). Start it, or correct --base."
+        ) from error
+    try:
+        body: dict[str, Any] = response.json()
+        if response.is_success:
+            return body
+        reason = " ".join(issue["diagnostics"] for issue in body["issue"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason = response.text[:200]
+    raise ConfigurationError(f"The broker refused the request ({response.status_code}): {reason}")
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr, shown only on a terminal, so that the log of a script stays short."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
-Parts = Sequence[Mapping[str, Any]]
-
-
 def value(parts: Parts, name: str) -> Any:
-    """The value of the first part of that name; None without one."""
+    """The value of the first part with that name; None without one."""
     for part in parts:
         if part["name"] == name:
             return next((value for key, value in part.items() if key.startswith("value")), None)
@@ -83,15 +93,16 @@ def value(parts: Parts, name: str) -> Any:
 
 
 def groups(parts: Parts, name: str) -> list[Parts]:
+    """The parts of each part with that name."""
     return [part.get("part", []) for part in parts if part["name"] == name]
 
 
-def plain(parts: Parts) -> dict[str, Any]:
-    """Parts as JSON for scripts: values by name, what is made of parts as lists."""
-    found: dict[str, Any] = {}
+def as_plain(parts: Parts) -> dict[str, Any]:
+    """The parts as JSON for scripts: a value by its name, and a list by the name of parts that have parts."""
+    plain: dict[str, Any] = {}
     for part in parts:
         if "part" in part:
-            found.setdefault(part["name"], []).append(plain(part["part"]))
+            plain.setdefault(part["name"], []).append(as_plain(part["part"]))
         else:
-            found[part["name"]] = value([part], part["name"])
-    return found
+            plain[part["name"]] = value([part], part["name"])
+    return plain

@@ -1,4 +1,4 @@
-"""`dead-letters`: what could not be done, and what to do about it, of a running broker."""
+"""`dead-letters`: lists, shows, redrives and discards the dead letters of a running broker."""
 
 import json
 from collections.abc import Iterator
@@ -9,28 +9,43 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.broker_client import BASE, AsJson, Base, Broker, Parts, groups, plain, progress, value
+from broker.cli.broker_client import (
+    DEFAULT_BASE,
+    BaseOption,
+    BrokerClient,
+    JsonOption,
+    Parts,
+    as_plain,
+    groups,
+    progress_bar,
+    value,
+)
 from broker.errors import ConfigurationError
 
 app = typer.Typer(
-    help="List, show, retry and skip what could not be matched, rendered or taken in.", no_args_is_help=True
+    help="List, show, redrive and discard changes, events and inbox entries that could not be processed.",
+    no_args_is_help=True,
 )
-Ids = Annotated[list[str] | None, typer.Argument(help="Ids of letters, as `list` shows them.")]
-OfKind = Annotated[str, typer.Option("--kind", help="Only change, event or inbox.")]
-Subscription = Annotated[str, typer.Option(help="Only events of this Subscription.")]
-All = Annotated[bool, typer.Option("--all", help="Every letter there is.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `list` shows them.")]
+KindOption = Annotated[str, typer.Option("--kind", help="Only this kind: change, event or inbox.")]
+SubscriptionOption = Annotated[
+    str, typer.Option("--subscription", help="Only events of the Subscription with this id.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+_MAX_PER_REQUEST = 1_000
 
 
 @app.command("list")
 def list_(
-    kind: OfKind = "",
-    subscription: Subscription = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
-    base: Base = BASE,
+    kind: KindOption = "",
+    subscription: SubscriptionOption = "",
+    limit: Annotated[int, typer.Option(min=1, help="The number of dead letters to list at most.")] = 100,
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List what was set aside: changes that broke the matcher, events that can't be rendered, refused inbox entries.
+    """List dead letters: changes that could not be matched, events that could not be rendered, refused inbox
+    entries.
 
     Examples:
 
@@ -38,155 +53,160 @@ def list_(
 
         fhir-broker dead-letters list --kind event --subscription ward-3 --json
     """
-    with Broker(base) as broker:
-        letters, more = _listed(broker, kind, subscription, limit)
+    with BrokerClient(base) as broker:
+        dead_letters, has_more = _read(broker, kind, subscription, limit)
     if as_json:
-        typer.echo(json.dumps([plain(one) for one in letters], indent=2, ensure_ascii=False))
+        plain = [as_plain(dead_letter) for dead_letter in dead_letters]
+        typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
         return
-    table = Table("id", "set aside", "about", "state", "reason", title=f"{len(letters)} dead letters")
-    for one in letters:
-        table.add_row(*(escape(str(cell)) for cell in _row(one)))
+    table = Table("id", "since", "about", "state", "reason", title=f"{len(dead_letters)} dead letters")
+    for dead_letter in dead_letters:
+        table.add_row(*(escape(str(cell)) for cell in _row(dead_letter)))
     console = Console()
     console.print(table)
-    if more:
-        console.print("There are more: raise --limit.")
+    if has_more:
+        console.print("There are more dead letters. Raise --limit to list them.")
 
 
-def _listed(broker: Broker, kind: str, subscription: str, limit: int) -> tuple[list[Parts], bool]:
-    letters: list[Parts] = []
+def _read(broker: BrokerClient, kind: str, subscription: str, limit: int) -> tuple[list[Parts], bool]:
+    """Up to `limit` dead letters, and whether there are more."""
+    dead_letters: list[Parts] = []
     after = ""
-    while len(letters) < limit:
-        count = min(1_000, limit - len(letters))
-        answer = broker.operate(
+    while len(dead_letters) < limit:
+        count = min(_MAX_PER_REQUEST, limit - len(dead_letters))
+        page: Parts = broker.operate(
             "$dead-letters", kind=kind, subscription=subscription, count=count, after=after
         ).get("parameter", [])
-        letters += groups(answer, "dead-letter")
-        after = value(answer, "next") or ""
+        dead_letters += groups(page, "dead-letter")
+        after = value(page, "next") or ""
         if not after:
             break
-    return letters, bool(after)
+    return dead_letters, bool(after)
 
 
-def _row(letter: Parts) -> tuple[str, str, str, str, str]:
-    about = value(letter, "reference") or "an inbox entry"
-    if value(letter, "subscription"):
-        about += f"\nevent {value(letter, 'event-number')} of {value(letter, 'subscription')}"
-    state = "is being redriven" if value(letter, "redriving") else "waits"
-    if not value(letter, "stored"):
+def _row(dead_letter: Parts) -> tuple[str, str, str, str, str]:
+    about = value(dead_letter, "reference") or "an inbox entry"
+    if value(dead_letter, "subscription"):
+        about += f"\nevent {value(dead_letter, 'event-number')} of {value(dead_letter, 'subscription')}"
+    state = "redriving" if value(dead_letter, "redriving") else "waiting"
+    if not value(dead_letter, "stored"):
         state = "no longer stored"
-    return value(letter, "id"), value(letter, "time"), about, state, value(letter, "reason") or ""
+    reason = value(dead_letter, "reason") or ""
+    return value(dead_letter, "id"), value(dead_letter, "time"), about, state, reason
 
 
 @app.command()
 def show(
-    letter: Annotated[str, typer.Argument(help="The id of a letter.")],
-    base: Base = BASE,
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter.")],
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show one letter in full; of an inbox entry, what the gateway wrote.
+    """Show one dead letter with all its details; for an inbox entry, also the fields that the gateway wrote.
 
     Example:
 
         fhir-broker dead-letters show event-ward-3-17
     """
-    with Broker(base) as broker:
-        answer = broker.operate("$dead-letters", id=letter)
-    (parts,) = groups(answer["parameter"], "dead-letter")
+    with BrokerClient(base) as broker:
+        response = broker.operate("$dead-letters", id=dead_letter_id)
+    (dead_letter,) = groups(response["parameter"], "dead-letter")
     if as_json:
-        typer.echo(json.dumps(plain(parts), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(as_plain(dead_letter), indent=2, ensure_ascii=False))
         return
-    fields = [(value(field, "name"), value(field, "value") or "") for field in groups(parts, "field")]
     table = Table("", "", show_header=False)
-    for name, text in [(part["name"], value([part], part["name"])) for part in parts if "part" not in part]:
-        table.add_row(name, escape(str(text).lower() if isinstance(text, bool) else str(text)))
-    for name, text in fields:
-        table.add_row(escape(name), escape(text))
+    for part in dead_letter:
+        if "part" not in part:
+            text = value([part], part["name"])
+            table.add_row(part["name"], escape(str(text).lower() if isinstance(text, bool) else str(text)))
+    for field in groups(dead_letter, "field"):
+        table.add_row(escape(value(field, "name")), escape(value(field, "value") or ""))
     Console().print(table)
 
 
 @app.command()
-def retry(
-    letters: Ids = None,
-    kind: OfKind = "",
-    subscription: Subscription = "",
-    every: All = False,
-    base: Base = BASE,
+def redrive(
+    ids: Ids = None,
+    kind: KindOption = "",
+    subscription: SubscriptionOption = "",
+    every: AllOption = False,
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Have letters done after all, once their cause is mended. A letter is gone when it was.
+    """Process dead letters again, after their cause has been corrected.
 
-    A change is matched again and reaches the subscriptions it matches; an event goes out under its number. Exit code 0 if all
-    that were meant are on their way, 1 if some can't be retried.
+    A change is matched again and reaches the subscriptions that it matches. An event is sent under its number.
+    The dead letter is deleted when this succeeds. Exit code 0 if all selected dead letters are redriven, 1 if
+    some cannot be.
 
     Examples:
 
-        fhir-broker dead-letters retry event-ward-3-17
+        fhir-broker dead-letters redrive event-ward-3-17
 
-        fhir-broker dead-letters retry --subscription ward-3
+        fhir-broker dead-letters redrive --subscription ward-3
     """
-    total, problems = {"redriven": 0, "refused": 0}, []
-    for answer in _worked_off(base, "$redrive-dead-letters", letters, kind, subscription, every=every):
-        for name in total:
-            total[name] += value(answer, name)
-        problems += [plain(one) for one in groups(answer, "problem")]
+    totals, problems = {"redriven": 0, "refused": 0}, []
+    for response in _apply("$redrive-dead-letters", base, ids, kind, subscription, every=every):
+        for name in totals:
+            totals[name] += value(response, name)
+        problems += [as_plain(problem) for problem in groups(response, "problem")]
     if as_json:
-        typer.echo(json.dumps(total | {"problem": problems}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(totals | {"problem": problems}, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"{total['redriven']} redriven, {total['refused']} refused")
-        for one in problems:
-            typer.echo(f"{one['id']}: {one['reason']}")
-    raise typer.Exit(1 if total["refused"] else 0)
+        typer.echo(f"{totals['redriven']} redriven, {totals['refused']} refused")
+        for problem in problems:
+            typer.echo(f"{problem['id']}: {problem['reason']}")
+    raise typer.Exit(1 if totals["refused"] else 0)
 
 
 @app.command()
-def skip(
-    letters: Ids = None,
-    kind: OfKind = "",
-    subscription: Subscription = "",
-    every: All = False,
-    base: Base = BASE,
+def discard(
+    ids: Ids = None,
+    kind: KindOption = "",
+    subscription: SubscriptionOption = "",
+    every: AllOption = False,
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Forget letters: what they hold will not be done.
+    """Delete dead letters for good: what they hold is never processed.
 
     Examples:
 
-        fhir-broker dead-letters skip change-3-1700000000000-0
+        fhir-broker dead-letters discard change-3-1700000000000-0
 
-        fhir-broker dead-letters skip --kind inbox
+        fhir-broker dead-letters discard --kind inbox
     """
-    skipped = 0
-    for answer in _worked_off(base, "$discard-dead-letters", letters, kind, subscription, every=every):
-        skipped += value(answer, "discarded")
-    typer.echo(json.dumps({"discarded": skipped}) if as_json else f"{skipped} discarded")
+    discarded = 0
+    for response in _apply("$discard-dead-letters", base, ids, kind, subscription, every=every):
+        discarded += value(response, "discarded")
+    typer.echo(json.dumps({"discarded": discarded}) if as_json else f"{discarded} discarded")
 
 
-def _worked_off(
-    base: str, operation: str, letters: list[str] | None, kind: str, subscription: str, *, every: bool
+def _apply(
+    operation: str, base: str, ids: list[str] | None, kind: str, subscription: str, *, every: bool
 ) -> Iterator[Parts]:
-    """The answers to one request after the other, until nothing is left of what was chosen."""
-    ids = letters or []
+    """One response after the other, until the operation was applied to the whole selection."""
+    ids = ids or []
     if bool(ids) + bool(kind or subscription) + every != 1:
         raise ConfigurationError(
-            "name letters by id, or choose them by --kind and --subscription, or say --all"
+            "The selection of dead letters is missing or ambiguous. "
+            "Give their ids, or --kind and --subscription, or --all."
         )
-    given: dict[str, Any] = {"kind": kind, "subscription": subscription, "all": "true" if every else ""}
-    with Broker(base) as broker, progress() as bar:
-        task = bar.add_task("letters", total=len(ids) or None)
-        if ids:
-            for start in range(0, len(ids), 1_000):
-                some = ids[start : start + 1_000]
-                yield broker.operate(operation, id=some)["parameter"]
-                bar.advance(task, len(some))
-            return
+    selection: dict[str, Any] = {"kind": kind, "subscription": subscription, "all": "true" if every else ""}
+    with BrokerClient(base) as broker, progress_bar() as bar:
+        task = bar.add_task("dead letters", total=len(ids) or None)
+        for start in range(0, len(ids), _MAX_PER_REQUEST):
+            batch = ids[start : start + _MAX_PER_REQUEST]
+            yield broker.operate(operation, id=batch)["parameter"]
+            bar.advance(task, len(batch))
         after = ""
-        while True:
-            answer: Parts = broker.operate(operation, after=after, **given)["parameter"]
-            yield answer
-            bar.advance(task, sum(value(answer, name) or 0 for name in ("redriven", "refused", "discarded")))
-            after = value(answer, "next") or ""
+        while not ids:
+            response: Parts = broker.operate(operation, after=after, **selection)["parameter"]
+            yield response
+            names = ("redriven", "refused", "discarded")
+            bar.advance(task, sum(value(response, name) or 0 for name in names))
+            after = value(response, "next") or ""
             if not after:
                 return

@@ -29,9 +29,11 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,
 ) -> None:
-    """Start a broker with an embedded store, subscribers of three FHIR releases and a gateway, and show what they do.
+    """Start a broker with an embedded store, subscribers of three FHIR releases and a gateway, and show what
+    they do.
 
-    The data is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was notified, 1 if not.
+    The data is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was
+    notified, 1 if not.
 
     Examples:
 

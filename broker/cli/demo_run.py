@@ -1,4 +1,4 @@
-"""Runs a demo: registers subscriptions, sends readings, and computes independently which events must arrive."""
+"""Runs a demo: registers subscriptions, sends readings, and computes itself which events must arrive."""
 
 import asyncio
 import itertools

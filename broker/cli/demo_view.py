@@ -1,4 +1,6 @@
-"""Shows a demo in the terminal: the subscriptions and a progress bar, and at the end one Bundle and the totals."""
+"""Shows a demo in the terminal: the subscriptions and a progress bar, and at the end one Bundle and the
+totals.
+"""
 
 import contextlib
 import json

@@ -12,7 +12,9 @@ T = TypeVar("T")
 
 
 def run(command: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Runs `command` with an event that is set when the user asks it to stop; a second signal ends the process at once."""
+    """Runs `command` with an event that is set when the user asks it to stop; a second signal ends the
+    process at once.
+    """
 
     async def with_signals() -> T:
         stop = asyncio.Event()

@@ -1,4 +1,6 @@
-"""`serve`, `api`, `match` and `dispatch`: the processes of the broker. Settings come from the environment (docs/configuration.md)."""
+"""`serve`, `api`, `match` and `dispatch`: the processes of the broker. Settings come from the environment
+(docs/configuration.md).
+"""
 
 import asyncio
 import gc
@@ -51,14 +53,18 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
 
 
 def _tune_garbage_collection() -> None:
-    """Exempts what was loaded so far, which lives as long as the process, and collects less often (docs/performance.md)."""
+    """Exempts what was loaded so far, which lives as long as the process, and collects less often
+    (docs/performance.md).
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
 def _reload_topics_on_hangup(broker: Running) -> Callable[[], object]:
-    """From now on, SIGHUP makes every process on the store read its topics again. Returns the function that ends this."""
+    """From now on, SIGHUP makes every process on the store read its topics again. Returns the function that
+    ends this.
+    """
     events = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
@@ -101,8 +107,8 @@ def serve(
 ) -> None:
     """Run all roles: API, matcher, dispatcher and, without BROKER_REDIS_URL, the embedded store.
 
-    The broker is ready when http://127.0.0.1:8080/readyz returns 200. SIGTERM and Ctrl-C drain and stop it; SIGHUP makes it read
-    the topics folder again.
+    The broker is ready when http://127.0.0.1:8080/readyz returns 200. SIGTERM and Ctrl-C drain
+    and stop it; SIGHUP makes it read the topics folder again.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`subscriptions`: how the Subscriptions of a running broker are doing, and events sent to them once more."""
+"""`subscriptions`: lists and shows the Subscriptions of a running broker, and sends events again."""
 
 import json
 import re
@@ -9,30 +9,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.broker_client import BASE, AsJson, Base, Broker, progress
+from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient, JsonOption, progress_bar
 from broker.errors import ConfigurationError
 
-app = typer.Typer(help="List and show Subscriptions, and replay their events.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(help="The id of the Subscription.")]
-_AT_ONCE = 10_000
-"""So many events a `$resend`."""
+app = typer.Typer(help="List and show Subscriptions, and send their events again.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the Subscription.")]
+_MAX_PER_REQUEST = 10_000
+"""The number of events that one `$resend` accepts."""
 _COUNTS = {
-    "sent": re.compile(r"(\d+) events? will be sent again"),
-    "gone": re.compile(r"(\d+) events? of the range (?:is|are) no longer stored"),
-    "waiting": re.compile(r"(\d+) events? of the range not delivered yet"),
+    "resent": re.compile(r"(\d+) events? will be sent again"),
+    "expired": re.compile(r"(\d+) events? of the range (?:is|are) no longer stored"),
+    "undelivered": re.compile(r"(\d+) events? of the range not delivered yet"),
 }
+"""The counts in the issues of the OperationOutcome that `$resend` returns."""
 
 
 @app.command("list")
 def list_(
-    status: Annotated[
-        str, typer.Option(help="Only those of a status: requested, active, error or off.")
-    ] = "",
-    base: Base = BASE,
+    status: Annotated[str, typer.Option(help="Only this status: requested, active, error or off.")] = "",
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List the Subscriptions with their status, how many events each has had, and what is wrong.
+    """List the Subscriptions with their status, their number of events, and their errors.
 
     Examples:
 
@@ -40,7 +39,7 @@ def list_(
 
         fhir-broker subscriptions list --status error --json
     """
-    with Broker(base) as broker:
+    with BrokerClient(base) as broker:
         bundle = broker.operate("Subscription/$status", status=status)
     rows = [_standing(entry["resource"]) for entry in bundle.get("entry", [])]
     if as_json:
@@ -54,7 +53,7 @@ def list_(
 
 
 def _standing(status: dict[str, Any]) -> dict[str, Any]:
-    """What a SubscriptionStatus says."""
+    """The fields of a SubscriptionStatus that the commands show."""
     return {
         "id": status["subscription"]["reference"].rpartition("/")[2],
         "status": status["status"],
@@ -65,20 +64,20 @@ def _standing(status: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.command()
-def show(one: Id, base: Base = BASE, *, as_json: AsJson = False) -> None:
-    """Show one Subscription and how it is doing.
+def show(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False) -> None:
+    """Show one Subscription with its status and errors.
 
     Example:
 
         fhir-broker subscriptions show ward-3
     """
-    with Broker(base) as broker:
-        document = broker.get(f"Subscription/{one}")
-        standing = _of(broker, one)
+    with BrokerClient(base) as broker:
+        document = broker.get(f"Subscription/{subscription_id}")
+        standing = _read_standing(broker, subscription_id)
     if as_json:
         typer.echo(json.dumps({"standing": standing, "document": document}, indent=2, ensure_ascii=False))
         return
-    filters = [f"{given['filterParameter']}={given['value']}" for given in document.get("filterBy", [])]
+    filters = [f"{item['filterParameter']}={item['value']}" for item in document.get("filterBy", [])]
     table = Table("", "", show_header=False)
     for name, text in (
         ("id", standing["id"]),
@@ -95,71 +94,69 @@ def show(one: Id, base: Base = BASE, *, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-def _of(broker: Broker, one: str) -> dict[str, Any]:
-    return _standing(broker.get(f"Subscription/{one}/$status")["entry"][0]["resource"])
+def _read_standing(broker: BrokerClient, subscription_id: str) -> dict[str, Any]:
+    bundle = broker.get(f"Subscription/{subscription_id}/$status")
+    return _standing(bundle["entry"][0]["resource"])
 
 
 @app.command()
-def replay(
-    one: Id,
+def resend(
+    subscription_id: Id,
     first: Annotated[int, typer.Option("--from", min=1, help="The first event number.")],
     last: Annotated[
-        int | None, typer.Option("--to", min=1, help="The last event number; by default the newest.")
+        int | None, typer.Option("--to", min=1, help="The last event number; the newest if left out.")
     ] = None,
-    base: Base = BASE,
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Send events once more, under their numbers and in their order, also those that were passed over.
+    """Send events again, with their numbers and in order; also events that were discarded as dead letters.
 
-    What is under way is finished first; what waits comes after them, in its order. Exit code 1 if some are no longer kept.
+    They are sent after the notification in progress, and before events that wait for their first delivery.
+    Exit code 0 if all events of the range are still stored, 1 if not.
 
     Examples:
 
-        fhir-broker subscriptions replay ward-3 --from 120
+        fhir-broker subscriptions resend ward-3 --from 120
 
-        fhir-broker subscriptions replay ward-3 --from 120 --to 180 --json
+        fhir-broker subscriptions resend ward-3 --from 120 --to 180 --json
     """
     if last is not None and last < first:
-        raise ConfigurationError(f"--to {last} is before --from {first}")
-    with Broker(base) as broker:
-        newest = _of(broker, one)["events"]
-        until = newest if last is None else min(last, newest)
-        total = {
-            "asked": max(0, (until if last is None else last) - first + 1),
-            "sent": 0,
-            "gone": 0,
-            "waiting": 0,
-        }
-        with progress() as bar:
-            task = bar.add_task("events", total=max(0, until - first + 1))
-            for low in range(first, until + 1, _AT_ONCE):
-                high = min(low + _AT_ONCE - 1, until)
+        raise ConfigurationError(f"--to {last} is before --from {first}. Give a range in ascending order.")
+    with BrokerClient(base) as broker:
+        newest = _read_standing(broker, subscription_id)["events"]
+        end = newest if last is None else min(last, newest)
+        requested = max(0, (newest if last is None else last) - first + 1)
+        totals = {"requested": requested, "resent": 0, "expired": 0, "undelivered": 0}
+        with progress_bar() as bar:
+            task = bar.add_task("events", total=max(0, end - first + 1))
+            for low in range(first, end + 1, _MAX_PER_REQUEST):
+                high = min(low + _MAX_PER_REQUEST - 1, end)
                 outcome = broker.operate(
-                    f"Subscription/{one}/$resend", eventsSinceNumber=low, eventsUntilNumber=high
+                    f"Subscription/{subscription_id}/$resend", eventsSinceNumber=low, eventsUntilNumber=high
                 )
-                for name, count in _counted(outcome).items():
-                    total[name] += count
+                for name, count in _counts(outcome).items():
+                    totals[name] += count
                 bar.advance(task, high - low + 1)
-    total["unknown"] = total["asked"] - total["sent"] - total["gone"] - total["waiting"]
+    totals["unknown"] = requested - totals["resent"] - totals["expired"] - totals["undelivered"]
     if as_json:
-        typer.echo(json.dumps(total))
+        typer.echo(json.dumps(totals))
     else:
-        typer.echo(f"{total['asked']} events asked for, {total['sent']} go out again")
+        typer.echo(f"{requested} events requested, {totals['resent']} will be sent again")
         for name, text in (
-            ("gone", "are no longer stored"),
-            ("waiting", "wait for their first delivery and keep their turn"),
-            ("unknown", f"have no event yet: the newest is number {newest}"),
+            ("expired", "are no longer stored"),
+            ("undelivered", "wait for their first delivery, which follows in order"),
+            ("unknown", f"do not exist: the newest event has number {newest}"),
         ):
-            if total[name]:
-                typer.echo(f"{total[name]} {text}")
-    raise typer.Exit(1 if total["gone"] else 0)
+            if totals[name]:
+                typer.echo(f"{totals[name]} {text}")
+    raise typer.Exit(1 if totals["expired"] else 0)
 
 
-def _counted(outcome: dict[str, Any]) -> dict[str, int]:
-    found = {}
+def _counts(outcome: dict[str, Any]) -> dict[str, int]:
+    counts = {}
     for issue in outcome["issue"]:
         for name, pattern in _COUNTS.items():
             if match := pattern.match(issue["diagnostics"]):
-                found[name] = int(match[1])
-    return found
+                counts[name] = int(match[1])
+    return counts

@@ -1,7 +1,8 @@
-"""`serve --workers N`: starts N worker processes on one listening socket, restarts those that fail, and stops all on request.
+"""`serve --workers N`: starts N worker processes on one listening socket, restarts those that fail, and stops
+all on request.
 
-Standard input of each worker is a pipe that nothing is written to. It closes when the supervisor ends, even if it was killed; the
-worker then stops too, so that no worker keeps the port.
+Standard input of each worker is a pipe that nothing is written to. It closes when the supervisor ends, even
+if it was killed; the worker then stops too, so that no worker keeps the port.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ _CONFIGURATION_ERROR = 2
 
 
 def supervise(workers: int, listening: socket.socket, store_url: str, settings: Settings) -> None:
-    """Returns when every worker has ended after a stop was requested. Exits with code 2 if a worker ended with it."""
+    """Returns when every worker has ended after a stop was requested. Exits with code 2 if a worker ended
+    with it.
+    """
 
     async def run_workers(stop: asyncio.Event) -> bool:
         await check(
@@ -71,7 +74,9 @@ class _Supervisor:
         self._running: set[asyncio.subprocess.Process] = set()
 
     async def run(self, workers: int) -> bool:
-        """Returns when all workers have ended; False if one of them found a configuration error, and reported it."""
+        """Returns when all workers have ended; False if one of them found a configuration error, and reported
+        it.
+        """
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._forward_hangup)
         async with asyncio.TaskGroup() as tasks:
             supervised = [tasks.create_task(self._supervise(number)) for number in range(workers)]

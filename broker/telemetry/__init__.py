@@ -1,1 +1,1 @@
-"""What the broker tells about itself: log lines without secrets, and metrics."""
+"""Log lines without secrets, and metrics. Every layer above reports through it."""

@@ -1,7 +1,8 @@
-"""Log lines: one event a line on stderr, as `key=value` text or as JSON, with secrets and bodies masked.
+"""Log lines: one line for each event on stderr, as `key=value` text or JSON, with secrets and bodies masked.
 
-Masking is by key (`authorization`, `body`, …, at any depth) and, in every text, of what a URL carries besides its place: user
-name, password and query. What other libraries log passes the same way, from warnings upwards.
+Values are masked by their key (`authorization`, `body`, …) at any depth. In every text, the user name,
+password and query of a URL are masked. Warnings and errors of other libraries are logged in the same way. The
+commands call `configure` once, at start.
 """
 
 import logging
@@ -26,18 +27,20 @@ _SECRET_KEY = re.compile(
 )
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
-_PLAIN = re.compile(r"[^\s\"'=\\]+")
-_FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "aiohttp", "apscheduler", "asyncio")
+_UNQUOTED = re.compile(r"[^\s\"'=\\]+")
+_OTHER_LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "aiohttp", "apscheduler", "asyncio")
 
 
 def configure(level: str, *, json: bool) -> None:
-    """Sets up logging of the whole process; `level` holds for the broker's own lines. May be called again."""
+    """Sets up logging for the whole process; `level` applies to the lines of the broker itself. May be called
+    again.
+    """
     rendering: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if json:
         rendering += [structlog.processors.JSONRenderer(default=str)]
     else:
         rendering += [_as_line]
-    # redaction comes after tracebacks became text, so that nothing is written that did not pass it
+    # redaction comes after tracebacks were formatted, so that it applies to all text that is written
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -64,26 +67,26 @@ def configure(level: str, *, json: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for name in _FOREIGN:
-        foreign = logging.getLogger(name)
-        foreign.handlers, foreign.propagate = [], True
-        foreign.setLevel(logging.WARNING)
+    for name in _OTHER_LIBRARIES:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.WARNING)
     logging.getLogger("broker").setLevel(_LEVELS[level])
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A processor that masks what must not be written."""
+    """A structlog processor that masks secrets, bodies and parts of URLs."""
     return {key: _masked(key, value) for key, value in event.items()}
 
 
 def redact_url(url: str) -> str:
-    """The URL without user name, password, query and fragment; a mask stands where something was."""
+    """The URL with a mask in place of user name, password and query, and without its fragment."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return MASK
-    place = parts.netloc.rpartition("@")[2]
-    netloc = f"{MASK}@{place}" if "@" in parts.netloc else place
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{MASK}@{host}" if "@" in parts.netloc else host
     return urlunsplit((parts.scheme, netloc, parts.path, MASK if parts.query else "", ""))
 
 
@@ -92,24 +95,24 @@ def _masked(key: object, value: object) -> object:
         return MASK
     match value:
         case str() if "://" in value:
-            return _URL.sub(lambda found: redact_url(found[0]), value)
+            return _URL.sub(lambda match: redact_url(match[0]), value)
         case Mapping():
-            return {inner: _masked(inner, one) for inner, one in value.items()}
+            return {inner_key: _masked(inner_key, inner) for inner_key, inner in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_masked("", one) for one in value]
+            return [_masked("", inner) for inner in value]
         case bytes() | bytearray() | memoryview():
             return f"<{len(value)} bytes>"
     return value
 
 
 def _is_secret(key: str) -> bool:
-    """By whole words, whatever joins them: `X-Auth-Token`, `accessToken` and `response_body` are, `bodyguard` is not."""
+    """Compares whole words: `X-Auth-Token` and `response_body` are secret, `bodyguard` is not."""
     words = "_".join(_WORD.findall(key)).lower()
     return _SECRET_KEY.search(words) is not None
 
 
 def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """`time level event key=value …`, then a traceback, if there is one, indented so that each event starts a line of its own."""
+    """`time level event key=value …`. A traceback follows, indented: only events start at the margin."""
     fields = dict(event)
     head = [
         str(fields.pop("timestamp", "")),
@@ -122,12 +125,12 @@ def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def _one_line(value: Any) -> str:
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(value))
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
 
 
 def _quoted(value: Any) -> str:
     text = str(value)
-    if _PLAIN.fullmatch(text) and text.isprintable():
+    if _UNQUOTED.fullmatch(text) and text.isprintable():
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{_one_line(escaped)}"'

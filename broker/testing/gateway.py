@@ -1,5 +1,5 @@
-"""A simulated device gateway: posts resources to a FHIR base, each with an idempotency key, and repeats a request
-that got no answer, 429 or 503.
+"""A simulated device gateway: posts resources to a FHIR base, each with an idempotency key, and repeats a
+request that got no answer, 429 or 503.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ _PAUSE_S = 0.25
 class SimulatedGateway:
     """Sends to one base, for example `http://127.0.0.1:8080/r4`.
 
-    `attempts` bounds the requests for one resource, a quarter of a second apart. `accepted` counts the answers 2xx.
+    `attempts` bounds the requests for one resource, a quarter of a second apart. `accepted` counts the
+    answers 2xx.
     """
 
     def __init__(self, base: str, *, attempts: int = _ATTEMPTS) -> None:
@@ -38,12 +39,17 @@ class SimulatedGateway:
         await self._client.aclose()
 
     async def send(self, resource: Mapping[str, Any] | bytes, *, label: str = "") -> bool:
-        """Creates the resource, or updates it under the id it has. Safe to repeat; True once it is accepted."""
+        """Creates the resource, or updates it if it has an id. Returns whether it was accepted.
+
+        Retries while the broker does not answer, or answers 429 or 503.
+        """
         body = resource if isinstance(resource, bytes) else orjson.dumps(resource)
         values = orjson.loads(body)
-        kind, one = values["resourceType"], values.get("id")
+        resource_type, resource_id = values["resourceType"], values.get("id")
         headers = _JSON | {"Prefer": "return=minimal", "Idempotency-Key": str(uuid.uuid4())}
-        method, url = ("PUT", f"{self.base}/{kind}/{one}") if one else ("POST", f"{self.base}/{kind}")
+        method, url = "POST", f"{self.base}/{resource_type}"
+        if resource_id:
+            method, url = "PUT", f"{url}/{resource_id}"
         response = None
         for _ in range(self._attempts):
             try:
@@ -57,7 +63,7 @@ class SimulatedGateway:
         if response is not None and response.is_success:
             self.accepted += 1
             return True
-        self.refused.append((label or kind, _reason(response)))
+        self.refused.append((label or resource_type, _reason(response)))
         return False
 
 

@@ -1,4 +1,4 @@
-"""FHIR JSON files to replay: resources, or Bundles of them."""
+"""Reads FHIR JSON files, resources or Bundles of them, so that they can be sent to a broker."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _NOT_SENT = {
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One resource to send, its bytes as they stand in the file (those inside a Bundle are written anew)."""
+    """One resource to send: the bytes of its file, or, from inside a Bundle, encoded again."""
 
     label: str
     body: bytes
@@ -29,16 +29,21 @@ class Input:
 
 
 def read_folder(folder: Path) -> list[Input]:
-    """Every resource of a folder's *.json files, in the order of their names; conformance resources are left out.
+    """Every resource in the *.json files of a folder, in the order of their names, without conformance
+    resources.
 
-    Raises `ConfigurationError` for a folder without any, and for a file that can't be read.
+    Raises `ConfigurationError` for a folder without resources, and for a file that is not JSON.
     """
     if not folder.is_dir():
-        raise ConfigurationError(f"--input {folder}: there is no such folder")
-    found = [one for path in sorted(folder.rglob("*.json")) for one in _read(path)]
-    if not found:
-        raise ConfigurationError(f"--input {folder}: there is no FHIR resource in it (*.json)")
-    return found
+        raise ConfigurationError(
+            f"--input {folder}: the folder does not exist. Give a folder of FHIR JSON files."
+        )
+    inputs = [resource for path in sorted(folder.rglob("*.json")) for resource in _read(path)]
+    if not inputs:
+        raise ConfigurationError(
+            f"--input {folder}: the folder contains no FHIR resource. Give a folder of FHIR JSON files."
+        )
+    return inputs
 
 
 def _read(path: Path) -> Iterator[Input]:
@@ -46,7 +51,7 @@ def _read(path: Path) -> Iterator[Input]:
     try:
         resource = json.loads(body)
     except ValueError as error:
-        raise ConfigurationError(f"--input {path}: not JSON ({error})") from None
+        raise ConfigurationError(f"--input {path}: not JSON ({error}). Correct or remove the file.") from None
     kind = resource.get("resourceType") if isinstance(resource, dict) else None
     if kind is None or kind in _NOT_SENT:
         return

@@ -1,4 +1,7 @@
-"""Reads a notification Bundle of any release into one shape. Written on its own, so that it checks what the broker writes."""
+"""Parses a notification Bundle of any release into one shape.
+
+It shares no code with the part of the broker that writes Bundles, so that it can check them.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +12,9 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """One notificationEvent: its number, its time as written, and the reference of its focus ('' at `empty`)."""
+    """One notificationEvent: its number, its time as written, and the reference of its focus ('' with content
+    `empty`).
+    """
 
     number: int
     timestamp: str
@@ -18,7 +23,7 @@ class ReceivedEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedNotification:
-    """What the status entry says, and the resources that came with it."""
+    """The fields of the status entry, and the resources of the other entries."""
 
     id: str
     bundle_type: str
@@ -37,11 +42,11 @@ def _parts(parameters: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
         yield parameter["name"], values[0] if values else parameter.get("part", [])
 
 
-def _of_parameters(status: dict[str, Any]) -> dict[str, Any]:
-    """R4's Parameters in the names of SubscriptionStatus."""
+def _status_of(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The Parameters of R4 with the names of SubscriptionStatus."""
     names = {"events-since-subscription-start": "eventsSinceSubscriptionStart"}
     flat: dict[str, Any] = {"notificationEvent": []}
-    for name, value in _parts(status.get("parameter", [])):
+    for name, value in _parts(parameters.get("parameter", [])):
         if name == "notification-event":
             parts = dict(_parts(value))
             flat["notificationEvent"].append(
@@ -56,12 +61,12 @@ def _of_parameters(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_notification(body: bytes) -> ReceivedNotification:
-    """Raises KeyError or ValueError for what is no notification Bundle."""
+    """Raises `KeyError` or `ValueError` if the body is not a notification Bundle."""
     bundle = orjson.loads(body)
     first, *rest = (entry for entry in bundle["entry"])
     status = first["resource"]
     if status["resourceType"] == "Parameters":
-        status = _of_parameters(status)
+        status = _status_of(status)
     return ReceivedNotification(
         id=bundle["id"],
         bundle_type=bundle["type"],

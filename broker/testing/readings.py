@@ -1,4 +1,4 @@
-"""Observations as device gateways send them: vital signs by the R4 profiles, and glucose. Codes and units from VITALS."""
+"""Observations as device gateways send them: vital signs by the R4 profiles, and glucose."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,11 @@ _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of reading: how it is coded, its unit, and the range simulated values come from."""
+class ReadingKind:
+    """A kind of reading: its codes, its unit, and the range of simulated values.
+
+    `components` are code, text, lowest and highest value of each.
+    """
 
     name: str
     codes: tuple[tuple[str, str], ...]
@@ -27,8 +30,10 @@ class Kind:
     components: tuple[tuple[str, str, float, float], ...] = ()
 
 
-HEART_RATE = Kind("heart rate", (("8867-4", "Heart rate"),), "beats/minute", "/min", 55, 130, 0, "heartrate")
-BLOOD_PRESSURE = Kind(
+HEART_RATE = ReadingKind(
+    "heart rate", (("8867-4", "Heart rate"),), "beats/minute", "/min", 55, 130, 0, "heartrate"
+)
+BLOOD_PRESSURE = ReadingKind(
     "blood pressure",
     (("85354-9", "Blood pressure panel with all children optional"),),
     "mmHg",
@@ -42,7 +47,7 @@ BLOOD_PRESSURE = Kind(
         ("8462-4", "Diastolic blood pressure", 55, 110),
     ),
 )
-SPO2 = Kind(
+SPO2 = ReadingKind(
     "SpO2",
     (
         ("2708-6", "Oxygen saturation in Arterial blood"),
@@ -55,8 +60,10 @@ SPO2 = Kind(
     0,
     "oxygensat",
 )
-TEMPERATURE = Kind("temperature", (("8310-5", "Body temperature"),), "°C", "Cel", 35.8, 40.2, 1, "bodytemp")
-GLUCOSE = Kind(
+TEMPERATURE = ReadingKind(
+    "temperature", (("8310-5", "Body temperature"),), "°C", "Cel", 35.8, 40.2, 1, "bodytemp"
+)
+GLUCOSE = ReadingKind(
     "glucose",
     (("41653-7", "Glucose [Mass/volume] in Capillary blood by Glucometer"),),
     "mg/dL",
@@ -73,13 +80,13 @@ KINDS = (HEART_RATE, BLOOD_PRESSURE, SPO2, TEMPERATURE, GLUCOSE)
 class Reading:
     """One simulated reading. `value` is the systolic pressure for a blood pressure."""
 
-    kind: Kind
+    kind: ReadingKind
     patient: str
     value: float
     resource: Mapping[str, Any]
 
 
-def _quantity(kind: Kind, value: float) -> dict[str, Any]:
+def _quantity(kind: ReadingKind, value: float) -> dict[str, Any]:
     return {"value": value, "unit": kind.unit, "system": UCUM, "code": kind.code}
 
 
@@ -88,7 +95,7 @@ def _draw(source: random.Random, low: float, high: float, digits: int) -> float:
     return round(value, digits) if digits else round(value)
 
 
-def observation(kind: Kind, patient: str, at: str, value: float, other: float = 0) -> dict[str, Any]:
+def observation(kind: ReadingKind, patient: str, at: str, value: float, other: float = 0) -> dict[str, Any]:
     """An R4 Observation (valid R4B and R5 too); `other` is the diastolic pressure."""
     resource: dict[str, Any] = {
         "resourceType": "Observation",
@@ -116,7 +123,7 @@ def observation(kind: Kind, patient: str, at: str, value: float, other: float = 
 
 
 def readings(patients: tuple[str, ...], seed: int, now: Iterator[str]) -> Iterator[Reading]:
-    """An endless run of readings; the same seed gives the same values. `now` gives each its time."""
+    """Endless readings; the same seed gives the same values. `now` gives the time of each."""
     source = random.Random(seed)
     for at in now:
         kind, patient = source.choice(KINDS), source.choice(patients)

@@ -1,4 +1,4 @@
-"""Subscriptions in the shape of each release, and registering them over HTTP."""
+"""Builds Subscriptions in the shape of each release, and registers them over HTTP."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def subscription(
 ) -> dict[str, Any]:
     """A Subscription to `topic`; each filter is `parameter=value` or `parameter:modifier=value`."""
     if release == "r5":
-        return _native(topic, endpoint, content, filters, headers, max_count, heartbeat_s, timeout_s)
+        return _r5(topic, endpoint, content, filters, headers, max_count, heartbeat_s, timeout_s)
     channel: dict[str, Any] = {
         "type": "rest-hook",
         "endpoint": endpoint,
@@ -52,11 +52,11 @@ def subscription(
     }
     if filters:
         url = f"{BACKPORT}backport-filter-criteria"
-        document["_criteria"] = {"extension": [{"url": url, "valueString": one} for one in filters]}
+        document["_criteria"] = {"extension": [{"url": url, "valueString": text} for text in filters]}
     return document
 
 
-def _native(
+def _r5(
     topic: str,
     endpoint: str,
     content: str,
@@ -80,7 +80,7 @@ def _native(
         "content": content,
     }
     if filters:
-        document["filterBy"] = [_filter(one) for one in filters]
+        document["filterBy"] = [_filter(text) for text in filters]
     if headers:
         document["parameter"] = [{"name": name, "value": value} for name, value in headers]
     return document | {name: value for name, value in optional.items() if value is not None}
@@ -95,13 +95,15 @@ def _filter(text: str) -> dict[str, str]:
 async def register_subscription(
     client: httpx.AsyncClient, base: str, document: dict[str, Any]
 ) -> dict[str, Any]:
-    """The accepted Subscription. Raises `ConfigurationError` with the broker's reason if it is refused."""
+    """Returns the accepted Subscription. Raises `ConfigurationError` with the broker's reason if it is
+    refused.
+    """
     response = await client.post(f"{base}/Subscription", json=document, headers=_JSON)
     if response.status_code != 201:
         try:
             reason = "; ".join(issue["diagnostics"] for issue in response.json()["issue"])
         except (ValueError, KeyError, TypeError):
             reason = response.text[:200]
-        raise ConfigurationError(f"{base} refused the subscription ({response.status_code}): {reason}")
+        raise ConfigurationError(f"The broker refused the subscription ({response.status_code}): {reason}")
     accepted: dict[str, Any] = response.json()
     return accepted

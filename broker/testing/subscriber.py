@@ -1,10 +1,10 @@
-"""A subscriber to test against: a real HTTP server that records every notification and answers as it is told.
+"""A subscriber for tests: an HTTP server that records every notification.
 
-Each path is an endpoint of its own. `Endpoint.answer` may be replaced to refuse, delay or break; the recording goes on.
+Each path is an endpoint of its own. A test replaces `Endpoint.answer` to refuse, delay or fail; requests are
+recorded anyway.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,13 +13,15 @@ from typing import Self
 
 from aiohttp import web
 
-from broker.clock import to_instant
+from broker.clock import SystemClock, to_instant
 from broker.testing.notifications import ReceivedNotification, read_notification
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it came in. `notification` is None if the body is none; `answered` the status given back."""
+    """One request. `notification` is None if the body is not a notification; `answered` is the status of the
+    response.
+    """
 
     body: bytes
     headers: tuple[tuple[str, str], ...]
@@ -30,7 +32,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint answers."""
+    """The response of an endpoint."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +44,11 @@ async def _accept(_request: bytes) -> Answer:
 
 @dataclass(slots=True)
 class Endpoint:
-    """One path of the subscriber. The lists grow in the order of arrival; numbers are those answered 2xx."""
+    """One path of the subscriber.
+
+    The lists grow in the order of arrival. `numbers` and `latencies_ms` are of events answered 2xx, without
+    duplicates.
+    """
 
     name: str
     received: list[Received] = field(default_factory=list)
@@ -54,19 +60,19 @@ class Endpoint:
 
     @property
     def notifications(self) -> list[ReceivedNotification]:
-        return [one.notification for one in self.received if one.notification is not None]
+        return [request.notification for request in self.received if request.notification is not None]
 
-    def of_type(self, kind: str) -> list[ReceivedNotification]:
-        return [one for one in self.notifications if one.type == kind]
+    def of_type(self, notification_type: str) -> list[ReceivedNotification]:
+        return [notification for notification in self.notifications if notification.type == notification_type]
 
-    def note(self, received: Received) -> None:
+    def record(self, received: Received) -> None:
         self.received.append(received)
         if received.notification is None or not 200 <= received.answered < 300:
             return
         self.last = received.notification
-        seen = self.numbers[-1] if self.numbers else 0
+        highest = self.numbers[-1] if self.numbers else 0
         for event in received.notification.events:
-            if event.number <= seen:
+            if event.number <= highest:
                 self.duplicates += 1
                 continue
             self.numbers.append(event.number)
@@ -78,7 +84,7 @@ def _epoch_ms(instant: str) -> float:
 
 
 class SimulatedSubscriber:
-    """Listens while it is entered; `url(name)` is an endpoint to register."""
+    """Listens while it is entered. `url(name)` is an endpoint for a Subscription."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._host = host
@@ -86,6 +92,7 @@ class SimulatedSubscriber:
         self._endpoints: dict[str, Endpoint] = {}
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Event()
+        self._clock = SystemClock()
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024**2)
@@ -112,19 +119,19 @@ class SimulatedSubscriber:
 
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
-        at_ms = time.time_ns() // 1_000_000
+        at_ms = self._clock.now_ms()
         endpoint = self.endpoint(request.match_info["name"])
         answer = await endpoint.answer(body)
         try:
             notification = read_notification(body)
         except (KeyError, ValueError, TypeError):
             notification = None
-        endpoint.note(Received(body, tuple(request.headers.items()), at_ms, notification, answer.status))
+        endpoint.record(Received(body, tuple(request.headers.items()), at_ms, notification, answer.status))
         self._changed.set()
         return web.Response(status=answer.status, headers=answer.headers)
 
     async def wait_until(self, holds: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-        """Waits for a condition on what was received; False if the time runs out first."""
+        """Waits until a condition on the recorded requests holds; False if it does not within the time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not holds():
@@ -134,17 +141,20 @@ class SimulatedSubscriber:
             return holds()
         return True
 
-    async def wait_for_more(self, endpoint: Endpoint, known: int, timeout_s: float) -> bool:
-        """Waits until an endpoint has received more than `known` requests."""
-        return await self.wait_until(lambda: len(endpoint.received) > known, timeout_s)
+    async def wait_for_more(self, endpoint: Endpoint, count: int, timeout_s: float) -> bool:
+        """Waits until an endpoint has received more than `count` requests; False if it has not within the
+        time.
+        """
+        return await self.wait_until(lambda: len(endpoint.received) > count, timeout_s)
 
 
 def summary_line(notification: ReceivedNotification) -> str:
-    """One line for a terminal."""
+    """One line for a terminal: time, type, event numbers, subscription, status, foci."""
     numbers = [event.number for event in notification.events]
     span = f" #{numbers[0]}" + (f"–{numbers[-1]}" if len(numbers) > 1 else "") if numbers else ""
     foci = ", ".join(
         sorted({"/".join(event.focus.split("/")[-2:]) for event in notification.events if event.focus})
     )
-    now = to_instant(time.time_ns() // 1_000_000)
-    return f"{now} {notification.type}{span} of {notification.subscription.rpartition('/')[2]} {notification.status} {foci}".rstrip()
+    now = to_instant(SystemClock().now_ms())
+    subscription_id = notification.subscription.rpartition("/")[2]
+    return f"{now} {notification.type}{span} of {subscription_id} {notification.status} {foci}".rstrip()

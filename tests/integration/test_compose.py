@@ -1,4 +1,6 @@
-"""compose.yaml without a container engine: each service's command, with its environment, as a process on this machine."""
+"""compose.yaml without a container engine: each service's command, with its environment, as a process on this
+machine.
+"""
 
 import contextlib
 import json
@@ -42,7 +44,9 @@ def last(instruction: str) -> str:
 
 
 class Translation:
-    """Rewrites what compose says for one network to loopback: every service and port of it has a free port here."""
+    """Rewrites what compose says for one network to loopback: every service and port of it has a free port
+    here.
+    """
 
     def __init__(self, compose: dict[str, Any]) -> None:
         self._services = "|".join(compose["services"])

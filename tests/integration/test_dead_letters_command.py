@@ -49,7 +49,7 @@ async def answered(hub: Hub, *arguments: str, code: int = 0) -> str:
     return done.stdout
 
 
-async def test_letters_are_listed_and_shown(hub: Hub) -> None:
+async def test_dead_letters_are_listed_and_shown(hub: Hub) -> None:
     [one] = await hub.subscribe("a")
     await hub.break_events(one, "n1", "n2", broken=["n1", "n2"])
     async with hub.running(Role.DISPATCH):
@@ -64,29 +64,31 @@ async def test_letters_are_listed_and_shown(hub: Hub) -> None:
     assert "Observation/n1/_history/1" in shown
 
 
-async def test_letters_are_skipped_and_retried(hub: Hub) -> None:
+async def test_dead_letters_are_discarded_and_redriven(hub: Hub) -> None:
     [one] = await hub.subscribe("a")
     await hub.break_events(one, "n1", "n2", "n3", broken=["n1", "n2"])
     async with hub.running(Role.DISPATCH):
         await hub.bench.until_letters(2)
-        assert "1 discarded" in await answered(hub, "dead-letters", "skip", f"event-{one}-1")
+        assert "1 discarded" in await answered(hub, "dead-letters", "discard", f"event-{one}-1")
         await hub.bench.mend("n1", "n2")
-        retried = await answered(hub, "dead-letters", "retry", "--subscription", one, "--json")
-        assert json.loads(retried) == {"redriven": 1, "refused": 0, "problem": []}
+        redriven = await answered(hub, "dead-letters", "redrive", "--subscription", one, "--json")
+        assert json.loads(redriven) == {"redriven": 1, "refused": 0, "problem": []}
         await hub.bench.until_letters(0)
         assert hub.broker_fixture.subscriber.endpoint("a").numbers == [3]
         assert hub.broker_fixture.subscriber.endpoint("a").duplicates == 1, "2, out of turn; 1 never"
 
 
-async def test_what_can_not_be_retried_is_told_with_exit_code_1(hub: Hub, store: Store) -> None:
+async def test_a_dead_letter_that_cannot_be_redriven_is_reported_with_exit_code_1(
+    hub: Hub, store: Store
+) -> None:
     await hub.subscribe("a")
     await hub.break_changes("n1", broken=["n1"])
     async with hub.running(Role.MATCH):
         await hub.bench.until_letters(1)
     await redis_of(store).delete(hub.bench.key("n1"))
-    told = await answered(hub, "dead-letters", "retry", "--all", code=1)
-    assert "0 redriven, 1 refused" in told
-    assert "no longer stored" in told
+    text = await answered(hub, "dead-letters", "redrive", "--all", code=1)
+    assert "0 redriven, 1 refused" in text
+    assert "no longer stored" in text
     assert "no longer stored" in await answered(hub, "dead-letters", "list")
 
 
@@ -105,7 +107,9 @@ async def test_subscriptions_are_listed_and_shown(hub: Hub) -> None:
     assert (standing["id"], standing["status"], standing["events"]) == (one, "active", 1)
 
 
-async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(hub: Hub, store: Store) -> None:
+async def test_resend_sends_a_range_in_order_and_reports_what_is_no_longer_stored(
+    hub: Hub, store: Store
+) -> None:
     [one] = await hub.subscribe("a")
     endpoint = hub.broker_fixture.subscriber.endpoint("a")
     async with hub.running(Role.MATCH, Role.DISPATCH):
@@ -113,10 +117,10 @@ async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(hu
         await hub.broker_fixture.until_numbers("a", 6)
         shard = store.layout.shard_of(DEFAULT_TENANT, one)
         await redis_of(store).xtrim(keys.outbox(shard, DEFAULT_TENANT, one), minid="3-0", approximate=False)
-        told = json.loads(
-            await answered(hub, "subscriptions", "replay", one, "--from", "2", "--to", "8", "--json", code=1)
+        report = json.loads(
+            await answered(hub, "subscriptions", "resend", one, "--from", "2", "--to", "8", "--json", code=1)
         )
-        assert told == {"asked": 7, "sent": 4, "gone": 1, "waiting": 0, "unknown": 2}
+        assert report == {"requested": 7, "resent": 4, "expired": 1, "undelivered": 0, "unknown": 2}
         await hub.broker_fixture.send(1)
 
         def sent() -> list[int]:
@@ -125,15 +129,15 @@ async def test_replay_sends_a_range_again_in_order_and_tells_what_is_not_kept(hu
         assert await hub.broker_fixture.subscriber.wait_until(lambda: len(sent()) == 11)
         assert sorted(sent()[6:]) == [3, 4, 5, 6, 7]
         assert [n for n in sent()[6:] if n != 7] == [3, 4, 5, 6], "in order among themselves"
-        text = await answered(hub, "subscriptions", "replay", one, "--from", "6")
-        assert "2 events asked for, 2 go out again" in text
+        text = await answered(hub, "subscriptions", "resend", one, "--from", "6")
+        assert "2 events requested, 2 will be sent again" in text
 
 
-async def test_replay_leaves_what_was_not_delivered_yet_to_its_turn(hub: Hub) -> None:
+async def test_resend_does_not_send_undelivered_events_early(hub: Hub) -> None:
     [one] = await hub.subscribe("a")
     await hub.break_events(one, "n1", "n2", broken=())
-    told = json.loads(await answered(hub, "subscriptions", "replay", one, "--from", "1", "--json"))
-    assert told == {"asked": 2, "sent": 0, "gone": 0, "waiting": 2, "unknown": 0}
+    report = json.loads(await answered(hub, "subscriptions", "resend", one, "--from", "1", "--json"))
+    assert report == {"requested": 2, "resent": 0, "expired": 0, "undelivered": 2, "unknown": 0}
     async with hub.running(Role.DISPATCH):
         await hub.broker_fixture.until_numbers("a", 2)
     assert hub.broker_fixture.subscriber.endpoint("a").duplicates == 0
@@ -143,13 +147,13 @@ async def test_replay_leaves_what_was_not_delivered_yet_to_its_turn(hub: Hub) ->
     ("arguments", "says"),
     [
         (("dead-letters", "show", "event-nobody-1"), "does not exist"),
-        (("dead-letters", "retry"), "--all"),
+        (("dead-letters", "redrive"), "--all"),
         (("dead-letters", "list", "--kind", "love"), "change, event, inbox"),
         (("subscriptions", "show", "nobody"), "nobody"),
-        (("subscriptions", "replay", "nobody", "--from", "3", "--to", "2"), "is before"),
+        (("subscriptions", "resend", "nobody", "--from", "3", "--to", "2"), "is before"),
     ],
 )
-async def test_what_can_not_be_done_is_said_in_one_line_with_exit_code_2(
+async def test_a_command_that_fails_prints_one_line_with_exit_code_2(
     hub: Hub, arguments: tuple[str, ...], says: str
 ) -> None:
     done = await run(hub, *arguments)
@@ -164,7 +168,7 @@ async def test_a_broker_that_does_not_answer_is_exit_code_2(hub: Hub) -> None:
     assert "does not answer" in done.stderr
 
 
-@pytest.mark.parametrize(("group", "command"), [("dead-letters", "retry"), ("subscriptions", "replay")])
+@pytest.mark.parametrize(("group", "command"), [("dead-letters", "redrive"), ("subscriptions", "resend")])
 async def test_help_shows_examples(group: str, command: str) -> None:
     done = await asyncio.to_thread(commands_run, group, command, "--help")
     assert f"fhir-broker {group} {command}" in done.stdout

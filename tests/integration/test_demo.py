@@ -1,4 +1,4 @@
-"""`demo` and the small commands, run as a user runs them."""
+"""`demo`, `topics check` and the command line itself, run as processes."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def summary_of(*arguments: str) -> dict[str, Any]:
 
 
 def vital_signs_in(folder: Path) -> int:
-    """How many Observations of the folder say that they are vital signs."""
+    """The number of Observations in the folder with the category vital-signs."""
     resources = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     return sum(
         "vital-signs" in json.dumps(one.get("category", ""))
@@ -42,7 +42,7 @@ def vital_signs_in(folder: Path) -> int:
     )
 
 
-def test_the_demo_delivers_all_it_should_and_says_so() -> None:
+def test_the_demo_notifies_every_expected_event_and_reports_it() -> None:
     summary = summary_of("--seconds", "2", "--rate", "30")
     assert summary["accepted"] == 60
     assert summary["matched"] == summary["notified"] > 0
@@ -65,7 +65,7 @@ def test_the_demo_delivers_all_it_should_and_says_so() -> None:
     ],
     ids=["own", "profiles"],
 )
-def test_replaying_a_folder_gives_each_subscriber_one_event_for_each_vital_sign(folder: Path) -> None:
+def test_an_input_folder_gives_each_subscriber_one_event_for_each_vital_sign(folder: Path) -> None:
     expected = vital_signs_in(folder)
     summary = summary_of("--input", str(folder))
     assert expected > 3
@@ -78,39 +78,39 @@ def processes() -> str:
     return subprocess.run(["ps", "-axwwo", "command"], capture_output=True, text=True, check=True).stdout
 
 
-async def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_ctrl_c_ends_the_demo_with_its_summary_and_deletes_its_data(tmp_path: Path) -> None:
     temporary = tmp_path / "t"
     temporary.mkdir()
     terminal = {"TMPDIR": str(temporary), "FORCE_COLOR": "1", "COLUMNS": "160", "TERM": "xterm"}
     command = [sys.executable, "-m", "broker", "demo", "--forever", "--rate", "40"]
     with Command(command, tmp_path / "demo.log", environment() | terminal) as demo:
 
-        async def is_under_way() -> bool:
+        async def has_sent_readings() -> bool:
             sent = re.findall(r"^sent .*?(\d+)/", _STYLING.sub("", demo.output), re.MULTILINE)
             return bool(sent) and int(sent[-1]) > 40
 
-        await until(is_under_way, 20)
+        await until(has_sent_readings, 20)
         assert str(temporary) in processes(), "the store's process shows where it listens"
         assert await demo.stop(signal.SIGINT) == 0, demo.output[-3000:]
-        said = _STYLING.sub("", demo.output)
-    assert "Summary" in said
-    assert "Every expected event was notified." in said
-    assert "Traceback" not in said
+        output = _STYLING.sub("", demo.output)
+    assert "Summary" in output
+    assert "Every expected event was notified." in output
+    assert "Traceback" not in output
     assert str(temporary) not in processes()
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
-def test_replaying_a_folder_without_resources_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+def test_an_input_folder_without_resources_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     ended = run("demo", "--input", str(tmp_path / name))
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr.startswith(f"fhir-broker: --input {tmp_path / name}: there is no ")
+    assert ended.stderr.startswith(f"fhir-broker: --input {tmp_path / name}: ")
     assert ended.stderr.count("\n") == 1
 
 
-def test_topics_check_passes_the_topics_that_come_with_the_broker() -> None:
+def test_topics_check_accepts_the_topics_of_the_package() -> None:
     ended = run("topics", "check", "topics", "--json")
     assert ended.returncode == 0, ended.stdout
     rows = json.loads(ended.stdout)
@@ -119,7 +119,7 @@ def test_topics_check_passes_the_topics_that_come_with_the_broker() -> None:
     assert "vital-signs.json" in run("topics", "check").stdout, "the table is for people"
 
 
-def test_topics_check_names_the_file_and_the_fault_of_a_broken_folder(tmp_path: Path) -> None:
+def test_topics_check_reports_each_file_that_cannot_be_loaded(tmp_path: Path) -> None:
     good = (REPOSITORY / "topics" / "vital-signs.json").read_text()
     (tmp_path / "good.json").write_text(good)
     (tmp_path / "torn.json").write_text(good[: len(good) // 2])
@@ -136,7 +136,7 @@ def test_topics_check_names_the_file_and_the_fault_of_a_broken_folder(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
-def test_topics_check_without_a_topic_to_check_ends_with_one_line(tmp_path: Path, name: str) -> None:
+def test_topics_check_without_a_topic_file_prints_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     ended = run("topics", "check", str(tmp_path / name))
     assert ended.returncode == 2
@@ -155,7 +155,7 @@ def commands_of(group: Typer, *path: str) -> Iterator[tuple[str, ...]]:
 _COMMANDS = list(commands_of(app))
 
 
-def test_these_are_the_commands() -> None:
+def test_the_documented_commands_exist() -> None:
     named = {path[0] for path in _COMMANDS}
     assert named >= {"serve", "api", "match", "dispatch", "demo", "listen", "simulate", "topics"}
 
@@ -169,7 +169,28 @@ def test_the_help_of_every_command_shows_an_example(path: tuple[str, ...]) -> No
     assert f"fhir-broker {' '.join(path)}" in example
 
 
-def test_the_installed_command_tells_its_version() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("simulate", "--rate", "fast"), "--rate"),
+        (("simulate", "--patients", "0"), "--patients"),
+        (("serve", "--wrokers", "2"), "--wrokers"),
+        (("explain", "ward-3"), "Missing argument"),
+        (("subscriptions", "show"), "Missing argument"),
+        (("dead-letters", "retry"), "No such command 'retry'"),
+    ],
+)
+def test_arguments_that_are_not_valid_are_reported_in_one_line(arguments: tuple[str, ...], says: str) -> None:
+    ended = run(*arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("fhir-broker: ")
+    assert says in ended.stderr
+    assert " --help`." in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_the_installed_command_prints_its_version() -> None:
     command = Path(sys.executable).with_name("fhir-broker")
     ended = subprocess.run(
         [command, "--version"], capture_output=True, text=True, env=os.environ, timeout=20, check=True

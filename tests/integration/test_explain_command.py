@@ -1,4 +1,4 @@
-"""`fhir-broker explain` as its user runs it, and the page about it: what it shows is what the commands print."""
+"""`fhir-broker explain` run as a process, and docs/explain.md: the page shows what the command prints."""
 
 import json
 import re
@@ -81,7 +81,7 @@ async def test_the_page_shows_what_the_command_prints(ward: Ward) -> None:
     assert timeless(done.stdout) == timeless(SHOWN)
 
 
-async def test_the_exit_code_tells_whether_it_would_be_notified(ward: Ward) -> None:
+async def test_the_exit_code_says_whether_the_change_would_be_notified(ward: Ward) -> None:
     fast = ward.explain("ward-3", ward.write("fast.json", 130))
     assert (fast.returncode, fast.stderr) == (0, "")
     assert "is an event" in fast.stdout
@@ -109,12 +109,12 @@ async def test_a_stored_resource_is_named_by_its_reference(ward: Ward) -> None:
     assert "This create of Observation is an event" in done.stdout
 
 
-async def test_what_cannot_be_told_is_said_in_one_line_with_exit_code_2(ward: Ward) -> None:
+async def test_an_explanation_that_fails_is_one_line_with_exit_code_2(ward: Ward) -> None:
     (ward.folder / "broken.json").write_text("{")
     (ward.folder / "invalid.json").write_text('{"resourceType": "Observation"}')
     for arguments, says in (
         (("nobody", "reading.json"), "Subscription/nobody does not exist"),
-        (("ward-3", "missing.json"), "missing.json can't be read"),
+        (("ward-3", "missing.json"), "Cannot read missing.json"),
         (("ward-3", "broken.json"), "broken.json is not JSON"),
         (("ward-3", "invalid.json"), "Observation.code is required"),
         (("ward-3", "Observation/nobody"), "not stored here"),

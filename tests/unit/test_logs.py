@@ -1,4 +1,4 @@
-"""Log lines: their form, and what never gets into them."""
+"""Log lines: their format, and which values are masked."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-def test_a_json_line_holds_event_level_time_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_line_contains_event_level_time_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", json=True)
     structlog.get_logger("broker.delivery").warning("not delivered", subscription="s1", attempt=2)
     [line] = written(capsys)
@@ -36,7 +36,7 @@ def test_a_json_line_holds_event_level_time_and_fields(capsys: pytest.CaptureFix
     assert line == {"event": "not delivered", "level": "warning", "subscription": "s1", "attempt": 2}
 
 
-def test_a_text_line_is_key_and_value_and_never_more_than_one_line(
+def test_a_text_line_has_keys_and_values_and_is_always_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logs.configure("info", json=False)
@@ -46,7 +46,7 @@ def test_a_text_line_is_key_and_value_and_never_more_than_one_line(
     assert line.endswith('Z info two\\nlines reason="said \\"no\\"\\nlevel=error" attempt=2 empty=""\n')
 
 
-def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("warning", json=True)
     structlog.get_logger("broker.x").info("quiet")
     assert written(capsys) == []
@@ -84,7 +84,7 @@ def test_secrets_are_masked_by_key_at_any_depth(key: str, capsys: pytest.Capture
     assert line["deep"] == [{"inner": {key: "***"}}]
 
 
-def test_innocent_keys_stay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_that_only_resemble_secrets_are_not_masked(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", json=True)
     structlog.get_logger("broker.x").info("m", bodyguard="b", tokenizer="t", key="k", has_token=True)
     [line] = written(capsys)
@@ -96,7 +96,7 @@ def test_innocent_keys_stay(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_resources_given_as_bytes_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bytes_are_logged_by_their_length_only(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", json=True)
     structlog.get_logger("broker.x").info("m", document=b'{"resourceType":"Patient"}')
     assert written(capsys)[0]["document"] == "<26 bytes>"
@@ -113,7 +113,7 @@ def test_resources_given_as_bytes_are_not_written(capsys: pytest.CaptureFixture[
         ("https://ehr.example/topic|1.0", "https://ehr.example/topic|1.0"),
     ],
 )
-def test_a_url_is_shown_by_its_place_only(url: str, shown: str) -> None:
+def test_a_url_is_logged_without_user_password_and_query(url: str, shown: str) -> None:
     assert redact_url(url) == shown
 
 
@@ -128,7 +128,7 @@ def test_urls_inside_messages_and_tracebacks_are_masked(capsys: pytest.CaptureFi
     assert "https://ehr.example/hook?***" in out
 
 
-def test_a_traceback_keeps_to_its_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_is_indented_below_its_event(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", json=False)
     structlog.get_logger("broker.x").error("failed", subscription="s1", exc_info=ValueError("first\nsecond"))
     first, *rest = capsys.readouterr().err.splitlines()
@@ -138,7 +138,7 @@ def test_a_traceback_keeps_to_its_event(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("name", ["uvicorn.error", "aiohttp.client", "apscheduler.executors", "some.package"])
-def test_other_libraries_pass_the_same_way_from_warnings_on(
+def test_warnings_of_other_libraries_are_logged_in_the_same_way(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure("debug", json=True)
@@ -151,7 +151,7 @@ def test_other_libraries_pass_the_same_way_from_warnings_on(
     assert "ValueError: cause" in line["exception"]
 
 
-def test_configuring_twice_writes_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_twice_logs_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", json=True)
     logs.configure("info", json=True)
     structlog.get_logger("broker.x").info("once")
