@@ -1,4 +1,6 @@
-"""A subscription in the broker's one internal shape, and who may move its status where."""
+"""A subscription in the form that is the same for all FHIR releases: the value that registration, matching and
+delivery share.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,7 +43,7 @@ class ChannelType:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where and how notifications go. `headers` are sent as given, repeated names included (R-302)."""
+    """Where and how notifications are sent. `headers` are sent unchanged, repeated names included (R-302)."""
 
     type: ChannelType
     endpoint: str | None

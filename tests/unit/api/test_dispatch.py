@@ -1,4 +1,4 @@
-"""The interaction table: which row a request finds, the 404 and 405 around it, and that a row is refused before it runs."""
+"""The interaction table: which row a request finds, its 404 and 405, and the access check before the handler."""
 
 from typing import Any
 

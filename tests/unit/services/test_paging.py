@@ -1,4 +1,4 @@
-"""Pages of a search: what each holds, where its links lead, and that changes between pages repeat or lose no item."""
+"""Pages of a search: what each holds, where its links lead, and that none repeats or loses an item."""
 
 import pytest
 from hypothesis import given
