@@ -1,6 +1,4 @@
-"""A subscription in the form that is the same for all FHIR releases: the value that registration, matching and
-delivery share.
-"""
+"""A subscription in the form that all FHIR releases share: what registration, matching and delivery use."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The interaction table: which row a request finds, its 404 and 405, and the access check before the handler."""
+"""The interaction table: the row that a request finds, its 404 and 405, and the access check."""
 
 from typing import Any
 
