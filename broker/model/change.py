@@ -1,7 +1,8 @@
 """A change: one create, update or delete of one resource, accepted.
 
-A stored version is immutable. `body` is the resource's JSON exactly as it is served in its own release, with the `id`,
-`meta.versionId` and `meta.lastUpdated` that the broker assigned; nothing is parsed and encoded again on the way out.
+A stored version is immutable. `body` is the resource's JSON exactly as it is served in its own release, with
+the `id`, `meta.versionId` and `meta.lastUpdated` that the broker assigned; nothing is parsed and encoded
+again on the way out.
 """
 
 from enum import StrEnum
@@ -52,9 +53,10 @@ class Version(NamedTuple):
 class Change(NamedTuple):
     """An accepted change as a matcher reads it.
 
-    `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is the version
-    before (None on create). On delete `current.body` is None. A change with `events` reports a business event about the
-    resource, not a new state of it: only event triggers fire on it (R-052). One with a `problem` could not be read in full.
+    `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is
+    the version before (None on create). On delete `current.body` is None. A change with `events` reports a
+    business event about the resource, not a new state of it: only event triggers fire on it (R-052). One with
+    a `problem` could not be read in full.
     """
 
     id: str

@@ -1,21 +1,24 @@
-"""Numbers of a subscription that no notification will carry any more, and why: what is lost is told, not absent without a word."""
+"""Gaps: event numbers of a subscription that no notification will carry, and why.
+
+`$status`, `$events` and the log report them, so that a subscriber knows what it did not get.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class GapReason(StrEnum):
-    """Why numbers are gone."""
+    """Why the events of these numbers are not delivered."""
 
     SIZE = "size"  # more events waited than an outbox holds
     AGE = "age"  # they waited for longer than events are kept
-    ROLLBACK = "rollback"  # the store forgot what it had given these numbers to
+    ROLLBACK = "rollback"  # the store came back with older data
 
 
 _WHY = {
-    GapReason.SIZE: "more waited than are kept (BROKER_MAX_OUTBOX), and they were given up undelivered",
-    GapReason.AGE: "they waited for longer than events are kept (BROKER_RETENTION) and were given up undelivered",
-    GapReason.ROLLBACK: "the store went back in time; what had these numbers was delivered before, or is lost",
+    GapReason.SIZE: "more events waited than are kept (BROKER_MAX_OUTBOX), so the oldest were given up",
+    GapReason.AGE: "they waited longer than events are kept (BROKER_RETENTION) and were given up",
+    GapReason.ROLLBACK: "the store came back with older data; these events were delivered before or are lost",
 }
 
 

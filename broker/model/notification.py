@@ -37,7 +37,7 @@ class ErrorReport:
 
 
 class Included(NamedTuple):
-    """A version of another resource that goes with an event, as the topic's notificationShape asks (R-070)."""
+    """A version of another resource that the topic's notificationShape includes (R-070)."""
 
     key: VersionKey
     release: Release
@@ -72,8 +72,9 @@ class Focus(NamedTuple):
 class Notification(NamedTuple):
     """One notification Bundle, before it takes the shape of a release.
 
-    `events_since_start` is the count including this notification (R-252). `at_ms` and `id` are fixed at the first attempt, so
-    that a retry sends the identical body (R-209). `topic` is left out of `empty` notifications by the renderer (R-241).
+    `events_since_start` is the count including this notification (R-252). `at_ms` and `id` are fixed at the
+    first attempt, so that a retry sends the identical body (R-209). `topic` is left out of `empty`
+    notifications by the renderer (R-241).
     """
 
     id: str

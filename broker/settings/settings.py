@@ -223,7 +223,7 @@ class Settings:
         metadata=documented(
             number(1, 100_000_000),
             "100000",
-            "The number of refused entries of the inbox stream that are kept.",
+            "The number of refused entries of the inbox stream that are kept of one tenant.",
         ),
     )
     max_dead_letters: int = field(
@@ -231,7 +231,7 @@ class Settings:
         metadata=documented(
             number(1, 100_000_000),
             "10000",
-            "The number of dead letters kept in one partition for changes that could not be matched.",
+            "The number of unmatchable changes kept as dead letters of one tenant in one partition.",
         ),
     )
     drain: timedelta = field(

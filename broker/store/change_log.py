@@ -30,7 +30,7 @@ class ChangeLog:
         self._max_changes = max_changes
 
     async def backlog(self) -> dict[int, int]:
-        """How many changes of each partition are not matched yet: never read, or read and not acknowledged."""
+        """The unmatched changes of each partition: never read, or read and not acknowledged."""
         partitions = range(self._store.layout.partitions)
         commands: list[Command] = [("XINFO", "GROUPS", keys.changes(partition)) for partition in partitions]
         replies = await self._store.send(commands)
@@ -40,14 +40,16 @@ class ChangeLog:
         }
 
     async def fullest(self) -> int | None:
-        """A partition that accepts no more because too many of its changes are not matched; None if all have room."""
+        """A partition that refuses changes because too many are not matched; None if all have room."""
         partition, unmatched = max((await self.backlog()).items(), key=lambda row: row[1])
         return partition if unmatched >= self._max_changes else None
 
     async def newest(self, tenant: Tenant, count: int) -> AsyncIterator[Change]:
-        """A tenant's last `count` changes that are still in the log, newest first, with the versions that are still stored.
+        """A tenant's last `count` changes that are still in the log, newest first, with the versions that are
+        still stored.
 
-        The log is one for all tenants, so this reads over the entries of others. A redriven change is not returned again.
+        The log is one for all tenants, so this reads over the entries of others. A redriven change is not
+        returned again.
         """
         readers = {p: self._backwards(p) for p in range(self._store.layout.partitions)}
         heads: list[tuple[int, int, int, Entry]] = []

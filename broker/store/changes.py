@@ -1,7 +1,8 @@
 """The intake log: a stream of accepted changes for each partition.
 
-`Changes` appends proposals durably, and reads the log for the matcher that holds a partition's lease. A change stays pending until it is
-acknowledged or becomes a dead letter, so a matcher that takes a partition over reads it again. `change_log.py` looks back at the log.
+`Changes` appends proposals durably, and reads the log for the matcher that holds a partition's lease. A
+change stays pending until it is acknowledged or becomes a dead letter, so a matcher that takes a partition
+over reads it again. `change_log.py` looks back at the log.
 """
 
 import asyncio
@@ -20,14 +21,15 @@ from broker.store.scripts.intake import AppendedChange
 
 GROUP = "match"
 MAX_CHANGES = 1_000_000
-"""Of one partition. Older ones that are matched are trimmed; if so many are not matched, no more are accepted."""
+"""Of one partition. Matched ones beyond it are trimmed; unmatched ones fill the partition up."""
 
 Entry = tuple[int, str, Mapping[bytes, bytes]]
 """Partition, entry id and fields."""
 
 
 class SeveralPartitions(BrokerError):  # noqa: N818 a property of the request, for the caller to report
-    """Proposals to write together lie in partitions on different nodes, and no script reaches both. Nothing was written.
+    """Proposals to write together lie in partitions on different nodes, and no script reaches both. Nothing
+    was written.
 
     `index` is the first proposal that is not in the partition of the first one.
     """
@@ -95,23 +97,23 @@ class Changes:
     ) -> list[Change]:
         """The next changes of some partitions with their versions, in order within each partition.
 
-        A position is `>` for changes that nobody has read, or an entry id: then changes after it that were read and not
-        acknowledged are read again (recovery after a crash).
+        A position is `>` for changes that nobody has read, or an entry id: then changes after it that were
+        read and not acknowledged are read again (recovery after a crash).
         """
         return await self._load(await self._entries(reader, positions, count=count, block_ms=block_ms))
 
     async def read_new(
         self, reader: GroupReader, partitions: Sequence[int], *, count: int, block_ms: int
     ) -> list[Entry]:
-        """Entries that nobody has read, for `load`; they are pending from here on, whatever becomes of them."""
+        """Entries that nobody has read, for `load`. They are pending from here on."""
         return await self._entries(reader, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
 
     async def load(self, entries: Sequence[Entry]) -> tuple[list[Change], frozenset[int]]:
         """The changes of new entries, and the partitions that have older pending entries besides them.
 
-        In such a partition a reader that has lost its lease took changes. They must be matched before the changes returned here
-        (`read` from the beginning returns all of them in order), because an outbox passes over a change that is older than its
-        last one.
+        In such a partition a reader that has lost its lease took changes. They must be matched before the
+        changes returned here (`read` from the beginning returns all of them in order), because an outbox
+        passes over a change that is older than its last one.
         """
         sizes = Counter(partition for partition, _, _ in entries)
         pending: list[Command] = [("XPENDING", keys.changes(partition), GROUP) for partition in sizes]
@@ -158,7 +160,8 @@ class Changes:
     async def move_to_dead_letters(self, change: Change, token: int, reason: str) -> bool:
         """Makes a change that can't be matched a dead letter, so that the changes behind it are matched.
 
-        It counts as acknowledged. Repeated calls move it once. False if the partition's lease has moved on: nothing was written.
+        It counts as acknowledged. Repeated calls move it once. False if the partition's lease has moved on:
+        nothing was written.
         """
         return await dead_letters.move_change_to_dead_letters(
             self._store,
@@ -172,7 +175,7 @@ class Changes:
 
 
 async def changes_of(resources: Resources, entries: Sequence[Entry]) -> list[Change]:
-    """The changes of log entries with the versions that are still stored. Raises `ValueError` for a damaged version."""
+    """The changes of log entries with their stored versions. Raises `ValueError` for a damaged one."""
     logged = [
         (partition, entry_id, logged_change(fields)) for partition, entry_id, fields in entries if fields
     ]

@@ -1,13 +1,15 @@
 """Numbers that describe the store, kept by the scripts so that all processes agree on them.
 
-Each partition, each shard and the inbox has a hash of counters. A script changes it in the same step as the data it describes, and a
-repeated call changes nothing, so no event is counted twice. Reading sums the hashes: the cost depends on the number of partitions and
-shards, not on subscriptions, changes or dead letters. `/metrics` is built on it.
+Each partition, each shard and the inbox has a hash of counters. A script changes it in the same step as the
+data it describes, and a repeated call changes nothing, so no event is counted twice. Reading sums the hashes:
+the cost depends on the number of partitions and shards, not on subscriptions, changes or dead letters.
+`/metrics` is built on it.
 
-Fields of a partition's hash: `changes_accepted:<interaction>`, `changes_matched`, and those of dead letters (changes).
-Fields of a shard's hash: `events_appended`, `events_delivered`, `events_given_up:<reason>`, `undelivered_correction`,
-`notifications:<type>:<outcome>`, `subscriptions:<status>`, `subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events).
-The inbox's hash has those of dead letters (refused entries): `dead_letters` (how many there are now), `dead_letters_created`,
+Fields of a partition's hash: `changes_accepted:<interaction>`, `changes_matched`, and those of dead letters
+(changes). Fields of a shard's hash: `events_appended`, `events_delivered`, `events_given_up:<reason>`,
+`undelivered_correction`, `notifications:<type>:<outcome>`, `subscriptions:<status>`,
+`subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The inbox's hash has those of dead
+letters (refused entries): `dead_letters` (how many there are now), `dead_letters_created`,
 `dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
 """
 

@@ -1,7 +1,8 @@
-"""Redrives or discards dead letters. Each action is one script for each dead letter or batch, and may be repeated.
+"""Redrives or discards dead letters. Each action is one script for each dead letter or batch, and may be
+repeated.
 
-A dead letter is removed by a redrive only when its purpose is served: a change when it is logged again, an event when it is
-delivered, an inbox entry when it is back on the inbox.
+A dead letter is removed by a redrive only when its purpose is served: a change when it is logged again, an
+event when it is delivered, an inbox entry when it is back on the inbox.
 """
 
 import asyncio

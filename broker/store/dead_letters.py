@@ -1,7 +1,7 @@
 """Dead letters: changes that broke the matcher, events that can't be rendered, and refused inbox entries.
 
-They wait for an operator, who lists them here by tenant, in a stable order, and redrives or discards them (`dead_letter_actions.py`).
-An inbox entry that names no valid tenant belongs to nobody: it is not listed.
+They wait for an operator, who lists them here by tenant, in a stable order, and redrives or discards them
+(`dead_letter_actions.py`). An inbox entry that names no valid tenant belongs to nobody: it is not listed.
 """
 
 import re
@@ -43,8 +43,8 @@ class DeadLetterFilter:
 class DeadLetter:
     """One dead letter. `at_ms` is when it became one; `focus` the version it is about where that is known.
 
-    `is_kept`: what a redrive needs is still stored; `is_waiting`: a redrive was asked for and is under way. `entry` is the inbox
-    entry as the gateway wrote it.
+    `is_kept`: what a redrive needs is still stored; `is_waiting`: a redrive was asked for and is under way.
+    `entry` is the inbox entry as the gateway wrote it.
     """
 
     key: DeadLetterId
@@ -73,7 +73,7 @@ class DeadLetters:
     async def walk(
         self, tenant: Tenant, where: DeadLetterFilter, after: str = ""
     ) -> AsyncIterator[DeadLetter]:
-        """Those behind the dead letter of id `after`, read page by page: changes, then events, then inbox entries."""
+        """Dead letters behind the id `after`, page by page: changes, then events, then inbox entries."""
         start = parse_dead_letter_id(after)
         if where.includes(DeadLetterKind.CHANGE) and (start is None or isinstance(start, DeadChangeId)):
             async for dead_letter in self._walk_changes(tenant, start):

@@ -24,7 +24,7 @@ def gaps_of(text: str) -> tuple[Gap, ...]:
 
 
 class GapReporter:
-    """Logs events that were given up: the first of a subscription at once, a growing gap every `LOG_EVERY_S`."""
+    """Logs events that were given up: the first at once, a growing gap every `LOG_EVERY_S`."""
 
     def __init__(self) -> None:
         self._logged_s: dict[SubscriptionKey, float] = {}

@@ -1,8 +1,8 @@
 """The inbox stream, for gateways that write to Redis directly.
 
-Fields of an entry: `resource` (JSON), `interaction` (create, update, delete; create if absent), `release`, `tenant`, `key`. One worker
-reads at a time, under a lease (`leases.py`). An entry leaves the stream once it was accepted, or refused: then it is a dead letter of
-its tenant.
+Fields of an entry: `resource` (JSON), `interaction` (create, update, delete; create if absent), `release`,
+`tenant`, `key`. One worker reads at a time, under a lease (`leases.py`). An entry leaves the stream once it
+was accepted, or refused: then it is a dead letter of its tenant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class InboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an entry is refused: `reason` for the operator, `outcome` the document that is stored with it for the gateway."""
+    """Why an entry is refused: `reason` for the operator, `outcome` the document for the gateway."""
 
     entry: InboxEntry
     reason: str
@@ -52,7 +52,7 @@ class Inbox:
     async def read(
         self, reader: GroupReader, position: str, *, count: int, block_ms: int | None
     ) -> list[InboxEntry]:
-        """Entries from `position`: `>` for new ones, `0` for those that were read before and are not finished."""
+        """Entries from `position`: `>` for new ones, `0` for those that were read and are not finished."""
         rows = await reader.read(_GROUP, "ingest", {keys.INBOX: position}, count=count, block_ms=block_ms)
         return [
             InboxEntry(

@@ -1,11 +1,12 @@
 """Every key name and hash tag of the store, built here and nowhere else.
 
-Two hash tags spread the data: an intake partition `{p03}` has the changes and versions of its resources, a delivery shard `{s03}`
-the subscriptions with their outboxes and due times. The inbox and the topics have a tag each. A script touches keys of one tag only
-(a transaction on a single server excepted), so the same code runs on one server and on a Cluster.
+Two hash tags spread the data: an intake partition `{p03}` has the changes and versions of its resources, a
+delivery shard `{s03}` the subscriptions with their outboxes and due times. The inbox and the topics have a
+tag each. A script touches keys of one tag only (a transaction on a single server excepted), so the same code
+runs on one server and on a Cluster.
 
-Every key that holds data of one tenant names the tenant. Logs, schedules and counters that all tenants share name it in each entry.
-Sets of tenants say which keys there are, so that a sweep goes from tenant to tenant.
+Every key that holds data of one tenant names the tenant. Logs, schedules and counters that all tenants share
+name it in each entry. Sets of tenants say which keys there are, so that a sweep goes from tenant to tenant.
 """
 
 import re
@@ -42,7 +43,7 @@ _BROKER_ID = re.compile(r"([0-9a-f]{4})[0-9a-f]{4}-[0-9a-f]{4}-8[0-9a-f]{3}-[89a
 
 
 def placement(tenant: Tenant, resource_id: str) -> int:
-    """The 16-bit placement of an id: part of the ids that the broker assigns (UUID version 8), a hash of any other."""
+    """The 16-bit placement of an id: part of an id that the broker assigned, a hash of any other."""
     assigned = _BROKER_ID.fullmatch(resource_id)
     if assigned:
         return int(assigned[1], 16)
@@ -99,7 +100,7 @@ def partition_lease(partition: int) -> str:
 
 
 def current(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
-    """Hash: current `version` and its `interaction`, `identifiers`, `references`; the `request` that wrote it.
+    """Hash: `version`, `interaction`, `request`, `identifiers`, `references` of the current version.
 
     `last_event`: the request of the last business event about it, and its moment.
     """
@@ -125,7 +126,7 @@ def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:
 
 
 def references(partition: int, tenant: Tenant) -> str:
-    """Prefix of the sorted sets `<Type/id>:<referring type>:<parameter>`: ids that refer to it -> ms since when."""
+    """Prefix of the sorted sets `<Type/id>:<referring type>:<parameter>`: id that refers -> ms since."""
     return f"{partition_tag(partition)}:references:{tenant}:"
 
 
@@ -153,7 +154,7 @@ def topics(tenant: Tenant) -> str:
 
 
 def validated_topics(tenant: Tenant) -> str:
-    """Hash: canonical -> the topic document for which the subscriptions of that topic version were last validated."""
+    """Hash: canonical -> the document against which its subscriptions were last validated."""
     return f"{{broker:topics}}:validated:{tenant}"
 
 
@@ -190,7 +191,7 @@ def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
 
 
 def dead_events(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """Sorted set of the subscription's events that are dead letters: `<number> <ms> <reason>`, scored by number."""
+    """Sorted set of its events that are dead letters: `<number> <ms> <reason>`, scored by number."""
     return f"{shard_tag(shard)}:dead-letters:{tenant}:{subscription_id}"
 
 
@@ -225,7 +226,7 @@ def registry(shard: int) -> str:
 
 
 def fence(shard: int) -> str:
-    """Hash: `token:<partition>` -> highest lease token seen from its matcher; `last_rollback` -> the last one handled.
+    """Hash: `token:<partition>` -> highest lease token seen; `last_rollback` -> the last one handled.
 
     `numbered:<partition>` -> how many events were numbered from the partition (`numbered_field`).
     """

@@ -1,6 +1,7 @@
 """Leases on partitions and on the inbox, and the matchers that are alive.
 
-A lease names one owner for a while; its fencing token grows with each owner, so that scripts refuse what a former owner still sends.
+A lease names one owner for a while; its fencing token grows with each owner, so that scripts refuse what a
+former owner still sends.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,8 @@
-"""The outbox of a subscription: a stream of numbered events. The entry id is the event number, so Redis itself refuses a repetition.
+"""The outbox of a subscription: a stream of numbered events. The entry id is the event number, so Redis
+itself refuses a repetition.
 
-The matcher appends; the API and following channels read. Dispatchers receive events with their claims (`schedule.py`).
+The matcher appends; the API and following channels read. Dispatchers receive events with their claims
+(`schedule.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,12 +69,14 @@ class Outboxes:
         matched: Mapping[SubscriptionKey, Sequence[Change]],
         contexts: Mapping[tuple[SubscriptionKey, str], Context] = MappingProxyType({}),
     ) -> int:
-        """Numbers the changes of one partition in each subscription they matched, in order; returns how many were new.
+        """Numbers the changes of one partition in each subscription they matched, in order; returns how many
+        were new.
 
-        `contexts` has the included resources by subscription and change id. When more events wait than are kept, the oldest are
-        given up: the subscription goes to `error`, and `$status` reports the gap (`model/gap.py`). Idempotent: what an earlier
-        call numbered is passed over. Raises `Fenced` if the partition's lease has moved on, and `StoreRolledBack` if the store
-        has forgotten what this process had it number.
+        `contexts` has the included resources by subscription and change id. When more events wait than are
+        kept, the oldest are given up: the subscription goes to `error`, and `$status` reports the gap
+        (`model/gap.py`). Idempotent: what an earlier call numbered is passed over. Raises `Fenced` if the
+        partition's lease has moved on, and `StoreRolledBack` if the store has forgotten what this process had
+        it number.
         """
         by_shard: dict[int, dict[SubscriptionKey, list[NewEvent]]] = {}
         encoded: dict[tuple[str, int], NewEvent] = {}

@@ -47,11 +47,12 @@ ACCEPTANCES = {acceptance.encode(): acceptance for acceptance in Acceptance}
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """One change as the producer asked for it. `head` and `tail` are those of `UnversionedResource` (model/resource.py).
+    """One change as the producer asked for it. `head` and `tail` are those of `UnversionedResource`
+    (model/resource.py).
 
-    An `event` writes no version: `events` are the codings of what happened to the current one. `references` are the search
-    parameters by which the resource is found, each with the `Type/id` it refers to. `trace` is the W3C traceparent of the request, or
-    empty.
+    An `event` writes no version: `events` are the codings of what happened to the current one. `references`
+    are the search parameters by which the resource is found, each with the `Type/id` it refers to. `trace` is
+    the W3C traceparent of the request, or empty.
     """
 
     tenant: Tenant

@@ -1,8 +1,9 @@
-"""Records that cross the boundary between Python and the Lua scripts, encoded and decoded here and nowhere else.
+"""The records that Python and the Lua scripts exchange, encoded and decoded here and nowhere else.
 
-Each record is a msgpack map with named fields. A script that needs fields of a record unpacks it by these names; `LoggedChange` and
-`EventRecord` are opaque to the scripts, which store them in stream entries beside the fields that they assign themselves. Lua's
-msgpack knows no binary strings, so bytes travel as arguments of their own.
+Each record is a msgpack map with named fields. A script that needs fields of a record unpacks it by these
+names; `LoggedChange` and `EventRecord` are opaque to the scripts, which store them in stream entries beside
+the fields that they assign themselves. Lua's msgpack knows no binary strings, so bytes travel as arguments of
+their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ INTERACTIONS = {interaction.encode(): interaction for interaction in Interaction
 
 
 class ProposedChange(msgspec.Struct, frozen=True, gc=False):
-    """What `append_changes.lua` needs of a proposed change; `identifiers` and `references` have one value a line."""
+    """What `append_changes.lua` needs; `identifiers` and `references` have one value a line."""
 
     op: Literal["create", "put", "delete", "event"]
     request_id: str
@@ -167,9 +168,11 @@ DecisionWord = Literal["advance", "retry", "error", "off", "release", "defer", "
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What `commit.lua` does with a claim: the decision about its attempt, and whether to claim the next notification.
+    """What `commit.lua` does with a claim: the decision about its attempt, and whether to claim the next
+    notification.
 
-    `type`, `outcome` and `events` (how many were sent) are what the script counts; an empty outcome is not counted.
+    `type`, `outcome` and `events` (how many were sent) are what the script counts; an empty outcome is not
+    counted.
     """
 
     member: str
@@ -188,7 +191,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 
 class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
-    """What `register_subscription.lua` needs of a subscription besides its model. A deletion needs no more than its name."""
+    """What `register_subscription.lua` needs besides the model. A deletion needs only the name."""
 
     op: Literal["create", "put", "delete"]
     tenant: Tenant

@@ -1,4 +1,4 @@
-"""The registry log: which subscriptions were stored or deleted. Matchers follow it, and housekeeping trims it."""
+"""The registry log: which subscriptions were stored or deleted. Matchers follow it."""
 
 from collections.abc import Sequence
 
@@ -27,8 +27,9 @@ class RegistryFollower:
     async def changes(self) -> Changed:
         """Subscriptions stored or deleted since the last call; one round trip if there are none.
 
-        Call it after reading a batch of changes and before matching it: then a change that was accepted after an activation meets
-        the activated subscription. A call that failed returns the same subscriptions again the next time.
+        Call it after reading a batch of changes and before matching it: then a change that was accepted after
+        an activation meets the activated subscription. A call that failed returns the same subscriptions
+        again the next time.
         """
         positions = dict(self._positions)
         changed = dict.fromkeys(await self._read(positions))
@@ -55,7 +56,7 @@ class RegistryFollower:
         return records
 
     async def _read(self, positions: dict[int, bytes]) -> list[SubscriptionKey]:
-        """What the logs have after `positions`, which it moves on; it removes the position of a log that has to be read anew."""
+        """Reads on from `positions` and moves them; removes the position of a log that has lost entries."""
         if not positions:
             return []
         changed = []
@@ -82,7 +83,7 @@ class RegistryFollower:
         self._positions = {}
 
     async def trim(self, keep: int) -> None:
-        """Removes all but about `keep` entries of each log; a follower that is further behind starts over by itself."""
+        """Removes all but about `keep` entries of each log; a follower that is behind them starts over."""
         commands: list[Command] = [
             ("XTRIM", keys.registry(shard), "MAXLEN", "~", keep) for shard in range(self._store.layout.shards)
         ]

@@ -19,10 +19,11 @@ _random = random.Random(os.urandom(16))
 
 
 def assign_id(placement: int, seed: str = "") -> str:
-    """A new opaque id (UUID version 8) with its placement in it, so that its partition is known from the id alone.
+    """A new opaque id (UUID version 8) with its placement in it, so that its partition is known from the id
+    alone.
 
-    The same placement and seed give the same id: with a seed that names a request, a repetition of the request finds the
-    resource that the request made.
+    The same placement and seed give the same id: with a seed that names a request, a repetition of the
+    request finds the resource that the request made.
     """
     rest = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:14]) if seed else _random.getrandbits(112)
     return uuid8(placement << 112 | rest)
@@ -60,7 +61,7 @@ class Resources:
         return (await self.many([key])).get(key)
 
     async def many(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, Version]:
-        """Those of the versions that are still stored; one round trip. Raises `ValueError` for one that is damaged."""
+        """The versions that are still stored; one round trip. Raises `ValueError` for a damaged one."""
         by_partition: dict[int, list[VersionKey]] = {}
         for key in wanted:
             by_partition.setdefault(self.partition_of(key.tenant, key.id), []).append(key)
@@ -101,7 +102,7 @@ class Resources:
     async def referring(
         self, tenant: Tenant, reference: str, by: Sequence[tuple[str, str]], *, limit: int
     ) -> list[tuple[str, str]]:
-        """Type and id of resources that refer to `Type/id` by any of the (type, parameter) pairs kept at intake; newest first."""
+        """Resources that refer to `Type/id` by any of the (type, parameter) pairs, newest first."""
         partitions = range(self._store.layout.partitions)
         commands: list[Command] = [
             (

@@ -1,8 +1,9 @@
-"""Removes what is too old or too much. Every method may run twice, in several processes at once, and be interrupted.
+"""Removes what is too old or too much. Every method may run twice, in several processes at once, and be
+interrupted.
 
-Matched changes, delivered events and dead letters are removed by age and by number. A change that is not matched is never removed:
-`append_changes.lua` refuses new ones instead. An event that is not delivered is removed only as a gap that is reported
-(`lua/shared/gaps.lua`).
+Matched changes, delivered events and dead letters are removed by age and by number. A change that is not
+matched is never removed: `append_changes.lua` refuses new ones instead. An event that is not delivered is
+removed only as a gap that is reported (`lua/shared/gaps.lua`).
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ _ENTRIES_PER_CALL = 5_000
 class Limits:
     """How long and how much is kept. `keep_ms` applies to every stream.
 
-    `changes` is the number of entries of each partition, `refused` of each tenant's refused inbox entries, `dead_letters` of each
-    tenant's changes that are dead letters in a partition.
+    `changes` is the number of entries of each partition, `refused` of each tenant's refused inbox entries,
+    `dead_letters` of each tenant's changes that are dead letters in a partition.
     """
 
     keep_ms: int

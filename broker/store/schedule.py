@@ -1,7 +1,7 @@
 """Claims: which subscriptions are due, who delivers them, and what an attempt came to. Dispatchers call it.
 
-A claim is a lease with a fencing token. A dispatcher that lost its claim can't commit, and a dispatcher that holds it sends one
-notification at a time, so a subscription never has two requests in flight.
+A claim is a lease with a fencing token. A dispatcher that lost its claim can't commit, and a dispatcher that
+holds it sends one notification at a time, so a subscription never has two requests in flight.
 """
 
 import asyncio
@@ -32,10 +32,11 @@ MAX_RANGES_BYTES = 65_536
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
 
-    `count` is the highest event number up to and including this notification; `since_ms` the moment of the first failed attempt
-    (0: none); `now_ms` store time. `revision` names the document, because a subscription may be deleted and created again with
-    the same id and versions. `is_repeat`: its events were delivered before and are sent once more on request (R-367).
-    `build_failures` counts the failed attempts in which the notification could not even be built.
+    `count` is the highest event number up to and including this notification; `since_ms` the moment of the
+    first failed attempt (0: none); `now_ms` store time. `revision` names the document, because a subscription
+    may be deleted and created again with the same id and versions. `is_repeat`: its events were delivered
+    before and are sent once more on request (R-367). `build_failures` counts the failed attempts in which the
+    notification could not even be built.
     """
 
     tenant: Tenant
@@ -65,14 +66,14 @@ class ResendResult(StrEnum):
 
 
 class Claimed(NamedTuple):
-    """The result of one look at a shard: claims, and how long until the next subscription is due (None: none is scheduled)."""
+    """Claims of a shard, and how long until the next subscription is due (None: none is scheduled)."""
 
     claims: tuple[Claim, ...]
     next_in_ms: int | None
 
 
 class Wakeup(NamedTuple):
-    """A shard in which something became due; `readers` are pull subscriptions with new events in their outboxes."""
+    """A shard with something due; `readers` are pull subscriptions with new events."""
 
     shard: int
     readers: frozenset[SubscriptionKey]
@@ -90,7 +91,8 @@ class Committed(NamedTuple):
 class Schedule:
     """Claims, commits, and the wakeup channel.
 
-    `max_bytes` of resources may be in one notification; `resume` says what a subscription gets that becomes active again.
+    `max_bytes` of resources may be in one notification; `resume` says what a subscription gets that becomes
+    active again.
     """
 
     def __init__(self, store: Store, *, lease_ms: int, max_bytes: int, resume: Resume) -> None:
@@ -114,7 +116,8 @@ class Schedule:
     async def commit(
         self, claim: Claim, decision: Decision | None, *, take_next: bool, outcome: str = ""
     ) -> Committed:
-        """Applies the decision (None: releases the claim as it is) and, if asked, claims the next notification.
+        """Applies the decision (None: releases the claim as it is) and, if asked, claims the next
+        notification.
 
         `outcome` is the word under which the attempt is counted; an empty one is not counted.
         """
@@ -182,8 +185,8 @@ class Schedule:
     ) -> ResendResult:
         """Has delivered events sent once more, by ranges of numbers, both ends inclusive.
 
-        They are sent after the notification under way and before events that wait; the cursor does not move. A new registration,
-        an error and the end of the subscription cancel what was not sent yet.
+        They are sent after the notification under way and before events that wait; the cursor does not move.
+        A new registration, an error and the end of the subscription cancel what was not sent yet.
         """
         key: SubscriptionKey = (tenant, subscription_id)
         result = await delivery.resend_events(self._store, key, revision, ranges, max_bytes=MAX_RANGES_BYTES)

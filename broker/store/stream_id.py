@@ -1,7 +1,9 @@
-"""Ids of Redis stream entries, `<milliseconds>-<sequence>`: parsed, formatted and compared here and nowhere else.
+"""Ids of Redis stream entries, `<milliseconds>-<sequence>`: parsed, formatted and compared here and nowhere
+else.
 
-Redis orders the entries of a stream by these two numbers. Streams that Redis numbers itself carry the time of the entry in the first
-one; an outbox uses the event number there, and the registry log counts in the second one without gaps.
+Redis orders the entries of a stream by these two numbers. Streams that Redis numbers itself carry the time of
+the entry in the first one; an outbox uses the event number there, and the registry log counts in the second
+one without gaps.
 """
 
 from typing import NamedTuple, Self
@@ -15,7 +17,7 @@ class StreamId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
-        """The id that `text` spells; an id without a sequence means sequence 0. Raises `ValueError` for anything else."""
+        """Reads an id; without a sequence it means sequence 0. Raises `ValueError` for anything else."""
         ms, _, sequence = (text.decode() if isinstance(text, bytes) else text).partition("-")
         return cls(int(ms), int(sequence or 0))
 

@@ -1,4 +1,4 @@
-"""Subscription documents and their delivery state. `registry.py` has the log by which matchers follow them."""
+"""Subscription documents and their delivery state. `registry.py` has the log of their changes."""
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -63,10 +63,10 @@ class Registration(StrEnum):
 class Record:
     """A subscription and where its delivery stands.
 
-    `subscription.status` is the live one; `activated_ms` the moment of the first activation since it was created or off, or 0.
-    `revision` names this document among all that were ever stored under the id. `dead_letters` counts its events that are dead
-    letters. `gaps` are numbers that no notification will carry, the newest last; `open_gaps` those since the client last stored
-    the document.
+    `subscription.status` is the live one; `activated_ms` the moment of the first activation since it was
+    created or off, or 0. `revision` names this document among all that were ever stored under the id.
+    `dead_letters` counts its events that are dead letters. `gaps` are numbers that no notification will
+    carry, the newest last; `open_gaps` those since the client last stored the document.
     """
 
     subscription: Subscription
@@ -82,7 +82,7 @@ class Record:
 
     @property
     def errors(self) -> tuple[ErrorReport, ...]:
-        """What `$status` reports: why delivery last failed, what is missing, and that dead letters wait for the operator."""
+        """What `$status` reports: why delivery last failed, gaps, and dead letters."""
         reports = [self.error] if self.error else []
         reports += [ErrorReport(None, gap.text) for gap in self.open_gaps]
         if self.dead_letters:
@@ -155,9 +155,9 @@ class Subscriptions:
     ) -> tuple[Registration, int, int]:
         """Stores the document with its status; returns what happened, the version, and the moment.
 
-        A `requested` subscription becomes due for its handshake after `handshake_in_ms`: send the response first, then call
-        `Schedule.wake`. Without `is_pushed` its subscriber reads the outbox, and no dispatcher claims it. The owner of a
-        subscription is set when it is created; an update keeps it.
+        A `requested` subscription becomes due for its handshake after `handshake_in_ms`: send the response
+        first, then call `Schedule.wake`. Without `is_pushed` its subscriber reads the outbox, and no
+        dispatcher claims it. The owner of a subscription is set when it is created; an update keeps it.
         """
         channel = subscription.channel
         request = RegistrationRequest(
@@ -198,7 +198,7 @@ class Subscriptions:
         return Registration(reply.status), reply.version, reply.at_ms
 
     async def advance(self, tenant: Tenant, subscription_id: SubscriptionId, number: int) -> None:
-        """Records that a reader of a pull subscription received events up to `number`; others stay as they are."""
+        """Records that the reader of a pull subscription received events up to `number`."""
         await outbox.advance_reader(self._store, (tenant, subscription_id), number)
 
     async def get(self, tenant: Tenant, subscription_id: SubscriptionId) -> Record | None:

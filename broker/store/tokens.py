@@ -1,4 +1,7 @@
-"""Short-lived tokens that can be redeemed once, with which a client binds a websocket (R-326). Only a digest of each is stored."""
+"""Short-lived tokens with which a client binds a websocket, once (R-326).
+
+Only a digest of each token is stored.
+"""
 
 import hashlib
 import json

@@ -1,6 +1,8 @@
-"""Topics that clients put through the API, by tenant, and the channel that tells every process when they change.
+"""Topics that clients put through the API, by tenant, and the channel that tells every process when they
+change.
 
-It also records which topic documents a tenant's subscriptions were last validated against (`workers/topic_sync.py`).
+It also records which topic documents a tenant's subscriptions were last validated against
+(`workers/topic_sync.py`).
 """
 
 import uuid
@@ -108,7 +110,7 @@ class Topics:
     async def record_validated(
         self, tenant: Tenant, documents: Mapping[str, bytes], removed: Sequence[str]
     ) -> None:
-        """Records the documents of `validated`, and forgets those of canonicals that are not served any more."""
+        """Records the documents of `validated`; `removed` are canonicals that are not served any more."""
         commands: list[Command] = []
         if documents:
             commands.append(("HSET", keys.validated_topics(tenant), *flatten(documents)))

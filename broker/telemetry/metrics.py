@@ -1,4 +1,5 @@
-"""Metrics of this process, by name. `store_metrics.py` has those that describe the store, which all processes answer alike.
+"""Metrics of this process, by name. `store_metrics.py` has those that describe the store, which all processes
+answer alike.
 
 They live in a registry of their own; `/metrics` answers both (`render`).
 """

@@ -26,10 +26,11 @@ class DeadLetterCounts:
 class StoreCounts:
     """Totals over all tenants.
 
-    Keys: `changes_accepted` interaction; `events_given_up` reason; `notifications` type and outcome of the attempt;
-    `subscriptions` status; `dead_letters` kind; `matcher_backlog` partition.
-    `subscriptions`, `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters say what is
-    now. All other numbers only grow, except after a rollback of the store; `rollbacks` is how many were detected.
+    Keys: `changes_accepted` interaction; `events_given_up` reason; `notifications` type and outcome of the
+    attempt; `subscriptions` status; `dead_letters` kind; `matcher_backlog` partition. `subscriptions`,
+    `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters say what
+    is now. All other numbers only grow, except after a rollback of the store; `rollbacks` is how many were
+    detected.
     """
 
     changes_accepted: Mapping[str, int]
@@ -75,7 +76,7 @@ class _Snapshot(Collector):
         )
         yield _counter(
             "broker_events_delivered",
-            "Events that their subscriber accepted; one that is sent once more on request is not counted again.",
+            "Events that their subscriber accepted; repetitions are not counted.",
             {(): counts.events_delivered},
         )
         yield _counter(

@@ -1,4 +1,4 @@
-"""An outbox holds so many events: delivered ones make room without a word, waiting ones only as a gap that is told."""
+"""An outbox has a limit: delivered events make room silently, waiting ones as a reported gap."""
 
 from dataclasses import replace
 

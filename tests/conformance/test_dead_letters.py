@@ -1,4 +1,4 @@
-"""Dead letters on a real store: listed by tenant, settled once however often it is asked for, and the running order kept."""
+"""Dead letters on a real store: listed by tenant, redriven or discarded once, order kept."""
 
 from typing import Any
 

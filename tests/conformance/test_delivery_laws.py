@@ -1,6 +1,8 @@
-"""Laws of the delivery scripts, over sequences of what producers, dispatchers and clients may do, against a small model.
+"""Laws of the delivery scripts, over sequences of what producers, dispatchers and clients may do, against a
+small model.
 
-Numbers have no gap; the cursor never goes back; a subscription has one claim at a time; a retry is the notification before.
+Numbers have no gap; the cursor never goes back; a subscription has one claim at a time; a retry is the
+notification before.
 """
 
 import asyncio
@@ -115,7 +117,8 @@ class Model:
                     self.take_over(claimed[0])
             case Step.COMMIT_LATE:
                 if self.before is not None and self.before is not self.held:
-                    # refused, or the repetition of the last commit: then it gives the claim that is held, and no other
+                    # refused, or the repetition of the last commit: then it gives the claim that is held, and
+                    # no other
                     late = await self.schedule.commit(self.before, Advance(), take_next=True)
                     if late.next_claim is not None:
                         assert not late.is_stale

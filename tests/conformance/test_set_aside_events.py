@@ -1,4 +1,4 @@
-"""Events that can't be rendered, on a real store: set aside with the cursor in one step, and nothing else is disturbed."""
+"""Events that can't be rendered, on a real store: they become dead letters in one step."""
 
 import pytest
 

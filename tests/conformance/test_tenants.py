@@ -1,4 +1,4 @@
-"""Two tenants with the same ids share a store and nothing else: subscriptions, topics and dead letters never mix."""
+"""Tenants with the same ids share a store: subscriptions, topics and dead letters never mix."""
 
 from dataclasses import replace
 

@@ -101,7 +101,7 @@ async def test_after_a_rollback_no_number_is_reused_and_every_subscription_repor
             assert fresh == list(range(fresh[0], fresh[0] + 10)), "one gap, and in order behind it"
             for each in (a, quiet):
                 status = (await client.get(f"/r5/Subscription/{each}/$status")).json()
-                assert "the store went back in time" in errors(status), each
+                assert "the store came back with older data" in errors(status), each
                 assert status["entry"][0]["resource"]["status"] == "active"
             listed = (await client.get(f"/r5/Subscription/{a}/$events?eventsSinceNumber=11")).json()
             assert "events 11 to" in errors(listed)
@@ -141,7 +141,7 @@ async def test_a_rollback_while_everything_was_stopped_is_detected_by_the_high_w
         assert [number for number, things in sent_by_number(endpoint).items() if len(things) > 1] == []
         async with client_of(serve) as client:
             status = (await client.get(f"/r5/Subscription/{subscription_id}/$status")).json()
-            assert "the store went back in time" in errors(status)
+            assert "the store came back with older data" in errors(status)
 
 
 def _high_water(file: Path) -> int:

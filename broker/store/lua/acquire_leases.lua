@@ -13,7 +13,8 @@ for n = 3, #ARGV do
     tokens[n - 2] = 0
   else
     if owner ~= ARGV[1] or ends <= now then token = math.max(token + 1, now) end
-    redis.call('HSET', KEYS[1], ARGV[n], ARGV[1] .. ' ' .. whole(token) .. ' ' .. whole(now + tonumber(ARGV[2])))
+    local until_ms = whole(now + tonumber(ARGV[2]))
+    redis.call('HSET', KEYS[1], ARGV[n], ARGV[1] .. ' ' .. whole(token) .. ' ' .. until_ms)
     tokens[n - 2] = token
   end
 end

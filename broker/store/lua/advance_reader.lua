@@ -1,4 +1,5 @@
--- Records how far the reader of a pull subscription has come. The cursor never moves back; other subscriptions stay as they are.
+-- Records how far the reader of a pull subscription has come. The cursor never moves back; other
+-- subscriptions stay as they are.
 -- KEYS     subscription hash | counters of the shard
 -- ARGV     event number
 -- Returns  1, or 0 for a subscription that is not pulled

@@ -1,16 +1,17 @@
 -- Accepts changes: stores each version, makes it the current one, and logs the change for the matchers.
--- KEYS     counters of the partition, then for each change: current hash, version prefix, changes stream, identifier hash,
---          idempotency string, prefix of the reference sets
--- ARGV     mode each|all, how long superseded versions and idempotency answers are kept (ms), channel that is told of the
---          partition in the next argument or '', partition, how many changes of a log may be unmatched; then for each change:
---          proposal (msgpack map, `ProposedChange` in records.py), logged change (opaque), head, tail
+-- KEYS     counters of the partition, then for each change: current hash, version prefix, changes stream,
+--          identifier hash, idempotency string, prefix of the reference sets
+-- ARGV     mode each|all, how long superseded versions and idempotency answers are kept (ms), channel that is
+--          told of the partition in the next argument or '', partition, how many changes of a log may be
+--          unmatched; then for each change: proposal (msgpack map, `ProposedChange` in records.py), logged
+--          change (opaque), head, tail
 -- Returns  a row {status, version, moment} for each change: created updated deleted reported replayed gone |
 --          exists conflict absent mismatch full
--- Repeat   yes; a request id that wrote the current version is answered again. It then writes something all the same: a caller
---          that waits for the disk or for replicas then waits for the first write too
--- Mode `each`: the changes are independent. Mode `all`: a transaction; nothing is written if one change gets a status of the
--- second group, and the others are answered with ''.
--- A business event (op `event`) is about the current version: it writes none, and is logged as an update without a previous one.
+-- Repeat   yes; a request id that wrote the current version is answered again. It then writes something all
+--          the same: a caller that waits for the disk or for replicas then waits for the first write too
+-- Mode `each`: the changes are independent. Mode `all`: a transaction; nothing is written if one change gets
+-- a status of the second group, and the others are answered with ''. A business event (op `event`) is about
+-- the current version: it writes none, and is logged as an update without a previous one.
 local FIELDS, KEYS_EACH, FIRST_FIELD, FIRST_KEY = 4, 6, 5, 1
 local is_atomic, keep_ms, max_unmatched = ARGV[1] == 'all', ARGV[2], tonumber(ARGV[5])
 local now = now_ms()
@@ -19,7 +20,8 @@ local accepted = {}
 
 local function lines(text) return string.gmatch(text or '', '[^\n]+') end
 
--- The answer to a change that need not or can't be written; nil, with version, previous and interaction set, if it can.
+-- The answer to a change that need not or can't be written; nil, with version, previous and interaction set,
+-- if it can.
 local function check(change)
   if change.digest ~= '' then
     local answered = redis.call('GET', change.idempotency)
@@ -30,7 +32,8 @@ local function check(change)
       return {'replayed', tonumber(version), tonumber(written)}
     end
   end
-  local held = redis.call('HMGET', change.current, 'version', 'interaction', 'request', 'last_event', 'references')
+  local held = redis.call('HMGET', change.current, 'version', 'interaction', 'request', 'last_event',
+    'references')
   local version, exists = held[1], held[1] and held[2] ~= 'delete'
   if held[3] == change.request_id then
     redis.call('HSET', change.current, 'request', change.request_id)
@@ -50,7 +53,9 @@ local function check(change)
   end
   if change.op == 'create' and version then return {'exists', tonumber(version), 0} end
   local expected = change.expected_version
-  if expected ~= '' and not (exists and expected == version) then return {'conflict', tonumber(version or '0'), 0} end
+  if expected ~= '' and not (exists and expected == version) then
+    return {'conflict', tonumber(version or '0'), 0}
+  end
   if change.op == 'delete' and not version then return {'absent', 0, 0} end
   if change.op == 'delete' and not exists then return {'gone', tonumber(version), 0} end
   change.superseded, change.held_references = version, held[5]
@@ -77,7 +82,8 @@ local function index_identifiers(change)
   end
 end
 
--- Makes the sets of who refers to what agree with the current version; the score is the moment since when it refers.
+-- Makes the sets of who refers to what agree with the current version; the score is the moment since when it
+-- refers.
 local function index_references(change)
   for line in lines(change.held_references) do redis.call('ZREM', change.referring .. line, change.id) end
   for line in lines(change.references) do redis.call('ZADD', change.referring .. line, at, change.id) end
@@ -86,8 +92,8 @@ local function index_references(change)
 end
 
 local function log(change, release, interaction, previous)
-  redis.call('XADD', change.log, '*', 'change', change.logged, 'version', change.version, 'previous', previous,
-    'interaction', interaction, 'release', release, 'at', at)
+  redis.call('XADD', change.log, '*', 'change', change.logged, 'version', change.version,
+    'previous', previous, 'interaction', interaction, 'release', release, 'at', at)
   if change.digest ~= '' then
     redis.call('SET', change.idempotency, change.digest .. ' ' .. change.version .. ' ' .. at, 'PX', keep_ms)
   end
@@ -111,14 +117,15 @@ local function write(change)
   if change.superseded then redis.call('PEXPIRE', change.versions .. change.superseded, keep_ms) end
   index_identifiers(change)
   index_references(change)
-  redis.call('HSET', change.current, 'version', change.version, 'interaction', interaction, 'request', change.request_id,
-    'identifiers', change.identifiers)
+  redis.call('HSET', change.current, 'version', change.version, 'interaction', interaction,
+    'request', change.request_id, 'identifiers', change.identifiers)
   log(change, change.release, interaction, change.previous)
   accepted[interaction] = (accepted[interaction] or 0) + 1
   return {STATUS[interaction], tonumber(change.version), now}
 end
 
--- Whether a log takes no more changes because its reader is stopped or too slow. What this call adds does not count.
+-- Whether a log takes no more changes because its reader is stopped or too slow. What this call adds does not
+-- count.
 local full = {}
 local function is_full(log_key)
   if full[log_key] == nil then

@@ -1,20 +1,24 @@
 -- Numbers events and appends them to outboxes.
--- KEYS     fence hash | due set | registry stream | counters of the shard, then subscription hash and outbox stream of each
---          subscription
--- ARGV     partition, lease token, wakeup channel, shard, most events an outbox may hold, how many events of the partition
---          the caller knows this shard to have numbered; then for each subscription its member and the count of its events,
---          and for each event change id, moment of the change, bytes of its resources, record (opaque, records.py)
--- Returns  {number of events added, how many the shard has numbered from the partition, then member, first and last number of
---          the gap of each subscription that lost events}. The first is -1 if a newer matcher holds the partition, -2 if the
---          shard has forgotten what it numbered
--- Repeat   yes; each outbox keeps, for each partition, the last change id it considered, and older ones are passed over. A
---          repetition writes something all the same: a caller that waits for replicas then waits for the first write too
--- Publishes the shard and the members of the pull subscriptions that got events, for the readers of their outboxes.
--- An outbox that is full forgets delivered events; when too many wait, the oldest are given up (gaps.lua). In `error` it keeps
--- nine tenths of them, so that a subscriber that comes back finds room under what goes on arriving.
+-- KEYS     fence hash | due set | registry stream | counters of the shard, then subscription hash and outbox
+--          stream of each subscription
+-- ARGV     partition, lease token, wakeup channel, shard, most events an outbox may hold, how many events of
+--          the partition the caller knows this shard to have numbered; then for each subscription its member
+--          and the count of its events, and for each event change id, moment of the change, bytes of its
+--          resources, record (opaque, records.py)
+-- Returns  {number of events added, how many the shard has numbered from the partition, then member, first
+--          and last number of the gap of each subscription that lost events}. The first is -1 if a newer
+--          matcher holds the partition, -2 if the shard has forgotten what it numbered
+-- Repeat   yes; each outbox keeps, for each partition, the last change id it considered, and older ones are
+--          passed over. A repetition writes something all the same: a caller that waits for replicas then
+--          waits for the first write too
+-- Publishes the shard and the members of the pull subscriptions that got events, for the readers of their
+-- outboxes. An outbox that is full forgets delivered events; when too many wait, the oldest are given up
+-- (gaps.lua). In `error` it keeps nine tenths of them, so that a subscriber that comes back finds room under
+-- what goes on arriving.
 local FIELDS, TRIM_EVERY, MAX_GIVEN_UP = 4, 100, 5000
 local partition, token, max_events = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5])
-local token_field, numbered_field, last_change = 'token:' .. partition, 'numbered:' .. partition, 'last_change:' .. partition
+local token_field, numbered_field = 'token:' .. partition, 'numbered:' .. partition
+local last_change = 'last_change:' .. partition
 local fence = redis.call('HMGET', KEYS[1], token_field, numbered_field)
 local newest_token, numbered = tonumber(fence[1] or '0'), tonumber(fence[2] or '0')
 if token < newest_token then return {-1, 0} end
@@ -41,16 +45,19 @@ local added, has_due, readers, k, a = 0, false, {}, 5, 7
 while k <= #KEYS do
   local sub, outbox, member, events = KEYS[k], KEYS[k + 1], ARGV[a], tonumber(ARGV[a + 1])
   a = a + 2
-  local held = redis.call('HMGET', sub, 'status', 'activated', 'count', last_change, 'claim_state', 'is_pull', 'cursor')
+  local held = redis.call('HMGET', sub, 'status', 'activated', 'count', last_change, 'claim_state', 'is_pull',
+    'cursor')
   local status = held[1]
-  -- counted while active or in error, and while a re-activation is under way (R-272; `Activation` in model/eligibility.py)
+  -- counted while active or in error, and while a re-activation is under way (R-272; `Activation` in
+  -- model/eligibility.py)
   if status == 'active' or status == 'error' or (status == 'requested' and held[2] ~= '') then
     local number, last, before = tonumber(held[3]), held[4] or '0-0', added
     for e = 0, events - 1 do
       local f = a + e * FIELDS
       if is_after(ARGV[f], last) then
         number, last = number + 1, ARGV[f]
-        redis.call('XADD', outbox, whole(number) .. '-0', 'event', ARGV[f + 3], 'at', ARGV[f + 1], 'bytes', ARGV[f + 2])
+        redis.call('XADD', outbox, whole(number) .. '-0', 'event', ARGV[f + 3], 'at', ARGV[f + 1],
+          'bytes', ARGV[f + 2])
         added = added + 1
       end
     end
@@ -62,7 +69,8 @@ while k <= #KEYS do
         redis.call('ZADD', KEYS[2], whole(now), member)
         has_due = true
       end
-      local key = {member = member, sub = sub, outbox = outbox, due = KEYS[2], registry = KEYS[3], counters = KEYS[4]}
+      local key = {member = member, sub = sub, outbox = outbox, due = KEYS[2], registry = KEYS[3],
+        counters = KEYS[4]}
       local cursor = enforce_limit(key, status, tonumber(held[7]), number)
       local trims = math.floor(number / TRIM_EVERY) ~= math.floor(tonumber(held[3]) / TRIM_EVERY)
       if number - cursor <= max_events and trims then
@@ -79,6 +87,8 @@ if added > 0 then
 else
   redis.call('HSET', KEYS[1], token_field, ARGV[2])
 end
-if has_due or #readers > 0 then redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. table.concat(readers, ' ')) end
+if has_due or #readers > 0 then
+  redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. table.concat(readers, ' '))
+end
 answer[1], answer[2] = added, numbered
 return answer

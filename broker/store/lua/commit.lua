@@ -1,14 +1,16 @@
 -- Ends an attempt: applies the decision about it, and claims the next notification of the same subscription.
--- KEYS     due set | registry stream | counters of the shard | subscription hash | outbox stream | dead letters |
---          index of dead letters
--- ARGV     verdict (msgpack map, `Verdict` in records.py), resume backlog|newest, lease ms, bytes of resources a
---          notification may carry
--- Returns  {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, claim or nothing}
--- Repeat   yes; a call whose reply was lost gets that reply again: the claim that was taken, or when to look again
+-- KEYS     due set | registry stream | counters of the shard | subscription hash | outbox stream | dead
+--          letters | index of dead letters
+-- ARGV     verdict (msgpack map, `Verdict` in records.py), resume backlog|newest, lease ms, bytes of
+--          resources a notification may carry
+-- Returns  {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, claim or
+--          nothing}
+-- Repeat   yes; a call whose reply was lost gets that reply again: the claim that was taken, or when to look
+--          again
 local verdict = cmsgpack.unpack(ARGV[1])
 local resume, lease_ms, max_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local key = {due = KEYS[1], registry = KEYS[2], counters = KEYS[3], sub = KEYS[4], outbox = KEYS[5], dead = KEYS[6],
-  index = KEYS[7], member = verdict.member}
+local key = {due = KEYS[1], registry = KEYS[2], counters = KEYS[3], sub = KEYS[4], outbox = KEYS[5],
+  dead = KEYS[6], index = KEYS[7], member = verdict.member}
 local decision, token = verdict.decision, whole(verdict.token)
 local s = load(key.sub)
 if not s then return {'stale'} end
@@ -35,9 +37,12 @@ end
 s.committed = token
 redis.call('HSET', key.sub, 'last_commit', token .. ':' .. token)
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
-local is_outdated = s.status == 'requested' and (s.notification_type ~= 'handshake' or s.pinned_version ~= s.version)
+local is_outdated = s.status == 'requested'
+  and (s.notification_type ~= 'handshake' or s.pinned_version ~= s.version)
 local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
-if verdict.outcome ~= '' then count(key.counters, 'notifications:' .. verdict.type .. ':' .. verdict.outcome, 1) end
+if verdict.outcome ~= '' then
+  count(key.counters, 'notifications:' .. verdict.type .. ':' .. verdict.outcome, 1)
+end
 
 -- Lets the next attempt wait.
 local function back_off()
@@ -72,7 +77,8 @@ local function advance()
     s.status = 'active'
   end
   s.last_sent, s.notification_type, s.attempts, s.failing_since = now, '', 0, 0
-  redis.call('HSET', key.sub, 'last_sent', whole(now), 'notification_type', '', 'attempts', '0', 'failing_since', '0')
+  redis.call('HSET', key.sub, 'last_sent', whole(now), 'notification_type', '', 'attempts', '0',
+    'failing_since', '0')
 end
 
 -- Makes the events that can't be rendered dead letters; the rest of the notification is sent without them.
@@ -121,7 +127,8 @@ elseif decision == 'defer' then
   return back_off() -- nothing was attempted: no failure is counted
 elseif decision == 'retry' and s.status == 'active' then
   local since = s.failing_since == 0 and now or s.failing_since
-  redis.call('HSET', key.sub, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since), unpack(failure))
+  redis.call('HSET', key.sub, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since),
+    unpack(failure))
   if verdict.is_build_failure then
     redis.call('HSET', key.sub, 'build_failures', whole(s.pinned_at) .. ':' .. whole(build_failures(s) + 1))
   end

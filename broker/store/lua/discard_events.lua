@@ -1,4 +1,5 @@
--- Discards dead letters of a subscription: the events are not delivered, unless a notification with them is under way.
+-- Discards dead letters of a subscription: the events are not delivered, unless a notification with them is
+-- under way.
 -- KEYS     subscription hash | dead letters | index of dead letters | counters of the shard
 -- ARGV     member, then event numbers
 -- Returns  how many there were
@@ -14,7 +15,9 @@ for a = 2, #ARGV do
   if n < first or n > under_way then numbers[n] = true end
 end
 if discarded > 0 then
-  if held[1] and held[1] ~= '' then redis.call('HSET', key.sub, 'resend_ranges', without(held[1], numbers)) end
+  if held[1] and held[1] ~= '' then
+    redis.call('HSET', key.sub, 'resend_ranges', without(held[1], numbers))
+  end
   count_dead_letters(key)
   count(key.counters, 'dead_letters_discarded', discarded)
 end

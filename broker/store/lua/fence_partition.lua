@@ -1,4 +1,5 @@
--- Copies a lease's token next to the partition's stream, so that scripts can fence what a previous matcher does to the stream.
+-- Copies a lease's token next to the partition's stream, so that scripts can fence what a previous matcher
+-- does to the stream.
 -- KEYS     lease hash of the partition
 -- ARGV     token
 -- Returns  1

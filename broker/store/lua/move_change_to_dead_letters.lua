@@ -1,8 +1,10 @@
--- Makes a change that can't be matched a dead letter: it leaves what is pending, so that the changes behind it are matched.
--- KEYS     lease hash of the partition | changes stream | dead letters of the tenant | tenants with dead letters |
---          counters of the partition
+-- Makes a change that can't be matched a dead letter: it leaves what is pending, so that the changes behind
+-- it are matched.
+-- KEYS     lease hash of the partition | changes stream | dead letters of the tenant | tenants with dead
+--          letters | counters of the partition
 -- ARGV     lease token, consumer group, change id, tenant, reason
--- Returns  1; 0 if the change is not pending any more (an earlier call moved it); -1 if a newer matcher holds the partition
+-- Returns  1; 0 if the change is not pending any more (an earlier call moved it); -1 if a newer matcher holds
+--          the partition
 -- Repeat   yes
 if tonumber(redis.call('HGET', KEYS[1], 'token') or '0') > tonumber(ARGV[1]) then return -1 end
 local entry = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])[1]

@@ -1,7 +1,8 @@
--- Redrives a change that is a dead letter: logs it again, because an outbox takes no change older than its last one of the
--- partition. The new entry has the field `redriven`; its moment is that of the first acceptance.
--- KEYS     dead letters of the tenant | changes stream | counters of the partition | key of the version |
---          key of the version before it
+-- Redrives a change that is a dead letter: logs it again, because an outbox takes no change older than its
+-- last one of the partition. The new entry has the field `redriven`; its moment is that of the first
+-- acceptance.
+-- KEYS     dead letters of the tenant | changes stream | counters of the partition | key of the version | key
+--          of the version before it
 -- ARGV     entry id of the dead letter, how long superseded versions are kept (ms)
 -- Returns  accepted | absent | unkept (the version is not stored any more; the dead letter stays)
 -- Repeat   yes

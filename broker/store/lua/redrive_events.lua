@@ -1,15 +1,20 @@
--- Redrives dead letters of a subscription: the events are delivered after all, under their numbers. An event after the cursor is
--- delivered in its turn; the others are sent once more (`resend_ranges`) and stay dead letters until they are delivered.
--- KEYS     subscription hash | due set | dead letters | index of dead letters | outbox stream | counters of the shard
+-- Redrives dead letters of a subscription: the events are delivered after all, under their numbers. An event
+-- after the cursor is delivered in its turn; the others are sent once more (`resend_ranges`) and stay dead
+-- letters until they are delivered.
+-- KEYS     subscription hash | due set | dead letters | index of dead letters | outbox stream | counters of
+--          the shard
 -- ARGV     member, most bytes of ranges, wakeup channel, shard, then event numbers in ascending order
 -- Returns  inactive | full (nothing is written), or for each number accepted | absent | unkept
 -- Repeat   yes; numbers that wait to be sent once more are not added again
 local key = {sub = KEYS[1], dead = KEYS[3], index = KEYS[4], counters = KEYS[6], member = ARGV[1]}
-local held = redis.call('HMGET', key.sub, 'status', 'resend_ranges', 'claim_state', 'cursor', 'skipped_numbers')
+local held = redis.call('HMGET', key.sub, 'status', 'resend_ranges', 'claim_state', 'cursor',
+  'skipped_numbers')
 if held[1] ~= 'active' then return 'inactive' end
 local ranges, cursor = held[2] or '', tonumber(held[4])
 local waiting = {}
-for low, high in string.gmatch(ranges, '(%d+)-(%d+)') do waiting[#waiting + 1] = {tonumber(low), tonumber(high)} end
+for low, high in string.gmatch(ranges, '(%d+)-(%d+)') do
+  waiting[#waiting + 1] = {tonumber(low), tonumber(high)}
+end
 
 local function is_waiting(n)
   for _, range in ipairs(waiting) do

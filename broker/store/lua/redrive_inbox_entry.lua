@@ -1,4 +1,5 @@
--- Redrives a refused inbox entry: puts it back on the inbox, with an idempotency key of its own unless it has one.
+-- Redrives a refused inbox entry: puts it back on the inbox, with an idempotency key of its own unless it has
+-- one.
 -- KEYS     dead letters of the tenant | inbox stream | counters of the inbox
 -- ARGV     entry id of the dead letter
 -- Returns  accepted | absent

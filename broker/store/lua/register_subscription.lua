@@ -1,18 +1,19 @@
--- Creates, replaces or deletes a subscription, announces it to the matchers, and sets when a dispatcher looks at it.
--- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry stream |
---          outbox stream | dead letters | index of dead letters | counters of the shard
+-- Creates, replaces or deletes a subscription, announces it to the matchers, and sets when a dispatcher looks
+-- at it.
+-- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry
+--          stream | outbox stream | dead letters | index of dead letters | counters of the shard
 -- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes)
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
--- Repeat   yes; a request that stored the current document is answered again. It then writes something all the same: a caller
---          that waits for the disk or for replicas then waits for the first write too
+-- Repeat   yes; a request that stored the current document is answered again. It then writes something all
+--          the same: a caller that waits for the disk or for replicas then waits for the first write too
 local registration, model = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local op, request, status = registration.op, registration.request_id, registration.status
 local members, tenants = KEYS[2], KEYS[3]
-local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6], dead = KEYS[7], index = KEYS[8],
-  counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
+local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6], dead = KEYS[7],
+  index = KEYS[8], counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
 local now = now_ms()
-local held = redis.call('HMGET', key.sub, 'version', 'revision', 'claim_state', 'updated', 'activated', 'status', 'count',
-  'cursor', 'gap_since', 'dead_letters')
+local held = redis.call('HMGET', key.sub, 'version', 'revision', 'claim_state', 'updated', 'activated',
+  'status', 'count', 'cursor', 'gap_since', 'dead_letters')
 local held_version, held_status = held[1], held[6] or ''
 
 if held[2] == request and op ~= 'delete' then
@@ -39,14 +40,15 @@ if op == 'delete' then
 end
 
 local version = tonumber(held_version or '0') + 1
-redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated', whole(now), 'revision', request,
-  'status', status, 'max_count', whole(registration.max_count), 'heartbeat_ms', whole(registration.heartbeat_ms),
-  'ends', whole(registration.ends), 'carries_resources', registration.carries_resources and '1' or '0',
+redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated', whole(now),
+  'revision', request, 'status', status, 'max_count', whole(registration.max_count),
+  'heartbeat_ms', whole(registration.heartbeat_ms), 'ends', whole(registration.ends),
+  'carries_resources', registration.carries_resources and '1' or '0',
   'is_pull', registration.is_pull and '1' or '0')
 if not held_version then
   local time = redis.call('TIME')
-  redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '', 'count', '0', 'cursor', '0',
-    'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
+  redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '',
+    'count', '0', 'cursor', '0', 'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
 end
 redis.call('SADD', members, registration.id)
 redis.call('SADD', tenants, registration.tenant)

@@ -1,4 +1,5 @@
--- Gives leases back, so that another owner need not wait until they run out. The next owner's token is higher all the same.
+-- Gives leases back, so that another owner need not wait until they run out. The next owner's token is higher
+-- all the same.
 -- KEYS     hash of leases: name -> `owner token until`
 -- ARGV     owner, then the names
 -- Returns  how many names were given

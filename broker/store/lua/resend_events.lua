@@ -1,8 +1,9 @@
 -- Asks for delivered events to be sent once more; the notification under way is finished first.
 -- KEYS     subscription hash | due set
--- ARGV     member, revision of the document the request is about, ranges 'low-high,…', most bytes of ranges, wakeup channel,
---          shard
--- Returns  accepted | changed (another document, or not active any more) | full (too many ranges wait already)
+-- ARGV     member, revision of the document the request is about, ranges 'low-high,…', most bytes of ranges,
+--          wakeup channel, shard
+-- Returns  accepted | changed (another document, or not active any more) | full (too many ranges wait
+--          already)
 -- Repeat   yes; ranges that were the last ones asked for are not added again
 local held = redis.call('HMGET', KEYS[1], 'revision', 'status', 'resend_ranges', 'claim_state')
 if held[1] ~= ARGV[2] or held[2] ~= 'active' then return 'changed' end

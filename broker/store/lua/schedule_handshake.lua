@@ -1,4 +1,5 @@
--- Makes the handshake of a new registration due now, unless an attempt is under way: its client has received the response.
+-- Makes the handshake of a new registration due now, unless an attempt is under way: its client has received
+-- the response.
 -- KEYS     subscription hash | due set
 -- ARGV     member, wakeup channel, shard
 -- Returns  1

@@ -1,12 +1,14 @@
--- Skips, after a rollback of the store, the event numbers that every subscription of a shard may have given out before.
+-- Skips, after a rollback of the store, the event numbers that every subscription of a shard may have given
+-- out before.
 -- KEYS     tenants of the shard | fence hash | counters of the shard
--- ARGV     prefix of the sets of members, prefix of the subscription hashes, id of this rollback, margin, then partition and the
---          number of events known to have been numbered from it
--- Returns  {how many events are known to be forgotten, how many subscriptions skip numbers}; {-1, 0} if it was done already
+-- ARGV     prefix of the sets of members, prefix of the subscription hashes, id of this rollback, margin,
+--          then partition and the number of events known to have been numbered from it
+-- Returns  {how many events are known to be forgotten, how many subscriptions skip numbers}; {-1, 0} if it
+--          was done already
 -- Repeat   yes, with the same id
--- Matchers know, for each of their partitions, how many events were numbered; no subscription of the shard can have had more
--- than all that were forgotten. The margin is for matchers that are gone. Each subscription records a gap (gaps.lua) and keeps its
--- status; claims from before the rollback are void.
+-- Matchers know, for each of their partitions, how many events were numbered; no subscription of the shard
+-- can have had more than all that were forgotten. The margin is for matchers that are gone. Each subscription
+-- records a gap (gaps.lua) and keeps its status; claims from before the rollback are void.
 if redis.call('HGET', KEYS[2], 'last_rollback') == ARGV[3] then return {-1, 0} end
 local forgotten = 0
 for a = 5, #ARGV, 2 do

@@ -2,8 +2,8 @@
 -- KEYS     topics of the tenant: id -> `version moment request head-length\n` head tail | tenants with topics
 -- ARGV     op create|put|delete, tenant, id, request id, expected version or '', head, tail, channel, message
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
--- Repeat   yes; a request that stored the current version is answered again. It then writes something all the same: a caller
---          that waits for the disk or for replicas then waits for the first write too
+-- Repeat   yes; a request that stored the current version is answered again. It then writes something all the
+--          same: a caller that waits for the disk or for replicas then waits for the first write too
 local op, tenant, id, request, expected, head = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local now = now_ms()
 local held = redis.call('HGET', KEYS[1], id)

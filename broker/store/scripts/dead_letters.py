@@ -1,4 +1,4 @@
-"""Scripts on dead letters: create, redrive, discard, trim. There are three kinds: changes, events, and refused inbox entries."""
+"""Scripts on dead letters of all kinds (changes, events, inbox entries): create, redrive, discard."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class DeadLetterStream(NamedTuple):
 async def move_change_to_dead_letters(
     store: Store, partition: int, tenant: Tenant, *, token: int, group: str, change_id: str, reason: str
 ) -> bool:
-    """Makes a change a dead letter, once; False if a newer matcher holds the partition: then nothing is written."""
+    """Makes a change a dead letter, once. False, and no write, if a newer matcher holds the partition."""
     call = ScriptCall(
         "move_change_to_dead_letters",
         [

@@ -20,7 +20,7 @@ class ClaimReply(NamedTuple):
 
 
 class ClaimedReply(NamedTuple):
-    """The claims of one look at a shard, store time, and when the next subscription is due (0: none is scheduled)."""
+    """Store time, when the next subscription is due (0: none is scheduled), and the claims."""
 
     now_ms: int
     next_due_ms: int
@@ -28,7 +28,7 @@ class ClaimedReply(NamedTuple):
 
 
 class CommittedReply(NamedTuple):
-    """The status after the commit, store time, when to look again (0: not before something happens), and the next claim."""
+    """Status after the commit, store time, when to look again (0: on a wakeup), and the next claim."""
 
     status: bytes
     now_ms: int
@@ -42,7 +42,7 @@ def _claim(reply: Sequence[Any]) -> ClaimReply:
 
 
 async def claim(store: Store, shard: int, *, limit: int, lease_ms: int, max_bytes: int) -> ClaimedReply:
-    """Claims up to `limit` due subscriptions. What the reply reports is replicated as far as the settings ask for."""
+    """Claims up to `limit` due subscriptions. What the reply reports is replicated before it returns."""
     call = ScriptCall(
         "claim",
         [keys.due(shard), keys.registry(shard), keys.shard_counters(shard)],

@@ -20,7 +20,7 @@ class AppendedChange(NamedTuple):
 def append_changes_call(
     store: Store, proposals: Sequence[Proposal], *, is_atomic: bool, keep_ms: int, max_unmatched: int
 ) -> ScriptCall:
-    """The call for proposals of one partition; an atomic one may have several where one node holds all of them."""
+    """The call for proposals of one partition; an atomic one may span partitions of one node."""
     layout = store.layout
     partition = layout.partition_of(proposals[0].tenant, proposals[0].id)
     script_keys = [keys.partition_counters(partition)]
@@ -76,7 +76,7 @@ async def acknowledge_changes(store: Store, group: str, matched: Mapping[int, Se
 async def trim_changes(
     store: Store, group: str, partitions: Sequence[int], *, keep_ms: int, max_changes: int, limit: int
 ) -> list[int]:
-    """Removes matched changes that are too old or too many, up to `limit` of each partition; how many of each."""
+    """Removes matched changes that are too old or too many, up to `limit` a partition; how many."""
     arguments: list[Argument] = [group, keep_ms, max_changes, limit]
     calls = [ScriptCall("trim_changes", [keys.changes(partition)], arguments) for partition in partitions]
     return [int(removed) for removed in await store.run_many(calls)]

@@ -17,7 +17,7 @@ async def release_leases(store: Store, names: Sequence[Argument], owner: str) ->
 
 
 async def fence_partitions(store: Store, tokens: Mapping[int, int]) -> None:
-    """Copies the lease token of each partition next to its stream (`move_change_to_dead_letters.lua` checks it)."""
+    """Copies the lease token of each partition next to its stream, where scripts check it."""
     calls = [
         ScriptCall("fence_partition", [keys.partition_lease(partition)], [token])
         for partition, token in tokens.items()

@@ -22,7 +22,7 @@ class NewEvent(NamedTuple):
 
 
 class LostRange(NamedTuple):
-    """The gap of a subscription that lost events, both numbers inclusive; earlier calls may have reported part of it."""
+    """The gap of a subscription that lost events; earlier calls may have reported part of it."""
 
     subscription: SubscriptionKey
     low: int
@@ -31,7 +31,7 @@ class LostRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AppendedEvents:
-    """The reply of one shard. `added` may be `LOST_PARTITION` or `FORGOT_NUMBERS`; then nothing was written."""
+    """The reply of one shard. Nothing was written if `added` is `LOST_PARTITION` or `FORGOT_NUMBERS`."""
 
     added: int
     numbered: int
@@ -47,7 +47,7 @@ def append_events_call(
     max_events: int,
     numbered: int,
 ) -> ScriptCall:
-    """The call for subscriptions of one shard; `numbered`: how many events of the partition it is known to have numbered."""
+    """The call for one shard; `numbered`: how many events of the partition it is known to have."""
     script_keys = [keys.fence(shard), keys.due(shard), keys.registry(shard), keys.shard_counters(shard)]
     arguments: list[Argument] = [partition, token, keys.WAKE, shard, max_events, numbered]
     for subscription, new_events in events.items():
@@ -75,7 +75,7 @@ async def append_events(store: Store, calls: Sequence[ScriptCall]) -> list[Appen
 
 
 class TrimmedOutbox(NamedTuple):
-    """What trimming one outbox came to: whether there may be more to remove, and the gap if events were given up."""
+    """Whether there may be more to remove, and the gap if events were given up."""
 
     has_more: bool
     lost: LostRange | None
@@ -106,7 +106,7 @@ async def trim_outboxes(
 
 
 class SkippedNumbers(NamedTuple):
-    """How many events a shard is known to have forgotten (-1: an earlier call skipped), how many subscriptions skip numbers."""
+    """How many events a shard has forgotten (-1: skipped before), how many subscriptions skip."""
 
     forgotten: int
     subscriptions: int
@@ -115,7 +115,7 @@ class SkippedNumbers(NamedTuple):
 async def skip_numbers(
     store: Store, rollback_id: str, margin: int, numbered: Mapping[int, Mapping[int, int]]
 ) -> list[SkippedNumbers]:
-    """Skips numbers in every subscription; `numbered`: by shard and partition, how many events were numbered. Durable."""
+    """Skips numbers in every subscription, durably; `numbered`: events by shard and partition."""
     calls = []
     for shard in range(store.layout.shards):
         arguments: list[Argument] = [

@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class _Script:
-    """`shared` names the files of `lua/shared/` whose functions the script uses, in the order they depend on each other.
+    """`shared` names the files of `lua/shared/` whose functions the script uses, in the order they depend on
+    each other.
 
-    `runs_when_full`: the script runs although the store has reached its `maxmemory`. Such a script adds next to nothing, and
-    without it nothing is delivered or trimmed.
+    `runs_when_full`: the script runs although the store has reached its `maxmemory`. Such a script adds next
+    to nothing, and without it nothing is delivered or trimmed.
     """
 
     shared: tuple[str, ...] = ()

@@ -42,7 +42,7 @@ async def register_subscription(
 
 
 async def mark_error(store: Store, subscription: SubscriptionKey, revision: str, reason: str) -> bool:
-    """Sets a subscription to `error`; False if it was stored again since `revision`, or is not active or requested."""
+    """Sets a subscription to `error`; False if it was stored again, or is not active or requested."""
     shard = store.layout.shard_of(*subscription)
     script_keys = [
         keys.subscription(shard, *subscription),

@@ -1,6 +1,7 @@
--- Events of a subscription that are dead letters. Needs base.lua.
--- They are members `<number> <moment> <reason>` of a sorted set (key.dead), scored by number. Their number stands in the
--- subscription (`dead_letters`), in the tenant's index of the shard (key.index, by subscription id) and in the shard's counters.
+-- Events of a subscription that are dead letters. Needs base.lua. They are members `<number> <moment>
+-- <reason>` of a sorted set (key.dead), scored by number. Their number stands in the subscription
+-- (`dead_letters`), in the tenant's index of the shard (key.index, by subscription id) and in the shard's
+-- counters.
 
 -- Updates the numbers after the sorted set has changed.
 local function count_dead_letters(key)

@@ -1,8 +1,9 @@
 -- Gaps: numbers of a subscription that no notification will carry. Needs base.lua and subscription.lua.
 local MAX_GAPS = 32
 
--- Records the numbers from `low` to `high`, in `gaps` and in `gap_since`. Numbers that follow the last gap for the same reason
--- extend it; beyond MAX_GAPS the oldest gaps are forgotten. Returns the first and last number of the gap.
+-- Records the numbers from `low` to `high`, in `gaps` and in `gap_since`. Numbers that follow the last gap
+-- for the same reason extend it; beyond MAX_GAPS the oldest gaps are forgotten. Returns the first and last
+-- number of the gap.
 local function record_gap(key, low, high, reason, now)
   local held = redis.call('HMGET', key.sub, 'gaps', 'gap_since')
   local gaps = {}
@@ -30,8 +31,9 @@ local function numbers_without_event(key, cursor)
   return sum
 end
 
--- Gives up the events that wait in the outbox, up to number `last`. An active subscription to which the broker sends goes to
--- `error`, and an attempt under way loses its claim; any other keeps its status. Returns the first and last number of the gap.
+-- Gives up the events that wait in the outbox, up to number `last`. An active subscription to which the
+-- broker sends goes to `error`, and an attempt under way loses its claim; any other keeps its status. Returns
+-- the first and last number of the gap.
 local function give_up(key, cursor, last, reason, now)
   redis.call('XTRIM', key.outbox, 'MINID', '=', whole(last + 1) .. '-0')
   local low, high = record_gap(key, cursor + 1, last, reason, now)

@@ -1,10 +1,11 @@
--- What a subscription has to send next, and when a dispatcher has to look at it. Needs base.lua and subscription.lua.
--- `s` is a subscription that `load` has read; numbers in it are Lua numbers.
-local FIELDS = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification_type', 'last_event', 'pinned_at',
-  'attempts', 'failing_since', 'last_sent', 'token', 'version', 'carries_resources', 'pinned_version', 'is_pull', 'revision',
-  'resend_ranges', 'skipped_numbers', 'build_failures', 'last_commit', 'claim_state'}
-local NUMBERS = {'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'last_event', 'pinned_at', 'attempts', 'failing_since',
-  'last_sent', 'token'}
+-- What a subscription has to send next, and when a dispatcher has to look at it. Needs base.lua and
+-- subscription.lua. `s` is a subscription that `load` has read; numbers in it are Lua numbers.
+local FIELDS = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification_type',
+  'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token', 'version',
+  'carries_resources', 'pinned_version', 'is_pull', 'revision', 'resend_ranges', 'skipped_numbers',
+  'build_failures', 'last_commit', 'claim_state'}
+local NUMBERS = {'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'last_event', 'pinned_at',
+  'attempts', 'failing_since', 'last_sent', 'token'}
 local MAX_PINNED_EVENTS = 100000
 
 local function load(sub)
@@ -15,18 +16,22 @@ local function load(sub)
   return s
 end
 
--- There is nothing to send now: the subscription is due at its next heartbeat or at its end, whichever is first. Returns that
--- moment, or 0.
+-- There is nothing to send now: the subscription is due at its next heartbeat or at its end, whichever is
+-- first. Returns that moment, or 0.
 local function rest(key, s)
   local at = 0
-  if s.status == 'active' and s.heartbeat_ms > 0 and s.is_pull ~= '1' then at = s.last_sent + s.heartbeat_ms end
+  if s.status == 'active' and s.heartbeat_ms > 0 and s.is_pull ~= '1' then
+    at = s.last_sent + s.heartbeat_ms
+  end
   if s.ends > 0 and s.status ~= 'off' and (at == 0 or s.ends < at) then at = s.ends end
   cancel_notification(key)
-  if at == 0 then redis.call('ZREM', key.due, key.member) else redis.call('ZADD', key.due, whole(at), key.member) end
+  if at == 0 then redis.call('ZREM', key.due, key.member)
+  else redis.call('ZADD', key.due, whole(at), key.member) end
   return at
 end
 
--- The entries up to the first missing number: a notification of k events with count n carries n-k+1 to n (R-275).
+-- The entries up to the first missing number: a notification of k events with count n carries n-k+1 to n
+-- (R-275).
 local function without_gap(entries)
   local first = #entries > 0 and entry_number(entries[1][1])
   if not first or entry_number(entries[#entries][1]) - first == #entries - 1 then return entries end
@@ -38,8 +43,8 @@ local function without_gap(entries)
   return run
 end
 
--- The events from `first` to `last` that fit one notification: up to `max_count` of them, with up to `max_bytes` of resources;
--- at least one. A pinned notification always has the same ones.
+-- The events from `first` to `last` that fit one notification: up to `max_count` of them, with up to
+-- `max_bytes` of resources; at least one. A pinned notification always has the same ones.
 local function fitting_events(key, s, first, last, is_pinned, max_bytes)
   local limit = is_pinned and MAX_PINNED_EVENTS or math.max(s.max_count, 1)
   local entries = redis.call('XRANGE', key.outbox, first .. '-0', last, 'COUNT', limit)
@@ -68,8 +73,8 @@ local function trim_resend_ranges(key, s, last)
   redis.call('HSET', key.sub, 'resend_ranges', s.resend_ranges)
 end
 
--- The next events to send once more. They are of one range, so that the numbers of a notification have no gap; a range whose
--- events are not stored any more is removed.
+-- The next events to send once more. They are of one range, so that the numbers of a notification have no
+-- gap; a range whose events are not stored any more is removed.
 local function events_to_resend(key, s, max_bytes)
   local pinned = s.notification_type == 'resend' and whole(s.last_event)
   while s.resend_ranges ~= '' do
@@ -82,7 +87,8 @@ local function events_to_resend(key, s, max_bytes)
   return {}
 end
 
--- Moves the cursor over dead letters. Returns the last number before the next dead letter, or nil if none follows.
+-- Moves the cursor over dead letters. Returns the last number before the next dead letter, or nil if none
+-- follows.
 local function skip_dead_letters(key, s)
   local low, others = string.match(s.skipped_numbers, '^(%d+),?(.*)$')
   local cursor, has_skipped = s.cursor, false
@@ -104,28 +110,32 @@ local function build_failures(s)
   return at == whole(s.pinned_at) and tonumber(failures) or 0
 end
 
--- A claim as a dispatcher receives it: a msgpack map (`ClaimRecord` in records.py), and the outbox entries of its events.
+-- A claim as a dispatcher receives it: a msgpack map (`ClaimRecord` in records.py), and the outbox entries of
+-- its events.
 local function claim_of(key, s, notification_type, events, now)
   local record = cmsgpack.pack({
-    member = key.member, token = s.token, type = notification_type, version = tonumber(s.version), status = s.status,
-    count = s.last_event, at = s.pinned_at, attempts = s.attempts, failing_since = s.failing_since, now = now,
-    revision = s.revision, build_failures = build_failures(s),
+    member = key.member, token = s.token, type = notification_type, version = tonumber(s.version),
+    status = s.status, count = s.last_event, at = s.pinned_at, attempts = s.attempts,
+    failing_since = s.failing_since, now = now, revision = s.revision, build_failures = build_failures(s),
   })
   return {record, events}
 end
 
--- The claim under way, for a dispatcher that lost the reply with it; nil if the client has changed the subscription since.
+-- The claim under way, for a dispatcher that lost the reply with it; nil if the client has changed the
+-- subscription since.
 local function active_claim(key, s, now, lease_ms, max_bytes)
   local is_first_time = s.notification_type == 'event-notification'
   local first = is_first_time and whole(s.cursor + 1) or string.match(s.resend_ranges, '^(%d+)')
   local has_events = is_first_time or s.notification_type == 'resend'
   if s.pinned_version ~= s.version or (has_events and not first) then return nil end
-  local events = has_events and fitting_events(key, s, first, whole(s.last_event) .. '-0', true, max_bytes) or {}
+  local last = whole(s.last_event) .. '-0'
+  local events = has_events and fitting_events(key, s, first, last, true, max_bytes) or {}
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
   return claim_of(key, s, s.notification_type, events, now)
 end
 
--- The type of the next notification and its events, or nil if there is nothing to send. An attempt that failed keeps its type.
+-- The type of the next notification and its events, or nil if there is nothing to send. An attempt that
+-- failed keeps its type.
 local function choose(key, s, now, max_bytes)
   local chosen = s.notification_type
   if s.status == 'requested' then
@@ -145,8 +155,8 @@ local function choose(key, s, now, max_bytes)
   return nil
 end
 
--- Takes the subscription's next notification and pins it, so that every attempt sends the same. Returns the claim; or nil and
--- the moment to look again (0: not before something happens).
+-- Takes the subscription's next notification and pins it, so that every attempt sends the same. Returns the
+-- claim; or nil and the moment to look again (0: not before something happens).
 local function take(key, s, now, lease_ms, max_bytes)
   if s.ends > 0 and now >= s.ends and s.status ~= 'off' and s.status ~= 'entered-in-error' then
     change_status(key, s.status, 'off')
@@ -175,7 +185,8 @@ local function take(key, s, now, lease_ms, max_bytes)
   -- also above the tokens that were given out before a rollback of the store
   s.token = math.max(s.token + 1, now * 1000)
   redis.call('HSET', key.sub, 'notification_type', notification_type, 'last_event', whole(s.last_event),
-    'pinned_at', whole(s.pinned_at), 'pinned_version', s.version, 'token', whole(s.token), 'claim_state', 'in-flight',
+    'pinned_at', whole(s.pinned_at), 'pinned_version', s.version, 'token', whole(s.token),
+    'claim_state', 'in-flight',
     'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
     'last_commit', (s.committed or '') .. ':' .. whole(s.token))
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)

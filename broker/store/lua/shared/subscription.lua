@@ -1,37 +1,41 @@
 -- The subscription hash, and the changes that several scripts make to it. Needs base.lua.
 --
 -- Moments are milliseconds since 1970 by the store's clock. Fields of the hash:
---   model, version, updated, created, owner       the document as last registered; `owner` is the client that created it
---   revision                                      id of the request that stored the document
---   status, activated                             the status machine; moment of the first activation since the subscription
---                                                 was created or off, or ''
---   count, cursor                                 last event number; last event number that was delivered or passed over
---   max_count, heartbeat_ms, ends                 events a notification may carry, heartbeat period, moment of the end (0: none)
---   carries_resources                             1: notifications contain resources
---   is_pull                                       1: the subscriber reads the outbox; the broker sends nothing
---   claim_state                                   in-flight: a dispatcher is sending; backoff: the next attempt has to wait; ''
---   token                                         fencing token of the newest claim; a new subscription starts with the time
---                                                 in microseconds, above the tokens of a deleted subscription with its id
---   last_commit                                   `<token committed last>:<token since>`
---   notification_type, last_event, pinned_at,     the notification under way, pinned so that each attempt sends the same, and
---   pinned_version                                the document version it was made for
---   attempts, failing_since                       failed attempts of it, and the moment of the first failure
---   build_failures                                `<pinned_at>:<n>`: how often the notification under way could not be built
---   resend_ranges                                 event numbers to send once more: `low-high,…`
---   skipped_numbers                               dead letters after the cursor, ascending: `n,…`
---   dead_letters                                  how many events are dead letters
---   gaps                                          numbers that will not be delivered: `low-high:reason:moment,…`; the reason is
---                                                 size, age or rollback
---   gap_since                                     moment of the first gap since the client last stored the document
---   last_sent                                     moment of the last notification
---   error_code, error_text                        why delivery last failed
---   last_change:<partition>                       id of the last change of that partition that was considered
+--   model, version, updated, created  the document as last registered
+--   owner                             the client that created it
+--   revision                          id of the request that stored the document
+--   status, activated                 the status machine; moment of the first activation since the
+--                                     subscription was created or off, or ''
+--   count, cursor                     last event number; last event number that was delivered or passed over
+--   max_count, heartbeat_ms, ends     events a notification may carry, heartbeat period, moment of the end
+--                                     (0: none)
+--   carries_resources                 1: notifications contain resources
+--   is_pull                           1: the subscriber reads the outbox; the broker sends nothing
+--   claim_state                       in-flight: a dispatcher is sending; backoff: the next attempt waits; or
+--                                     ''
+--   token                             fencing token of the newest claim; a new subscription starts with the
+--                                     time in microseconds, above the tokens of a deleted subscription with
+--                                     its id
+--   last_commit                       `<token committed last>:<token since>`
+--   notification_type, last_event,    the notification under way, pinned so that each attempt sends the same,
+--   pinned_at, pinned_version         and the document version it was made for
+--   attempts, failing_since           failed attempts of it, and the moment of the first failure
+--   build_failures                    `<pinned_at>:<n>`: how often the notification could not be built
+--   resend_ranges                     event numbers to send once more: `low-high,…`
+--   skipped_numbers                   dead letters after the cursor, ascending: `n,…`
+--   dead_letters                      how many events are dead letters
+--   gaps                              numbers that will not be delivered: `low-high:reason:moment,…`; the
+--                                     reason is size, age or rollback
+--   gap_since                         moment of the first gap since the client last stored the document
+--   last_sent                         moment of the last notification
+--   error_code, error_text            why delivery last failed
+--   last_change:<partition>           id of the last change of that partition that was considered
 --
--- `key` holds the names of the keys: member (`<tenant>:<id>`), sub (this hash), outbox, due, registry, counters,
--- dead (its dead letters) and index (dead letters of its tenant in the shard), as far as a script has them.
+-- `key` holds the names of the keys, as far as a script has them: member (`<tenant>:<id>`), sub (this hash),
+-- outbox, due, registry, counters, dead (its dead letters), index (dead letters of its tenant in the shard).
 
--- Appends to the log by which matchers follow subscriptions; `operation` is put or delete. Ids are `<ms>-<n>`: n has no gap, and
--- the time tells an entry from one that was lost in a rollback and had the same n.
+-- Appends to the log by which matchers follow subscriptions; `operation` is put or delete. Ids are
+-- `<ms>-<n>`: n has no gap, and the time tells an entry from a lost one that had the same n.
 local function announce(key, operation)
   local last = redis.call('XREVRANGE', key.registry, '+', '-', 'COUNT', 1)
   local ms, n = string.match(last[1] and last[1][1] or '0-0', '^(%d+)-(%d+)$')
@@ -65,7 +69,8 @@ end
 
 -- Ends the claim and forgets the notification under way, so that nothing of it is sent again.
 local function cancel_notification(key)
-  redis.call('HSET', key.sub, 'claim_state', '', 'notification_type', '', 'attempts', '0', 'failing_since', '0')
+  redis.call('HSET', key.sub, 'claim_state', '', 'notification_type', '', 'attempts', '0',
+    'failing_since', '0')
 end
 
 -- Makes the subscription due at its end only.
