@@ -1,5 +1,5 @@
-"""The ASGI application of a process: the FHIR bases `/r4`, `/r4b` and `/r5`, and whatever routes stand beside
-them.
+"""The ASGI application of a process: the FHIR bases `/r4`, `/r4b` and `/r5`, and all other
+routes.
 
 It speaks ASGI itself for the FHIR bases, because routing, request and response of a framework took as long as
 the rest of the way to the store, and every reading of a device passes here. Everything else goes to a

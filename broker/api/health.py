@@ -64,7 +64,7 @@ async def _intake(health: Health) -> str:
 
 
 async def prometheus(request: Request) -> Response:
-    """Metrics in Prometheus's text format. Those that describe the store are absent while it is unavailable."""
+    """Metrics in Prometheus's text format; those of the store are absent while it is unavailable."""
     health: Health = request.app.state.health
     try:
         async with asyncio.timeout(_METRICS_TIMEOUT_S):

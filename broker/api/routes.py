@@ -1,6 +1,6 @@
-"""The table of contents beside the FHIR bases: health, metrics, websockets, and what is mounted.
+"""The table of contents of everything but the FHIR bases: health, metrics, websockets, and what is mounted.
 
-Every route has an access, which is checked before its endpoint runs. `beside` makes the Starlette application
+Every route has an access, which is checked before its endpoint runs. `build_routes_app` makes the Starlette application
 that `Application` passes requests to which are not below a FHIR base.
 """
 
@@ -51,7 +51,7 @@ def mounted(path: str, app: ASGIApp, access: Access) -> HttpRoute:
     return HttpRoute(path, Mount, app, access)
 
 
-def beside(rows: Sequence[HttpRoute], authenticate: Authenticate) -> Starlette:
+def build_routes_app(rows: Sequence[HttpRoute], authenticate: Authenticate) -> Starlette:
     """The application of the rows. An unknown path gets a 404 with an OperationOutcome that names the FHIR
     bases.
     """

@@ -12,7 +12,7 @@ from broker.api.handlers import handlers
 from broker.api.health import Health
 from broker.api.interactions import interaction_table
 from broker.api.metadata import ServerFacts
-from broker.api.routes import HEALTH, ROUTES, HttpRoute, beside
+from broker.api.routes import HEALTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.parts import Parts, milliseconds
 from broker.delivery.following import Following
@@ -91,7 +91,7 @@ def build_api_app(
         validation.prepare(release, _FREQUENT_TYPES)
     settings, clock = parts.settings, parts.clock
     facts = ServerFacts(clock.now_ms(), list(parts.channels), settings.auth)
-    other = beside([*ROUTES, *mounts], authenticate)
+    other = build_routes_app([*ROUTES, *mounts], authenticate)
     other.state.health = health
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url
@@ -107,6 +107,6 @@ def build_api_app(
 
 def build_health_app(health: Health, authenticate: Authenticate) -> ASGIApp:
     """The ASGI application of a process without the role `api`: health and metrics alone."""
-    app = beside(HEALTH, authenticate)
+    app = build_routes_app(HEALTH, authenticate)
     app.state.health = health
     return app

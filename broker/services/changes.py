@@ -19,7 +19,7 @@ from broker.store.resources import Resources
 
 @dataclass(frozen=True, slots=True)
 class StoredResource:
-    """A stored version and its body in the release that was asked for."""
+    """A stored version and its body in the requested release."""
 
     version: Version
     body: bytes

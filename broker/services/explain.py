@@ -91,13 +91,13 @@ class ExplainService:
         return await self._report(record, change, progress)
 
     async def explain_hypothetical(
-        self, principal: Principal, release: Release, subscription_id: str, asked: HypotheticalChange
+        self, principal: Principal, release: Release, subscription_id: str, hypothetical: HypotheticalChange
     ) -> ExplainReport:
         """Explains the change that sending a resource now would be. Raises `NotFound`, `Malformed`,
         `Unprocessable`.
         """
         record = await self._subscriptions.get(principal, subscription_id)
-        change = await self._hypothetical_change(principal, release, asked)
+        change = await self._hypothetical_change(principal, release, hypothetical)
         return await self._report(record, change, None)
 
     async def _report(
@@ -138,21 +138,21 @@ class ExplainService:
         return self._change(principal, version, previous)
 
     async def _hypothetical_change(
-        self, principal: Principal, release: Release, asked: HypotheticalChange
+        self, principal: Principal, release: Release, hypothetical: HypotheticalChange
     ) -> Change:
-        resource_type = asked.resource.type
-        resource_id = asked.resource.id or _ID_OF_NEW_RESOURCE
-        _check_resource(release, resource_type, resource_id, asked)
+        resource_type = hypothetical.resource.type
+        resource_id = hypothetical.resource.id or _ID_OF_NEW_RESOURCE
+        _check_resource(release, resource_type, resource_id, hypothetical)
         stored = await self._resources.current(principal.tenant, resource_type, resource_id)
         key = VersionKey(principal.tenant, resource_type, resource_id, stored.key.version if stored else 0)
         previous = stored if stored is not None and stored.body is not None else None
-        has_previous = asked.previous is not None or previous is not None
-        interaction = asked.interaction or (Interaction.UPDATE if has_previous else Interaction.CREATE)
-        resource: Resource | None = asked.resource
+        has_previous = hypothetical.previous is not None or previous is not None
+        interaction = hypothetical.interaction or (Interaction.UPDATE if has_previous else Interaction.CREATE)
+        resource: Resource | None = hypothetical.resource
         if interaction is Interaction.CREATE:
             previous = None
         else:
-            before = asked.resource if interaction is Interaction.DELETE else asked.previous
+            before = hypothetical.resource if interaction is Interaction.DELETE else hypothetical.previous
             if before is not None:
                 key = key._replace(version=max(key.version, 1))
                 previous = self._version(release, key, Interaction.CREATE, before)
@@ -176,7 +176,7 @@ class ExplainService:
 
 
 def _check_resource(
-    release: Release, resource_type: str, resource_id: str, asked: HypotheticalChange
+    release: Release, resource_type: str, resource_id: str, hypothetical: HypotheticalChange
 ) -> None:
     """Raises `Malformed` or `Unprocessable` for what the intake would refuse, or what contradicts itself."""
     rules = adapter(release)
@@ -184,15 +184,15 @@ def _check_resource(
         text = f"{resource_type!r} is not a resource type of FHIR {rules.version}. Send one that is."
         raise Unprocessable(Issue("not-supported", text, "resource"))
     check_id(resource_id)
-    rules.validate(resource_type, asked.resource.text)
-    if asked.previous is None:
+    rules.validate(resource_type, hypothetical.resource.text)
+    if hypothetical.previous is None:
         return
-    check_type(asked.previous, resource_type)
-    rules.validate(resource_type, asked.previous.text)
-    if asked.interaction is Interaction.DELETE:
+    check_type(hypothetical.previous, resource_type)
+    rules.validate(resource_type, hypothetical.previous.text)
+    if hypothetical.interaction is Interaction.DELETE:
         text = "A delete has no previous besides resource, which is the state it deletes. Leave out previous."
         raise Malformed(Issue("invalid", text, "previous"))
-    if asked.interaction is Interaction.CREATE:
+    if hypothetical.interaction is Interaction.CREATE:
         text = "A create has no previous state. Leave out previous, or send interaction update."
         raise Malformed(Issue("invalid", text, "previous"))
 
