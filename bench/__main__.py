@@ -1,4 +1,6 @@
-"""`python -m bench [names] [--quick] [--json]`: measures what is named, or everything; figures as JSON lines, a table and charts."""
+"""`python -m bench [names] [--quick] [--json]`: runs the named benches, or all of them. Prints the figures as
+JSON lines and as a table, and draws charts.
+"""
 
 import argparse
 import asyncio
@@ -14,14 +16,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Measure(Protocol):
-    """Figures as they come; `is_quick` for a look, not for a statement."""
+    """Yields figures as it measures them. `is_quick` uses smaller sizes, for a first impression only."""
 
     def __call__(self, *, is_quick: bool) -> AsyncIterator[Figure]: ...
 
 
 async def _match(*, is_quick: bool) -> AsyncIterator[Figure]:
-    for one in match.measure(match.SIZES[:3], 300) if is_quick else match.measure(match.SIZES, 2_000):
-        yield Figure("match", one.name, one.value, one.unit, at_most=one.at_most)
+    for figure in match.measure(match.SIZES[:3], 300) if is_quick else match.measure(match.SIZES, 2_000):
+        yield Figure("match", figure.name, figure.value, figure.unit, at_most=figure.at_most)
         await asyncio.sleep(0)
 
 
@@ -37,57 +39,57 @@ BENCHES: Mapping[str, Measure] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    shown = argparse.ArgumentParser(
+def argument_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measures the broker; every bound is on a ratio or figure of one run.",
+        description="Measures the broker. Every bound applies to a ratio or figure of one run.",
     )
-    shown.add_argument(
-        "names", nargs="*", metavar="name", help=f"which of {', '.join(BENCHES)}; all by default"
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="use smaller sizes, for a first impression")
+    parser.add_argument("--json", action="store_true", help="print JSON lines only")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="the folder for the charts (default: bench/results)"
     )
-    shown.add_argument("--quick", action="store_true", help="smaller and shorter, for a look")
-    shown.add_argument("--json", action="store_true", help="JSON lines only")
-    shown.add_argument(
-        "--results", type=Path, default=RESULTS, help="where the charts go (default: bench/results)"
-    )
-    return shown
+    return parser
 
 
-async def _run(names: list[str], *, is_quick: bool, tell: Callable[[Figure], None]) -> None:
+async def _run(names: list[str], *, is_quick: bool, report_figure: Callable[[Figure], None]) -> None:
     for name in names:
         async for figure in BENCHES[name](is_quick=is_quick):
-            tell(figure)
+            report_figure(figure)
 
 
 def main() -> None:
-    asking = parser()
-    asked = asking.parse_args()
-    unknown = [name for name in asked.names if name not in BENCHES]
+    parser = argument_parser()
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHES]
     if unknown:
-        asking.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
+        parser.error(f"unknown bench {unknown[0]!r}; the benches are {', '.join(BENCHES)}")
     figures: list[Figure] = []
 
-    def tell(figure: Figure) -> None:
+    def report_figure(figure: Figure) -> None:
         figures.append(figure)
-        print(report.json_line(figure), flush=True)  # noqa: T201 this is what the program is for
+        print(report.json_line(figure), flush=True)  # noqa: T201 the output of the program
 
-    async def until_told(stop: asyncio.Event) -> None:
-        """Ends early when asked to, and the processes it started with it."""
-        work = asyncio.create_task(_run(asked.names or list(BENCHES), is_quick=asked.quick, tell=tell))
-        asking_to_stop = asyncio.create_task(stop.wait())
-        await asyncio.wait([work, asking_to_stop], return_when=asyncio.FIRST_COMPLETED)
-        asking_to_stop.cancel()
+    async def until_stopped(stop: asyncio.Event) -> None:
+        """Stops early when asked to, together with the processes that it started."""
+        work = asyncio.create_task(
+            _run(arguments.names or list(BENCHES), is_quick=arguments.quick, report_figure=report_figure)
+        )
+        stop_requested = asyncio.create_task(stop.wait())
+        await asyncio.wait([work, stop_requested], return_when=asyncio.FIRST_COMPLETED)
+        stop_requested.cancel()
         if not work.done():
             work.cancel()
         await work
 
     try:
-        loop.run(until_told)
+        loop.run(until_stopped)
     except asyncio.CancelledError:
         raise SystemExit(130) from None
-    if not asked.json:
+    if not arguments.json:
         report.print_table(figures)
-    report.write_charts(figures, asked.results)
+    report.write_charts(figures, arguments.results)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What each durability setting costs: the same changes appended to one primary with one replica, the setting changed in between.
+"""The cost of each durability setting: the same changes are appended to one primary with one replica under
+different settings.
 
-One change at a time is what a lone producer waits for; batches of 64 are what group commit makes of many producers. The settings take
-turns within each round, and each is told over `everysec` of its round. docs/operating.md says what each can lose.
+One change at a time is the wait of a single producer; batches of 64 are what group commit makes of many
+producers. The settings take turns within each round, and each is compared with `everysec` of its round.
+docs/operating.md describes what each setting can lose.
 """
 
 import contextlib
@@ -56,8 +58,8 @@ SETTINGS = (
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     rounds, singles, batches = (2, 100, 20) if is_quick else (5, 400, 100)
-    alone: dict[str, list[float]] = {one.name: [] for one in SETTINGS}
-    together: dict[str, list[float]] = {one.name: [] for one in SETTINGS}
+    alone: dict[str, list[float]] = {setting.name: [] for setting in SETTINGS}
+    together: dict[str, list[float]] = {setting.name: [] for setting in SETTINGS}
     async with contextlib.AsyncExitStack() as stack:
         primary, replica = await _pair(stack)
         ids = itertools.count()
@@ -98,19 +100,19 @@ async def _seconds(changes: Changes, ids: Iterator[int], times: int, size: int) 
 
 
 def _proposal(ids: Iterator[int]) -> Proposal:
-    one = f"o{next(ids)}"
+    resource_id = f"o{next(ids)}"
     reading = json.dumps(observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 70)).encode()
-    head = f'{{"id":"{one}","meta":{{'.encode()
-    return Proposal(DEFAULT_TENANT, "put", "Observation", one, Release.R4, head, b"}," + reading[1:])
+    head = f'{{"id":"{resource_id}","meta":{{'.encode()
+    return Proposal(DEFAULT_TENANT, "put", "Observation", resource_id, Release.R4, head, b"}," + reading[1:])
 
 
 async def _pair(stack: contextlib.AsyncExitStack) -> tuple[int, int]:
-    """Ports of a primary and its replica, in step."""
+    """Starts a primary and a replica and waits until they are in sync. Their ports."""
     primary, replica = _spawn(stack), _spawn(stack)
     for port in (primary, replica):
-        await _until_told(port, "PING", "PONG")
+        await _until_answered(port, "PING", "PONG")
     await _ask(replica, "REPLICAOF", "127.0.0.1", str(primary))
-    await _until_told(replica, "INFO", "master_link_status:up", "replication")
+    await _until_answered(replica, "INFO", "master_link_status:up", "replication")
     return primary, replica
 
 
@@ -134,7 +136,7 @@ def _spawn(stack: contextlib.AsyncExitStack) -> int:
     return port
 
 
-async def _until_told(port: int, command: str, wanted: str, *arguments: str) -> None:
+async def _until_answered(port: int, command: str, wanted: str, *arguments: str) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         with contextlib.suppress(RedisError, OSError):

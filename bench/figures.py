@@ -1,4 +1,4 @@
-"""The values of a measurement, and the arithmetic between what was timed and what is told. Nothing here looks at a clock."""
+"""The figures of a measurement and their arithmetic. Pure: nothing here reads a clock."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value, and the bound it is held to, if there is one."""
+    """One measured value and its bound, if it has one."""
 
     bench: str
     name: str
@@ -20,7 +20,7 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """None where there is no bound."""
+        """Whether the value keeps its bound; None without a bound."""
         if self.at_most is None and self.at_least is None:
             return None
         low = -math.inf if self.at_least is None else self.at_least
@@ -47,7 +47,9 @@ class Spread:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of them does not exceed. Raises `ValueError` for none."""
+    """The smallest value that at least this share of the values does not exceed. Raises `ValueError` without
+    values.
+    """
     if not values:
         raise ValueError("no values")
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
@@ -60,13 +62,15 @@ def spread(seconds: Sequence[float]) -> Spread:
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
-    """The median of the ratios of neighbours: what disturbs the machine for a while disturbs both of a pair."""
-    return statistics.median(one / other for one, other in zip(numerators, denominators, strict=True))
+    """The median of the ratios of neighbours. A disturbance of the machine affects both values of a pair."""
+    return statistics.median(
+        numerator / denominator for numerator, denominator in zip(numerators, denominators, strict=True)
+    )
 
 
 def latencies(sent: Mapping[str, float], arrived: Mapping[str, float]) -> list[float]:
-    """Seconds from each request to its notification. Raises `ValueError` if any is missing: nothing may be lost."""
-    lost = [one for one in sent if one not in arrived]
+    """Seconds from each request to its notification. Raises `ValueError` if a notification is missing."""
+    lost = [resource_id for resource_id in sent if resource_id not in arrived]
     if lost:
-        raise ValueError(f"{len(lost)} of {len(sent)} never arrived, {lost[0]} among them")
-    return [arrived[one] - at for one, at in sent.items()]
+        raise ValueError(f"{len(lost)} of {len(sent)} never arrived, for example {lost[0]}")
+    return [arrived[resource_id] - at for resource_id, at in sent.items()]

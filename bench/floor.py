@@ -1,8 +1,9 @@
-"""The floor: the same libraries and the same durability, and no FHIR. What the machine can do with this road, roughly.
+"""The floor: a program with the same libraries and the same durability, but without FHIR. It shows what the
+machine can do.
 
-A POST is written to one stream by group commit and answered when it is on disk; a reader takes it from there and posts the
-bytes on. No validation, no ids of its own, no versions, no matching, no order, no outbox, no retry. `python -m bench.floor`
-with FLOOR_PORT, FLOOR_STORE and FLOOR_TARGET in the environment.
+The floor appends a POST to one stream by group commit, answers when it is on disk, reads it from the stream
+and posts the bytes to the target. It has no validation, no ids, no versions, no matching, no order, no outbox
+and no retry. `python -m bench.floor` reads FLOOR_PORT, FLOOR_STORE and FLOOR_TARGET from the environment.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ from starlette.routing import Route
 STREAM = "floor"
 CONNECTIONS = 32
 _BATCH = 128
-_MOST = 512
+_MAX_PIPELINE = 512
 
 _Waiting = tuple[bytes, "asyncio.Future[str]"]
 
 
 class Writer:
-    """What gathered while one pipeline was under way goes with the next."""
+    """Group commit: entries that arrive while a pipeline is under way go with the next one."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -37,7 +38,9 @@ class Writer:
         self._arrived = asyncio.Event()
 
     async def write(self, body: bytes) -> str:
-        """The entry's id, once the store has answered: with `appendfsync always` it is on disk then."""
+        """Waits until the store has answered: with `appendfsync always`, the entry is on disk then. Its
+        id.
+        """
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._queue.append((body, future))
         self._arrived.set()
@@ -48,7 +51,7 @@ class Writer:
             await self._arrived.wait()
             self._arrived.clear()
             while self._queue:
-                batch, self._queue = self._queue[:_MOST], self._queue[_MOST:]
+                batch, self._queue = self._queue[:_MAX_PIPELINE], self._queue[_MAX_PIPELINE:]
                 pipe = self._client.pipeline(transaction=False)
                 for body, _ in batch:
                     pipe.xadd(STREAM, {"b": body})
@@ -58,9 +61,9 @@ class Writer:
 
 
 async def forward(client: redis.Redis, session: aiohttp.ClientSession, target: str) -> None:
-    """Posts what is read, as many at a time as the broker has connections to one origin."""
+    """Posts what it reads, with as many concurrent requests as the broker has connections to one origin."""
     last = "0"
-    room = asyncio.Semaphore(CONNECTIONS)
+    slots = asyncio.Semaphore(CONNECTIONS)
 
     async def send(body: bytes) -> None:
         try:
@@ -69,20 +72,20 @@ async def forward(client: redis.Redis, session: aiohttp.ClientSession, target: s
             ) as answer:
                 await answer.read()
         finally:
-            room.release()
+            slots.release()
 
     async with asyncio.TaskGroup() as tasks:
         while True:
-            found: Any = await client.xread({STREAM: last}, count=_BATCH, block=5_000)
-            for entry_id, fields in found[0][1] if found else ():
+            streams: Any = await client.xread({STREAM: last}, count=_BATCH, block=5_000)
+            for entry_id, fields in streams[0][1] if streams else ():
                 last = entry_id
-                await room.acquire()
+                await slots.acquire()
                 tasks.create_task(send(fields[b"b"]))
 
 
 def application(store: str, target: str) -> Starlette:
     client = redis.Redis.from_url(store, protocol=2)
-    reading = redis.Redis.from_url(store, protocol=2, socket_timeout=None)  # it blocks
+    reading = redis.Redis.from_url(store, protocol=2, socket_timeout=None)  # for blocking reads
     writer = Writer(client)
 
     async def accept(request: Request) -> Response:

@@ -1,8 +1,10 @@
-"""What a bad endpoint costs the others: 1 of 1,000 never answers, then 10 % take a second; beside the same load without them.
+"""The cost of a bad endpoint for the others: 1 of 1,000 never answers, then 10 % take a second, each compared
+with the plain load.
 
-Each endpoint is an origin of its own (a port). Segments of the plain load stand before and after each bad one, in one run; the
-figure is the others' p99 over the p99 of the plain segments around it. Plain over plain is told beside it: what the machine's
-other work alone makes of such a ratio. Where that is further from 1 than a bound, the run decides nothing about the bound.
+Each endpoint is its own origin (a port). In one run, segments of the plain load stand before and after each
+bad one. The figure is the p99 of the other endpoints divided by the p99 of the plain segments around it.
+Plain divided by plain shows the effect of the machine's other load on such a ratio: if it differs from 1 by
+more than a bound, the run says nothing about that bound.
 """
 
 import contextlib
@@ -65,6 +67,6 @@ async def _others_p99(
     seconds = await paced(program, sink, names, count, per_s, others=bad)
     for name in bad:
         sink.behave(name, PROMPT)
-    # what the bad ones still owe is no part of the next segment
+    # the backlog of the bad endpoints must not run into the next segment
     await sink.until(lambda: sum(sink.events.values()) >= count, _DRAIN_S)
     return percentile(seconds, 0.99)

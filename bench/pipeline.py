@@ -1,7 +1,9 @@
-"""Events a second from POST to the notification received, 1 event = 1 notification, beside the floor in the same run.
+"""Events per second from POST to received notification, with one event per notification, compared with the
+floor in the same run.
 
-One process of the broker, one of the floor, a store each; segments take turns. And the same with idle subscriptions: ten
-beside a hundred thousand. CPU time an event is told too: it moves less than the clock on a machine with other work.
+One process of the broker and one of the floor, with a store each, run segments in turns. A second part
+compares a broker with ten idle subscriptions and one with a hundred thousand. CPU time per event is measured
+too: it varies less than wall time on a machine with other load.
 """
 
 import contextlib
@@ -19,7 +21,7 @@ IDLE_SHARE = 0.9
 
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
-    """Yields as it goes."""
+    """Yields figures as soon as they are measured."""
     rounds, count, idle = (3, 1_500, 10_000) if is_quick else (7, 4_000, 100_000)
     async with contextlib.AsyncExitStack() as stack:
         sink = await listening(stack)
@@ -29,68 +31,68 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         }
         names = {
             "floor": patients("floor"),
-            "id-only": patients("some"),
+            "id-only": patients("patient"),
             "full-resource": patients("full"),
         }
         await register(programs["broker"], sink, names["id-only"])
         await register(programs["broker"], sink, names["full-resource"], content="full-resource")
         runs: dict[str, list[Segment]] = {name: [] for name in names}
         for n in range(rounds + 1):
-            for name, some in names.items():
-                one = await drive(programs["floor" if name == "floor" else "broker"], sink, some, count)
+            for name, group in names.items():
+                segment = await drive(programs["floor" if name == "floor" else "broker"], sink, group, count)
                 if n:  # the first round warms up
-                    runs[name].append(one)
-    for figure in _beside_floor(runs):
+                    runs[name].append(segment)
+    for figure in _compared_with_floor(runs):
         yield figure
     async for figure in _with_idle(rounds, count, idle):
         yield figure
 
 
-def _beside_floor(runs: dict[str, list[Segment]]) -> list[Figure]:
+def _compared_with_floor(runs: dict[str, list[Segment]]) -> list[Figure]:
     figures = []
     for name, segments in runs.items():
         figures.append(Figure(BENCH, name, _median(segments), "events/s"))
-        figures.append(Figure(BENCH, f"{name}, CPU", _cpu(segments), "µs an event"))
+        figures.append(Figure(BENCH, f"{name}, CPU", _cpu(segments), "µs/event"))
         figures += [
             Figure(
                 BENCH,
                 f"{name}, CPU of {process}",
-                statistics.median(s.cpu_us[process] for s in segments),
-                "µs an event",
+                statistics.median(segment.cpu_us[process] for segment in segments),
+                "µs/event",
             )
             for process in segments[0].cpu_us
         ]
-    floor_rates = [one.per_s for one in runs["floor"]]
+    floor_rates = [segment.per_s for segment in runs["floor"]]
     for name in ("id-only", "full-resource"):
-        share = paired_ratio([one.per_s for one in runs[name]], floor_rates)
+        share = paired_ratio([segment.per_s for segment in runs[name]], floor_rates)
         figures.append(Figure(BENCH, f"{name} / floor", share, at_least=FLOOR_SHARE))
     return figures
 
 
 def _median(segments: list[Segment]) -> float:
-    return statistics.median(one.per_s for one in segments)
+    return statistics.median(segment.per_s for segment in segments)
 
 
 def _cpu(segments: list[Segment]) -> float:
-    return statistics.median(sum(one.cpu_us.values()) for one in segments)
+    return statistics.median(sum(segment.cpu_us.values()) for segment in segments)
 
 
 async def _with_idle(rounds: int, count: int, idle: int) -> AsyncIterator[Figure]:
     async with contextlib.AsyncExitStack() as stack:
         sink = await listening(stack)
-        began = time.perf_counter()
+        started = time.perf_counter()
         many = await stack.enter_async_context(broker(idle=idle))
-        ready_s = time.perf_counter() - began
+        ready_s = time.perf_counter() - started
         few = await stack.enter_async_context(broker(idle=10))
-        names = patients("some")
+        names = patients("patient")
         for program in (few, many):
             await register(program, sink, names)
         rates: dict[str, list[float]] = {"few": [], "many": []}
         for n in range(rounds + 1):
             for name, program in (("few", few), ("many", many)):
-                one = await drive(program, sink, names, count)
+                segment = await drive(program, sink, names, count)
                 if n:
-                    rates[name].append(one.per_s)
+                    rates[name].append(segment.per_s)
     yield Figure(BENCH, f"{idle:,} idle subscriptions registered and broker ready", ready_s, "s")
     yield Figure(BENCH, "with 10 idle", statistics.median(rates["few"]), "events/s")
     yield Figure(BENCH, f"with {idle:,} idle", statistics.median(rates["many"]), "events/s")

@@ -1,7 +1,8 @@
-"""What is measured, as processes: a store of its own each, the broker in one process or in several, or the floor.
+"""The measured programs: the broker in one process or several, or the floor, each with its own store.
 
-Every program gets the embedded server's binary, on a fresh data set with the durability the broker promises. The measuring
-process plays the outside (`wire`). CPU times are the operating system's, Linux only; without them those figures are left out.
+Every program uses the embedded server's binary on a fresh data set, with the durability that the broker
+promises. The measuring process acts as producer and subscriber (`wire`). CPU times are those of the operating
+system (Linux only); without them, the figures are left out.
 """
 
 import asyncio
@@ -48,7 +49,7 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A broker or the floor, running."""
+    """A running broker or floor."""
 
     port: int
     path: str
@@ -76,9 +77,9 @@ def _cpu_s(pid: int) -> float:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def _started(
@@ -88,8 +89,11 @@ async def _started(
     port: int,
     folder: Path,
 ) -> int:
-    """A process of ours, ended with the stack; its pid once it says that it is ready. Raises `RuntimeError` with its log."""
-    inherited = {name: one for name, one in os.environ.items() if not name.startswith("BROKER_")}
+    """Starts a module as a process that ends with the stack, and waits until it is ready. Its pid.
+
+    Raises `RuntimeError` with the end of its log if it does not become ready.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
     log = folder / f"{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220, S603 our own modules, before anything is measured
@@ -136,7 +140,7 @@ def _pid_of(store: EmbeddedServer) -> dict[str, int]:
 
 @contextlib.asynccontextmanager
 async def floor(sink: Sink) -> AsyncIterator[Program]:
-    """The floor program, one process, on a store of its own."""
+    """The floor: one process with its own store."""
     async with contextlib.AsyncExitStack() as stack:
         folder, store = _store(stack)
         port = free_port()
@@ -149,41 +153,43 @@ async def floor(sink: Sink) -> AsyncIterator[Program]:
 async def broker(
     commands: Sequence[str] = ("serve",), *, idle: int = 0, release: str = "r4"
 ) -> AsyncIterator[Program]:
-    """A broker of these processes, the first of which takes the requests, with so many idle subscriptions from its start."""
+    """A broker with these processes, the first of which accepts requests, and with `idle` idle subscriptions
+    from its start.
+    """
     async with contextlib.AsyncExitStack() as stack:
         folder, store = _store(stack)
         if idle:
             await register_idle(store.url, idle)
         port, pids = 0, {}
         for n, command in enumerate(commands):
-            own = free_port()
-            port = port or own
+            own_port = free_port()
+            port = port or own_port
             settings = _SETTINGS | {
                 "redis_url": store.url,
-                "port": str(own),
+                "port": str(own_port),
                 "base_url": f"http://127.0.0.1:{port}",
             }
             named = {f"BROKER_{name.upper()}": value for name, value in settings.items()}
             pids[f"{command} {n}" if len(commands) > 1 else command] = await _started(
-                stack, ["broker", command], named, own, folder
+                stack, ["broker", command], named, own_port, folder
             )
         yield Program(port, f"/{release}/Observation", store.url, pids | _pid_of(store))
 
 
 async def register_idle(store_url: str, count: int) -> None:
-    """Active subscriptions, each to a patient nothing is ever sent about; through the store, as quick as it takes them."""
+    """Stores active subscriptions, each to a patient without changes, directly through the store."""
     server = connect(store_url, _LAYOUT)
     try:
         await server.open()
         subscriptions = Subscriptions(server)
-        todo = iter(range(count))
+        pending = iter(range(count))
 
         async def work() -> None:
-            for n in todo:
+            for n in pending:
                 await subscriptions.put(_idle(n), create=True)
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(64):  # below the most connections the client takes
+            for _ in range(64):  # fewer than the client's maximum number of connections
                 tasks.create_task(work())
     finally:
         await server.close()
@@ -208,16 +214,17 @@ async def register(
     patient: str | None = None,
     is_spread: bool = False,
 ) -> list[str]:
-    """A subscription a name to the patient of that name (or to `patient`), active when this returns; the endpoint has the name.
+    """Subscribes an endpoint for each name to the patient of that name (or to `patient`) and waits until all
+    are active.
 
-    With `is_spread` each endpoint is at a port of its own.
+    With `is_spread`, each endpoint has its own port. The ids of the subscriptions.
     """
     ids: list[str] = []
-    todo = iter(list(enumerate(names)))
+    pending = iter(list(enumerate(names)))
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
 
         async def work() -> None:
-            for n, name in todo:
+            for n, name in pending:
                 document = subscription(
                     "r4",
                     TOPIC,
@@ -232,13 +239,13 @@ async def register(
         async with asyncio.TaskGroup() as tasks:
             for _ in range(16):
                 tasks.create_task(work())
-    await _until(program, ids, lambda one: one.subscription.status is SubscriptionStatus.ACTIVE, 60)
+    await _until(program, ids, lambda record: record.subscription.status is SubscriptionStatus.ACTIVE, 60)
     return ids
 
 
 async def until_numbered(program: Program, ids: Sequence[str], count: int, timeout_s: float) -> None:
-    """Until each of the subscriptions has so many events: then nothing is left for the matcher."""
-    await _until(program, ids, lambda one: one.count >= count, timeout_s)
+    """Until each of the subscriptions has `count` events, so that nothing is left for the matcher."""
+    await _until(program, ids, lambda record: record.count >= count, timeout_s)
 
 
 async def _until(
@@ -246,7 +253,7 @@ async def _until(
 ) -> None:
     server = connect(program.store_url, _LAYOUT)
     try:
-        wanted = [(DEFAULT_TENANT, SubscriptionId(one)) for one in ids]
+        wanted = [(DEFAULT_TENANT, SubscriptionId(each)) for each in ids]
         async with asyncio.timeout(timeout_s):
             while wanted:
                 records = await Subscriptions(server).many(wanted)
@@ -265,7 +272,7 @@ def patients(prefix: str, count: int = PATIENTS) -> list[str]:
 
 
 def bodies(names: Sequence[str], count: int) -> list[bytes]:
-    """Heart rates, dealt to the patients in turn."""
+    """Heart rates of the patients in turn."""
     return [
         json.dumps(
             observation(HEART_RATE, names[n % len(names)], "2025-03-01T08:00:00Z", 55 + n % 75),
@@ -276,7 +283,7 @@ def bodies(names: Sequence[str], count: int) -> list[bytes]:
 
 
 async def commands_per_s(program: Program, seconds: float) -> float:
-    """What the store is asked, listened to for a while; what scripts do inside it is not asked."""
+    """The commands per second that the store receives, without those inside scripts."""
     client = redis.Redis.from_url(program.store_url, protocol=2, socket_timeout=None)
     count = 0
     try:

@@ -1,7 +1,8 @@
-"""One and two of each worker, taking turns; what an event costs each process; and what an idle broker asks.
+"""Scaling and idling: one and two of each worker in turns, the processor time per event, and the load of an
+idle broker.
 
-CPU time an event is the capacity model: a process can do no more than its reciprocal, and the store's is where one server ends
-however many workers there are.
+CPU time per event is the capacity model: a process can handle at most its reciprocal, and that of the store
+is the limit of one server, whatever the number of workers.
 """
 
 import asyncio
@@ -27,38 +28,38 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
             "one": await stack.enter_async_context(broker(_ONE)),
             "two": await stack.enter_async_context(broker(_TWO)),
         }
-        names = patients("some")
+        names = patients("patient")
         for program in programs.values():
             await register(program, sink, names)
         for n in range(rounds + 1):
             for name, program in programs.items():
-                one = await drive(program, sink, names, count)
+                segment = await drive(program, sink, names, count)
                 if n:
-                    runs[name].append(one)
+                    runs[name].append(segment)
     for name, segments in runs.items():
-        rate = statistics.median(one.per_s for one in segments)
+        rate = statistics.median(segment.per_s for segment in segments)
         yield Figure(BENCH, f"{name} matcher and dispatcher each", rate, "events/s")
-    rates = {name: [one.per_s for one in segments] for name, segments in runs.items()}
+    rates = {name: [segment.per_s for segment in segments] for name, segments in runs.items()}
     yield Figure(BENCH, "two / one", paired_ratio(rates["two"], rates["one"]))
     for process in runs["one"][0].cpu_us:
-        cost = statistics.median(one.cpu_us[process] for one in runs["one"])
-        yield Figure(BENCH, f"CPU of {process.partition(' ')[0]}", cost, "µs an event")
+        cost = statistics.median(segment.cpu_us[process] for segment in runs["one"])
+        yield Figure(BENCH, f"CPU of {process.partition(' ')[0]}", cost, "µs/event")
         if process == "store" and cost:
             yield Figure(BENCH, "one store saturates at", 1e6 / cost, "events/s")
 
 
 async def measure_idle(*, is_quick: bool) -> AsyncIterator[Figure]:
-    """A broker nobody asks anything, a process a role; in shares of a core and commands a second."""
+    """An idle broker with one process per role: share of a core, and commands to the store per second."""
     seconds = 10.0 if is_quick else 30.0
     async with contextlib.AsyncExitStack() as stack:
         sink = await listening(stack)
         program = await stack.enter_async_context(broker(_ONE))
-        await register(program, sink, patients("some", 10))
-        await asyncio.sleep(5)  # until what starting up set in motion is over
+        await register(program, sink, patients("patient", 10))
+        await asyncio.sleep(5)  # until the work of the start is over
         cpu = program.cpu_s()
-        asked = await commands_per_s(program, seconds)
+        commands = await commands_per_s(program, seconds)
         spent = program.cpu_s()
     for process in cpu:
         share = (spent[process] - cpu[process]) / seconds * 100
         yield Figure("idle", f"CPU of {process.partition(' ')[0]}", share, "% of a core", at_most=1.0)
-    yield Figure("idle", "store commands", asked / len(_ONE), "a second and process", at_most=2.0)
+    yield Figure("idle", "store commands", commands / len(_ONE), "1/s per process", at_most=2.0)

@@ -1,4 +1,6 @@
-"""One stretch of measuring: so many events through a program, from the first POST to the last notification."""
+"""One segment of a measurement: `count` events through a program, from the first POST to the last
+notification.
+"""
 
 import contextlib
 import time
@@ -13,7 +15,7 @@ _TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What one stretch came to; `cpu_us` is the CPU time each process spent on an event."""
+    """The result of one segment. `cpu_us` is the CPU time per event of each process, in µs."""
 
     per_s: float
     cpu_us: dict[str, float]
@@ -28,14 +30,16 @@ async def listening(stack: contextlib.AsyncExitStack, ports: int = 1) -> Sink:
 
 
 async def drive(program: Program, sink: Sink, names: list[str], count: int) -> Segment:
-    """As fast as the program answers; 1 event = 1 notification, each counted once. Raises if one is missing."""
+    """Sends as fast as the program answers, with one event per notification. Raises `TimeoutError` if one is
+    missing.
+    """
     messages = [program.message(body) for body in bodies(names, count)]
-    sink.forget()
+    sink.reset()
     producer = Producer(program.port)
-    before, began = program.cpu_s(), time.perf_counter()
+    before, started = program.cpu_s(), time.perf_counter()
     await producer.as_fast_as_answered(messages, CONNECTIONS)
     await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     after = program.cpu_s()
     return Segment(
         per_s=count / seconds,
@@ -46,12 +50,12 @@ async def drive(program: Program, sink: Sink, names: list[str], count: int) -> S
 async def paced_floor(
     program: Program, sink: Sink, names: list[str], count: int, per_s: float
 ) -> list[float]:
-    """The same of the floor, which gives what it passes on no id: each body has one of its own."""
+    """`paced` for the floor, which assigns no ids: each body contains its own."""
     messages = [
         program.message(b'{"is":"Observation/floor-%d",' % n + body[1:])
         for n, body in enumerate(bodies(names, count))
     ]
-    sink.forget()
+    sink.reset()
     producer = Producer(program.port)
     await producer.at_rate(messages, per_s, 4 * CONNECTIONS)
     await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
@@ -67,13 +71,18 @@ async def paced(
     *,
     others: frozenset[str] = frozenset(),
 ) -> list[float]:
-    """Seconds from the moment a POST was due to its notification's arrival. Events of `others` are sent too, and not awaited."""
+    """Sends at a rate. The seconds from the moment that each POST was due to the arrival of its notification.
+
+    Events of `others` are sent too, but not awaited.
+    """
     messages = [program.message(body) for body in bodies(names, count)]
-    sink.forget()
+    sink.reset()
     producer = Producer(program.port)
     awaited = {n for n in range(count) if names[n % len(names)] not in others}
     await producer.at_rate(messages, per_s, 4 * CONNECTIONS)
     await sink.until(
         lambda: sum(sink.events[name] for name in names if name not in others) >= len(awaited), _TIMEOUT_S
     )
-    return latencies({one: at for one, (n, at) in producer.sent.items() if n in awaited}, sink.arrivals)
+    return latencies(
+        {resource_id: at for resource_id, (n, at) in producer.sent.items() if n in awaited}, sink.arrivals
+    )

@@ -1,7 +1,8 @@
-"""The outside of what is measured: a producer and an endpoint that cost little beside the broker, on plain asyncio.
+"""The producer and the endpoints of a measurement, on plain asyncio, so that they cost little compared with
+the broker.
 
-Both speak just enough HTTP/1.1: messages with a Content-Length or without a body, over kept connections. A request is never
-sent twice; an answer that is lost fails the measurement rather than bending it.
+Both support the necessary subset of HTTP/1.1: messages with a Content-Length or without a body, over
+persistent connections. A request is never sent twice; a lost answer fails the measurement.
 """
 
 import asyncio
@@ -16,31 +17,34 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _FOCUS = re.compile(rb"Observation/([0-9A-Za-z.-]+)")
 _EVENT = b'"event-number"'
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-_AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class Framing:
-    """Cuts what arrives into messages: head without its blank line, and body."""
+    """Splits received bytes into messages: the head without its blank line, and the body."""
 
     def __init__(self) -> None:
-        self._kept = bytearray()
+        self._buffer = bytearray()
 
     def feed(self, arrived: bytes) -> Iterator[tuple[bytes, bytes]]:
-        self._kept += arrived
-        while (end := self._kept.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._kept[:end])
+        self._buffer += arrived
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._buffer[:end])
             length = _LENGTH.search(head)
             until = end + 4 + (int(length[1]) if length else 0)
-            if len(self._kept) < until:
+            if len(self._buffer) < until:
                 return
-            body = bytes(self._kept[end + 4 : until])
-            del self._kept[:until]
+            body = bytes(self._buffer[end + 4 : until])
+            del self._buffer[:until]
             yield head, body
 
 
 def request(path: str, body: bytes) -> bytes:
-    """A POST of FHIR JSON by a gateway that does not want it back."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/fhir+json\r\nPrefer: return=minimal\r\nContent-Length: {len(body)}\r\n\r\n"
+    """A POST of FHIR JSON that asks for a minimal answer."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/fhir+json\r\n"
+        f"Prefer: return=minimal\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -49,7 +53,7 @@ class Behaviour:
     """How an endpoint answers: late, with a refusal, or never."""
 
     delay_s: float = 0.0
-    is_away: bool = False
+    is_unavailable: bool = False
     is_silent: bool = False
 
 
@@ -58,7 +62,7 @@ PROMPT = Behaviour()
 
 @dataclass(slots=True)
 class Sink:
-    """Endpoints, each a path; what they accepted is counted. A handshake has no event and counts for nothing."""
+    """Endpoints, each a path, and counters of the events that they accepted. A handshake has no event."""
 
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
@@ -72,7 +76,7 @@ class Sink:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def listen(self, ports: int = 1) -> None:
-        """On so many ports: an origin each."""
+        """Listens on this number of ports, each an origin."""
         loop = asyncio.get_running_loop()
         for _ in range(ports):
             server = await loop.create_server(lambda: _Endpoint(self), "127.0.0.1", 0, backlog=512)
@@ -86,36 +90,36 @@ class Sink:
     def url(self, path: str, port: int = 0) -> str:
         return f"http://127.0.0.1:{self.ports[port]}/{path}"
 
-    def forget(self) -> None:
-        """Counts anew."""
+    def reset(self) -> None:
+        """Resets the counters."""
         self.events.clear()
-        for one in (self.arrivals, self.first_at, self.last_at):
-            one.clear()
+        for times in (self.arrivals, self.first_at, self.last_at):
+            times.clear()
         self.requests = 0
 
     def behave(self, path: str, behaviour: Behaviour) -> None:
-        """From now on; requests that hang there are broken off."""
+        """Sets the behaviour of an endpoint and closes the connections of its unanswered requests."""
         self.behaviour[path] = behaviour
         for transport in self._held.pop(path, []):
             transport.close()
 
     async def until(self, holds: Callable[[], bool], timeout_s: float) -> None:
-        """Raises `TimeoutError` if it does not come to hold."""
+        """Waits for a condition. Raises `TimeoutError` when the time runs out."""
         async with asyncio.timeout(timeout_s):
             while not holds():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def until_events(self, path: str, count: int, timeout_s: float) -> None:
-        """Until an endpoint has accepted so many."""
+        """Until an endpoint has accepted `count` events."""
         await self.until(lambda: self.events[path] >= count, timeout_s)
 
     def receive(self, path: str, body: bytes, transport: asyncio.Transport) -> None:
         behaviour = self.behaviour.get(path, PROMPT)
         if behaviour.is_silent:
             self._held.setdefault(path, []).append(transport)
-        elif behaviour.is_away:
-            transport.write(_AWAY)
+        elif behaviour.is_unavailable:
+            transport.write(_UNAVAILABLE)
         elif behaviour.delay_s:
             asyncio.get_running_loop().call_later(
                 behaviour.delay_s, self._accept, path, body, time.perf_counter(), transport
@@ -144,7 +148,7 @@ class _Endpoint(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         for head, body in self._framing.feed(data):
@@ -165,7 +169,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         for head, body in self._framing.feed(data):
@@ -180,7 +184,7 @@ class _Connection(asyncio.Protocol):
             self._waiting.set_exception(LostAnswerError(f"connection closed: {exc}"))
 
     async def post(self, message: bytes) -> bytes:
-        """The head of the answer."""
+        """Sends a request and returns the head of its answer."""
         if self._transport is None or self._transport.is_closing():
             raise LostAnswerError("connection closed")
         self._waiting = asyncio.get_running_loop().create_future()
@@ -193,55 +197,57 @@ class _Connection(asyncio.Protocol):
 
 
 class Producer:
-    """Posts over kept connections; `sent` has, by the id given to each resource, which message it was and when it was due."""
+    """Posts over persistent connections. `sent` maps the assigned id of each resource to its message's index
+    and due time.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.sent: dict[str, tuple[int, float]] = {}
 
     async def as_fast_as_answered(self, messages: Sequence[bytes], connections: int) -> None:
-        """A closed loop: each connection sends its next request when the one before is answered."""
-        todo = iter(enumerate(messages))
-        some = await self._connect(min(connections, len(messages)))
+        """A closed loop: each connection sends its next request after the answer to the previous one."""
+        pending = iter(enumerate(messages))
+        open_connections = await self._connect(min(connections, len(messages)))
 
         async def work(connection: _Connection) -> None:
-            for n, message in todo:
+            for n, message in pending:
                 await self._post(connection, n, message, time.perf_counter())
 
-        await self._gather([work(connection) for connection in some], some)
+        await self._gather([work(connection) for connection in open_connections], open_connections)
 
     async def at_rate(self, messages: Sequence[bytes], per_second: float, connections: int) -> None:
-        """An open loop: requests leave on time, and one that finds no free connection has waited since it was due."""
+        """An open loop: requests start on time; the wait for a free connection counts from the due time."""
         free: asyncio.Queue[_Connection] = asyncio.Queue()
-        some = await self._connect(connections)
-        for connection in some:
+        open_connections = await self._connect(connections)
+        for connection in open_connections:
             free.put_nowait(connection)
-        began = time.perf_counter()
+        started = time.perf_counter()
 
         async def send(n: int, message: bytes) -> None:
-            due = began + n / per_second
+            due = started + n / per_second
             await asyncio.sleep(due - time.perf_counter())
             connection = await free.get()
             await self._post(connection, n, message, due)
             free.put_nowait(connection)
 
-        await self._gather([send(n, message) for n, message in enumerate(messages)], some)
+        await self._gather([send(n, message) for n, message in enumerate(messages)], open_connections)
 
     async def _post(self, connection: _Connection, n: int, message: bytes, at: float) -> None:
         head = await connection.post(message)
-        found = _FOCUS.search(head)
-        if found is not None:
-            self.sent[found[1].decode()] = n, at
+        location = _FOCUS.search(head)
+        if location is not None:
+            self.sent[location[1].decode()] = n, at
 
     async def _connect(self, count: int) -> list[_Connection]:
         loop = asyncio.get_running_loop()
         return [(await loop.create_connection(_Connection, "127.0.0.1", self._port))[1] for _ in range(count)]
 
-    async def _gather(self, work: list[Coroutine[None, None, None]], some: list[_Connection]) -> None:
+    async def _gather(self, work: list[Coroutine[None, None, None]], connections: list[_Connection]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                for one in work:
-                    tasks.create_task(one)
+                for coroutine in work:
+                    tasks.create_task(coroutine)
         finally:
-            for connection in some:
+            for connection in connections:
                 connection.close()

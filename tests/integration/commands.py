@@ -1,4 +1,6 @@
-"""`fhir-broker` as a user runs it: commands as processes, their output read, signals sent. Every wait has a deadline."""
+"""Runs `fhir-broker` as a user does: commands as processes, with their output and signals. Every wait has a
+deadline.
+"""
 
 import asyncio
 import contextlib
@@ -13,13 +15,16 @@ from typing import Self
 
 import httpx
 
-START_S = 20.0
+START_S = 60.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment with these settings and no others; every process of a test divides the store alike."""
-    given = {
+    """The environment of this process with these BROKER settings and no others.
+
+    Every process of a test uses the same numbers of partitions and shards.
+    """
+    chosen = {
         "egress_allow": "127.0.0.0/8",
         "retry_base": "50ms",
         "retry_max": "400ms",
@@ -27,24 +32,26 @@ def environment(**settings: str) -> dict[str, str]:
         "shards": "4",
     } | settings
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
-    return inherited | {f"BROKER_{name.upper()}": value for name, value in given.items()}
+    return inherited | {f"BROKER_{name.upper()}": value for name, value in chosen.items()}
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`fhir-broker ARGUMENTS` to its end."""
+    """Runs `fhir-broker ARGUMENTS` and waits until it exits."""
     return subprocess.run(
         [sys.executable, "-m", "broker", *arguments],
         env=environment(**settings),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
 
 
 class Command:
-    """A process that runs while it is entered, or until it is told to stop. What it prints, on either stream, goes to one file."""
+    """A process that runs while it is entered, or until `stop`. Its output, of both streams, goes to one
+    file.
+    """
 
     def __init__(self, command: list[str], log: Path, env: Mapping[str, str], cwd: Path = REPOSITORY) -> None:
         self._command = command
@@ -56,7 +63,9 @@ class Command:
     @classmethod
     def of_broker(cls, folder: Path, *arguments: str, **settings: str) -> "Command":
         """`fhir-broker ARGUMENTS`; its log file is named after them."""
-        log = folder / ("-".join(one.strip("-") for one in arguments if "/" not in one) + ".log")
+        log = folder / (
+            "-".join(argument.strip("-") for argument in arguments if "/" not in argument) + ".log"
+        )
         return cls([sys.executable, "-m", "broker", *arguments], log, environment(**settings))
 
     @property
@@ -86,10 +95,10 @@ class Command:
     def _check_alive(self, waiting_for: str) -> None:
         assert self.process is not None
         code = self.process.poll()
-        assert code is None, f"ended with {code} before {waiting_for}: {self.output[-2000:]}"
+        assert code is None, f"exited with {code} before {waiting_for}: {self.output[-2000:]}"
 
-    async def until_says(self, text: str, times: int = 1, timeout_s: float = START_S) -> str:
-        """Until the output holds `text` so many times; the output."""
+    async def until_output(self, text: str, times: int = 1, timeout_s: float = START_S) -> str:
+        """Waits until the output contains `text` this many times. The output."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.output.count(text) < times:
@@ -99,7 +108,7 @@ class Command:
         return self.output
 
     async def until_ready(self, base: str) -> None:
-        """Until /readyz answers 200."""
+        """Waits until /readyz answers 200."""
         async with asyncio.timeout(START_S), httpx.AsyncClient(trust_env=False, timeout=3) as client:
             while True:
                 self._check_alive("ready")
@@ -108,14 +117,14 @@ class Command:
                         return
                 await asyncio.sleep(0.02)
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 20.0) -> int:
-        """Sends the signal; the exit code."""
+    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = START_S) -> int:
+        """Sends the signal and waits for the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return await asyncio.to_thread(self.process.wait, timeout_s)
 
     def kill(self) -> None:
-        """What is left of it; nothing if it has ended."""
+        """Kills the process if it still runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

@@ -1,4 +1,4 @@
-"""Parameters as the tests of `$explain` and `$dry-run` write and read them."""
+"""Writes and reads the Parameters of operations such as `$explain`."""
 
 from typing import Any
 
@@ -11,26 +11,27 @@ def reading(patient: str = "ana", value: float = 80, **more: Any) -> dict[str, A
     return observation(HEART_RATE, patient, AT, value) | more
 
 
-def question(**parameters: Any) -> dict[str, Any]:
-    """Parameters: resources as such, everything else as strings."""
+def question(**arguments: Any) -> dict[str, Any]:
+    """Parameters with resources for dictionaries and strings for everything else."""
     return {
         "resourceType": "Parameters",
         "parameter": [
-            {"name": name, "resource": item}
-            if isinstance(item, dict)
-            else {"name": name, "valueString": str(item)}
-            for name, item in parameters.items()
+            {"name": name, "resource": argument}
+            if isinstance(argument, dict)
+            else {"name": name, "valueString": str(argument)}
+            for name, argument in arguments.items()
         ],
     }
 
 
 def value(parts: Any, name: str) -> Any:
-    """The value of the one part of that name; None without it."""
+    """The value of the first part with this name; None without one."""
     parts = parts["parameter"] if isinstance(parts, dict) else parts
-    results = [part for part in parts if part["name"] == name]
-    return next((item for part in results for key, item in part.items() if key.startswith("value")), None)
+    named = [part for part in parts if part["name"] == name]
+    return next((content for part in named for key, content in part.items() if key.startswith("value")), None)
 
 
 def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:
+    """The parts of every parameter with this name."""
     parts = parts["parameter"] if isinstance(parts, dict) else parts
     return [part["part"] for part in parts if part["name"] == name]

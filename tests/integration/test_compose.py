@@ -145,7 +145,7 @@ async def test_the_services_of_the_compose_file_deliver_readings_to_the_demo_sub
         stack = Stack(compose, tmp_path, processes)
         for name in stack.services:
             await stack.start(name)
-        said = await stack.running["subscriber"].until_says("event-notification #3", timeout_s=20)
+        said = await stack.running["subscriber"].until_output("event-notification #3", timeout_s=20)
         assert "handshake" in said
         assert "Observation/" in said
         for name in ("gateway", "subscriber", *sorted(_BROKERS)):

@@ -111,7 +111,7 @@ async def test_workers_share_the_posts_and_one_that_is_killed_is_replaced_while_
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     with serve(tmp_path, port, "--workers", "2") as one:
-        output = await one.until_says("ready ", times=2)
+        output = await one.until_output("ready ", times=2)
         workers = [int(pid) for pid in _READY_PID.findall(output)]
         async with desk_at(base, subscriber) as broker_fixture:
             await broker_fixture.subscribe("a")
@@ -128,7 +128,7 @@ async def test_workers_share_the_posts_and_one_that_is_killed_is_replaced_while_
             os.kill(workers[0], signal.SIGKILL)
             done = asyncio.Event()
             watching = asyncio.create_task(is_steadily_ready(base, done))
-            output = await one.until_says("ready ", times=3)
+            output = await one.until_output("ready ", times=3)
             done.set()
             assert await watching
             replaced = [int(pid) for pid in _READY_PID.findall(output)][2]
@@ -147,7 +147,7 @@ async def test_workers_whose_supervisor_was_killed_leave_the_port_and_the_data_t
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     with serve(tmp_path, port, "--workers", "2") as first:
-        await first.until_says("ready ", times=2)
+        await first.until_output("ready ", times=2)
         async with desk_at(base, subscriber) as broker_fixture:
             await broker_fixture.subscribe("a")
             await broker_fixture.send(2)

@@ -65,9 +65,9 @@ async def test_serve_listen_simulate_and_the_subscription_by_hand_work_together(
     with local(["fhir-broker", "serve"]) as serve:
         await serve.until_ready(base)
         with local(words("listen --broker"), "--port", str(free_port())) as listener:
-            await listener.until_says("handshake")
+            await listener.until_output("handshake")
             with local([*words("simulate --base")[:-1], "2"]) as gateway:
-                await listener.until_says("event-notification")
+                await listener.until_output("event-notification")
                 assert gateway.process is not None
                 assert await asyncio.to_thread(gateway.process.wait, 20) == 0
         by_hand = hand_written()

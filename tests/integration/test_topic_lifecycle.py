@@ -354,7 +354,7 @@ async def test_sighup_reads_the_folder_again(tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{port}"
     with command:
         await command.until_ready(base)
-        await command.until_says("ready", times=2)
+        await command.until_output("ready", times=2)
         write(folder, topic())
         os.kill(command.pid, signal.SIGHUP)
         async with httpx.AsyncClient(

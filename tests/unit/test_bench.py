@@ -1,4 +1,4 @@
-"""What the benches tell is computed right; how quick anything is, no test says."""
+"""The arithmetic and the reports of the benches. No test depends on how fast anything is."""
 
 import json
 import subprocess
@@ -34,11 +34,11 @@ def test_a_spread_is_in_milliseconds() -> None:
 
 
 def test_a_paired_ratio_compares_neighbours_only() -> None:
-    # the machine was ten times slower in the second pair: both sides were
+    # the machine was ten times slower for both values of the second pair
     assert paired_ratio([60, 6, 66], [100, 10, 100]) == 0.6
 
 
-def test_a_lost_notification_spoils_the_measurement() -> None:
+def test_a_lost_notification_fails_the_measurement() -> None:
     assert latencies({"a": 1.0, "b": 2.0}, {"a": 1.5, "b": 2.25, "other": 9.0}) == [0.5, 0.25]
     with pytest.raises(ValueError, match="1 of 2 never arrived"):
         latencies({"a": 1.0, "b": 2.0}, {"a": 1.5})
@@ -54,24 +54,24 @@ def test_a_lost_notification_spoils_the_measurement() -> None:
         (Figure("b", "n", 0.59, at_least=0.6), False, "≥ 0.6"),
     ],
 )
-def test_a_figure_knows_whether_it_keeps_its_bound(figure: Figure, holds: bool | None, bound: str) -> None:
+def test_a_figure_reports_whether_it_keeps_its_bound(figure: Figure, holds: bool | None, bound: str) -> None:
     assert (figure.holds, figure.bound) == (holds, bound)
     assert json.loads(json_line(figure))["holds"] is holds
 
 
-def test_a_chart_has_a_bar_a_figure_and_reads_as_xml() -> None:
+def test_a_chart_is_xml_with_one_bar_per_figure() -> None:
     figures = [Figure("b", "a < b & c", 5, "ms", at_most=10), Figure("b", "twice", 10, "ms")]
-    chart = ET.fromstring(bars("ms", figures))  # noqa: S314 our own text
+    chart = ET.fromstring(bars("ms", figures))  # noqa: S314 written by this test
     bars_of = chart.findall("{http://www.w3.org/2000/svg}rect")[1:]
-    assert [float(one.attrib["width"]) for one in bars_of] == [190, 380]
+    assert [float(bar.attrib["width"]) for bar in bars_of] == [190, 380]
     assert len(chart.findall("{http://www.w3.org/2000/svg}path")) == 1
 
 
-def test_a_chart_of_zeros_divides_by_nothing() -> None:
-    ET.fromstring(bars("ms", [Figure("b", "n", 0), Figure("b", "m", 0)]))  # noqa: S314 our own text
+def test_a_chart_of_zeros_does_not_divide_by_zero() -> None:
+    ET.fromstring(bars("ms", [Figure("b", "n", 0), Figure("b", "m", 0)]))  # noqa: S314 written by this test
 
 
-def test_charts_are_written_a_file_a_unit(tmp_path: Path) -> None:
+def test_there_is_one_chart_file_per_unit(tmp_path: Path) -> None:
     figures = [
         Figure("b", "n", 1, "ms"),
         Figure("b", "m", 2, "ms"),
@@ -82,11 +82,11 @@ def test_charts_are_written_a_file_a_unit(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5), st.integers(1, 50))
-def test_messages_are_found_again_however_they_are_cut(given_bodies: list[bytes], step: int) -> None:
-    wire = b"".join(request("/r4/Observation", body) for body in given_bodies)
+def test_messages_are_reassembled_however_they_are_split(bodies: list[bytes], step: int) -> None:
+    wire = b"".join(request("/r4/Observation", body) for body in bodies)
     framing = Framing()
-    found = [body for n in range(0, len(wire), step) for _, body in framing.feed(wire[n : n + step])]
-    assert found == given_bodies
+    received = [body for n in range(0, len(wire), step) for _, body in framing.feed(wire[n : n + step])]
+    assert received == bodies
 
 
 def test_help_lists_the_benches() -> None:
@@ -102,7 +102,7 @@ def test_help_lists_the_benches() -> None:
         assert name in run.stdout
 
 
-def test_an_unknown_bench_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_bench_is_refused_with_a_list_of_all_benches() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "bench", "speed"],
         cwd=ROOT,
@@ -112,4 +112,4 @@ def test_an_unknown_bench_is_refused_with_the_known_ones() -> None:
         timeout=50,
     )
     assert run.returncode == 2
-    assert "no bench 'speed'; there are match, pipeline" in run.stderr
+    assert "unknown bench 'speed'; the benches are match, pipeline" in run.stderr

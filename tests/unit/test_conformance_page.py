@@ -1,4 +1,6 @@
-"""`docs/conformance.md` has one line for each row of the specification, and no line claims what nothing proves."""
+"""`docs/conformance.md` has one line for each row of the specification, and every line that says `done` names
+a test.
+"""
 
 import re
 from collections.abc import Iterator
@@ -11,15 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "conformance.md"
 DOSSIER = ROOT.parent / "shared" / "spec" / "REQUIREMENTS.md"
-# the rows there are: a range, a single row, or a row that came in between two others
+# all rows: ranges, single rows, and rows that were inserted between two others
 ROWS = """
-    001-006 010-014 020-028 030-035 040-042 050-052 060-074 080-081 100-110 110a 111 120-132 140-144 150-160 170-181
-    200-203 203a 204-209 220-225 230-238 240-248 250-252 260-268 270-277 300-311 320-327 330-334 340-343 360-368
-    380-391 400-412 430-433 450-461 480-483
+    001-006 010-014 020-028 030-035 040-042 050-052 060-074 080-081 100-110 110a 111 120-132 140-144
+    150-160 170-181 200-203 203a 204-209 220-225 230-238 240-248 250-252 260-268 270-277 300-311
+    320-327 330-334 340-343 360-368 380-391 400-412 430-433 450-461 480-483
 """
 STATES = {"done", "not applicable", "declined", "open"}
 _LINE = re.compile(r"^\| (R-\d{3}[a-z]?) \| (.+?) \| (.+?) \| (.*) \|$", re.MULTILINE)
-_NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_TEST_REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Line:
     row: str
     about: str
     state: str
-    shown: str
+    evidence: str
 
 
 def _expected() -> Iterator[str]:
@@ -43,7 +45,7 @@ def _expected() -> Iterator[str]:
 
 @cache
 def _lines() -> tuple[Line, ...]:
-    return tuple(Line(*found) for found in _LINE.findall(PAGE.read_text()))
+    return tuple(Line(*groups) for groups in _LINE.findall(PAGE.read_text()))
 
 
 @cache
@@ -58,11 +60,11 @@ def test_every_row_has_one_line_in_order() -> None:
     assert [line.row for line in _lines()] == list(_expected())
 
 
-def test_every_line_that_begins_like_a_row_is_read() -> None:
+def test_every_line_that_starts_like_a_row_is_read() -> None:
     assert len(re.findall(r"^\| *R-", PAGE.read_text(), re.MULTILINE)) == len(_lines())
 
 
-@pytest.mark.skipif(not DOSSIER.is_file(), reason="the specification is not beside this checkout")
+@pytest.mark.skipif(not DOSSIER.is_file(), reason="the specification is not next to this checkout")
 def test_the_rows_are_those_of_the_specification() -> None:
     rows = re.findall(r"^\| (R-\d{3}[a-z]?) \|", DOSSIER.read_text(), re.MULTILINE)
     assert list(_expected()) == rows
@@ -76,16 +78,16 @@ def test_every_line_says_what_its_row_is_about() -> None:
     assert [line.row for line in _lines() if len(line.about) < 8] == []
 
 
-def test_what_is_done_names_tests_that_exist() -> None:
+def test_a_row_that_is_done_names_tests_that_exist() -> None:
     wrong: dict[str, list[str]] = {}
     for line in _lines():
-        named = _NAMED.findall(line.shown)
-        missing = [f"{file}::{name}" for file, name in named if name not in _tests_of(file)]
-        if missing or (line.state == "done" and not named):
+        references = _TEST_REFERENCE.findall(line.evidence)
+        missing = [f"{file}::{name}" for file, name in references if name not in _tests_of(file)]
+        if missing or (line.state == "done" and not references):
             wrong[line.row] = missing
     assert wrong == {}
 
 
-def test_what_is_not_done_gives_its_reason() -> None:
-    reasons = {line.row: _NAMED.sub("", line.shown) for line in _lines() if line.state != "done"}
+def test_a_row_that_is_not_done_gives_a_reason() -> None:
+    reasons = {line.row: _TEST_REFERENCE.sub("", line.evidence) for line in _lines() if line.state != "done"}
     assert [row for row, reason in reasons.items() if len(reason.split()) < 4] == []

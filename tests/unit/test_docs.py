@@ -1,4 +1,4 @@
-"""The documentation says what is there: every setting, every promise's test, every link."""
+"""The documentation matches the project: settings, links, and the tests of the promises."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-def test_the_table_of_settings_is_the_settings() -> None:
+def test_the_table_of_settings_lists_every_setting() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     for variable, kind, default, sentence in Settings.describe():
         shown = f"`{default}`" if default else "unset"
@@ -22,13 +22,13 @@ def test_the_table_of_settings_is_the_settings() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+def test_links_within_the_project_have_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_test_that_is_named_exists(page: Path) -> None:
+def test_every_named_test_exists(page: Path) -> None:
     for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text()):
         path = ROOT / file
         assert path.is_file(), f"{page.name} names {file}"
