@@ -75,7 +75,9 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         topics=TopicService(catalog, parts.topics, parts.subscriptions, topic_sync.sync),
         dead_letters=DeadLetterService(parts.dead_letters, actions),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
-        following=Following(parts.subscriptions, outboxes, parts.composer, parts.wakeups, parts.clock),
+        following=Following(
+            parts.subscriptions, outboxes, parts.composer, parts.wakeups, parts.channels, parts.clock
+        ),
     )
 
 

@@ -1,29 +1,31 @@
-"""Subscribers that keep a connection open and are sent what comes: websocket and server-sent events.
+"""Sends events to subscribers that keep a connection open: websocket and server-sent events.
 
-Nothing is claimed and nothing confirmed: each connection reads the outbox from the number it names, in order,
-and sleeps until the wake-up that an event of its shard publishes. What isn't read stays in the outbox, for
-`$events` and the next connection (R-327).
+Nothing is claimed and nothing is confirmed. Each connection reads the outbox from a position on, in order,
+and sleeps until the store reports new events of its own subscription. Events that were not read stay in the
+outbox, for `$events` and for the next connection (R-327).
+
+A subscription that is delivered by another channel can be followed too. The store reports its events by shard
+only, so such a connection reads its record at every wakeup of the shard.
 """
 
-from collections.abc import AsyncIterator
-from typing import TypeGuard
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
 
-import structlog
-
+from broker.channels.base import Channel
 from broker.clock import Clock
 from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
 from broker.model.change import Tenant
 from broker.model.notification import Notification, NotificationType
-from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.model.subscription import SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store.outbox import Outboxes
 from broker.store.subscriptions import Record, Subscriptions
 from broker.tasks import sleep_unless
 
-_log = structlog.get_logger(__name__)
 CHECK_S = 15.0
-"""A message may be lost with a connection, and a deletion sends none: each follower looks at least this
-often.
+"""A wakeup may be lost, and a deletion or a new status sends none: each connection reads its record at least
+this often.
 """
 
 
@@ -36,57 +38,77 @@ class Following:
         outboxes: Outboxes,
         composer: Composer,
         wakeups: WakeupListener,
+        channels: Mapping[str, Channel],
         clock: Clock,
     ) -> None:
         self._subscriptions = subscriptions
         self._outboxes = outboxes
         self._composer = composer
         self._wakeups = wakeups
+        self._channels = channels
         self._clock = clock
 
     async def follow(
         self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None
     ) -> AsyncIterator[Notification]:
-        """A handshake, then every event after number `after` (None: after what earlier connections were
-        sent), in order.
+        """A handshake, then every event after number `after`, in order (None: after the last event sent
+        before).
 
-        Heartbeats come at the period that was asked for. Ends when the subscription is deleted, off, or in
+        Heartbeats are sent at the subscription's period. Ends when the subscription is deleted, off, or in
         error.
         """
-        with self._wakeups.of(self._subscriptions.shard_of(tenant, subscription_id)) as woken:
-            record = await self._subscriptions.get(tenant, subscription_id)
-            if not _is_live(record):
-                return
+        key = (tenant, subscription_id)
+        record = await self._active_record(key)
+        if record is None:
+            return
+        with self._woken(record) as woken:
             position = record.cursor if after is None else after
-            yield await self._compose(record, NotificationType.HANDSHAKE, record.count)
-            last_ms = self._clock.now_ms()
+            yield await self._compose(record, NotificationType.HANDSHAKE)
+            sent_ms = self._clock.now_ms()
             while True:
                 woken.clear()
-                record = await self._subscriptions.get(tenant, subscription_id)
-                if not _is_live(record):
+                record = await self._active_record(key)
+                if record is None:
                     return
                 if record.count > position:
                     async for notification in self._events(record, position):
                         position = notification.events_since_start
                         yield notification
-                        last_ms = self._clock.now_ms()
+                        sent_ms = self._clock.now_ms()
                         await self._subscriptions.advance(tenant, subscription_id, position)
-                    position = max(position, record.count)  # nothing is kept of what may be left
+                    position = max(
+                        position, record.count
+                    )  # events behind the last one read are no longer stored
                     continue
-                period_s = record.subscription.channel.heartbeat_s
-                rest_s = CHECK_S
-                if period_s:
-                    rest_s = period_s - (self._clock.now_ms() - last_ms) / 1000
-                    if rest_s <= 0:
-                        yield await self._compose(record, NotificationType.HEARTBEAT, record.count)
-                        last_ms = self._clock.now_ms()
-                        continue
-                await sleep_unless(woken, min(rest_s, CHECK_S))
+                rest_s = self._rest_s(record, sent_ms)
+                if rest_s <= 0:
+                    yield await self._compose(record, NotificationType.HEARTBEAT)
+                    sent_ms = self._clock.now_ms()
+                    continue
+                await sleep_unless(woken, rest_s)
+
+    def _woken(self, record: Record) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever the subscription may have new events."""
+        subscription = record.subscription
+        if self._channels[subscription.channel.type.code].is_pushed:
+            return self._wakeups.of_shard(self._subscriptions.shard_of(subscription.tenant, subscription.id))
+        return self._wakeups.of_subscription((subscription.tenant, subscription.id))
+
+    async def _active_record(self, key: SubscriptionKey) -> Record | None:
+        record = await self._subscriptions.get(*key)
+        if record is None or record.subscription.status is not SubscriptionStatus.ACTIVE:
+            return None
+        return record
+
+    def _rest_s(self, record: Record, sent_ms: int) -> float:
+        """How long to sleep; 0 or less if a heartbeat is due."""
+        heartbeat_s = record.subscription.channel.heartbeat_s
+        if not heartbeat_s:
+            return CHECK_S
+        return min(heartbeat_s - (self._clock.now_ms() - sent_ms) / 1000, CHECK_S)
 
     async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
-        """The events waiting now, `maxCount` a notification; older ones that are no longer kept are passed
-        over.
-        """
+        """The waiting events, `maxCount` a notification; numbers that are no longer stored are skipped."""
         subscription = record.subscription
         limit = subscription.channel.max_count or 1
         while after < record.count:
@@ -104,11 +126,6 @@ class Following:
                 at_ms=self._clock.now_ms(),
             )
 
-    async def _compose(self, record: Record, kind: NotificationType, count: int) -> Notification:
-        return await self._composer.compose(
-            record.subscription, kind, (), count=count, at_ms=self._clock.now_ms()
-        )
-
-
-def _is_live(record: Record | None) -> TypeGuard[Record]:
-    return record is not None and record.subscription.status is SubscriptionStatus.ACTIVE
+    async def _compose(self, record: Record, kind: NotificationType) -> Notification:
+        now_ms = self._clock.now_ms()
+        return await self._composer.compose(record.subscription, kind, (), count=record.count, at_ms=now_ms)

@@ -69,7 +69,7 @@ class Dispatcher:
         self._alarms = ShardAlarms(schedule.shards)
 
     async def run(self) -> None:
-        with self._wakeups.setting(self._alarms.events):
+        with self._wakeups.of_shards(self._alarms.events):
             async with asyncio.TaskGroup() as tasks:
                 renewing = tasks.create_task(self._renew_leases())
                 shards = [tasks.create_task(self._serve(shard, tasks)) for shard in self._schedule.shards]

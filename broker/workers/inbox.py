@@ -1,5 +1,7 @@
-"""Reads the inbox stream into the intake. One reader at a time, under a lease; entries leave the stream when
-they are settled.
+"""Reads the inbox stream and passes its entries to the intake.
+
+One process reads at a time, under a lease. An entry leaves the stream once it was accepted or refused, so a
+crash repeats entries and loses none; their idempotency keys keep a repeated entry from being accepted twice.
 """
 
 import asyncio
@@ -21,10 +23,11 @@ _log = structlog.get_logger(__name__)
 LEASE_MS = 11_000
 BLOCK_MS = 5_000
 BATCH = 64
+_RETRY_S = 0.5
 
 
 class InboxWorker:
-    """One reader. `run` returns after `stop` is set and the batch under way is settled."""
+    """`run` returns after `stop` is set and the current batch is finished."""
 
     def __init__(self, store: Store, inbox: Inbox, intake: InboxIntake, stop: asyncio.Event) -> None:
         self._store = store
@@ -32,41 +35,45 @@ class InboxWorker:
         self._intake = intake
         self._stop = stop
         self._leases = Leases(store, uuid.uuid4().hex)
+        self._is_recovered = False
 
     async def run(self) -> None:
-        client = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
-        is_fresh = True
+        reader = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
             while not self._stop.is_set():
                 try:
-                    if not await self._leases.acquire_inbox(LEASE_MS):
-                        is_fresh = True
-                        await sleep_unless(self._stop, LEASE_MS / 2000)
-                        continue
-                    # what a predecessor read and did not settle comes first
-                    entries = await self._read(client, "0" if is_fresh else ">")
-                    is_fresh = is_fresh and bool(entries)
-                    if entries:
-                        await self._settle(entries)
+                    await self._step(reader)
                 except StoreUnavailable as error:
                     metrics.store_errors.inc()
                     _log.warning("store unavailable", worker="inbox", error=str(error))
-                    is_fresh = True
-                    await sleep_unless(self._stop, 0.5)
+                    self._is_recovered = False
+                    await sleep_unless(self._stop, _RETRY_S)
         finally:
-            await client.close()
+            await reader.close()
             with contextlib.suppress(StoreUnavailable):
                 await self._leases.release_inbox()
 
-    async def _read(self, client: GroupReader, position: str) -> list[InboxEntry]:
-        """Waits for entries, but not beyond `stop`: what a cancelled read had taken is pending, for whoever
-        reads next.
+    async def _step(self, reader: GroupReader) -> None:
+        """One batch. Entries that a former reader read and did not finish come first."""
+        if not await self._leases.acquire_inbox(LEASE_MS):
+            self._is_recovered = False
+            await sleep_unless(self._stop, LEASE_MS / 2000)
+            return
+        entries = await self._read(reader, ">" if self._is_recovered else "0")
+        if entries:
+            await self._process(entries)
+        else:
+            self._is_recovered = True
+
+    async def _read(self, reader: GroupReader, position: str) -> list[InboxEntry]:
+        """Waits until there are entries or `stop` is set. Entries that a cancelled read has taken are
+        pending.
         """
         block_ms = BLOCK_MS if position == ">" else None
-        reading = self._inbox.read(client, position, count=BATCH, block_ms=block_ms)
+        reading = self._inbox.read(reader, position, count=BATCH, block_ms=block_ms)
         return await first_of(reading, self._stop) or []
 
-    async def _settle(self, entries: list[InboxEntry]) -> None:
+    async def _process(self, entries: list[InboxEntry]) -> None:
         failpoints.hit("inbox.after-read")
         accepted, refused = await self._intake.admit(entries)
         failpoints.hit("inbox.before-finish")

@@ -16,7 +16,8 @@ from broker.model.subscription import SubscriptionKey
 from broker.model.topic import Topic
 from broker.store.registry import RegistryFollower
 from broker.store.subscriptions import Record, Subscriptions
-from broker.workers.topic_sync import TopicSync, unserved
+from broker.workers.topic_sync import TopicSync
+from broker.workers.topic_validation import unserved
 
 _log = structlog.get_logger(__name__)
 

@@ -1,56 +1,33 @@
-"""Keeps one process's catalog in step with its folder and with the topics given through the API, and their
-subscriptions valid.
+"""Keeps the topic catalog of a process in step with the topics folder and with the topics put through the
+API.
 
-A topic of the folder stands before a stored one of the same id. Subscriptions stay bound to the `url|version`
-they were accepted for (R-480): if that version says something else than before, those it no longer allows go
-to `error`; if it left the folder while a newer version came, it is kept as a retired topic; if it is gone
-altogether its subscriptions go to `error` (R-482). Every process may do all of this; doing it twice changes
-nothing.
+A topic of the folder takes precedence over a stored topic with the same id, which stays hidden until the
+folder no longer has that id. Every process syncs its own catalog; doing it twice changes nothing. In a
+process with the role `match`, a `TopicValidator` then checks the subscriptions of changed topics.
 """
 
 import asyncio
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import orjson
 import structlog
 
 from broker.errors import BrokerError, ConfigurationError, StoreUnavailable
+from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog
+from broker.matching.shapes import ReverseReferences
 from broker.model.change import DEFAULT_TENANT, Tenant
-from broker.model.resource import UnversionedResource
-from broker.model.subscription import Subscription, SubscriptionStatus
-from broker.model.topic import Topic
-from broker.store.subscriptions import Record, Subscriptions
 from broker.store.topics import StoredTopic, Topics
 from broker.tasks import work_until
+from broker.workers.topic_validation import TopicValidator
 
 _log = structlog.get_logger(__name__)
-_LIVE = {SubscriptionStatus.REQUESTED, SubscriptionStatus.ACTIVE}
-_COUNTING = _LIVE | {SubscriptionStatus.ERROR}
-
-
-def unserved(subscription: Subscription) -> str:
-    """The reason given where a subscription's topic is gone."""
-    return f"the topic {subscription.topic_canonical} is no longer served"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the keeper is given: how topics are read and split for the store, and what a topic objects to in a
-    subscription.
-    """
-
-    parse: Callable[[bytes], Topic]
-    split: Callable[[bytes, str], tuple[bytes, bytes]]
-    objection: Callable[[Subscription, Topic], str | None]
+_RETRY_S = 0.5
+_FOLDER_MESSAGE = "folder"
 
 
 class TopicSync:
-    """One a process. `run` follows changes until `stop`; `sync` does so at once.
+    """One a process. `run` follows changes until `stop` is set; `sync` loads the stored topics at once.
 
     The catalog has the topics of the folder and those that `tenant` stored.
     """
@@ -59,149 +36,93 @@ class TopicSync:
         self,
         catalog: Catalog,
         topics: Topics,
-        subscriptions: Subscriptions,
         folder: Path,
-        rules: Rules,
+        reverse_references: ReverseReferences,
+        validator: TopicValidator | None,
         *,
-        tell: Callable[[], None],
-        validates: bool,
         tenant: Tenant = DEFAULT_TENANT,
     ) -> None:
         self._catalog = catalog
         self._topics = topics
-        self._subscriptions = subscriptions
         self._folder = folder
-        self._rules = rules
-        self._tell = tell
-        self._validates = validates
+        self._reverse_references = reverse_references
+        self._validator = validator
         self._tenant = tenant
-        self._in_folder = {topic.id for topic in catalog.all()}
-        self._files = _files(folder)
+        self._folder_ids = {topic.id for topic in catalog.all()}
+        self._file_stamps = _stamps_of(folder)
         self._stored: dict[str, StoredTopic] = {}
         self._lock = asyncio.Lock()
 
     async def run(self, stop: asyncio.Event) -> None:
-        await work_until(stop, self._listen())
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for told in self._topics.changes():
-                    # a word about the folder may have been missed with a connection
-                    if told == "folder" or (told is None and _files(self._folder) != self._files):
-                        await self.reload()
-                    await self.sync()
-                    if self._validates:
-                        await self.validate()
-            except StoreUnavailable as error:
-                _log.warning("store unavailable", worker="topics", error=str(error))
-                await asyncio.sleep(0.5)
-            except Exception:  # noqa: BLE001 a topic that breaks the code must not end the following
-                _log.exception("topics not followed")
-                await asyncio.sleep(0.5)
+        await work_until(stop, self._follow())
 
     async def sync(self) -> None:
-        """Loads what the store holds now."""
+        """Loads the topics that the store has now. Raises `StoreUnavailable`."""
         async with self._lock:
-            wanted = await self._topics.all(self._tenant)
-            self._load([one for one in wanted if one.id not in self._in_folder])
-            for one in wanted:
-                if one.id in self._in_folder:
-                    _log.warning("stored topic stands behind one of the folder", topic=one.id)
-            self._tell()
+            stored = await self._topics.all(self._tenant)
+            self._load([topic for topic in stored if topic.id not in self._folder_ids])
+            for topic in stored:
+                if topic.id in self._folder_ids:
+                    _log.warning("stored topic hidden by a topic of the folder", topic=topic.id)
+            self._reverse_references.set_topics(self._catalog.all())
 
-    def _load(self, wanted: list[StoredTopic]) -> None:
-        kept = {one.id for one in wanted}
-        for gone in [one for one in self._stored if one not in kept]:
-            self._catalog.remove(gone)
-            del self._stored[gone]
-        for one in wanted:
-            if self._stored.get(one.id) == one:
-                continue
-            try:
-                self._catalog.put(self._rules.parse(one.document))
-            except BrokerError as error:
-                _log.error("stored topic not loaded", topic=one.id, error=str(error))
-                continue
-            self._stored[one.id] = one
-
-    async def reload(self) -> None:
-        """Reads the folder again; what can't be loaded is logged and everything stays as it was."""
+    async def reload_folder(self) -> None:
+        """Reads the folder again. If it cannot be loaded, logs the error and leaves the catalog as it is."""
         async with self._lock:
-            self._files = _files(self._folder)
-            before = self._catalog.all()
-            for topic in before:
+            self._file_stamps = _stamps_of(self._folder)
+            topics_before = self._catalog.all()
+            for topic in topics_before:
                 self._catalog.remove(topic.id)
             try:
                 self._catalog.load(self._folder)
             except ConfigurationError as error:
                 _log.error("topics folder not loaded; the topics stay as they were", error=str(error))
-                self._catalog.replace_all(before)
+                self._catalog.replace_all(topics_before)
                 return
-            self._in_folder = {topic.id for topic in self._catalog.all()}
-            stored = [one for one in self._stored.values() if one.id not in self._in_folder]
+            self._folder_ids = {topic.id for topic in self._catalog.all()}
+            stored = [topic for topic in self._stored.values() if topic.id not in self._folder_ids]
             self._stored = {}
             self._load(stored)
-            _log.info("topics folder loaded", topics=len(self._in_folder))
+            _log.info("topics folder loaded", topics=len(self._folder_ids))
 
-    async def validate(self) -> None:
-        """Looks at the subscriptions of topic versions that changed or went since anyone last did."""
-        known = await self._topics.validated(self._tenant)
-        replaced = {name: known[name] for name in known.keys() - self._canonicals().keys()}
-        if replaced:
-            await self._keep_superseded(replaced)
-        now = self._canonicals()
-        changed = {name for name, topic in now.items() if known.get(name) not in {None, topic.document}}
-        gone = known.keys() - now.keys()
-        if changed or gone or not known:
-            async for record in self._subscriptions.of_all_tenants():
-                await self._look_at(record, changed, now)
-        fresh = {name: topic.document for name, topic in now.items() if known.get(name) != topic.document}
-        if fresh or gone:
-            await self._topics.record_validated(self._tenant, fresh, sorted(gone))
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for message in self._topics.changes():
+                    # a message about the folder may have been lost with the connection
+                    is_reconnected = message is None
+                    if message == _FOLDER_MESSAGE or (
+                        is_reconnected and _stamps_of(self._folder) != self._file_stamps
+                    ):
+                        await self.reload_folder()
+                    await self.sync()
+                    if self._validator is not None:
+                        await self._validator.validate(self.sync)
+            except StoreUnavailable as error:
+                _log.warning("store unavailable", worker="topics", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+            except Exception:  # noqa: BLE001 a topic that triggers a bug must not stop the worker
+                _log.exception("topic change not processed")
+                await asyncio.sleep(_RETRY_S)
 
-    async def _look_at(self, record: Record, changed: set[str], now: dict[str, Topic]) -> None:
-        subscription = record.subscription
-        if subscription.status not in _LIVE:
-            return
-        topic = now.get(subscription.topic_canonical)
-        if topic is None:
-            reason: str | None = unserved(subscription)
-        elif topic.canonical in changed:
-            reason = self._rules.objection(subscription, topic)
-        else:
-            return
-        if reason is not None and await self._subscriptions.fail(record, reason):
-            _log.warning("subscription no longer valid", subscription=subscription.id, reason=reason)
-
-    def _canonicals(self) -> dict[str, Topic]:
-        return {topic.canonical: topic for topic in self._catalog.all()}
-
-    async def _keep_superseded(self, gone: dict[str, bytes]) -> None:
-        """Stores, as retired, the versions that a newer one replaced while subscriptions are bound to them;
-        loads them.
-        """
-        replaced = {name for name in gone if self._catalog.resolve(name.partition("|")[0])}
-        used = set()
-        if replaced:
-            async for record in self._subscriptions.of_all_tenants():
-                if record.subscription.status in _COUNTING:
-                    used.add(record.subscription.topic_canonical)
-        for name in sorted(used & replaced):
-            document: dict[str, Any] = orjson.loads(gone[name])
-            version = re.sub(r"[^A-Za-z0-9.-]", "-", str(document.get("version", "0")))
-            one = f"{document['id']}-{version}"[:64]
-            body = orjson.dumps(document | {"id": one, "status": "retired"})
-            # another process may have been first
-            await self._topics.put(
-                self._tenant, one, UnversionedResource(*self._rules.split(body, one)), create=True
-            )
-            _log.info("superseded topic kept for its subscriptions", topic=name, id=one)
-        if used & replaced:
-            await self.sync()
+    def _load(self, stored: Sequence[StoredTopic]) -> None:
+        """Makes the stored part of the catalog equal to `stored`."""
+        ids = {topic.id for topic in stored}
+        for topic_id in [topic_id for topic_id in self._stored if topic_id not in ids]:
+            self._catalog.remove(topic_id)
+            del self._stored[topic_id]
+        for topic in stored:
+            if self._stored.get(topic.id) == topic:
+                continue
+            try:
+                self._catalog.put(parse_topic(topic.document))
+            except BrokerError as error:
+                _log.error("stored topic not loaded", topic=topic.id, error=str(error))
+                continue
+            self._stored[topic.id] = topic
 
 
-def _files(folder: Path) -> dict[Path, tuple[int, int]]:
-    """The files below a folder, each with when it was written and its size: they tell whether it has changed."""
-    found = {path: path.stat() for path in folder.rglob("*.json")}
-    return {path: (one.st_mtime_ns, one.st_size) for path, one in found.items()}
+def _stamps_of(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Modification time and size of each file below the folder: they differ when the folder has changed."""
+    stats = {path: path.stat() for path in folder.rglob("*.json")}
+    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in stats.items()}

@@ -1,15 +1,19 @@
-"""What an open connection follows, on a real store."""
+"""What an open connection receives, on a real store, and how often it reads its record."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from broker.channels.pull import PullChannel
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.following import Following
 from broker.delivery.wakeups import WakeupListener
-from broker.model.change import Tenant
+from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
@@ -17,19 +21,18 @@ from broker.store import keys
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
 from broker.store.resources import Resources
-from broker.store.schedule import Schedule
+from broker.store.schedule import Schedule, Wakeup
 from broker.store.subscriptions import Record, Subscriptions
 from tests.conformance.test_delivery_state import KEY, change, subscription
-from tests.stores import redis_of
 
 
-class CountedSubscriptions(Subscriptions):
-    """Counts how often a follower looks."""
+class CountingSubscriptions(Subscriptions):
+    """Counts how often a record is read."""
 
-    looks = 0
+    reads = 0
 
     async def get(self, tenant: Tenant, subscription_id: SubscriptionId) -> Record | None:
-        self.looks += 1
+        self.reads += 1
         return await super().get(tenant, subscription_id)
 
 
@@ -40,22 +43,81 @@ class NoTopics:
         return None
 
 
-async def test_a_follower_of_events_that_are_no_longer_kept_rests_until_there_are_new_ones(
+class QueuedWakeups:
+    """Stands for the schedule: its wakeups are those that a test puts into the queue."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Wakeup] = asyncio.Queue()
+
+    async def wakeups(self) -> AsyncIterator[Wakeup | None]:
+        yield None
+        while True:
+            yield await self.queue.get()
+            self.queue.task_done()
+
+
+def following_of(store: Store, subscriptions: Subscriptions, wakeups: WakeupListener) -> Following:
+    composer = Composer(Resources(store), NoTopics())
+    channels = {"rest-hook": PullChannel("a test connection")}
+    return Following(subscriptions, Outboxes(store), composer, wakeups, channels, SystemClock())
+
+
+async def put_pull_subscription(subscriptions: Subscriptions) -> None:
+    active = replace(subscription(), status=SubscriptionStatus.ACTIVE)
+    await subscriptions.put(active, create=True, is_pushed=False)
+
+
+async def test_a_connection_whose_events_are_no_longer_stored_sleeps_until_there_are_new_ones(
     store: Store,
 ) -> None:
-    """It asked the store without pause, as long as the connection lasted."""
-    subscriptions, outboxes = CountedSubscriptions(store), Outboxes(store)
-    await subscriptions.put(
-        replace(subscription(), status=SubscriptionStatus.ACTIVE), create=True, is_pushed=False
-    )
-    await outboxes.append(0, 1, {KEY: [change(1), change(2)]})
-    await redis_of(store).xtrim(keys.outbox(store.layout.shard_of(*KEY), *KEY), maxlen=0, approximate=False)
-    schedule = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog")
-    composer = Composer(Resources(store), NoTopics())
-    following = Following(subscriptions, outboxes, composer, WakeupListener(schedule), SystemClock())
-    told = following.follow(*KEY, after=0)
-    assert (await anext(told)).type is NotificationType.HANDSHAKE
+    """It read the store in a tight loop for as long as the connection lasted."""
+    subscriptions = CountingSubscriptions(store)
+    await put_pull_subscription(subscriptions)
+    await Outboxes(store).append(0, 1, {KEY: [change(1), change(2)]})
+    outbox = keys.outbox(store.layout.shard_of(*KEY), *KEY)
+    await store.send([("XTRIM", outbox, "MAXLEN", 0)])
+    wakeups = WakeupListener(Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog"))
+    notifications = following_of(store, subscriptions, wakeups).follow(*KEY, after=0)
+    assert (await anext(notifications)).type is NotificationType.HANDSHAKE
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await anext(told)
-    assert subscriptions.looks <= 4
+            await anext(notifications)
+    assert subscriptions.reads <= 4
+
+
+async def test_a_connection_reads_its_record_only_when_its_own_subscription_has_events(store: Store) -> None:
+    subscriptions, schedule = CountingSubscriptions(store), QueuedWakeups()
+    await put_pull_subscription(subscriptions)
+    listener, stop = WakeupListener(cast("Schedule", schedule)), asyncio.Event()
+    listening = asyncio.create_task(listener.run(stop))
+    await asyncio.sleep(0)  # the wakeup of the new connection has been forwarded
+    notifications = following_of(store, subscriptions, listener).follow(*KEY, after=None)
+    assert (await anext(notifications)).type is NotificationType.HANDSHAKE
+    event = asyncio.ensure_future(anext(notifications))
+    while subscriptions.reads < 2:  # noqa: ASYNC110 the store answers
+        await asyncio.sleep(0.01)
+    shard = store.layout.shard_of(*KEY)
+    other = (DEFAULT_TENANT, SubscriptionId("other"))
+    for _ in range(100):
+        schedule.queue.put_nowait(Wakeup(shard, frozenset({other})))
+        await schedule.queue.join()
+        await asyncio.sleep(0)
+    assert subscriptions.reads == 2
+    await Outboxes(store).append(0, 1, {KEY: [change(1)]})
+    schedule.queue.put_nowait(Wakeup(shard, frozenset({KEY})))
+    async with asyncio.timeout(10):
+        assert [focus.event.number for focus in (await event).foci] == [1]
+    assert subscriptions.reads == 3
+    stop.set()
+    await listening
+
+
+async def test_the_store_names_the_pull_subscriptions_that_got_events(store: Store) -> None:
+    subscriptions = Subscriptions(store)
+    await put_pull_subscription(subscriptions)
+    wakeups = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog").wakeups()
+    assert isinstance(wakeups, AsyncGenerator)
+    async with contextlib.aclosing(wakeups), asyncio.timeout(10):
+        assert await anext(wakeups) is None
+        await Outboxes(store).append(0, 1, {KEY: [change(1)]})
+        assert await anext(wakeups) == Wakeup(store.layout.shard_of(*KEY), frozenset({KEY}))
