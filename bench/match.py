@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.fhir.topics import parse_topic
 from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
@@ -31,6 +31,7 @@ from broker.matching.matcher import Matcher
 from broker.matching.naive import NaiveMatcher
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Filter
 from broker.model.subscription import (
     Channel,
@@ -70,7 +71,8 @@ class Figure(NamedTuple):
 def registered(size: int) -> Iterator[Registered]:
     """Generated one at a time, as the registry delivers them, so that only the matcher keeps them."""
     vital, rare = (
-        parse_topic((_TOPICS / name).read_bytes()) for name in ("vital-signs.json", "laboratory-results.json")
+        parse_topic(Resource((_TOPICS / name).read_bytes()))
+        for name in ("vital-signs.json", "laboratory-results.json")
     )
     rng = random.Random(_SEED)
     for n in range(size):
@@ -128,11 +130,11 @@ def changes(size: int, count: int) -> list[Change]:
 def _change(name: str, resource: dict[str, Any]) -> Change:
     body = json.dumps(resource | {"id": name}).encode()
     key = VersionKey(DEFAULT_TENANT, "Observation", name, 1)
-    return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
+    return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, Resource(body)), None)
 
 
 def filled(matcher_type: Callable[[SearchContext], Matcher], registrations: Iterable[Registered]) -> Matcher:
-    matcher = matcher_type(SearchContext(Parameters(), _BASES))
+    matcher = matcher_type(SearchContext(SearchParameters(), _BASES))
     for subscription, topic in registrations:
         matcher.put(subscription, topic)
     return matcher

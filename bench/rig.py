@@ -24,6 +24,7 @@ from bench.wire import Sink, request
 from broker.fhir.release import adapter
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
@@ -199,7 +200,7 @@ def _idle(n: int) -> Subscription:
     endpoint = "https://hooks.example.org/notify"
     document = subscription("r4", TOPIC, endpoint, filters=[f"patient=Patient/idle-{n}"])
     parsed = adapter(Release.R4).parse_subscription(
-        json.dumps(document).encode(), tenant=DEFAULT_TENANT, id=f"idle-{n}", now_ms=0
+        Resource(json.dumps(document).encode()), tenant=DEFAULT_TENANT, id=f"idle-{n}", now_ms=0
     )
     return replace(parsed, status=SubscriptionStatus.ACTIVE)
 

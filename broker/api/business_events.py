@@ -8,7 +8,7 @@ import orjson
 
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.errors import Issue, RequestError, Unprocessable
-from broker.fhir.elements import Elements
+from broker.fhir.element_reader import ElementReader
 from broker.fhir.identity import check_type
 from broker.model import json_text
 from broker.model.release import Release
@@ -62,14 +62,14 @@ class BusinessEventHandlers:
 def _read(request: FhirRequest) -> _Report:
     """The parameters, with all problems reported at once; raises `Malformed` or `Unprocessable`."""
     check_type(request.resource, "Parameters")
-    root = Elements(request.resource.copy(), "Parameters")
+    root = ElementReader(request.resource.fields, "Parameters")
     parameters = list(root.objects("parameter"))
     codings: list[Coding] = []
     foci: list[tuple[str, str]] = []
     resources: list[int] = []
     for n, parameter in enumerate(parameters):
         reported = len(root.issues)
-        match parameter.values.get("name"):
+        match parameter.fields.get("name"):
             case "event":
                 codings += _codings(parameter)
             case "focus":
@@ -81,8 +81,8 @@ def _read(request: FhirRequest) -> _Report:
                 text = f"The parameter {name!r} is not supported. Use event, focus or resource."
                 parameter.refuse("not-supported", text, "name")
         for at, issue in enumerate(root.issues[reported:], reported):
-            root.issues[at] = replace(issue, text=f"{parameter.values.get('name')}: {issue.text}")
-    names = [parameter.values.get("name") for parameter in parameters]
+            root.issues[at] = replace(issue, text=f"{parameter.fields.get('name')}: {issue.text}")
+    names = [parameter.fields.get("name") for parameter in parameters]
     if "event" not in names:
         root.refuse("required", "event is missing. Send the coding of what happened.", "parameter")
     if len(codings) > _MAX_CODINGS:
@@ -98,7 +98,7 @@ def _read(request: FhirRequest) -> _Report:
     )
 
 
-def _codings(parameter: Elements) -> Iterator[Coding]:
+def _codings(parameter: ElementReader) -> Iterator[Coding]:
     """A text alone gives none: topics compare codes."""
     if parameter.has("valueCoding"):
         codings = [parameter.object("valueCoding")]
@@ -108,12 +108,12 @@ def _codings(parameter: Elements) -> Iterator[Coding]:
         if parameter.has("valueCodeableConcept") and not codings:
             concept.refuse("required", "A text alone fires no topic. Send a coding.", "coding")
     for coding in codings:
-        yield Coding(coding.text("system"), coding.text("code", required=True) or "")
+        yield Coding(coding.string("system"), coding.string("code", required=True) or "")
 
 
-def _foci(request: FhirRequest, parameter: Elements) -> Iterator[tuple[str, str]]:
+def _foci(request: FhirRequest, parameter: ElementReader) -> Iterator[tuple[str, str]]:
     element = parameter.object("valueReference", required=True)
-    reference = element.text("reference", required=parameter.has("valueReference"))
+    reference = element.string("reference", required=parameter.has("valueReference"))
     if reference is None:
         return
     for release in Release:
@@ -128,9 +128,9 @@ def _foci(request: FhirRequest, parameter: Elements) -> Iterator[tuple[str, str]
         yield match[1], match[2]
 
 
-def _check_focus_resource(request: FhirRequest, parameter: Elements) -> None:
+def _check_focus_resource(request: FhirRequest, parameter: ElementReader) -> None:
     element = parameter.object("resource", required=True)
-    resource_type = element.values.get("resourceType")
+    resource_type = element.fields.get("resourceType")
     if parameter.has("resource") and not _can_be_focus(request, resource_type):
         parameter.refuse("not-supported", _no_focus(request, resource_type), "resource")
 

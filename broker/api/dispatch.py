@@ -11,7 +11,7 @@ from typing import NamedTuple
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure
 from broker.errors import Issue, MethodNotAllowed, NotFound
-from broker.ingest.intake import Request
+from broker.ingest.requests import ChangeRequest
 from broker.model.access import Access, authorize
 
 
@@ -30,7 +30,7 @@ class Interaction(NamedTuple):
     handler: Handler
     access: Access
     only: Callable[[FhirRequest], bool] | None = None
-    plan: Callable[[FhirRequest], Request] | None = None
+    plan: Callable[[FhirRequest], ChangeRequest] | None = None
     type_of: Callable[[FhirRequest], str] | None = None
     is_refusal: bool = False
 

@@ -45,7 +45,7 @@ class EventStreamHandlers:
                 request.principal.tenant, subscription_id, after
             ):
                 base = f"{request.base_url}/{notification.release}"
-                body = adapter(notification.release).render_notification(notification, base=base)
+                body = adapter(notification.release).render_notification(notification, base=base).text
                 number = b""
                 if notification.type is NotificationType.EVENT_NOTIFICATION:
                     number = f"id: {notification.events_since_start}\n".encode()

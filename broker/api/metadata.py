@@ -69,7 +69,7 @@ class MetadataHandlers:
             security=self._facts.security,
         )
         topics = self._topics.all(request.principal)
-        return FhirResponse(body=request.adapter.capability_statement(topics, capabilities))
+        return FhirResponse(body=request.adapter.capability_statement(topics, capabilities).text)
 
     def is_own_operation(self, request: FhirRequest) -> bool:
         """Whether an OperationDefinition is one of this base; others are resources that a producer stored."""
@@ -87,17 +87,16 @@ class MetadataHandlers:
         """Among the operations of this base."""
         request = with_form(request)
         return searchset(
-            request, _DEFINITION, _FIELDS, self._definitions(request), lambda definition: definition.text
+            request, _DEFINITION, _FIELDS, self._definitions(request), lambda definition: definition
         )
 
     def _definitions(self, request: FhirRequest) -> Sequence[Resource]:
-        bodies = operation_definitions(
+        return operation_definitions(
             request.release,
             version=request.adapter.version,
             base=request.base,
             at_ms=self._facts.started_ms,
         )
-        return [Resource(body) for body in bodies]
 
 
 def _field(parameter_type: ParameterType, name: str) -> SearchField[Resource]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from broker.api.exchange import FhirRequest
 from broker.errors import Issue, Malformed
-from broker.fhir.elements import Elements
+from broker.fhir.element_reader import ElementReader
 from broker.fhir.identity import check_type
 
 Input = Mapping[str, Sequence[str]]
@@ -37,11 +37,11 @@ def read_input(request: FhirRequest, supported: set[str]) -> Input:
 
 def _of_resource(request: FhirRequest) -> list[tuple[str, str]]:
     check_type(request.resource, "Parameters")
-    root = Elements(request.resource.copy(), "Parameters")
+    root = ElementReader(request.resource.fields, "Parameters")
     values = []
     for parameter in root.objects("parameter"):
-        name = parameter.text("name", required=True)
-        value = next((value for key, value in parameter.values.items() if key.startswith("value")), None)
+        name = parameter.string("name", required=True)
+        value = next((value for key, value in parameter.fields.items() if key.startswith("value")), None)
         if isinstance(value, bool):
             value = str(value).lower()
         if not isinstance(value, str | int):

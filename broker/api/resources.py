@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
 from broker.errors import Issue, MethodNotAllowed, Unprocessable
 from broker.fhir.identity import check_id, check_type
-from broker.ingest.intake import Admission, Request
+from broker.ingest.requests import Admission, ChangeRequest
 from broker.services.changes import ChangeService, StoredResource
 from broker.services.transactions import TransactionEntry
 from broker.store.proposals import Acceptance
@@ -38,22 +38,22 @@ class ResourceHandlers:
         """204, also when repeated. The deletion is a change like any other."""
         return await self._submit(request, self.plan_delete(request))
 
-    def plan_create(self, request: FhirRequest) -> Request:
+    def plan_create(self, request: FhirRequest) -> ChangeRequest:
         check_type(request.resource, request.params["type"])
         return _change(request)._replace(
             op="create", condition=_condition(request.headers.get("if-none-exist", ""))
         )
 
-    def plan_update(self, request: FhirRequest) -> Request:
+    def plan_update(self, request: FhirRequest) -> ChangeRequest:
         check_type(request.resource, request.params["type"])
         id_of_update(request)
         return _change(request)
 
-    def plan_delete(self, request: FhirRequest) -> Request:
+    def plan_delete(self, request: FhirRequest) -> ChangeRequest:
         check_id(request.params["id"])
-        return _change(request)._replace(op="delete", body=b"")
+        return _change(request)._replace(op="delete", resource=None)
 
-    async def _submit(self, request: FhirRequest, change: Request) -> FhirResponse:
+    async def _submit(self, request: FhirRequest, change: ChangeRequest) -> FhirResponse:
         return await self._respond(request, await self._changes.submit(change))
 
     async def transact(self, request: FhirRequest, entries: Sequence[TransactionEntry]) -> list[FhirResponse]:
@@ -68,15 +68,16 @@ class ResourceHandlers:
                 request.principal, request.release, resource_type, admission.existing_id
             )
             headers = _headers(stored) | {"Location": _location(request, stored)}
-            return FhirResponse(200, b"" if request.wants_minimal else stored.body, headers)
+            return FhirResponse(200, b"" if request.wants_minimal else stored.resource.text, headers)
         headers = version_headers(accepted.key.version, accepted.at_ms)
         if admission.request.op == "delete" or accepted.status is Acceptance.GONE:
             return FhirResponse(204, headers={"ETag": headers["ETag"]})
         headers["Location"] = request.url(f"{accepted.key.reference}/_history/{accepted.key.version}")
-        body, status = admission.stored, 201 if accepted.status is Acceptance.CREATED else 200
+        resource, status = admission.stored, 201 if accepted.status is Acceptance.CREATED else 200
         if accepted.status is Acceptance.REPLAYED:
-            body = await self._changes.stored_body(accepted.key)
-        return FhirResponse(status, b"" if request.wants_minimal else body, headers)
+            resource = await self._changes.stored_resource(accepted.key)
+        body = b"" if resource is None or request.wants_minimal else resource.text
+        return FhirResponse(status, body, headers)
 
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The current version in the release of the base; 406 where no conversion exists."""
@@ -105,15 +106,15 @@ class ResourceHandlers:
         raise MethodNotAllowed(Issue("not-supported", text))
 
 
-def _change(request: FhirRequest) -> Request:
+def _change(request: FhirRequest) -> ChangeRequest:
     key = request.idempotency_key
-    return Request(
+    return ChangeRequest(
         tenant=request.principal.tenant,
         release=request.release,
         op="put",
         type=request.params["type"],
         id=request.params.get("id", ""),
-        body=request.resource.text,
+        resource=request.resource,
         expected_version=request.expected_version,
         idempotency_key=f"key:{key}" if key else "",
     )
@@ -145,4 +146,4 @@ def _respond_unless_current(request: FhirRequest, stored: StoredResource) -> Fhi
     headers = _headers(stored)
     if request.headers.get("if-none-match") == headers["ETag"]:
         return FhirResponse(304, headers=headers)
-    return FhirResponse(200, stored.body, headers)
+    return FhirResponse(200, stored.resource.text, headers)

@@ -10,7 +10,8 @@ from starlette.datastructures import QueryParams
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.errors import Issue, Malformed, UnsupportedMedia
 from broker.fhir import bundles
-from broker.fhir.summaries import View, known_elements, shown
+from broker.fhir.summaries import SummaryView, known_elements, summarize
+from broker.model.resource import Resource
 from broker.services.paging import cut, is_page
 from broker.services.search import Fields, parse_search
 
@@ -28,7 +29,7 @@ class _Shape:
 
     count: int
     page: str
-    view: View
+    view: SummaryView
     has_total: bool
 
 
@@ -52,7 +53,7 @@ def searchset(
     resource_type: str,
     fields: Fields[T],
     candidates: Iterable[T],
-    render: Callable[[T], bytes],
+    render: Callable[[T], Resource],
 ) -> FhirResponse:
     """The page of the candidates that pass every parameter, ordered by id, which the field `_id` gives."""
     search = parse_search(request.query.multi_items(), fields, is_lenient=request.is_lenient)
@@ -70,16 +71,17 @@ def searchset(
 
     total = len(items) if shape.has_total else None
     if shape.count == 0:
-        return FhirResponse(body=bundles.searchset([], link(""), total=total))
+        return FhirResponse(body=bundles.searchset([], link(""), total=total).text)
     page = cut(items, [id_of(item) for item in items], shape.page, shape.count)
     entries = [
         bundles.match_entry(
-            request.url(f"{resource_type}/{id_of(item)}"), shown(request.release, render(item), shape.view)
+            request.url(f"{resource_type}/{id_of(item)}"),
+            summarize(request.release, render(item), shape.view),
         )
         for item in page.items
     ]
     links = {relation: link(name) for relation, name in page.links.items()}
-    return FhirResponse(body=bundles.searchset(entries, link(shape.page), total=total, more=links))
+    return FhirResponse(body=bundles.searchset(entries, link(shape.page), total=total, links=links).text)
 
 
 def _shape(request: FhirRequest, resource_type: str) -> _Shape:
@@ -102,7 +104,7 @@ def _shape(request: FhirRequest, resource_type: str) -> _Shape:
     return _Shape(
         count=0 if is_count else min(int(count or DEFAULT_COUNT), MAX_COUNT),
         page=page,
-        view=View(view, elements),
+        view=SummaryView(view, elements),
         has_total=is_count or total != "none",
     )
 

@@ -9,6 +9,7 @@ from broker.api.operation_input import Input, event_number, instant_ms, read_inp
 from broker.errors import Issue, Malformed
 from broker.fhir import bundles
 from broker.fhir.outcomes import operation_outcome
+from broker.fhir.subscription_status import status_id
 from broker.model.notification import Notification
 from broker.model.subscription import PayloadContent, SubscriptionStatus
 from broker.services.events import EventRange, EventService, ResendReport
@@ -52,7 +53,7 @@ class SubscriptionOperationHandlers:
         notification = await self._events.query(
             request.principal, request.release, request.params["id"], _range(values), _content(values)
         )
-        return FhirResponse(body=request.adapter.render_notification(notification, base=request.base))
+        return FhirResponse(body=request.adapter.render_notification(notification, base=request.base).text)
 
     async def resend(self, request: FhirRequest) -> FhirResponse:
         """An OperationOutcome: how many events are sent again, and why others of the range are not."""
@@ -67,12 +68,12 @@ class SubscriptionOperationHandlers:
 def _status_bundle(request: FhirRequest, notifications: list[Notification]) -> FhirResponse:
     entries = [
         bundles.match_entry(
-            f"urn:uuid:{bundles.status_id(notification)}",
+            f"urn:uuid:{status_id(notification)}",
             request.adapter.render_status(notification, base=request.base),
         )
         for notification in notifications
     ]
-    return FhirResponse(body=bundles.searchset(entries, request.self_url, total=len(entries)))
+    return FhirResponse(body=bundles.searchset(entries, request.self_url, total=len(entries)).text)
 
 
 def _range(values: Input) -> EventRange:

@@ -46,7 +46,7 @@ class SubscriptionHandlers:
         is_minimal = request.wants_minimal and registered.is_new
         return FhirResponse(
             201 if registered.is_created else 200,
-            b"" if is_minimal else request.adapter.render_subscription(subscription),
+            b"" if is_minimal else request.adapter.render_subscription(subscription).text,
             headers,
             after=send_handshake if registered.awaits_handshake else None,
         )
@@ -57,7 +57,7 @@ class SubscriptionHandlers:
         headers = _headers(record.subscription)
         if request.headers.get("if-none-match") == headers["ETag"]:
             return FhirResponse(304, headers=headers)
-        return FhirResponse(200, request.adapter.render_subscription(record.subscription), headers)
+        return FhirResponse(200, request.adapter.render_subscription(record.subscription).text, headers)
 
     async def read_version(self, request: FhirRequest) -> FhirResponse:
         """The current version; the broker stores no other."""
@@ -69,7 +69,7 @@ class SubscriptionHandlers:
                 "Read the Subscription without _history."
             )
             raise NotFound(Issue("not-found", text))
-        body = request.adapter.render_subscription(subscription)
+        body = request.adapter.render_subscription(subscription).text
         return FhirResponse(200, body, _headers(subscription))
 
     async def delete(self, request: FhirRequest) -> FhirResponse:

@@ -10,7 +10,7 @@ import uuid
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
 from broker.api.searchsets import searchset, with_form
 from broker.errors import Issue, NotFound, RequestError
-from broker.fhir import basics
+from broker.fhir import basic_topics
 from broker.model.resource import Resource
 from broker.services.topic_fields import TOPIC_FIELDS
 from broker.services.topics import PutTopic, TopicService
@@ -32,7 +32,7 @@ class TopicHandlers:
         """The topic as the release knows it."""
         _refuse_without_topics(request)
         topic = self._topics.get(request.principal, request.params["id"])
-        return FhirResponse(body=request.adapter.render_topic(topic))
+        return FhirResponse(body=request.adapter.render_topic(topic).text)
 
     async def search(self, request: FhirRequest) -> FhirResponse:
         """By the search parameters of the release."""
@@ -87,7 +87,7 @@ def carries_topic(request: FhirRequest) -> bool:
     if request.adapter.topic_type != "Basic":
         return False
     try:
-        return request.resource.type == "Basic" and basics.is_topic(request.resource.text)
+        return request.resource.type == "Basic" and basic_topics.is_topic(request.resource)
     except RequestError:
         return False
 
@@ -105,12 +105,12 @@ def _refuse_without_topics(request: FhirRequest) -> None:
 
 def _topic_resource(request: FhirRequest) -> Resource:
     if request.adapter.topic_type == "Basic":
-        return Resource(basics.topic_of_basic(request.resource.text))
+        return basic_topics.topic_of_basic(request.resource)
     return request.resource
 
 
 def _respond(request: FhirRequest, put: PutTopic) -> FhirResponse:
     headers = version_headers(put.version, put.at_ms)
     headers["Location"] = request.url(f"{request.adapter.topic_type}/{put.topic.id}")
-    body = b"" if request.wants_minimal else request.adapter.render_topic(put.topic)
+    body = b"" if request.wants_minimal else request.adapter.render_topic(put.topic).text
     return FhirResponse(201 if put.is_created else 200, body, headers)

@@ -147,7 +147,7 @@ class _Connection:
     async def _send_all(self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None) -> None:
         async for notification in self._parts.following.follow(tenant, subscription_id, after):
             base = f"{self._parts.base_url}/{notification.release}"
-            body = adapter(notification.release).render_notification(notification, base=base)
+            body = adapter(notification.release).render_notification(notification, base=base).text
             async with self._sending:
                 try:
                     async with asyncio.timeout(SEND_TIMEOUT_S):

@@ -16,7 +16,8 @@ from broker.api.routes import HEALTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.parts import Parts, milliseconds
 from broker.delivery.following import Following
-from broker.fhir import validation
+from broker.fhir.validation import StructureValidator, prepare
+from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
 from broker.ingest.intake import Intake
@@ -44,11 +45,13 @@ _FREQUENT_TYPES = ("Observation", "Subscription")
 
 
 def build_intake(parts: Parts, group: GroupCommit) -> Intake:
-    return Intake(parts.changes, parts.resources, group, parts.reverse_references.references)
+    return Intake(
+        parts.changes, parts.resources, group, StructureValidator(), parts.reverse_references.references
+    )
 
 
 def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:
-    return InboxWorker(parts.store, parts.inbox, InboxIntake(intake), parts.stop)
+    return InboxWorker(parts.store, parts.inbox, InboxIntake(intake, FhirDecoder()), parts.stop)
 
 
 def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> ApplicationServices:
@@ -90,7 +93,7 @@ def build_api_app(
 ) -> ASGIApp:
     """The ASGI application: the FHIR bases, and beside them websockets, health, metrics and `mounts`."""
     for release in (Release.R4, Release.R5):
-        validation.prepare(release, _FREQUENT_TYPES)
+        prepare(release, _FREQUENT_TYPES)
     settings, clock = parts.settings, parts.clock
     facts = ServerFacts(clock.now_ms(), list(parts.channels), settings.auth)
     other = build_routes_app([*ROUTES, *mounts], authenticate)

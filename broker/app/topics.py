@@ -1,7 +1,7 @@
 """Builds the topic catalog of a process and the worker that keeps it in step with folder and store."""
 
 from broker.app.parts import Parts
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog
 from broker.settings import Settings
@@ -13,7 +13,7 @@ def load_catalog(settings: Settings) -> Catalog:
     """The topics of BROKER_TOPICS_DIR. Raises `ConfigurationError` for a folder or file that cannot be
     loaded.
     """
-    catalog = Catalog(parse_topic, Parameters())
+    catalog = Catalog(parse_topic, SearchParameters())
     catalog.load(settings.topics_dir)
     return catalog
 

@@ -10,6 +10,7 @@ from broker.errors import Issue
 from broker.fhir.messages import message_bundle
 from broker.model.notification import ErrorReport
 from broker.model.outcome import DeliveryOutcome, Unreachable
+from broker.model.resource import Resource
 from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription
 
@@ -31,9 +32,10 @@ class MessageChannel(StatelessChannel):
         if channel.endpoint is None:
             return Unreachable(ErrorReport(None, "the subscription has no endpoint"))
         base = f"{self._base_url}/{request.notification.release}"
-        body = message_bundle(request.notification, request.body, base=base, destination=channel.endpoint)
+        rendered = Resource(request.body)
+        message = message_bundle(request.notification, rendered, base=base, destination=channel.endpoint)
         url = f"{channel.endpoint.rstrip('/')}/{OPERATION}"
-        return await post_notification(self._post, url, channel, body, timeout_s=request.timeout_s)
+        return await post_notification(self._post, url, channel, message.text, timeout_s=request.timeout_s)
 
     def concurrency_key(self, subscription: Subscription) -> str:
         return origin_of(subscription)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.errors import ConfigurationError
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog, CheckedFile
@@ -35,7 +35,7 @@ def check(
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is not a folder. Give the folder that contains the topic files.")
-    files = Catalog(parse_topic, Parameters()).check(folder)
+    files = Catalog(parse_topic, SearchParameters()).check(folder)
     if not files:
         raise ConfigurationError(
             f"{folder} contains no *.json file. Give the folder that contains the topic files."

@@ -10,9 +10,10 @@ from broker.fhir.conversion import convert
 from broker.model.change import Version
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import RelatedQuery, Topic
-from broker.model.uuids import derived
+from broker.model.uuids import uuid_of_names
 from broker.store.resources import Resources
 
 
@@ -51,7 +52,7 @@ class Composer:
         release, content = release or subscription.release, content or subscription.channel.content
         numbers = f"{events[0].number}-{events[-1].number}" if events else str(count)
         return Notification(
-            id=derived("notification", subscription.tenant, subscription.id, kind, numbers, str(at_ms)),
+            id=uuid_of_names("notification", subscription.tenant, subscription.id, kind, numbers, str(at_ms)),
             type=kind,
             release=release,
             subscription=subscription.id,
@@ -79,21 +80,21 @@ class Composer:
         releases = {event.focus: event.release for event in events}
         releases |= {included.key: included.release for event in events for included in event.context}
         versions = await self._resources.many(releases)
-        bodies = {key: _body(versions.get(key), releases[key], release) for key in releases}
+        resources = {key: _converted(versions.get(key), releases[key], release) for key in releases}
 
-        def focus_body(event: Event) -> bytes | None:
+        def focus_resource(event: Event) -> Resource | None:
             # a version written after the event belongs to a store that was rolled back and reused its number
             version = versions.get(event.focus)
-            return None if version is None or version.at_ms > event.at_ms else bodies[event.focus]
+            return None if version is None or version.at_ms > event.at_ms else resources[event.focus]
 
         return tuple(
-            Focus(event, focus_body(event), tuple(bodies[included.key] for included in event.context))
+            Focus(event, focus_resource(event), tuple(resources[included.key] for included in event.context))
             for event in events
         )
 
 
-def _body(version: Version | None, source: Release, target: Release) -> bytes | None:
+def _converted(version: Version | None, source: Release, target: Release) -> Resource | None:
     """None for a version that is no longer stored, a deletion, and one that can't be converted."""
-    if version is None or version.body is None:
+    if version is None or version.resource is None:
         return None
-    return convert(version.body, version.key.type, source, target)
+    return convert(version.resource, version.key.type, source, target)

@@ -12,4 +12,4 @@ class NotificationRenderer:
 
     def __call__(self, notification: Notification) -> bytes:
         base = f"{self._base_url}/{notification.release}"
-        return adapter(notification.release).render_notification(notification, base=base)
+        return adapter(notification.release).render_notification(notification, base=base).text

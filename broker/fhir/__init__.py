@@ -1,4 +1,5 @@
-"""Everything that says R4, R4B or R5: resources as bytes, their rules, their search parameters, and how releases convert.
+"""Everything that differs between R4, R4B and R5, and everything that FHIR itself defines.
 
-Outside this package a release is a label and a resource is opaque bytes; fhir.resources is imported only here.
+It reads and writes resources, validates them, converts them between releases, and knows their search
+parameters. Other packages use the neutral model and `Resource`; only this one imports fhir.resources.
 """

@@ -1,5 +1,6 @@
-"""Reads a batch or transaction Bundle into its requests. Each resource in it keeps its spelling. Called by
-the HTTP API.
+"""Reads a batch or transaction Bundle into its requests.
+
+Each resource in it keeps its spelling. Called by the HTTP API.
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,8 +12,9 @@ from broker.model.resource import Resource
 
 @dataclass(frozen=True, slots=True)
 class BundleResult:
-    """The result of one entry. `status` is a status line such as `201 Created`; `outcome` is an
-    OperationOutcome.
+    """The result of one entry.
+
+    `status` is a status line such as `201 Created`; `outcome` is an OperationOutcome.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""The CapabilityStatement: the same offer in each release, in that release's words (R-380..R-391)."""
+"""The CapabilityStatement: the same capabilities in the vocabulary of each release (R-380..R-391)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from broker.clock import to_instant
+from broker.model.resource import Resource
 
 _INTERACTIONS = ("create", "read", "vread", "update", "delete")
 _GUIDE = (
@@ -14,8 +15,9 @@ _GUIDE = (
 )
 _WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
 _DOCUMENTATION = (
-    "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation and, on searches, "
-    "handling=strict (the default) | lenient; If-Match on update and delete; If-None-Match on read; If-None-Exist with "
+    "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation "
+    "and, on searches, handling=strict (the default) | lenient; If-Match on update and delete; "
+    "If-None-Match on read; If-None-Exist with "
     "identifier=system|value on create; Idempotency-Key on any write."
 )
 
@@ -24,8 +26,9 @@ _DOCUMENTATION = (
 class Capabilities:
     """What the running broker offers beyond what the release fixes.
 
-    `searches` is, for each resource type that is searched, search parameter -> type; `operations` operation -> definition, by
-    type ('' for those of the base); `channels` the channel types; `security` says in a sentence who may do what.
+    `searches`: for each resource type that can be searched, search parameter -> type. `operations`: for each
+    resource type ('' for the base), operation -> URL of its definition. `channels`: the channel types.
+    `security`: a sentence on who may do what.
     """
 
     base: str
@@ -39,8 +42,8 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseWords:
-    """How one release words the statement."""
+class CapabilityVocabulary:
+    """What one release adds to the statement."""
 
     version: str
     resource_types: frozenset[str]
@@ -51,7 +54,7 @@ class ReleaseWords:
     profile: str | None = None
 
 
-def capability_statement(words: ReleaseWords, capabilities: Capabilities) -> bytes:
+def capability_statement(vocabulary: CapabilityVocabulary, capabilities: Capabilities) -> Resource:
     statement: dict[str, Any] = {
         "resourceType": "CapabilityStatement",
         "id": "fhir-broker",
@@ -61,11 +64,13 @@ def capability_statement(words: ReleaseWords, capabilities: Capabilities) -> byt
         "title": "FHIR Subscription notification broker",
         "status": "active",
         "date": to_instant(capabilities.at_ms),
-        "description": "Takes changes of resources and notifies about those that match a Subscription.",
+        "description": (
+            "Accepts changes of resources and notifies subscribers about those that match a Subscription."
+        ),
         "kind": "instance",
         "software": {"name": "fhir-broker", "version": capabilities.software_version},
         "implementation": {"description": "FHIR Subscription notification broker", "url": capabilities.base},
-        "fhirVersion": words.version,
+        "fhirVersion": vocabulary.version,
         "format": ["application/fhir+json", "json"],
         "rest": [
             {
@@ -73,7 +78,9 @@ def capability_statement(words: ReleaseWords, capabilities: Capabilities) -> byt
                 "mode": "server",
                 "documentation": _DOCUMENTATION,
                 "security": {"description": capabilities.security},
-                "resource": [_resource(name, words, capabilities) for name in sorted(words.resource_types)],
+                "resource": [
+                    _resource(name, vocabulary, capabilities) for name in sorted(vocabulary.resource_types)
+                ],
                 "interaction": [{"code": "transaction"}, {"code": "batch"}],
             }
         ],
@@ -83,20 +90,20 @@ def capability_statement(words: ReleaseWords, capabilities: Capabilities) -> byt
         statement["rest"][0]["operation"] = [
             {"name": code, "definition": url} for code, url in at_base.items()
         ]
-    if words.instantiates:
-        statement["instantiates"] = [words.instantiates]
-    if words.is_backport:
+    if vocabulary.instantiates:
+        statement["instantiates"] = [vocabulary.instantiates]
+    if vocabulary.is_backport:
         statement["implementationGuide"] = [_GUIDE]
-    return orjson.dumps(statement)
+    return Resource(orjson.dumps(statement))
 
 
-def _resource(name: str, words: ReleaseWords, capabilities: Capabilities) -> dict[str, Any]:
+def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabilities) -> dict[str, Any]:
     if name == "Subscription":
-        rest = _subscription(words, capabilities)
+        rest = _subscription(vocabulary, capabilities)
     elif name == "SubscriptionTopic":
         rest = {
             "interaction": _codes("create", "read", "update", "delete", "search-type"),
-            "documentation": "The topics that subscriptions may name; changing them is the administrator's.",
+            "documentation": "The topics that subscriptions may name; only an administrator may change them.",
             "updateCreate": True,
         }
     else:
@@ -121,9 +128,11 @@ def _resource(name: str, words: ReleaseWords, capabilities: Capabilities) -> dic
     return resource
 
 
-def _subscription(words: ReleaseWords, capabilities: Capabilities) -> dict[str, Any]:
+def _subscription(vocabulary: CapabilityVocabulary, capabilities: Capabilities) -> dict[str, Any]:
     rest: dict[str, Any] = {
-        "documentation": f"Channel types: {', '.join(capabilities.channels)}. One status, one version: the current one is kept.",
+        "documentation": (
+            f"Channel types: {', '.join(capabilities.channels)}. Only the current version is kept."
+        ),
         "interaction": _codes("create", "read", "update", "delete", "search-type"),
         "versioning": "versioned-update",
         "readHistory": False,
@@ -133,10 +142,10 @@ def _subscription(words: ReleaseWords, capabilities: Capabilities) -> dict[str, 
         "conditionalUpdate": False,
         "conditionalDelete": "not-supported",
     }
-    if words.profile:
-        rest["supportedProfile"] = [words.profile]
-    if words.subscription_extensions:
-        rest = {"extension": list(words.subscription_extensions)} | rest
+    if vocabulary.profile:
+        rest["supportedProfile"] = [vocabulary.profile]
+    if vocabulary.subscription_extensions:
+        rest = {"extension": list(vocabulary.subscription_extensions)} | rest
     return rest
 
 
@@ -145,4 +154,4 @@ def _codes(*codes: str) -> list[dict[str, str]]:
 
 
 def _search(parameters: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "type": kind} for name, kind in parameters.items()]
+    return [{"name": name, "type": parameter_type} for name, parameter_type in parameters.items()]

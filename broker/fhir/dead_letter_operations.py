@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
-from broker.fhir.operation import Operation, Parameter
+from broker.fhir.operation import Operation, OperationParameter
 
 _LETTERS = (
-    Parameter("kind", "in", 0, "1", "code", "change, event or inbox, and"),
-    Parameter("subscription", "in", 0, "1", "string", "the Subscription whose events were set aside."),
-    Parameter("after", "in", 0, "1", "string", "The next of an earlier answer: go on there."),
+    OperationParameter("kind", "in", 0, "1", "code", "change, event or inbox, and"),
+    OperationParameter(
+        "subscription", "in", 0, "1", "string", "the Subscription whose events were set aside."
+    ),
+    OperationParameter("after", "in", 0, "1", "string", "The next of an earlier answer: go on there."),
 )
-_EVERY = Parameter("all", "in", 0, "1", "boolean", "Or all there are.")
-_NEXT = Parameter("next", "out", 0, "1", "string", "Where to go on; absent at the end.")
+_EVERY = OperationParameter("all", "in", 0, "1", "boolean", "Or all there are.")
+_NEXT = OperationParameter("next", "out", 0, "1", "string", "Where to go on; absent at the end.")
 LETTER_OPERATIONS: Sequence[Operation] = (
     Operation(
         "dead-letters",
@@ -21,10 +23,12 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            Parameter("id", "in", 0, "1000", "string", "Those letters, in full; or a page of them by"),
+            OperationParameter(
+                "id", "in", 0, "1000", "string", "Those letters, in full; or a page of them by"
+            ),
             *_LETTERS,
-            Parameter("count", "in", 0, "1", "integer", "How many, at most 1000; default 100."),
-            Parameter(
+            OperationParameter("count", "in", 0, "1", "integer", "How many, at most 1000; default 100."),
+            OperationParameter(
                 "dead-letter",
                 "out",
                 0,
@@ -32,16 +36,20 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                 "",
                 "One dead letter.",
                 (
-                    Parameter("id", "out", 1, "1", "string", "Its id."),
-                    Parameter("kind", "out", 1, "1", "code", "change, event or inbox."),
-                    Parameter("time", "out", 1, "1", "instant", "When it was set aside."),
-                    Parameter("reason", "out", 0, "1", "string", "Why."),
-                    Parameter("reference", "out", 0, "1", "string", "The version it is about."),
-                    Parameter("subscription", "out", 0, "1", "string", "Whose event it is."),
-                    Parameter("event-number", "out", 0, "1", "string", "The number of the event."),
-                    Parameter("stored", "out", 1, "1", "boolean", "Whether the resource it needs is stored."),
-                    Parameter("redriving", "out", 1, "1", "boolean", "Whether a redrive is in progress."),
-                    Parameter(
+                    OperationParameter("id", "out", 1, "1", "string", "Its id."),
+                    OperationParameter("kind", "out", 1, "1", "code", "change, event or inbox."),
+                    OperationParameter("time", "out", 1, "1", "instant", "When it was set aside."),
+                    OperationParameter("reason", "out", 0, "1", "string", "Why."),
+                    OperationParameter("reference", "out", 0, "1", "string", "The version it is about."),
+                    OperationParameter("subscription", "out", 0, "1", "string", "Whose event it is."),
+                    OperationParameter("event-number", "out", 0, "1", "string", "The number of the event."),
+                    OperationParameter(
+                        "stored", "out", 1, "1", "boolean", "Whether the resource it needs is stored."
+                    ),
+                    OperationParameter(
+                        "redriving", "out", 1, "1", "boolean", "Whether a redrive is in progress."
+                    ),
+                    OperationParameter(
                         "field",
                         "out",
                         0,
@@ -49,8 +57,8 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                         "",
                         "Of an inbox entry.",
                         (
-                            Parameter("name", "out", 1, "1", "string", "The name of the field."),
-                            Parameter("value", "out", 0, "1", "string", "What the gateway wrote."),
+                            OperationParameter("name", "out", 1, "1", "string", "The name of the field."),
+                            OperationParameter("value", "out", 0, "1", "string", "What the gateway wrote."),
                         ),
                     ),
                 ),
@@ -67,12 +75,12 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            Parameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
+            OperationParameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
             *_LETTERS,
             _EVERY,
-            Parameter("redriven", "out", 1, "1", "integer", "How many are processed again."),
-            Parameter("refused", "out", 1, "1", "integer", "How many cannot be redriven, and stay."),
-            Parameter(
+            OperationParameter("redriven", "out", 1, "1", "integer", "How many are processed again."),
+            OperationParameter("refused", "out", 1, "1", "integer", "How many cannot be redriven, and stay."),
+            OperationParameter(
                 "problem",
                 "out",
                 0,
@@ -80,8 +88,8 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                 "",
                 "One of those.",
                 (
-                    Parameter("id", "out", 1, "1", "string", "The dead letter."),
-                    Parameter("reason", "out", 1, "1", "string", "Why not."),
+                    OperationParameter("id", "out", 1, "1", "string", "The dead letter."),
+                    OperationParameter("reason", "out", 1, "1", "string", "Why not."),
                 ),
             ),
             _NEXT,
@@ -96,10 +104,10 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            Parameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
+            OperationParameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
             *_LETTERS,
             _EVERY,
-            Parameter("discarded", "out", 1, "1", "integer", "How many were deleted."),
+            OperationParameter("discarded", "out", 1, "1", "integer", "How many were deleted."),
             _NEXT,
         ),
     ),

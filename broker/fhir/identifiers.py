@@ -1,4 +1,4 @@
-"""Business identifiers of a resource, in the form of the identifier index that conditional creates look in."""
+"""Business identifiers of a resource, as tokens of the identifier index. Conditional creates search it."""
 
 import re
 
@@ -11,8 +11,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def identifiers(resource: Resource) -> list[str]:
     """The resource's business identifiers as `system|value`, `|value` without a system, each once.
 
-    The store keeps one per line. So an identifier with a control character is left out, which no FHIR search could name either;
-    an identifier without a value is left out too.
+    The store keeps one per line, so an identifier with a control character is left out; no FHIR search could
+    name it either. An identifier without a value is left out too.
     """
     tokens: dict[str, None] = {}
     for identifier in objects(resource.fields.get("identifier")):

@@ -1,5 +1,6 @@
-"""The type and the id of a resource, checked against what a request names. Called by the HTTP API and the
-decoders of intake.
+"""The type and the id of a resource, checked against what a request names.
+
+Called by the HTTP API and the decoders of intake.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Reads values of a resource's fields that may be of any JSON type, because nothing has validated them yet."""
+"""Reads fields of a resource that is not validated yet, so that a value may have any JSON type."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from broker.model.resource import JsonObject
 
 
 def objects(value: Any) -> Iterator[JsonObject]:
-    """The objects that an element holds, whether it has one or an array of them; values of other types are left out."""
+    """The objects of an element that has one or an array of them; values of other types are left out."""
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, JsonObject):
             yield item

@@ -1,4 +1,4 @@
-"""An operation and its parameters, as values; `operation_definitions.py` writes them as resources."""
+"""An operation and its parameters as values. `operation_definitions.py` renders them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,11 @@ from broker.model.release import Release
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter. `type` is a FHIR type, or a type for each release; '' where `parts` make it up."""
+class OperationParameter:
+    """One parameter.
+
+    `type` is a FHIR type, or a type for each release; '' for a parameter that consists of `parts`.
+    """
 
     name: str
     use: str
@@ -16,12 +19,15 @@ class Parameter:
     max: str
     type: str | Mapping[Release, str]
     documentation: str
-    parts: Sequence["Parameter"] = ()
+    parts: Sequence["OperationParameter"] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. `standard` tells in which releases HL7 defines it; one of the whole base has no `resource`."""
+    """One operation.
+
+    HL7 defines it in the releases `standard`; an operation of the whole base has no `resource`.
+    """
 
     code: str
     title: str
@@ -29,5 +35,5 @@ class Operation:
     at_instance: bool
     affects_state: bool
     standard: frozenset[Release]
-    parameters: Sequence[Parameter]
+    parameters: Sequence[OperationParameter]
     resource: str = "Subscription"

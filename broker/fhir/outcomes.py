@@ -1,6 +1,7 @@
-"""The one writer of OperationOutcome: an error's issues as the resource every FHIR base answers with.
+"""The only writer of OperationOutcome: issues as the resource that each FHIR base returns and the inbox keeps
+for a refused entry.
 
-The shape used here is the same in R4, R4B and R5, so no release is asked for.
+The elements used here are the same in R4, R4B and R5.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,10 @@ from broker.errors import Issue
 
 
 def operation_outcome(issues: Iterable[Issue]) -> bytes:
-    """The OperationOutcome of the issues. Without any it says that all is well, since one issue is required."""
+    """The OperationOutcome of the issues.
+
+    Without any it has one `information`, because FHIR requires an issue.
+    """
     return orjson.dumps(
         {
             "resourceType": "OperationOutcome",
@@ -23,7 +27,7 @@ def operation_outcome(issues: Iterable[Issue]) -> bytes:
 
 
 def _issue(issue: Issue) -> dict[str, Any]:
-    # the text may quote a client's bytes: a lone surrogate must not turn a refusal into a failure
+    # the text may quote a client's string: a lone surrogate must not turn a 4xx into a 500
     text = issue.text.encode(errors="replace").decode() or issue.code
     rendered: dict[str, Any] = {
         "severity": issue.severity,

@@ -1,4 +1,4 @@
-"""R4 (4.0.1): Subscriptions by the backport profile, the status as Parameters, topics as Basic."""
+"""R4 (4.0.1): Subscriptions by the backport guide, the status as Parameters, topics as Basic."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,23 @@ from typing import Any
 import orjson
 
 from broker.clock import to_instant
-from broker.fhir import backport, bundles, capabilities, topics, validation
-from broker.fhir.capabilities import Capabilities
+from broker.fhir import topic_rendering
+from broker.fhir.backport_urls import BASE, PROFILE
+from broker.fhir.capabilities import Capabilities, CapabilityVocabulary, capability_statement
 from broker.fhir.r4b import R4B
+from broker.fhir.related_queries import coding
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.subscription_status import (
+    context_references,
+    error_concept,
+    reference_to,
+    shows_topic,
+    status_id,
+    subscription_reference,
+)
 from broker.model.notification import Focus, Notification
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent
 from broker.model.topic import Topic
 
@@ -22,27 +34,19 @@ class R4(R4B):
 
     release = Release.R4
     version = "4.0.1"
-    resource_types = validation.RESOURCE_TYPES[Release.R4]
+    resource_types = RESOURCE_TYPES[Release.R4]
     topic_type = "Basic"
+    notification_profile = f"{BASE}backport-subscription-notification-r4"
 
-    def validate(self, resource_type: str, body: bytes) -> None:
-        validation.validate(Release.R4, resource_type, body)
+    def render_topic(self, topic: Topic) -> Resource:
+        return topic_rendering.render_basic(topic)
 
-    def render_topic(self, topic: Topic) -> bytes:
-        return topics.render_basic(topic)
-
-    def render_notification(self, notification: Notification, *, base: str) -> bytes:
-        status = bundles.history_status(notification, base, self.render_status(notification, base=base))
-        profile = f"{backport.BASE}backport-subscription-notification-r4"
-        return bundles.notification_bundle(
-            notification, "history", status, bundles.history_foci(notification, base), profile
-        )
-
-    def render_status(self, notification: Notification, *, base: str) -> bytes:
+    def render_status(self, notification: Notification, *, base: str) -> Resource:
         """Parameters by backport-subscription-status-r4 (R-230..R-238)."""
-        about = {"reference": f"{base}/Subscription/{notification.subscription}"}
-        parameters: list[dict[str, Any]] = [{"name": "subscription", "valueReference": about}]
-        if bundles.shows_topic(notification):
+        parameters: list[dict[str, Any]] = [
+            {"name": "subscription", "valueReference": subscription_reference(notification, base)}
+        ]
+        if shows_topic(notification):
             parameters.append({"name": "topic", "valueCanonical": notification.topic})
         parameters += [
             {"name": "status", "valueCode": notification.status},
@@ -52,33 +56,31 @@ class R4(R4B):
         for focus in notification.foci:
             parameters.append({"name": "notification-event", "part": _parts(focus, notification, base)})
         parameters += [
-            {"name": "error", "valueCodeableConcept": bundles.error_concept(error)}
-            for error in notification.errors
+            {"name": "error", "valueCodeableConcept": error_concept(error)} for error in notification.errors
         ]
-        profile = f"{backport.BASE}backport-subscription-status-r4"
-        return orjson.dumps(
-            {
-                "resourceType": "Parameters",
-                "id": bundles.status_id(notification),
-                "meta": {"profile": [profile]},
-                "parameter": parameters,
-            }
-        )
+        profile = f"{BASE}backport-subscription-status-r4"
+        members = {
+            "resourceType": "Parameters",
+            "id": status_id(notification),
+            "meta": {"profile": [profile]},
+            "parameter": parameters,
+        }
+        return Resource(orjson.dumps(members))
 
-    def capability_statement(self, topics_known: Sequence[Topic], offered: Capabilities) -> bytes:
-        extension = f"{backport.BASE}capabilitystatement-subscriptiontopic-canonical"
-        words = capabilities.ReleaseWords(
+    def capability_statement(self, topics: Sequence[Topic], capabilities: Capabilities) -> Resource:
+        extension = f"{BASE}capabilitystatement-subscriptiontopic-canonical"
+        vocabulary = CapabilityVocabulary(
             self.version,
             self.resource_types,
             self.topic_type,
             is_backport=True,
             instantiates=f"{_GUIDE}backport-subscription-server-r4",
             subscription_extensions=[
-                {"url": extension, "valueCanonical": topic.canonical} for topic in topics_known
+                {"url": extension, "valueCanonical": topic.canonical} for topic in topics
             ],
-            profile=backport.PROFILE,
+            profile=PROFILE,
         )
-        return capabilities.capability_statement(words, offered)
+        return capability_statement(vocabulary, capabilities)
 
 
 def _parts(focus: Focus, notification: Notification, base: str) -> list[dict[str, Any]]:
@@ -87,14 +89,13 @@ def _parts(focus: Focus, notification: Notification, base: str) -> list[dict[str
         {"name": "timestamp", "valueInstant": to_instant(focus.event.at_ms)},
     ]
     if notification.content is not PayloadContent.EMPTY:
-        parts.append({"name": "focus", "valueReference": bundles.focus_reference(focus.event, base)})
+        parts.append({"name": "focus", "valueReference": reference_to(focus.event.focus, base)})
         parts += [
-            {"name": "additional-context", "valueReference": one}
-            for one in bundles.context_references(focus.event, base)
+            {"name": "additional-context", "valueReference": reference}
+            for reference in context_references(focus.event, base)
         ]
     for query in notification.related_to(focus.event):  # R-236
-        typed = [{"name": "query-type", "valueCoding": bundles.coding(query.type)}] if query.type else []
-        parts.append(
-            {"name": "related-query", "part": [*typed, {"name": "query", "valueString": query.query}]}
-        )
+        query_type = [{"name": "query-type", "valueCoding": coding(query.type)}] if query.type else []
+        query_parts = [*query_type, {"name": "query", "valueString": query.query}]
+        parts.append({"name": "related-query", "part": query_parts})
     return parts

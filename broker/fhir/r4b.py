@@ -1,16 +1,21 @@
-"""R4B (4.3.0): Subscriptions by the backport profile; SubscriptionTopic and SubscriptionStatus are resources already."""
+"""R4B (4.3.0): Subscriptions by the backport guide, SubscriptionTopic and SubscriptionStatus as in R5."""
 
 from collections.abc import Sequence
 
-import orjson
-
-from broker.fhir import backport, bundles, capabilities, topics, validation
-from broker.fhir.capabilities import Capabilities
-from broker.fhir.documents import parse
-from broker.fhir.ownership import from_native, owned
+from broker.fhir import backport_rendering, backport_subscriptions, topic_rendering
+from broker.fhir.backport_urls import BASE, PROFILE
+from broker.fhir.capabilities import Capabilities, CapabilityVocabulary, capability_statement
+from broker.fhir.cross_release_subscriptions import elements_for_r4
+from broker.fhir.notification_bundles import history_bundle
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.server_elements import with_server_elements
+from broker.fhir.subscription_status import subscription_status
+from broker.fhir.validation import validate
+from broker.model import json_text
 from broker.model.change import Tenant
 from broker.model.notification import Notification
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import Subscription
 from broker.model.topic import Topic
 
@@ -22,52 +27,52 @@ class R4B:
 
     release = Release.R4B
     version = "4.3.0"
-    resource_types = validation.RESOURCE_TYPES[Release.R4B]
+    resource_types = RESOURCE_TYPES[Release.R4B]
     topic_type = "SubscriptionTopic"
 
-    def validate(self, resource_type: str, body: bytes) -> None:
-        validation.validate(Release.R4B, resource_type, body)
+    notification_profile = f"{BASE}backport-subscription-notification"
 
-    def parse_subscription(self, body: bytes, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
-        return backport.parse_subscription(
-            body, release=self.release, version=self.version, tenant=tenant, id=id, now_ms=now_ms
+    def validate(self, resource_type: str, resource: Resource) -> None:
+        validate(self.release, resource_type, resource)
+
+    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
+        return backport_subscriptions.parse_subscription(
+            resource, release=self.release, version=self.version, tenant=tenant, id=id, now_ms=now_ms
         )
 
-    def render_subscription(self, subscription: Subscription) -> bytes:
-        document = subscription.document
+    def render_subscription(self, subscription: Subscription) -> Resource:
+        document = Resource(subscription.document)
         if subscription.release is Release.R5:
-            rendered, carried = backport.render_subscription(subscription), from_native(parse(document))
-            meta = rendered["meta"] | carried.pop("meta", {})
-            document = orjson.dumps(rendered | carried | {"meta": meta})
-        return owned(document, subscription, with_error=True)
+            rendered = backport_rendering.render_subscription(subscription)
+            kept = elements_for_r4(document)
+            meta = rendered["meta"] | kept.pop("meta", {})
+            document = Resource(json_text.encode(rendered | kept | {"meta": meta}))
+        return with_server_elements(document, subscription, with_error=True)
 
     def element(self, name: str) -> str:
-        return backport.element(name)
+        return backport_subscriptions.element(name)
 
-    def filter_places(self, subscription: Subscription) -> list[str]:
-        return backport.filter_places(subscription)
+    def filter_elements(self, subscription: Subscription) -> list[str]:
+        return backport_subscriptions.filter_elements(subscription)
 
-    def render_topic(self, topic: Topic) -> bytes:
-        return topics.render_r4b(topic)
+    def render_topic(self, topic: Topic) -> Resource:
+        return topic_rendering.render_r4b(topic)
 
-    def render_notification(self, notification: Notification, *, base: str) -> bytes:
-        status = bundles.history_status(notification, base, self.render_status(notification, base=base))
-        profile = f"{backport.BASE}backport-subscription-notification"
-        return bundles.notification_bundle(
-            notification, "history", status, bundles.history_foci(notification, base), profile
-        )
+    def render_notification(self, notification: Notification, *, base: str) -> Resource:
+        status = self.render_status(notification, base=base)
+        return history_bundle(notification, base, status, self.notification_profile)
 
-    def render_status(self, notification: Notification, *, base: str) -> bytes:
-        return bundles.subscription_status(notification, base, notification.type, related=True)
+    def render_status(self, notification: Notification, *, base: str) -> Resource:
+        return subscription_status(notification, base, notification.type, with_related_queries=True)
 
-    def capability_statement(self, topics_known: Sequence[Topic], offered: Capabilities) -> bytes:
-        del topics_known  # R4B clients search SubscriptionTopic
-        words = capabilities.ReleaseWords(
+    def capability_statement(self, topics: Sequence[Topic], capabilities: Capabilities) -> Resource:
+        del topics  # clients of R4B search SubscriptionTopic
+        vocabulary = CapabilityVocabulary(
             self.version,
             self.resource_types,
             self.topic_type,
             is_backport=True,
             instantiates=f"{_GUIDE}backport-subscription-server",
-            profile=backport.PROFILE,
+            profile=PROFILE,
         )
-        return capabilities.capability_statement(words, offered)
+        return capability_statement(vocabulary, capabilities)

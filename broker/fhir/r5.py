@@ -1,16 +1,21 @@
-"""R5 (5.0.0): the framework is native."""
+"""R5 (5.0.0): the subscriptions framework is part of the release."""
 
 from collections.abc import Sequence
 
-import orjson
-
-from broker.fhir import bundles, capabilities, native, topics, validation
-from broker.fhir.capabilities import Capabilities
-from broker.fhir.documents import parse
-from broker.fhir.ownership import owned, to_native
+from broker.fhir import r5_subscriptions, topic_rendering
+from broker.fhir.bundles import entry
+from broker.fhir.capabilities import Capabilities, CapabilityVocabulary, capability_statement
+from broker.fhir.cross_release_subscriptions import elements_for_r5
+from broker.fhir.notification_bundles import notification_bundle, notified_resources
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.server_elements import with_server_elements
+from broker.fhir.subscription_status import status_id, subscription_status
+from broker.fhir.validation import validate
+from broker.model import json_text
 from broker.model.change import Tenant
 from broker.model.notification import Notification, NotificationType
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import Subscription
 from broker.model.topic import Topic
 
@@ -20,52 +25,60 @@ class R5:
 
     release = Release.R5
     version = "5.0.0"
-    resource_types = validation.RESOURCE_TYPES[Release.R5]
+    resource_types = RESOURCE_TYPES[Release.R5]
     topic_type = "SubscriptionTopic"
 
-    def validate(self, resource_type: str, body: bytes) -> None:
-        validation.validate(Release.R5, resource_type, body)
+    def validate(self, resource_type: str, resource: Resource) -> None:
+        validate(Release.R5, resource_type, resource)
 
-    def parse_subscription(self, body: bytes, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
-        return native.parse_subscription(body, version=self.version, tenant=tenant, id=id, now_ms=now_ms)
+    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
+        return r5_subscriptions.parse_subscription(
+            resource, version=self.version, tenant=tenant, id=id, now_ms=now_ms
+        )
 
-    def render_subscription(self, subscription: Subscription) -> bytes:
+    def render_subscription(self, subscription: Subscription) -> Resource:
+        document = Resource(subscription.document)
         if subscription.release is Release.R5:
-            return owned(native.completed(subscription.document), subscription)
-        carried = to_native(parse(subscription.document))
-        return owned(orjson.dumps(native.render_subscription(subscription) | carried), subscription)
+            return with_server_elements(r5_subscriptions.with_defaults(document), subscription)
+        elements = r5_subscriptions.render_subscription(subscription) | elements_for_r5(document)
+        return with_server_elements(Resource(json_text.encode(elements)), subscription)
 
     def element(self, name: str) -> str:
-        return native.element(name)
+        return r5_subscriptions.element(name)
 
-    def filter_places(self, subscription: Subscription) -> list[str]:
-        return native.filter_places(subscription)
+    def filter_elements(self, subscription: Subscription) -> list[str]:
+        return r5_subscriptions.filter_elements(subscription)
 
-    def render_topic(self, topic: Topic) -> bytes:
-        return topics.render_r5(topic)
+    def render_topic(self, topic: Topic) -> Resource:
+        return topic_rendering.render_r5(topic)
 
-    def render_notification(self, notification: Notification, *, base: str) -> bytes:
-        """Never a response, and no request on the status entry (R-207)."""
-        status = bundles.entry(
-            f"urn:uuid:{bundles.status_id(notification)}", self.render_status(notification, base=base)
-        )
-        foci = [
-            bundles.entry(
-                f"{base}/{one.key.reference}", one.body, request={"method": one.method, "url": one.url}
+    def render_notification(self, notification: Notification, *, base: str) -> Resource:
+        """Without responses, and without a request on the status entry (R-207)."""
+        status = self.render_status(notification, base=base)
+        entries = [
+            entry(
+                f"{base}/{each.key.reference}",
+                each.resource,
+                request={"method": each.method, "url": each.url},
             )
-            for one in bundles.carried(notification)
+            for each in notified_resources(notification)
         ]
-        return bundles.notification_bundle(notification, "subscription-notification", status, foci)
+        return notification_bundle(
+            notification,
+            "subscription-notification",
+            entry(f"urn:uuid:{status_id(notification)}", status),
+            entries,
+        )
 
-    def render_status(self, notification: Notification, *, base: str) -> bytes:
+    def render_status(self, notification: Notification, *, base: str) -> Resource:
         # sst-1: a query-event without any event has no valid form in R5 (R-266)
         is_empty_answer = notification.type is NotificationType.QUERY_EVENT and not notification.foci
-        kind = NotificationType.QUERY_STATUS if is_empty_answer else notification.type
-        return bundles.subscription_status(notification, base, kind)
+        status_type = NotificationType.QUERY_STATUS if is_empty_answer else notification.type
+        return subscription_status(notification, base, status_type)
 
-    def capability_statement(self, topics_known: Sequence[Topic], offered: Capabilities) -> bytes:
-        del topics_known  # R5 clients search SubscriptionTopic
-        words = capabilities.ReleaseWords(
+    def capability_statement(self, topics: Sequence[Topic], capabilities: Capabilities) -> Resource:
+        del topics  # clients of R5 search SubscriptionTopic
+        vocabulary = CapabilityVocabulary(
             self.version, self.resource_types, self.topic_type, is_backport=False, instantiates=None
         )
-        return capabilities.capability_statement(words, offered)
+        return capability_statement(vocabulary, capabilities)

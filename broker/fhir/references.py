@@ -18,8 +18,9 @@ _PATIENT_ELEMENTS = (
 
 
 def patient_reference(resource: Resource) -> str | None:
-    """`Patient/id` of the patient the resource is about, else None. Placement uses it, so only relative
-    references count.
+    """`Patient/id` of the patient the resource is about, else None.
+
+    Placement uses it, so only relative references count.
 
     A Patient is its own compartment and gives None.
     """
@@ -37,8 +38,9 @@ def replace_references(resource: Resource, targets: Mapping[str, str]) -> Resour
     """The resource with each string value that equals a key replaced: a transaction's `urn:uuid:…` by
     `Type/id`.
 
-    Only whole values change, so narrative does not. A member called `value` does not change either: Identifier.value names a
-    thing and does not refer to it. Raises `Malformed` for a text that is not a JSON object.
+    Only whole values change, so narrative does not. A member called `value` does not change either, because
+    Identifier.value names a thing and does not refer to it. Raises `Malformed` for a text that is not a JSON
+    object.
     """
     if not targets:
         return resource

@@ -1,29 +1,29 @@
-"""Parts of a resource: what `_summary` and `_elements` leave of it, tagged as incomplete.
+"""Summaries of a resource: the elements that `_summary` and `_elements` leave, with the tag SUBSETTED.
 
-Which elements belong to a summary and which are mandatory is read from the models of fhir.resources; R4 takes those of R4B, the
-same for every type that is searched here. What is kept is spelt as it was.
+The models of fhir.resources say which elements belong to a summary and which are mandatory; R4 uses those of
+R4B, which are the same for the types that can be searched here. Elements keep their spelling. The search of
+the HTTP API uses it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
-from fhir.resources import get_fhir_model_class as find_r5
-from fhir.resources.R4B import get_fhir_model_class as find_r4b
-from pydantic import BaseModel
 
-from broker.fhir import documents
+from broker.fhir.models import model_class
+from broker.model import json_text
 from broker.model.release import Release
+from broker.model.resource import Resource
 
 SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
 _ALWAYS = frozenset({"resourceType", "id", "meta", "implicitRules", "modifierExtension"})
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """How much of each resource is asked for: all of it, a kind of summary, or the elements named."""
+class SummaryView:
+    """How much of each resource a client asks for: all of it, a summary, or the named elements."""
 
     summary: Literal["false", "true", "text", "data"] = "false"
     elements: frozenset[str] = frozenset()
@@ -34,79 +34,77 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    known: frozenset[str]
+class _TypeElements:
+    """The elements of a type."""
+
+    all: frozenset[str]
     summary: frozenset[str]
     mandatory: frozenset[str]
 
 
 def known_elements(release: Release, resource_type: str) -> Collection[str]:
     """The top-level elements that `_elements` may name."""
-    shape = _shape(release, resource_type)
-    return shape.known if shape else frozenset()
+    elements = _type_elements(release, resource_type)
+    return elements.all if elements else frozenset()
 
 
-def shown(release: Release, body: bytes, view: View) -> bytes:
-    """The resource as the view has it, with the tag SUBSETTED if the view isn't whole."""
+def summarize(release: Release, resource: Resource, view: SummaryView) -> Resource:
+    """The elements of the resource that the view asks for, with the tag SUBSETTED unless it asks for all."""
     if view.is_whole:
-        return body
-    parts = documents.members(body)
-    kind = documents.resource_type(body)
-    kept = {
-        name: raw for name, raw in parts.items() if _is_kept(_shape(release, kind), name.lstrip("_"), view)
-    }
+        return resource
+    members, resource_type = resource.members, resource.type
+    elements = _type_elements(release, resource_type)
+    kept = {name: text for name, text in members.items() if _is_kept(elements, name.lstrip("_"), view)}
     if view.summary == "true":
-        kept = {name: _summarised(release, kind, name, raw) for name, raw in kept.items()}
-    meta: dict[str, Any] = orjson.loads(parts.get("meta", b"{}"))
+        kept = {name: _summarize(release, resource_type, name, text) for name, text in kept.items()}
+    meta: dict[str, Any] = orjson.loads(members.get("meta", b"{}"))
     meta["tag"] = [*meta.get("tag", []), SUBSETTED]
-    head = {"resourceType": parts["resourceType"]} | ({"id": parts["id"]} if "id" in parts else {})
-    return documents.join(
-        head | {"meta": orjson.dumps(meta)} | {n: r for n, r in kept.items() if n != "meta"}
-    )
+    first: dict[str, bytes] = {name: members[name] for name in ("resourceType", "id") if name in members}
+    first["meta"] = orjson.dumps(meta)
+    kept.pop("meta", None)
+    return Resource(json_text.join(first | kept))
 
 
-def _is_kept(shape: _Shape | None, name: str, view: View) -> bool:
-    if name in _ALWAYS or shape is None:
+def _is_kept(elements: _TypeElements | None, name: str, view: SummaryView) -> bool:
+    if name in _ALWAYS or elements is None:
         return True
     if view.elements:
-        return name in view.elements or name in shape.mandatory
+        return name in view.elements or name in elements.mandatory
     match view.summary:
         case "true":
-            return name in shape.summary or name in shape.mandatory
+            return name in elements.summary or name in elements.mandatory
         case "text":
-            return name == "text" or name in shape.mandatory
+            return name == "text" or name in elements.mandatory
         case _:
             return name != "text"
 
 
-def _summarised(release: Release, kind: str, name: str, raw: bytes) -> bytes:
-    """A backbone element with its own summary elements only."""
-    inner = f"{kind}{name[:1].upper()}{name[1:]}"
-    shape = _shape(release, inner)
-    if shape is None:
-        return raw
-    kept = shape.summary | shape.mandatory | _ALWAYS
+def _summarize(release: Release, parent: str, name: str, text: bytes) -> bytes:
+    """The summary elements of a backbone element; other elements as they are."""
+    type_name = f"{parent}{name[:1].upper()}{name[1:]}"
+    elements = _type_elements(release, type_name)
+    if elements is None:
+        return text
+    kept = elements.summary | elements.mandatory | _ALWAYS
 
-    def cut(one: bytes) -> bytes:
-        parts = documents.members(one)
-        return documents.join(
+    def summary(item: bytes) -> bytes:
+        return json_text.join(
             {
-                part: _summarised(release, inner, part, value)
-                for part, value in parts.items()
-                if part.lstrip("_") in kept
+                member: _summarize(release, type_name, member, value)
+                for member, value in json_text.members(item).items()
+                if member.lstrip("_") in kept
             }
         )
 
-    if raw.lstrip().startswith(b"["):
-        return b"[" + b",".join(cut(one) for one in documents.items(raw)) + b"]"
-    return cut(raw) if raw.lstrip().startswith(b"{") else raw
+    if text.lstrip().startswith(b"["):
+        return b"[" + b",".join(summary(item) for item in json_text.items(text)) + b"]"
+    return summary(text) if text.lstrip().startswith(b"{") else text
 
 
 @cache
-def _shape(release: Release, name: str) -> _Shape | None:
-    find = cast("Callable[[str], type[BaseModel]]", find_r5 if release is Release.R5 else find_r4b)
+def _type_elements(release: Release, name: str) -> _TypeElements | None:
     try:
-        model: Any = find(name)
+        model: Any = model_class(release, name)
     except (ValueError, KeyError):
         return None
     mandatory = {
@@ -114,7 +112,7 @@ def _shape(release: Release, name: str) -> _Shape | None:
         for field in model.model_fields.values()
         if field.is_required() or (field.json_schema_extra or {}).get("element_required")
     }
-    return _Shape(
+    return _TypeElements(
         frozenset(model.elements_sequence()),
         frozenset(model.summary_elements_sequence()),
         frozenset(mandatory),

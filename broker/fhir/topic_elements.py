@@ -1,4 +1,6 @@
-"""The element paths of the parts of a SubscriptionTopic. They are the same in every release that has the resource.
+"""The element paths of the parts of a SubscriptionTopic.
+
+They are the same in every release that has the resource.
 
 `matching/` names a part by its position; `api/`, `services/` and `cli/` render it with this module.
 """

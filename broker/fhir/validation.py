@@ -1,298 +1,187 @@
-"""Whether a body is a resource of its type and release: structure, required elements, and the codes we rely on.
+"""Validates resources: structure, required elements, and the codes that the broker relies on.
 
-Structure comes from fhir.resources, whose classes are imported when first needed; `recognizer.py` spares most resources
-its cost. It has R5 and R4B; R4 is read with the R4B classes, and the few types that differ there get the light checks
-only. What the library lets pass and the rest of the broker relies on is checked here: JSON types (a number in quotes is
-no number), nulls, empty elements, required codes.
+fhir.resources is the authority on structure; `fast_validation.py` spares most resources its cost. It has
+classes for R5 and R4B: R4 uses those of R4B, and the few types that differ there get the basic checks only.
+What the library accepts and the rest of the broker can't use is checked here: JSON types (a number in quotes
+is not a number), nulls, empty elements, required codes.
+
+Intake calls `StructureValidator`; other callers use `validate`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from decimal import Decimal
-from functools import cache
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
 
-from fhir.resources import get_fhir_model_class as find_r5
-from fhir.resources.R4B import get_fhir_model_class as find_r4b
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from broker.errors import Issue, Malformed, Unprocessable
-from broker.fhir.documents import parse
-from broker.fhir.recognizer import recognizer, recognizes
+from broker.fhir.fast_validation import fast_decoder, is_certainly_valid
+from broker.fhir.json_types import find_wrong_json_types
+from broker.fhir.models import model_class
+from broker.fhir.required_codes import REQUIRED_CODES
+from broker.fhir.resource_types import RESOURCE_TYPES, UNMODELLED
 from broker.model.release import Release
+from broker.model.resource import JsonObject, Resource
 
-_EVERYWHERE = """
-Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent Basic Binary
-BiologicallyDerivedProduct BodyStructure Bundle CapabilityStatement CarePlan CareTeam ChargeItem ChargeItemDefinition
-Claim ClaimResponse ClinicalImpression CodeSystem Communication CommunicationRequest CompartmentDefinition Composition
-ConceptMap Condition Consent Contract Coverage CoverageEligibilityRequest CoverageEligibilityResponse DetectedIssue
-Device DeviceDefinition DeviceMetric DeviceRequest DiagnosticReport DocumentReference Encounter Endpoint
-EnrollmentRequest EnrollmentResponse EpisodeOfCare EventDefinition Evidence EvidenceVariable ExampleScenario
-ExplanationOfBenefit FamilyMemberHistory Flag Goal GraphDefinition Group GuidanceResponse HealthcareService
-ImagingStudy Immunization ImmunizationEvaluation ImmunizationRecommendation ImplementationGuide InsurancePlan Invoice
-Library Linkage List Location Measure MeasureReport Medication MedicationAdministration MedicationDispense
-MedicationKnowledge MedicationRequest MedicationStatement MessageDefinition MessageHeader MolecularSequence
-NamingSystem NutritionOrder Observation ObservationDefinition OperationDefinition OperationOutcome Organization
-OrganizationAffiliation Parameters Patient PaymentNotice PaymentReconciliation Person PlanDefinition Practitioner
-PractitionerRole Procedure Provenance Questionnaire QuestionnaireResponse RelatedPerson ResearchStudy ResearchSubject
-RiskAssessment Schedule SearchParameter ServiceRequest Slot Specimen SpecimenDefinition StructureDefinition
-StructureMap Subscription Substance SupplyDelivery SupplyRequest Task TerminologyCapabilities TestReport TestScript
-ValueSet VerificationResult VisionPrescription
-"""
-_R4_AND_R4B = """
-CatalogEntry DeviceUseStatement DocumentManifest Media RequestGroup ResearchDefinition ResearchElementDefinition
-"""
-_R4_ONLY = """
-EffectEvidenceSynthesis MedicinalProduct MedicinalProductAuthorization MedicinalProductContraindication
-MedicinalProductIndication MedicinalProductIngredient MedicinalProductInteraction MedicinalProductManufactured
-MedicinalProductPackaged MedicinalProductPharmaceutical MedicinalProductUndesirableEffect RiskEvidenceSynthesis
-SubstanceSpecification
-"""
-_R4_AND_R5 = """
-SubstanceNucleicAcid SubstancePolymer SubstanceProtein SubstanceReferenceInformation SubstanceSourceMaterial
-"""
-_R4B_AND_R5 = """
-AdministrableProductDefinition Citation ClinicalUseDefinition EvidenceReport Ingredient ManufacturedItemDefinition
-MedicinalProductDefinition NutritionProduct PackagedProductDefinition RegulatedAuthorization SubscriptionStatus
-SubscriptionTopic SubstanceDefinition
-"""
-_R5_ONLY = """
-ActorDefinition ArtifactAssessment BiologicallyDerivedProductDispense ConditionDefinition DeviceAssociation
-DeviceDispense DeviceUsage EncounterHistory FormularyItem GenomicStudy ImagingSelection InventoryItem InventoryReport
-NutritionIntake Permission RequestOrchestration Requirements TestPlan Transport
-"""
-RESOURCE_TYPES: Mapping[Release, frozenset[str]] = {
-    Release.R4: frozenset((_EVERYWHERE + _R4_AND_R4B + _R4_ONLY + _R4_AND_R5).split()),
-    Release.R4B: frozenset((_EVERYWHERE + _R4_AND_R4B + _R4B_AND_R5).split()),
-    Release.R5: frozenset((_EVERYWHERE + _R4_AND_R5 + _R4B_AND_R5 + _R5_ONLY).split()),
-}
-"""The concrete resource types of each release."""
-
-UNMODELLED = frozenset((_R4_ONLY + _R4_AND_R5).split()) | {"Evidence", "EvidenceVariable"}
-"""R4 types that R4B dropped or rebuilt: no class knows their R4 structure."""
-
-_OBSERVATION = frozenset(
-    "registered preliminary final amended corrected cancelled entered-in-error unknown".split()  # noqa: SIM905 reads as the value set
-)
-_OPERATIONAL = frozenset({"on", "off", "standby", "entered-in-error"})
-_METRIC = frozenset({"measurement", "setting", "calculation", "unspecified"})
-_GENDER = frozenset({"male", "female", "other", "unknown"})
-_DEVICE_R5 = frozenset({"active", "inactive", "entered-in-error"})
-_ENCOUNTER_R5 = frozenset(
-    {
-        *("planned", "in-progress", "on-hold", "discharged", "completed", "cancelled", "discontinued"),
-        *("entered-in-error", "unknown"),
-    }
-)
-_ENCOUNTER_R4 = frozenset(
-    {
-        *("planned", "arrived", "triaged", "in-progress", "onleave", "finished", "cancelled"),
-        *("entered-in-error", "unknown"),
-    }
-)
-_CODES_EVERYWHERE: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "Observation": {"status": _OBSERVATION},
-    "DeviceMetric": {"category": _METRIC, "operationalStatus": _OPERATIONAL},
-    "Patient": {"gender": _GENDER},
-}
-_CODES_R4 = {
-    **_CODES_EVERYWHERE,
-    "Encounter": {"status": _ENCOUNTER_R4},
-    "Device": {"status": _DEVICE_R5 | {"unknown"}},
-}
-_CODES: Mapping[Release, Mapping[str, Mapping[str, frozenset[str]]]] = {
-    Release.R4: _CODES_R4,
-    Release.R4B: _CODES_R4,
-    Release.R5: {
-        **_CODES_EVERYWHERE,
-        "Encounter": {"status": _ENCOUNTER_R5},
-        "Device": {"status": _DEVICE_R5},
-    },
-}
 _NESTED = (".resource", ".outcome")
 _EMPTY = re.compile(rb"[{\[]\s*[}\]]")
-"""Found in the text of every resource that holds an empty element, and in few others."""
-_INTEGER64 = frozenset({"size", "eventsSinceSubscriptionStart", "eventNumber", "valueInteger64"})
-"""Elements that R5 writes as a number in quotes (R-221)."""
+"""Occurs in the text of every resource that holds an empty element, and in few others."""
 
 _COMMON_DATATYPES = (
-    *(
-        "Address",
-        "Annotation",
-        "CodeableConcept",
-        "Coding",
-        "ContactPoint",
-        "Extension",
-        "HumanName",
-        "Identifier",
-    ),
-    *("Meta", "Narrative", "Period", "Quantity", "Range", "Reference", "SampledData"),
+    *("Address", "Annotation", "CodeableConcept", "Coding", "ContactPoint", "Extension", "HumanName"),
+    *("Identifier", "Meta", "Narrative", "Period", "Quantity", "Range", "Reference", "SampledData"),
 )
 _STRUCTURE_ERRORS = frozenset(
     {"extra_forbidden", "list_type", "dict_type", "model_type", "model_validation_format"}
 )
 
 
-def validate(release: Release, resource_type: str, body: bytes) -> None:
-    """Returns if the body is a valid resource of the type.
+class StructureValidator:
+    """The validator of intake (`ingest.validator.Validator`): everything it finds is an error."""
 
-    Raises `Malformed` if it is no JSON object, `Unprocessable` with one issue per problem found.
-    """
-    resource = parse(body)
-    issues = list(_light(release, resource_type, resource, body))
-    if not issues and not (release is Release.R4 and resource_type in UNMODELLED):
-        issues = list(_structure(release, resource_type, resource, body))
+    def validate(self, release: Release, resource_type: str, resource: Resource) -> tuple[Issue, ...]:
+        return find_issues(release, resource_type, resource)
+
+
+def validate(release: Release, resource_type: str, resource: Resource) -> None:
+    """Raises `Unprocessable` with one issue per error, `Malformed` if the text is not a JSON object."""
+    issues = find_issues(release, resource_type, resource)
     if issues:
         raise Unprocessable(*issues)
 
 
+def find_issues(release: Release, resource_type: str, resource: Resource) -> tuple[Issue, ...]:
+    """One issue per error; none if the resource is valid.
+
+    Raises `Malformed` if the text is not a JSON object.
+    """
+    issues = tuple(_basic_issues(release, resource_type, resource))
+    if issues or (release is Release.R4 and resource_type in UNMODELLED):
+        return issues
+    return tuple(_structure_issues(release, resource_type, resource))
+
+
 def prepare(release: Release, types: Iterable[str]) -> None:
-    """Imports the classes of the types and makes their recognizers, so that the first request of each doesn't wait for it."""
+    """Loads the classes and decoders of the types, so that the first request of each does not wait for it."""
     for name in (*_COMMON_DATATYPES, *types):
         if not (release is Release.R4 and name in UNMODELLED):
-            model = _model(release, name)
+            model = model_class(release, name)
             if name in RESOURCE_TYPES[release]:
-                recognizer(model)
+                fast_decoder(model)
 
 
-@cache
-def _model(release: Release, name: str) -> type[BaseModel]:
-    find = cast("Callable[[str], type[BaseModel]]", find_r5 if release is Release.R5 else find_r4b)
-    return find(name)
+def _basic_issues(release: Release, resource_type: str, resource: Resource) -> Iterator[Issue]:
+    """The checks for every type.
 
-
-def _light(release: Release, resource_type: str, resource: Mapping[str, Any], body: bytes) -> Iterator[Issue]:
-    """What holds for every type. The text tells at once that most resources have nothing empty and nothing inside."""
-    given = resource.get("resourceType")
+    Searches of the text show at once that most resources have nothing empty and nothing inside.
+    """
+    fields, text = resource.fields, resource.text
     if resource_type not in RESOURCE_TYPES[release]:
-        yield Issue("not-supported", f"{resource_type!r} is no resource type of {release}", "resourceType")
+        yield Issue("not-supported", f"{resource_type!r} is not a resource type of {release}", "resourceType")
         return
-    if given != resource_type:
-        text = (
-            f"resourceType is {given!r}, expected {resource_type!r}" if given else "resourceType is missing"
-        )
-        yield Issue("invalid" if given else "required", text, "resourceType")
+    actual_type = fields.get("resourceType")
+    if not actual_type:
+        yield Issue("required", "resourceType is missing", "resourceType")
         return
-    if b"null" in body or _EMPTY.search(body):
-        yield from _absent(resource, resource_type)
-    if b"\\" in body or b'"contained"' in body or body.count(b'"resourceType"') > 1:
-        yield from _unknown_types(release, resource, resource_type)
-    for element, codes in _CODES[release].get(resource_type, {}).items():
-        code = resource.get(element)
-        if isinstance(code, str) and code not in codes:
-            text = f"{code!r} is no {element} of {release}; allowed are {', '.join(sorted(codes))}"
-            yield Issue("value", text, f"{resource_type}.{element}")
-    if resource_type == "Observation" and "dataAbsentReason" in resource:
-        values = [name for name in resource if name.startswith("value")]
+    if actual_type != resource_type:
+        message = f"resourceType is {actual_type!r}, expected {resource_type!r}"
+        yield Issue("invalid", message, "resourceType")
+        return
+    if b"null" in text or _EMPTY.search(text):
+        yield from find_empty_elements(fields, resource_type)
+    if b"\\" in text or b'"contained"' in text or text.count(b'"resourceType"') > 1:
+        for path, inner in _resources_inside(fields, resource_type):
+            yield from _wrong_type(release, inner, path)
+    yield from _code_issues(release, resource_type, fields)
+    if resource_type == "Observation" and "dataAbsentReason" in fields:
+        values = [name for name in fields if name.startswith("value")]
         if values:
-            text = f"dataAbsentReason stands for a missing value, but {values[0]} is there (obs-6)"
-            yield Issue("invalid", text, "Observation.dataAbsentReason")
+            message = f"dataAbsentReason stands for a missing value, but {values[0]} is present (obs-6)"
+            yield Issue("invalid", message, "Observation.dataAbsentReason")
 
 
-def _absent(node: object, path: str) -> Iterator[Issue]:
-    """Elements that are there but hold nothing: FHIR has no empty elements, and null only as a place-holder in arrays."""
-    for place, value in _children(node, path):
-        if isinstance(value, dict | list):
-            yield from _absent(value, place) if value else (_empty(place),)
-        elif value is None and isinstance(node, dict):
-            yield Issue("structure", "null is no value: leave the element out", place)
+def _code_issues(release: Release, resource_type: str, fields: JsonObject) -> Iterator[Issue]:
+    for element, codes in REQUIRED_CODES[release].get(resource_type, {}).items():
+        code = fields.get(element)
+        if isinstance(code, str) and code not in codes:
+            message = f"{code!r} is not a {element} of {release}; use one of {', '.join(sorted(codes))}"
+            yield Issue("value", message, f"{resource_type}.{element}")
 
 
-def _empty(path: str) -> Issue:
-    return Issue("structure", "an element may not be empty: leave it out", path)
+def find_empty_elements(value: object, path: str) -> Iterator[Issue]:
+    """Elements without content: FHIR has no empty elements, and null only as a placeholder in arrays."""
+    for child_path, child in _children(value, path):
+        if isinstance(child, JsonObject | tuple):
+            if child:
+                yield from find_empty_elements(child, child_path)
+            else:
+                yield Issue("structure", "an element may not be empty: leave it out", child_path)
+        elif child is None and isinstance(value, JsonObject):
+            yield Issue("structure", "null is not a value: leave the element out", child_path)
 
 
-def _unknown_types(release: Release, resource: Mapping[str, Any], path: str) -> Iterator[Issue]:
-    """Resources inside the resource (contained, Bundle entries, Parameters) whose type the release lacks."""
-    for place, inner in _inside(resource, path):
-        yield from _unknown_type(release, inner, place)
+def _resources_inside(value: object, path: str) -> Iterator[tuple[str, JsonObject]]:
+    """The resources inside a resource: contained ones, Bundle entries, Parameters."""
+    for child_path, child in _children(value, path):
+        if isinstance(child, JsonObject):
+            is_contained = isinstance(value, tuple) and path.endswith(".contained")
+            if is_contained or ("resourceType" in child and child_path.endswith(_NESTED)):
+                yield child_path, child
+        if isinstance(child, JsonObject | tuple):
+            yield from _resources_inside(child, child_path)
 
 
-def _inside(node: object, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for step, value in _children(node, path):
-        if isinstance(value, dict):
-            is_contained = isinstance(node, list) and path.endswith(".contained")
-            if is_contained or ("resourceType" in value and step.endswith(_NESTED)):
-                yield step, value
-        if isinstance(value, dict | list):
-            yield from _inside(value, step)
+def _children(value: object, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, JsonObject):
+        for name, child in value.items():
+            yield f"{path}.{name}", child
+    elif isinstance(value, tuple):
+        for n, child in enumerate(value):
+            yield f"{path}[{n}]", child
 
 
-def _children(node: object, path: str) -> Iterator[tuple[str, object]]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield f"{path}.{name}", value
-    elif isinstance(node, list):
-        for n, value in enumerate(node):
-            yield f"{path}[{n}]", value
-
-
-def _unknown_type(release: Release, resource: dict[str, Any], path: str) -> Iterator[Issue]:
-    kind = resource.get("resourceType")
-    if kind is None:
+def _wrong_type(release: Release, resource: JsonObject, path: str) -> Iterator[Issue]:
+    """The issue of a resource inside another whose type the release does not have."""
+    resource_type = resource.get("resourceType")
+    if resource_type is None:
         yield Issue("required", "a contained resource needs its resourceType", f"{path}.resourceType")
-    elif not isinstance(kind, str) or kind not in RESOURCE_TYPES[release]:
-        yield Issue("structure", f"{kind!r} is no resource type of {release}", f"{path}.resourceType")
+    elif not isinstance(resource_type, str) or resource_type not in RESOURCE_TYPES[release]:
+        message = f"{resource_type!r} is not a resource type of {release}"
+        yield Issue("structure", message, f"{path}.resourceType")
 
 
-def _structure(
-    release: Release, resource_type: str, resource: Mapping[str, Any], body: bytes
-) -> Iterator[Issue]:
-    kind = _model(release, resource_type)
-    if recognizes(kind, body):
+def _structure_issues(release: Release, resource_type: str, resource: Resource) -> Iterator[Issue]:
+    model = model_class(release, resource_type)
+    if is_certainly_valid(model, resource.text):
         return
     try:
-        model = kind.model_validate_json(body)
+        instance = model.model_validate_json(resource.text)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=False, include_input=False):
             yield _issue(resource_type, detail["type"], detail["loc"], detail["msg"])
     except KeyError:
-        # the library looks a contained type up in the classes of its release; `_light` made sure that the release has it,
-        # so it is one of UNMODELLED inside another type, whose structure nothing here knows
+        # The library looks a contained type up in the classes of its release. `_basic_issues` made sure that
+        # the release has the type, so it is one of UNMODELLED inside another type, whose structure can't be
+        # checked.
         return
     except RecursionError:
         raise Malformed(Issue("structure", "the resource nests too deep to be checked")) from None
     else:
-        yield from _mistyped(model, resource, resource_type)
+        yield from find_wrong_json_types(instance, resource.fields, resource_type)
 
 
-def _issue(resource_type: str, kind: str, where: tuple[int | str, ...], message: str) -> Issue:
+def _issue(resource_type: str, error_type: str, location: tuple[int | str, ...], message: str) -> Issue:
+    """An error of pydantic as an issue."""
     path = resource_type
-    for step in where:
+    for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
         elif step != "root":
             path += f".{step.removesuffix('_fhir')}"
     text = " ".join(message.removeprefix("Value error, ").split())
-    if kind == "missing" or kind.endswith(".missing"):
+    if error_type == "missing" or error_type.endswith(".missing"):
         return Issue("required", f"{path} is required", path)
-    if kind == "extra_forbidden":
-        return Issue("structure", f"{path} is no element of this type", path)
-    if kind in _STRUCTURE_ERRORS:
+    if error_type == "extra_forbidden":
+        return Issue("structure", f"{path} is not an element of this type", path)
+    if error_type in _STRUCTURE_ERRORS:
         return Issue("structure", f"{path}: {text}", path)
-    return Issue("value" if where else "invalid", f"{path}: {text}", path)
-
-
-def _mistyped(model: object, given: Mapping[str, Any], path: str) -> Iterator[Issue]:
-    """Numbers and booleans in quotes, and quotes forgotten: the library reads them, a filter would not."""
-    fields = vars(model)
-    for name, value in given.items():
-        read = fields.get(name)
-        if isinstance(value, dict):
-            if isinstance(read, BaseModel):
-                yield from _mistyped(read, value, f"{path}.{name}")
-        elif isinstance(value, list):
-            if isinstance(read, list):
-                for n, (one, item) in enumerate(zip(read, value, strict=False)):
-                    if isinstance(item, dict) and isinstance(one, BaseModel):
-                        yield from _mistyped(one, item, f"{path}.{name}[{n}]")
-        elif read is not None and name not in _INTEGER64:
-            needed = _json_type(read)
-            if _json_type(value) != needed:
-                yield Issue("value", f"{path}.{name} must be {needed}", f"{path}.{name}")
-
-
-def _json_type(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false, without quotes"
-    return "a number, without quotes" if isinstance(value, int | float | Decimal) else "text in quotes"
+    return Issue("value" if location else "invalid", f"{path}: {text}", path)

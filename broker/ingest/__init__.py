@@ -1,1 +1,1 @@
-"""What comes in: validated, deduplicated, and appended durably before anyone is told yes."""
+"""The way in for changes: decode, validate, plan the id, append durably."""

@@ -32,8 +32,9 @@ class _State(Enum):
 
 
 class GroupCommit:
-    """Queues proposals in the order of their submission. Each append takes what was queued during the append
-    before it.
+    """Queues proposals in the order of their submission.
+
+    Each append takes what was queued during the append before it.
 
     A cancelled caller does not withdraw its proposals: they are queued and will be appended.
     """

@@ -21,6 +21,7 @@ from broker.matching.problems import TopicProblem
 from broker.matching.triggers import check_triggers
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder, ValueSets
 from broker.matching.versions import version_order
+from broker.model.resource import Resource
 from broker.model.search import ParameterTable
 from broker.model.topic import Topic, TopicStatus
 
@@ -55,7 +56,7 @@ class CheckedFile:
 class Catalog:
     """Topics by canonical, id and type. Empty until `load` or `put`."""
 
-    def __init__(self, parse: Callable[[bytes], Topic], parameters: ParameterTable) -> None:
+    def __init__(self, parse: Callable[[Resource], Topic], parameters: ParameterTable) -> None:
         self._parse = parse
         self._parameters = parameters
         self._of_folder: dict[str, Topic] = {}
@@ -197,7 +198,7 @@ class Catalog:
 
     def _parse_file(self, path: Path) -> CheckedFile:
         try:
-            return CheckedFile(path, self._parse(path.read_bytes()))
+            return CheckedFile(path, self._parse(Resource(path.read_bytes())))
         except (BrokerError, ValueError, OSError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             return CheckedFile(path, None, (TopicProblem(reason),))

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-import msgspec
-
 from broker.errors import BrokerError
 from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
@@ -21,12 +19,12 @@ from broker.matching.references import normal_reference, reference_targets, refe
 from broker.matching.states import Target, filtered_version, state_of
 from broker.model.change import Change
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import ParameterType
 from broker.model.topic import NotificationShape, Topic
 
 _INCLUSION = re.compile(r"([A-Z][A-Za-z]*):([a-z_][A-Za-z0-9_-]*)(?::([A-Z][A-Za-z]*))?")
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]*)/([A-Za-z0-9.-]{1,64})")
-_decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class Inclusion(NamedTuple):
@@ -114,12 +112,14 @@ class ReverseReferences:
                     inclusions.setdefault(inclusion.source, {})[untargeted] = None
         self._inclusions = {source: tuple(each) for source, each in inclusions.items()}
 
-    def references(self, release: Release, resource_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
+    def references(
+        self, release: Release, resource_type: str, resource: Resource
+    ) -> tuple[tuple[str, str], ...]:
         """Pairs of a parameter and the `Type/id` that the resource refers to by it."""
         inclusions = self._inclusions.get(resource_type)
         if not inclusions:
             return ()
-        references = _references(_decode(body), release, inclusions, self._context)
+        references = _references(resource.copy(), release, inclusions, self._context)
         return tuple(dict.fromkeys((parameter, "/".join(target)) for parameter, target in references))
 
 

@@ -28,10 +28,10 @@ _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 def state_of(version: Version | None) -> State:
-    """Raises msgspec.DecodeError for a body that is not a JSON object."""
-    if version is None or version.body is None:
+    """Raises msgspec.DecodeError for a text that is not a JSON object."""
+    if version is None or version.resource is None:
         return None
-    return _decoder.decode(version.body)
+    return _decoder.decode(version.resource.text)
 
 
 def filtered_version(change: Change) -> Version | None:
@@ -56,7 +56,7 @@ class ChangeStates(NamedTuple):
 
     @classmethod
     def of(cls, change: Change) -> "ChangeStates":
-        """Raises msgspec.DecodeError for a body that is not a JSON object."""
+        """Raises msgspec.DecodeError for a text that is not a JSON object."""
         before = change.previous
         is_deletion = change.interaction is Interaction.DELETE
         return cls(

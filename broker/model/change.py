@@ -1,6 +1,6 @@
 """A change: one create, update or delete of one resource, accepted.
 
-A stored version is immutable. `body` is the resource's JSON exactly as it is served in its own release, with
+A stored version is immutable. `resource` has the JSON text exactly as it is served in its own release, with
 the `id`, `meta.versionId` and `meta.lastUpdated` that the broker assigned; nothing is parsed and encoded
 again on the way out.
 """
@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from broker.model.release import Release
+from broker.model.resource import Resource
 
 if TYPE_CHECKING:  # a topic is told in terms of interactions, so it imports this module
     from broker.model.topic import Coding
@@ -41,20 +42,20 @@ class VersionKey(NamedTuple):
 
 
 class Version(NamedTuple):
-    """One version of one resource; `body` is None for a deletion."""
+    """One version of one resource; `resource` is None for a deletion."""
 
     key: VersionKey
     release: Release
     interaction: Interaction
     at_ms: int
-    body: bytes | None
+    resource: Resource | None
 
 
 class Change(NamedTuple):
     """An accepted change as a matcher reads it.
 
     `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is
-    the version before (None on create). On delete `current.body` is None. A change with `events` reports a
+    the version before (None on create). On delete `current.resource` is None. A change with `events` reports a
     business event about the resource, not a new state of it: only event triggers fire on it (R-052). One with
     a `problem` could not be read in full.
     """

@@ -1,5 +1,4 @@
-"""JSON text that is taken apart and put together without reading its values: numbers and strings keep their
-spelling.
+"""Takes JSON text apart and puts it together without reading its values: they keep their spelling.
 
 `decode_object` checks a text from outside: UTF-8, one object, bounded depth, finite numbers. The other
 functions take parts of a checked text. `Resource` and the Bundle readers and writers in `fhir/` call them.
@@ -16,8 +15,9 @@ import msgspec
 from broker.errors import Issue, Malformed
 
 MAX_DEPTH = 64
-"""How deep objects and arrays may nest. No resource type needs half of it, and every reader of the text can
-follow it.
+"""How deep objects and arrays may nest.
+
+No resource type needs half of it, and every reader of the text can follow it.
 """
 
 STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -25,7 +25,7 @@ STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 
 _BRACKETS = re.compile(STRING + rb"|[\[\]{}]")
 _MAX_EXPONENT = 308
-_encode_string = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def _exact(text: str) -> Decimal:
@@ -60,6 +60,11 @@ def decode_object(text: bytes) -> dict[str, Any]:
     return values
 
 
+def encode(value: Any) -> bytes:
+    """The JSON text of a value; decimals keep their digits."""
+    return _encode(value)
+
+
 def members(text: bytes) -> dict[str, bytes]:
     """The members of a checked object as they are spelled, in their order."""
     return {name: bytes(value) for name, value in _RAW_MEMBERS.decode(text).items()}
@@ -78,7 +83,7 @@ def join(parts: Mapping[str, bytes]) -> bytes:
 @lru_cache(maxsize=1024)
 def label(name: str) -> bytes:
     """The text of a member's name, with the comma before it and the colon after it."""
-    return b"," + _encode_string(name) + b":"
+    return b"," + _encode(name) + b":"
 
 
 def _is_json(text: bytes) -> bool:
@@ -90,8 +95,9 @@ def _is_json(text: bytes) -> bool:
 
 
 def _check_depth(text: bytes) -> None:
-    """Raises `Malformed` for a text deeper than `MAX_DEPTH`. The text is valid JSON, so each string ends: one
-    pass suffices.
+    """Raises `Malformed` for a text deeper than `MAX_DEPTH`.
+
+    The text is valid JSON, so each string ends: one pass suffices.
     """
     if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
         return

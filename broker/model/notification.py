@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from broker.model.change import Interaction, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
 from broker.model.topic import RelatedQuery
 
@@ -65,8 +66,8 @@ class Focus(NamedTuple):
     """
 
     event: Event
-    body: bytes | None
-    context: tuple[bytes | None, ...] = ()
+    resource: Resource | None
+    context: tuple[Resource | None, ...] = ()
 
 
 class Notification(NamedTuple):

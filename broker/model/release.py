@@ -1,4 +1,4 @@
-"""The FHIR releases the broker speaks. Outside `broker/fhir/` a release is an opaque label that travels with a value."""
+"""The FHIR releases that the broker supports. Only `broker/fhir/` knows their differences."""
 
 from enum import StrEnum
 

@@ -58,8 +58,10 @@ def _view(value: Any) -> Any:
 
 
 class Resource:
-    """One resource. Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text
-    that is no JSON object.
+    """One resource.
+
+    Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text that is no JSON
+    object.
     """
 
     __slots__ = ("_fields", "_text")
@@ -101,8 +103,8 @@ class Resource:
     def without_version(self, *, type: str, id: str) -> "UnversionedResource":
         """The text without `versionId` and `lastUpdated`, under the type and id given.
 
-        `resourceType`, `id` and `meta` come first, all other members after them, untouched and in their order. Raises
-        `Malformed` if meta is not an object.
+        `resourceType`, `id` and `meta` come first, all other members after them, untouched and in their
+        order. Raises `Malformed` if meta is not an object.
         """
         meta = self.fields.get("meta")
         if not isinstance(meta, JsonObject | None):

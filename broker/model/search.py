@@ -1,6 +1,6 @@
 """Search parameters and filters, as values.
 
-`fhir/parameters.py` lists the search parameters of each release. `matching/` evaluates them.
+`fhir/search_parameters.py` lists the search parameters of each release. `matching/` evaluates them.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class SearchParameter:
 
 
 class ParameterTable(Protocol):
-    """Looks up search parameters. `fhir.parameters.Parameters` implements it."""
+    """Looks up search parameters. `fhir.search_parameters.SearchParameters` implements it."""
 
     def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None:
         """The parameter `code` of `resource_type` in `release`; None if there is none.

@@ -6,7 +6,8 @@ event; the key is remembered with the focus, so a repetition names the same focu
 """
 
 from broker.errors import Issue, RequestError
-from broker.ingest.intake import Intake, Request
+from broker.ingest.intake import Intake
+from broker.ingest.requests import ChangeRequest
 from broker.model.change import VersionKey
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -34,7 +35,7 @@ class BusinessEventService:
         """
         resource_type, resource_id = focus
         admission = await self._intake.admit(
-            Request(
+            ChangeRequest(
                 tenant=principal.tenant,
                 release=release,
                 op="event",
@@ -56,13 +57,13 @@ class BusinessEventService:
         resource_type, resource_id = resource.type, resource.id
         try:
             admission = await self._intake.admit(
-                Request(
+                ChangeRequest(
                     tenant=principal.tenant,
                     release=release,
                     op="put" if resource_id else "create",
                     type=resource_type,
                     id=resource_id,
-                    body=resource.text,
+                    resource=resource,
                     idempotency_key=f"event-focus:{idempotency_key}" if idempotency_key else "",
                 )
             )

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 
 from broker.errors import Gone, Issue, NotAcceptable, NotFound
 from broker.fhir.conversion import convert
-from broker.ingest.intake import Admission, Intake, Request
+from broker.ingest.intake import Intake
+from broker.ingest.requests import Admission, ChangeRequest
 from broker.model.change import Version, VersionKey
 from broker.model.principal import Principal
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.services.transactions import TransactionEntry, submit_transaction
 from broker.store.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResource:
-    """A stored version and its body in the requested release."""
+    """A stored version, and its resource in the requested release."""
 
     version: Version
-    body: bytes
+    resource: Resource
 
 
 class ChangeService:
@@ -32,7 +34,7 @@ class ChangeService:
         self._intake = intake
         self._resources = resources
 
-    async def submit(self, request: Request) -> Admission:
+    async def submit(self, request: ChangeRequest) -> Admission:
         """Accepts one change; raises what `Intake.admit` raises."""
         return await self._intake.admit(request)
 
@@ -66,23 +68,21 @@ class ChangeService:
             raise NotFound(Issue("not-found", text))
         return _in_release(version, release)
 
-    async def stored_body(self, key: VersionKey) -> bytes:
-        """The body of a version as it was written; b'' for a deletion or a version that is no longer
-        stored.
-        """
+    async def stored_resource(self, key: VersionKey) -> Resource | None:
+        """The resource of a version as it was written; None for a deletion or if it is no longer stored."""
         version = await self._resources.version(key)
-        return b"" if version is None else version.body or b""
+        return None if version is None else version.resource
 
 
 def _in_release(version: Version, release: Release) -> StoredResource:
     name = version.key.reference
-    if version.body is None:
+    if version.resource is None:
         raise Gone(Issue("deleted", f"{name} was deleted. Read an earlier version, or create it again."))
-    body = convert(version.body, version.key.type, version.release, release)
-    if body is None:
+    resource = convert(version.resource, version.key.type, version.release, release)
+    if resource is None:
         text = (
             f"{name} was written as {version.release}, and no conversion to {release} exists. "
             f"Read it at /{version.release}."
         )
         raise NotAcceptable(Issue("not-supported", text))
-    return StoredResource(version, body)
+    return StoredResource(version, resource)

@@ -145,7 +145,7 @@ class ExplainService:
         _check_resource(release, resource_type, resource_id, hypothetical)
         stored = await self._resources.current(principal.tenant, resource_type, resource_id)
         key = VersionKey(principal.tenant, resource_type, resource_id, stored.key.version if stored else 0)
-        previous = stored if stored is not None and stored.body is not None else None
+        previous = stored if stored is not None and stored.resource is not None else None
         has_previous = hypothetical.previous is not None or previous is not None
         interaction = hypothetical.interaction or (Interaction.UPDATE if has_previous else Interaction.CREATE)
         resource: Resource | None = hypothetical.resource
@@ -168,7 +168,7 @@ class ExplainService:
         if resource is not None:
             unversioned = resource.without_version(type=key.type, id=key.id)
             resource = unversioned.with_version(key.version, now_ms)
-        return Version(key, release, interaction, now_ms, resource.text if resource else None)
+        return Version(key, release, interaction, now_ms, resource)
 
     def _change(self, principal: Principal, current: Version, previous: Version | None) -> Change:
         partition = self._resources.partition_of(principal.tenant, current.key.id)
@@ -184,11 +184,11 @@ def _check_resource(
         text = f"{resource_type!r} is not a resource type of FHIR {rules.version}. Send one that is."
         raise Unprocessable(Issue("not-supported", text, "resource"))
     check_id(resource_id)
-    rules.validate(resource_type, hypothetical.resource.text)
+    rules.validate(resource_type, hypothetical.resource)
     if hypothetical.previous is None:
         return
     check_type(hypothetical.previous, resource_type)
-    rules.validate(resource_type, hypothetical.previous.text)
+    rules.validate(resource_type, hypothetical.previous)
     if hypothetical.interaction is Interaction.DELETE:
         text = "A delete has no previous besides resource, which is the state it deletes. Leave out previous."
         raise Malformed(Issue("invalid", text, "previous"))

@@ -48,7 +48,7 @@ class RegistrationRules:
         topic, issues = self._check_topic(draft)
         issues += self._check_channel(draft)
         if topic is not None:
-            elements = adapter(draft.release).filter_places(draft)
+            elements = adapter(draft.release).filter_elements(draft)
             issues += [
                 Issue(problem.refusal, problem.text, elements[problem.index])
                 for problem in check_filters(draft, topic, self._context)

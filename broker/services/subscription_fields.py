@@ -1,13 +1,12 @@
 """The search parameters of Subscription in each release, over the neutral model (R-388, R-389)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from broker.clock import to_instant
-from broker.fhir.documents import parse
 from broker.fhir.filter_strings import render_filter_string
-from broker.fhir.native import CHANNEL_TYPES
+from broker.fhir.r5_subscriptions import CHANNEL_TYPES
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import ParameterType
 from broker.model.subscription import Subscription
 from broker.services.search import Fields, SearchField
@@ -20,7 +19,7 @@ _STATUSES = "http://hl7.org/fhir/subscription-status"
 
 
 def _identifiers(subscription: Subscription) -> Iterator[str]:
-    document = parse(subscription.document)
+    document = Resource(subscription.document).fields
     identifiers = document.get("identifier") or [
         extension.get("valueIdentifier") for extension in document.get("extension", ())
     ]
@@ -30,8 +29,7 @@ def _identifiers(subscription: Subscription) -> Iterator[str]:
 
 
 def _contacts(subscription: Subscription) -> Iterator[str]:
-    contacts: list[dict[str, Any]] = parse(subscription.document).get("contact", [])
-    for contact in contacts:
+    for contact in Resource(subscription.document).fields.get("contact", ()):
         if contact.get("value"):
             yield f"{contact.get('system', '')}|{contact['value']}"
 
@@ -48,7 +46,7 @@ def _channel_type(subscription: Subscription) -> Iterator[str]:
 
 
 def _managing_entity(subscription: Subscription) -> Iterator[str | None]:
-    yield parse(subscription.document).get("managingEntity", {}).get("reference")
+    yield Resource(subscription.document).fields.get("managingEntity", {}).get("reference")
 
 
 _COMMON: Fields[Subscription] = {

@@ -96,7 +96,7 @@ class SubscriptionService:
         """
         check_type(resource, "Subscription")
         parsed = adapter(release).parse_subscription(
-            resource.text, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
+            resource, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
         )
         return self._rules.accept(replace(parsed, owner=principal.client_id))
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from broker.fhir.documents import parse
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import ParameterType
 from broker.model.topic import Topic
 from broker.services.search import Fields, SearchField
@@ -13,7 +13,7 @@ _URI, _DATE = ParameterType.URI, ParameterType.DATE
 
 
 def _identifiers(topic: Topic) -> Iterator[str]:
-    for identifier in parse(topic.document).get("identifier", ()):
+    for identifier in Resource(topic.document).fields.get("identifier", ()):
         yield f"{identifier.get('system', '')}|{identifier.get('value', '')}"
 
 
@@ -40,18 +40,18 @@ def _events(topic: Topic) -> Iterator[str]:
 
 
 def _effective(topic: Topic) -> Iterator[str | None]:
-    period = parse(topic.document).get("effectivePeriod")
+    period = Resource(topic.document).fields.get("effectivePeriod")
     yield f"{period.get('start', '')}/{period.get('end', '')}" if period else None
 
 
 def _last_updated(topic: Topic) -> Iterator[str | None]:
-    yield parse(topic.document).get("meta", {}).get("lastUpdated")
+    yield Resource(topic.document).fields.get("meta", {}).get("lastUpdated")
 
 
 _COMMON: Fields[Topic] = {
     "_id": SearchField(_TOKEN, lambda topic: [topic.id]),
     "_lastUpdated": SearchField(_DATE, _last_updated),
-    "date": SearchField(_DATE, lambda topic: [parse(topic.document).get("date")]),
+    "date": SearchField(_DATE, lambda topic: [Resource(topic.document).fields.get("date")]),
     "derived-or-self": SearchField(_URI, lambda topic: [topic.url, *topic.derived_from]),
     "identifier": SearchField(_TOKEN, _identifiers),
     "resource": SearchField(_URI, _trigger_resources),

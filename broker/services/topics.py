@@ -83,7 +83,7 @@ class TopicService:
         check_type(resource, _TYPE)
         unversioned = resource.without_version(type=_TYPE, id=topic_id)
         await self._synchronize()
-        await self._check(principal, parse_topic(unversioned.with_version(1, 0).text))
+        await self._check(principal, parse_topic(unversioned.with_version(1, 0)))
         registration, version, at_ms = await self._topics.put(
             principal.tenant,
             topic_id,

@@ -6,14 +6,13 @@ script writes all changes. FHIR's order of processing holds: deletes, creates, u
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from broker.errors import Issue, RequestError, Unprocessable
 from broker.fhir.references import patient_reference, replace_references
-from broker.fhir.release import adapter
-from broker.ingest.intake import Admission, Intake, Request
-from broker.model.resource import Resource
+from broker.ingest.intake import Intake
+from broker.ingest.requests import Admission, ChangeRequest
 from broker.store import keys
 
 _LOCAL_URL = re.compile(r"urn:uuid:[0-9a-fA-F-]{36}|urn:oid:[0-9.]+")
@@ -25,7 +24,7 @@ _ORDER = ("delete", "create", "put")
 class TransactionEntry:
     """The change of one entry, and the URL by which other entries refer to its resource ('' without one)."""
 
-    request: Request
+    request: ChangeRequest
     full_url: str = ""
 
 
@@ -39,20 +38,26 @@ async def submit_transaction(intake: Intake, entries: Sequence[TransactionEntry]
         if _LOCAL_URL.fullmatch(entry.full_url)
     }
     writes = [
-        (n, request._replace(body=replace_references(Resource(request.body), references).text))
-        for n, request in enumerate(planned)
-        if n not in existing
+        (n, _with_references(request, references)) for n, request in enumerate(planned) if n not in existing
     ]
     writes.sort(key=lambda write: _ORDER.index(write[1].op))
     try:
         admitted = await intake.admit_together([request for _, request in writes])
     except RequestError as error:
-        raise _located(error, writes) from None
+        raise _located(intake, error, writes) from None
     admissions = {n: admission for (n, _), admission in zip(writes, admitted, strict=True)}
     return [admissions.get(n) or Admission(request, None, existing[n]) for n, request in enumerate(planned)]
 
 
-async def _plan(intake: Intake, entries: Sequence[TransactionEntry]) -> tuple[list[Request], dict[int, str]]:
+def _with_references(request: ChangeRequest, references: Mapping[str, str]) -> ChangeRequest:
+    if request.resource is None:
+        return request
+    return request._replace(resource=replace_references(request.resource, references))
+
+
+async def _plan(
+    intake: Intake, entries: Sequence[TransactionEntry]
+) -> tuple[list[ChangeRequest], dict[int, str]]:
     """The requests with the ids of their creates, and the ids of those whose condition a stored resource
     meets.
     """
@@ -62,7 +67,7 @@ async def _plan(intake: Intake, entries: Sequence[TransactionEntry]) -> tuple[li
     for n, request in enumerate(requests):
         if request.op != "create":
             continue
-        stored_id = await intake.matching(request) if request.condition else ""
+        stored_id = await intake.find_existing(request) if request.condition else ""
         if stored_id:
             existing[n] = stored_id
         else:
@@ -70,7 +75,7 @@ async def _plan(intake: Intake, entries: Sequence[TransactionEntry]) -> tuple[li
     return requests, existing
 
 
-def _placement(requests: Sequence[Request]) -> int:
+def _placement(requests: Sequence[ChangeRequest]) -> int:
     """One placement for all ids that are assigned here, so that a Cluster writes one partition.
 
     It is that of the patient the Bundle names, else that of an id the client chose.
@@ -79,14 +84,14 @@ def _placement(requests: Sequence[Request]) -> int:
         return 0
     tenant = requests[0].tenant
     for request in requests:
-        patient = patient_reference(Resource(request.body)) if request.body else None
-        if patient and patient.startswith("Patient/"):
+        patient = patient_reference(request.resource) if request.resource is not None else None
+        if patient:
             return keys.placement(tenant, patient.removeprefix("Patient/"))
     seeds = [request.id for request in requests] + [request.idempotency_key for request in requests]
     return keys.placement(tenant, next(filter(None, seeds), uuid.uuid4().hex))
 
 
-def _refuse_repeated(requests: Sequence[Request]) -> None:
+def _refuse_repeated(requests: Sequence[ChangeRequest]) -> None:
     entry_of: dict[tuple[str, str], int] = {}
     for n, request in enumerate(requests):
         name = request.type, request.id
@@ -110,7 +115,9 @@ def located_at(issue: Issue, n: int) -> Issue:
     return replace(issue, expression=place)
 
 
-def _located(error: RequestError, writes: Sequence[tuple[int, Request]]) -> RequestError:
+def _located(
+    intake: Intake, error: RequestError, writes: Sequence[tuple[int, ChangeRequest]]
+) -> RequestError:
     """The refusal of the ordered writes, with the elements of the entries they came from."""
     matches = [_ENTRY.match(issue.expression or "") for issue in error.issues]
     if all(matches):
@@ -119,10 +126,8 @@ def _located(error: RequestError, writes: Sequence[tuple[int, Request]]) -> Requ
             *(replace(issue, expression=place) for issue, place in zip(error.issues, places, strict=True))
         )
     for n, request in writes:
-        if request.op == "delete":
-            continue
         try:
-            adapter(request.release).validate(request.type, request.body)
+            intake.validate(request)
         except RequestError as own:
             return type(own)(*(located_at(issue, n) for issue in own.issues))
     return error

@@ -133,7 +133,7 @@ def _new_event(change: Change, context: Context, encoded: dict[tuple[str, int], 
     event = encoded.get(key)
     if event is None:
         current = change.current
-        size = len(current.body or b"") + context.size
+        size = (len(current.resource.text) if current.resource is not None else 0) + context.size
         event = NewEvent(change.id, current.at_ms, size, encode_event(change, context.included))
         encoded[key] = event
     return event

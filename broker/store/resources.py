@@ -34,12 +34,10 @@ def unpack(key: VersionKey, stored: bytes) -> Version:
     line, _, text = stored.partition(b"\n")
     release, interaction, at_text, head_length = line.split(b" ")
     at_ms, length = int(at_text), int(head_length)
-    body = (
-        UnversionedResource(text[:length], text[length:]).with_version(key.version, at_ms).text
-        if text
-        else None
-    )
-    return Version(key, RELEASES[release], INTERACTIONS[interaction], at_ms, body)
+    resource = None
+    if text:
+        resource = UnversionedResource(text[:length], text[length:]).with_version(key.version, at_ms)
+    return Version(key, RELEASES[release], INTERACTIONS[interaction], at_ms, resource)
 
 
 class Resources:

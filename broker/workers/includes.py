@@ -87,6 +87,8 @@ def _context(targets: Sequence[Target], versions: Mapping[Target, Version]) -> C
     """The versions in the order of the shape; deletions are current versions too, and are left out."""
     if not targets:
         return NO_CONTEXT
-    stored = [version for target in targets if (version := versions.get(target)) and version.body is not None]
+    stored = [
+        version for target in targets if (version := versions.get(target)) and version.resource is not None
+    ]
     included = tuple(Included(version.key, version.release) for version in stored)
-    return Context(included, sum(len(version.body or b"") for version in stored))
+    return Context(included, sum(len(version.resource.text) for version in stored if version.resource))

@@ -17,6 +17,7 @@ from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog
 from broker.matching.shapes import ReverseReferences
 from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.resource import Resource
 from broker.store.topics import StoredTopic, Topics
 from broker.tasks import work_until
 from broker.workers.topic_validation import TopicValidator
@@ -115,7 +116,7 @@ class TopicSync:
             if self._stored.get(topic.id) == topic:
                 continue
             try:
-                self._catalog.put(parse_topic(topic.document))
+                self._catalog.put(parse_topic(Resource(topic.document)))
             except BrokerError as error:
                 _log.error("stored topic not loaded", topic=topic.id, error=str(error))
                 continue

@@ -1,10 +1,9 @@
 """The intake log on a real store: versions, order, conditions, idempotency, leases."""
 
-import json
-
 import msgspec
 import pytest
 
+from broker.clock import to_instant
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.release import Release
 from broker.store import keys
@@ -54,7 +53,8 @@ async def test_a_put_creates_then_updates_and_every_version_stays_readable(
     assert current is not None
     assert old is not None
     assert current.key.version == 2
-    body = json.loads(old.body or b"")
+    assert old.resource is not None
+    body = old.resource.copy()
     assert body["meta"]["versionId"] == "1"
     assert body["status"] == "final"
 
@@ -63,9 +63,8 @@ async def test_last_updated_is_the_stores_time_as_an_instant(changes: Changes, s
     accepted = (await changes.append([proposal()]))[0]
     current = await Resources(store).current(DEFAULT_TENANT, "Observation", "a")
     assert current is not None
-    from broker.clock import to_instant  # noqa: PLC0415 compared here only
-
-    assert json.loads(current.body or b"")["meta"]["lastUpdated"] == to_instant(accepted.at_ms)
+    assert current.resource is not None
+    assert current.resource.fields["meta"]["lastUpdated"] == to_instant(accepted.at_ms)
 
 
 async def test_a_deleted_resource_has_no_body_and_a_put_brings_it_back_as_a_create(
@@ -77,7 +76,7 @@ async def test_a_deleted_resource_has_no_body_and_a_put_brings_it_back_as_a_crea
         if op == "delete":
             current = await Resources(store).current(DEFAULT_TENANT, "Observation", "a")
             assert current is not None
-            assert current.body is None
+            assert current.resource is None
             assert current.interaction is Interaction.DELETE
     assert statuses == [Acceptance.CREATED, Acceptance.DELETED, Acceptance.GONE, Acceptance.CREATED]
 
@@ -154,7 +153,7 @@ async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_ac
     assert read[0].previous is None
     assert read[1].previous is not None
     assert read[1].previous.key.version == 1
-    assert read[2].current.body is None
+    assert read[2].current.resource is None
     assert await changes.read(reader, {partition: ">"}, count=10, block_ms=None) == []
     assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read
     await changes.acknowledge({partition: [change.id for change in read[:2]]})

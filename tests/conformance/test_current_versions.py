@@ -50,6 +50,6 @@ async def test_what_is_stored_comes_in_its_current_version_and_nothing_else(
     assert set(found) == wanted - {("Patient", "never")}
     assert found["Patient", "a"].key.version == 2
     assert found["Device", "a"].key.version == 1
-    assert found["Patient", "gone"].body is None
+    assert found["Patient", "gone"].resource is None
     assert await Resources(store).current_many(Tenant("other"), wanted) == {}
     assert await Resources(store).current_many(DEFAULT_TENANT, set()) == {}

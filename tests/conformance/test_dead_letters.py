@@ -143,7 +143,7 @@ async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_ti
     (again,) = await log.read(partition)
     assert again.id > later.id
     assert again.current.key.version == 1
-    assert again.current.body is not None
+    assert again.current.resource is not None
     assert again.current.at_ms <= later.current.at_ms, "the time it was accepted"
     assert await listed(letters) == []
     newest = [change.current.key.version async for change in ChangeLog(log.store).newest(DEFAULT_TENANT, 10)]

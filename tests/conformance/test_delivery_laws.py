@@ -15,6 +15,7 @@ from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, Ve
 from broker.model.notification import ErrorReport, NotificationType
 from broker.model.outcome import Advance, MarkError, Retry
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import (
     Channel,
     ChannelType,
@@ -97,7 +98,9 @@ class Model:
         changes = []
         for n in numbers:
             key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
-            changes.append(Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, n, b"x"), None))
+            changes.append(
+                Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, n, Resource(b"x")), None)
+            )
         return await self.outboxes.append(0, 1, {KEY: changes})
 
     async def take(self, step: Step) -> None:

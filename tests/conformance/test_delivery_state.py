@@ -10,6 +10,7 @@ from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, Ve
 from broker.model.notification import DeliveryError, ErrorReport, NotificationType
 from broker.model.outcome import Advance, MarkError, Retry, TurnOff
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import (
     Channel,
     ChannelType,
@@ -57,7 +58,9 @@ def subscription(
 
 def change(n: int, size: int = 10) -> Change:
     key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
-    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, b"x" * size), None)
+    return Change(
+        f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, Resource(b"x" * size)), None
+    )
 
 
 class BrokerFixture:

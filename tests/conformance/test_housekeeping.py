@@ -12,6 +12,7 @@ from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, Ve
 from broker.model.gap import GapReason
 from broker.model.outcome import Advance
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import (
     Channel,
     ChannelType,
@@ -73,13 +74,13 @@ def proposal(one: str = "a") -> Proposal:
 def old_change(n: int) -> Change:
     """A change of 1970, as old as can be."""
     key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
-    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, b"x"), None)
+    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, 1_000 + n, Resource(b"x")), None)
 
 
 def fresh_change(n: int) -> Change:
     key = VersionKey(DEFAULT_TENANT, "Observation", f"o{n}", 1)
     now_ms = SystemClock().now_ms()
-    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, now_ms, b"x"), None)
+    return Change(f"{n}-0", 0, Version(key, Release.R4, Interaction.CREATE, now_ms, Resource(b"x")), None)
 
 
 class BrokerFixture:
@@ -261,7 +262,7 @@ async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_th
     left = await redis_of(store).pttl(keys.version(partition, first.key))
     assert HOUR_MS - 60_000 < left <= HOUR_MS
     (event,) = (await broker_fixture.claim()).events
-    assert (await Resources(store).many([event.focus]))[event.focus].body
+    assert (await Resources(store).many([event.focus]))[event.focus].resource
 
 
 async def test_a_version_goes_when_the_retention_is_over(store: Store) -> None:

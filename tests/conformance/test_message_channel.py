@@ -44,7 +44,7 @@ async def sent(release: Release, subscriber: SimulatedSubscriber) -> list[bytes]
     async with EgressClient(LOOPBACK) as egress:
         channel = channels(egress.post, egress.allowance, None, BASE_URL)["message"]
         for endpoint in (subscriber.url("").rstrip("/"), subscriber.url("")):
-            request = request_to(endpoint, notification=notification, body=body)
+            request = request_to(endpoint, notification=notification, body=body.text)
             assert await channel.send(request) == Delivered("200 OK")
     return bodies
 

@@ -190,8 +190,8 @@ async def test_resources_with_equal_ids_are_found_by_their_tenant_only(store: St
     for tenant in TENANTS:
         version = await resources.current(tenant, "Basic", "same")
         assert version is not None
-        assert version.body is not None
-        assert f'"language":"{tenant}"'.encode() in version.body
+        assert version.resource is not None
+        assert f'"language":"{tenant}"'.encode() in version.resource.text
         assert await resources.find(tenant, "Basic", "urn:x|both") == ["same"]
         assert await resources.referring(tenant, "Patient/p", [("Basic", "patient")], limit=5) == [
             ("Basic", "same")

@@ -1,4 +1,6 @@
-"""Pairs of what an element is in R4 and in R5: alike both ways, dropped by R5, or new in R5. Members of required elements aside."""
+"""Pairs of what an element is in R4 and in R5: alike both ways, dropped by R5, or new in R5. Members of
+required elements aside.
+"""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""The requirements on a notification Bundle, each a check named by its row; `check_rows` applies all of them to bytes that were sent.
+"""The requirements on a notification Bundle, each a check named by its row; `check_rows` applies all of them
+to bytes that were sent.
 
-Written against the specification alone: nothing here asks the broker how it renders. The models of fhir.resources read every
-Bundle back; R4 has none of its own and is read by those of R4B.
+Written against the specification alone: nothing here asks the broker how it renders. The models of
+fhir.resources read every Bundle back; R4 has none of its own and is read by those of R4B.
 """
 
 import re
@@ -70,7 +71,9 @@ class Sent:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """The status entry's resource, that of R4 under the names of SubscriptionStatus; R-230..R-237 are checked on the way."""
+        """The status entry's resource, that of R4 under the names of SubscriptionStatus; R-230..R-237 are
+        checked on the way.
+        """
         resource: dict[str, Any] = self.entries[0]["resource"]
         if self.release is not Release.R4:
             return resource

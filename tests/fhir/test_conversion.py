@@ -1,4 +1,4 @@
-"""What becomes of a resource in another release: element by element, and always so that the way back is open."""
+"""Conversion between releases, element by element: the result is as expected, and the way back is exact."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,8 +11,10 @@ import pytest
 from broker.errors import Malformed, Unprocessable
 from broker.fhir.conversion import can_convert, convert
 from broker.fhir.conversion.rule_tables import CONVERTIBLE, SAME_IN_R4_AND_R4B
-from broker.fhir.validation import RESOURCE_TYPES, validate
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.validation import validate
 from broker.model.release import Release
+from broker.model.resource import Resource
 from tests.fhir.conversion_cases import ALTERNATE, EXACT, IMP, TO_NEW, TO_OLD, V4, V5
 
 OWN = Path(__file__).parent / "examples"
@@ -42,19 +44,19 @@ def document(kind: str, release: Release, changes: dict[str, Any]) -> dict[str, 
 def converted(resource: dict[str, Any], source: Release, target: Release) -> dict[str, Any]:
     """The conversion, valid, having checked that the way back gives the same."""
     body, kind = orjson.dumps(resource), resource["resourceType"]
-    validate(source, kind, body)
-    there = convert(body, kind, source, target)
+    validate(source, kind, Resource(body))
+    there = convert(Resource(body), kind, source, target)
     assert there is not None
     validate(target, kind, there)
     back = convert(there, kind, target, source)
     assert back is not None
-    assert orjson.loads(back) == resource
-    result: dict[str, Any] = orjson.loads(there)
+    assert orjson.loads(back.text) == resource
+    result: dict[str, Any] = orjson.loads(there.text)
     return result
 
 
 @pytest.mark.parametrize(("kind", "old", "new"), EXACT, ids=lambda value: next(iter(value), "")[:20])
-def test_an_element_goes_where_the_other_release_has_it(
+def test_an_element_is_converted_to_its_element_in_the_other_release(
     kind: str, old: dict[str, Any], new: dict[str, Any]
 ) -> None:
     for early in (R4, R4B):
@@ -63,7 +65,9 @@ def test_an_element_goes_where_the_other_release_has_it(
 
 
 @pytest.mark.parametrize(("kind", "old", "new"), TO_NEW, ids=lambda value: next(iter(value), "")[:20])
-def test_what_r5_dropped_is_kept_by_extension(kind: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+def test_elements_that_r5_removed_are_kept_in_extensions(
+    kind: str, old: dict[str, Any], new: dict[str, Any]
+) -> None:
     wanted = document(kind, R5, new)
     if "_status" in new and "status" not in new:
         wanted.pop("status", None)
@@ -73,7 +77,9 @@ def test_what_r5_dropped_is_kept_by_extension(kind: str, old: dict[str, Any], ne
 
 
 @pytest.mark.parametrize(("kind", "new", "old"), TO_OLD, ids=lambda value: next(iter(value), "")[:20])
-def test_what_only_r5_has_is_kept_by_extension(kind: str, new: dict[str, Any], old: dict[str, Any]) -> None:
+def test_elements_that_only_r5_has_are_kept_in_extensions(
+    kind: str, new: dict[str, Any], old: dict[str, Any]
+) -> None:
     assert converted(document(kind, R5, new), R5, R4) == document(kind, R4, old)
     converted(document(kind, R5, new), R5, R4B)
 
@@ -96,22 +102,22 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
-def test_an_observation_without_affected_elements_is_the_very_same_bytes(path: Path) -> None:
-    body = path.read_bytes()
+def test_an_observation_without_affected_elements_is_returned_unchanged(path: Path) -> None:
+    resource = Resource(path.read_bytes())
     for source in Release:
         for target in Release:
-            assert convert(body, "Observation", source, target) is body
+            assert convert(resource, "Observation", source, target) is resource
 
 
-def test_sampled_data_goes_there_and_back_with_its_numbers_as_they_were() -> None:
+def test_sampled_data_is_converted_both_ways_with_the_spelling_of_its_numbers() -> None:
     r4 = with_sampled(b'{"origin":{"value":0.00},"period":10.0,"dimensions":1,"data":"1 2 E"}')
     r5 = with_sampled(
         b'{"origin":{"value":0.00},"interval":10.0,"intervalUnit":"ms","dimensions":1,"data":"1 2 E"}'
     )
-    assert convert(r4, "Observation", R4, R5) == r5
-    assert convert(r5, "Observation", R5, R4) == r4
-    validate(R4, "Observation", r4)
-    validate(R5, "Observation", r5)
+    assert convert(Resource(r4), "Observation", R4, R5) == Resource(r5)
+    assert convert(Resource(r5), "Observation", R5, R4) == Resource(r4)
+    validate(R4, "Observation", Resource(r4))
+    validate(R5, "Observation", Resource(r5))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +129,11 @@ def test_an_interval_is_a_period_in_milliseconds(interval: bytes, unit: bytes, p
         b'{"origin":{"value":0},"interval":' + interval + b',"intervalUnit":"' + unit + b'","dimensions":1}'
     )
     body = with_sampled(sampled)
-    there = convert(body, "Observation", R5, R4)
+    there = convert(Resource(body), "Observation", R5, R4)
     assert there is not None
-    assert there.count(b'"period":' + period + b",") == 2
+    assert there.text.count(b'"period":' + period + b",") == 2
     validate(R4, "Observation", there)
-    assert convert(there, "Observation", R4, R5) == body
+    assert convert(there, "Observation", R4, R5) == Resource(body)
 
 
 @pytest.mark.parametrize(
@@ -139,23 +145,23 @@ def test_an_interval_is_a_period_in_milliseconds(interval: bytes, unit: bytes, p
         b'{"origin":{"value":0},"intervalUnit":"ms","dimensions":1,"data":"1"}',
     ],
 )
-def test_sampled_data_that_r4_cannot_say_is_kept_by_extension(sampled: bytes) -> None:
+def test_sampled_data_that_r4_cannot_express_is_kept_in_extensions(sampled: bytes) -> None:
     converted(orjson.loads(with_sampled(sampled)), R5, R4)
 
 
-def test_numbers_and_foreign_extensions_are_kept_as_they_were() -> None:
+def test_numbers_and_other_extensions_are_unchanged() -> None:
     body = (
         b'{"resourceType":"Encounter","status":"finished","class":{"code":"IMP"},'
         b'"_status":{"extension":[{"url":"http://x","valueDecimal":1.50}]},'
         b'"extension":[{"url":"http://x","valueDecimal":2.00}],"length":{"value":1e1}}'
     )
-    there = convert(body, "Encounter", R4, R5)
+    there = convert(Resource(body), "Encounter", R4, R5)
     assert there is not None
-    assert all(number in there for number in (b"1.50", b"2.00", b"1e1"))
-    assert convert(there, "Encounter", R5, R4) == body
+    assert all(number in there.text for number in (b"1.50", b"2.00", b"1e1"))
+    assert convert(there, "Encounter", R5, R4) == Resource(body)
 
 
-def test_contained_resources_are_converted_with_the_one_that_holds_them() -> None:
+def test_contained_resources_are_converted_with_their_container() -> None:
     inner = {
         "resourceType": "Device",
         "id": "d",
@@ -168,28 +174,31 @@ def test_contained_resources_are_converted_with_the_one_that_holds_them() -> Non
     assert there["device"] == {"reference": "#d"}
 
 
-def test_a_contained_organization_passes_where_it_is_valid_in_both_releases() -> None:
+def test_a_contained_organization_is_kept_if_it_is_valid_in_both_releases() -> None:
     plain = {"resourceType": "Organization", "id": "o", "name": "Ward"}
     assert converted({**BASE, "contained": [plain]}, R4, R5)["contained"] == [plain]
     body = observation(contained=[{**plain, "telecom": [{"value": "1"}]}])
-    assert convert(body, "Observation", R4, R5) is None
+    assert convert(Resource(body), "Observation", R4, R5) is None
 
 
-def test_a_contained_resource_of_a_type_without_conversion_stops_it() -> None:
+def test_a_resource_that_contains_a_type_without_conversion_is_not_converted() -> None:
     body = observation(contained=[{"resourceType": "MedicationStatement", "id": "m", "status": "active"}])
-    assert convert(body, "Observation", R4, R5) is None
-    assert convert(body, "Observation", R4, R4B) == body
-    assert convert(observation(contained=[{"resourceType": "Evidence"}]), "Observation", R4, R4B) is None
+    assert convert(Resource(body), "Observation", R4, R5) is None
+    assert convert(Resource(body), "Observation", R4, R4B) == Resource(body)
+    assert (
+        convert(Resource(observation(contained=[{"resourceType": "Evidence"}])), "Observation", R4, R4B)
+        is None
+    )
 
 
 @pytest.mark.parametrize("literal", ["Media/1", "http://other/fhir/Media/1/_history/2"])
-def test_a_reference_to_a_type_the_target_lacks_is_an_alternate_one(literal: str) -> None:
+def test_a_reference_to_a_type_that_the_target_lacks_becomes_an_alternate_reference(literal: str) -> None:
     there = converted({**BASE, "derivedFrom": [{"reference": literal}]}, R4, R5)
     inner = {"url": ALTERNATE, "valueReference": {"reference": literal}}
     assert there["derivedFrom"] == [{"extension": [inner]}]
 
 
-def test_a_reference_by_type_and_identifier_counts_too() -> None:
+def test_a_reference_by_type_and_identifier_becomes_an_alternate_reference_too() -> None:
     reference = {"type": "GenomicStudy", "identifier": {"value": "1"}}
     there = converted({**BASE, "partOf": [reference]}, R5, R4B)
     assert there["partOf"] == [{"extension": [{"url": ALTERNATE, "valueReference": reference}]}]
@@ -212,29 +221,29 @@ def test_a_reference_by_type_and_identifier_counts_too() -> None:
     ],
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else str(value),
 )
-def test_an_extension_of_a_type_that_differs_is_written_in_the_targets_way(
+def test_an_extension_value_of_a_type_that_the_target_lacks_is_spelled_out(
     value: dict[str, Any], source: Release, target: Release
 ) -> None:
     there = converted({**BASE, "extension": [{"url": "http://x", **value}]}, source, target)
     assert there["extension"] != [{"url": "http://x", **value}]
 
 
-def test_an_element_edited_after_its_conversion_wins_over_the_extension() -> None:
+def test_an_element_edited_after_its_conversion_takes_precedence_over_the_extension() -> None:
     there = converted(document("Encounter", R5, {"status": "discharged"}), R5, R4)
     there["status"] = "cancelled"
-    back = convert(orjson.dumps(there), "Encounter", R4, R5)
+    back = convert(Resource(orjson.dumps(there)), "Encounter", R4, R5)
     assert back is not None
-    assert orjson.loads(back)["status"] == "cancelled"
+    assert orjson.loads(back.text)["status"] == "cancelled"
 
 
-def test_what_r4_wrote_into_r5_is_restored_in_r4b() -> None:
+def test_extensions_written_from_r4_are_restored_in_r4b() -> None:
     device = document("Device", R4, {"patient": {"reference": "Patient/1"}})
-    there = convert(orjson.dumps(device), "Device", R4, R5)
+    there = convert(Resource(orjson.dumps(device)), "Device", R4, R5)
     assert there is not None
-    assert V4.encode() + b"Device.patient" in there
+    assert V4.encode() + b"Device.patient" in there.text
     in_r4b = convert(there, "Device", R5, R4B)
     assert in_r4b is not None
-    assert orjson.loads(in_r4b) == device
+    assert orjson.loads(in_r4b.text) == device
 
 
 def test_an_extension_is_not_restored_beside_a_value_that_excludes_it() -> None:
@@ -247,14 +256,14 @@ def test_an_extension_is_not_restored_beside_a_value_that_excludes_it() -> None:
 def test_a_resource_that_already_has_the_extension_it_needs_is_not_converted() -> None:
     taken = {"url": V5 + "Encounter.plannedStartDate", "valueDateTime": "2024"}
     encounter = document("Encounter", R5, {"plannedStartDate": "2025", "extension": [taken]})
-    assert convert(orjson.dumps(encounter), "Encounter", R5, R4) is None
+    assert convert(Resource(orjson.dumps(encounter)), "Encounter", R5, R4) is None
 
 
-def test_names_spelt_with_escapes_are_seen() -> None:
+def test_escaped_member_names_are_converted() -> None:
     body = b'{"resourceType":"Patient","\\u0070hoto":[{"size":3}]}'
-    there = convert(body, "Patient", R4, R5)
+    there = convert(Resource(body), "Patient", R4, R5)
     assert there is not None
-    assert orjson.loads(there)["photo"] == [{"size": "3"}]
+    assert orjson.loads(there.text)["photo"] == [{"size": "3"}]
 
 
 @pytest.mark.parametrize(
@@ -270,19 +279,21 @@ def test_names_spelt_with_escapes_are_seen() -> None:
         ("SubscriptionTopic", R4, R4, False),
     ],
 )
-def test_which_types_convert(resource_type: str, source: Release, target: Release, *, answer: bool) -> None:
+def test_types_that_convert(resource_type: str, source: Release, target: Release, *, answer: bool) -> None:
     assert can_convert(resource_type, source, target) is answer
     if not answer and source is not target:
-        assert convert(b"{}", resource_type, source, target) is None
+        assert convert(Resource(b"{}"), resource_type, source, target) is None
 
 
-def test_types_said_to_be_convertible_exist_in_the_releases() -> None:
+def test_convertible_types_exist_in_the_releases() -> None:
     assert SAME_IN_R4_AND_R4B.issubset(RESOURCE_TYPES[R4] & RESOURCE_TYPES[R4B])
     assert CONVERTIBLE.issubset(SAME_IN_R4_AND_R4B & RESOURCE_TYPES[R5])
 
 
 def examples() -> Iterator[tuple[str, Release, dict[str, Any]]]:
-    """Resources of the convertible types: our own, and those of the dossier where it lies beside the checkout."""
+    """Resources of the convertible types: our own, and those of the dossier where it lies beside the
+    checkout.
+    """
     paths = [*OWN.glob("*/*.json"), *(DOSSIER.glob("*.json") if DOSSIER.is_dir() else ())]
     for path in sorted(paths):
         own = path.parent.name if path.is_relative_to(OWN) else path.name.split("-")[0]
@@ -293,7 +304,7 @@ def examples() -> Iterator[tuple[str, Release, dict[str, Any]]]:
             if release is None or one.get("resourceType") not in CONVERTIBLE:
                 continue
             with contextlib.suppress(Malformed, Unprocessable):  # those the dossier calls nonconformant
-                validate(release, one["resourceType"], orjson.dumps(one))
+                validate(release, one["resourceType"], Resource(orjson.dumps(one)))
                 yield f"{path.name}-{n}", release, one
 
 
@@ -301,7 +312,7 @@ def examples() -> Iterator[tuple[str, Release, dict[str, Any]]]:
     ("release", "resource"),
     [pytest.param(release, resource, id=name) for name, release, resource in examples()],
 )
-def test_every_example_goes_there_and_back(release: Release, resource: dict[str, Any]) -> None:
+def test_every_example_is_converted_both_ways(release: Release, resource: dict[str, Any]) -> None:
     for target in set(Release) - {release}:
         converted(resource, release, target)
 

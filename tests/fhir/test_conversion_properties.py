@@ -1,4 +1,6 @@
-"""There and back is the same, for instances drawn from the element lists of each release; and what comes out is valid."""
+"""There and back is the same, for instances drawn from the element lists of each release; and what comes out
+is valid.
+"""
 
 import json
 import re
@@ -19,10 +21,11 @@ from broker.fhir.conversion import convert
 from broker.fhir.conversion.datatypes import MISSING_VALUE_TYPES
 from broker.fhir.conversion.rule_tables import CONVERTIBLE, TYPE_RULES
 from broker.fhir.conversion.type_rules import CodeRule, capitalized
-from broker.fhir.documents import items, join
-from broker.fhir.documents import members as members_of
 from broker.fhir.validation import validate
+from broker.model.json_text import items, join
+from broker.model.json_text import members as members_of
 from broker.model.release import Release
+from broker.model.resource import Resource
 
 R4, R4B, R5 = Release.R4, Release.R4B, Release.R5
 VERSION = {R4: "4.0", R4B: "4.3", R5: "5.0"}
@@ -265,7 +268,9 @@ def written(value: object) -> bytes:
 
 
 def meaning(body: bytes) -> object:
-    """The JSON with its numbers as spelt, in which neither the order of members nor that of extensions counts."""
+    """The JSON with its numbers as spelt, in which neither the order of members nor that of extensions
+    counts.
+    """
 
     def ordered(value: Any) -> Any:
         if isinstance(value, dict):
@@ -281,22 +286,24 @@ def meaning(body: bytes) -> object:
 
 
 def check(body: bytes, kind: str, source: Release, target: Release) -> None:
-    converted = convert(body, kind, source, target)
+    converted = convert(Resource(body), kind, source, target)
     assert converted is not None
     validate(target, kind, converted)
     back = convert(converted, kind, target, source)
     assert back is not None
-    assert meaning(back) == meaning(body)
+    assert meaning(back.text) == meaning(body)
 
 
 @pytest.mark.parametrize("kind", sorted(CONVERTIBLE))
 @pytest.mark.parametrize(("source", "target"), PAIRS, ids=str)
-def test_there_and_back_is_the_same(kind: str, source: Release, target: Release) -> None:
+def test_conversion_there_and_back_gives_the_same_resource(
+    kind: str, source: Release, target: Release
+) -> None:
     @QUICK
     @given(resources(source, kind))
     def law(resource: dict[str, Any]) -> None:
         body = written(resource)
-        validate(source, kind, body)
+        validate(source, kind, Resource(body))
         check(body, kind, source, target)
 
     law()
@@ -311,25 +318,29 @@ CARRYING = [
 
 
 @pytest.mark.parametrize(("kind", "source", "target"), CARRYING)
-def test_cross_version_extensions_of_any_origin_survive(kind: str, source: Release, target: Release) -> None:
+def test_cross_version_extensions_of_any_origin_are_converted_without_loss(
+    kind: str, source: Release, target: Release
+) -> None:
     @QUICK
     @given(with_carriers(source, target, kind))
     def law(resource: dict[str, Any]) -> None:
         body = written(resource)
-        validate(source, kind, body)
+        validate(source, kind, Resource(body))
         check(body, kind, source, target)
 
     law()
 
 
 @pytest.mark.parametrize(("kind", "source", "target"), CARRYING)
-def test_what_was_converted_and_then_edited_survives_too(kind: str, source: Release, target: Release) -> None:
+def test_a_converted_and_then_edited_resource_is_converted_without_loss(
+    kind: str, source: Release, target: Release
+) -> None:
     @QUICK
     @given(resources(target, kind), st.data())
     def law(resource: dict[str, Any], data: st.DataObject) -> None:
-        converted = convert(written(resource), kind, target, source)
+        converted = convert(Resource(written(resource)), kind, target, source)
         assert converted is not None
-        parts = members_of(converted)
+        parts = members_of(converted.text)
         extensions = items(parts.get("extension", b"[]"))
         place: int = data.draw(st.integers(-1, len(extensions) - 1))
         if place >= 0:
@@ -342,7 +353,7 @@ def test_what_was_converted_and_then_edited_survives_too(kind: str, source: Rele
             del parts[name]
         body = join(parts)
         try:
-            validate(source, kind, body)
+            validate(source, kind, Resource(body))
         except Unprocessable:
             assume(False)
         check(body, kind, source, target)

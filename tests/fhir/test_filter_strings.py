@@ -1,4 +1,6 @@
-"""Filter strings of the backport: what each form means, what is refused, and that writing and reading are inverse (R-140..R-144)."""
+"""Filter strings of the backport: what each form means, what is refused, and that writing and reading are
+inverse (R-140..R-144).
+"""
 
 import contextlib
 
@@ -62,13 +64,13 @@ def test_each_form_is_read(text: str, expected: list[Filter]) -> None:
         "?a=b",
     ],
 )
-def test_what_cannot_be_read_is_refused_and_never_passed_over(text: str) -> None:
+def test_a_filter_string_that_cannot_be_read_is_refused_and_not_ignored(text: str) -> None:
     with pytest.raises(ValueError):
         parse_filter_string(text)
 
 
 @given(NAMES, VALUES, MODIFIERS, TYPES)
-def test_a_filter_that_is_written_reads_the_same(
+def test_a_rendered_filter_is_read_as_the_same_filter(
     name: str, value: str, modifier: str | None, kind: str | None
 ) -> None:
     one = Filter(name, value, None, modifier, kind)
@@ -90,7 +92,7 @@ def test_a_comparator_goes_into_each_of_the_values(comparator: Comparator) -> No
     assert render_filter_string(Filter("x", r"1\,5", comparator)) == rf"x={comparator}1\,5"
 
 
-def test_equality_is_not_written() -> None:
+def test_equality_has_no_prefix() -> None:
     assert render_filter_string(Filter("date", "2024", Comparator.EQ)) == "date=2024"
 
 
@@ -106,5 +108,5 @@ def test_equality_is_not_written() -> None:
         ("eq", False),
     ],
 )
-def test_a_prefix_is_seen_before_a_number_or_date_only(value: str, *, expected: bool) -> None:
+def test_only_a_prefix_before_a_number_or_date_counts(value: str, *, expected: bool) -> None:
     assert has_prefix(value) is expected

@@ -7,6 +7,7 @@ from broker.errors import Issue
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.validation import validate
 from broker.model.release import Release
+from broker.model.resource import Resource
 
 
 @pytest.mark.parametrize("release", list(Release))
@@ -21,10 +22,10 @@ from broker.model.release import Release
     ids=len,
 )
 def test_an_outcome_is_valid_in_each_release(release: Release, issues: list[Issue]) -> None:
-    validate(release, "OperationOutcome", operation_outcome(issues))
+    validate(release, "OperationOutcome", Resource(operation_outcome(issues)))
 
 
-def test_each_issue_tells_severity_code_text_and_place() -> None:
+def test_each_issue_has_severity_code_text_and_expression() -> None:
     rendered = orjson.loads(
         operation_outcome([Issue("value", "too big", "Observation.status"), Issue("x", "y")])
     )

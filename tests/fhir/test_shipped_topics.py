@@ -6,14 +6,15 @@ from typing import Any
 import orjson
 import pytest
 
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.fhir.validation import validate
 from broker.matching.references import reference_targets
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Comparator, Modifier, ParameterType
 
 TOPICS = Path(__file__).parents[2] / "topics"
-PARAMETERS = Parameters()
+PARAMETERS = SearchParameters()
 NAMES = {
     *("vital-signs", "laboratory-results", "glucose", "device-status", "device-metric"),
     *("patient-demographics", "encounter-start", "encounter-end", "admission"),
@@ -56,7 +57,7 @@ def test_the_shipped_topics_are_these() -> None:
 @paths
 def test_a_topic_is_a_valid_r5_subscription_topic_named_like_its_file(path: Path) -> None:
     body = path.read_bytes()
-    validate(Release.R5, "SubscriptionTopic", body)
+    validate(Release.R5, "SubscriptionTopic", Resource(body))
     topic = orjson.loads(body)
     assert topic["id"] == path.stem
     assert topic["url"] == f"http://fhir-broker.org/topics/{path.stem}"

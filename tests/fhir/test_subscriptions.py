@@ -1,4 +1,6 @@
-"""Subscriptions and topics between releases: what one release says, the others say too; and the published examples."""
+"""Subscriptions and topics between releases: what one release says, the others say too; and the published
+examples.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from broker.fhir.release import adapter
 from broker.fhir.topics import parse_topic
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent, Subscription
 from broker.testing.registration import BACKPORT, subscription
 from tests.fhir.rows import read_back
@@ -45,11 +48,13 @@ DRAFTS = st.fixed_dictionaries(
 
 def parse(release: Release, document: dict[str, Any] | bytes) -> Subscription:
     body = document if isinstance(document, bytes) else orjson.dumps(document)
-    return adapter(release).parse_subscription(body, tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
+    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
 
 
 def meaning(one: Subscription) -> tuple[object, ...]:
-    """What a subscription asks for, whichever release says it. A comparator and its prefix in the value mean the same."""
+    """What a subscription asks for, whichever release says it. A comparator and its prefix in the value mean
+    the same.
+    """
     filters = [
         (each.parameter, f"{each.comparator or ''}{each.value}", each.modifier, each.resource_type)
         for each in one.filters
@@ -64,52 +69,52 @@ def meaning(one: Subscription) -> tuple[object, ...]:
 @pytest.mark.parametrize("source", Release)
 @pytest.mark.parametrize("target", Release)
 @given(draft=DRAFTS)
-def test_a_subscription_means_the_same_read_at_another_base(
+def test_a_subscription_has_the_same_meaning_at_another_base(
     source: Release, target: Release, draft: dict[str, Any]
 ) -> None:
     one = parse(source, subscription(source, **draft))
     rendered = adapter(target).render_subscription(one)
-    read_back(target, rendered)
-    assert meaning(parse(target, rendered)) == meaning(one)
+    read_back(target, rendered.text)
+    assert meaning(parse(target, rendered.text)) == meaning(one)
 
 
 @pytest.mark.parametrize("release", Release)
-def test_what_the_broker_does_not_know_comes_back_at_the_base_it_came_from(release: Release) -> None:
+def test_elements_outside_the_neutral_model_are_kept_at_the_base_of_registration(release: Release) -> None:
     document = subscription(release, "http://example.org/t", "https://example.org/")
     document["contact"] = [{"system": "phone", "value": "1"}]
     document["extension"] = [{"url": "http://example.org/e", "valueString": "kept"}]
-    rendered = orjson.loads(adapter(release).render_subscription(parse(release, document)))
+    rendered = orjson.loads(adapter(release).render_subscription(parse(release, document)).text)
     for name, value in document.items():
         if name != "meta":
             assert rendered[name] == value
 
 
-def test_a_custom_channel_and_its_system_survive_the_way_between_releases() -> None:
+def test_a_custom_channel_and_its_system_are_kept_between_releases() -> None:
     document = subscription("r5", "http://example.org/t", "https://example.org/")
     document["channelType"] = {"system": "http://example.org/c", "code": "queue"}
     rendered = adapter(Release.R4).render_subscription(parse(Release.R5, document))
-    extension = orjson.loads(rendered)["channel"]["_type"]["extension"][0]
+    extension = orjson.loads(rendered.text)["channel"]["_type"]["extension"][0]
     assert extension["url"] == f"{BACKPORT}backport-channel-type", "R-127"
-    assert parse(Release.R4, rendered).channel.type == parse(Release.R5, document).channel.type
+    assert parse(Release.R4, rendered.text).channel.type == parse(Release.R5, document).channel.type
 
 
 def test_the_name_or_reason_of_r5_becomes_the_reason_that_r4_requires() -> None:
     plain = subscription("r5", "http://example.org/t", "https://example.org/")
     for more, expected in (({"name": "N"}, "N"), ({"name": "N", "reason": "R"}, "R"), ({}, "not given")):
         rendered = adapter(Release.R4B).render_subscription(parse(Release.R5, plain | more))
-        assert orjson.loads(rendered)["reason"] == expected
+        assert orjson.loads(rendered.text)["reason"] == expected
 
 
-def test_the_end_survives_the_way_between_releases() -> None:
+def test_the_end_is_kept_between_releases() -> None:
     document = subscription("r4", "http://example.org/t", "https://example.org/")
     document["end"] = "2100-01-01T01:00:00+01:00"
     rendered = adapter(Release.R5).render_subscription(parse(Release.R4, document))
-    assert orjson.loads(rendered)["end"] == "2100-01-01T00:00:00.000Z"
+    assert orjson.loads(rendered.text)["end"] == "2100-01-01T00:00:00.000Z"
 
 
 def test_error_text_of_a_client_is_not_kept() -> None:
     document = subscription("r4", "http://example.org/t", "https://example.org/") | {"error": "mine"}
-    rendered = orjson.loads(adapter(Release.R4).render_subscription(parse(Release.R4, document)))
+    rendered = orjson.loads(adapter(Release.R4).render_subscription(parse(Release.R4, document)).text)
     assert "error" not in rendered, "R-157"
 
 
@@ -150,7 +155,7 @@ def test_published_subscriptions_are_read(name: str, release: Release) -> None:
     one = parse(release, document)
     assert one.topic.startswith("http")
     for other in Release:
-        read_back(other, adapter(other).render_subscription(one))
+        read_back(other, adapter(other).render_subscription(one).text)
 
 
 @needs_examples
@@ -165,10 +170,10 @@ def test_published_subscriptions_are_read(name: str, release: Release) -> None:
     ],
 )
 def test_published_topics_are_read_and_written_in_every_release(name: str) -> None:
-    topic = parse_topic((EXAMPLES / f"{name}.json").read_bytes())
+    topic = parse_topic(Resource((EXAMPLES / f"{name}.json").read_bytes()))
     for release in Release:
         rendered = adapter(release).render_topic(topic)
-        read_back(release, rendered)
+        read_back(release, rendered.text)
         if release is not Release.R4:
             again = parse_topic(rendered)
             assert (again.url, again.focus_types, again.resource_triggers) == (
@@ -176,7 +181,7 @@ def test_published_topics_are_read_and_written_in_every_release(name: str) -> No
             )
 
 
-def test_every_problem_of_a_document_is_told_with_its_place() -> None:
+def test_every_problem_of_a_subscription_is_reported_with_its_element() -> None:
     document = subscription("r4", "Observation?code=1", "https://example.org/", max_count=5000)
     document["status"] = "error"
     with pytest.raises(Unprocessable) as caught:

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from broker.errors import Issue, Malformed, RequestError, Unprocessable
 from broker.fhir import validation
-from broker.fhir.validation import RESOURCE_TYPES, UNMODELLED, validate
+from broker.fhir.models import model_class
+from broker.fhir.resource_types import RESOURCE_TYPES, UNMODELLED
+from broker.fhir.validation import validate
 from broker.model.release import Release
+from broker.model.resource import Resource
 
 OWN = Path(__file__).parent / "examples"
 DOSSIER = Path(__file__).parents[2].parent / "shared" / "spec"
@@ -41,14 +44,16 @@ def dossier_examples() -> list[tuple[Release, Path]]:
 def issues_of(changes: dict[str, Any], release: Release = Release.R4) -> list[tuple[str, str | None]]:
     body = {**BASE, **changes}
     with pytest.raises(Unprocessable) as caught:
-        validate(release, "Observation", orjson.dumps({k: v for k, v in body.items() if v is not ...}))
+        validate(
+            release, "Observation", Resource(orjson.dumps({k: v for k, v in body.items() if v is not ...}))
+        )
     return [(issue.code, issue.expression) for issue in caught.value.issues]
 
 
 @pytest.mark.parametrize(("release", "path"), own_examples(), ids=lambda value: getattr(value, "name", value))
 def test_own_examples_are_valid(release: Release, path: Path) -> None:
     body = path.read_bytes()
-    validate(release, orjson.loads(body)["resourceType"], body)
+    validate(release, orjson.loads(body)["resourceType"], Resource(body))
 
 
 def test_published_examples_are_valid() -> None:
@@ -58,7 +63,7 @@ def test_published_examples_are_valid() -> None:
     for release, path in examples:
         body = path.read_bytes()
         try:
-            validate(release, orjson.loads(body)["resourceType"], body)
+            validate(release, orjson.loads(body)["resourceType"], Resource(body))
         except RequestError as error:
             pytest.fail(f"{path.name} in {release}: {error.issues}")
 
@@ -112,7 +117,7 @@ def test_published_examples_are_valid() -> None:
     ],
     ids=str,
 )
-def test_each_problem_is_one_issue_with_its_place(
+def test_each_problem_is_one_issue_with_its_element(
     release: Release, changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     assert sorted(issues_of(changes, release)) == sorted(expected)
@@ -128,24 +133,24 @@ def test_each_problem_is_one_issue_with_its_place(
     ],
     ids=str,
 )
-def test_sparse_but_legal_observations_pass(changes: dict[str, Any]) -> None:
+def test_minimal_observations_are_valid(changes: dict[str, Any]) -> None:
     body = {k: v for k, v in {**BASE, **changes}.items() if v is not ...}
     for release in Release:
-        validate(release, "Observation", orjson.dumps(body))
+        validate(release, "Observation", Resource(orjson.dumps(body)))
 
 
 @pytest.mark.parametrize("number", [b"2.00", b"1e3", b"-0.0", b"123456789012345678901234567890.12345"])
 def test_any_spelling_of_a_number_is_valid(number: bytes) -> None:
     body = b'{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":'
     for release in Release:
-        validate(release, "Observation", body + number + b"}}")
+        validate(release, "Observation", Resource(body + number + b"}}"))
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
-def test_what_is_no_number_is_malformed(number: bytes) -> None:
+def test_an_invalid_number_is_malformed(number: bytes) -> None:
     body = b'{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":'
     with pytest.raises(Malformed):
-        validate(Release.R4, "Observation", body + number + b"}}")
+        validate(Release.R4, "Observation", Resource(body + number + b"}}"))
 
 
 @pytest.mark.parametrize(
@@ -162,52 +167,52 @@ def test_what_is_no_number_is_malformed(number: bytes) -> None:
         (Release.R4, {"resourceType": "DeviceMetric", "category": "guess", "type": {"text": "x"}}, False),
     ],
 )
-def test_codes_we_rely_on_are_those_of_the_release(
+def test_required_codes_are_those_of_the_release(
     release: Release, resource: dict[str, Any], *, valid: bool
 ) -> None:
     body = orjson.dumps(resource)
     if valid:
-        validate(release, resource["resourceType"], body)
+        validate(release, resource["resourceType"], Resource(body))
     else:
         with pytest.raises(Unprocessable):
-            validate(release, resource["resourceType"], body)
+            validate(release, resource["resourceType"], Resource(body))
 
 
-def test_the_type_in_the_body_must_be_the_one_asked_for() -> None:
+def test_the_type_in_the_body_must_be_the_requested_type() -> None:
     for body in (b'{"resourceType":"Patient"}', b"{}", b'{"resourceType":7}'):
         with pytest.raises(Unprocessable) as caught:
-            validate(Release.R4, "Observation", body)
+            validate(Release.R4, "Observation", Resource(body))
         assert caught.value.issues[0].expression == "resourceType"
     with pytest.raises(Unprocessable) as caught:
-        validate(Release.R5, "Media", b'{"resourceType":"Media"}')
+        validate(Release.R5, "Media", Resource(b'{"resourceType":"Media"}'))
     assert caught.value.issues[0].code == "not-supported"
 
 
-def test_types_without_a_class_get_the_light_checks() -> None:
+def test_types_without_a_model_class_get_the_basic_checks() -> None:
     for name in UNMODELLED:
         body = orjson.dumps({"resourceType": name, "anything": [{"goes": 1}]})
-        validate(Release.R4, name, body)
+        validate(Release.R4, name, Resource(body))
         with pytest.raises(Unprocessable):
-            validate(Release.R4, name, orjson.dumps({"resourceType": name, "but": []}))
+            validate(Release.R4, name, Resource(orjson.dumps({"resourceType": name, "but": []})))
     contained = [{"resourceType": "MedicinalProduct", "id": "x"}]
-    validate(Release.R4, "Observation", orjson.dumps({**BASE, "contained": contained}))
+    validate(Release.R4, "Observation", Resource(orjson.dumps({**BASE, "contained": contained})))
 
 
-def test_integers_that_r5_writes_in_quotes_are_read() -> None:
+def test_integers_that_r5_writes_in_quotes_are_valid() -> None:
     status = {
         "resourceType": "SubscriptionStatus",
         "type": "heartbeat",
         "eventsSinceSubscriptionStart": "12",
         "subscription": {"reference": "Subscription/1"},
     }
-    validate(Release.R5, "SubscriptionStatus", orjson.dumps(status))
+    validate(Release.R5, "SubscriptionStatus", Resource(orjson.dumps(status)))
 
 
 @pytest.mark.parametrize("release", list(Release))
 def test_each_modelled_type_has_a_class_of_its_release(release: Release) -> None:
     for name in RESOURCE_TYPES[release]:
         if not (release is Release.R4 and name in UNMODELLED):
-            assert validation._model(release, name).__name__ == name
+            assert model_class(release, name).__name__ == name
 
 
 def test_the_releases_have_their_number_of_types() -> None:
@@ -219,7 +224,7 @@ def test_the_releases_have_their_number_of_types() -> None:
     assert "SubscriptionTopic" not in RESOURCE_TYPES[Release.R4]
 
 
-def test_prepare_takes_types_with_and_without_a_class() -> None:
+def test_prepare_accepts_types_with_and_without_a_model_class() -> None:
     validation.prepare(Release.R4, ["Observation", "MedicinalProduct"])
 
 
@@ -248,7 +253,7 @@ json_values = st.recursive(
         max_size=4,
     )
 )
-def test_whatever_json_comes_is_valid_or_refused_with_reasons(changes: dict[str, Any]) -> None:
+def test_any_json_is_valid_or_refused_with_reasons(changes: dict[str, Any]) -> None:
     try:
         body = orjson.dumps({**BASE, **changes})
     except orjson.JSONEncodeError:
@@ -260,7 +265,7 @@ def test_whatever_json_comes_is_valid_or_refused_with_reasons(changes: dict[str,
 
 def refusal(release: Release, body: bytes) -> tuple[Issue, ...] | None:
     try:
-        validate(release, "Observation", body)
+        validate(release, "Observation", Resource(body))
     except RequestError as error:
         return error.issues
     return None

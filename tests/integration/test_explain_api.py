@@ -16,6 +16,7 @@ from broker.fhir.operation_definitions import OPERATIONS
 from broker.fhir.validation import validate
 from broker.model.change import Tenant
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.proposals import Proposal
@@ -116,14 +117,14 @@ async def test_answers_are_valid_parameters_of_each_release_with_defined_parts_o
         ),
     ]
     for answer in answers:
-        validate(Release(release), "Parameters", json.dumps(answer).encode())
+        validate(Release(release), "Parameters", Resource(json.dumps(answer).encode()))
         check_defined("explain", answer)
     document = broker_fixture.document("ward", release=release)
     response = await broker_fixture.client.post(
         f"/{release}/Subscription/$dry-run", json=question(subscription=document)
     )
     assert response.status_code == 200, response.text
-    validate(Release(release), "Parameters", response.content)
+    validate(Release(release), "Parameters", Resource(response.content))
     check_defined("dry-run", response.json())
 
 
@@ -374,7 +375,7 @@ async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(stor
     assert {change.current.key.tenant for change in results} == {mine}
     places = [tuple(int(part) for part in change.id.split("-")) for change in results]
     assert places == sorted(places, reverse=True)
-    assert all(change.current.body for change in results)
+    assert all(change.current.resource for change in results)
     assert all([await change_log.is_unmatched(change.current) for change in results])
     client = store.group_reader(timeout_s=10)
     taken = await changes.read(client, dict.fromkeys(range(4), ">"), count=100, block_ms=None)

@@ -87,7 +87,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", list(REFUSED))
-async def test_what_is_refused_is_set_aside_with_its_reason(
+async def test_a_refused_entry_becomes_a_dead_letter_with_its_reason(
     client: httpx.AsyncClient, store: Store, case: str
 ) -> None:
     fields, word = REFUSED[case]
@@ -136,7 +136,7 @@ async def test_entries_of_one_resource_keep_their_order(
     assert (held["meta"]["versionId"], held["valueQuantity"]["value"]) == ("200", 199)
 
 
-async def test_what_a_dead_reader_left_is_taken_up_by_the_next_in_order(
+async def test_the_next_reader_processes_the_entries_of_a_dead_one_in_order(
     store: Store, start_broker: StartBroker
 ) -> None:
     await redis_of(store).xgroup_create(keys.INBOX, "ingest", id="0", mkstream=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from broker.fhir.bundles import RELATED_QUERY
+from broker.fhir.related_queries import RELATED_QUERY
 from broker.model.release import Release
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker

@@ -1,4 +1,6 @@
-"""Resources over HTTP: the FHIR interactions, their headers and status codes, and what makes repetition harmless."""
+"""Resources over HTTP: the FHIR interactions, their headers and status codes, and what makes repetition
+harmless.
+"""
 
 import asyncio
 from typing import Any
@@ -73,7 +75,7 @@ async def test_create_read_update_delete(client: httpx.AsyncClient, broker: Runn
     assert (again.status_code, again.headers["ETag"]) == (201, 'W/"4"')
 
 
-async def test_an_update_may_create_and_must_carry_its_id(client: httpx.AsyncClient) -> None:
+async def test_an_update_may_create_and_needs_its_id_in_the_body(client: httpx.AsyncClient) -> None:
     body = b'{"resourceType":"Patient","id":"my.own-1"}'
     created = await client.put("/r4/Patient/my.own-1", content=body)
     assert (created.status_code, created.json()["id"]) == (201, "my.own-1")
@@ -89,7 +91,7 @@ async def test_an_update_may_create_and_must_carry_its_id(client: httpx.AsyncCli
     assert ignored.json()["id"] != "my.own-1", "a create assigns its own id"
 
 
-async def test_prefer_minimal_sends_no_body_and_head_none_either(client: httpx.AsyncClient) -> None:
+async def test_prefer_minimal_and_head_return_no_body(client: httpx.AsyncClient) -> None:
     minimal = await client.post("/r4/Patient", content=PATIENT, headers={"Prefer": "return=minimal"})
     assert (minimal.status_code, minimal.content) == (201, b"")
     url = minimal.headers["Location"].partition("/_history")[0]
@@ -98,7 +100,7 @@ async def test_prefer_minimal_sends_no_body_and_head_none_either(client: httpx.A
     assert head.headers["Content-Length"] == read.headers["Content-Length"]
 
 
-async def test_repetitions_make_no_second_event(
+async def test_repeated_requests_make_no_second_event(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber
 ) -> None:
     endpoint = subscriber.endpoint("one")
@@ -130,7 +132,7 @@ async def test_repetitions_make_no_second_event(
     assert endpoint.numbers == [1, 2, 3, 4]
 
 
-async def test_if_none_exist_finds_what_is_there(client: httpx.AsyncClient) -> None:
+async def test_if_none_exist_finds_an_existing_resource(client: httpx.AsyncClient) -> None:
     identified = reading(identifier=[{"system": "urn:d", "value": "1"}])
     only = {"If-None-Exist": "identifier=urn:d|1"}
     first = await client.post("/r4/Observation", content=identified, headers=only)
@@ -145,7 +147,7 @@ async def test_if_none_exist_finds_what_is_there(client: httpx.AsyncClient) -> N
         check_outcome(await client.post("/r4/Observation", content=identified, headers=headers), 422)
 
 
-async def test_a_resource_is_read_at_every_base_it_can_be_written_for(client: httpx.AsyncClient) -> None:
+async def test_a_resource_can_be_read_at_every_base_it_converts_to(client: httpx.AsyncClient) -> None:
     one = (await client.post("/r4/Observation", content=reading())).json()["id"]
     for release in Release:
         read = await client.get(f"/{release}/Observation/{one}")
@@ -160,7 +162,7 @@ async def test_a_resource_is_read_at_every_base_it_can_be_written_for(client: ht
     check_outcome(await client.get(f"/r5/Flag/{two}/_history/1"), 406, Release.R5)
 
 
-async def test_requests_that_cannot_be_honoured_are_told_why(client: httpx.AsyncClient) -> None:
+async def test_invalid_requests_are_refused_with_the_reason(client: httpx.AsyncClient) -> None:
     wrong = {}
     for method, path, body, headers, status in (
         ("GET", "/r4/Patient/none", b"", {}, 404),
@@ -204,7 +206,7 @@ async def test_requests_that_cannot_be_honoured_are_told_why(client: httpx.Async
     assert wrong == {}
 
 
-async def test_formats_that_mean_json_are_taken(client: httpx.AsyncClient) -> None:
+async def test_formats_that_mean_json_are_accepted(client: httpx.AsyncClient) -> None:
     for accept in (
         "application/json",
         "*/*",
@@ -216,7 +218,9 @@ async def test_formats_that_mean_json_are_taken(client: httpx.AsyncClient) -> No
         assert (await client.get(f"/r4/metadata?_format={name}")).status_code == 200, name
 
 
-async def test_a_body_over_the_limit_is_refused_declared_or_not(start_broker: StartBroker) -> None:
+async def test_a_body_over_the_limit_is_refused_with_and_without_content_length(
+    start_broker: StartBroker,
+) -> None:
     async def in_pieces() -> Any:
         for _ in range(64):
             yield b" " * 1024
@@ -234,6 +238,6 @@ async def _check_outcomes(client: httpx.AsyncClient, release: Release) -> None:
     check_outcome(await client.delete(f"/{release}/Patient/no_id"), 400, release)
 
 
-async def test_every_refusal_reads_as_an_operation_outcome_of_its_base(client: httpx.AsyncClient) -> None:
+async def test_every_refusal_is_a_valid_operation_outcome_of_its_base(client: httpx.AsyncClient) -> None:
     for release in Release:
         await _check_outcomes(client=client, release=release)

@@ -1,5 +1,4 @@
-"""Converts a resource of one release into another without loss: converting there and back gives the same
-resource.
+"""Converts a resource to another release without loss: converting it back gives the same resource.
 
 An element goes where the target has a place for it. Where it has none, or only for part of it, the element is
 kept whole in the standard cross-version extensions
@@ -23,15 +22,18 @@ from broker.fhir.conversion.engine import convert_resource
 from broker.fhir.conversion.rule_tables import CONTAINABLE, CONVERTIBLE, SAME_IN_R4_AND_R4B
 from broker.fhir.conversion.type_rules import Direction, JsonElement, NotConvertible
 from broker.fhir.conversion.unchanged import is_unchanged
-from broker.fhir.validation import RESOURCE_TYPES, validate
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.validation import validate
 from broker.model.release import Release
+from broker.model.resource import Resource
 
 __all__ = ["can_convert", "convert"]
 
 
 def can_convert(resource_type: str, source: Release, target: Release) -> bool:
-    """Whether resources of the type convert. A single one may still hold something that does not: see
-    `convert`.
+    """Whether resources of the type convert.
+
+    A single one may still hold something that does not: see `convert`.
     """
     if source is target:
         return resource_type in RESOURCE_TYPES[source]
@@ -40,25 +42,25 @@ def can_convert(resource_type: str, source: Release, target: Release) -> bool:
     return resource_type in CONVERTIBLE
 
 
-def convert(body: bytes, resource_type: str, source: Release, target: Release) -> bytes | None:
-    """The resource in the target release. `body` must be valid in the source release.
+def convert(resource: Resource, resource_type: str, source: Release, target: Release) -> Resource | None:
+    """The resource in the target release. It must be valid in the source release.
 
-    None if the type has no conversion, if the resource contains one of a type without conversion, or if it already has an
-    extension that a converted element needs.
+    None if the type has no conversion, if the resource contains one of a type without conversion, or if it
+    already has an extension that a converted element needs.
     """
     if source is target:
-        return body
+        return resource
     if not can_convert(resource_type, source, target):
         return None
     direction = Direction(source, target)
-    if is_unchanged(body, resource_type, direction):
-        return body
-    resource: JsonElement = json.loads(body, parse_float=_raw_number, parse_int=_raw_number)
+    if is_unchanged(resource.text, resource_type, direction):
+        return resource
+    element: JsonElement = json.loads(resource.text, parse_float=_raw_number, parse_int=_raw_number)
     try:
-        converted = _convert_with_contained(resource, direction)
+        converted = _convert_with_contained(element, direction)
     except NotConvertible:
         return None
-    return body if converted == resource else msgspec.json.encode(converted)
+    return resource if converted == element else Resource(msgspec.json.encode(converted))
 
 
 def _raw_number(text: str) -> msgspec.Raw:
@@ -84,7 +86,7 @@ def _convert_contained(resource: JsonElement, direction: Direction) -> JsonEleme
         raise NotConvertible(f"a contained {resource_type} has no conversion")
     converted = convert_resource(resource, direction)
     try:
-        validate(direction.target, resource_type, msgspec.json.encode(converted))
+        validate(direction.target, resource_type, Resource(msgspec.json.encode(converted)))
     except Unprocessable:
         raise NotConvertible(f"the contained {resource_type} is not valid in {direction.target}") from None
     return converted

@@ -1,6 +1,4 @@
-"""Rules for data types that R5 changed, in any element: Attachment, SampledData, Quantity, and those only
-extensions have.
-"""
+"""Rules for data types that R5 changed: Attachment, SampledData, Quantity, and those only extensions have."""
 
 from decimal import Decimal
 
@@ -130,7 +128,8 @@ TYPE_RULES = (
         (
             *only_in_r4("url:url"),
             *only_in_r5(
-                "classifier:CodeableConcept* resourceReference:Reference publicationStatus:code publicationDate:date"
+                "classifier:CodeableConcept* resourceReference:Reference publicationStatus:code "
+                "publicationDate:date"
             ),
         ),
     ),

@@ -24,8 +24,12 @@ _MODIFIERS = "modifierExtension"
 SPELLED_OUT: dict[str, tuple[ElementDefinition, ...]] = {
     name: elements(text)
     for name, text in {
-        "Availability": "availableTime:Availability.availableTime* notAvailableTime:Availability.notAvailableTime*",
-        "Availability.availableTime": "daysOfWeek:code* allDay:boolean availableStartTime:time availableEndTime:time",
+        "Availability": (
+            "availableTime:Availability.availableTime* notAvailableTime:Availability.notAvailableTime*"
+        ),
+        "Availability.availableTime": (
+            "daysOfWeek:code* allDay:boolean availableStartTime:time availableEndTime:time"
+        ),
         "Availability.notAvailableTime": "description:string during:Period",
         "CodeableReference": "concept:CodeableConcept reference:Reference",
         "Contributor": "type:code name:string contact:ContactDetail*",

@@ -1,5 +1,4 @@
-"""Extensions and References in any resource: from the source's form into one that all releases share, and
-into the target's form.
+"""Extensions and References in any resource: to a form that all releases share, and to that of the target.
 
 An Extension whose value has a type that a release lacks is spelled out there as sub-extensions that name the
 type (`_datatype`). A Reference to a type that the release lacks, or does not allow at that place, goes into
@@ -14,7 +13,7 @@ import msgspec
 
 from broker.fhir.conversion.cross_version_extensions import DATATYPE, read_spelled_out, spell_out
 from broker.fhir.conversion.type_rules import JsonElement, NotConvertible, capitalized
-from broker.fhir.validation import RESOURCE_TYPES
+from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.model.release import Release
 
 ALTERNATE_REFERENCE = "http://hl7.org/fhir/StructureDefinition/alternate-reference"
@@ -25,8 +24,9 @@ MISSING_VALUE_TYPES: Mapping[Release, frozenset[str]] = {
     Release.R4B: _R5_TYPES,
     Release.R5: frozenset({"Contributor"}),
 }
-"""The types that the value of an Extension can't have. R4 allows Meta, but the classes that validate R4
-don't.
+"""The types that the value of an Extension can't have.
+
+R4 allows Meta, but the classes that validate R4 don't.
 """
 
 _R4_DISALLOWED: Mapping[str, frozenset[str]] = {
@@ -91,7 +91,7 @@ def spell_out_value_type(extension: JsonElement, target: Release) -> JsonElement
 
 
 def wrap_reference(reference: object, types: frozenset[str]) -> object:
-    """A Reference to one of the types, in a form for elements that can't refer to it; other values unchanged."""
+    """A Reference to one of the types, for elements that can't refer to it; other values unchanged."""
     if not isinstance(reference, dict) or _target_type(reference) not in types:
         return reference
     return {"extension": [{"url": ALTERNATE_REFERENCE, "valueReference": reference}]}

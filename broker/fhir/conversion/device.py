@@ -1,6 +1,4 @@
-"""Rules for Device: renamed names and specializations, single elements that became lists, elements of one
-release only.
-"""
+"""Rules for Device: renamed elements, single elements that became lists, elements of one release only."""
 
 from broker.fhir.conversion.type_rules import (
     CodeRule,
@@ -74,7 +72,8 @@ TYPE_RULES = (
             *only_in_r4("patient:Reference"),
             *only_in_r5(
                 "displayName:string availabilityStatus:CodeableConcept category:CodeableConcept* "
-                "mode:CodeableConcept cycle:Count duration:Duration endpoint:Reference* gateway:CodeableReference*"
+                "mode:CodeableConcept cycle:Count duration:Duration endpoint:Reference* "
+                "gateway:CodeableReference*"
             ),
         ),
     ),

@@ -1,6 +1,4 @@
-"""Rules for DeviceMetric: the Timing of measurements became a frequency, the Device became required, the
-parent was removed.
-"""
+"""Rules for DeviceMetric: a frequency instead of a Timing, a required Device, and no parent in R5."""
 
 from decimal import Decimal
 

@@ -1,5 +1,6 @@
-"""Rules for Encounter, the type that R5 changed most. Codes that share one code in the other release are kept
-in extensions.
+"""Rules for Encounter, the type that R5 changed most.
+
+Codes that share one code in the other release are kept in extensions.
 """
 
 from broker.fhir.conversion.type_rules import (

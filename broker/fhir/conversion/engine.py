@@ -1,5 +1,4 @@
-"""Converts one resource by the rules: common form of extensions first, then the rules bottom-up, then the
-target's form.
+"""Converts one resource: extensions to the common form, the rules bottom-up, extensions to the target's form.
 
 What it guarantees, for each rule: if the translation, translated back, gives the source elements, it stands
 alone; else the source elements are kept whole in cross-version extensions beside it. On the way back,
@@ -148,7 +147,7 @@ def _translate(
     prefix: str,
     definitions: tuple[ElementDefinition, ...],
 ) -> tuple[JsonElement, list[JsonElement]]:
-    """The translated elements, and the extensions for the source elements if the translation loses something."""
+    """The translated elements, and extensions for the source elements if the translation loses something."""
     translated = forward(source_elements)
     if backward(translated) == source_elements:
         return translated, []

@@ -1,5 +1,6 @@
-"""Rules for Observation: R5 added elements and two types of value. The rules for SampledData are in
-`complex_types.py`.
+"""Rules for Observation: R5 added elements and two types of value.
+
+The rules for SampledData are in `complex_types.py`.
 """
 
 from broker.fhir.conversion.type_rules import TypeRules, only_in_r5
@@ -13,7 +14,8 @@ TYPE_RULES = (
         "Observation",
         (
             *only_in_r5(
-                "triggeredBy:Observation.triggeredBy* instantiates[x]:canonical|Reference bodyStructure:Reference"
+                "triggeredBy:Observation.triggeredBy* instantiates[x]:canonical|Reference "
+                "bodyStructure:Reference"
             ),
             *_VALUE,
         ),

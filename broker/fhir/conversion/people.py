@@ -1,6 +1,4 @@
-"""Rules for Patient, which changed only in its photos, and Practitioner, whose languages became elements of
-their own.
-"""
+"""Rules for Patient, which changed only in its photos, and Practitioner, whose languages changed."""
 
 from broker.fhir.conversion.type_rules import ElementRule, JsonElement, TypeRules, elements, only_in_r5
 

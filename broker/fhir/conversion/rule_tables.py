@@ -1,6 +1,4 @@
-"""All rules, by the path of the element they are for, and which resource types convert between which
-releases.
-"""
+"""All rules by the path of their element, and which resource types convert between which releases."""
 
 import re
 from collections.abc import Mapping
@@ -80,7 +78,7 @@ def rules_at(path: str, direction: Direction) -> TypeRules | None:
 
 
 def element_path(parent: str, name: str, release: Release) -> str:
-    """The path of the rules for the member `name` of an element at `parent`; '' where no rule depends on it."""
+    """The path of the rules for the member `name` of an element at `parent`; '' if no rule depends on it."""
     path = f"{parent}.{name}"
     if path in _ALIASES:
         return _ALIASES[path]

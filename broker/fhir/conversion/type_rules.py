@@ -13,8 +13,9 @@ from typing import Any
 from broker.model.release import Release
 
 JsonElement = dict[str, Any]
-"""A JSON object: a resource or an element of one. Each number in it is a `msgspec.Raw`, which keeps its
-spelling.
+"""A JSON object: a resource or an element of one.
+
+Each number in it is a `msgspec.Raw`, which keeps its spelling.
 """
 
 Translation = Callable[[JsonElement], JsonElement]
@@ -80,8 +81,9 @@ class ElementRule:
 
 @dataclass(frozen=True, slots=True)
 class CodeRule:
-    """A code element of the same name in both. Where a release has no word for a code, only the extension
-    stays.
+    """A code element of the same name in both.
+
+    Where a release has no word for a code, only the extension stays.
     """
 
     name: str

@@ -143,7 +143,7 @@ async def test_when_the_loop_dies_waiting_requests_fail_and_new_ones_fail_fast()
 
 
 async def test_an_answer_short_of_proposals_kills_the_loop_and_the_supervisor_restarts_it() -> None:
-    """Any defect of the loop itself has this effect; the supervised task reports it and runs the loop again."""
+    """Any defect of the loop has this effect. The supervised task reports it and restarts the loop."""
     is_broken = True
 
     async def append(proposals: Sequence[Proposal]) -> list[Accepted]:

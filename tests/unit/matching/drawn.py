@@ -10,10 +10,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.matching.postings import SPLIT_SIZE
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Comparator, Filter, ParameterType, SearchParameter
 from broker.model.subscription import (
     Channel,
@@ -44,7 +45,7 @@ class TwistedTable:
     """The parameters of FHIR, but the releases differ more than they do."""
 
     def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None:
-        found = Parameters().find(release, resource_type, code)
+        found = SearchParameters().find(release, resource_type, code)
         if found is None or resource_type != OBSERVATION:
             return found
         if code == "subject" and release is Release.R4:
@@ -230,7 +231,9 @@ def versions(draw: st.DrawFn, kind: str, interaction: Interaction, tenant: Tenan
         state = draw(resources[kind]) | {"resourceType": kind, "id": draw(picked(("a", "b")))}
         body = json.dumps(state).encode()
     release = draw(picked(Release))
-    return Version(VersionKey(tenant, kind, "a", 1), release, interaction, 0, body)
+    return Version(
+        VersionKey(tenant, kind, "a", 1), release, interaction, 0, None if body is None else Resource(body)
+    )
 
 
 @st.composite

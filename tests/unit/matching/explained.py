@@ -6,10 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.matching.context import SearchContext
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Filter
 from broker.model.subscription import (
     Channel,
@@ -32,7 +33,7 @@ from broker.model.topic import (
 Topics = Callable[..., Topic]
 Subscriptions = Callable[..., Subscription]
 BASES = frozenset({"http://broker.example/r4"})
-CONTEXT = SearchContext(Parameters(), BASES)
+CONTEXT = SearchContext(SearchParameters(), BASES)
 ADMIT = Coding("http://v2", "A01")
 OTHER = Tenant("other")
 
@@ -144,7 +145,13 @@ def version(
     state: dict[str, Any] | None, number: int, interaction: Interaction, release: Release, kind: str
 ) -> Version:
     body = None if state is None else json.dumps({"resourceType": kind, "id": "x", **state}).encode()
-    return Version(VersionKey(DEFAULT_TENANT, kind, "x", number), release, interaction, 0, body)
+    return Version(
+        VersionKey(DEFAULT_TENANT, kind, "x", number),
+        release,
+        interaction,
+        0,
+        None if body is None else Resource(body),
+    )
 
 
 @st.composite

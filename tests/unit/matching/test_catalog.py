@@ -11,6 +11,7 @@ from broker.errors import ConfigurationError, Issue, Malformed
 from broker.matching.catalog import Catalog, CatalogChanges
 from broker.matching.criteria import BadTopic
 from broker.model.change import Interaction
+from broker.model.resource import Resource
 from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic, TopicStatus
 
 Topics = Callable[..., Topic]
@@ -22,8 +23,8 @@ URL = "http://example.org/topics/t"
 def catalog(topic: Topics, table: Any) -> Catalog:
     """Parses a simple format: fields of a topic, `query` and `fhirpath` of its trigger, and `offers`."""
 
-    def parse(body: bytes) -> Topic:
-        document = json.loads(body)
+    def parse(resource: Resource) -> Topic:
+        document = resource.copy()
         if "id" not in document:
             raise Malformed(Issue("required", "a topic\nneeds an id"))
         query = QueryCriteria(current=document.pop("query")) if "query" in document else None

@@ -12,6 +12,7 @@ from broker.matching.naive import NaiveMatcher
 from broker.matching.states import Target
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Comparator, Filter
 from broker.model.subscription import Subscription
 from broker.model.topic import FilterDefinition, ResourceTrigger, Topic
@@ -28,7 +29,13 @@ def version(
 ) -> Version:
     interaction = Interaction.DELETE if body is None else Interaction.UPDATE
     text = None if body is None else json.dumps({"resourceType": kind, "id": resource_id, **body}).encode()
-    return Version(VersionKey(DEFAULT_TENANT, kind, resource_id, 1), release, interaction, 0, text)
+    return Version(
+        VersionKey(DEFAULT_TENANT, kind, resource_id, 1),
+        release,
+        interaction,
+        0,
+        None if text is None else Resource(text),
+    )
 
 
 def change(body: dict[str, Any], kind: str = "Observation") -> Change:
@@ -183,7 +190,7 @@ def test_nothing_is_needed_where_no_subscription_has_a_chain(
 ) -> None:
     matcher.put(subscription(), chained)
     broken = Version(
-        VersionKey(DEFAULT_TENANT, "Observation", "o", 1), Release.R4, Interaction.CREATE, 0, b"{"
+        VersionKey(DEFAULT_TENANT, "Observation", "o", 1), Release.R4, Interaction.CREATE, 0, Resource(b"{")
     )
     assert matcher.needs(Change("1-0", 0, broken, None)) == set()
     matcher.put(subscription(Filter("patient.active", "true")), chained)

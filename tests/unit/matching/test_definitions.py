@@ -11,6 +11,7 @@ from broker.matching.naive import NaiveMatcher
 from broker.matching.offers import check_offers
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Comparator, Filter
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.model.topic import FilterDefinition, Topic
@@ -54,7 +55,7 @@ def test_a_name_may_mean_different_parameters_in_two_topics(
     matcher.put(subscription(filter_, id=SubscriptionId("sort")), topic(url="http://b", filters=(sort,)))
     body = b'{"resourceType":"Encounter","id":"e","status":"planned","class":{"code":"AMB"}}'
     key = VersionKey(DEFAULT_TENANT, "Encounter", "e", 1)
-    about = Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
+    about = Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, Resource(body)), None)
     assert [match.subscription_id for match in matcher.match(about)] == ["sort"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
 from broker.matching.matcher import Match, Matcher
@@ -18,6 +18,7 @@ from broker.matching.states import Related
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Filter
 from broker.model.subscription import SubscriptionId
 from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic
@@ -35,7 +36,7 @@ from tests.unit.matching.drawn import (
 
 Topics = Callable[..., Topic]
 LOINC = "http://loinc.org"
-CONTEXT = SearchContext(Parameters())
+CONTEXT = SearchContext(SearchParameters())
 
 
 def sorted_matches(matches: list[Match]) -> list[tuple[str, str, str]]:
@@ -103,7 +104,7 @@ def about(topic: Topics) -> Topic:
 def observed(**state: Any) -> Change:
     body = json.dumps({"resourceType": OBSERVATION, "id": "o", **state}).encode()
     key = VersionKey(DEFAULT_TENANT, OBSERVATION, "o", 1)
-    return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
+    return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, Resource(body)), None)
 
 
 def put(matcher: Matcher, topic: Topic, name: object, *filters: Filter) -> None:
@@ -191,5 +192,5 @@ def test_the_previous_state_is_decoded_only_if_criteria_use_it(topic: Topics) ->
     current = ResourceTrigger(OBSERVATION, EVERY, QueryCriteria(current="status=final"))
     put(index, topic(resource_triggers=(current,)), "s")
     now = observed(status="final").current._replace(interaction=Interaction.UPDATE)
-    unreadable = now._replace(body=b"{")
+    unreadable = now._replace(resource=Resource(b"{"))
     assert index.match(Change("1-0", 0, now, unreadable))

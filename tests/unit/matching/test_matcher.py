@@ -12,6 +12,7 @@ from broker.matching.naive import NaiveMatcher
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.search import Filter
 from broker.model.subscription import Subscription, SubscriptionId
 from broker.model.topic import Coding, EventTrigger, FilterDefinition, QueryCriteria, ResourceTrigger, Topic
@@ -30,7 +31,9 @@ def version(state: dict[str, Any] | None, number: int, interaction: Interaction,
     kind = more.get("kind", "Encounter")
     key = VersionKey(more.get("tenant", DEFAULT_TENANT), kind, "e", number)
     body = None if state is None else json.dumps({"resourceType": kind, "id": "e", **state}).encode()
-    return Version(key, more.get("release", Release.R4), interaction, 0, body)
+    return Version(
+        key, more.get("release", Release.R4), interaction, 0, None if body is None else Resource(body)
+    )
 
 
 def change(

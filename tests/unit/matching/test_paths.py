@@ -75,7 +75,7 @@ def test_a_plain_path_finds_what_the_extractor_finds(
 def test_most_search_parameters_are_plain_paths() -> None:
     from broker.matching import paths  # noqa: PLC0415 the pattern is no public name
 
-    rows = (files("broker.fhir") / "parameters.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = (files("broker.fhir") / "search_parameters.tsv").read_text(encoding="utf-8").splitlines()[1:]
     expressions = [row.split("\t")[4] for row in rows]
     plain = [expression for expression in expressions if paths._PLAIN.fullmatch(expression)]
     assert len(plain) > 0.6 * len(expressions)

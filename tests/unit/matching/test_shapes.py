@@ -4,15 +4,16 @@ import json
 
 import pytest
 
-from broker.fhir.parameters import Parameters
+from broker.fhir.search_parameters import SearchParameters
 from broker.matching.context import SearchContext
 from broker.matching.shapes import Inclusion, NotificationShapes, ReverseReferences, parse_inclusion
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.topic import NotificationShape, Topic, TopicStatus
 
 BASES = frozenset({"https://broker.example/r4"})
-CONTEXT = SearchContext(Parameters(), BASES)
+CONTEXT = SearchContext(SearchParameters(), BASES)
 
 
 def topic(*shapes: NotificationShape) -> Topic:
@@ -35,7 +36,7 @@ def topic(*shapes: NotificationShape) -> Topic:
 def encounter(**elements: object) -> Change:
     body = json.dumps({"resourceType": "Encounter", "id": "e1", "status": "planned", **elements}).encode()
     key = VersionKey(DEFAULT_TENANT, "Encounter", "e1", 1)
-    return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
+    return Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, Resource(body)), None)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,9 @@ def test_only_references_that_a_topic_includes_are_found_at_intake() -> None:
             "subject": {"reference": "Patient/ana"},
         }
     ).encode()
-    assert referring.references(Release.R4, "Observation", body) == ()
+    assert referring.references(Release.R4, "Observation", Resource(body)) == ()
     referring.set_topics([topic(NotificationShape("Encounter", rev_include=("Observation:encounter",)))])
-    assert referring.references(Release.R4, "Observation", body) == (("encounter", "Encounter/e1"),)
-    assert referring.references(Release.R4, "Flag", body) == ()
+    assert referring.references(Release.R4, "Observation", Resource(body)) == (("encounter", "Encounter/e1"),)
+    assert referring.references(Release.R4, "Flag", Resource(body)) == ()
     referring.set_topics([])
-    assert referring.references(Release.R4, "Observation", body) == ()
+    assert referring.references(Release.R4, "Observation", Resource(body)) == ()

@@ -1,4 +1,6 @@
-"""A resource keeps every byte but those the server owns, is read once, and can't be changed through its fields."""
+"""A resource keeps every byte but those the server owns, is read once, and can't be changed through its
+fields.
+"""
 
 import re
 from decimal import Decimal
@@ -15,7 +17,8 @@ from broker.model.resource import JsonObject, Resource, UnversionedResource
 
 AT_MS = 1_704_067_200_000
 OBSERVATION = Resource(
-    b'{ "id": "mine", "status": "final", "meta": {"versionId":"7", "profile": ["http://p"], "lastUpdated":"2020"},\n'
+    b'{ "id": "mine", "status": "final", '
+    b'"meta": {"versionId":"7", "profile": ["http://p"], "lastUpdated":"2020"},\n'
     b'  "valueQuantity": { "value": 2.00, "unit":"mmol/L" }, "resourceType": "Observation"}'
 )
 

@@ -14,6 +14,7 @@ from broker.matching.matcher import Match
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import Included
 from broker.model.release import Release
+from broker.model.resource import Resource
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.store.outbox import Context
 from broker.workers.batch_processor import BatchProcessor
@@ -28,7 +29,9 @@ Contexts = Mapping[tuple[SubscriptionKey, str], Context]
 
 def change_of(partition: int, entry_id: str, name: str) -> Change:
     key = VersionKey(DEFAULT_TENANT, "Observation", name, 1)
-    return Change(entry_id, partition, Version(key, Release.R4, Interaction.CREATE, 1_000, b"{}"), None)
+    return Change(
+        entry_id, partition, Version(key, Release.R4, Interaction.CREATE, 1_000, Resource(b"{}")), None
+    )
 
 
 class FakeStore:

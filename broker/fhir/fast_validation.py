@@ -1,9 +1,9 @@
-"""Recognizes, in a few microseconds, most resources that fhir.resources would find valid.
+"""Finds in a few microseconds that a resource is certainly valid, as most of device gateways and EHRs are.
 
-A model class of fhir.resources is turned into a msgspec type that admits less: only what a resource of a device or an EHR
-mostly has, each value in its most usual spelling. What is recognized is valid; of anything else nothing is known, and the
-library is asked, which also finds the words for what is wrong. So there is one authority on structure, and it is asked about
-few resources. `tests/fhir/test_recognizer.py` holds the one against the other.
+A model class of fhir.resources is turned into a msgspec type that accepts less: only the elements that such
+resources usually have, each value in its usual spelling. What that type accepts is valid. What it does not
+accept may be valid too: then `validation.py` asks the library, which also words the errors. So there is one
+authority on structure. `tests/fhir/test_fast_validation.py` compares the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ _PARTIAL = rf"{_YEAR}(?:-(?:0[1-9]|1[0-2])|-{_DAY})?"
 _SIZE = 2_147_483_647
 
 _Type: TypeAlias = Any
-"""What msgspec takes for a type: a class, an alias, a union, `Annotated`."""
+"""What msgspec accepts as a type: a class, an alias, a union, `Annotated`."""
 
 _PRIMITIVES: Mapping[str, _Type] = {
     "boolean": bool,
@@ -44,7 +44,7 @@ _PRIMITIVES: Mapping[str, _Type] = {
     "instant": Annotated[str, Meta(pattern=rf"^{_INSTANT}\Z")],
     "time": Annotated[str, Meta(pattern=rf"^{_TIME}\Z")],
 }
-"""By the name fhir.resources gives a primitive. Those that are missing here are left to the library."""
+"""By the name that fhir.resources has for a primitive. The library checks those that are missing here."""
 
 _VALUES = frozenset(
     f"value{name}"
@@ -53,24 +53,24 @@ _VALUES = frozenset(
         *("CodeableConcept", "Coding", "Identifier", "Period", "Quantity", "Reference"),
     )
 )
-"""The types of value that an extension is recognized with."""
+"""The values that an extension may have here."""
 _LEFT_OUT = frozenset({"Element", "FHIRPrimitiveExtension", "Resource"})
-"""Extensions of primitives, and what may be anything."""
+"""Extensions of primitives, and types that may be anything."""
 _CYCLE = ("Identifier", "assigner")
-"""A Reference within the Identifier of a Reference is left to the library too."""
+"""The library also checks a Reference in the Identifier of a Reference."""
 
 
 @cache
-def recognizer(model: type[BaseModel]) -> msgspec.json.Decoder[Any]:
-    """A decoder that raises `msgspec.ValidationError` for what it does not recognize."""
+def fast_decoder(model: type[BaseModel]) -> msgspec.json.Decoder[Any]:
+    """A decoder that raises `msgspec.ValidationError` for a text that it does not accept."""
     name: str = model.get_resource_type()  # type: ignore[attr-defined]  # each class of fhir.resources has it
     return msgspec.json.Decoder(_struct(model, resource_type=name))
 
 
-def recognizes(model: type[BaseModel], body: bytes) -> bool:
-    """Whether the body, valid JSON in UTF-8, is certainly a valid resource of the model's type."""
+def is_certainly_valid(model: type[BaseModel], text: bytes) -> bool:
+    """Whether the text, which is valid JSON in UTF-8, is certainly a valid resource of the model's type."""
     try:
-        recognizer(model).decode(body)
+        fast_decoder(model).decode(text)
     except (msgspec.ValidationError, RecursionError):
         return False
     return True
@@ -81,14 +81,14 @@ def _struct(model: type[BaseModel], resource_type: str = "") -> _Type:
     required: list[Any] = []
     optional: list[Any] = []
     choices: dict[str, list[str]] = {}
-    needed: set[str] = set()
+    required_choices: set[str] = set()
     if resource_type:
         required.append(("resource_type", Literal[resource_type], msgspec.field(name="resourceType")))
     for name, field in model.model_fields.items():
-        about = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        choice = about.get("one_of_many")
-        if choice and about.get("one_of_many_required"):
-            needed.add(str(choice))
+        schema = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        choice = schema.get("one_of_many")
+        if choice and schema.get("one_of_many_required"):
+            required_choices.add(str(choice))
         if (model.__name__, name) == _CYCLE or (
             choice and model.__name__ == "Extension" and name not in _VALUES
         ):
@@ -98,14 +98,14 @@ def _struct(model: type[BaseModel], resource_type: str = "") -> _Type:
             continue
         if choice:
             choices.setdefault(str(choice), []).append(name)
-        if about.get("element_required") or field.is_required():
+        if schema.get("element_required") or field.is_required():
             required.append((name, inner, msgspec.field(name=field.alias or name)))
         else:
             optional.append((name, inner, msgspec.field(default=None, name=field.alias or name)))
     groups = [
-        (choices.get(prefix, []), prefix in needed)
-        for prefix in choices.keys() | needed
-        if prefix in needed or len(choices[prefix]) > 1
+        (choices.get(prefix, []), prefix in required_choices)
+        for prefix in choices.keys() | required_choices
+        if prefix in required_choices or len(choices[prefix]) > 1
     ]
     return msgspec.defstruct(
         model.__name__,
@@ -117,28 +117,31 @@ def _struct(model: type[BaseModel], resource_type: str = "") -> _Type:
 
 
 def _choosing(groups: Sequence[tuple[Sequence[str], bool]]) -> Callable[[object], None]:
-    """A check that each choice of types (`value[x]`) is made once at most, and once where it must be."""
+    """A check that each choice of types has at most one member, and exactly one if it is required."""
 
-    def check(made: object) -> None:
-        for names, must in groups:
-            values = [getattr(made, name) for name in names]
+    def check(instance: object) -> None:
+        for names, is_required in groups:
+            values = [getattr(instance, name) for name in names]
             chosen = len(values) - values.count(None)
-            if chosen > 1 or (must and not chosen):
-                raise ValueError("not one of a choice")
+            if chosen > 1 or (is_required and not chosen):
+                raise ValueError("a choice of types needs one member")
 
     return check
 
 
-_made: dict[type[BaseModel], _Type | None] = {}
-"""The types of elements made so far; None for one that is being made, and then found within itself."""
+_element_types: dict[type[BaseModel], _Type | None] = {}
+"""The types of elements made so far; None while one is being made, so that it is left out of itself."""
 
 
 def _element(annotation: Any, *, is_in_resource: bool) -> _Type | None:
-    """The type for an annotation of fhir.resources; None for what is left to the library.
+    """The type for an annotation of fhir.resources; None for what only the library checks.
 
-    Extensions are recognized where they stand in the resource itself, `is_in_resource`.
+    Extensions are accepted in the resource itself only: `is_in_resource`.
     """
-    origin, arguments = get_origin(annotation), [one for one in get_args(annotation) if one is not NoneType]
+    origin, arguments = (
+        get_origin(annotation),
+        [each for each in get_args(annotation) if each is not NoneType],
+    )
     if origin in {Union, UnionType}:
         return _element(arguments[0], is_in_resource=is_in_resource) if len(arguments) == 1 else None
     if origin is list:
@@ -153,7 +156,7 @@ def _element(annotation: Any, *, is_in_resource: bool) -> _Type | None:
     model = annotation.get_model_klass()
     if model.__name__ in _LEFT_OUT or (model.__name__ == "Extension" and not is_in_resource):
         return None
-    if model not in _made:
-        _made[model] = None
-        _made[model] = _struct(model)
-    return _made[model]
+    if model not in _element_types:
+        _element_types[model] = None
+        _element_types[model] = _struct(model)
+    return _element_types[model]

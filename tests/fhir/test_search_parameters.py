@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from broker.fhir import parameters
-from broker.fhir.parameters import Parameters
-from broker.fhir.validation import RESOURCE_TYPES
+from broker.fhir import search_parameters
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.search_parameters import SearchParameters
 from broker.model.release import Release
 from broker.model.search import Component, ParameterTable, ParameterType, SearchParameter
 
 DATA = Path(__file__).parents[2].parent / "shared" / "spec" / "data"
-TABLE: ParameterTable = Parameters()
+TABLE: ParameterTable = SearchParameters()
 
 
 @pytest.mark.parametrize("release", list(Release))
-def test_the_table_agrees_with_the_published_definitions(release: Release) -> None:
+def test_the_table_has_the_published_definitions(release: Release) -> None:
     path = DATA / f"search-parameters-{release}.json"
     if not path.exists():
         pytest.skip(f"no published definitions at {path}")
@@ -44,7 +44,9 @@ def test_the_table_agrees_with_the_published_definitions(release: Release) -> No
                 ),
             )
     for resource_type in RESOURCE_TYPES[release]:
-        added = parameters.Parameters().codes(release, resource_type) - set(published["Resource"])
+        added = search_parameters.SearchParameters().codes(release, resource_type) - set(
+            published["Resource"]
+        )
         assert added - set(published.get(resource_type, {})) <= {"_language"}
 
 
@@ -74,13 +76,13 @@ def test_parameters_of_every_resource_are_found_on_each_type(release: Release, c
 
 
 @pytest.mark.parametrize("code", ["_text", "_content", "_has", "_list", "_in", "_query", "nonsense", ""])
-def test_what_no_expression_selects_is_not_found(code: str) -> None:
+def test_parameters_without_an_expression_are_not_found(code: str) -> None:
     for release in Release:
         assert TABLE.find(release, "Observation", code) is None
 
 
 def test_codes_are_those_that_are_found() -> None:
-    table = Parameters()
+    table = SearchParameters()
     for release in Release:
         for resource_type in ("Observation", "Encounter", "Device"):
             codes = table.codes(release, resource_type)
@@ -90,9 +92,9 @@ def test_codes_are_those_that_are_found() -> None:
 
 def test_the_table_is_read_quickly() -> None:
     def load() -> float:
-        parameters._table.cache_clear()
+        search_parameters._table.cache_clear()
         start = time.process_time()
-        parameters._table()
+        search_parameters._table()
         return time.process_time() - start
 
     assert min(load() for _ in range(5)) < 0.05

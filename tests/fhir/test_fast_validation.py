@@ -1,4 +1,6 @@
-"""What the recognizer lets pass at once is what fhir.resources finds valid; and it does let pass what comes most."""
+"""What the recognizer lets pass at once is what fhir.resources finds valid; and it does let pass what comes
+most.
+"""
 
 import copy
 import json
@@ -13,8 +15,12 @@ from pydantic import BaseModel
 
 from broker.errors import RequestError
 from broker.fhir import validation
-from broker.fhir.recognizer import recognizes
+from broker.fhir.fast_validation import is_certainly_valid
+from broker.fhir.json_types import find_wrong_json_types
+from broker.fhir.models import model_class
+from broker.fhir.validation import find_empty_elements
 from broker.model.release import Release
+from broker.model.resource import JsonObject, Resource
 from broker.testing.readings import KINDS, observation
 from tests.fhir.test_validation import OWN, dossier_examples, own_examples
 
@@ -113,7 +119,7 @@ _EXAMPLES = examples()
 
 
 def model_of(release: Release, kind: str) -> type[BaseModel]:
-    return validation._model(release, kind)
+    return model_class(release, kind)
 
 
 def places(node: Any) -> list[Any]:
@@ -146,19 +152,19 @@ def mutated(draw: st.DrawFn) -> tuple[Release, dict[str, Any]]:
 
 @settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
-def test_what_is_recognized_is_valid_by_the_library_too(one: tuple[Release, dict[str, Any]]) -> None:
+def test_certainly_valid_resources_are_valid_for_the_library_too(one: tuple[Release, dict[str, Any]]) -> None:
     release, resource = one
     kind = resource.get("resourceType")
     assume(isinstance(kind, str) and kind in _KINDS)
     body = orjson.dumps(resource) if _fits(resource) else json.dumps(resource).encode()
     model = model_of(release, cast("str", kind))
-    if not recognizes(model, body):
+    if not is_certainly_valid(model, body):
         return
-    absent = list(validation._absent(resource, cast("str", kind)))
+    absent = list(find_empty_elements(JsonObject(resource), cast("str", kind)))
     if absent:  # the light checks, which come first, refuse it
         return
     asked = model.model_validate_json(body)
-    assert not list(validation._mistyped(asked, resource, cast("str", kind)))
+    assert not list(find_wrong_json_types(asked, JsonObject(resource), cast("str", kind)))
 
 
 def _fits(resource: object) -> bool:
@@ -171,9 +177,9 @@ def _fits(resource: object) -> bool:
 
 @pytest.mark.parametrize("release", list(Release))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_what_device_gateways_send_most_is_recognized(release: Release, kind: Any) -> None:
+def test_common_readings_of_device_gateways_are_certainly_valid(release: Release, kind: Any) -> None:
     body = json.dumps(observation(kind, "ana", "2025-03-01T08:00:00Z", 72)).encode()
-    assert recognizes(model_of(release, "Observation"), body)
+    assert is_certainly_valid(model_of(release, "Observation"), body)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +192,9 @@ def test_what_device_gateways_send_most_is_recognized(release: Release, kind: An
     ],
 )
 @pytest.mark.parametrize("release", [Release.R4, Release.R5])
-def test_usual_examples_are_recognized(release: Release, name: str) -> None:
+def test_common_examples_are_certainly_valid(release: Release, name: str) -> None:
     body = Path(OWN / release / f"{name}.json").read_bytes()
-    assert recognizes(model_of(release, orjson.loads(body)["resourceType"]), body)
+    assert is_certainly_valid(model_of(release, orjson.loads(body)["resourceType"]), body)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +207,8 @@ def test_usual_examples_are_recognized(release: Release, name: str) -> None:
         {"effectiveDateTime": "2025-02-29"},
     ],
 )
-def test_what_is_wrong_is_neither_recognized_nor_valid(changed: dict[str, Any]) -> None:
+def test_invalid_resources_are_neither_certainly_valid_nor_valid(changed: dict[str, Any]) -> None:
     body = orjson.dumps(observation(KINDS[0], "ana", "2025-03-01T08:00:00Z", 72) | changed)
-    assert not recognizes(model_of(Release.R4, "Observation"), body)
+    assert not is_certainly_valid(model_of(Release.R4, "Observation"), body)
     with pytest.raises(RequestError):
-        validation.validate(Release.R4, "Observation", body)
+        validation.validate(Release.R4, "Observation", Resource(body))

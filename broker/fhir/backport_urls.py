@@ -1,0 +1,10 @@
+"""The canonical URLs of the Subscriptions R5 Backport guide that the broker reads and writes."""
+
+BASE = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/"
+PROFILE = BASE + "backport-subscription"
+FILTER = BASE + "backport-filter-criteria"
+HEARTBEAT = BASE + "backport-heartbeat-period"
+TIMEOUT = BASE + "backport-timeout"
+MAX_COUNT = BASE + "backport-max-count"
+CHANNEL_TYPE = BASE + "backport-channel-type"
+CONTENT = BASE + "backport-payload-content"

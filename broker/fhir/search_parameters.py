@@ -1,0 +1,79 @@
+"""The search parameters of each release: their types, and the expressions that select their values.
+
+`search_parameters.tsv` restates the published definitions, one row for all releases in which a parameter is
+the same. It only has parameters with an expression. `_text`, `_content`, `_has`, `_list`, `_in` and the like
+need more than the resource itself, so they are missing, and a filter that uses one is refused at registration
+(R-408). Matching and the HTTP API look parameters up.
+"""
+
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from broker.model.release import Release
+from broker.model.search import Component, ParameterType, SearchParameter
+
+EVERY_RESOURCE = "Resource"
+"""The type that the parameters of all resources have in the table (R-409)."""
+
+
+class _Row(NamedTuple):
+    """One line of the table, as text: a process looks few of them up."""
+
+    type: str
+    expression: str
+    targets: str
+    components: str
+
+
+_Key = tuple[str, str, str]
+
+
+class SearchParameters:
+    """The table of `model.search.ParameterTable`. It is read once a process, at the first lookup."""
+
+    def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None:
+        """The parameter, or None if the release has none of that code for the type, or none with an
+        expression.
+        """
+        return _find(str(release), resource_type, code)
+
+    def codes(self, release: Release, resource_type: str) -> frozenset[str]:
+        """All codes that `find` has for the type, including those of all resources."""
+        types = {resource_type, EVERY_RESOURCE}
+        return frozenset(
+            code for row_release, row_type, code in _table() if row_release == release and row_type in types
+        )
+
+
+@cache
+def _find(release: str, resource_type: str, code: str) -> SearchParameter | None:
+    row = _table().get((release, resource_type, code)) or _table().get((release, EVERY_RESOURCE, code))
+    if row is None:
+        return None
+    return SearchParameter(
+        code=code,
+        type=ParameterType(row.type),
+        expression=row.expression,
+        targets=tuple(row.targets.split()),
+        components=tuple(_component(text) for text in row.components.split(" ; ") if text),
+    )
+
+
+def _component(text: str) -> Component:
+    code, parameter_type, expression = text.split(":", 2)
+    return Component(code, ParameterType(parameter_type), expression)
+
+
+@cache
+def _table() -> dict[_Key, _Row]:
+    text = (files("broker.fhir") / "search_parameters.tsv").read_text(encoding="utf-8")
+    table: dict[_Key, _Row] = {}
+    for line in text.splitlines()[1:]:
+        releases, resource_type, code, parameter_type, expression, targets, components, *_ = (
+            line + "\t\t"
+        ).split("\t")
+        row = _Row(parameter_type, expression, targets, components)
+        for release in releases.split(" "):
+            table[release, resource_type, code] = row
+    return table

@@ -1,0 +1,34 @@
+"""Turns the store's refusal of a change into the error that its producer receives."""
+
+from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, StoreFull, Unprocessable
+from broker.ingest.requests import ChangeRequest
+from broker.store.proposals import Acceptance, Accepted
+
+
+def raise_if_refused(request: ChangeRequest, accepted: Accepted, expression: str = "") -> None:
+    """Raises the error of a refused change. `expression` names its entry in a Bundle."""
+    name = f"{request.type}/{request.id or accepted.key.id}"
+    element = expression or None
+    match accepted.status:
+        case Acceptance.ABSENT if request.op == "event":
+            raise Unprocessable(Issue("not-found", f"focus: {name} is not stored here", element or "focus"))
+        case Acceptance.GONE if request.op == "event":
+            raise Unprocessable(Issue("deleted", f"focus: {name} was deleted", element or "focus"))
+        case Acceptance.CONFLICT:
+            text = f"{name} is at version {accepted.key.version}, not {request.expected_version}"
+            raise PreconditionFailed(Issue("conflict", text, element))
+        case Acceptance.ABSENT:
+            raise NotFound(Issue("not-found", f"{name} does not exist", element))
+        case Acceptance.MISMATCH:
+            text = f"the idempotency key was used for another request ({name}); use a new key"
+            raise Unprocessable(Issue("business-rule", text, element))
+        case Acceptance.FULL:
+            raise StoreFull(
+                "too many changes wait to be matched (BROKER_MAX_CHANGES); check that a matcher is running"
+            )
+        case Acceptance.EXISTS:
+            raise Conflict(Issue("conflict", f"{name} exists already", element))
+        case Acceptance.GONE if request.expected_version:
+            raise Gone(Issue("deleted", f"{name} was deleted", element))
+        case _:
+            return

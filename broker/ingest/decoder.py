@@ -1,0 +1,37 @@
+"""What stands before intake: a decoder turns an entry of a source into the changes that it requests.
+
+`fhir_decoder.py` has the decoder of the inbox stream. A decoder of device readings, HL7 v2 or MQTT payloads
+implements the same protocol.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from broker.ingest.requests import ChangeRequest
+
+
+class Entry(Protocol):
+    """One entry of a source, not checked yet.
+
+    `id` is unique in the source; `fields` are what the producer wrote.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, bytes]: ...
+
+
+class Decoder(Protocol):
+    """Decodes the entries of one source."""
+
+    def decode(self, entry: Entry) -> Sequence[ChangeRequest]:
+        """The changes that the entry requests, in their order.
+
+        Raises `RequestError` with the field or element that is wrong.
+
+        A source may deliver an entry again after a crash, so each request needs an idempotency key that the
+        entry determines.
+        """
+        ...

@@ -1,0 +1,75 @@
+"""The decoder of entries with a FHIR resource: the contract of the inbox stream.
+
+Fields: `resource` (JSON, required), `interaction` (create, update or delete; default create), `release`
+(default r4), `tenant`, and `key` (idempotency key). Without a key the entry's id is the key, so an entry that
+is read again after a crash is one change.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+from broker.errors import Issue, Malformed, Unprocessable
+from broker.fhir.release import adapter
+from broker.ingest.decoder import Entry
+from broker.ingest.requests import ChangeRequest
+from broker.model.change import DEFAULT_TENANT, Interaction, Tenant
+from broker.model.release import Release
+from broker.model.resource import Resource
+from broker.store.keys import TENANT_PATTERN
+
+Code = TypeVar("Code", Interaction, Release)
+_FIELDS = frozenset({"resource", "interaction", "release", "tenant", "key"})
+_OPS: Mapping[Interaction, Literal["create", "put", "delete"]] = {
+    Interaction.CREATE: "create",
+    Interaction.UPDATE: "put",
+    Interaction.DELETE: "delete",
+}
+
+
+class FhirDecoder:
+    """`broker.ingest.decoder.Decoder` of the inbox stream: each entry requests one change."""
+
+    def decode(self, entry: Entry) -> Sequence[ChangeRequest]:
+        unknown = set(entry.fields) - _FIELDS
+        if unknown:
+            text = f"unknown field {min(unknown)!r}; the fields are {', '.join(sorted(_FIELDS))}"
+            raise Malformed(Issue("structure", text))
+        text_of_resource = entry.fields.get("resource")
+        if not text_of_resource:
+            text = "the field `resource` (a FHIR resource as JSON) is missing"
+            raise Malformed(Issue("required", text, "resource"))
+        resource = Resource(text_of_resource)
+        interaction = _code(entry, "interaction", Interaction, Interaction.CREATE)
+        release = _code(entry, "release", Release, Release.R4)
+        tenant = entry.fields.get("tenant", DEFAULT_TENANT.encode()).decode(errors="replace")
+        if not TENANT_PATTERN.fullmatch(tenant):
+            text = "`tenant` must be 1 to 64 letters, digits, - and _"
+            raise Malformed(Issue("value", text, "tenant"))
+        resource_type, resource_id = resource.type, resource.id
+        if resource_type not in adapter(release).resource_types:
+            text = f"{resource_type!r} is not a resource type of {release}"
+            raise Unprocessable(Issue("not-supported", text, "resourceType"))
+        if interaction is not Interaction.CREATE and not resource_id:
+            text = f"the interaction {interaction} needs the id of the resource"
+            raise Unprocessable(Issue("required", text, f"{resource_type}.id"))
+        key = entry.fields.get("key", b"").decode(errors="replace")
+        request = ChangeRequest(
+            tenant=Tenant(tenant),
+            release=release,
+            op=_OPS[interaction],
+            type=resource_type,
+            id="" if interaction is Interaction.CREATE else resource_id,
+            resource=None if interaction is Interaction.DELETE else resource,
+            idempotency_key=f"key:{key}" if key else f"entry:{entry.id}",
+        )
+        return (request,)
+
+
+def _code(entry: Entry, field: str, codes: type[Code], default: Code) -> Code:
+    value = entry.fields.get(field)
+    if value is None:
+        return default
+    try:
+        return codes(value.decode())
+    except ValueError:
+        raise Malformed(Issue("value", f"`{field}` must be one of {', '.join(codes)}", field)) from None

@@ -1,0 +1,45 @@
+"""A change as a producer requests it, and the result of its admission."""
+
+from typing import Literal, NamedTuple
+
+from broker.errors import Issue
+from broker.model.change import Tenant
+from broker.model.release import Release
+from broker.model.resource import Resource
+from broker.model.topic import Coding
+from broker.store.proposals import Accepted
+
+
+class ChangeRequest(NamedTuple):
+    """One change as a producer requests it.
+
+    `resource` is None for a delete and an event. `condition` is the identifier token of If-None-Exist. A
+    create has an `id` only if it was planned before (in a transaction). An `event` reports `events` about the
+    resource as it is stored; its idempotency key is remembered with that resource.
+    """
+
+    tenant: Tenant
+    release: Release
+    op: Literal["create", "put", "delete", "event"]
+    type: str
+    id: str = ""
+    resource: Resource | None = None
+    expected_version: str = ""
+    idempotency_key: str = ""
+    condition: str = ""
+    events: tuple[Coding, ...] = ()
+
+
+class Admission(NamedTuple):
+    """The result of an admitted request.
+
+    `accepted` is None if the request's condition matched `existing_id`, so that nothing was written. `stored`
+    is the resource that the request wrote; None for a deletion, and if an earlier request wrote it (then read
+    it). `warnings` are issues that did not prevent the change; they can accompany a 2xx.
+    """
+
+    request: ChangeRequest
+    accepted: Accepted | None
+    existing_id: str = ""
+    stored: Resource | None = None
+    warnings: tuple[Issue, ...] = ()

@@ -1,0 +1,22 @@
+"""What intake asks of a validator. `fhir.validation.StructureValidator` is the one that `app` injects."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from broker.errors import Issue
+from broker.model.release import Release
+from broker.model.resource import Resource
+
+REFUSING_SEVERITIES = frozenset({"fatal", "error"})
+"""Issues of other severities (warning, information) accompany the acceptance of the change."""
+
+
+class Validator(Protocol):
+    """Checks a resource before it is accepted."""
+
+    def validate(self, release: Release, resource_type: str, resource: Resource) -> Sequence[Issue]:
+        """The issues of the resource, each with its severity.
+
+        Raises `Malformed` if its text is not a JSON object.
+        """
+        ...
