@@ -11,10 +11,9 @@ from typing import NamedTuple
 from broker.model.subscription import SubscriptionStatus
 
 STALE_MS = 5_000
-"""A change accepted this long before the activation waited in a backlog: it is not an event (R-150).
+"""A change accepted this long before the activation waited in a backlog: it is not an event.
 
-A shorter difference is allowed: both times come from the store, but a change that was accepted just before
-the activation may have been posted after the client saw the subscription active.
+A change accepted shortly before the activation is one, because acceptance and activation race.
 """
 
 
