@@ -2,6 +2,7 @@
 
 from broker.app.parts import Parts
 from broker.matching.index import IndexedMatcher
+from broker.matching.matcher import Matcher
 from broker.store.outbox import Outboxes
 from broker.store.registry import RegistryFollower
 from broker.store.rollback import RollbackDetector
@@ -13,17 +14,27 @@ from broker.workers.subscription_index import SubscriptionIndexUpdater
 from broker.workers.topic_sync import TopicSync
 
 
-def build_matcher(parts: Parts, topic_sync: TopicSync) -> MatcherWorker:
-    """A matcher with an empty index: it reads the subscriptions when it runs."""
+def build_matcher(
+    parts: Parts,
+    topic_sync: TopicSync,
+    *,
+    matcher: Matcher | None = None,
+    outboxes: Outboxes | None = None,
+) -> MatcherWorker:
+    """A matcher with an empty index: it reads the subscriptions when it runs.
+
+    Tests replace `matcher` and `outboxes` by some that fail.
+    """
     settings = parts.settings
-    matcher = IndexedMatcher(parts.search_context)
+    matcher = matcher or IndexedMatcher(parts.search_context)
     index = SubscriptionIndexUpdater(
         RegistryFollower(parts.store), parts.subscriptions, parts.catalog, topic_sync, matcher
     )
     rollback_detector = RollbackDetector(parts.store, settings.high_water_path)
     processor = BatchProcessor(
         parts.changes,
-        Outboxes(parts.store, max_events=settings.max_outbox, rollback_detector=rollback_detector),
+        outboxes
+        or Outboxes(parts.store, max_events=settings.max_outbox, rollback_detector=rollback_detector),
         parts.resources,
         matcher,
         IncludeResolver(parts.catalog, parts.search_context, parts.resources),

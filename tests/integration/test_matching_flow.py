@@ -1,18 +1,28 @@
 """From an accepted change to its events: across FHIR bases, across matchers, and when either fails."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 import pytest
 
 from broker.app import ALL_ROLES, Role, Running
+from broker.app.matcher import build_matcher
+from broker.app.parts import Parts
+from broker.app.topics import build_topic_sync, load_catalog
 from broker.errors import StoreUnavailable
+from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
+from broker.matching.matcher import Match
+from broker.matching.states import NOTHING_RELATED, Related
 from broker.model.change import DEFAULT_TENANT, Change, VersionKey
+from broker.model.subscription import SubscriptionKey
 from broker.store import keys
 from broker.store.change_log import ChangeLog
-from broker.store.outbox import Fenced, Outboxes
+from broker.store.outbox import Context, Fenced, Outboxes
 from broker.store.protocol import Store
 from broker.store.records import logged_change
 from broker.testing.readings import HEART_RATE, observation
@@ -139,58 +149,111 @@ async def test_matchers_share_the_partitions_and_keep_the_order_when_one_stops(
     assert endpoint.duplicates == 0
 
 
+class FailingMatcher(IndexedMatcher):
+    """Fails for one version of one resource, at most `failures` times."""
+
+    def __init__(self, context: SearchContext, resource_id: str, version: int, failures: int) -> None:
+        super().__init__(context)
+        self._failing = resource_id, version
+        self._left = failures
+        self.attempts = 0
+
+    def match(self, change: Change, related: Related = NOTHING_RELATED) -> list[Match]:
+        if (change.current.key.id, change.current.key.version) == self._failing:
+            self.attempts += 1
+            if self._left:
+                self._left -= 1
+                raise RecursionError("too deep")
+        return super().match(change, related)
+
+
+class FailingOutboxes(Outboxes):
+    """Raises these errors from the first appends."""
+
+    def __init__(self, store: Store, *errors: Exception) -> None:
+        super().__init__(store)
+        self._errors = iter(errors)
+
+    async def append(
+        self,
+        partition: int,
+        token: int,
+        matched: Mapping[SubscriptionKey, Sequence[Change]],
+        contexts: Mapping[tuple[SubscriptionKey, str], Context] = MappingProxyType({}),
+    ) -> int:
+        for error in self._errors:
+            raise error
+        return await super().append(partition, token, matched, contexts)
+
+
+@asynccontextmanager
+async def matching(
+    broker: Running, store: Store, build: Callable[[Parts], dict[str, Any]]
+) -> AsyncIterator[None]:
+    """Runs a matcher for the broker, with the arguments of `build_matcher` that `build` returns."""
+    parts = Parts(broker.settings, store, load_catalog(broker.settings), {})
+    topic_sync = build_topic_sync(parts, validates=True)
+    await topic_sync.sync()
+    worker = asyncio.create_task(build_matcher(parts, topic_sync, **build(parts)).run())
+    try:
+        yield
+    finally:
+        parts.stop.set()
+        await worker
+
+
+@asynccontextmanager
+async def unmatched(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> AsyncIterator[tuple[Running, BrokerFixture]]:
+    """A broker without a matcher."""
+    async with start_broker(ALL_ROLES - {Role.MATCH}) as broker, client_of(broker) as client:
+        yield broker, BrokerFixture(client, subscriber)
+
+
 async def test_a_poison_change_becomes_a_dead_letter_and_later_changes_are_matched(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
-    sound = IndexedMatcher.match
-    tried = []
+    matchers: list[FailingMatcher] = []
 
-    def match(self: IndexedMatcher, change: Change, *rest: Any) -> Any:
-        if change.current.key.id == "poison":
-            tried.append(change.id)
-            raise RecursionError("too deep")
-        return sound(self, change, *rest)
+    def build(parts: Parts) -> dict[str, Any]:
+        matchers.append(FailingMatcher(parts.search_context, "poison", 1, failures=1_000))
+        return {"matcher": matchers[0]}
 
-    monkeypatch.setattr(IndexedMatcher, "match", match)
-    async with start_broker() as broker:
-        headers = {"Content-Type": "application/fhir+json"}
-        async with httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
-        ) as client:
-            broker_fixture = BrokerFixture(client, subscriber)
-            await broker_fixture.subscribe("a")
-            for name in ("before", "poison", "after"):
-                assert (await client.put(f"/r4/Observation/{name}", json=reading(name, 70))).is_success
-            await broker_fixture.until_numbers("a", 2)
-            aside: Any = await dead_letters(store, "poison")
-    assert [(logged_change(fields).key.id, fields[b"reason"]) for _, fields in aside] == [
+    async with (
+        unmatched(start_broker, subscriber) as (broker, broker_fixture),
+        matching(broker, store, build),
+    ):
+        await broker_fixture.subscribe("a")
+        for name in ("before", "poison", "after"):
+            response = await broker_fixture.client.put(f"/r4/Observation/{name}", json=reading(name, 70))
+            assert response.is_success
+        await broker_fixture.until_numbers("a", 2)
+        letters = await dead_letters(store, "poison")
+    assert [(logged_change(fields).key.id, fields[b"reason"]) for _, fields in letters] == [
         ("poison", b"RecursionError: too deep")
     ]
-    assert len(tried) == MAX_ATTEMPTS
+    assert matchers[0].attempts == MAX_ATTEMPTS
 
 
 async def test_changes_behind_a_temporarily_failing_one_keep_their_order(
-    broker_fixture: BrokerFixture, store: Store, monkeypatch: pytest.MonkeyPatch
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
-    """Of the same resource, and of others in its partition; those in other partitions go on meanwhile."""
-    sound, failures = IndexedMatcher.match, iter(range(MAX_ATTEMPTS - 1))
+    """Changes of the same resource and partition keep their order; other partitions continue meanwhile."""
 
-    def match(self: IndexedMatcher, change: Change, *rest: Any) -> Any:
-        if (change.current.key.id, change.current.key.version) == ("hr", 2) and next(
-            failures, None
-        ) is not None:
-            raise RecursionError("too deep")
-        return sound(self, change, *rest)
+    def build(parts: Parts) -> dict[str, Any]:
+        return {"matcher": FailingMatcher(parts.search_context, "hr", 2, failures=MAX_ATTEMPTS - 1)}
 
-    monkeypatch.setattr(IndexedMatcher, "match", match)
-    await broker_fixture.subscribe("a", release="r4", content="full-resource")
     home = store.layout.partition_of(DEFAULT_TENANT, "hr")
     away = next(f"n{n}" for n in range(99) if store.layout.partition_of(DEFAULT_TENANT, f"n{n}") != home)
-    for name, value in (("hr", 1), ("hr", 2), ("hr", 3), (away, 4)):
-        assert (
-            await broker_fixture.client.put(f"/r4/Observation/{name}", json=reading(name, value))
-        ).is_success
-    endpoint = await broker_fixture.until_numbers("a", 4)
+    async with unmatched(start_broker, subscriber) as (broker, broker_fixture):
+        async with matching(broker, store, lambda _: {}):
+            await broker_fixture.subscribe("a", release="r4", content="full-resource")
+        for name, value in (("hr", 1), ("hr", 2), ("hr", 3), (away, 4)):
+            response = await broker_fixture.client.put(f"/r4/Observation/{name}", json=reading(name, value))
+            assert response.is_success
+        async with matching(broker, store, build):
+            endpoint = await broker_fixture.until_numbers("a", 4)
     values = [
         resource["valueQuantity"]["value"]
         for notification in endpoint.of_type("event-notification")
@@ -225,25 +288,20 @@ async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
 
 
 async def test_changes_that_could_not_be_appended_are_matched_again_before_newer_ones(
-    broker_fixture: BrokerFixture, monkeypatch: pytest.MonkeyPatch
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
-    """A matcher that read on after a failure left changes pending, and the outboxes then took them for
-    repeats.
-    """
-    sound = Outboxes.append
-    failures = iter([StoreUnavailable("away"), Fenced("lost"), StoreUnavailable("away")])
-
-    async def append(self: Outboxes, partition: int, token: int, matched: Any, contexts: Any) -> int:
-        for failure in failures:
-            raise failure
-        return await sound(self, partition, token, matched, contexts)
-
-    await broker_fixture.subscribe("a", max_count=10)
-    monkeypatch.setattr(Outboxes, "append", append)
-    for n in range(8):
-        assert (await broker_fixture.client.put("/r4/Observation/hr", json=reading("hr", n))).is_success
-    endpoint = await broker_fixture.until_numbers("a", 8)
-    assert endpoint.duplicates == 0
+    """If a matcher read on after a failed append, the outboxes would ignore the older changes as repetitions."""
+    errors = (StoreUnavailable("no answer"), Fenced("lost"), StoreUnavailable("no answer"))
+    async with (
+        unmatched(start_broker, subscriber) as (broker, broker_fixture),
+        matching(broker, store, lambda _: {"outboxes": FailingOutboxes(store, *errors)}),
+    ):
+        await broker_fixture.subscribe("a", max_count=10)
+        for n in range(8):
+            response = await broker_fixture.client.put("/r4/Observation/hr", json=reading("hr", n))
+            assert response.is_success
+        endpoint = await broker_fixture.until_numbers("a", 8)
+        assert endpoint.duplicates == 0
 
 
 async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(
