@@ -3,6 +3,10 @@
 A connection may bind several tokens. A client sends `bind-with-token <token>` as text, or JSON `{"type":
 "bind-with-token", "payload": {"token": "…", "eventsSinceNumber": 12}}`. With a number, the events from it on
 are sent, whether or not they were before.
+
+A message that is refused or not understood is answered with an OperationOutcome and leaves the connection and
+its other tokens alone. `{"type": "ping"}`, which browsers send because they have no protocol pings, is answered
+with `{"type": "pong"}`.
 """
 
 import asyncio
@@ -14,7 +18,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from broker.clock import Clock
 from broker.delivery.following import Following
-from broker.errors import StoreUnavailable
+from broker.errors import Issue, StoreUnavailable
+from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import adapter
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId
@@ -26,7 +31,8 @@ MAX_BOUND = 100
 MAX_MESSAGE_LENGTH = 4_096
 SEND_TIMEOUT_S = 30.0
 """A connection that takes longer for one message is closed. Its events stay in the outbox."""
-_POLICY_VIOLATION, _TOO_BIG, _UNSUPPORTED, _TRY_AGAIN = 1008, 1009, 1003, 1013
+_POLICY_VIOLATION, _TOO_BIG, _TRY_AGAIN = 1008, 1009, 1013
+_PONG = '{"type":"pong"}'
 _UNAVAILABLE = "Store unavailable. Reconnect."
 
 
@@ -54,6 +60,8 @@ def _parse(text: str) -> _Command | None:
     if text.lstrip().startswith("{"):
         try:
             message = json.loads(text)
+            if message["type"] == "ping":
+                return _Command("ping", "", None)
             payload = message["payload"]
             since = payload.get("eventsSinceNumber")
             return _Command(
@@ -81,38 +89,50 @@ class _Connection:
         """Reads commands until the connection is closed."""
         try:
             while True:
-                text = await self._websocket.receive_text()
+                text = await self._receive()
                 if len(text) > MAX_MESSAGE_LENGTH:
                     reason = f"The message is too long. Send at most {MAX_MESSAGE_LENGTH} characters."
                     await self._websocket.close(_TOO_BIG, reason)
                     return
-                command = _parse(text)
-                if command is None or command.verb not in {"bind-with-token", "unbind-from-token"}:
-                    reason = "The message is not understood. Send bind-with-token <token>."
-                    await self._websocket.close(_UNSUPPORTED, reason)
-                    return
-                if command.verb == "unbind-from-token":
-                    await self._unbind(command.token)
-                elif not await self._bind(command):
-                    return
-        except (WebSocketDisconnect, KeyError):  # Starlette raises KeyError for a binary message
+                await self._obey(_parse(text))
+        except WebSocketDisconnect:
             return
         except StoreUnavailable:
             await self._close(_TRY_AGAIN, _UNAVAILABLE)
         finally:
             await end(self._bound.values())
 
-    async def _bind(self, command: _Command) -> bool:
-        """Binds the subscriptions of a token; False where the connection was closed instead."""
+    async def _receive(self) -> str:
+        """The next message; a binary one is read as text. Raises `WebSocketDisconnect`."""
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000), message.get("reason"))
+        text: str | None = message.get("text")
+        return message["bytes"].decode(errors="replace") if text is None else text
+
+    async def _obey(self, command: _Command | None) -> None:
+        match command:
+            case _Command(verb="ping"):
+                await self._send(_PONG)
+            case _Command(verb="unbind-from-token"):
+                await self._unbind(command.token)
+            case _Command(verb="bind-with-token"):
+                await self._bind(command)
+            case _:
+                text = "The message is not understood. Send bind-with-token <token>."
+                await self._send_outcome(Issue("structure", text))
+
+    async def _bind(self, command: _Command) -> None:
+        """Binds the subscriptions of a token, or answers why not."""
         binding = await self._parts.tokens.redeem(command.token)
         if binding is None:
-            reason = "The token is unknown, used or expired. Request a new one."
-            await self._websocket.close(_POLICY_VIOLATION, reason)
-            return False
+            text = "The token is unknown, used or expired. Request a new one by $get-ws-binding-token."
+            await self._send_outcome(Issue("security", text))
+            return
         if len(self._bound) + len(binding.subscriptions) > MAX_BOUND:
-            reason = f"More than {MAX_BOUND} subscriptions are bound. Open another connection."
-            await self._websocket.close(_POLICY_VIOLATION, reason)
-            return False
+            text = f"More than {MAX_BOUND} subscriptions would be bound. Open another connection."
+            await self._send_outcome(Issue("too-costly", text))
+            return
         self._by_token[command.token] = binding
         after = None if command.since is None else max(0, command.since - 1)
         for subscription_id in binding.subscriptions:
@@ -123,7 +143,6 @@ class _Connection:
                 self._forward(binding, subscription_id, after), name=f"websocket {subscription_id}"
             )
             self._bound[binding.tenant, subscription_id] = task
-        return True
 
     async def _unbind(self, token: str) -> None:
         binding = self._by_token.pop(token, None)
@@ -148,13 +167,22 @@ class _Connection:
         async for notification in self._parts.following.follow(tenant, subscription_id, after):
             base = f"{self._parts.base_url}/{notification.release}"
             body = adapter(notification.release).render_notification(notification, base=base).text
-            async with self._sending:
-                try:
-                    async with asyncio.timeout(SEND_TIMEOUT_S):
-                        await self._websocket.send_text(body.decode())
-                except TimeoutError:
-                    await self._close(_POLICY_VIOLATION, "The client reads too slowly. Reconnect.")
-                    return
+            if not await self._send(body.decode()):
+                return
+
+    async def _send_outcome(self, issue: Issue) -> None:
+        await self._send(operation_outcome([issue]).decode())
+
+    async def _send(self, text: str) -> bool:
+        """Sends one message; False where the client reads too slowly and the connection was closed."""
+        async with self._sending:
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await self._websocket.send_text(text)
+            except TimeoutError:
+                await self._close(_POLICY_VIOLATION, "The client reads too slowly. Reconnect.")
+                return False
+        return True
 
     async def _close(self, code: int, reason: str) -> None:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):

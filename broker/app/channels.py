@@ -1,13 +1,17 @@
 """Builds the channels a process can deliver by, and opens the clients they share."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance
 from broker.egress.client import EgressClient
+from broker.egress.proxy import Proxy
 from broker.egress.smtp import Mailer, relay_of
+from broker.errors import ConfigurationError
 from broker.settings import Settings
 
 
@@ -15,7 +19,22 @@ from broker.settings import Settings
 async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
     """The channels by their channel-type code; usable until the way out."""
     mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
-    async with EgressClient(Allowance(settings.egress_allow)) as egress:
+    proxy = Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None
+    tls = _trusted(settings.egress_ca_file)
+    async with EgressClient(Allowance(settings.egress_allow), tls=tls, proxy=proxy) as egress:
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
         async with opened(by_code):
             yield by_code
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS that trusts the system's authorities and those of `ca_file`. Raises `ConfigurationError`."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"BROKER_EGRESS_CA_FILE={ca_file} can't be used: {error}. Name a PEM file of certificates."
+            ) from error
+    return context

@@ -2,7 +2,8 @@
 decision.
 
 - A transient failure is retried with growing, jittered delays until the retry budget, counted from the
-  first failure of the notification, is used up (R-305, R-307).
+  first failure of the notification, is used up (R-305, R-307). A Retry-After may lengthen a delay, never
+  beyond the longest delay of the policy: a receiver's mistake must not silence an alarm for a day.
 - A permanent refusal gets a few attempts, for the endpoint that is just being set up.
 - A handshake gets one attempt: any failure sets the subscription to `error` (R-152).
 - A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds,
@@ -28,9 +29,6 @@ from broker.model.outcome import (
     Unrenderable,
 )
 
-RETRY_AFTER_CAP_MS = 24 * 3_600_000
-"""The longest wait a receiver can ask for."""
-
 BUILD_ATTEMPTS = 5
 BUILD_DELAY_MS = 250
 """The longest delay after the first failed build; it doubles with each further one."""
@@ -53,6 +51,10 @@ class RetryPolicy:
         """
         ceiling = min(self.max_ms, self.base_ms << min(max(attempt, 1) - 1, 48))
         return math.ceil(ceiling * (0.5 + jitter / 2))
+
+    def requested_ms(self, retry_after_s: float | None) -> int:
+        """The delay that a receiver asks for, at most `max_ms`; 0 if it asks for none."""
+        return 0 if retry_after_s is None else min(math.ceil(retry_after_s * 1000), self.max_ms)
 
 
 def decide(
@@ -82,7 +84,7 @@ def decide(
         case EndpointGone(error=error):
             return TurnOff(error)
         case Refused(is_transient=is_transient, error=error, retry_after_s=retry_after_s):
-            delay_ms = max(delay_ms, _capped_ms(retry_after_s))
+            delay_ms = max(delay_ms, policy.requested_ms(retry_after_s))
             is_final = not is_transient and attempt >= policy.max_permanent_refusals
         case Unrenderable(error=error, events=events):
             if has_events and build_failures >= BUILD_ATTEMPTS:
@@ -97,9 +99,3 @@ def decide(
     if is_final or now_ms + delay_ms > first_failure_ms + policy.budget_ms:
         return MarkError(error)
     return Retry(delay_ms, error)
-
-
-def _capped_ms(retry_after_s: float | None) -> int:
-    if retry_after_s is None:
-        return 0
-    return math.ceil(min(retry_after_s, RETRY_AFTER_CAP_MS / 1000) * 1000)

@@ -7,7 +7,7 @@ A value that is not valid, and a `BROKER_*` variable that is not a setting (usua
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import Field
+from dataclasses import Field, field
 from typing import Any, NamedTuple
 
 from broker.errors import ConfigurationError
@@ -25,9 +25,16 @@ class Description(NamedTuple):
     sentence: str
 
 
-def documented(kind: SettingKind, default: str, sentence: str) -> dict[str, Any]:
-    """The metadata of a field; `default` is written as in the environment, or '' if unset."""
-    return {"kind": kind, "default": default, "sentence": sentence}
+def setting(default: Any, kind: SettingKind, shown: str, sentence: str, *, is_secret: bool = False) -> Any:
+    """A field of `Settings`. `shown` is its default as written in the environment, or '' if unset.
+
+    A callable `default` is called for each instance. A secret is not part of `repr`. The result is `Any`, so
+    that the annotation of the field is its type, as with `dataclasses.field`.
+    """
+    metadata = {"kind": kind, "default": shown, "sentence": sentence}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata, repr=not is_secret)
+    return field(default=default, metadata=metadata, repr=not is_secret)
 
 
 def read(settings: tuple["Field[Any]", ...], environ: Mapping[str, str]) -> dict[str, Any]:

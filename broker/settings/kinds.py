@@ -86,6 +86,14 @@ def _read_smtp_url(text: str) -> str:
     return text
 
 
+def _read_proxy_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
+        raise ValueError
+    _ = parts.port
+    return text
+
+
 def number(low: int, high: int) -> SettingKind:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
@@ -116,6 +124,9 @@ NETWORKS = SettingKind(
 )
 BASE_URL = SettingKind("url", "an http or https URL without query and fragment", _read_base_url)
 SMTP_URL = SettingKind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
+PROXY_URL = SettingKind(
+    "url", "an http:// URL of a host and port, such as http://proxy:3128", _read_proxy_url
+)
 FAILPOINTS = SettingKind(
     "failpoints",
     "name:action@k, several separated by commas, with an action of kill, pause=<ms>, error or unavailable "

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
@@ -10,7 +10,7 @@ from typing import Literal, Self
 from broker import failpoints
 from broker.errors import ConfigurationError
 from broker.settings import environment
-from broker.settings.environment import PREFIX, Description, documented
+from broker.settings.environment import PREFIX, Description, setting
 from broker.settings.kinds import (
     BASE_URL,
     BOOL,
@@ -19,6 +19,7 @@ from broker.settings.kinds import (
     FAILPOINTS,
     NETWORKS,
     PATH,
+    PROXY_URL,
     REDIS_URL,
     SMTP_URL,
     TEXT,
@@ -43,233 +44,194 @@ class Settings:
     More attributes than other classes may have: there is one for each setting.
     """
 
-    host: str = field(
-        default="127.0.0.1", metadata=documented(TEXT, "127.0.0.1", "The address to listen on.")
+    host: str = setting("127.0.0.1", TEXT, "127.0.0.1", "The address to listen on.")
+    port: int = setting(8080, number(0, 65_535), "8080", "The port to listen on; 0 takes any free port.")
+    base_url: str = setting(
+        "",
+        BASE_URL,
+        "http://{host}:{port}",
+        "The URL by which clients reach the broker, without /r4, /r4b or /r5. Links and full URLs "
+        "start with it.",
     )
-    port: int = field(
-        default=8080,
-        metadata=documented(number(0, 65_535), "8080", "The port to listen on; 0 takes any free port."),
+    data_dir: Path = setting(
+        Path("./broker-data"), PATH, "./broker-data", "The directory for the files of the embedded store."
     )
-    base_url: str = field(
-        default="",
-        metadata=documented(
-            BASE_URL,
-            "http://{host}:{port}",
-            "The URL by which clients reach the broker, without /r4, /r4b or /r5. Links and full URLs start"
-            " with it.",
-        ),
+    redis_url: str | None = setting(
+        None,
+        REDIS_URL,
+        "",
+        "The Redis, Valkey or Cluster to use. Unset: an embedded server in BROKER_DATA_DIR.",
+        is_secret=True,
     )
-    data_dir: Path = field(
-        default=Path("./broker-data"),
-        metadata=documented(PATH, "./broker-data", "The directory for the files of the embedded store."),
+    high_water_file: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "The file in which matchers record how far the store has come, so that they detect a rollback"
+        " even after all processes were restarted. Unset: a file in BROKER_DATA_DIR with an embedded "
+        "store, no file otherwise.",
     )
-    redis_url: str | None = field(
-        default=None,
-        repr=False,
-        metadata=documented(
-            REDIS_URL,
-            "",
-            "The Redis, Valkey or Cluster to use. Unset: an embedded server in BROKER_DATA_DIR.",
-        ),
+    topics_dir: Path = setting(
+        _topics_dir,
+        PATH,
+        "./topics, else the topics of the package",
+        "The directory of the SubscriptionTopic files.",
     )
-    high_water_file: Path | None = field(
-        default=None,
-        metadata=documented(
-            PATH,
-            "",
-            "The file in which matchers record how far the store has come, so that they detect a rollback "
-            "even after all processes were restarted. Unset: a file in BROKER_DATA_DIR with an embedded "
-            "store, no file otherwise.",
-        ),
+    auth: Literal["off", "smart"] = setting(
+        "off",
+        choice("off", "smart"),
+        "off",
+        "Access control. off: anyone who can connect may read and write everything. smart is "
+        "reserved: this version does not start with it.",
     )
-    topics_dir: Path = field(
-        default_factory=_topics_dir,
-        metadata=documented(
-            PATH,
-            "./topics, else the topics of the package",
-            "The directory of the SubscriptionTopic files.",
-        ),
+    allow_open: bool = setting(
+        False,
+        BOOL,
+        "false",
+        "Allows a broker without access control to listen on other addresses than loopback.",
     )
-    auth: Literal["off", "smart"] = field(
-        default="off",
-        metadata=documented(
-            choice("off", "smart"),
-            "off",
-            "Access control. off: anyone who can connect may read and write everything. smart is reserved: "
-            "this version does not start with it.",
-        ),
+    egress_allow: tuple[Network, ...] = setting(
+        (),
+        NETWORKS,
+        "",
+        "Networks with addresses that are not public and may still be notified; plain http is allowed there.",
     )
-    allow_open: bool = field(
-        default=False,
-        metadata=documented(
-            BOOL,
-            "false",
-            "Allows a broker without access control to listen on other addresses than loopback.",
-        ),
+    egress_proxy: str | None = setting(
+        None,
+        PROXY_URL,
+        "",
+        "The HTTP proxy through which endpoints are reached (CONNECT, to the address that was judged;"
+        " user and password may be part of the URL).",
+        is_secret=True,
     )
-    egress_allow: tuple[Network, ...] = field(
-        default=(),
-        metadata=documented(
-            NETWORKS,
-            "",
-            "Networks with addresses that are not public and may still be notified; plain http is allowed "
-            "there.",
-        ),
+    egress_ca_file: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "A PEM file of certificate authorities that are trusted for endpoints besides the system's.",
     )
-    durability: Literal["fsync", "everysec"] = field(
-        default="fsync",
-        metadata=documented(
-            choice("fsync", "everysec"),
-            "fsync",
-            "When a change is acknowledged. fsync: after it is on disk. everysec: up to a second before "
-            "that.",
-        ),
+    durability: Literal["fsync", "everysec"] = setting(
+        "fsync",
+        choice("fsync", "everysec"),
+        "fsync",
+        "When a change is acknowledged. fsync: after it is on disk. everysec: up to a second before that.",
     )
-    replicas: int = field(
-        default=0,
-        metadata=documented(
-            number(0, 5),
-            "0",
-            "The number of replicas that must have a change before it is acknowledged, and an event before "
-            "it is sent.",
-        ),
+    replicas: int = setting(
+        0,
+        number(0, 5),
+        "0",
+        "The number of replicas that must have a change before it is acknowledged, and an event "
+        "before it is sent.",
     )
-    partitions: int = field(
-        default=16,
-        metadata=documented(
-            number(1, 1024),
-            "16",
-            "The number of partitions of the change log. Cannot change once there is data.",
-        ),
+    partitions: int = setting(
+        16,
+        number(1, 1024),
+        "16",
+        "The number of partitions of the change log. Cannot change once there is data.",
     )
-    shards: int = field(
-        default=16,
-        metadata=documented(
-            number(1, 1024),
-            "16",
-            "The number of shards of the delivery state. Cannot change once there is data.",
-        ),
+    shards: int = setting(
+        16,
+        number(1, 1024),
+        "16",
+        "The number of shards of the delivery state. Cannot change once there is data.",
     )
-    retry_base: timedelta = field(
-        default=timedelta(seconds=1),
-        metadata=documented(
-            DURATION, "1s", "The delay after the first failed attempt; each further one doubles it."
-        ),
+    retry_base: timedelta = setting(
+        timedelta(seconds=1),
+        DURATION,
+        "1s",
+        "The delay after the first failed attempt; each further one doubles it.",
     )
-    retry_max: timedelta = field(
-        default=timedelta(hours=1),
-        metadata=documented(DURATION, "1h", "The longest delay between two attempts."),
+    retry_max: timedelta = setting(
+        timedelta(hours=1),
+        DURATION,
+        "1h",
+        "The longest delay between two attempts, whatever a Retry-After header asks for.",
     )
-    retry_budget: timedelta = field(
-        default=timedelta(hours=72),
-        metadata=documented(DURATION, "72h", "How long after its first failure a notification is retried."),
+    retry_budget: timedelta = setting(
+        timedelta(hours=72), DURATION, "72h", "How long after its first failure a notification is retried."
     )
-    resume: Literal["backlog", "newest"] = field(
-        default="backlog",
-        metadata=documented(
-            choice("backlog", "newest"),
-            "backlog",
-            "What a reactivated subscription receives first. backlog: the events it missed. newest: only "
-            "new events.",
-        ),
+    resume: Literal["backlog", "newest"] = setting(
+        "backlog",
+        choice("backlog", "newest"),
+        "backlog",
+        "What a reactivated subscription receives first. backlog: the events it missed. newest: only "
+        "new events.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = field(
-        default="info",
-        metadata=documented(
-            choice("debug", "info", "warning", "error"),
-            "info",
-            "The lowest level of log lines that are written.",
-        ),
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info",
+        choice("debug", "info", "warning", "error"),
+        "info",
+        "The lowest level of log lines that are written.",
     )
-    max_body: int = field(
-        default=5 * 1024**2,
-        metadata=documented(BYTES, "5MiB", "The largest request body that is accepted."),
+    max_body: int = setting(5 * 1024**2, BYTES, "5MiB", "The largest request body that is accepted.")
+    max_notification: int = setting(
+        4 * 1024**2,
+        BYTES,
+        "4MiB",
+        "The largest size of all resources in one notification. A resource that exceeds it is sent alone.",
     )
-    max_notification: int = field(
-        default=4 * 1024**2,
-        metadata=documented(
-            BYTES,
-            "4MiB",
-            "The largest size of all resources in one notification. A resource that exceeds it is sent "
-            "alone.",
-        ),
+    retention: timedelta = setting(
+        timedelta(days=7),
+        DURATION,
+        "7d",
+        "How long old versions and events are kept. At least the retry budget.",
     )
-    retention: timedelta = field(
-        default=timedelta(days=7),
-        metadata=documented(
-            DURATION, "7d", "How long old versions and events are kept. At least the retry budget."
-        ),
+    max_outbox: int = setting(
+        1_000_000,
+        number(10, 100_000_000),
+        "1000000",
+        "The number of events kept for one subscription. Above it, delivered events are deleted "
+        "first. If undelivered events must be deleted, the subscription goes to error.",
     )
-    max_outbox: int = field(
-        default=1_000_000,
-        metadata=documented(
-            number(10, 100_000_000),
-            "1000000",
-            "The number of events kept for one subscription. Above it, delivered events are deleted first. "
-            "If undelivered events must be deleted, the subscription goes to error.",
-        ),
+    max_changes: int = setting(
+        1_000_000,
+        number(10, 100_000_000),
+        "1000000",
+        "The number of changes kept in one partition. Above it, matched changes are deleted. While so"
+        " many are not matched yet, producers get 503.",
     )
-    max_changes: int = field(
-        default=1_000_000,
-        metadata=documented(
-            number(10, 100_000_000),
-            "1000000",
-            "The number of changes kept in one partition. Above it, matched changes are deleted. While so "
-            "many are not matched yet, producers get 503.",
-        ),
+    max_refused: int = setting(
+        100_000,
+        number(1, 100_000_000),
+        "100000",
+        "The number of refused entries of the inbox stream that are kept of one tenant.",
     )
-    max_refused: int = field(
-        default=100_000,
-        metadata=documented(
-            number(1, 100_000_000),
-            "100000",
-            "The number of refused entries of the inbox stream that are kept of one tenant.",
-        ),
+    max_dead_letters: int = setting(
+        10_000,
+        number(1, 100_000_000),
+        "10000",
+        "The number of unmatchable changes kept as dead letters of one tenant in one partition.",
     )
-    max_dead_letters: int = field(
-        default=10_000,
-        metadata=documented(
-            number(1, 100_000_000),
-            "10000",
-            "The number of unmatchable changes kept as dead letters of one tenant in one partition.",
-        ),
+    drain: timedelta = setting(
+        timedelta(seconds=10),
+        DURATION,
+        "10s",
+        "How long a stop waits for requests and notifications in progress.",
     )
-    drain: timedelta = field(
-        default=timedelta(seconds=10),
-        metadata=documented(
-            DURATION, "10s", "How long a stop waits for requests and notifications in progress."
-        ),
+    max_timeout: timedelta = setting(
+        timedelta(seconds=60),
+        DURATION,
+        "60s",
+        "The longest time an endpoint may take to respond, whatever its subscription asks for.",
     )
-    max_timeout: timedelta = field(
-        default=timedelta(seconds=60),
-        metadata=documented(
-            DURATION,
-            "60s",
-            "The longest time an endpoint may take to respond, whatever its subscription asks for.",
-        ),
+    smtp_url: str | None = setting(
+        None,
+        SMTP_URL,
+        "",
+        "The mail relay of the email channel. Unset: there is no email channel.",
+        is_secret=True,
     )
-    smtp_url: str | None = field(
-        default=None,
-        repr=False,
-        metadata=documented(
-            SMTP_URL, "", "The mail relay of the email channel. Unset: there is no email channel."
-        ),
+    smtp_from: str = setting(
+        "fhir-broker@localhost", TEXT, "fhir-broker@localhost", "The sender address of mails."
     )
-    smtp_from: str = field(
-        default="fhir-broker@localhost",
-        metadata=documented(TEXT, "fhir-broker@localhost", "The sender address of mails."),
+    allow_unsafe_store: bool = setting(
+        False, BOOL, "false", "Allows a store that may lose acknowledged changes."
     )
-    allow_unsafe_store: bool = field(
-        default=False,
-        metadata=documented(BOOL, "false", "Allows a store that may lose acknowledged changes."),
-    )
-    failpoint: tuple[failpoints.Failpoint, ...] = field(
-        default=(),
-        metadata=documented(
-            FAILPOINTS,
-            "",
-            "For tests of the broker itself: where this process kills itself, pauses or raises an error.",
-        ),
+    failpoint: tuple[failpoints.Failpoint, ...] = setting(
+        (),
+        FAILPOINTS,
+        "",
+        "For tests of the broker itself: where this process kills itself, pauses or raises an error.",
     )
 
     def __post_init__(self) -> None:

@@ -169,30 +169,66 @@ async def test_one_connection_carries_several_subscriptions(client: httpx.AsyncC
         assert reported == {first, second}
 
 
-async def closed_with(socket: ClientConnection) -> int:
+async def outcome(socket: ClientConnection) -> str:
+    """The code of the OperationOutcome that comes next."""
     async with asyncio.timeout(TIMEOUT_S):
-        await socket.wait_closed()
-    assert socket.close_code is not None
-    return socket.close_code
+        message = json.loads(await socket.recv())
+    assert message["resourceType"] == "OperationOutcome"
+    return str(message["issue"][0]["code"])
 
 
-async def test_a_token_binds_once(client: httpx.AsyncClient) -> None:
+async def test_a_token_that_was_used_is_refused_and_the_connection_keeps_its_other_bindings(
+    client: httpx.AsyncClient,
+) -> None:
+    used, _ = await bound_token(client, await registered(client))
     token, url = await bound_token(client, await registered(client))
     async with websockets.connect(url) as first, websockets.connect(url) as second:
-        await first.send(f"bind-with-token {token}")
+        await first.send(f"bind-with-token {used}")
         await received(first)
         await second.send(f"bind-with-token {token}")
-        assert await closed_with(second) == 1008
+        await received(second)
+        await second.send(f"bind-with-token {used}")
+        assert await outcome(second) == "security"
+        await post(client)
+        assert (await received(second)).type == "event-notification"
 
 
-@pytest.mark.parametrize("message", ["hello", "bind-with-token", '{"type": "bind-with-token"}', "{", "[]"])
-async def test_a_message_that_is_not_a_command_closes_the_connection(
-    message: str, client: httpx.AsyncClient
+@pytest.mark.parametrize(
+    "message",
+    [
+        "hello",
+        "bind-with-token",
+        '{"type": "bind-with-token"}',
+        '{"type": "unknown", "payload": {}}',
+        "{",
+        "[]",
+        b"\xff\x00",
+    ],
+)
+async def test_a_message_that_is_not_understood_leaves_the_bindings_alone(
+    message: str | bytes, client: httpx.AsyncClient
 ) -> None:
-    _, url = await bound_token(client, await registered(client))
-    async with websockets.connect(url) as socket:
+    async with bound(client, await registered(client)) as socket:
         await socket.send(message)
-        assert await closed_with(socket) == 1003
+        assert await outcome(socket) == "structure"
+        await post(client)
+        assert (await received(socket)).type == "event-notification"
+
+
+async def test_an_application_ping_is_answered(client: httpx.AsyncClient) -> None:
+    async with bound(client, await registered(client)) as socket:
+        await socket.send('{"type":"ping"}')
+        assert json.loads(await socket.recv()) == {"type": "pong"}
+        await post(client)
+        assert (await received(socket)).type == "event-notification"
+
+
+async def test_a_message_beyond_the_limit_closes_the_connection(client: httpx.AsyncClient) -> None:
+    async with bound(client, await registered(client)) as socket:
+        await socket.send("x" * 5_000)
+        async with asyncio.timeout(TIMEOUT_S):
+            await socket.wait_closed()
+        assert socket.close_code == 1009
 
 
 async def test_a_binding_ends_when_its_token_expires(client: httpx.AsyncClient, store: Store) -> None:

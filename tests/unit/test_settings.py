@@ -97,6 +97,9 @@ def test_values_of_every_kind_are_read() -> None:
         ("REDIS_URL", "redis+cluster://a:7000,b:port"),
         ("REPLICAS", "-1"),
         ("LOG_LEVEL", "trace"),
+        ("EGRESS_PROXY", "https://proxy:3128"),
+        ("EGRESS_PROXY", "proxy:3128"),
+        ("EGRESS_PROXY", "http://proxy:port"),
     ],
 )
 def test_an_invalid_value_is_refused_with_its_name_and_what_to_set(name: str, text: str) -> None:
@@ -110,8 +113,9 @@ def test_a_refused_url_does_not_show_its_password() -> None:
     assert "s3cret" not in refusal(BROKER_REDIS_URL="http://broker:s3cret@redis")
 
 
-def test_settings_do_not_show_the_store_password_when_printed() -> None:
-    assert "s3cret" not in repr(Settings(redis_url="redis://:s3cret@redis"))
+def test_settings_do_not_show_passwords_when_printed() -> None:
+    settings = Settings(redis_url="redis://:s3cret@redis", egress_proxy="http://user:s3cret@proxy")
+    assert "s3cret" not in repr(settings)
 
 
 def test_a_misspelled_setting_is_refused_with_the_likely_one() -> None:
