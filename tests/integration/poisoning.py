@@ -1,4 +1,6 @@
-"""Poison without patching the broker: a stored version is damaged, and mended."""
+"""Creates poison messages without patching the broker: damages stored versions of resources, and repairs
+them.
+"""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,73 +23,79 @@ from tests.stores import redis_of
 AT = "2025-03-01T08:00:00Z"
 
 
-class Bench:
-    """Puts observations and damages what is stored of them."""
+class PoisonMaker:
+    """Puts observations, damages and repairs their stored versions, and reads the dead letters."""
 
     def __init__(self, client: httpx.AsyncClient, store: Store) -> None:
         self.client = client
         self._store = store
-        self._whole: dict[str, bytes] = {}
+        self._intact: dict[str, bytes] = {}
 
     async def put(self, *names: str, value: float = 70) -> None:
-        for one in names:
-            reading = observation(HEART_RATE, "ana", AT, value) | {"id": one}
-            response = await self.client.put(f"/r4/Observation/{one}", json=reading)
+        for name in names:
+            reading = observation(HEART_RATE, "ana", AT, value) | {"id": name}
+            response = await self.client.put(f"/r4/Observation/{name}", json=reading)
             assert response.is_success, response.text
 
-    def key(self, one: str, version: int = 1) -> str:
-        partition = self._store.layout.partition_of(DEFAULT_TENANT, one)
-        return keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", one, version))
+    def key(self, name: str, version: int = 1) -> str:
+        """The key of a version in the store."""
+        partition = self._store.layout.partition_of(DEFAULT_TENANT, name)
+        return keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", name, version))
 
     async def damage(self, *names: str) -> None:
-        for one in names:
-            whole = await redis_of(self._store).get(self.key(one))
-            assert isinstance(whole, bytes)
-            self._whole[one] = whole
-            await redis_of(self._store).set(self.key(one), b"garbage")
+        """Overwrites the first version of each with bytes that cannot be read."""
+        for name in names:
+            intact = await redis_of(self._store).get(self.key(name))
+            assert isinstance(intact, bytes)
+            self._intact[name] = intact
+            await redis_of(self._store).set(self.key(name), b"garbage")
 
-    async def mend(self, *names: str) -> None:
-        for one in names:
-            await redis_of(self._store).set(self.key(one), self._whole.pop(one))
+    async def repair(self, *names: str) -> None:
+        for name in names:
+            await redis_of(self._store).set(self.key(name), self._intact.pop(name))
 
-    async def ask(self, operation: str, **given: Any) -> httpx.Response:
-        return await self.client.post(f"/r5/${operation}", json=question(**given))
+    async def operate(self, operation: str, **arguments: Any) -> httpx.Response:
+        """Calls an operation at the base /r5."""
+        return await self.client.post(f"/r5/${operation}", json=question(**arguments))
 
-    async def letters(self, **given: Any) -> list[Any]:
-        response = await self.ask("dead-letters", **given)
+    async def dead_letters(self, **arguments: Any) -> list[Any]:
+        response = await self.operate("dead-letters", **arguments)
         assert response.status_code == 200, response.text
         return groups(response.json(), "dead-letter")
 
-    async def until_letters(self, count: int) -> list[Any]:
-        async def holds() -> bool:
-            return len(await self.letters(count=1_000)) == count
+    async def until_dead_letters(self, count: int) -> list[Any]:
+        async def are_there() -> bool:
+            return len(await self.dead_letters(count=1_000)) == count
 
-        await until(holds, 20)
-        return await self.letters(count=1_000)
+        await until(are_there)
+        return await self.dead_letters(count=1_000)
 
     async def until_matched(self) -> None:
+        """Until no change waits to be matched."""
         change_log = ChangeLog(self._store)
 
-        async def holds() -> bool:
+        async def is_matched() -> bool:
             return not sum((await change_log.backlog()).values())
 
-        await until(holds)
+        await until(is_matched)
 
 
 @asynccontextmanager
-async def bench_of(broker: Running, store: Store) -> AsyncIterator[Bench]:
+async def poison_maker_of(broker: Running, store: Store) -> AsyncIterator[PoisonMaker]:
     headers = {"Content-Type": "application/fhir+json"}
     async with httpx.AsyncClient(
-        base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+        base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
     ) as client:
-        yield Bench(client, store)
+        yield PoisonMaker(client, store)
 
 
-class Hub:
-    """A broker's API alone, and the other roles for as long as a test wants them."""
+class SplitBroker:
+    """A broker with the role `api` only; a test runs the other roles while it needs them."""
 
-    def __init__(self, bench: Bench, broker_fixture: BrokerFixture, api: Running, start: StartBroker) -> None:
-        self.bench = bench
+    def __init__(
+        self, poison: PoisonMaker, broker_fixture: BrokerFixture, api: Running, start: StartBroker
+    ) -> None:
+        self.poison = poison
         self.broker_fixture = broker_fixture
         self.api = api
         self._start = start
@@ -101,21 +109,28 @@ class Hub:
             return [await self.broker_fixture.subscribe(name, **options) for name in names]
 
     async def break_changes(self, *names: str, broken: Collection[str]) -> None:
-        """Puts them while nobody matches, and damages some."""
-        await self.bench.put(*names)
-        await self.bench.damage(*broken)
+        """Puts resources while no matcher runs, and damages the `broken` ones."""
+        await self.poison.put(*names)
+        await self.poison.damage(*broken)
 
-    async def break_events(self, one: str, *names: str, broken: Collection[str], known: int = 0) -> None:
-        """Makes them events of a subscription while nobody delivers, and damages some."""
+    async def break_events(
+        self, subscription_id: str, *names: str, broken: Collection[str], known: int = 0
+    ) -> None:
+        """Makes resources events of a subscription while no dispatcher runs, and damages the `broken` ones.
+
+        The subscription has had `known` events before.
+        """
         async with self.running(Role.MATCH):
             for n, name in enumerate(names, known + 1):
-                await self.bench.put(name)
-                await self.broker_fixture.until_counted(one, n)
-            await self.bench.until_matched()
-        await self.bench.damage(*broken)
+                await self.poison.put(name)
+                await self.broker_fixture.until_counted(subscription_id, n)
+            await self.poison.until_matched()
+        await self.poison.damage(*broken)
 
 
 @asynccontextmanager
-async def hub_of(start: StartBroker, store: Store, subscriber: SimulatedSubscriber) -> AsyncIterator[Hub]:
-    async with start(frozenset({Role.API})) as api, bench_of(api, store) as bench:
-        yield Hub(bench, BrokerFixture(bench.client, subscriber), api, start)
+async def split_broker_of(
+    start: StartBroker, store: Store, subscriber: SimulatedSubscriber
+) -> AsyncIterator[SplitBroker]:
+    async with start(frozenset({Role.API})) as api, poison_maker_of(api, store) as poison:
+        yield SplitBroker(poison, BrokerFixture(poison.client, subscriber), api, start)

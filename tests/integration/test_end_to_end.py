@@ -1,6 +1,5 @@
-"""The whole road, once per release and payload level: register, handshake, changes at two bases, notifications row by row.
-
-A real store, a real HTTP server, real sockets on both sides.
+"""End to end, for each release and payload level: registration, handshake, changes at two bases, and
+notifications checked row by row. The store, the HTTP server and all connections are real.
 """
 
 import asyncio
@@ -41,12 +40,12 @@ HEADERS = (("X-Token", "Bearer a: b=c"), ("X-Twice", "first"), ("X-Twice", "seco
 async def broker(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Running]:
     """A broker whose one topic fires on every change of an Observation, deletions included."""
     (tmp_path / "topic.json").write_bytes(orjson.dumps(TOPIC))
-    async with start_broker(topics_dir=tmp_path) as started:
-        yield started
+    async with start_broker(topics_dir=tmp_path) as running_broker:
+        yield running_broker
 
 
 def observation(value: str, **more: str) -> bytes:
-    """Spelt by hand, so that the value's digits are those given."""
+    """An Observation as JSON text, so that the value has exactly these digits."""
     members = "".join(f'"{name}":"{text}",' for name, text in more.items())
     return (
         f'{{"resourceType":"Observation",{members}"status":"final","code":{{"text":"temperature"}},'
@@ -56,7 +55,7 @@ def observation(value: str, **more: str) -> bytes:
 
 @dataclass
 class Gate:
-    """Keeps an endpoint's answer back until `open` is set."""
+    """An endpoint that answers only after `open` is set."""
 
     open: asyncio.Event
 
@@ -65,11 +64,15 @@ class Gate:
         return Answer()
 
 
-async def until_status(client: httpx.AsyncClient, url: str, *, status: str = "", count: str = "") -> None:
-    """Waits until `$status` (asked in R5's words) tells the status or count."""
+async def until_status(
+    client: httpx.AsyncClient, subscription_id: str, *, status: str = "", count: str = ""
+) -> None:
+    """Waits until `$status`, at the base /r5, has this status and count."""
     async with asyncio.timeout(20):
         while True:
-            entry = (await client.get(f"/r5/Subscription/{url}/$status")).json()["entry"][0]["resource"]
+            entry = (await client.get(f"/r5/Subscription/{subscription_id}/$status")).json()["entry"][0][
+                "resource"
+            ]
             if entry["status"] == (status or entry["status"]) and (
                 entry["eventsSinceSubscriptionStart"] == (count or entry["eventsSinceSubscriptionStart"])
             ):
@@ -112,8 +115,8 @@ def sent_to(
 
 
 def check_headers(endpoint: Endpoint, release: Release) -> None:
-    for one in endpoint.received:
-        headers = [(name.lower(), value) for name, value in one.headers]
+    for received in endpoint.received:
+        headers = [(name.lower(), value) for name, value in received.headers]
         types = [value for name, value in headers if name == "content-type"]
         assert types == [f"application/fhir+json; fhirVersion={VERSIONS[release]}"], "R-301"
         for name, value in HEADERS:
@@ -129,9 +132,9 @@ async def test_changes_at_two_bases_reach_a_subscriber(
     content: PayloadContent,
 ) -> None:
     endpoint = subscriber.endpoint("one")
-    one = (await register(client, release, content, subscriber.url("one")))["id"]
-    await until_status(client, one, status="active")
-    handshake = sent_to(endpoint, 0, broker, one, release, content)
+    subscription_id = (await register(client, release, content, subscriber.url("one")))["id"]
+    await until_status(client, subscription_id, status="active")
+    handshake = sent_to(endpoint, 0, broker, subscription_id, release, content)
     assert (handshake.type, handshake.status["status"]) == ("handshake", "requested"), "R-262"
     assert handshake.status["eventsSinceSubscriptionStart"] == "0", "R-261"
 
@@ -140,7 +143,7 @@ async def test_changes_at_two_bases_reach_a_subscriber(
     created = await client.post("/r4/Observation", content=observation("98.60"))
     assert created.status_code == 201
     o1 = created.json()["id"]
-    await until_status(client, one, count="1")
+    await until_status(client, subscription_id, count="1")
     body = observation("99.10", id=o1)
     assert (await client.put(f"/r4/Observation/{o1}", content=body)).status_code == 200
     assert (await client.delete(f"/r4/Observation/{o1}")).status_code == 204
@@ -148,13 +151,16 @@ async def test_changes_at_two_bases_reach_a_subscriber(
     assert other.status_code == 201
     in_r5 = await client.post("/r5/Observation", content=observation("97.0e0"))
     assert in_r5.status_code == 201, in_r5.text
-    await until_status(client, one, count="4")
+    await until_status(client, subscription_id, count="4")
     gate.open.set()
     assert await subscriber.wait_until(lambda: endpoint.numbers == [1, 2, 3, 4])
 
-    notices = [sent_to(endpoint, n, broker, one, release, content) for n in range(1, len(endpoint.received))]
+    notices = [
+        sent_to(endpoint, n, broker, subscription_id, release, content)
+        for n in range(1, len(endpoint.received))
+    ]
     assert [number for notice in notices for number in notice.numbers] == [1, 2, 3, 4], "R-270"
-    assert max(len(notice.numbers) for notice in notices) > 1, "R-251: what waits rides together"
+    assert max(len(notice.numbers) for notice in notices) > 1, "R-251: waiting events share a notification"
     assert {notice.type for notice in notices} == {"event-notification"}
     assert {notice.status["status"] for notice in notices} == {"active"}
     check_headers(endpoint, release)
@@ -164,7 +170,7 @@ async def test_changes_at_two_bases_reach_a_subscriber(
         r5_one = in_r5.json()["id"]
         assert sorted(foci) == sorted([f"{base}/Observation/{o1}"] * 3 + [f"{base}/Observation/{r5_one}"])
     if content is PayloadContent.FULL_RESOURCE:
-        bodies = b"".join(one.body for one in endpoint.received)
+        bodies = b"".join(received.body for received in endpoint.received)
         for spelling in (b'"value":98.60,', b'"value":99.10,', b'"value":97.0e0,'):
             assert bodies.count(spelling) == 1, "numbers keep their spelling"
         methods = sorted(entry["request"]["method"] for notice in notices for entry in notice.entries[1:])
@@ -175,8 +181,10 @@ async def test_full_resource_carries_the_bytes_of_a_read_of_that_version(
     broker: Running, client: httpx.AsyncClient, subscriber: SimulatedSubscriber
 ) -> None:
     endpoint = subscriber.endpoint("one")
-    one = (await register(client, Release.R4, PayloadContent.FULL_RESOURCE, subscriber.url("one")))["id"]
-    await until_status(client, one, status="active")
+    subscription_id = (
+        await register(client, Release.R4, PayloadContent.FULL_RESOURCE, subscriber.url("one"))
+    )["id"]
+    await until_status(client, subscription_id, status="active")
     created = await client.post("/r4/Observation", content=observation("98.60"))
     assert await subscriber.wait_until(lambda: endpoint.numbers == [1])
     read = await client.get(created.headers["Location"])
@@ -188,13 +196,13 @@ async def _check_max_count(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, release: Release
 ) -> None:
     endpoint = subscriber.endpoint(release)
-    one = (await register(client, release, PayloadContent.ID_ONLY, subscriber.url(release)))["id"]
-    await until_status(client, one, status="active")
+    subscription_id = (await register(client, release, PayloadContent.ID_ONLY, subscriber.url(release)))["id"]
+    await until_status(client, subscription_id, status="active")
     gate = Gate(asyncio.Event())
     endpoint.answer = gate.answer
     for n in range(12):
         assert (await client.post("/r4/Observation", content=observation(str(n)))).status_code == 201
-    await until_status(client, one, count="12")
+    await until_status(client, subscription_id, count="12")
     gate.open.set()
     assert await subscriber.wait_until(lambda: endpoint.numbers == list(range(1, 13)))
     sizes = [len(n.events) for n in endpoint.of_type("event-notification")]

@@ -1,4 +1,4 @@
-"""Related queries of a topic go with its events, in the form of each backport (R-074, R-225, R-236)."""
+"""Events contain the related queries of their topic, in the form of each backport (R-074, R-225, R-236)."""
 
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def topics(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def told(broker_fixture: BrokerFixture, release: str, content: str) -> bytes:
-    """The event notification of one reading."""
+async def notification_body(broker_fixture: BrokerFixture, release: str, content: str) -> bytes:
+    """The body of the event notification about one reading."""
     name = f"{release}-{content}"
     await broker_fixture.subscribe(name, release=release, content=content, topic=TOPIC)
     await broker_fixture.send()
@@ -58,14 +58,14 @@ async def test_events_contain_the_related_queries_in_the_form_of_each_backport_e
     start_broker: StartBroker, subscriber: SimulatedSubscriber, topics: Path
 ) -> None:
     async with desk_with(start_broker, subscriber, topics_dir=topics) as broker_fixture:
-        r4 = await told(broker_fixture, "r4", "id-only")
+        r4 = await notification_body(broker_fixture, "r4", "id-only")
         read_back(Release.R4, r4)
         parameters = orjson.loads(r4)["entry"][0]["resource"]["parameter"]
-        [parts] = [one["part"] for one in parameters if one["name"] == "notification-event"]
-        [query] = [one["part"] for one in parts if one["name"] == "related-query"]
+        [parts] = [parameter["part"] for parameter in parameters if parameter["name"] == "notification-event"]
+        [query] = [part["part"] for part in parts if part["name"] == "related-query"]
         assert query == [{"name": "query-type", "valueCoding": TYPE}, {"name": "query", "valueString": QUERY}]
 
-        r4b = await told(broker_fixture, "r4b", "id-only")
+        r4b = await notification_body(broker_fixture, "r4b", "id-only")
         read_back(Release.R4B, r4b)
         [event] = orjson.loads(r4b)["entry"][0]["resource"]["notificationEvent"]
         [extension] = event["extension"]
@@ -75,4 +75,4 @@ async def test_events_contain_the_related_queries_in_the_form_of_each_backport_e
             {"url": "query", "valueString": QUERY},
         ]
         for release, content in (("r4", "empty"), ("r4b", "empty"), ("r5", "id-only")):
-            assert QUERY.encode() not in await told(broker_fixture, release, content)
+            assert QUERY.encode() not in await notification_body(broker_fixture, release, content)

@@ -8,7 +8,7 @@ from broker.app import Running
 from broker.store.protocol import Store
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
-from tests.integration.poisoning import Bench, bench_of
+from tests.integration.poisoning import PoisonMaker, poison_maker_of
 
 
 def numbers(endpoint: Endpoint) -> list[list[int]]:
@@ -18,11 +18,13 @@ def numbers(endpoint: Endpoint) -> list[list[int]]:
     ]
 
 
-async def hold_events(broker_fixture: BrokerFixture, bench: Bench, subscription_id: str, *names: str) -> Gate:
+async def hold_events(
+    broker_fixture: BrokerFixture, poison: PoisonMaker, subscription_id: str, *names: str
+) -> Gate:
     """Events 2 and up of an endpoint wait behind the first, which is being sent."""
     gate = broker_fixture.subscriber.endpoint("a").answer = Gate()
     for n, name in enumerate(names, 1):
-        await bench.put(name)
+        await poison.put(name)
         await broker_fixture.until_counted(
             subscription_id, n
         )  # resources of different partitions have no order but this
@@ -36,13 +38,13 @@ async def hold_events(broker_fixture: BrokerFixture, bench: Bench, subscription_
 async def test_an_unrenderable_event_becomes_a_dead_letter_and_the_others_arrive_in_order(
     broker: Running, store: Store, subscriber: SimulatedSubscriber, max_count: int, sent: list[list[int]]
 ) -> None:
-    async with bench_of(broker, store) as bench:
-        broker_fixture = BrokerFixture(bench.client, subscriber)
+    async with poison_maker_of(broker, store) as poison:
+        broker_fixture = BrokerFixture(poison.client, subscriber)
         subscription_id = await broker_fixture.subscribe(
             "a", release="r4", content="full-resource", max_count=max_count
         )
-        gate = await hold_events(broker_fixture, bench, subscription_id, *(f"n{n}" for n in range(1, 6)))
-        await bench.damage("n4")
+        gate = await hold_events(broker_fixture, poison, subscription_id, *(f"n{n}" for n in range(1, 6)))
+        await poison.damage("n4")
         gate.opened.set()
         endpoint = subscriber.endpoint("a")
         if max_count > 1:
@@ -59,7 +61,7 @@ async def test_an_unrenderable_event_becomes_a_dead_letter_and_the_others_arrive
         assert status["status"] == "active"
         assert "1 event could not be rendered" in str(status["error"])
         assert "garbage" not in str(status), "the status must not repeat content of the resource"
-        listed = await bench.client.get(
+        listed = await poison.client.get(
             f"/r5/Subscription/{subscription_id}/$events", params={"content": "id-only"}
         )
         (listing, *_) = listed.json()["entry"]
@@ -72,12 +74,12 @@ async def test_an_unrenderable_event_becomes_a_dead_letter_and_the_others_arrive
 async def test_a_subscription_without_resource_content_receives_the_event(
     broker: Running, store: Store, subscriber: SimulatedSubscriber
 ) -> None:
-    async with bench_of(broker, store) as bench:
-        broker_fixture = BrokerFixture(bench.client, subscriber)
+    async with poison_maker_of(broker, store) as poison:
+        broker_fixture = BrokerFixture(poison.client, subscriber)
         subscription_id = await broker_fixture.subscribe("a", release="r4", content="full-resource")
         await broker_fixture.subscribe("b", release="r4", content="id-only")
-        gate = await hold_events(broker_fixture, bench, subscription_id, "n1", "n2", "n3")
-        await bench.damage("n2")
+        gate = await hold_events(broker_fixture, poison, subscription_id, "n1", "n2", "n3")
+        await poison.damage("n2")
         gate.opened.set()
         await broker_fixture.until_numbers("b", 3)
         assert await subscriber.wait_until(lambda: subscriber.endpoint("a").numbers == [1, 3], 15)
