@@ -24,6 +24,7 @@ class _Row(NamedTuple):
     expression: str
     targets: str
     components: str
+    codes: str
 
 
 _Key = tuple[str, str, str]
@@ -57,6 +58,7 @@ def _find(release: str, resource_type: str, code: str) -> SearchParameter | None
         expression=row.expression,
         targets=tuple(row.targets.split()),
         components=tuple(_component(text) for text in row.components.split(" ; ") if text),
+        codes=frozenset(row.codes.split()),
     )
 
 
@@ -70,10 +72,8 @@ def _table() -> dict[_Key, _Row]:
     text = (files("broker.fhir") / "search_parameters.tsv").read_text(encoding="utf-8")
     table: dict[_Key, _Row] = {}
     for line in text.splitlines()[1:]:
-        releases, resource_type, code, parameter_type, expression, targets, components, *_ = (
-            line + "\t\t"
-        ).split("\t")
-        row = _Row(parameter_type, expression, targets, components)
+        releases, resource_type, code, *cells = (line + "\t\t\t").split("\t")
+        row = _Row(*cells[:5])
         for release in releases.split(" "):
             table[release, resource_type, code] = row
     return table

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from broker.matching.change_states import RelatedStates
 from broker.matching.context import SearchContext
 from broker.matching.extract import compile_extractor
 from broker.matching.filters import Test, compile_filter
@@ -20,7 +21,7 @@ from broker.matching.references import (
     reference_text,
     referenced_type,
 )
-from broker.matching.states import RelatedStates, Target
+from broker.matching.states import Target
 from broker.matching.support import unsupported
 from broker.matching.values import BadFilter
 from broker.model.release import Release

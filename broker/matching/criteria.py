@@ -12,12 +12,13 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from broker.errors import BrokerError
+from broker.matching.change_states import ChangeStates
 from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
 from broker.matching.fhirpath import BadExpression
 from broker.matching.filters import Test, compile_filter
 from broker.matching.problems import EvaluationFailed
-from broker.matching.states import ChangeStates, State
+from broker.matching.states import State
 from broker.matching.support import unsupported_code
 from broker.matching.values import BadFilter, BadValue
 from broker.matching.verdicts import FAILED, FilterEvaluation, FilterVerdict, evaluation_of, not_evaluable

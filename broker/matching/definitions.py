@@ -8,6 +8,7 @@ parameter.
 import re
 from collections.abc import Iterator
 
+from broker.fhir.conversion import can_convert
 from broker.model.release import Release
 from broker.model.search import ParameterTable, SearchParameter
 from broker.model.topic import FilterDefinition, Topic
@@ -50,11 +51,13 @@ def find_parameter(
 def find_in_any(
     parameters: ParameterTable, preferred: Release, resource_type: str, name: str, topic: Topic
 ) -> SearchParameter | None:
-    """The parameter in the preferred release, or else in any release.
+    """The parameter in the preferred release, the subscriber's.
 
-    A subscription matches resources of all releases.
+    Resources of a type that does not convert are seen in the release that they came in by: then a parameter
+    of any release will do.
     """
-    for release in (preferred, *Release):
+    others = (release for release in Release if not can_convert(resource_type, release, preferred))
+    for release in (preferred, *others):
         parameter = find_parameter(parameters, release, resource_type, name, topic)
         if parameter is not None:
             return parameter

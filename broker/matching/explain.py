@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from broker.errors import BrokerError
 from broker.matching.chains import chain_ends, chain_resolver, is_chained, read_chain
+from broker.matching.change_states import ChangeStates, RelatedStates
 from broker.matching.context import SearchContext
 from broker.matching.criteria import StateTestEvaluation, StateTestVerdict, TermEvaluation, TestedState
 from broker.matching.definitions import find_parameter
@@ -25,11 +26,10 @@ from broker.matching.explanations import (
 )
 from broker.matching.findings import found_through_chain, found_values, text_of
 from broker.matching.naive import NaiveMatcher
+from broker.matching.release_views import state_in
 from broker.matching.states import (
     NOTHING_RELATED,
-    ChangeStates,
     Related,
-    RelatedStates,
     Target,
     filtered_version,
     state_of,
@@ -37,6 +37,7 @@ from broker.matching.states import (
 from broker.matching.triggers import TopicTriggers, TriggerEvaluation, TriggerVerdict
 from broker.matching.verdicts import FilterEvaluation, FilterVerdict
 from broker.model.change import Change, Interaction
+from broker.model.release import Release
 from broker.model.search import Filter
 from broker.model.subscription import Subscription
 from broker.model.topic import EventTrigger, ResourceTrigger, Topic, TopicPart
@@ -86,7 +87,7 @@ def needed_targets(
         target
         for filter_ in subscription.filters
         if is_chained(filter_)
-        for target in matcher.filter_targets(filter_, topic, change)
+        for target in matcher.filter_targets(filter_, topic, change, subscription.release)
     )
 
 
@@ -136,7 +137,7 @@ def _trigger_reports(topic: Topic, change: Change, context: SearchContext) -> It
 def _resource_trigger_report(
     evaluation: TriggerEvaluation, trigger: ResourceTrigger, states: ChangeStates
 ) -> TriggerReport:
-    criteria = [_state_test_report(test, states) for test in evaluation.state_tests]
+    criteria = [_state_test_report(test, evaluation.states or states) for test in evaluation.state_tests]
     if evaluation.fhirpath is not None:
         criteria.append(_fhirpath_report(evaluation.fhirpath, trigger.fhirpath or ""))
     failed = (report for report in criteria if report.outcome is not ExplainOutcome.PASSED)
@@ -217,8 +218,8 @@ def _filter_reports(
 ) -> Iterator[TermReport]:
     matcher = NaiveMatcher(context)
     for filter_ in subscription.filters:
-        evaluation = matcher.evaluate_filter(filter_, topic, change, related)
-        expression, found = _looked_at(filter_, topic, change, context, related)
+        evaluation = matcher.evaluate_filter(filter_, topic, change, subscription.release, related)
+        expression, found = _looked_at(filter_, topic, change, subscription.release, context, related)
         reason = _filter_reason(evaluation, found)
         if evaluation.verdict is FilterVerdict.NOT_APPLICABLE:
             reason = f"does not apply to {change.current.key.type}"
@@ -235,13 +236,19 @@ def _filter_reports(
 
 
 def _looked_at(
-    filter_: Filter, topic: Topic, change: Change, context: SearchContext, related: Related
+    filter_: Filter,
+    topic: Topic,
+    change: Change,
+    reader: Release,
+    context: SearchContext,
+    related: Related,
 ) -> tuple[str, tuple[str, ...]]:
-    """The expression that a filter reads and the values found; for a chain, in the resources that it leads
-    to.
+    """The expression that a filter of a subscription of release `reader` reads and the values found; for a
+    chain, in the resources that it leads to.
     """
     version = filtered_version(change)
-    state, release = state_of(version), change.release if version is None else version.release
+    own = change.release if version is None else version.release
+    release, state = state_in(state_of(version), change.current.key.type, own, reader)
     chain = read_chain(filter_) if is_chained(filter_) else None
     name = filter_.parameter if chain is None else chain.link
     parameter = find_parameter(context.parameters, release, change.current.key.type, name, topic)
@@ -254,7 +261,7 @@ def _looked_at(
         resolver = chain_resolver(parameter, ends, release, context)
     except BrokerError:
         return parameter.expression, ()
-    return parameter.expression, found_through_chain(resolver, ends, state, RelatedStates(related))
+    return parameter.expression, found_through_chain(resolver, ends, state, RelatedStates(related, reader))
 
 
 def _filter_reason(evaluation: FilterEvaluation, found: tuple[str, ...]) -> str:

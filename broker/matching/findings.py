@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from broker.matching.chains import ChainEnd, ChainResolver
+from broker.matching.change_states import RelatedStates
 from broker.matching.extract import compile_extractor
 from broker.matching.problems import READ_ERRORS
-from broker.matching.states import RelatedStates, State
+from broker.matching.states import State
 from broker.model.release import Release
 from broker.model.search import Filter, SearchParameter
 

@@ -11,10 +11,11 @@ worker owns one.
 import sys
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
-from broker.matching.change_evaluation import ChangeEvaluation
+from broker.matching.change_evaluation import ChangeViews
 from broker.matching.compiled_filters import CompiledFilters, depends_on_value_sets
 from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
@@ -23,9 +24,7 @@ from broker.matching.postings import IndexedSubscription, MatchedSubscriptions
 from broker.matching.problems import MAX_PROBLEMS, Problem
 from broker.matching.states import (
     NOTHING_RELATED,
-    ChangeStates,
     Related,
-    RelatedStates,
     State,
     Target,
     filtered_version,
@@ -55,7 +54,7 @@ class IndexedMatcher:
         self._subscriptions: dict[Tenant, dict[SubscriptionId, IndexedSubscription]] = {}
         self._concerned: dict[tuple[str, Interaction], list[TopicIndex]] = {}
         self._shared: dict[Filter, Filter] = {}
-        self._last_decoded: tuple[Version, State] | None = None
+        self._last_decoded: tuple[Version | None, State] | None = None
         self._problems: deque[Problem] = deque(maxlen=MAX_PROBLEMS)
 
     def put(self, subscription: Subscription, topic: Topic) -> None:
@@ -64,11 +63,11 @@ class IndexedMatcher:
         topic_index = self._topic_index(topic)
         filters = tuple(self._shared_filter(filter_) for filter_ in subscription.filters)
         match = Match(tenant, subscription.id, topic_index.topic.canonical)
-        indexed = IndexedSubscription(match, filters)
+        indexed = IndexedSubscription(match, subscription.release, filters)
         self._subscriptions.setdefault(tenant, {})[subscription.id] = indexed
         topic_index.tenants[tenant] += 1
-        for type_index in topic_index.types.values():
-            type_index.put(tenant, indexed)
+        for resource_type in topic_index.types:
+            topic_index.type_index(resource_type, indexed.release).put(tenant, indexed)
         for filter_ in filters:
             if depends_on_value_sets(filter_):
                 self._retain(topic_index, filter_, subscription.release)
@@ -81,8 +80,8 @@ class IndexedMatcher:
         if not of_tenant:
             del self._subscriptions[tenant]
         topic_index = self._topics[indexed.match.topic_canonical]
-        for type_index in topic_index.types.values():
-            type_index.remove(tenant, indexed)
+        for by_release in topic_index.types.values():
+            by_release[indexed.release].remove(tenant, indexed)
         for filter_ in indexed.filters:
             if depends_on_value_sets(filter_):
                 self._compiled.release(filter_)
@@ -95,44 +94,38 @@ class IndexedMatcher:
 
     def needs(self, change: Change) -> frozenset[Target]:
         key = change.current.key
-        type_indexes = [
-            type_index
+        chained = [
+            (release, type_index)
             for topic_index in self._topics_of(change)
-            if key.tenant in (type_index := self._type_index(topic_index, key.type)).chains
+            for release, type_index in self._type_indexes(topic_index, key.type).items()
+            if key.tenant in type_index.chains
         ]
-        if not type_indexes:
+        if not chained:
             return frozenset()
         try:
-            release, state = self._filtered_state(change)
+            views = self._views(change, NOTHING_RELATED)
         except msgspec.DecodeError:
             return frozenset()  # `match` raises it
-        return frozenset(
-            target for type_index in type_indexes for target in type_index.needs(key.tenant, release, state)
-        )
+        targets: set[Target] = set()
+        for release, type_index in chained:
+            view = views.view(release)
+            targets.update(type_index.needs(key.tenant, view.release, view.state))
+        return frozenset(targets)
 
     def match(self, change: Change, related: Related = NOTHING_RELATED) -> list[Match]:
         topic_indexes = self._topics_of(change)
         if not topic_indexes:
             return []
-        key = change.current.key
-        release, state = self._filtered_state(change)
-        evaluation = ChangeEvaluation(release, key.type, state, change.previous, RelatedStates(related))
+        views = self._views(change, related)
         matches: list[Match] = []
         for topic_index in topic_indexes:
             is_costly = topic_index.has_costly_criteria
-            if not is_costly and not self._fires(topic_index, change, evaluation):
+            if not is_costly and not self._fires(topic_index, change, views):
                 continue
-            type_index = self._type_index(topic_index, key.type)
-            topic_evaluation = TopicEvaluation(evaluation, type_index.planner, self._compiled)
-            matched = MatchedSubscriptions()
-            type_index.roots[key.tenant].find(topic_evaluation, matched)
-            if (
-                is_costly
-                and (matched or topic_evaluation.problems)
-                and not self._fires(topic_index, change, evaluation)
-            ):
+            matched, problems = self._find(topic_index, change, views)
+            if is_costly and (matched or problems) and not self._fires(topic_index, change, views):
                 continue
-            self._problems += topic_evaluation.problems
+            self._problems += problems
             matches += [indexed.match for indexed in matched]
         return matches
 
@@ -162,31 +155,45 @@ class IndexedMatcher:
             topic_indexes = cached
         return [topic_index for topic_index in topic_indexes if key.tenant in topic_index.tenants]
 
-    def _fires(self, topic_index: TopicIndex, change: Change, evaluation: ChangeEvaluation) -> bool:
+    def _find(
+        self, topic_index: TopicIndex, change: Change, views: ChangeViews
+    ) -> tuple[MatchedSubscriptions, list[Problem]]:
+        """The subscriptions whose filters the focus passes, as their release shows it."""
+        key = change.current.key
+        matched, problems = MatchedSubscriptions(), list[Problem]()
+        for release, type_index in self._type_indexes(topic_index, key.type).items():
+            root = type_index.roots.get(key.tenant)
+            if root is not None:
+                evaluation = TopicEvaluation(views.view(release), type_index.planner, self._compiled)
+                root.find(evaluation, matched)
+                problems += evaluation.problems
+        return matched, problems
+
+    def _fires(self, topic_index: TopicIndex, change: Change, views: ChangeViews) -> bool:
         if change.events:
             return True  # `_topics_of` has evaluated the event triggers
-        interaction = change.interaction
-        fires = topic_index.keyed_triggers.fires(evaluation, interaction)
+        resource_type = change.current.key.type
+        fires = topic_index.keyed_triggers.fires(views, resource_type, change.interaction)
         if fires is not None:
             return fires
-        verdict = topic_index.triggers.judge(_changed_states(topic_index, change, evaluation))
+        uses_previous = bool(topic_index.types_needing_previous & {resource_type, ANY_TYPE})
+        seen_in = partial(views.states, with_previous=uses_previous)
+        verdict = topic_index.triggers.judge(seen_in(views.release), seen_in)
         self._problems += [
             Problem(failure.reason, topic_index.topic.canonical, failure.location)
             for failure in verdict.failures
         ]
         return verdict.fired
 
-    def _filtered_state(self, change: Change) -> tuple[Release, State]:
-        """The state that filters apply to, and its release.
-
-        `needs` and `match` of one change decode it once.
-        """
+    def _views(self, change: Change, related: Related) -> ChangeViews:
+        """The change as its readers see it. `needs` and `match` of one change decode it once."""
         version = filtered_version(change)
-        if version is None:
-            return change.release, None
-        if self._last_decoded is None or self._last_decoded[0] is not version:
-            self._last_decoded = version, state_of(version)
-        return version.release, self._last_decoded[1]
+        if self._last_decoded is not None and self._last_decoded[0] is version is not None:
+            state = self._last_decoded[1]
+        else:
+            state = state_of(version)
+            self._last_decoded = version, state
+        return ChangeViews(change, change.release if version is None else version.release, state, related)
 
     def _topic_index(self, topic: Topic) -> TopicIndex:
         """The index of the topic, in which its subscriptions are filed again if the topic has changed."""
@@ -203,16 +210,17 @@ class IndexedMatcher:
         self._concerned.clear()
         topic_index.types.clear()
         for resource_type in topic.focus_types - {ANY_TYPE}:
-            self._type_index(topic_index, resource_type)
+            self._type_indexes(topic_index, resource_type)
         return topic_index
 
-    def _type_index(self, topic_index: TopicIndex, resource_type: str) -> TypeIndex:
-        type_index = topic_index.types.get(resource_type)
-        if type_index is None:
-            type_index = topic_index.new_type(resource_type)
+    def _type_indexes(self, topic_index: TopicIndex, resource_type: str) -> dict[Release, TypeIndex]:
+        by_release = topic_index.types.get(resource_type)
+        if by_release is None:
+            by_release = topic_index.types[resource_type] = {}
             for indexed in self._subscriptions_of(topic_index):
+                type_index = topic_index.type_index(resource_type, indexed.release)
                 type_index.put(indexed.match.tenant, indexed)
-        return type_index
+        return by_release
 
     def _subscriptions_of(self, topic_index: TopicIndex) -> Iterator[IndexedSubscription]:
         canonical = topic_index.topic.canonical
@@ -225,7 +233,7 @@ class IndexedMatcher:
         """Compiles the filter now: the value sets that are loaded now decide whether it can be evaluated."""
         self._compiled.retain(filter_)
         for resource_type in topic_index.topic.focus_types - {ANY_TYPE}:
-            planner = self._type_index(topic_index, resource_type).planner
+            planner = topic_index.type_index(resource_type, release).planner
             if planner.applicable((filter_,)):
                 self._compiled.get(planner, filter_, release, resource_type)
 
@@ -244,21 +252,3 @@ class IndexedMatcher:
             )
             self._shared[shared] = shared
         return shared
-
-
-def _changed_states(topic_index: TopicIndex, change: Change, evaluation: ChangeEvaluation) -> ChangeStates:
-    """Decodes the previous state only if the criteria of the topic use it."""
-    before, resource_type = change.previous, evaluation.resource_type
-    if change.interaction is Interaction.DELETE:
-        previous, current = evaluation.state, None
-    else:
-        uses_previous = topic_index.types_needing_previous & {resource_type, ANY_TYPE}
-        previous, current = evaluation.previous_state() if uses_previous else None, evaluation.state
-    return ChangeStates(
-        change.interaction,
-        resource_type,
-        previous,
-        current,
-        change.release if before is None else before.release,
-        change.release,
-    )

@@ -12,17 +12,17 @@ import msgspec
 
 from broker.errors import BrokerError
 from broker.matching.chains import ChainTest, compile_chain, is_chained, read_chain
+from broker.matching.change_states import ChangeStates, RelatedStates
 from broker.matching.context import SearchContext
 from broker.matching.definitions import find_parameter
 from broker.matching.filters import Test, compile_filter
 from broker.matching.matcher import Match
 from broker.matching.problems import MAX_PROBLEMS, EvaluationFailed, Problem
 from broker.matching.registration import filter_applies
+from broker.matching.release_views import state_in
 from broker.matching.states import (
     NOTHING_RELATED,
-    ChangeStates,
     Related,
-    RelatedStates,
     State,
     Target,
     filtered_version,
@@ -48,6 +48,8 @@ _CompiledFilter = Test | ChainTest | FilterEvaluation
 """A FilterEvaluation if the filter can't be compiled: then it never passes (R-410)."""
 _FocusType = tuple[Release, str]
 """Release and type of a focus."""
+_Subscriber = tuple[Release, tuple[Filter, ...]]
+"""Release and filters of a subscription."""
 
 
 @dataclass(slots=True)
@@ -56,8 +58,8 @@ class _TopicSubscriptions:
 
     topic: Topic
     triggers: TopicTriggers
-    by_tenant: dict[Tenant, dict[SubscriptionId, tuple[Filter, ...]]] = field(default_factory=dict)
-    chained: Counter[tuple[Tenant, Filter]] = field(default_factory=Counter)
+    by_tenant: dict[Tenant, dict[SubscriptionId, _Subscriber]] = field(default_factory=dict)
+    chained: Counter[tuple[Tenant, Release, Filter]] = field(default_factory=Counter)
     parameters: dict[tuple[_FocusType, str], SearchParameter | None] = field(default_factory=dict)
 
     def concerns(self, change: Change) -> bool:
@@ -71,7 +73,9 @@ class _TopicSubscriptions:
 
 @dataclass(slots=True)
 class _Focus:
-    """The state that filters apply to (R-069), and the evaluations of filters on it."""
+    """The state that filters apply to (R-069) as subscribers of one release see it, and the evaluations of
+    filters on it.
+    """
 
     focus_type: _FocusType
     state: State
@@ -79,10 +83,11 @@ class _Focus:
     evaluations: dict[tuple[Filter, str], FilterEvaluation] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, change: Change, related: Related) -> "_Focus":
-        version = filtered_version(change)
-        release = change.release if version is None else version.release
-        return cls((release, change.current.key.type), state_of(version), RelatedStates(related))
+    def of(cls, change: Change, related: Related, release: Release) -> "_Focus":
+        version, resource_type = filtered_version(change), change.current.key.type
+        own = change.release if version is None else version.release
+        seen, state = state_in(state_of(version), resource_type, own, release)
+        return cls((seen, resource_type), state, RelatedStates(related, release))
 
 
 class NaiveMatcher:
@@ -105,15 +110,15 @@ class NaiveMatcher:
         elif entry.topic is not topic:
             entry.topic, entry.triggers = topic, TopicTriggers(topic, self._context)
             entry.parameters.clear()
-        tenant, filters = subscription.tenant, subscription.filters
-        entry.by_tenant.setdefault(tenant, {})[subscription.id] = filters
-        entry.chained.update((tenant, filter_) for filter_ in filters if is_chained(filter_))
+        tenant, release, filters = subscription.tenant, subscription.release, subscription.filters
+        entry.by_tenant.setdefault(tenant, {})[subscription.id] = release, filters
+        entry.chained.update((tenant, release, filter_) for filter_ in filters if is_chained(filter_))
         self._canonicals[tenant, subscription.id] = topic.canonical
         self._use_counts.update(filters)
         for filter_ in filters:
             for resource_type in topic.focus_types:
                 if filter_applies(filter_, topic, resource_type):
-                    self._compiled_filter(entry, filter_, (subscription.release, resource_type))
+                    self._compiled_filter(entry, filter_, (release, resource_type))
 
     def remove(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
         canonical = self._canonicals.pop((tenant, subscription_id), None)
@@ -121,8 +126,8 @@ class NaiveMatcher:
             return
         entry = self._topics[canonical]
         subscriptions = entry.by_tenant[tenant]
-        filters = subscriptions.pop(subscription_id)
-        entry.chained.subtract((tenant, filter_) for filter_ in filters if is_chained(filter_))
+        release, filters = subscriptions.pop(subscription_id)
+        entry.chained.subtract((tenant, release, filter_) for filter_ in filters if is_chained(filter_))
         entry.chained = +entry.chained
         if not subscriptions:
             del entry.by_tenant[tenant]
@@ -137,32 +142,36 @@ class NaiveMatcher:
     def needs(self, change: Change) -> frozenset[Target]:
         key = change.current.key
         chained = [
-            (entry, filter_)
+            (entry, release, filter_)
             for entry in self._topics.values()
             if entry.chained and entry.concerns(change)
-            for tenant, filter_ in entry.chained
+            for tenant, release, filter_ in entry.chained
             if tenant == key.tenant
         ]
-        if not chained:
-            return frozenset()
         try:
-            focus = _Focus.of(change, NOTHING_RELATED)
+            foci = {
+                release: _Focus.of(change, NOTHING_RELATED, release)
+                for release in {release for _, release, _ in chained}
+            }
         except msgspec.DecodeError:
             return frozenset()  # `match` raises it
         return frozenset(
-            target for entry, filter_ in chained for target in self._targets(entry, filter_, focus)
+            target
+            for entry, release, filter_ in chained
+            for target in self._targets(entry, filter_, foci[release])
         )
 
     def match(self, change: Change, related: Related = NOTHING_RELATED) -> list[Match]:
         entries = [entry for entry in self._topics.values() if entry.concerns(change)]
         if not entries:
             return []
-        tenant, focus = change.current.key.tenant, _Focus.of(change, related)
+        tenant = change.current.key.tenant
+        foci = {release: _Focus.of(change, related, release) for release in Release}
         matches: list[Match] = []
         for entry in self._firing(entries, change):
             matches += [
                 Match(tenant, subscription_id, entry.topic.canonical)
-                for subscription_id in self._passing(entry, tenant, focus)
+                for subscription_id in self._passing(entry, tenant, foci)
             ]
         return matches
 
@@ -171,17 +180,25 @@ class NaiveMatcher:
         filter_: Filter,
         topic: Topic,
         change: Change,
+        release: Release,
         related: Related = NOTHING_RELATED,
     ) -> FilterEvaluation:
-        """The evaluation of one filter, as `match` does it for a subscription of a topic that fires."""
+        """The evaluation of one filter, as `match` does it for a subscription of that release of a topic that
+        fires.
+        """
         entry = _TopicSubscriptions(topic, TopicTriggers(topic, self._context))
-        return self._evaluate(entry, filter_, _Focus.of(change, related))
+        return self._evaluate(entry, filter_, _Focus.of(change, related, release))
 
-    def filter_targets(self, filter_: Filter, topic: Topic, change: Change) -> frozenset[Target]:
-        """The resources that one filter refers to, as `needs` finds them. Never raises."""
+    def filter_targets(
+        self, filter_: Filter, topic: Topic, change: Change, release: Release
+    ) -> frozenset[Target]:
+        """The resources that one filter of a subscription of that release refers to, as `needs` finds them.
+
+        Never raises.
+        """
         entry = _TopicSubscriptions(topic, TopicTriggers(topic, self._context))
         try:
-            return self._targets(entry, filter_, _Focus.of(change, NOTHING_RELATED))
+            return self._targets(entry, filter_, _Focus.of(change, NOTHING_RELATED, release))
         except msgspec.DecodeError:
             return frozenset()
 
@@ -204,16 +221,19 @@ class NaiveMatcher:
             if verdict.fired:
                 yield entry
 
-    def _passing(self, entry: _TopicSubscriptions, tenant: Tenant, focus: _Focus) -> Iterator[SubscriptionId]:
+    def _passing(
+        self, entry: _TopicSubscriptions, tenant: Tenant, foci: dict[Release, _Focus]
+    ) -> Iterator[SubscriptionId]:
         """The subscriptions of which all filters that apply pass; filters for other types don't block
         (R-144).
         """
-        evaluations: dict[Filter, FilterEvaluation] = {}
-        for subscription_id, filters in entry.by_tenant[tenant].items():
+        evaluations: dict[tuple[Release, Filter], FilterEvaluation] = {}
+        for subscription_id, (release, filters) in entry.by_tenant[tenant].items():
             for filter_ in filters:
-                evaluation = evaluations.get(filter_)
+                key = release, filter_
+                evaluation = evaluations.get(key)
                 if evaluation is None:
-                    evaluation = evaluations[filter_] = self._evaluate(entry, filter_, focus)
+                    evaluation = evaluations[key] = self._evaluate(entry, filter_, foci[release])
                 if evaluation is PASSED or evaluation is NOT_APPLICABLE:
                     continue
                 if evaluation.verdict is FilterVerdict.NOT_EVALUABLE:

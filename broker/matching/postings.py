@@ -19,6 +19,7 @@ from broker.matching.matcher import Match
 from broker.matching.planner import LookupPlanner
 from broker.matching.predicates import Bound, Extreme, LookupKey, Threshold, Unit
 from broker.matching.readers import ExtractedExtremes
+from broker.model.release import Release
 from broker.model.search import Filter
 
 SPLIT_SIZE = 8
@@ -31,10 +32,11 @@ _Mark = tuple[Bound, int]
 class IndexedSubscription:
     """One subscription in the index. Its match is created once."""
 
-    __slots__ = ("filters", "match")
+    __slots__ = ("filters", "match", "release")
 
-    def __init__(self, match: Match, filters: tuple[Filter, ...]) -> None:
+    def __init__(self, match: Match, release: Release, filters: tuple[Filter, ...]) -> None:
         self.match = match
+        self.release = release
         self.filters = filters
 
 

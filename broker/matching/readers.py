@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from broker.matching.chains import ChainEnd, ResolvedTarget, chain_resolver
+from broker.matching.change_states import RelatedStates
 from broker.matching.context import SearchContext
 from broker.matching.dates import date_span
 from broker.matching.extract import Extractor, compile_extractor
@@ -18,7 +19,6 @@ from broker.matching.paths import compile_values
 from broker.matching.predicates import Bound, PredicateKind, Threshold, Unit
 from broker.matching.problems import READ_ERRORS, EvaluationFailed
 from broker.matching.quantities import SearchQuantity, Span, decimal_of, parse_number, quantity_span
-from broker.matching.states import RelatedStates
 from broker.model.release import Release
 from broker.model.search import SearchParameter
 

@@ -19,6 +19,7 @@ from broker.matching.filters import compile_filter
 from broker.matching.problems import FilterProblem, FilterRefusal
 from broker.matching.support import comparators_used, modifier_of, unsupported, unsupported_code
 from broker.matching.values import BadFilter, BadValue
+from broker.matching.vocabulary import foreign_codes
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter, Modifier, ParameterType, SearchParameter
 from broker.model.subscription import Subscription
@@ -98,7 +99,8 @@ class _FilterCheck:
         parameters = {resource_type: self._parameter(resource_type, name) for resource_type in types}
         if not any(parameters.values()):
             reason = unsupported_code(name)
-            yield _not_supported(reason or f"{' or '.join(types)} has no search parameter {name}")
+            text = f"{' or '.join(types)} has no search parameter {name} in {self.release}"
+            yield _not_supported(reason or text)
         for resource_type, parameter in parameters.items():
             if parameter is not None:
                 yield from self._parameter_objections(filter_, parameter, offers[resource_type])
@@ -118,7 +120,8 @@ class _FilterCheck:
             yield _EXCLUSIVE
         references = {resource_type: self._parameter(resource_type, chain.link) for resource_type in offers}
         if not any(references.values()):
-            yield _not_supported(f"{' or '.join(offers)} has no search parameter {chain.link}")
+            text = f"{' or '.join(offers)} has no search parameter {chain.link} in {self.release}"
+            yield _not_supported(text)
         for resource_type, reference in references.items():
             if reference is None:
                 continue
@@ -126,6 +129,8 @@ class _FilterCheck:
                 for end in chain_ends(chain, reference, self.context.parameters):
                     yield from _unsupported(chain.last, end.parameter)
                     yield from _not_offered(chain.last, end.parameter, offers[resource_type])
+                    if end.release is self.release:
+                        yield from self._code_objections(chain.last, end.parameter)
                 compile_chain(chain, reference, self.release, self.context)
             except BadValue as error:
                 yield _Objection(FilterRefusal.BAD_VALUE, str(error))
@@ -139,10 +144,19 @@ class _FilterCheck:
             yield from _unsupported(filter_, parameter)
             yield from _not_offered(filter_, parameter, offers)
             compile_filter(filter_, parameter, self.release, self.context)
+            yield from self._code_objections(filter_, parameter)
         except BadValue as error:
             yield _Objection(FilterRefusal.BAD_VALUE, str(error))
         except (BadFilter, BadExpression) as error:
             yield _not_supported(str(error))
+
+    def _code_objections(self, filter_: Filter, parameter: SearchParameter) -> Iterator[_Objection]:
+        """A code outside the required value set would never match. Raises BadValue."""
+        foreign = foreign_codes(filter_, parameter)
+        if foreign:
+            codes = ", ".join(sorted(parameter.codes))
+            text = f"{', '.join(foreign)} is no code of it in {self.release}; use one of {codes}"
+            yield _Objection(FilterRefusal.BAD_VALUE, text)
 
 
 def _not_supported(text: str) -> _Objection:

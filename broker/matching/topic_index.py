@@ -1,4 +1,4 @@
-"""The indexed subscriptions of one topic, one `TypeIndex` per focus type."""
+"""The indexed subscriptions of one topic, one `TypeIndex` per focus type and release of the subscribers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from broker.model.topic import Topic
 
 
 class TypeIndex:
-    """The subscriptions of one topic, for foci of one type.
+    """The subscriptions of one release to one topic, for foci of one type.
 
     `chains` counts the chained filters of each tenant without their values, on which the targets don't
     depend.
@@ -71,11 +71,13 @@ class TypeIndex:
 
 
 class TopicIndex:
-    """The subscriptions of one topic. `tenants` counts them; `types` has an index per focus type."""
+    """The subscriptions of one topic. `tenants` counts them; `types` has an index per focus type and release
+    of the subscribers.
+    """
 
     def __init__(self, topic: Topic, context: SearchContext) -> None:
         self.tenants: Counter[Tenant] = Counter()
-        self.types: dict[str, TypeIndex] = {}
+        self.types: dict[str, dict[Release, TypeIndex]] = {}
         self._context = context
         self.set_topic(topic)
 
@@ -83,7 +85,7 @@ class TopicIndex:
         """Compiles the triggers. The caller files the subscriptions again if the topic differs."""
         self.topic = topic
         self.triggers = TopicTriggers(topic, self._context)
-        self.keyed_triggers = KeyedTriggers(topic, self._context)
+        self.keyed_triggers = KeyedTriggers(topic, self.triggers, self._context)
         self.has_costly_criteria = any(trigger.fhirpath is not None for trigger in topic.resource_triggers)
         self.types_needing_previous = frozenset(
             trigger.resource
@@ -92,10 +94,13 @@ class TopicIndex:
             or (trigger.fhirpath is not None and ("previous" in trigger.fhirpath or "\\" in trigger.fhirpath))
         )
 
-    def new_type(self, resource_type: str) -> TypeIndex:
-        """An empty index for a focus type, in place of the one before."""
-        type_index = TypeIndex(LookupPlanner(self.topic, resource_type, self._context))
-        self.types[resource_type] = type_index
+    def type_index(self, resource_type: str, release: Release) -> TypeIndex:
+        """The index of a focus type for subscribers of a release, empty if it is new."""
+        by_release = self.types[resource_type]
+        type_index = by_release.get(release)
+        if type_index is None:
+            type_index = TypeIndex(LookupPlanner(self.topic, resource_type, self._context))
+            by_release[release] = type_index
         return type_index
 
 

@@ -1,8 +1,10 @@
 """Whether a topic fires: interaction, resource type, then query or FHIRPath criteria (R-020..R-042); or an
 event (R-050).
 
-Criteria are compiled at their first use, for the releases of the resources that they meet. Criteria that
-can't be evaluated don't fire; the verdict carries the reason.
+Criteria are compiled at their first use, for the releases of the resources that they meet. A query that does
+not use the words of the release of a resource is judged on the resource as its own release shows it
+(`vocabulary.judged_release`); FHIRPath is judged on the resource as it came in. Criteria that can't be
+evaluated don't fire; the verdict carries the reason.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,20 +12,23 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from broker.errors import BrokerError
+from broker.matching.change_states import ChangeStates
 from broker.matching.context import SearchContext
 from broker.matching.criteria import BadTopic, StateTestEvaluation, compile_criteria, evaluate_criteria
 from broker.matching.definitions import ANY_TYPE
 from broker.matching.fhirpath import BadExpression, compile_expression, evaluate_fhirpath
 from broker.matching.problems import EvaluationFailed, TopicProblem
-from broker.matching.states import ChangeStates
 from broker.matching.verdicts import FilterEvaluation, evaluation_of, not_evaluable
+from broker.matching.vocabulary import judged_release
 from broker.model.change import Interaction
 from broker.model.release import Release
 from broker.model.topic import Coding, CriteriaKind, ResourceTrigger, Topic, TopicLocation, TopicPart
 
 _Releases = tuple[Release, Release]
 """The releases of the previous and of the current state."""
-_Criteria = tuple[CriteriaKind, Callable[[ChangeStates], bool]]
+_Criteria = Callable[[ChangeStates], bool]
+SeenIn = Callable[[Release], ChangeStates]
+"""The states of a change as a release shows them."""
 
 
 class TriggerFailure(NamedTuple):
@@ -54,10 +59,14 @@ class TriggerVerdict(StrEnum):
 
 
 class TriggerEvaluation(NamedTuple):
-    """The evaluation of one trigger, with each of its criteria."""
+    """The evaluation of one trigger, with each of its criteria.
+
+    `states` are those that the state tests saw.
+    """
 
     location: TopicLocation
     verdict: TriggerVerdict
+    states: ChangeStates | None = None
     failures: tuple[TriggerFailure, ...] = ()
     state_tests: tuple[StateTestEvaluation, ...] = ()
     fhirpath: FilterEvaluation | None = None
@@ -67,10 +76,12 @@ class TopicTriggers:
     """The triggers of one topic."""
 
     def __init__(self, topic: Topic, context: SearchContext) -> None:
+        self._topic = topic
         self._triggers = topic.resource_triggers
         self._event_triggers = topic.event_triggers
         self._context = context
-        self._compiled: dict[tuple[int, _Releases, str], list[_Criteria]] = {}
+        self._compiled: dict[tuple[int, CriteriaKind, _Releases, str], _Criteria | None] = {}
+        self._judged_in: dict[tuple[int, Release, str], Release] = {}
 
     def concerns(self, resource_type: str, interaction: Interaction) -> bool:
         """Whether a change of that kind can fire the topic at all; decided without the resource (R-023)."""
@@ -88,15 +99,27 @@ class TopicTriggers:
             for trigger in self._event_triggers
         )
 
-    def judge(self, states: ChangeStates) -> TopicVerdict:
+    def query_release(self, index: int, release: Release, resource_type: str) -> Release:
+        """The release in which the query of a trigger is judged, for resources that came in by `release`."""
+        key = index, release, resource_type
+        if key not in self._judged_in:
+            trigger = self._triggers[index]
+            self._judged_in[key] = release
+            if trigger.query is not None:
+                self._judged_in[key] = judged_release(
+                    trigger.query, resource_type, release, self._topic.release, self._context
+                )
+        return self._judged_in[key]
+
+    def judge(self, states: ChangeStates, seen_in: SeenIn | None = None) -> TopicVerdict:
         """Triggers are alternatives, and so are the criteria of one trigger (R-021, R-028).
 
-        Criteria that fail don't keep others from firing.
+        Criteria that fail don't keep others from firing. `seen_in` may cache what `states.seen_in` returns.
         """
         failures: list[TriggerFailure] = []
         for index, trigger in enumerate(self._triggers):
             if _concerns(trigger, states.resource_type, states.interaction) and self._fires(
-                index, states, failures
+                index, states, seen_in or states.seen_in, failures
             ):
                 return TopicVerdict(fired=True, failures=tuple(failures))
         return TopicVerdict(fired=False, failures=tuple(failures))
@@ -119,17 +142,30 @@ class TopicTriggers:
         )
         return (*resource_triggers, *event_triggers)
 
-    def _fires(self, index: int, states: ChangeStates, failures: list[TriggerFailure]) -> bool:
+    def _fires(
+        self, index: int, states: ChangeStates, seen_in: SeenIn, failures: list[TriggerFailure]
+    ) -> bool:
         trigger = self._triggers[index]
         if trigger.query is None and trigger.fhirpath is None:
             return True
-        for kind, passes in self._criteria(index, states, failures):
+        for kind in CriteriaKind:
+            if (trigger.query if kind is CriteriaKind.QUERY else trigger.fhirpath) is None:
+                continue
+            seen = self._seen(index, kind, states, seen_in)
+            passes = self._criteria(index, kind, seen, failures)
             try:
-                if passes(states):
+                if passes is not None and passes(seen):
                     return True
             except EvaluationFailed as error:
                 failures.append(TriggerFailure(_trigger_location(index, kind), str(error)))
         return False
+
+    def _seen(self, index: int, kind: CriteriaKind, states: ChangeStates, seen_in: SeenIn) -> ChangeStates:
+        """The states on which criteria of that kind are judged: both in one release, if they convert."""
+        release = states.release
+        if kind is CriteriaKind.QUERY:
+            release = self.query_release(index, release, states.resource_type)
+        return seen_in(release)
 
     def _evaluate_trigger(self, index: int, states: ChangeStates, *, is_event: bool) -> TriggerEvaluation:
         trigger, location = self._triggers[index], _trigger_location(index)
@@ -141,13 +177,17 @@ class TopicTriggers:
             return TriggerEvaluation(location, TriggerVerdict.OTHER_INTERACTION)
         failures: list[TriggerFailure] = []
         verdict = TriggerVerdict.FIRED
-        if not self._fires(index, states, failures):
+        if not self._fires(index, states, states.seen_in, failures):
             verdict = TriggerVerdict.NOT_EVALUABLE if failures else TriggerVerdict.CRITERIA_FAILED
         state_tests: tuple[StateTestEvaluation, ...] = ()
+        seen = self._seen(index, CriteriaKind.QUERY, states, states.seen_in)
         if trigger.query is not None:
-            state_tests = tuple(evaluate_criteria(trigger.query, states, self._context))
-        fhirpath = None if trigger.fhirpath is None else _evaluate_expression(trigger.fhirpath, states)
-        return TriggerEvaluation(location, verdict, tuple(failures), state_tests, fhirpath)
+            state_tests = tuple(evaluate_criteria(trigger.query, seen, self._context))
+        fhirpath: FilterEvaluation | None = None
+        if trigger.fhirpath is not None:
+            as_it_came = self._seen(index, CriteriaKind.FHIRPATH, states, states.seen_in)
+            fhirpath = _evaluate_expression(trigger.fhirpath, as_it_came)
+        return TriggerEvaluation(location, verdict, seen, tuple(failures), state_tests, fhirpath)
 
     def _evaluate_event_trigger(
         self, index: int, resource_type: str, codes: set[tuple[str | None, str]]
@@ -160,25 +200,21 @@ class TopicTriggers:
             verdict = TriggerVerdict.OTHER_EVENT
         return TriggerEvaluation(TopicLocation(TopicPart.EVENT_TRIGGER, index), verdict)
 
-    def _criteria(self, index: int, states: ChangeStates, failures: list[TriggerFailure]) -> list[_Criteria]:
+    def _criteria(
+        self, index: int, kind: CriteriaKind, states: ChangeStates, failures: list[TriggerFailure]
+    ) -> _Criteria | None:
         """Criteria that can't be compiled for a release never fire there; that is reported once."""
         releases = states.previous_release, states.current_release
-        key = index, releases, states.resource_type
+        key = index, kind, releases, states.resource_type
         if key not in self._compiled:
-            trigger, compiled = self._triggers[index], list[_Criteria]()
-            for kind, compile_one in (
-                (CriteriaKind.QUERY, self._query_test),
-                (CriteriaKind.FHIRPATH, self._fhirpath_test),
-            ):
-                try:
-                    passes = compile_one(trigger, releases, states.resource_type)
-                except BrokerError as error:
-                    reason = f"never fires in {releases[1]}: {error}"
-                    failures.append(TriggerFailure(_trigger_location(index, kind), reason))
-                    continue
-                if passes is not None:
-                    compiled.append((kind, passes))
-            self._compiled[key] = compiled
+            trigger = self._triggers[index]
+            compile_one = self._query_test if kind is CriteriaKind.QUERY else self._fhirpath_test
+            try:
+                self._compiled[key] = compile_one(trigger, releases, states.resource_type)
+            except BrokerError as error:
+                self._compiled[key] = None
+                reason = f"never fires in {releases[1]}: {error}"
+                failures.append(TriggerFailure(_trigger_location(index, kind), reason))
         return self._compiled[key]
 
     def _query_test(

@@ -74,13 +74,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class SearchParameter:
-    """One search parameter of one resource type in one release."""
+    """One search parameter of one resource type in one release.
+
+    `codes` are those of the required value set of a code; empty if any code is allowed, or not listed.
+    """
 
     code: str
     type: ParameterType
     expression: str
     targets: tuple[str, ...] = ()
     components: tuple[Component, ...] = ()
+    codes: frozenset[str] = frozenset()
 
 
 class ParameterTable(Protocol):

@@ -175,14 +175,21 @@ def test_a_contained_target_needs_no_lookup(
     assert matcher.match(change(body))
 
 
-def test_a_target_of_another_release_is_evaluated_in_its_own(
-    matcher: NaiveMatcher, chained: Topic, subscription: Subscriptions, table: Any
+@pytest.mark.parametrize("stored", list(Release))
+@pytest.mark.parametrize("reader", list(Release))
+def test_a_target_of_another_release_is_evaluated_in_the_release_of_the_subscriber(
+    reader: Release,
+    stored: Release,
+    matcher: NaiveMatcher,
+    chained: Topic,
+    subscription: Subscriptions,
+    table: Any,
 ) -> None:
     table.only["active"] = Release.R5
-    matcher.put(subscription(Filter("patient.active", "true")), chained)
+    matcher.put(subscription(Filter("patient.active", "true"), release=reader), chained)
     about = change({"subject": {"reference": "http://broker.example/r4/Patient/1/_history/3"}})
-    assert matcher.match(about, {PATIENT: version(*PATIENT, FEMALE, Release.R5)})
-    assert not matcher.match(about, {PATIENT: version(*PATIENT, FEMALE, Release.R4)})
+    matches = matcher.match(about, {PATIENT: version(*PATIENT, FEMALE, stored)})
+    assert bool(matches) is (reader is Release.R5)
 
 
 def test_nothing_is_needed_where_no_subscription_has_a_chain(

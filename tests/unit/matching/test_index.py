@@ -151,7 +151,7 @@ def test_subscriptions_are_filed_by_the_most_selective_key(about: Topic) -> None
     index = IndexedMatcher(CONTEXT)
     for n in range(50):
         put(index, about, n, Filter("status", "final"), of(n))
-    (root,) = index._topics[about.canonical].types[OBSERVATION].roots.values()
+    (root,) = index._topics[about.canonical].types[OBSERVATION][Release.R4].roots.values()
     assert [channel.name for channel in root.by_key] == ["patient"]
     assert ids(index.match(observed(status="final", **is_of(7)))) == {"7"}
     assert index.match(observed(status="amended", **is_of(7))) == []

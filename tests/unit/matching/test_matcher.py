@@ -183,8 +183,9 @@ def test_a_release_without_the_parameter_does_not_pass(
 ) -> None:
     table.only["patient"] = Release.R5
     matcher.put(subscription(OF_ONE), topic())
-    assert not matcher.match(change(ONE))
-    assert matcher.match(change(ONE, release=Release.R5))
+    matcher.put(subscription(OF_ONE, id=SubscriptionId("r5"), release=Release.R5), topic())
+    for release in Release:
+        assert [match.subscription_id for match in matcher.match(change(ONE, release=release))] == ["r5"]
 
 
 def test_a_filter_that_cannot_be_compiled_matches_nothing(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from broker.fhir.search_parameters import SearchParameters
 from broker.matching.context import SearchContext
 from broker.matching.registration import check_filters, filter_applies
 from broker.matching.valuesets import ValueSetFolder
@@ -123,11 +124,59 @@ def test_a_filter_that_cannot_be_honoured_is_refused_by_name(
     assert problem.index == 1
 
 
-def test_a_parameter_of_another_release_is_accepted(
+def test_a_parameter_of_another_release_is_refused_if_the_type_converts(
     observations: Topic, subscription: Subscriptions, table: Any, context: SearchContext
 ) -> None:
+    """The subscriber sees every Encounter in its own release, where nothing has that parameter."""
     table.only["class"] = Release.R5
-    assert check_filters(subscription(Filter("class", "AMB")), observations, context) == []
+    (problem,) = check_filters(subscription(Filter("class", "AMB")), observations, context)
+    assert "in r4" in problem.text
+    reader = subscription(Filter("class", "AMB"), release=Release.R5)
+    assert check_filters(reader, observations, context) == []
+
+
+def test_a_parameter_of_another_release_is_accepted_if_the_type_does_not_convert(
+    topic: Topics, subscription: Subscriptions, table: Any, context: SearchContext
+) -> None:
+    table.only["probability"] = Release.R5
+    risks = topic(
+        resource_triggers=(ResourceTrigger("RiskAssessment", frozenset(Interaction)),),
+        filters=(FilterDefinition("probability"),),
+    )
+    assert check_filters(subscription(Filter("probability", "0.25")), risks, context) == []
+
+
+@pytest.mark.parametrize(
+    ("release", "value", "modifier", "is_accepted"),
+    [
+        (Release.R4, "finished", None, True),
+        (Release.R4B, "finished,planned", "not", True),
+        (Release.R5, "completed", None, True),
+        (Release.R4, "completed", None, False),
+        (Release.R5, "finished", None, False),
+        (Release.R5, "completed,finished", None, False),
+        (Release.R5, "finished", "not", False),
+        (Release.R4, "Finished", None, False),
+    ],
+)
+def test_a_code_that_the_subscribers_release_does_not_have_is_refused(
+    release: Release,
+    value: str,
+    modifier: str | None,
+    is_accepted: bool,
+    topic: Topics,
+    subscription: Subscriptions,
+) -> None:
+    offers = topic(filters=(FilterDefinition("status", modifiers=frozenset({"not"})),))
+    problems = check_filters(
+        subscription(Filter("status", value, modifier=modifier), release=release),
+        offers,
+        SearchContext(SearchParameters()),
+    )
+    assert (problems == []) is is_accepted
+    if problems:
+        assert "is no code" in problems[0].text
+        assert "entered-in-error" in problems[0].text
 
 
 def test_a_topic_about_every_type_takes_filters_for_a_type(

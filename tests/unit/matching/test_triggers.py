@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from broker.fhir.search_parameters import SearchParameters
+from broker.matching.change_states import ChangeStates
 from broker.matching.context import SearchContext
 from broker.matching.criteria import BadTopic, compile_criteria
-from broker.matching.states import ChangeStates, State
+from broker.matching.states import State
 from broker.matching.triggers import TopicTriggers, TopicVerdict, check_triggers
 from broker.model.change import Interaction
 from broker.model.release import Release
@@ -203,13 +205,55 @@ def test_a_failing_trigger_is_reported_and_keeps_no_other_from_firing(
 def test_a_release_without_the_parameter_never_fires_and_that_is_reported_once(
     topic: Topics, table: Any, context: SearchContext
 ) -> None:
-    table.only["status"] = Release.R5
-    compiled = triggers(topic, context, query=QueryCriteria(current="status=x"))
-    first, second = (judge(compiled, CREATE, None, encounter("x")) for _ in range(2))
+    """RiskAssessment does not convert, so it is judged as it came in."""
+    table.only["probability"] = Release.R5
+    trigger = ResourceTrigger(
+        "RiskAssessment", frozenset(Interaction), QueryCriteria(current="probability=0.25")
+    )
+    compiled = TopicTriggers(topic(resource_triggers=(trigger,)), context)
+
+    def created(release: Release) -> TopicVerdict:
+        risk = {"resourceType": "RiskAssessment", "prediction": [{"probabilityDecimal": 0.25}]}
+        return judge(compiled, CREATE, None, risk, resource_type="RiskAssessment", release=release)
+
+    first, second = created(Release.R4), created(Release.R4)
     assert not first.fired
     assert first.failures
     assert second == (False, ())
-    assert judge(compiled, CREATE, None, encounter("x"), release=Release.R5).fired
+    assert created(Release.R5).fired
+
+
+@pytest.mark.parametrize("release", list(Release))
+def test_a_query_that_uses_the_words_of_another_release_is_judged_in_that_release(
+    release: Release, topic: Topics
+) -> None:
+    """`completed` is R5's word, `finished` that of R4; a query that mixes both is judged as it came in."""
+    ended, begun = ("completed", "in-progress") if release is Release.R5 else ("finished", "in-progress")
+    for word in ("completed", "finished", "completed,finished"):
+        query = QueryCriteria(f"status:not={word}", f"status={word}", require_both=True)
+        compiled = triggers(topic, SearchContext(SearchParameters()), query=query)
+        fired = [
+            judge(compiled, UPDATE, encounter(before), encounter(after), release=release).fired
+            for before, after in ((begun, ended), (ended, ended), (ended, begun))
+        ]
+        assert fired == [True, False, False], word
+
+
+def test_the_previous_state_is_seen_in_the_release_of_the_current_one(topic: Topics) -> None:
+    """A resource that another client rewrites in its own release has not ended again."""
+    context = SearchContext(SearchParameters())
+    query = QueryCriteria("status:not=finished,completed", "status=finished,completed", require_both=True)
+    by_query = triggers(topic, context, query=query)
+    by_path = triggers(topic, context, fhirpath="%previous.status !~ %current.status")
+    for compiled in (by_query, by_path):
+        for before, after, previous_release, release in (
+            ("completed", "finished", Release.R5, Release.R4),
+            ("finished", "completed", Release.R4B, Release.R5),
+        ):
+            states = (UPDATE, encounter(before), encounter(after))
+            assert not judge(compiled, *states, release=release, previous_release=previous_release).fired
+            states = (UPDATE, encounter("planned"), encounter(after))
+            assert judge(compiled, *states, release=release, previous_release=previous_release).fired
 
 
 def test_each_state_is_searched_by_its_own_release(topic: Topics, table: Any, context: SearchContext) -> None:
