@@ -1,8 +1,10 @@
-"""`serve --workers N`: starts N worker processes on one listening socket, restarts those that fail, and stops
-all on request.
+"""`serve --workers N`: keeps N worker processes running on one listening socket, and stops all on request.
 
 Standard input of each worker is a pipe that nothing is written to. It closes when the supervisor ends, even
 if it was killed; the worker then stops too, so that no worker keeps the port.
+
+The workers share a temporary directory for the metrics that each process counts on its own, so that any of them
+can report the sums (`broker/telemetry/metrics.py`). It is new at each start and deleted at the end.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 
 import structlog
@@ -20,6 +23,7 @@ from broker.app import check
 from broker.cli import loop
 from broker.settings import Settings
 from broker.tasks import first_of, sleep_unless
+from broker.telemetry.metrics import SHARED_DIRECTORY
 
 _log = structlog.get_logger(__name__)
 _GRACE_S = 10.0
@@ -29,32 +33,31 @@ _CONFIGURATION_ERROR = 2
 
 
 def supervise(workers: int, listening: socket.socket, store_url: str, settings: Settings) -> None:
-    """Returns when every worker has ended after a stop was requested. Exits with code 2 if a worker ended
-    with it.
-    """
+    """Returns when every worker has ended after a stop was requested. Exits with code 2 if a worker did."""
 
     async def run_workers(stop: asyncio.Event) -> bool:
-        await check(
-            settings, store_url
-        )  # so that the supervisor reports an error once, instead of each worker
-        supervisor = _Supervisor(
-            listening.fileno(),
-            _environment(settings, store_url),
-            settings.drain.total_seconds() + _GRACE_S,
-            stop,
-        )
-        return await supervisor.run(workers)
+        # so that an error is reported once, not by each worker
+        await check(settings, store_url)
+        with tempfile.TemporaryDirectory(prefix="fhir-broker-metrics-") as metrics_directory:
+            supervisor = _Supervisor(
+                listening.fileno(),
+                _environment(settings, store_url, metrics_directory),
+                settings.drain.total_seconds() + _GRACE_S,
+                stop,
+            )
+            return await supervisor.run(workers)
 
     if not loop.run(run_workers):
         raise typer.Exit(_CONFIGURATION_ERROR)
 
 
-def _environment(settings: Settings, store_url: str) -> dict[str, str]:
+def _environment(settings: Settings, store_url: str, metrics_directory: str) -> dict[str, str]:
     environment = {
         **os.environ,
         "BROKER_REDIS_URL": store_url,
         "BROKER_PORT": str(settings.port),
         "BROKER_BASE_URL": settings.base_url,
+        SHARED_DIRECTORY: metrics_directory,
     }
     if settings.high_water_path:
         environment["BROKER_HIGH_WATER_FILE"] = str(settings.high_water_path)
@@ -74,9 +77,7 @@ class _Supervisor:
         self._running: set[asyncio.subprocess.Process] = set()
 
     async def run(self, workers: int) -> bool:
-        """Returns when all workers have ended; False if one of them found a configuration error, and reported
-        it.
-        """
+        """Returns when all workers have ended; False if one found, and reported, a configuration error."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._forward_hangup)
         async with asyncio.TaskGroup() as tasks:
             supervised = [tasks.create_task(self._supervise(number)) for number in range(workers)]

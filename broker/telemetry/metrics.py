@@ -1,11 +1,17 @@
-"""Metrics of this process, by name. `store_metrics.py` has those that describe the store, which all processes
-answer alike.
+"""Metrics of this process, by name. `store_metrics.py` has those that describe the store.
 
-They live in a registry of their own; `/metrics` answers both (`render`).
+`serve --workers N` sets SHARED_DIRECTORY for its workers. prometheus_client then keeps the numbers of each process
+in files of that directory, and `render` returns the sums over all workers, also those that have ended. So `/metrics`
+is the same whichever worker answers it.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+import os
 
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that prometheus_client reads when it is imported."""
 REGISTRY = CollectorRegistry(auto_describe=True)
 
 intake_refused = Counter(
@@ -21,5 +27,9 @@ store_errors = Counter("broker_store_errors", "Requests to the store that failed
 
 
 def render() -> bytes:
-    """All metrics in Prometheus's text format."""
-    return generate_latest(REGISTRY)
+    """All metrics of this process, or of all workers, in Prometheus's text format."""
+    if SHARED_DIRECTORY not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+    return generate_latest(registry)

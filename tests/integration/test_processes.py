@@ -1,4 +1,4 @@
-"""The broker as processes: started, stopped by signals, shared out over several, refused with one line."""
+"""The broker as processes: start, stop by signals, several workers or roles, and errors at start."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command, run
+from tests.metrics import total
 from tests.ports import free_port
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -24,8 +26,8 @@ _READY_PID = re.compile(r"ready .*?pid\S*?=\S*?(\d+)")
 
 
 @contextlib.asynccontextmanager
-async def desk_at(base: str, subscriber: SimulatedSubscriber) -> AsyncIterator[BrokerFixture]:
-    """Each request takes a connection of its own, so that any worker may get it."""
+async def connect(base: str, subscriber: SimulatedSubscriber) -> AsyncIterator[BrokerFixture]:
+    """Sends each request over a new connection, so that any worker may get it."""
     headers = {"Content-Type": "application/fhir+json", "Connection": "close"}
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=10, trust_env=False) as client:
         yield BrokerFixture(client, subscriber)
@@ -37,12 +39,17 @@ def serve(folder: Path, port: int, *arguments: str, **settings: str) -> Command:
     )
 
 
-def told(endpoint: Endpoint) -> set[str]:
-    return {event.focus.rpartition("/")[2] for one in endpoint.notifications for event in one.events}
+def notified_ids(endpoint: Endpoint) -> set[str]:
+    """The ids of the resources that were notified."""
+    return {
+        event.focus.rpartition("/")[2]
+        for notification in endpoint.notifications
+        for event in notification.events
+    }
 
 
-async def pour(base: str, prefix: str, accepted: list[str]) -> None:
-    """Puts readings one after the other until the broker takes no more; notes each that was acknowledged."""
+async def put_until_refused(base: str, prefix: str, accepted: list[str]) -> None:
+    """Puts readings one after the other until the broker stops; adds each acknowledged one to `accepted`."""
     async with httpx.AsyncClient(base_url=base, timeout=10, trust_env=False) as client:
         for n in range(5000):
             name = f"{prefix}-{n}"
@@ -65,36 +72,35 @@ async def test_a_stop_during_a_stream_of_posts_drains_and_loses_nothing(
     endpoint = subscriber.endpoint("a")
     with serve(tmp_path, port, "--workers", workers) as first:
         await first.until_ready(base)
-        async with desk_at(base, subscriber) as broker_fixture:
+        async with connect(base, subscriber) as broker_fixture:
             await broker_fixture.subscribe("a", max_count=5)
         async with asyncio.TaskGroup() as streams:
-            for one in range(4):
-                streams.create_task(pour(base, f"s{one}", accepted))
+            for n in range(4):
+                streams.create_task(put_until_refused(base, f"s{n}", accepted))
             assert await subscriber.wait_until(lambda: len(endpoint.numbers) >= 30)
             assert await first.stop(number) == 0, first.output
         assert len(accepted) >= 30
         assert "Traceback" not in first.output
     with serve(tmp_path, port, "--workers", workers) as second:
         await second.until_ready(base)
-        assert await subscriber.wait_until(lambda: set(accepted) <= told(endpoint)), set(accepted) - told(
-            endpoint
-        )
-        async with desk_at(base, subscriber) as broker_fixture:
+        assert await subscriber.wait_until(lambda: set(accepted) <= notified_ids(endpoint)), set(
+            accepted
+        ) - notified_ids(endpoint)
+        async with connect(base, subscriber) as broker_fixture:
             await broker_fixture.send()
-            assert await subscriber.wait_until(lambda: len(told(endpoint)) > len(accepted))
+            assert await subscriber.wait_until(lambda: len(notified_ids(endpoint)) > len(accepted))
         assert endpoint.numbers == list(range(1, len(endpoint.numbers) + 1))
         assert await second.stop() == 0, second.output
 
 
-async def delivered_by_worker(base: str) -> set[int]:
-    """How many events each worker has delivered, as far as thirty requests find the workers."""
-    seen = set()
-    for _ in range(30):
-        async with httpx.AsyncClient(base_url=base, timeout=5, trust_env=False) as client:
-            metrics = (await client.get("/metrics")).text
-            found = re.findall(r"^broker_delivery_latency_seconds_count (\S+)$", metrics, re.MULTILINE)
-            seen.add(sum(int(float(one)) for one in found))
-    return seen
+def delivered_by_worker(folder: Path) -> list[int]:
+    """How many events each worker has delivered, from the files that hold their metrics."""
+    counts = []
+    for file in folder.glob("fhir-broker-metrics-*/histogram_*.db"):
+        metrics = MultiProcessCollector.merge([str(file)])  # type: ignore[no-untyped-call]
+        samples = [sample for metric in metrics for sample in metric.samples]
+        counts += [int(one.value) for one in samples if one.name == "broker_delivery_latency_seconds_count"]
+    return counts
 
 
 async def is_steadily_ready(base: str, done: asyncio.Event) -> bool:
@@ -105,50 +111,85 @@ async def is_steadily_ready(base: str, done: asyncio.Event) -> bool:
     return True
 
 
-async def test_workers_share_the_posts_and_one_that_is_killed_is_replaced_while_the_broker_stays_ready(
-    tmp_path: Path, subscriber: SimulatedSubscriber
+async def send_until_all_workers_delivered(fixture: BrokerFixture, folder: Path, workers: int) -> int:
+    """Returns how many events were delivered, all of them counted by the workers."""
+    sent = 0
+
+    async def have_delivered() -> bool:
+        nonlocal sent
+        if 0 in (counts := delivered_by_worker(folder)) or len(counts) < workers:
+            await fixture.send(10)
+            sent += 10
+            return False
+        return sum(counts) == sent
+
+    await until(have_delivered)
+    return sent
+
+
+async def test_a_killed_worker_is_replaced_while_the_broker_stays_ready(
+    tmp_path: Path, subscriber: SimulatedSubscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     port = free_port()
     base = f"http://127.0.0.1:{port}"
-    with serve(tmp_path, port, "--workers", "2") as one:
-        output = await one.until_output("ready ", times=2)
+    with serve(tmp_path, port, "--workers", "2") as command:
+        output = await command.until_output("ready ", times=2)
         workers = [int(pid) for pid in _READY_PID.findall(output)]
-        async with desk_at(base, subscriber) as broker_fixture:
+        async with connect(base, subscriber) as broker_fixture:
             await broker_fixture.subscribe("a")
-            sent = 0
-
-            async def both_took_part() -> bool:
-                nonlocal sent
-                await broker_fixture.send(10)
-                sent += 10
-                seen = await delivered_by_worker(base)
-                return len(seen) == 2 and 0 not in seen and sum(seen) >= sent
-
-            await until(both_took_part)
+            sent = await send_until_all_workers_delivered(broker_fixture, tmp_path, 2)
             os.kill(workers[0], signal.SIGKILL)
             done = asyncio.Event()
             watching = asyncio.create_task(is_steadily_ready(base, done))
-            output = await one.until_output("ready ", times=3)
+            output = await command.until_output("ready ", times=3)
             done.set()
             assert await watching
-            replaced = [int(pid) for pid in _READY_PID.findall(output)][2]
-            assert replaced not in workers
+            replacement = [int(pid) for pid in _READY_PID.findall(output)][2]
+            assert replacement not in workers
             await broker_fixture.send(5)
             await broker_fixture.until_numbers("a", sent + 5)
-        assert await one.stop() == 0
-        for pid in (workers[1], replaced):
+        assert await command.stop() == 0
+        for pid in (workers[1], replacement):
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
 
 
-async def test_workers_whose_supervisor_was_killed_leave_the_port_and_the_data_to_the_next(
+async def test_a_scrape_answers_for_all_workers_also_for_one_that_has_ended(
+    tmp_path: Path, subscriber: SimulatedSubscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    with serve(tmp_path, port, "--workers", "2") as command:
+        output = await command.until_output("ready ", times=2)
+        async with connect(base, subscriber) as broker_fixture:
+            await broker_fixture.subscribe("a")
+            sent = await send_until_all_workers_delivered(broker_fixture, tmp_path, 2)
+
+            async def assert_scrapes_report_all() -> None:
+                for _ in range(12):  # each may reach the other worker
+                    page = (await broker_fixture.client.get("/metrics")).text
+                    assert total(page, "broker_delivery_latency_seconds_count") == sent
+                    assert total(page, "broker_events_delivered_total") == sent
+                    assert total(page, "broker_changes_accepted_total", interaction="create") == sent
+
+            await assert_scrapes_report_all()
+            os.kill(int(_READY_PID.findall(output)[0]), signal.SIGKILL)
+            await command.until_output("ready ", times=3)
+            await assert_scrapes_report_all()
+        assert await command.stop() == 0
+    assert delivered_by_worker(tmp_path) == [], "the directory is deleted"
+
+
+async def test_workers_of_a_killed_supervisor_release_the_port_and_the_data(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     with serve(tmp_path, port, "--workers", "2") as first:
         await first.until_output("ready ", times=2)
-        async with desk_at(base, subscriber) as broker_fixture:
+        async with connect(base, subscriber) as broker_fixture:
             await broker_fixture.subscribe("a")
             await broker_fixture.send(2)
             await broker_fixture.until_numbers("a", 2)
@@ -161,12 +202,12 @@ async def test_workers_whose_supervisor_was_killed_leave_the_port_and_the_data_t
     await until(port_is_free, 20)
     with serve(tmp_path, port) as second:
         await second.until_ready(base)
-        async with desk_at(base, subscriber) as broker_fixture:
+        async with connect(base, subscriber) as broker_fixture:
             await broker_fixture.send()
             await broker_fixture.until_numbers("a", 3)
 
 
-async def test_a_second_start_in_the_same_folder_joins_the_store(
+async def test_a_second_process_in_the_same_folder_uses_the_same_store(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     ports = free_port(), free_port()
@@ -175,18 +216,18 @@ async def test_a_second_start_in_the_same_folder_joins_the_store(
         await first.until_ready(bases[0])
         with serve(tmp_path, ports[1]) as second:
             await second.until_ready(bases[1])
-            async with desk_at(bases[0], subscriber) as one, desk_at(bases[1], subscriber) as other:
+            async with connect(bases[0], subscriber) as one, connect(bases[1], subscriber) as other:
                 await one.subscribe("a")
                 await one.send()
                 await other.send()
                 await one.until_numbers("a", 2)
             assert await second.stop() == 0, second.output
-        async with desk_at(bases[0], subscriber) as one:
+        async with connect(bases[0], subscriber) as one:
             await one.send()
             await one.until_numbers("a", 3)
 
 
-async def test_api_matcher_and_dispatcher_alone_deliver_together(
+async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     store = StoreProcess(tmp_path)
@@ -203,7 +244,7 @@ async def test_api_matcher_and_dispatcher_alone_deliver_together(
             }
             for role, port in ports.items():
                 await roles[role].until_ready(f"http://127.0.0.1:{port}")
-            async with desk_at(base, subscriber) as broker_fixture:
+            async with connect(base, subscriber) as broker_fixture:
                 await broker_fixture.subscribe("a", content="full-resource")
                 await broker_fixture.send(3)
                 await broker_fixture.until_numbers("a", 3)
@@ -217,8 +258,8 @@ async def test_api_matcher_and_dispatcher_alone_deliver_together(
         store.kill()
 
 
-def refused(folder: Path, *arguments: str, **settings: str) -> str:
-    """The one line of a command that ends with exit code 2."""
+def error_of(folder: Path, *arguments: str, **settings: str) -> str:
+    """The one line on stderr of a command that ends with exit code 2."""
     ended = run(*arguments, **({"data_dir": str(folder / "data")} | settings))
     assert ended.returncode == 2, ended.stderr
     assert ended.stdout == ""
@@ -229,12 +270,12 @@ def refused(folder: Path, *arguments: str, **settings: str) -> str:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_busy_port_is_told_in_one_line(tmp_path: Path, workers: str) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path, workers: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        line = refused(tmp_path, "serve", "--workers", workers, port=port)
+        line = error_of(tmp_path, "serve", "--workers", workers, port=port)
     assert f"BROKER_PORT={port}" in line
     assert "Address already in use" in line
 
@@ -251,13 +292,13 @@ def test_a_busy_port_is_told_in_one_line(tmp_path: Path, workers: str) -> None:
         ({"redis_url": "redis://127.0.0.1:1/0"}, "127.0.0.1:1", "2"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_told_in_one_line(
+def test_a_setting_that_is_not_valid_is_reported_in_one_line(
     tmp_path: Path, settings: dict[str, str], named: str, workers: str
 ) -> None:
     given = {"port": str(free_port())} | settings
-    assert named in refused(tmp_path, "serve", "--workers", workers, **given)
+    assert named in error_of(tmp_path, "serve", "--workers", workers, **given)
 
 
 @pytest.mark.parametrize("role", ["api", "match", "dispatch"])
-def test_a_role_alone_without_a_shared_store_is_refused(tmp_path: Path, role: str) -> None:
-    assert "BROKER_REDIS_URL" in refused(tmp_path, role)
+def test_a_role_without_a_shared_store_is_refused(tmp_path: Path, role: str) -> None:
+    assert "BROKER_REDIS_URL" in error_of(tmp_path, role)

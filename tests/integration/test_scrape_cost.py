@@ -1,0 +1,81 @@
+"""The cost of a scrape: the commands that `GET /metrics` sends to the store, with few and with many subscriptions."""
+
+import httpx
+import pytest
+
+from broker.api.authentication import authenticate_open
+from broker.api.health import Health
+from broker.app.api import build_health_app
+from broker.model.change import DEFAULT_TENANT
+from broker.model.release import Release
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    Subscription,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+from broker.store.change_log import ChangeLog
+from broker.store.changes import Changes
+from broker.store.counters import Counters
+from broker.store.protocol import Store
+from broker.store.subscriptions import Subscriptions
+from tests.metrics import total
+from tests.stores import redis_of
+
+FEW, MANY = 2, 400
+
+
+async def register(store: Store, first: int, end: int) -> None:
+    channel = Channel(
+        type=ChannelType("rest-hook"),
+        endpoint="http://127.0.0.1:1/",
+        headers=(),
+        content_type="application/fhir+json",
+        content=PayloadContent.ID_ONLY,
+    )
+    subscriptions = Subscriptions(store)
+    for n in range(first, end):
+        subscription = Subscription(
+            tenant=DEFAULT_TENANT,
+            id=SubscriptionId(f"s{n}"),
+            release=Release.R5,
+            status=SubscriptionStatus.REQUESTED,
+            topic="http://example.org/topic",
+            filters=(),
+            channel=channel,
+            document=b"{}",
+        )
+        await subscriptions.put(subscription, create=True)
+
+
+async def scrape(store: Store) -> tuple[dict[str, int], str]:
+    """The number of calls of each command that one scrape sends, and the page that it returns."""
+    health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
+    transport = httpx.ASGITransport(build_health_app(health, authenticate_open))
+    redis = redis_of(store)
+    await redis.config_resetstat()
+    async with httpx.AsyncClient(transport=transport, base_url="http://broker") as client:
+        response = await client.get("/metrics")
+    assert response.status_code == 200
+    statistics = await redis.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in statistics.items()}
+    return {
+        name: count for name, count in calls.items() if not name.startswith(("config", "info"))
+    }, response.text
+
+
+@pytest.mark.timeout(120)
+async def test_a_scrape_costs_the_same_with_few_and_with_many_subscriptions(store: Store) -> None:
+    await Changes(store, keep_ms=1_000, max_changes=1_000).prepare()
+    await register(store, 0, FEW)
+    commands_for_few, page = await scrape(store)
+    assert total(page, "broker_subscriptions", status="requested") == FEW
+    samples = len(page.splitlines())
+    await register(store, FEW, MANY)
+    commands_for_many, page = await scrape(store)
+    assert total(page, "broker_subscriptions", status="requested") == MANY
+    assert commands_for_many == commands_for_few
+    assert 0 < sum(commands_for_few.values()) < 50
+    assert len(page.splitlines()) == samples
