@@ -136,7 +136,7 @@ def redrive(
 ) -> None:
     """Process dead letters again, after their cause has been corrected.
 
-    A change is matched again and reaches the subscriptions that it matches. An event is sent under its number.
+    A change is matched again and reaches the subscriptions it matches. An event is sent under its number.
     The dead letter is deleted when this succeeds. Exit code 0 if all selected ones are redriven, 1 if not.
 
     Examples:

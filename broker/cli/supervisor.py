@@ -3,8 +3,8 @@
 Standard input of each worker is a pipe that nothing is written to. It closes when the supervisor ends, even
 if it was killed; the worker then stops too, so that no worker keeps the port.
 
-The workers share a temporary directory for the metrics that each process counts on its own, so that any of them
-can report the sums (`broker/telemetry/metrics.py`). It is new at each start and deleted at the end.
+The workers share a temporary directory for the metrics that each process counts on its own, so that any of
+them can report the sums (`broker/telemetry/metrics.py`). It is new at each start and deleted at the end.
 """
 
 import asyncio

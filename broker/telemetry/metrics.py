@@ -1,8 +1,8 @@
 """Metrics of this process, by name. `store_metrics.py` has those that describe the store.
 
-`serve --workers N` sets SHARED_DIRECTORY for its workers. prometheus_client then keeps the numbers of each process
-in files of that directory, and `render` returns the sums over all workers, also those that have ended. So `/metrics`
-is the same whichever worker answers it.
+`serve --workers N` sets SHARED_DIRECTORY for its workers. prometheus_client then keeps the numbers of each
+process in files of that directory, and `render` returns the sums over all workers, also those that have
+ended. So `/metrics` is the same whichever worker answers it.
 """
 
 import os

@@ -18,7 +18,7 @@ from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command, run
-from tests.metrics import total
+from tests.metrics import read_total, total
 from tests.ports import free_port
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -112,7 +112,7 @@ async def is_steadily_ready(base: str, done: asyncio.Event) -> bool:
 
 
 async def send_until_all_workers_delivered(fixture: BrokerFixture, folder: Path, workers: int) -> int:
-    """Returns how many events were delivered, all of them counted by the workers."""
+    """Returns how many events were delivered, all of them counted by the workers and in the store."""
     sent = 0
 
     async def have_delivered() -> bool:
@@ -121,7 +121,8 @@ async def send_until_all_workers_delivered(fixture: BrokerFixture, folder: Path,
             await fixture.send(10)
             sent += 10
             return False
-        return sum(counts) == sent
+        delivered = await read_total(fixture.client, "broker_events_delivered_total")
+        return sum(counts) == delivered == sent
 
     await until(have_delivered)
     return sent

@@ -1,4 +1,4 @@
-"""The cost of a scrape: the commands that `GET /metrics` sends to the store, with few and with many subscriptions."""
+"""The cost of a scrape: the commands that `GET /metrics` sends to the store."""
 
 import httpx
 import pytest
