@@ -1,6 +1,7 @@
 # What a clone needs: `make demo`, `make test`. PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
 COVERAGE ?= 1
+SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -9,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults validate lock clean
+.PHONY: help install demo test check bench faults validate fuzz lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +45,17 @@ faults: install ## Run the fault campaign and write docs/reliability.md
 validate: install ## Have HL7's validator judge what the broker says; needs Java 17 and Maven
 	@$(BIN)/python -m tests.validation
 
+fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a wheel of atheris for this machine
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock \
+		|| echo "atheris could not be installed: it has wheels for Linux on x86-64 only"
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS) || { code=$$?; test $$code -eq 77 || exit $$code; }
+
 lock: install ## Update both lock files
 	@$(PIP) install pip-tools
 	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock pyproject.toml
 
 clean: ## Remove the environment and all caches
-	@rm -rf $(VENV) *.egg-info build faults-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
+	@rm -rf $(VENV) *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

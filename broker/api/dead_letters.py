@@ -10,6 +10,7 @@ from broker.api.named_values import Part, flag, group, instant, render, text, wh
 from broker.api.operation_input import Input, read_input, single
 from broker.errors import Issue, Malformed
 from broker.model.subscription import SubscriptionId
+from broker.model.whole_number import whole_number
 from broker.services.dead_letters import EVERY, MAX_COUNT, DeadLetterService, Selection
 from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter
@@ -82,10 +83,10 @@ def _selection(values: Input, count: int) -> Selection:
 
 
 def _count(values: Input) -> int:
-    count = single(values, "count")
-    if count and not (count.isascii() and count.isdigit() and 0 < int(count) <= MAX_COUNT):
+    count = whole_number(single(values, "count") or str(DEFAULT_COUNT))
+    if count is None or not 0 < count <= MAX_COUNT:
         raise Malformed(Issue("value", f"count takes a number from 1 to {MAX_COUNT}.", "count"))
-    return int(count or DEFAULT_COUNT)
+    return count
 
 
 def _dead_letter(dead_letter: DeadLetter, *, in_full: bool) -> list[Part]:

@@ -3,6 +3,7 @@
 from broker.api.named_values import Part, Value, flag, group, instant, render, text, whole
 from broker.errors import Issue, Malformed
 from broker.model.change import Change
+from broker.model.whole_number import whole_number
 from broker.services.dry_run import DEFAULT_COUNT, MAX_COUNT, DryRunReport
 
 
@@ -10,9 +11,10 @@ def read_count(value: Value | None) -> int:
     """How many changes to examine; raises `Malformed`."""
     if value is None:
         return DEFAULT_COUNT
-    if not value.text.isdigit() or not 0 < int(value.text) <= MAX_COUNT:
+    count = whole_number(value.text)
+    if count is None or not 0 < count <= MAX_COUNT:
         raise Malformed(Issue("value", f"count takes a number from 1 to {MAX_COUNT}.", "count"))
-    return int(value.text)
+    return count
 
 
 def render_dry_run(report: DryRunReport) -> bytes:

@@ -12,6 +12,7 @@ from broker.errors import Issue, Malformed, NotAcceptable, StoreUnavailable
 from broker.fhir.release import adapter
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.model.whole_number import whole_number
 from broker.services.subscriptions import SubscriptionService
 
 
@@ -59,10 +60,10 @@ class EventStreamHandlers:
 def _resume_after(request: FhirRequest) -> int | None:
     """The number of the last event that the client has; None without one."""
     last, since = request.headers.get("last-event-id", ""), request.query.get("eventsSinceNumber", "")
-    number = last or since
-    if not number:
+    if not last and not since:
         return None
-    if not number.isdigit():
-        text = f"An event number is a whole number, not {number!r}."
+    number = whole_number(last or since)
+    if number is None:
+        text = f"An event number is a whole number, not {last or since!r}."
         raise Malformed(Issue("value", text, "eventsSinceNumber"))
-    return int(last) if last else max(0, int(since) - 1)
+    return number if last else max(0, number - 1)

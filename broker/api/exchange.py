@@ -17,6 +17,7 @@ from broker.fhir.release import ReleaseAdapter, adapter
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.model.whole_number import whole_number
 
 _MAX_KEY_LENGTH = 256
 
@@ -74,7 +75,7 @@ class FhirRequest(NamedTuple):
         if not etag:
             return ""
         version = etag.removeprefix("W/").strip('"')
-        if not version.isdigit():
+        if whole_number(version) is None:
             text = f'If-Match is {etag!r}. Send an ETag such as W/"3".'
             raise Malformed(Issue("value", text))
         return version

@@ -3,6 +3,7 @@
 from starlette.types import Receive
 
 from broker.errors import Issue, Malformed, TooLarge
+from broker.model.whole_number import whole_number
 
 
 async def read_body(receive: Receive, content_length: str, max_bytes: int) -> bytes:
@@ -11,7 +12,8 @@ async def read_body(receive: Receive, content_length: str, max_bytes: int) -> by
 
     `content_length` is the header, '' without one.
     """
-    if content_length.isdigit() and int(content_length) > max_bytes:
+    announced = whole_number(content_length)
+    if announced is not None and announced > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size, has_more = 0, True

@@ -2,7 +2,6 @@
 (R-362).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -10,6 +9,7 @@ from broker.api.exchange import FhirRequest
 from broker.errors import Issue, Malformed
 from broker.fhir.element_reader import ElementReader
 from broker.fhir.identity import check_type
+from broker.model.whole_number import whole_number
 
 Input = Mapping[str, Sequence[str]]
 """Parameter name -> its values, in the order they were sent."""
@@ -65,9 +65,10 @@ def event_number(values: Input, name: str) -> int | None:
     sent = values.get(name, ())
     if not sent:
         return None
-    if len(sent) > 1 or not re.fullmatch(r"[0-9]{1,18}", sent[0]):
+    number = whole_number(sent[0])
+    if len(sent) > 1 or number is None:
         raise Malformed(Issue("value", f"{name} takes one event number, a whole number.", name))
-    return int(sent[0])
+    return number
 
 
 def instant_ms(values: Input, name: str) -> int | None:
@@ -78,8 +79,9 @@ def instant_ms(values: Input, name: str) -> int | None:
     try:
         # the `+` of an offset arrives as a blank where the client did not escape it
         moment = datetime.fromisoformat(sent[0].replace(" ", "+"))
-    except ValueError:
-        moment = None
+        at_ms = int(moment.astimezone(UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):  # the calendar's first and last day are out of range in other zones
+        moment, at_ms = None, None
     if len(sent) > 1 or moment is None or moment.tzinfo is None or "T" not in sent[0]:
         raise Malformed(Issue("value", f"{name} takes one instant with its offset from UTC.", name))
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    return at_ms

@@ -23,6 +23,7 @@ from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import adapter
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId
+from broker.model.whole_number import whole_number
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.tokens import Binding
 from broker.tasks import end
@@ -67,12 +68,13 @@ def _parse(text: str) -> _Command | None:
             return _Command(
                 str(message["type"]), str(payload["token"]), None if since is None else int(since)
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
     parts = text.replace(":", " ", 1).split()
-    if len(parts) not in {2, 3} or (len(parts) == 3 and not parts[2].isdigit()):
+    since = whole_number(parts[2]) if len(parts) == 3 else None
+    if len(parts) not in {2, 3} or (len(parts) == 3 and since is None):
         return None
-    return _Command(parts[0], parts[1], int(parts[2]) if len(parts) == 3 else None)
+    return _Command(parts[0], parts[1], since)
 
 
 class _Connection:

@@ -11,6 +11,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from starlette.types import ASGIApp
+
 from broker.api.authentication import Authenticate, authenticate_open
 from broker.api.health import Health
 from broker.api.routes import HttpRoute
@@ -49,6 +51,8 @@ class Running:
     """By name: the supervised tasks, and `http`. None of them ends before the process stops, unless the HTTP
     server fails.
     """
+    app: ASGIApp
+    """What the HTTP server serves, for callers within the process."""
     reload_topics: Callable[[], Awaitable[None]]
     """Makes every process on the same store read its topics folder again. Raises `StoreUnavailable`."""
 
@@ -107,7 +111,7 @@ async def running(
             )
         )
         by_name = {name: task.task for name, task in tasks.items()}
-        yield Running(settings, url, by_name | {"http": http}, parts.topics.announce_folder)
+        yield Running(settings, url, by_name | {"http": http}, app, parts.topics.announce_folder)
 
 
 async def check(settings: Settings, store_url: str) -> None:

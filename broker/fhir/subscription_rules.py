@@ -35,13 +35,13 @@ def end_ms(reader: ElementReader, now_ms: int) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(end)
-    except ValueError:
+        at_ms = int(moment.astimezone(UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):  # the calendar's first and last day are out of range in other zones
         reader.refuse("value", f"{end!r} is not an instant", "end")
         return None
     if moment.tzinfo is None:
         reader.refuse("value", "an instant needs a time and its offset from UTC", "end")
         return None
-    at_ms = int(moment.astimezone(UTC).timestamp() * 1000)
     if at_ms <= now_ms:
         reader.refuse("value", f"{end} is in the past", "end")
     return at_ms

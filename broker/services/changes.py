@@ -15,6 +15,7 @@ from broker.model.change import Version, VersionKey
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.model.whole_number import whole_number
 from broker.services.transactions import TransactionEntry, submit_transaction
 from broker.store.resources import Resources
 
@@ -57,8 +58,9 @@ class ChangeService:
     ) -> StoredResource:
         """One version; raises `NotFound`, `Gone` or `NotAcceptable`."""
         version = None
-        if number.isdigit() and len(number) < 16:
-            key = VersionKey(principal.tenant, resource_type, resource_id, int(number))
+        version_number = whole_number(number)
+        if version_number is not None:
+            key = VersionKey(principal.tenant, resource_type, resource_id, version_number)
             version = await self._resources.version(key)
         if version is None:
             text = (
