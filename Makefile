@@ -54,7 +54,8 @@ lock: install ## Update both lock files
 	@$(PIP) install pip-tools
 	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	@$(COMPILE) --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock pyproject.toml
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['fuzz'], sep='\n')" \
+		| $(COMPILE) --output-file requirements-fuzz.lock -
 
 clean: ## Remove the environment and all caches
 	@rm -rf $(VENV) *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
