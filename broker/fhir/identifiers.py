@@ -14,8 +14,10 @@ def identifiers(resource: Resource) -> list[str]:
     The store keeps one per line, so an identifier with a control character is left out; no FHIR search could
     name it either. An identifier without a value is left out too.
     """
+    if "identifier" not in resource.fields:
+        return []
     tokens: dict[str, None] = {}
-    for identifier in objects(resource.fields.get("identifier")):
+    for identifier in objects(resource.fields["identifier"]):
         system, value = identifier.get("system", ""), identifier.get("value")
         if not isinstance(system, str) or not isinstance(value, str) or not value:
             continue

@@ -24,10 +24,13 @@ def patient_reference(resource: Resource) -> str | None:
 
     A Patient is its own compartment and gives None.
     """
-    if resource.fields.get("resourceType") == "Patient":
+    fields = resource.fields
+    if fields.get("resourceType") == "Patient":
         return None
     for name in _PATIENT_ELEMENTS:
-        for reference in objects(resource.fields.get(name)):
+        if name not in fields:
+            continue
+        for reference in objects(fields[name]):
             target = reference.get("reference")
             if isinstance(target, str) and (match := _PATIENT.fullmatch(target)):
                 return match[1]

@@ -6,8 +6,10 @@ need more than the resource itself, so they are missing, and a filter that uses 
 (R-408). Matching and the HTTP API look parameters up.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import NamedTuple
 
 from broker.model.release import Release
@@ -68,7 +70,7 @@ def _component(text: str) -> Component:
 
 
 @cache
-def _table() -> dict[_Key, _Row]:
+def _table() -> Mapping[_Key, _Row]:
     text = (files("broker.fhir") / "search_parameters.tsv").read_text(encoding="utf-8")
     table: dict[_Key, _Row] = {}
     for line in text.splitlines()[1:]:
@@ -76,4 +78,4 @@ def _table() -> dict[_Key, _Row]:
         row = _Row(*cells[:5])
         for release in releases.split(" "):
             table[release, resource_type, code] = row
-    return table
+    return MappingProxyType(table)

@@ -34,7 +34,7 @@ class JsonObject(Mapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         value = self._values.get(name, default)
-        return _view(value)
+        return _view(value) if value.__class__ in _CONTAINERS else value
 
     def __contains__(self, name: object) -> bool:
         return name in self._values
@@ -49,6 +49,9 @@ class JsonObject(Mapping[str, Any]):
         return f"JsonObject({self._values!r})"
 
 
+_CONTAINERS: frozenset[type] = frozenset({dict, list})
+
+
 def _view(value: Any) -> Any:
     if value.__class__ is dict:
         return JsonObject(value)
@@ -60,8 +63,8 @@ def _view(value: Any) -> Any:
 class Resource:
     """One resource.
 
-    Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text that is no JSON
-    object.
+    Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text that is not a
+    JSON object.
     """
 
     __slots__ = ("_fields", "_text")
@@ -78,12 +81,15 @@ class Resource:
     @property
     def fields(self) -> JsonObject:
         """The members as read-only values; numbers are `int` or exact `Decimal`."""
-        return self._check()
+        if self._fields is None:
+            self._fields = JsonObject(json_text.decode_object(self._text))
+        return self._fields
 
     @property
     def members(self) -> dict[str, bytes]:
         """A new dictionary of the members as they are spelled, in their order."""
-        self._check()
+        if self._fields is None:
+            json_text.decode_object(self._text)  # raises for a text that is not a JSON object
         return json_text.members(self._text)
 
     @property
@@ -107,7 +113,7 @@ class Resource:
         order. Raises `Malformed` if meta is not an object.
         """
         meta = self.fields.get("meta")
-        if not isinstance(meta, JsonObject | None):
+        if meta is not None and not isinstance(meta, JsonObject):
             raise Malformed(Issue("structure", "meta must be an object", f"{type}.meta"))
         parts = _RAW_MEMBERS.decode(self._text)
         tail: list[bytes | msgspec.Raw] = []
@@ -122,11 +128,6 @@ class Resource:
         tail.append(b"}")
         head = f'{{"resourceType":"{type}","id":"{id}","meta":{{'.encode()
         return UnversionedResource(head, b"".join(tail))
-
-    def _check(self) -> JsonObject:
-        if self._fields is None:
-            self._fields = JsonObject(json_text.decode_object(self._text))
-        return self._fields
 
     def _string(self, name: str, element: str) -> str:
         value = self.fields.get(name)
