@@ -1,19 +1,19 @@
-"""The operations on dead letters (decision 042)."""
+"""The operations that list, redrive and discard dead letters (decision 042)."""
 
 from collections.abc import Sequence
 
 from broker.fhir.operation import Operation, OperationParameter
 
-_LETTERS = (
+_SELECTION = (
     OperationParameter("kind", "in", 0, "1", "code", "change, event or inbox, and"),
-    OperationParameter(
-        "subscription", "in", 0, "1", "string", "the Subscription whose events were set aside."
-    ),
-    OperationParameter("after", "in", 0, "1", "string", "The next of an earlier answer: go on there."),
+    OperationParameter("subscription", "in", 0, "1", "string", "the Subscription of the event."),
+    OperationParameter("after", "in", 0, "1", "string", "The `next` of an earlier response: resume there."),
 )
-_EVERY = OperationParameter("all", "in", 0, "1", "boolean", "Or all there are.")
-_NEXT = OperationParameter("next", "out", 0, "1", "string", "Where to go on; absent at the end.")
-LETTER_OPERATIONS: Sequence[Operation] = (
+_ALL = OperationParameter("all", "in", 0, "1", "boolean", "Or all of them.")
+_NEXT = OperationParameter(
+    "next", "out", 0, "1", "string", "The `after` of the next page; absent at the end."
+)
+DEAD_LETTER_OPERATIONS: Sequence[Operation] = (
     Operation(
         "dead-letters",
         "List dead letters",
@@ -24,9 +24,9 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         resource="",
         parameters=(
             OperationParameter(
-                "id", "in", 0, "1000", "string", "Those letters, in full; or a page of them by"
+                "id", "in", 0, "1000", "string", "These dead letters, in full; or a page of those selected by"
             ),
-            *_LETTERS,
+            *_SELECTION,
             OperationParameter("count", "in", 0, "1", "integer", "How many, at most 1000; default 100."),
             OperationParameter(
                 "dead-letter",
@@ -38,10 +38,14 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                 (
                     OperationParameter("id", "out", 1, "1", "string", "Its id."),
                     OperationParameter("kind", "out", 1, "1", "code", "change, event or inbox."),
-                    OperationParameter("time", "out", 1, "1", "instant", "When it was set aside."),
-                    OperationParameter("reason", "out", 0, "1", "string", "Why."),
-                    OperationParameter("reference", "out", 0, "1", "string", "The version it is about."),
-                    OperationParameter("subscription", "out", 0, "1", "string", "Whose event it is."),
+                    OperationParameter("time", "out", 1, "1", "instant", "When it became a dead letter."),
+                    OperationParameter("reason", "out", 0, "1", "string", "Why it was not processed."),
+                    OperationParameter(
+                        "reference", "out", 0, "1", "string", "The resource version that it is about."
+                    ),
+                    OperationParameter(
+                        "subscription", "out", 0, "1", "string", "The Subscription of the event."
+                    ),
                     OperationParameter("event-number", "out", 0, "1", "string", "The number of the event."),
                     OperationParameter(
                         "stored", "out", 1, "1", "boolean", "Whether the resource it needs is stored."
@@ -55,10 +59,12 @@ LETTER_OPERATIONS: Sequence[Operation] = (
                         0,
                         "*",
                         "",
-                        "Of an inbox entry.",
+                        "A field of an inbox entry.",
                         (
                             OperationParameter("name", "out", 1, "1", "string", "The name of the field."),
-                            OperationParameter("value", "out", 0, "1", "string", "What the gateway wrote."),
+                            OperationParameter(
+                                "value", "out", 0, "1", "string", "The value that the gateway wrote."
+                            ),
                         ),
                     ),
                 ),
@@ -75,21 +81,23 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            OperationParameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
-            *_LETTERS,
-            _EVERY,
+            OperationParameter("id", "in", 0, "1000", "string", "These dead letters; or those selected by"),
+            *_SELECTION,
+            _ALL,
             OperationParameter("redriven", "out", 1, "1", "integer", "How many are processed again."),
-            OperationParameter("refused", "out", 1, "1", "integer", "How many cannot be redriven, and stay."),
+            OperationParameter(
+                "refused", "out", 1, "1", "integer", "How many cannot be redriven and remain dead letters."
+            ),
             OperationParameter(
                 "problem",
                 "out",
                 0,
                 "100",
                 "",
-                "One of those.",
+                "A dead letter that was refused.",
                 (
-                    OperationParameter("id", "out", 1, "1", "string", "The dead letter."),
-                    OperationParameter("reason", "out", 1, "1", "string", "Why not."),
+                    OperationParameter("id", "out", 1, "1", "string", "Its id."),
+                    OperationParameter("reason", "out", 1, "1", "string", "Why it was refused."),
                 ),
             ),
             _NEXT,
@@ -104,9 +112,9 @@ LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            OperationParameter("id", "in", 0, "1000", "string", "Those letters; or choose them by"),
-            *_LETTERS,
-            _EVERY,
+            OperationParameter("id", "in", 0, "1000", "string", "These dead letters; or those selected by"),
+            *_SELECTION,
+            _ALL,
             OperationParameter("discarded", "out", 1, "1", "integer", "How many were deleted."),
             _NEXT,
         ),

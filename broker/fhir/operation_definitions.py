@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from broker.clock import to_instant
-from broker.fhir.dead_letter_operations import LETTER_OPERATIONS
+from broker.fhir.dead_letter_operations import DEAD_LETTER_OPERATIONS
 from broker.fhir.diagnostic_operations import DRY_RUN, EXPLAIN
 from broker.fhir.operation import Operation, OperationParameter
 from broker.model.release import Release
@@ -124,7 +124,7 @@ OPERATIONS: Sequence[Operation] = (
             OperationParameter("focus", "out", 1, "1", "Reference", "The version that the event refers to."),
         ),
     ),
-    *LETTER_OPERATIONS,
+    *DEAD_LETTER_OPERATIONS,
     EXPLAIN,
     DRY_RUN,
 )

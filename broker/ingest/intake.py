@@ -94,8 +94,9 @@ class Intake:
         except SeveralPartitions as error:
             first, other = proposals[0], proposals[error.index]
             text = (
-                f"{other.type}/{other.id} and {first.type}/{first.id} are in different partitions of a Cluster, "
-                "which no transaction can span. Let the broker assign their ids (POST), or send a batch."
+                f"{other.type}/{other.id} and {first.type}/{first.id} are in different partitions of "
+                "a Cluster, which no transaction can span. Let the broker assign their ids (POST), or send "
+                "a batch."
             )
             raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{error.index}]")) from None
 

@@ -78,16 +78,16 @@ class Sent:
         if self.release is not Release.R4:
             return resource
         flat: dict[str, Any] = {"notificationEvent": [], "error": []}
-        for one in resource["parameter"]:
-            if one["name"] == "notification-event":
-                assert set(one) == {"name", "part"}, "R-235"
-                parts = {part["name"]: part[_VALUES[part["name"]]] for part in one["part"]}
+        for parameter in resource["parameter"]:
+            if parameter["name"] == "notification-event":
+                assert set(parameter) == {"name", "part"}, "R-235"
+                parts = {part["name"]: part[_VALUES[part["name"]]] for part in parameter["part"]}
                 parts["eventNumber"] = parts.pop("event-number")
                 flat["notificationEvent"].append(parts)
-            elif one["name"] == "error":
-                flat["error"].append(one["valueCodeableConcept"])
+            elif parameter["name"] == "error":
+                flat["error"].append(parameter["valueCodeableConcept"])
             else:
-                flat[one["name"]] = one[_VALUES[one["name"]]]
+                flat[parameter["name"]] = parameter[_VALUES[parameter["name"]]]
         flat["eventsSinceSubscriptionStart"] = flat.pop("events-since-subscription-start")
         return flat
 
@@ -106,9 +106,9 @@ class Sent:
 
 def r_200_status_entry_comes_first(sent: Sent) -> None:
     expected = "Parameters" if sent.release is Release.R4 else "SubscriptionStatus"
-    kinds = [entry.get("resource", {}).get("resourceType") for entry in sent.entries]
-    assert kinds[0] == expected
-    assert expected not in kinds[1:]
+    resource_types = [entry.get("resource", {}).get("resourceType") for entry in sent.entries]
+    assert resource_types[0] == expected
+    assert expected not in resource_types[1:]
 
 
 def r_201_r_202_bundle_type(sent: Sent) -> None:
@@ -150,16 +150,16 @@ def r_204_status_entry_request(sent: Sent) -> None:
 def r_205_other_entries_tell_what_happened(sent: Sent) -> None:
     for entry in sent.entries[1:]:
         method, url = entry["request"]["method"], entry["request"]["url"]
-        kind, _, one = entry["fullUrl"].removeprefix(f"{sent.base}/").partition("/")
-        assert url == (kind if method == "POST" else f"{kind}/{one}")
+        resource_type, _, resource_id = entry["fullUrl"].removeprefix(f"{sent.base}/").partition("/")
+        assert url == (resource_type if method == "POST" else f"{resource_type}/{resource_id}")
         if sent.is_history:
             assert (method, entry["response"]["status"]) in _CODES
 
 
 def r_206_full_urls(sent: Sent) -> None:
-    one = sent.entries[0]["resource"]["id"]
-    assert _UUID.fullmatch(one)
-    assert sent.entries[0]["fullUrl"] == f"urn:uuid:{one}"
+    status_id = sent.entries[0]["resource"]["id"]
+    assert _UUID.fullmatch(status_id)
+    assert sent.entries[0]["fullUrl"] == f"urn:uuid:{status_id}"
     for entry in sent.entries[1:]:
         assert entry["fullUrl"].startswith(f"{sent.base}/")
 
@@ -207,10 +207,12 @@ def r_224_r_242_r_412_focus_is_an_absolute_typed_reference(sent: Sent) -> None:
     if sent.content is PayloadContent.EMPTY:
         return
     for event in sent.events:
-        kind, _, one = event["focus"]["reference"].removeprefix(f"{sent.base}/").partition("/")
-        assert event["focus"]["reference"] == f"{sent.base}/{kind}/{one}"
-        assert kind == event["focus"]["type"]
-        assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", one)
+        resource_type, _, resource_id = (
+            event["focus"]["reference"].removeprefix(f"{sent.base}/").partition("/")
+        )
+        assert event["focus"]["reference"] == f"{sent.base}/{resource_type}/{resource_id}"
+        assert resource_type == event["focus"]["type"]
+        assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", resource_id)
     if sent.content is PayloadContent.ID_ONLY:
         assert len(sent.entries) == 1
 
@@ -224,8 +226,8 @@ def r_243_r_244_r_246_full_resource_has_an_entry_per_focus(sent: Sent) -> None:
         if entry["request"]["method"] in {"DELETE", "GET"}:
             assert "resource" not in entry
         else:
-            held = entry["resource"]
-            assert entry["fullUrl"] == f"{sent.base}/{held['resourceType']}/{held['id']}"
+            resource = entry["resource"]
+            assert entry["fullUrl"] == f"{sent.base}/{resource['resourceType']}/{resource['id']}"
 
 
 def r_250_r_252_numbers(sent: Sent) -> None:

@@ -15,7 +15,8 @@ from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.fhir.validation import validate
 from broker.model.release import Release
 from broker.model.resource import Resource
-from tests.fhir.conversion_cases import ALTERNATE, EXACT, IMP, TO_NEW, TO_OLD, V4, V5
+from tests.fhir.conversion_cases import ALTERNATE, EXACT, IMP, V4, V5
+from tests.fhir.one_way_conversion_cases import TO_R4, TO_R5
 
 OWN = Path(__file__).parent / "examples"
 DOSSIER = Path(__file__).parents[3] / "shared" / "spec" / "examples"
@@ -37,51 +38,55 @@ REQUIRED: dict[str, dict[Release, dict[str, Any]]] = {
 }
 
 
-def document(kind: str, release: Release, changes: dict[str, Any]) -> dict[str, Any]:
-    return {"resourceType": kind, **REQUIRED[kind][R4 if release is R4B else release], **changes}
+def document(resource_type: str, release: Release, changes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "resourceType": resource_type,
+        **REQUIRED[resource_type][R4 if release is R4B else release],
+        **changes,
+    }
 
 
 def converted(resource: dict[str, Any], source: Release, target: Release) -> dict[str, Any]:
     """The conversion, valid, having checked that the way back gives the same."""
-    body, kind = orjson.dumps(resource), resource["resourceType"]
-    validate(source, kind, Resource(body))
-    there = convert(Resource(body), kind, source, target)
-    assert there is not None
-    validate(target, kind, there)
-    back = convert(there, kind, target, source)
+    body, resource_type = orjson.dumps(resource), resource["resourceType"]
+    validate(source, resource_type, Resource(body))
+    forward = convert(Resource(body), resource_type, source, target)
+    assert forward is not None
+    validate(target, resource_type, forward)
+    back = convert(forward, resource_type, target, source)
     assert back is not None
     assert orjson.loads(back.text) == resource
-    result: dict[str, Any] = orjson.loads(there.text)
+    result: dict[str, Any] = orjson.loads(forward.text)
     return result
 
 
-@pytest.mark.parametrize(("kind", "old", "new"), EXACT, ids=lambda value: next(iter(value), "")[:20])
+@pytest.mark.parametrize(("resource_type", "old", "new"), EXACT, ids=lambda value: next(iter(value), "")[:20])
 def test_an_element_is_converted_to_its_element_in_the_other_release(
-    kind: str, old: dict[str, Any], new: dict[str, Any]
+    resource_type: str, old: dict[str, Any], new: dict[str, Any]
 ) -> None:
     for early in (R4, R4B):
-        assert converted(document(kind, early, old), early, R5) == document(kind, R5, new)
-        assert converted(document(kind, R5, new), R5, early) == document(kind, early, old)
+        assert converted(document(resource_type, early, old), early, R5) == document(resource_type, R5, new)
+        assert converted(document(resource_type, R5, new), R5, early) == document(resource_type, early, old)
 
 
-@pytest.mark.parametrize(("kind", "old", "new"), TO_NEW, ids=lambda value: next(iter(value), "")[:20])
+@pytest.mark.parametrize(("resource_type", "old", "new"), TO_R5, ids=lambda value: next(iter(value), "")[:20])
 def test_elements_that_r5_removed_are_kept_in_extensions(
-    kind: str, old: dict[str, Any], new: dict[str, Any]
+    resource_type: str, old: dict[str, Any], new: dict[str, Any]
 ) -> None:
-    wanted = document(kind, R5, new)
+    expected = document(resource_type, R5, new)
     if "_status" in new and "status" not in new:
-        wanted.pop("status", None)
-    assert converted(document(kind, R4, old), R4, R5) == wanted
-    in_r4b = orjson.loads(orjson.dumps(wanted).replace(b"/4.0/", b"/4.3/"))
-    assert converted(document(kind, R4B, old), R4B, R5) == in_r4b
+        expected.pop("status", None)
+    assert converted(document(resource_type, R4, old), R4, R5) == expected
+    in_r4b = orjson.loads(orjson.dumps(expected).replace(b"/4.0/", b"/4.3/"))
+    assert converted(document(resource_type, R4B, old), R4B, R5) == in_r4b
 
 
-@pytest.mark.parametrize(("kind", "new", "old"), TO_OLD, ids=lambda value: next(iter(value), "")[:20])
+@pytest.mark.parametrize(("resource_type", "new", "old"), TO_R4, ids=lambda value: next(iter(value), "")[:20])
 def test_elements_that_only_r5_has_are_kept_in_extensions(
-    kind: str, new: dict[str, Any], old: dict[str, Any]
+    resource_type: str, new: dict[str, Any], old: dict[str, Any]
 ) -> None:
-    assert converted(document(kind, R5, new), R5, R4) == document(kind, R4, old)
-    converted(document(kind, R5, new), R5, R4B)
+    assert converted(document(resource_type, R5, new), R5, R4) == document(resource_type, R4, old)
+    converted(document(resource_type, R5, new), R5, R4B)
 
 
 BASE: dict[str, Any] = {"resourceType": "Observation", "status": "final", "code": {"text": "pulse"}}
@@ -129,11 +134,11 @@ def test_an_interval_is_a_period_in_milliseconds(interval: bytes, unit: bytes, p
         b'{"origin":{"value":0},"interval":' + interval + b',"intervalUnit":"' + unit + b'","dimensions":1}'
     )
     body = with_sampled(sampled)
-    there = convert(Resource(body), "Observation", R5, R4)
-    assert there is not None
-    assert there.text.count(b'"period":' + period + b",") == 2
-    validate(R4, "Observation", there)
-    assert convert(there, "Observation", R4, R5) == Resource(body)
+    forward = convert(Resource(body), "Observation", R5, R4)
+    assert forward is not None
+    assert forward.text.count(b'"period":' + period + b",") == 2
+    validate(R4, "Observation", forward)
+    assert convert(forward, "Observation", R4, R5) == Resource(body)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +160,10 @@ def test_numbers_and_other_extensions_are_unchanged() -> None:
         b'"_status":{"extension":[{"url":"http://x","valueDecimal":1.50}]},'
         b'"extension":[{"url":"http://x","valueDecimal":2.00}],"length":{"value":1e1}}'
     )
-    there = convert(Resource(body), "Encounter", R4, R5)
-    assert there is not None
-    assert all(number in there.text for number in (b"1.50", b"2.00", b"1e1"))
-    assert convert(there, "Encounter", R5, R4) == Resource(body)
+    forward = convert(Resource(body), "Encounter", R4, R5)
+    assert forward is not None
+    assert all(number in forward.text for number in (b"1.50", b"2.00", b"1e1"))
+    assert convert(forward, "Encounter", R5, R4) == Resource(body)
 
 
 def test_contained_resources_are_converted_with_their_container() -> None:
@@ -169,9 +174,9 @@ def test_contained_resources_are_converted_with_their_container() -> None:
         "patient": {"reference": "Patient/1"},
     }
     outer = {**BASE, "contained": [inner], "device": {"reference": "#d"}}
-    there = converted(outer, R4, R5)
-    assert there["contained"][0]["type"] == [{"text": "cuff"}]
-    assert there["device"] == {"reference": "#d"}
+    forward = converted(outer, R4, R5)
+    assert forward["contained"][0]["type"] == [{"text": "cuff"}]
+    assert forward["device"] == {"reference": "#d"}
 
 
 def test_a_contained_organization_is_kept_if_it_is_valid_in_both_releases() -> None:
@@ -193,15 +198,15 @@ def test_a_resource_that_contains_a_type_without_conversion_is_not_converted() -
 
 @pytest.mark.parametrize("literal", ["Media/1", "http://other/fhir/Media/1/_history/2"])
 def test_a_reference_to_a_type_that_the_target_lacks_becomes_an_alternate_reference(literal: str) -> None:
-    there = converted({**BASE, "derivedFrom": [{"reference": literal}]}, R4, R5)
+    forward = converted({**BASE, "derivedFrom": [{"reference": literal}]}, R4, R5)
     inner = {"url": ALTERNATE, "valueReference": {"reference": literal}}
-    assert there["derivedFrom"] == [{"extension": [inner]}]
+    assert forward["derivedFrom"] == [{"extension": [inner]}]
 
 
 def test_a_reference_by_type_and_identifier_becomes_an_alternate_reference_too() -> None:
     reference = {"type": "GenomicStudy", "identifier": {"value": "1"}}
-    there = converted({**BASE, "partOf": [reference]}, R5, R4B)
-    assert there["partOf"] == [{"extension": [{"url": ALTERNATE, "valueReference": reference}]}]
+    forward = converted({**BASE, "partOf": [reference]}, R5, R4B)
+    assert forward["partOf"] == [{"extension": [{"url": ALTERNATE, "valueReference": reference}]}]
 
 
 @pytest.mark.parametrize(
@@ -224,24 +229,24 @@ def test_a_reference_by_type_and_identifier_becomes_an_alternate_reference_too()
 def test_an_extension_value_of_a_type_that_the_target_lacks_is_spelled_out(
     value: dict[str, Any], source: Release, target: Release
 ) -> None:
-    there = converted({**BASE, "extension": [{"url": "http://x", **value}]}, source, target)
-    assert there["extension"] != [{"url": "http://x", **value}]
+    forward = converted({**BASE, "extension": [{"url": "http://x", **value}]}, source, target)
+    assert forward["extension"] != [{"url": "http://x", **value}]
 
 
 def test_an_element_edited_after_its_conversion_takes_precedence_over_the_extension() -> None:
-    there = converted(document("Encounter", R5, {"status": "discharged"}), R5, R4)
-    there["status"] = "cancelled"
-    back = convert(Resource(orjson.dumps(there)), "Encounter", R4, R5)
+    forward = converted(document("Encounter", R5, {"status": "discharged"}), R5, R4)
+    forward["status"] = "cancelled"
+    back = convert(Resource(orjson.dumps(forward)), "Encounter", R4, R5)
     assert back is not None
     assert orjson.loads(back.text)["status"] == "cancelled"
 
 
 def test_extensions_written_from_r4_are_restored_in_r4b() -> None:
     device = document("Device", R4, {"patient": {"reference": "Patient/1"}})
-    there = convert(Resource(orjson.dumps(device)), "Device", R4, R5)
-    assert there is not None
-    assert V4.encode() + b"Device.patient" in there.text
-    in_r4b = convert(there, "Device", R5, R4B)
+    forward = convert(Resource(orjson.dumps(device)), "Device", R4, R5)
+    assert forward is not None
+    assert V4.encode() + b"Device.patient" in forward.text
+    in_r4b = convert(forward, "Device", R5, R4B)
     assert in_r4b is not None
     assert orjson.loads(in_r4b.text) == device
 
@@ -249,8 +254,8 @@ def test_extensions_written_from_r4_are_restored_in_r4b() -> None:
 def test_an_extension_is_not_restored_beside_a_value_that_excludes_it() -> None:
     value = {"url": V5 + "Observation.value", "valueAttachment": {"url": "http://x.example/"}}
     for other in ({"valueString": "s"}, {"dataAbsentReason": {"text": "r"}}):
-        there = converted({**BASE, **other, "extension": [value]}, R4, R5)
-        assert "valueAttachment" not in there
+        forward = converted({**BASE, **other, "extension": [value]}, R4, R5)
+        assert "valueAttachment" not in forward
 
 
 def test_a_resource_that_already_has_the_extension_it_needs_is_not_converted() -> None:
@@ -261,16 +266,16 @@ def test_a_resource_that_already_has_the_extension_it_needs_is_not_converted() -
 
 def test_escaped_member_names_are_converted() -> None:
     body = b'{"resourceType":"Patient","\\u0070hoto":[{"size":3}]}'
-    there = convert(Resource(body), "Patient", R4, R5)
-    assert there is not None
-    assert orjson.loads(there.text)["photo"] == [{"size": "3"}]
+    forward = convert(Resource(body), "Patient", R4, R5)
+    assert forward is not None
+    assert orjson.loads(forward.text)["photo"] == [{"size": "3"}]
 
 
 @pytest.mark.parametrize(
     ("resource_type", "source", "target", "answer"),
     [
-        *((kind, R4, R5, True) for kind in sorted(CONVERTIBLE)),
-        *((kind, R5, R4B, True) for kind in sorted(CONVERTIBLE)),
+        *((resource_type, R4, R5, True) for resource_type in sorted(CONVERTIBLE)),
+        *((resource_type, R5, R4B, True) for resource_type in sorted(CONVERTIBLE)),
         ("Condition", R4, R5, False),
         ("Condition", R4, R4B, True),
         ("Evidence", R4, R4B, False),
@@ -300,12 +305,12 @@ def examples() -> Iterator[tuple[str, Release, dict[str, Any]]]:
         release = {"r4": R4, "phd": R4, "r4b": R4B, "r5": R5}.get(own)
         resource = orjson.loads(path.read_bytes())
         entries = [entry.get("resource", {}) for entry in resource.get("entry", [])]
-        for n, one in enumerate([resource, *entries]):
-            if release is None or one.get("resourceType") not in CONVERTIBLE:
+        for n, each in enumerate([resource, *entries]):
+            if release is None or each.get("resourceType") not in CONVERTIBLE:
                 continue
             with contextlib.suppress(Malformed, Unprocessable):  # those the dossier calls nonconformant
-                validate(release, one["resourceType"], Resource(orjson.dumps(one)))
-                yield f"{path.name}-{n}", release, one
+                validate(release, each["resourceType"], Resource(orjson.dumps(each)))
+                yield f"{path.name}-{n}", release, each
 
 
 @pytest.mark.parametrize(

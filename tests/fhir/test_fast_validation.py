@@ -118,16 +118,16 @@ def examples() -> list[tuple[Release, dict[str, Any]]]:
 _EXAMPLES = examples()
 
 
-def model_of(release: Release, kind: str) -> type[BaseModel]:
-    return model_class(release, kind)
+def model_of(release: Release, resource_type: str) -> type[BaseModel]:
+    return model_class(release, resource_type)
 
 
-def places(node: Any) -> list[Any]:
-    found = [node]
+def containers(node: Any) -> list[Any]:
+    result = [node]
     for inner in node.values() if isinstance(node, dict) else node:
         if isinstance(inner, dict | list):
-            found += places(inner)
-    return found
+            result += containers(inner)
+    return result
 
 
 @st.composite
@@ -136,7 +136,7 @@ def mutated(draw: st.DrawFn) -> tuple[Release, dict[str, Any]]:
     release, resource = draw(st.sampled_from(_EXAMPLES))
     resource = copy.deepcopy(resource)
     for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.sampled_from(places(resource)))
+        place = draw(st.sampled_from(containers(resource)))
         if isinstance(place, dict):
             name = draw(st.sampled_from(sorted(place) + _NAMES))
             if draw(st.booleans()):
@@ -152,19 +152,21 @@ def mutated(draw: st.DrawFn) -> tuple[Release, dict[str, Any]]:
 
 @settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
-def test_certainly_valid_resources_are_valid_for_the_library_too(one: tuple[Release, dict[str, Any]]) -> None:
-    release, resource = one
-    kind = resource.get("resourceType")
-    assume(isinstance(kind, str) and kind in _KINDS)
+def test_certainly_valid_resources_are_valid_for_the_library_too(
+    case: tuple[Release, dict[str, Any]],
+) -> None:
+    release, resource = case
+    resource_type = resource.get("resourceType")
+    assume(isinstance(resource_type, str) and resource_type in _KINDS)
     body = orjson.dumps(resource) if _fits(resource) else json.dumps(resource).encode()
-    model = model_of(release, cast("str", kind))
+    model = model_of(release, cast("str", resource_type))
     if not is_certainly_valid(model, body):
         return
-    absent = list(find_empty_elements(JsonObject(resource), cast("str", kind)))
+    absent = list(find_empty_elements(JsonObject(resource), cast("str", resource_type)))
     if absent:  # the light checks, which come first, refuse it
         return
-    asked = model.model_validate_json(body)
-    assert not list(find_wrong_json_types(asked, JsonObject(resource), cast("str", kind)))
+    instance = model.model_validate_json(body)
+    assert not list(find_wrong_json_types(instance, JsonObject(resource), cast("str", resource_type)))
 
 
 def _fits(resource: object) -> bool:
@@ -176,9 +178,9 @@ def _fits(resource: object) -> bool:
 
 
 @pytest.mark.parametrize("release", list(Release))
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_common_readings_of_device_gateways_are_certainly_valid(release: Release, kind: Any) -> None:
-    body = json.dumps(observation(kind, "ana", "2025-03-01T08:00:00Z", 72)).encode()
+@pytest.mark.parametrize("reading", KINDS, ids=lambda reading: reading.name)
+def test_common_readings_of_device_gateways_are_certainly_valid(release: Release, reading: Any) -> None:
+    body = json.dumps(observation(reading, "ana", "2025-03-01T08:00:00Z", 72)).encode()
     assert is_certainly_valid(model_of(release, "Observation"), body)
 
 

@@ -73,8 +73,8 @@ def test_a_filter_string_that_cannot_be_read_is_refused_and_not_ignored(text: st
 def test_a_rendered_filter_is_read_as_the_same_filter(
     name: str, value: str, modifier: str | None, kind: str | None
 ) -> None:
-    one = Filter(name, value, None, modifier, kind)
-    assert parse_filter_string(render_filter_string(one)) == [one]
+    filter_ = Filter(name, value, None, modifier, kind)
+    assert parse_filter_string(render_filter_string(filter_)) == [filter_]
 
 
 @given(st.text(max_size=60))
@@ -83,7 +83,9 @@ def test_any_text_is_read_as_at_least_one_filter_or_refused(text: str) -> None:
         assert parse_filter_string(text)
 
 
-@pytest.mark.parametrize("comparator", [one for one in Comparator if one is not Comparator.EQ])
+@pytest.mark.parametrize(
+    "comparator", [comparator for comparator in Comparator if comparator is not Comparator.EQ]
+)
 def test_a_comparator_goes_into_each_of_the_values(comparator: Comparator) -> None:
     assert (
         render_filter_string(Filter("date", r"2024,2025", comparator))

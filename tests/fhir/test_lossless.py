@@ -94,22 +94,22 @@ def body_of(document: Document) -> bytes:
 
 def exact(body: bytes) -> Document:
     """Read with every number as it is spelt."""
-    found: Document = json.loads(body, parse_float=str, parse_int=str)
-    return found
+    values: Document = json.loads(body, parse_float=str, parse_int=str)
+    return values
 
 
 def parse(release: Release, body: bytes) -> Subscription:
     return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
 
 
-def the_clients(document: Document) -> Document:
+def client_elements(document: Document) -> Document:
     """Without what the server owns."""
     meta = {
-        name: one
-        for name, one in document.get("meta", {}).items()
+        name: value
+        for name, value in document.get("meta", {}).items()
         if name not in {"versionId", "lastUpdated"}
     }
-    rest = {name: one for name, one in document.items() if name not in {"id", "meta", "status", "error"}}
+    rest = {name: value for name, value in document.items() if name not in {"id", "meta", "status", "error"}}
     return rest | ({"meta": meta} if meta else {})
 
 
@@ -125,7 +125,7 @@ def test_a_client_reads_its_subscription_with_the_spelling_it_sent(
     document |= {"reason": "because"} | more
     body = body_of(document)
     rendered = adapter(release).render_subscription(parse(release, body))
-    assert the_clients(exact(rendered.text)) == the_clients(exact(body))
+    assert client_elements(exact(rendered.text)) == client_elements(exact(body))
     read_back(release, rendered.text)
     again = adapter(release).render_subscription(parse(release, rendered.text))
     assert again == rendered, "what is read can be put, and changes nothing"
@@ -138,9 +138,11 @@ def test_only_the_server_sets_the_error(release: Release) -> None:
         "error": "forged",
         "_error": {"extension": [{"url": "urn:x", "valueString": "forged"}]},
     }
-    one = parse(release, orjson.dumps(forged))
-    assert b"forged" not in adapter(release).render_subscription(one).text
-    failed = Subscription(**{name: getattr(one, name) for name in one.__slots__} | {"error": "no answer"})
+    parsed = parse(release, orjson.dumps(forged))
+    assert b"forged" not in adapter(release).render_subscription(parsed).text
+    failed = Subscription(
+        **{name: getattr(parsed, name) for name in parsed.__slots__} | {"error": "no answer"}
+    )
     assert orjson.loads(adapter(release).render_subscription(failed).text)["error"] == "no answer"
 
 

@@ -21,15 +21,15 @@ STORED = (
 )
 
 
-def focus(number: int, interaction: Interaction, one: str = "o1", version: int = 1) -> Focus:
+def focus(number: int, interaction: Interaction, resource_id: str = "o1", version: int = 1) -> Focus:
     event = Event(
         number,
         1_700_000_000_000,
-        VersionKey(DEFAULT_TENANT, "Observation", one, version),
+        VersionKey(DEFAULT_TENANT, "Observation", resource_id, version),
         Release.R4,
         interaction,
     )
-    stored = Resource(STORED % (one.encode(), version))
+    stored = Resource(STORED % (resource_id.encode(), version))
     return Focus(event, None if interaction is Interaction.DELETE else stored)
 
 
@@ -50,10 +50,10 @@ def notification(
     )
 
 
-def render(one: Notification) -> Sent:
-    base = f"https://broker.example/{one.release}"
-    body = adapter(one.release).render_notification(one, base=base)
-    return Sent(body.text, one.release, one.content, base, one.subscription, one.topic)
+def render(notified: Notification) -> Sent:
+    base = f"https://broker.example/{notified.release}"
+    body = adapter(notified.release).render_notification(notified, base=base)
+    return Sent(body.text, notified.release, notified.content, base, notified.subscription, notified.topic)
 
 
 @pytest.mark.parametrize(("release", "content"), ALL)
@@ -101,9 +101,13 @@ def test_r_250_a_version_shared_by_two_events_has_one_entry(release: Release) ->
 def test_r_244_a_resource_that_cannot_be_converted_has_an_entry_with_a_request_to_read_it(
     release: Release,
 ) -> None:
-    bare = focus(1, Interaction.UPDATE)._replace(resource=None)
+    unconverted = focus(1, Interaction.UPDATE)._replace(resource=None)
     sent = check_rows(
-        render(notification(release, PayloadContent.FULL_RESOURCE, NotificationType.EVENT_NOTIFICATION, bare))
+        render(
+            notification(
+                release, PayloadContent.FULL_RESOURCE, NotificationType.EVENT_NOTIFICATION, unconverted
+            )
+        )
     )
     assert sent.entries[1]["request"] == {"method": "GET", "url": "Observation/o1"}
 
@@ -112,14 +116,16 @@ def test_r_244_a_resource_that_cannot_be_converted_has_an_entry_with_a_request_t
 def test_r_209_rendering_a_notification_again_gives_the_identical_bytes(
     release: Release, content: PayloadContent
 ) -> None:
-    one = notification(release, content, NotificationType.EVENT_NOTIFICATION, focus(1, Interaction.CREATE))
-    assert render(one).body == render(one).body
+    notified = notification(
+        release, content, NotificationType.EVENT_NOTIFICATION, focus(1, Interaction.CREATE)
+    )
+    assert render(notified).body == render(notified).body
 
 
 @pytest.mark.parametrize("release", Release)
 def test_r_208_two_notifications_share_neither_bundle_id_nor_status_id(release: Release) -> None:
-    one = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
-    first, second = render(one), render(one._replace(id="0a1b2c3d-0000-4000-8000-000000000002"))
+    notified = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
+    first, second = render(notified), render(notified._replace(id="0a1b2c3d-0000-4000-8000-000000000002"))
     assert first.bundle["id"] != second.bundle["id"]
     assert first.entries[0]["fullUrl"] != second.entries[0]["fullUrl"]
 
@@ -129,11 +135,13 @@ def test_r_208_two_notifications_share_neither_bundle_id_nor_status_id(release: 
 def test_r_267_an_error_is_a_coding_where_there_is_one_and_always_a_text(
     release: Release, code: DeliveryError | None
 ) -> None:
-    plain = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
-    failed = plain._replace(status=SubscriptionStatus.ERROR, errors=(ErrorReport(code, "no luck"),))
+    heartbeat = notification(release, PayloadContent.ID_ONLY, NotificationType.HEARTBEAT)
+    failed = heartbeat._replace(status=SubscriptionStatus.ERROR, errors=(ErrorReport(code, "no luck"),))
     error = check_rows(render(failed)).status["error"]
-    assert [one["text"] for one in error] == ["no luck"]
-    assert [coding["code"] for one in error for coding in one.get("coding", [])] == ([code] if code else [])
+    assert [notified["text"] for notified in error] == ["no luck"]
+    assert [coding["code"] for notified in error for coding in notified.get("coding", [])] == (
+        [code] if code else []
+    )
 
 
 @pytest.mark.parametrize("release", Release)
@@ -145,8 +153,8 @@ def test_r_266_an_empty_range_is_a_query_event_except_in_r5_whose_rules_forbid_i
 
 @pytest.mark.parametrize("release", Release)
 def test_r_265_a_query_status_names_its_topic_even_at_empty(release: Release) -> None:
-    one = notification(release, PayloadContent.EMPTY, NotificationType.QUERY_STATUS)
-    body = adapter(release).render_status(one, base="https://broker.example/x")
+    notified = notification(release, PayloadContent.EMPTY, NotificationType.QUERY_STATUS)
+    body = adapter(release).render_status(notified, base="https://broker.example/x")
     read_back(release, body.text)
     assert TOPIC in orjson.dumps(orjson.loads(body.text)).decode()
 
@@ -156,4 +164,4 @@ def test_r_238_the_status_profile_is_named(release: Release) -> None:
     sent = render(notification(release, PayloadContent.ID_ONLY, NotificationType.HANDSHAKE))
     profiles = sent.entries[0]["resource"].get("meta", {}).get("profile", [])
     suffix = {Release.R4: "backport-subscription-status-r4"}.get(release)
-    assert [one.rpartition("/")[2] for one in profiles] == ([suffix] if suffix else [])
+    assert [notified.rpartition("/")[2] for notified in profiles] == ([suffix] if suffix else [])

@@ -27,13 +27,13 @@ def test_the_table_has_the_published_definitions(release: Release) -> None:
     for resource_type, definitions in published.items():
         for code, definition in definitions.items():
             parts = definition.get("component", [])
-            known = all(part["code"] in definitions for part in parts)
-            found = TABLE.find(release, resource_type, code)
-            if not definition.get("expression") or not known or code == "_in":
-                assert found is None, (resource_type, code)
+            has_components = all(part["code"] in definitions for part in parts)
+            parameter = TABLE.find(release, resource_type, code)
+            if not definition.get("expression") or not has_components or code == "_in":
+                assert parameter is None, (resource_type, code)
                 continue
-            assert found is not None, (resource_type, code)
-            assert replace(found, codes=frozenset()) == SearchParameter(
+            assert parameter is not None, (resource_type, code)
+            assert replace(parameter, codes=frozenset()) == SearchParameter(
                 code,
                 ParameterType(definition["type"]),
                 definition["expression"],
@@ -72,9 +72,9 @@ def test_known_parameters_are_found() -> None:
     "code", ["_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_language"]
 )
 def test_parameters_of_every_resource_are_found_on_each_type(release: Release, code: str) -> None:
-    found = TABLE.find(release, "Observation", code)
-    assert found is not None
-    assert found.expression.startswith("Resource.")
+    parameter = TABLE.find(release, "Observation", code)
+    assert parameter is not None
+    assert parameter.expression.startswith("Resource.")
 
 
 @pytest.mark.parametrize("code", ["_text", "_content", "_has", "_list", "_in", "_query", "nonsense", ""])

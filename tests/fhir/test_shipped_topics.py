@@ -36,14 +36,14 @@ def types_of(resource_type: str, code: str) -> set[ParameterType]:
     link, dot, last = code.partition(".")
     if dot:
         references = [PARAMETERS.find(release, resource_type, link) for release in Release]
-        targets = {target for one in references if one for target in reference_targets(one)}
+        targets = {target for each in references if each for target in reference_targets(each)}
         return {kind for target in targets for kind in types_of(target, last)}
-    found = (PARAMETERS.find(release, resource_type, code) for release in Release)
-    return {one.type for one in found if one is not None}
+    parameters = (PARAMETERS.find(release, resource_type, code) for release in Release)
+    return {each.type for each in parameters if each is not None}
 
 
 def focus_types(topic: dict[str, Any]) -> set[str]:
-    return {one["resource"] for name in ("resourceTrigger", "eventTrigger") for one in topic.get(name, ())}
+    return {each["resource"] for name in ("resourceTrigger", "eventTrigger") for each in topic.get(name, ())}
 
 
 def terms(query: str) -> list[str]:
@@ -83,19 +83,19 @@ def test_filters_exist_and_offer_what_their_type_allows(path: Path) -> None:
     topic: dict[str, Any] = orjson.loads(path.read_bytes())
     foci = focus_types(topic)
     seen = set()
-    for one in topic["canFilterBy"]:
-        resource_type, code = one["resource"], one["filterParameter"]
+    for definition in topic["canFilterBy"]:
+        resource_type, code = definition["resource"], definition["filterParameter"]
         assert resource_type in foci
         assert (resource_type, code) not in seen
         seen.add((resource_type, code))
         types = types_of(resource_type, code)
         assert len(types) == 1, (resource_type, code)
         kind = types.pop()
-        assert set(one.get("comparator", ())) <= set(Comparator)
-        assert bool(one.get("comparator")) is (kind in ORDERED)
-        assert set(one.get("modifier", ())) <= MODIFIERS[kind] & set(Modifier)
-        assert one["filterDefinition"].startswith("http://hl7.org/fhir/SearchParameter/")
-        assert one["description"]
+        assert set(definition.get("comparator", ())) <= set(Comparator)
+        assert bool(definition.get("comparator")) is (kind in ORDERED)
+        assert set(definition.get("modifier", ())) <= MODIFIERS[kind] & set(Modifier)
+        assert definition["filterDefinition"].startswith("http://hl7.org/fhir/SearchParameter/")
+        assert definition["description"]
 
 
 @paths

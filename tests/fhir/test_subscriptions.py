@@ -36,7 +36,7 @@ DRAFTS = st.fixed_dictionaries(
     {
         "topic": st.sampled_from(["http://example.org/t", "http://example.org/t|1.0", "urn:oid:1.2.3"]),
         "endpoint": st.sampled_from(["https://example.org/hook", "https://example.org/a?b=c"]),
-        "content": st.sampled_from([str(one) for one in PayloadContent]),
+        "content": st.sampled_from([str(content) for content in PayloadContent]),
         "filters": FILTERS,
         "headers": st.lists(st.tuples(st.from_regex(r"X-[A-Za-z]{1,8}", fullmatch=True), TEXT), max_size=2),
         "max_count": st.none() | st.integers(1, 1000),
@@ -51,18 +51,25 @@ def parse(release: Release, document: dict[str, Any] | bytes) -> Subscription:
     return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
 
 
-def meaning(one: Subscription) -> tuple[object, ...]:
+def meaning(parsed: Subscription) -> tuple[object, ...]:
     """What a subscription asks for, whichever release says it. A comparator and its prefix in the value mean
     the same.
     """
     filters = [
         (each.parameter, f"{each.comparator or ''}{each.value}", each.modifier, each.resource_type)
-        for each in one.filters
+        for each in parsed.filters
     ]
-    settings = one.channel
+    settings = parsed.channel
     return (
-        *(one.topic, filters, settings.type.code, settings.endpoint, settings.headers, settings.content_type),
-        *(settings.content, settings.heartbeat_s, settings.timeout_s, settings.max_count, one.end_ms),
+        *(
+            parsed.topic,
+            filters,
+            settings.type.code,
+            settings.endpoint,
+            settings.headers,
+            settings.content_type,
+        ),
+        *(settings.content, settings.heartbeat_s, settings.timeout_s, settings.max_count, parsed.end_ms),
     )
 
 
@@ -72,10 +79,10 @@ def meaning(one: Subscription) -> tuple[object, ...]:
 def test_a_subscription_has_the_same_meaning_at_another_base(
     source: Release, target: Release, draft: dict[str, Any]
 ) -> None:
-    one = parse(source, subscription(source, **draft))
-    rendered = adapter(target).render_subscription(one)
+    parsed = parse(source, subscription(source, **draft))
+    rendered = adapter(target).render_subscription(parsed)
     read_back(target, rendered.text)
-    assert meaning(parse(target, rendered.text)) == meaning(one)
+    assert meaning(parse(target, rendered.text)) == meaning(parsed)
 
 
 @pytest.mark.parametrize("release", Release)
@@ -152,10 +159,10 @@ def test_published_subscriptions_are_read(name: str, release: Release) -> None:
     # examples show what a server answers; these are what a client may not say or what has passed since
     document["status"] = "requested"
     document.pop("end", None)
-    one = parse(release, document)
-    assert one.topic.startswith("http")
+    parsed = parse(release, document)
+    assert parsed.topic.startswith("http")
     for other in Release:
-        read_back(other, adapter(other).render_subscription(one).text)
+        read_back(other, adapter(other).render_subscription(parsed).text)
 
 
 @needs_examples

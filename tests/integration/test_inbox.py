@@ -24,13 +24,15 @@ STORES = ("embedded", "cluster")
 _NOW = "2025-03-01T08:00:00Z"
 
 
-def reading(one: str = "", value: float = 72) -> str:
-    return json.dumps(observation(HEART_RATE, "ana", _NOW, value) | ({"id": one} if one else {}))
+def reading(resource_id: str = "", value: float = 72) -> str:
+    return json.dumps(
+        observation(HEART_RATE, "ana", _NOW, value) | ({"id": resource_id} if resource_id else {})
+    )
 
 
 async def put(store: Store, **fields: str) -> str:
-    written: dict[Any, Any] = dict(fields)
-    (entry,) = await store.send([("XADD", keys.INBOX, "*", *flatten(written))])
+    values: dict[Any, Any] = dict(fields)
+    (entry,) = await store.send([("XADD", keys.INBOX, "*", *flatten(values))])
     return str(entry.decode())
 
 
@@ -108,13 +110,13 @@ async def test_a_repeated_key_makes_no_second_event(
     client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     broker_fixture = BrokerFixture(client, subscriber)
-    one = await broker_fixture.subscribe("a")
+    resource_id = await broker_fixture.subscribe("a")
     for _ in range(3):
         await put(store, resource=reading(), key="once")
     await put(store, resource=reading(), key="another")
     await broker_fixture.until_numbers("a", 2)
     await until_empty(store)
-    assert await broker_fixture.events(one) == [1, 2]
+    assert await broker_fixture.events(resource_id) == [1, 2]
 
 
 async def test_a_key_used_again_for_another_resource_is_refused(
@@ -132,8 +134,8 @@ async def test_entries_of_one_resource_keep_their_order(
     for n in range(200):
         await put(store, resource=reading("hr", n), interaction="update")
     await until_empty(store)
-    held = (await client.get("/r4/Observation/hr")).json()
-    assert (held["meta"]["versionId"], held["valueQuantity"]["value"]) == ("200", 199)
+    stored = (await client.get("/r4/Observation/hr")).json()
+    assert (stored["meta"]["versionId"], stored["valueQuantity"]["value"]) == ("200", 199)
 
 
 async def test_the_next_reader_processes_the_entries_of_a_dead_one_in_order(
@@ -145,14 +147,16 @@ async def test_the_next_reader_processes_the_entries_of_a_dead_one_in_order(
     await redis_of(store).xreadgroup("ingest", "ingest", {keys.INBOX: ">"}, count=2)
     async with start_broker(frozenset({Role.API})) as broker:
         await until_empty(store, LEASE_MS / 1000 + 5)
-        held = await _read(broker, "hr")
-        assert (held["meta"]["versionId"], held["valueQuantity"]["value"]) == ("3", 2)
+        stored = await _read(broker, "hr")
+        assert (stored["meta"]["versionId"], stored["valueQuantity"]["value"]) == ("3", 2)
 
 
-async def _read(broker: Running, one: str) -> dict[str, Any]:
+async def _read(broker: Running, resource_id: str) -> dict[str, Any]:
     async with httpx.AsyncClient(trust_env=False) as client:
-        found: dict[str, Any] = (await client.get(f"{broker.settings.base_url}/r4/Observation/{one}")).json()
-        return found
+        resource: dict[str, Any] = (
+            await client.get(f"{broker.settings.base_url}/r4/Observation/{resource_id}")
+        ).json()
+        return resource
 
 
 async def test_two_api_processes_share_one_reader_and_the_other_takes_over(
@@ -169,6 +173,6 @@ async def test_two_api_processes_share_one_reader_and_the_other_takes_over(
             *(put(store, resource=reading(f"b{n}"), interaction="update") for n in range(50))
         )
         await until_empty(store)
-        for one in [f"{letter}{n}" for letter in "ab" for n in range(50)]:
-            assert (await _read(staying, one))["meta"]["versionId"] == "1"
+        for resource_id in [f"{letter}{n}" for letter in "ab" for n in range(50)]:
+            assert (await _read(staying, resource_id))["meta"]["versionId"] == "1"
         assert await refusals(store) == []

@@ -32,10 +32,10 @@ def check_outcome(response: httpx.Response, status: int, release: Release = Rele
     assert response.headers["Content-Type"].startswith("application/fhir+json")
 
 
-async def until_active(client: httpx.AsyncClient, one: str) -> None:
+async def until_active(client: httpx.AsyncClient, resource_id: str) -> None:
     async with asyncio.timeout(20):
         while True:
-            if (await client.get(f"/r5/Subscription/{one}")).json()["status"] == "active":
+            if (await client.get(f"/r5/Subscription/{resource_id}")).json()["status"] == "active":
                 return
             await asyncio.sleep(0.01)
 
@@ -44,34 +44,40 @@ async def test_create_read_update_delete(client: httpx.AsyncClient, broker: Runn
     base = broker.settings.base_url
     created = await client.post("/r4/Patient", content=PATIENT)
     assert created.status_code == 201
-    one = created.json()["id"]
-    assert created.headers["Location"] == f"{base}/r4/Patient/{one}/_history/1"
+    resource_id = created.json()["id"]
+    assert created.headers["Location"] == f"{base}/r4/Patient/{resource_id}/_history/1"
     assert created.headers["ETag"] == 'W/"1"'
     assert created.headers["Last-Modified"].endswith(" GMT")
     assert b"70.50" in created.content
-    read = await client.get(f"/r4/Patient/{one}")
+    read = await client.get(f"/r4/Patient/{resource_id}")
     assert (read.status_code, read.content) == (200, created.content)
     assert read.headers["ETag"] == 'W/"1"'
-    assert (await client.get(f"/r4/Patient/{one}", headers={"If-None-Match": 'W/"1"'})).status_code == 304
+    assert (
+        await client.get(f"/r4/Patient/{resource_id}", headers={"If-None-Match": 'W/"1"'})
+    ).status_code == 304
 
-    changed = PATIENT.replace(b"{", b'{"id":"%s",' % one.encode(), 1)
-    check_outcome(await client.put(f"/r4/Patient/{one}", content=changed, headers={"If-Match": 'W/"7"'}), 412)
-    check_outcome(await client.put(f"/r4/Patient/{one}", content=changed, headers={"If-Match": "x"}), 400)
-    updated = await client.put(f"/r4/Patient/{one}", content=changed, headers={"If-Match": 'W/"1"'})
+    changed = PATIENT.replace(b"{", b'{"id":"%s",' % resource_id.encode(), 1)
+    check_outcome(
+        await client.put(f"/r4/Patient/{resource_id}", content=changed, headers={"If-Match": 'W/"7"'}), 412
+    )
+    check_outcome(
+        await client.put(f"/r4/Patient/{resource_id}", content=changed, headers={"If-Match": "x"}), 400
+    )
+    updated = await client.put(f"/r4/Patient/{resource_id}", content=changed, headers={"If-Match": 'W/"1"'})
     assert (updated.status_code, updated.headers["ETag"]) == (200, 'W/"2"')
     assert updated.json()["meta"]["versionId"] == "2"
-    assert (await client.get(f"/r4/Patient/{one}/_history/1")).content == created.content
-    assert (await client.get(f"/r4/Patient/{one}/_history/2")).content == updated.content
-    check_outcome(await client.get(f"/r4/Patient/{one}/_history/3"), 404)
-    check_outcome(await client.get(f"/r4/Patient/{one}/_history/x"), 404)
+    assert (await client.get(f"/r4/Patient/{resource_id}/_history/1")).content == created.content
+    assert (await client.get(f"/r4/Patient/{resource_id}/_history/2")).content == updated.content
+    check_outcome(await client.get(f"/r4/Patient/{resource_id}/_history/3"), 404)
+    check_outcome(await client.get(f"/r4/Patient/{resource_id}/_history/x"), 404)
 
-    check_outcome(await client.delete(f"/r4/Patient/{one}", headers={"If-Match": 'W/"1"'}), 412)
-    assert (await client.delete(f"/r4/Patient/{one}")).status_code == 204
-    assert (await client.delete(f"/r4/Patient/{one}")).status_code == 204
-    check_outcome(await client.get(f"/r4/Patient/{one}"), 410)
-    check_outcome(await client.get(f"/r4/Patient/{one}/_history/3"), 410)
-    assert (await client.get(f"/r4/Patient/{one}/_history/2")).status_code == 200
-    again = await client.put(f"/r4/Patient/{one}", content=changed)
+    check_outcome(await client.delete(f"/r4/Patient/{resource_id}", headers={"If-Match": 'W/"1"'}), 412)
+    assert (await client.delete(f"/r4/Patient/{resource_id}")).status_code == 204
+    assert (await client.delete(f"/r4/Patient/{resource_id}")).status_code == 204
+    check_outcome(await client.get(f"/r4/Patient/{resource_id}"), 410)
+    check_outcome(await client.get(f"/r4/Patient/{resource_id}/_history/3"), 410)
+    assert (await client.get(f"/r4/Patient/{resource_id}/_history/2")).status_code == 200
+    again = await client.put(f"/r4/Patient/{resource_id}", content=changed)
     assert (again.status_code, again.headers["ETag"]) == (201, 'W/"4"')
 
 
@@ -118,11 +124,13 @@ async def test_repeated_requests_make_no_second_event(
     for _ in range(2):
         only = {"If-None-Exist": "identifier=urn:d|9"}
         assert (await client.post("/r4/Observation", content=identified, headers=only)).is_success
-    one = first.json()["id"]
+    resource_id = first.json()["id"]
     for _ in range(2):
         key = {"Idempotency-Key": "two"}
         assert (
-            await client.put(f"/r4/Observation/{one}", content=reading(72, id=one), headers=key)
+            await client.put(
+                f"/r4/Observation/{resource_id}", content=reading(72, id=resource_id), headers=key
+            )
         ).is_success
     # of one patient, so in order: had a repetition been an event, it would have come before the last
     last = (await client.post("/r4/Observation", content=reading(73))).json()["id"]
@@ -148,18 +156,18 @@ async def test_if_none_exist_finds_an_existing_resource(client: httpx.AsyncClien
 
 
 async def test_a_resource_can_be_read_at_every_base_it_converts_to(client: httpx.AsyncClient) -> None:
-    one = (await client.post("/r4/Observation", content=reading())).json()["id"]
+    resource_id = (await client.post("/r4/Observation", content=reading())).json()["id"]
     for release in Release:
-        read = await client.get(f"/{release}/Observation/{one}")
+        read = await client.get(f"/{release}/Observation/{resource_id}")
         assert read.status_code == 200
         read_back(release, read.content)
     flag = (
         b'{"resourceType":"Flag","status":"active","code":{"text":"x"},"subject":{"reference":"Patient/p1"}}'
     )
-    two = (await client.post("/r4/Flag", content=flag)).json()["id"]
-    assert (await client.get(f"/r4b/Flag/{two}")).status_code == 200
-    check_outcome(await client.get(f"/r5/Flag/{two}"), 406, Release.R5)
-    check_outcome(await client.get(f"/r5/Flag/{two}/_history/1"), 406, Release.R5)
+    flag_id = (await client.post("/r4/Flag", content=flag)).json()["id"]
+    assert (await client.get(f"/r4b/Flag/{flag_id}")).status_code == 200
+    check_outcome(await client.get(f"/r5/Flag/{flag_id}"), 406, Release.R5)
+    check_outcome(await client.get(f"/r5/Flag/{flag_id}/_history/1"), 406, Release.R5)
 
 
 async def test_invalid_requests_are_refused_with_the_reason(client: httpx.AsyncClient) -> None:
