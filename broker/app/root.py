@@ -1,5 +1,4 @@
-"""Starts and stops a process: `running` builds what its roles need, in order, and stops it in the opposite
-order.
+"""Starts and stops a process: `running` builds what its roles need, and stops it in the opposite order.
 
 Stopping drains the process: the HTTP server accepts no more requests, the workers finish or give back what
 they hold, the group commit writes what was accepted, and then the channels and the store are closed.
@@ -158,4 +157,4 @@ async def _committing(group: GroupCommit) -> AsyncIterator[SupervisedTask]:
     finally:
         closed.set()
         group.close()
-        await task.task
+        await asyncio.wait([task.task])
