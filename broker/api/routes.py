@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -18,7 +19,7 @@ from broker.api.authentication import Authenticate
 from broker.api.failures import failure
 from broker.api.media import FHIR_JSON
 from broker.api.websockets import websocket
-from broker.errors import Issue, NotFound, RequestError
+from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.model.access import Access, authorize
 from broker.model.principal import PrincipalRole
 from broker.model.release import Release
@@ -56,7 +57,7 @@ def build_routes_app(rows: Sequence[HttpRoute], authenticate: Authenticate) -> S
     bases.
     """
     routes = [_guarded(row, authenticate) for row in rows]
-    return Starlette(routes=routes, exception_handlers={404: _not_found})
+    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _method_not_allowed})
 
 
 def _guarded(row: HttpRoute, authenticate: Authenticate) -> BaseRoute:
@@ -101,3 +102,10 @@ async def _not_found(request: Request, _error: Exception) -> Response:
     text = f"There is no FHIR base /{name}. Use one of the bases {bases}."
     response = failure(NotFound(Issue("not-found", text)))
     return Response(response.body, response.status, media_type=FHIR_JSON)
+
+
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 Starlette raises no other for a 405
+    text = f"{request.method} is not supported here. Use a method of the Allow header."
+    response = failure(MethodNotAllowed(Issue("not-supported", text)))
+    return Response(response.body, response.status, dict(error.headers or {}), media_type=FHIR_JSON)

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from broker.api.asgi import Application
 from broker.api.authentication import Authenticate
+from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
 from broker.api.health import Health
 from broker.api.interactions import interaction_table
@@ -101,13 +102,14 @@ def build_api_app(
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url
     )
-    return Application(
+    app = Application(
         interaction_table(handlers(services, facts)).dispatch,
         other,
         authenticate,
         base_url=settings.base_url,
         max_body_bytes=settings.max_body,
     )
+    return allow_origins(app, settings.cors_origins)
 
 
 def build_health_app(health: Health, authenticate: Authenticate) -> ASGIApp:

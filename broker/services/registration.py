@@ -77,7 +77,11 @@ class RegistrationRules:
         element = adapter(draft.release).element
         channel_type = draft.channel.type
         channel = self._channels.get(channel_type.code)
-        if channel is None or channel_type.system not in _CHANNEL_TYPE_SYSTEMS:
+        if channel is not None and channel_type.system not in _CHANNEL_TYPE_SYSTEMS:
+            systems = " or ".join(sorted(filter(None, _CHANNEL_TYPE_SYSTEMS)))
+            text = f"The system {channel_type.system!r} has no channel {channel_type.code!r}. Use {systems}."
+            return [Issue("not-supported", text, element("channelType"))]
+        if channel is None:
             offered = ", ".join(self._channels)
             text = f"The channel {channel_type.code!r} is not supported. Use one of: {offered}."
             return [Issue("not-supported", text, element("channelType"))]

@@ -11,6 +11,7 @@ from broker.model.search import Comparator, ParameterType
 
 _VALUE = re.compile(r"((?:[^\\,]|\\.)*)(?:,|$)", re.DOTALL)
 _ESCAPE = re.compile(r"\\([\\,|$])")
+_MEDIA_TYPE = re.compile(r"^(\w+/\w+) (\w+)$")
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -63,7 +64,8 @@ def _matches_token(wanted: str, value: str) -> bool:
     system, bar, code = value.rpartition("|")
     parts = [_unescaped(part) for part in _BAR.split(wanted)]
     if len(parts) == 1:
-        return code == parts[0]
+        # an unescaped `+` of a query string, as in application/fhir+json, arrives as a blank
+        return code in {parts[0], _MEDIA_TYPE.sub(r"\1+\2", parts[0])}
     wanted_system, wanted_code = "|".join(parts[:-1]), parts[-1]
     return (not bar or system == wanted_system) and wanted_code in {"", code}
 

@@ -94,6 +94,16 @@ def _read_proxy_url(text: str) -> str:
     return text
 
 
+def _read_origins(text: str) -> tuple[str, ...]:
+    origins = tuple(text.replace(",", " ").split())
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path):
+            raise ValueError
+        _ = parts.port
+    return origins
+
+
 def number(low: int, high: int) -> SettingKind:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
@@ -124,6 +134,9 @@ NETWORKS = SettingKind(
 )
 BASE_URL = SettingKind("url", "an http or https URL without query and fragment", _read_base_url)
 SMTP_URL = SettingKind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
+ORIGINS = SettingKind(
+    "origins", "origins such as https://app.example.org, separated by commas, or *", _read_origins
+)
 PROXY_URL = SettingKind(
     "url", "an http:// URL of a host and port, such as http://proxy:3128", _read_proxy_url
 )

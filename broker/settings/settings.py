@@ -18,6 +18,7 @@ from broker.settings.kinds import (
     DURATION,
     FAILPOINTS,
     NETWORKS,
+    ORIGINS,
     PATH,
     PROXY_URL,
     REDIS_URL,
@@ -89,6 +90,13 @@ class Settings:
         BOOL,
         "false",
         "Allows a broker without access control to listen on other addresses than loopback.",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (),
+        ORIGINS,
+        "",
+        "The origins of browser apps that may use the broker (CORS). Unset: none. * allows every origin: "
+        "never with BROKER_AUTH=off, since any web page could then read everything.",
     )
     egress_allow: tuple[Network, ...] = setting(
         (),
@@ -242,6 +250,11 @@ class Settings:
         if self.auth != "off":
             raise ConfigurationError(
                 f"{PREFIX}AUTH={self.auth} is not available in this version. Set {PREFIX}AUTH=off."
+            )
+        if "*" in self.cors_origins and self.auth == "off":
+            raise ConfigurationError(
+                f"{PREFIX}CORS_ORIGINS=* with {PREFIX}AUTH=off would let any web page read and write "
+                "everything. List the origins of your apps."
             )
         for name in ("retry_base", "max_timeout"):
             if getattr(self, name) <= timedelta():

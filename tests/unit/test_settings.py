@@ -97,6 +97,8 @@ def test_values_of_every_kind_are_read() -> None:
         ("REDIS_URL", "redis+cluster://a:7000,b:port"),
         ("REPLICAS", "-1"),
         ("LOG_LEVEL", "trace"),
+        ("CORS_ORIGINS", "app.example.org"),
+        ("CORS_ORIGINS", "https://app.example.org/path"),
         ("EGRESS_PROXY", "https://proxy:3128"),
         ("EGRESS_PROXY", "proxy:3128"),
         ("EGRESS_PROXY", "http://proxy:port"),
@@ -111,6 +113,10 @@ def test_an_invalid_value_is_refused_with_its_name_and_what_to_set(name: str, te
 
 def test_a_refused_url_does_not_show_its_password() -> None:
     assert "s3cret" not in refusal(BROKER_REDIS_URL="http://broker:s3cret@redis")
+
+
+def test_every_origin_is_refused_without_access_control() -> None:
+    assert "List the origins" in refusal(BROKER_CORS_ORIGINS="*")
 
 
 def test_settings_do_not_show_passwords_when_printed() -> None:
