@@ -85,7 +85,7 @@ class SupervisedTask:
             try:
                 await self._loop()
             except Exception as error:  # noqa: BLE001 a failed loop must not end the process
-                self._note_failure(type(error).__name__)
+                self._note_failure(_name_of(error))
                 _log.exception("worker failed; it will be restarted", worker=self.name)
             else:
                 if self._stop.is_set():
@@ -104,3 +104,10 @@ class SupervisedTask:
         if self._failed_at is not None and time.monotonic() - self._failed_at < _REPORT_FAILURE_S:
             return f"failed ({self._reason}); restarted"
         return "ok"
+
+
+def _name_of(error: BaseException) -> str:
+    """The class of the error; of the first one in a group, which a loop with a task group raises."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__

@@ -106,13 +106,14 @@ async def test_end_cancels_again_when_a_cancellation_was_lost() -> None:
     assert lost == 2
 
 
-async def test_a_supervised_task_restarts_a_failed_loop_and_reports_the_failure() -> None:
+@pytest.mark.parametrize("error", [ValueError(), ExceptionGroup("tasks", [ValueError(), KeyError()])])
+async def test_a_supervised_task_restarts_a_failed_loop_and_reports_the_failure(error: Exception) -> None:
     stop, runs = asyncio.Event(), list[int]()
 
     async def loop() -> None:
         runs.append(1)
         if len(runs) == 1:
-            raise ValueError
+            raise error
         await stop.wait()
 
     supervised = SupervisedTask("example", loop, stop)
