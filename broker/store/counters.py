@@ -6,11 +6,11 @@ the cost depends on the number of partitions and shards, not on subscriptions, c
 `/metrics` is built on it.
 
 Fields of a partition's hash: `changes_accepted:<interaction>`, `changes_matched`, and those of dead letters
-(changes). Fields of a shard's hash: `events_appended`, `events_delivered`, `events_given_up:<reason>`,
-`undelivered_correction`, `notifications:<type>:<outcome>`, `subscriptions:<status>`,
-`subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The inbox's hash has those of dead
-letters (refused entries): `dead_letters` (how many there are now), `dead_letters_created`,
-`dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
+(changes). Fields of a shard's hash: `events_appended`, `events_delivered_correction` (to the delivered event
+notifications), `events_given_up:<reason>`, `undelivered_correction`, `notifications:<type>:<outcome>`,
+`subscriptions:<status>`, `subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The
+inbox's hash has those of dead letters (refused entries): `dead_letters` (how many there are now),
+`dead_letters_created`, `dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
 """
 
 from collections import Counter
@@ -48,12 +48,15 @@ class Counters:
         hashes = [_numbers(answer) for answer in answers[: len(partitions) + len(shards) + 1]]
         of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -1]
         changes, events = _sum(of_partitions), _sum(of_shards)
-        passed = events["events_delivered"] - events["undelivered_correction"]
+        delivered = (
+            events["notifications:event-notification:delivered"] + events["events_delivered_correction"]
+        )
+        passed = delivered - events["undelivered_correction"]
         return StoreCounts(
             changes_accepted={kind: changes[f"changes_accepted:{kind}"] for kind in Interaction},
             changes_matched=changes["changes_matched"],
             events_appended=events["events_appended"],
-            events_delivered=events["events_delivered"],
+            events_delivered=delivered,
             events_given_up={
                 reason: events[f"events_given_up:{reason}"] for reason in (GapReason.SIZE, GapReason.AGE)
             },

@@ -9,6 +9,6 @@ if held[1] ~= '1' then return 0 end
 local cursor, to = tonumber(held[2]), math.min(tonumber(ARGV[1]), tonumber(held[3]))
 if to > cursor then
   redis.call('HSET', KEYS[1], 'cursor', whole(to))
-  count(KEYS[2], 'events_delivered', to - cursor)
+  count(KEYS[2], 'events_delivered_correction', to - cursor)
 end
 return 1

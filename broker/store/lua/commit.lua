@@ -35,14 +35,20 @@ if whole(s.token) ~= token or s.claim_state ~= 'in-flight' then
   return release()
 end
 s.committed = token
-redis.call('HSET', key.sub, 'last_commit', token .. ':' .. token)
+local this_commit = token .. ':' .. token
+if decision ~= 'advance' then redis.call('HSET', key.sub, 'last_commit', this_commit) end
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
 local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_version ~= s.version)
 local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
+-- counts the attempt, and the events it delivered beyond the one that a delivered attempt stands for
+local delivered = decision == 'advance' and s.notification_type == 'event-notification' and verdict.events or 0
 if verdict.outcome ~= '' then
-  count(key.counters, 'notifications:' .. verdict.type .. ':' .. verdict.outcome, 1)
+  local attempts = verdict.type .. ':' .. verdict.outcome
+  count(key.counters, 'notifications:' .. attempts, 1)
+  if attempts == 'event-notification:delivered' then delivered = delivered - 1 end
 end
+count(key.counters, 'events_delivered_correction', delivered)
 
 -- Lets the next attempt wait.
 local function back_off()
@@ -54,12 +60,10 @@ local function back_off()
 end
 
 local function advance()
-  redis.call('HDEL', key.sub, 'error_code', 'error_text')
+  if s.has_error then redis.call('HDEL', key.sub, 'error_code', 'error_text') end
   if s.notification_type == 'event-notification' then
-    count(key.counters, 'events_delivered', verdict.events)
     count(key.counters, 'undelivered_correction', verdict.events - (s.last_event - s.cursor))
     s.cursor = s.last_event
-    redis.call('HSET', key.sub, 'cursor', whole(s.cursor))
   elseif s.notification_type == 'resend' then
     if s.pinned_version == s.version then
       -- dead letters among the events are delivered now
@@ -77,8 +81,8 @@ local function advance()
     s.status = 'active'
   end
   s.last_sent, s.notification_type, s.attempts, s.failing_since = now, '', 0, 0
-  redis.call('HSET', key.sub, 'last_sent', whole(now), 'notification_type', '', 'attempts', '0',
-    'failing_since', '0')
+  redis.call('HSET', key.sub, 'cursor', whole(s.cursor), 'last_commit', this_commit, 'last_sent', whole(now),
+    'notification_type', '', 'attempts', '0', 'failing_since', '0')
 end
 
 -- Makes the events that can't be rendered dead letters; the rest of the notification is sent without them.

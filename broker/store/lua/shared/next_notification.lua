@@ -1,19 +1,22 @@
 -- What a subscription has to send next, and when a dispatcher has to look at it. Needs base.lua and
 -- subscription.lua. `s` is a subscription that `load` has read; numbers in it are Lua numbers.
-local FIELDS = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification_type',
-  'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token', 'version',
-  'carries_resources', 'pinned_version', 'is_pull', 'revision', 'resend_ranges', 'skipped_numbers',
-  'build_failures', 'last_commit', 'claim_state'}
-local NUMBERS = {'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'last_event', 'pinned_at',
-  'attempts', 'failing_since', 'last_sent', 'token'}
 local MAX_PINNED_EVENTS = 100000
 
 local function load(sub)
-  local values, s = redis.call('HMGET', sub, unpack(FIELDS)), {}
-  if not values[1] then return nil end
-  for n, name in ipairs(FIELDS) do s[name] = values[n] or '' end
-  for _, name in ipairs(NUMBERS) do s[name] = tonumber(s[name]) or 0 end
-  return s
+  local v = redis.call('HMGET', sub, 'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends',
+    'notification_type', 'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token',
+    'version', 'carries_resources', 'pinned_version', 'is_pull', 'revision', 'resend_ranges',
+    'skipped_numbers', 'build_failures', 'last_commit', 'claim_state', 'error_text')
+  if not v[1] then return nil end
+  return {
+    status = v[1], count = tonumber(v[2]), cursor = tonumber(v[3]), max_count = tonumber(v[4]),
+    heartbeat_ms = tonumber(v[5]), ends = tonumber(v[6]), notification_type = v[7] or '',
+    last_event = tonumber(v[8]) or 0, pinned_at = tonumber(v[9]) or 0, attempts = tonumber(v[10]) or 0,
+    failing_since = tonumber(v[11]) or 0, last_sent = tonumber(v[12]) or 0, token = tonumber(v[13]),
+    version = v[14], carries_resources = v[15], pinned_version = v[16], is_pull = v[17], revision = v[18],
+    resend_ranges = v[19] or '', skipped_numbers = v[20] or '', build_failures = v[21] or '',
+    last_commit = v[22], claim_state = v[23], has_error = v[24] ~= false,
+  }
 end
 
 -- There is nothing to send now: the subscription is due at its next heartbeat or at its end, whichever is
