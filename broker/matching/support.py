@@ -52,6 +52,14 @@ _CODE_REASONS = {
     "_type": "is not evaluated: the topic defines the resource types",
     "phonetic": "is not evaluated: each server uses its own phonetic algorithm",
 }
+_SELECT_NOTHING = frozenset(
+    {
+        ("code-value-concept", "Device"),
+        ("value-canonical", "Observation.value.ofType(canonical)"),
+        ("component-value-canonical", "Observation.component.value.ofType(canonical)"),
+    }
+)
+"""Published parameters, by code and expression, that read elements which their type does not have."""
 
 
 def unsupported_code(code: str) -> str | None:
@@ -71,6 +79,8 @@ def unsupported(filter_: Filter, parameter: SearchParameter) -> str | None:
         return "is a special parameter, which is not evaluated"
     if not parameter.expression:
         return "has no expression to evaluate"
+    if (parameter.code, parameter.expression) in _SELECT_NOTHING:
+        return "is not evaluated: its published expression reads an element that does not exist"
     if parameter.type is ParameterType.COMPOSITE and not _is_evaluable(parameter):
         return "has components that are not evaluated"
     if filter_.modifier is not None:
