@@ -105,7 +105,7 @@ async def test_after_a_rollback_no_number_is_reused_and_every_subscription_repor
                 assert status["entry"][0]["resource"]["status"] == "active"
             listed = (await client.get(f"/r5/Subscription/{a}/$events?eventsSinceNumber=11")).json()
             assert "events 11 to" in errors(listed)
-            assert "or is lost" in errors(listed)
+            assert "or are lost" in errors(listed)
             assert sum([await rollbacks(matcher) for matcher in matchers]) >= 1
             logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("m1", "m2"))
             assert "the store came back with older data" in logs
