@@ -5,7 +5,7 @@ COPY requirements.lock ./
 RUN /opt/broker/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY broker broker
-# setuptools comes from the lock; what only builds does not go into the image
+# setuptools comes from the lock; tools that only build are not in the image
 RUN /opt/broker/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/broker/bin/pip uninstall --yes setuptools pip
 
@@ -22,7 +22,7 @@ WORKDIR /var/lib/broker
 VOLUME /var/lib/broker
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# every role answers /readyz at BROKER_PORT
+# every role serves /readyz on BROKER_PORT
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('BROKER_PORT', '8080') + '/readyz', timeout=2)"]
 ENTRYPOINT ["fhir-broker"]

@@ -1,7 +1,7 @@
 """The composition roots: the only package that builds everything.
 
 A process runs one or more roles, and each role may run in many processes. `root.py` starts and stops a
-process; the modules beside it build the parts of one role each (`api.py`, `matcher.py`, `dispatcher.py`,
+process; the other modules build the parts of one role each (`api.py`, `matcher.py`, `dispatcher.py`,
 `housekeeping.py`) or what several roles share (`parts.py`, `topics.py`, `stores.py`, `listening.py`). The
 commands and the tests call `running`.
 """

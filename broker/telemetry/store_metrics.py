@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCounts:
-    """Dead letters of one kind: how many there are now, and what became of all there ever were."""
+    """Dead letters of one kind: `waiting` is the current number, the others are totals."""
 
     waiting: int
     created: int
@@ -28,9 +28,8 @@ class StoreCounts:
 
     Keys: `changes_accepted` interaction; `events_given_up` reason; `notifications` type and outcome of the
     attempt; `subscriptions` status; `dead_letters` kind; `matcher_backlog` partition. `subscriptions`,
-    `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters say what
-    is now. All other numbers only grow, except after a rollback of the store; `rollbacks` is how many were
-    detected.
+    `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters are current
+    values. All others only grow, except after a rollback of the store; `rollbacks` counts those detected.
     """
 
     changes_accepted: Mapping[str, int]

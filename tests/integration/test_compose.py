@@ -1,6 +1,4 @@
-"""compose.yaml without a container engine: each service's command, with its environment, as a process on this
-machine.
-"""
+"""compose.yaml without a container engine: the command of each service runs as a process on this machine."""
 
 import contextlib
 import json
@@ -39,14 +37,12 @@ def dockerfile() -> list[tuple[str, str]]:
 
 
 def last(instruction: str) -> str:
-    """What the image ends up with."""
-    return [rest for word, rest in dockerfile() if word == instruction][-1]
+    """The argument of the last such instruction, which is the one that applies."""
+    return [argument for word, argument in dockerfile() if word == instruction][-1]
 
 
 class Translation:
-    """Rewrites what compose says for one network to loopback: every service and port of it has a free port
-    here.
-    """
+    """Rewrites host names and ports of the compose network to free ports on loopback."""
 
     def __init__(self, compose: dict[str, Any]) -> None:
         self._services = "|".join(compose["services"])
@@ -56,24 +52,24 @@ class Translation:
     def port(self, service: str, port: str) -> int:
         return self._ports[service, port]
 
-    def of(self, service: str, text: str) -> str:
-        """As the service would have to be told here."""
+    def translate(self, service: str, text: str) -> str:
+        """The text of a service of compose.yaml as it applies on this machine."""
 
-        def there(found: re.Match[str]) -> str:
-            name = service if found[1] in {_LOOPBACK, "localhost"} else found[1]
-            return f"{_LOOPBACK}:{self.port(name, found[2])}"
+        def on_loopback(match: re.Match[str]) -> str:
+            name = service if match[1] in {_LOOPBACK, "localhost"} else match[1]
+            return f"{_LOOPBACK}:{self.port(name, match[2])}"
 
-        text = re.sub(rf"\b({self._services}|127\.0\.0\.1|localhost):(\d+)\b", there, text)
-        text = re.sub(r"(?<=--port=)\d+$", lambda own: str(self.port(service, own[0])), text)
+        text = re.sub(rf"\b({self._services}|127\.0\.0\.1|localhost):(\d+)\b", on_loopback, text)
+        text = re.sub(r"(?<=--port=)\d+$", lambda match: str(self.port(service, match[0])), text)
         text = re.sub(
-            r"'127\.0\.0\.1', (\d+)", lambda own: f"'{_LOOPBACK}', {self.port(service, own[1])}", text
+            r"'127\.0\.0\.1', (\d+)", lambda match: f"'{_LOOPBACK}', {self.port(service, match[1])}", text
         )
         return text.replace(self._subnet, "127.0.0.0/8").replace("0.0.0.0", _LOOPBACK)
 
-    def environment(self, service: str, given: dict[str, str]) -> dict[str, str]:
-        translated = {name: self.of(service, value) for name, value in given.items()}
-        if "BROKER_PORT" in given:
-            translated["BROKER_PORT"] = str(self.port(service, given["BROKER_PORT"]))
+    def environment(self, service: str, variables: dict[str, str]) -> dict[str, str]:
+        translated = {name: self.translate(service, value) for name, value in variables.items()}
+        if "BROKER_PORT" in variables:
+            translated["BROKER_PORT"] = str(self.port(service, variables["BROKER_PORT"]))
         inherited = {name: v for name, v in environment().items() if not name.startswith("BROKER_")}
         return inherited | translated
 
@@ -89,12 +85,14 @@ class Stack:
         self._stack = stack
 
     async def start(self, name: str) -> None:
-        """What it depends on first; returns when its health check passes, if it has one."""
+        """Starts what the service depends on, then the service; returns when its health check passes."""
         if name in self.running:
             return
-        for needed, condition in self.services[name].get("depends_on", {}).items():
-            assert condition == {"condition": "service_healthy"}, f"{name} waits for {needed} to work"
-            await self.start(needed)
+        for dependency, condition in self.services[name].get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}, (
+                f"{name} waits until {dependency} is healthy"
+            )
+            await self.start(dependency)
         service = self.services[name]
         env = self._translation.environment(name, service.get("environment", {}))
         log = self._folder / f"{name}.log"
@@ -110,7 +108,7 @@ class Stack:
                 pytest.fail(f"{name} is not healthy: {self.running[name].output[-2000:]}")
 
     def _command(self, name: str) -> list[str]:
-        command = [self._translation.of(name, word) for word in self.services[name]["command"]]
+        command = [self._translation.translate(name, word) for word in self.services[name]["command"]]
         if name == "store":
             assert command.pop(0) == "valkey-server"
             port = str(self._translation.port("store", "6379"))
@@ -125,11 +123,15 @@ class Stack:
             assert [program, *arguments] == ["valkey-cli", "ping"]
             program, arguments = "python", ["-c", _PING.format(self._translation.port("store", "6379"))]
         assert program == "python"
-        translated = [self._translation.of(name, one) for one in arguments] if name != "store" else arguments
-        asked = subprocess.run(
+        translated = (
+            [self._translation.translate(name, argument) for argument in arguments]
+            if name != "store"
+            else arguments
+        )
+        probe = subprocess.run(
             [sys.executable, *translated], capture_output=True, timeout=10, check=False, cwd=self._folder
         )
-        return asked.returncode == 0
+        return probe.returncode == 0
 
 
 _PING = (
@@ -145,37 +147,39 @@ async def test_the_services_of_the_compose_file_deliver_readings_to_the_demo_sub
         stack = Stack(compose, tmp_path, processes)
         for name in stack.services:
             await stack.start(name)
-        said = await stack.running["subscriber"].until_output("event-notification #3", timeout_s=20)
-        assert "handshake" in said
-        assert "Observation/" in said
+        output = await stack.running["subscriber"].until_output("event-notification #3", timeout_s=20)
+        assert "handshake" in output
+        assert "Observation/" in output
         for name in ("gateway", "subscriber", *sorted(_BROKERS)):
             assert await stack.running[name].stop() == 0, f"{name}: {stack.running[name].output[-2000:]}"
         for name in _BROKERS:
             assert re.search(r" (error|warning) ", stack.running[name].output) is None
 
 
-def test_every_service_is_checked_and_waited_for(compose: dict[str, Any]) -> None:
+def test_every_service_has_a_health_check_and_dependencies(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert set(services) == _BROKERS | {"store", "subscriber", "gateway"}
-    unchecked = {name for name, one in services.items() if one.get("healthcheck", {}).get("disable")}
-    assert unchecked == {"gateway"}, "it listens to nothing, and nothing waits for it"
-    assert all(one["healthcheck"].get("test") for name, one in services.items() if name != "gateway")
-    assert all("depends_on" in one for name, one in services.items() if name != "store")
+    unchecked = {name for name, service in services.items() if service.get("healthcheck", {}).get("disable")}
+    assert unchecked == {"gateway"}, "it has no port, and nothing depends on it"
+    assert all(services[name]["healthcheck"].get("test") for name in services.keys() - {"gateway"})
+    assert all("depends_on" in services[name] for name in services.keys() - {"store"})
     assert "/readyz" in last("HEALTHCHECK")
 
 
 def test_nothing_runs_as_root(compose: dict[str, Any]) -> None:
     assert last("USER") not in {"", "root", "0"}
     assert compose["services"]["store"]["user"] not in {"", "root", "0"}
-    assert all(one.get("user", last("USER")) not in {"root", "0"} for one in compose["services"].values())
+    services = compose["services"].values()
+    assert all(service.get("user", last("USER")) not in {"root", "0"} for service in services)
 
 
-def test_only_this_host_reaches_the_published_port(compose: dict[str, Any]) -> None:
-    published = {name: one["ports"] for name, one in compose["services"].items() if "ports" in one}
+def test_only_this_host_can_reach_the_published_port(compose: dict[str, Any]) -> None:
+    services = compose["services"].items()
+    published = {name: service["ports"] for name, service in services if "ports" in service}
     assert published == {"api": ["127.0.0.1:8080:8080"]}
 
 
-def test_the_store_keeps_what_it_acknowledges(compose: dict[str, Any]) -> None:
+def test_the_store_is_durable(compose: dict[str, Any]) -> None:
     store = compose["services"]["store"]
     flags = shlex.join(store["command"])
     for flag in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
@@ -184,13 +188,13 @@ def test_the_store_keeps_what_it_acknowledges(compose: dict[str, Any]) -> None:
     assert "store" in compose["volumes"]
 
 
-def test_the_settings_of_every_service_are_settings(compose: dict[str, Any]) -> None:
+def test_the_environment_of_every_service_is_valid(compose: dict[str, Any]) -> None:
     network = compose["networks"]["default"]["ipam"]["config"][0]["subnet"]
     for name in _BROKERS:
         settings = Settings.from_environment(compose["services"][name]["environment"])
         assert settings.redis_url == "redis://store:6379/0"
         assert settings.base_url == "http://api:8080"
-        assert [str(one) for one in settings.egress_allow] == [network]
+        assert [str(allowed) for allowed in settings.egress_allow] == [network]
 
 
 def test_the_image_installs_from_the_lock_and_stops_on_sigterm() -> None:

@@ -26,8 +26,8 @@ from tests.stores import redis_of
 async def split(
     start_broker: StartBroker, store: Store, subscriber: SimulatedSubscriber
 ) -> AsyncIterator[SplitBroker]:
-    async with split_broker_of(start_broker, store, subscriber) as one:
-        yield one
+    async with split_broker_of(start_broker, store, subscriber) as split_broker:
+        yield split_broker
 
 
 async def run(split: SplitBroker, *arguments: str, base: str = "") -> "subprocess.CompletedProcess[str]":
@@ -52,14 +52,14 @@ async def answered(split: SplitBroker, *arguments: str, code: int = 0) -> str:
 
 
 async def test_dead_letters_are_listed_and_shown(split: SplitBroker) -> None:
-    [one] = await split.subscribe("a")
-    await split.break_events(one, "n1", "n2", broken=["n1", "n2"])
+    [subscription_id] = await split.subscribe("a")
+    await split.break_events(subscription_id, "n1", "n2", broken=["n1", "n2"])
     async with split.running(Role.DISPATCH):
         await split.poison.until_dead_letters(2)
     table = await answered(split, "dead-letters", "list")
     assert "2 dead letters" in table
-    assert f"event-{one}-1" in table
-    assert f"event 2 of {one}" in table
+    assert f"event-{subscription_id}-1" in table
+    assert f"event 2 of {subscription_id}" in table
     listed = json.loads(await answered(split, "dead-letters", "list", "--kind", "event", "--json"))
     assert [letter["event-number"] for letter in listed] == ["1", "2"]
     shown = await answered(split, "dead-letters", "show", listed[0]["id"])
@@ -67,13 +67,15 @@ async def test_dead_letters_are_listed_and_shown(split: SplitBroker) -> None:
 
 
 async def test_dead_letters_are_discarded_and_redriven(split: SplitBroker) -> None:
-    [one] = await split.subscribe("a")
-    await split.break_events(one, "n1", "n2", "n3", broken=["n1", "n2"])
+    [subscription_id] = await split.subscribe("a")
+    await split.break_events(subscription_id, "n1", "n2", "n3", broken=["n1", "n2"])
     async with split.running(Role.DISPATCH):
         await split.poison.until_dead_letters(2)
-        assert "1 discarded" in await answered(split, "dead-letters", "discard", f"event-{one}-1")
+        assert "1 discarded" in await answered(split, "dead-letters", "discard", f"event-{subscription_id}-1")
         await split.poison.repair("n1", "n2")
-        redriven = await answered(split, "dead-letters", "redrive", "--subscription", one, "--json")
+        redriven = await answered(
+            split, "dead-letters", "redrive", "--subscription", subscription_id, "--json"
+        )
         assert json.loads(redriven) == {"redriven": 1, "refused": 0, "problem": []}
         await split.poison.until_dead_letters(0)
         assert split.broker_fixture.subscriber.endpoint("a").numbers == [3]
@@ -95,33 +97,46 @@ async def test_a_dead_letter_that_cannot_be_redriven_is_reported_with_exit_code_
 
 
 async def test_subscriptions_are_listed_and_shown(split: SplitBroker) -> None:
-    [one] = await split.subscribe("a")
-    await split.break_events(one, "n1", broken=["n1"])
+    [subscription_id] = await split.subscribe("a")
+    await split.break_events(subscription_id, "n1", broken=["n1"])
     async with split.running(Role.DISPATCH):
         await split.poison.until_dead_letters(1)
     table = await answered(split, "subscriptions", "list")
     assert "1 subscriptions" in table
-    assert re.search(rf"{one}.*active.*1.*vital-signs.*could not be", table)
+    assert re.search(rf"{subscription_id}.*active.*1.*vital-signs.*could not be", table)
     assert json.loads(await answered(split, "subscriptions", "list", "--status", "error", "--json")) == []
-    shown = await answered(split, "subscriptions", "show", one)
+    shown = await answered(split, "subscriptions", "show", subscription_id)
     assert split.broker_fixture.subscriber.url("a") in shown
-    standing = json.loads(await answered(split, "subscriptions", "show", one, "--json"))["standing"]
-    assert (standing["id"], standing["status"], standing["events"]) == (one, "active", 1)
+    standing = json.loads(await answered(split, "subscriptions", "show", subscription_id, "--json"))[
+        "standing"
+    ]
+    assert (standing["id"], standing["status"], standing["events"]) == (subscription_id, "active", 1)
 
 
 async def test_resend_sends_a_range_in_order_and_reports_what_is_no_longer_stored(
     split: SplitBroker, store: Store
 ) -> None:
-    [one] = await split.subscribe("a")
+    [subscription_id] = await split.subscribe("a")
     endpoint = split.broker_fixture.subscriber.endpoint("a")
     async with split.running(Role.MATCH, Role.DISPATCH):
         await split.broker_fixture.send(6)
         await split.broker_fixture.until_numbers("a", 6)
-        shard = store.layout.shard_of(DEFAULT_TENANT, one)
-        await redis_of(store).xtrim(keys.outbox(shard, DEFAULT_TENANT, one), minid="3-0", approximate=False)
+        shard = store.layout.shard_of(DEFAULT_TENANT, subscription_id)
+        await redis_of(store).xtrim(
+            keys.outbox(shard, DEFAULT_TENANT, subscription_id), minid="3-0", approximate=False
+        )
         report = json.loads(
             await answered(
-                split, "subscriptions", "resend", one, "--from", "2", "--to", "8", "--json", code=1
+                split,
+                "subscriptions",
+                "resend",
+                subscription_id,
+                "--from",
+                "2",
+                "--to",
+                "8",
+                "--json",
+                code=1,
             )
         )
         assert report == {"requested": 7, "resent": 4, "expired": 1, "undelivered": 0, "unknown": 2}
@@ -133,14 +148,16 @@ async def test_resend_sends_a_range_in_order_and_reports_what_is_no_longer_store
         assert await split.broker_fixture.subscriber.wait_until(lambda: len(sent()) == 11)
         assert sorted(sent()[6:]) == [3, 4, 5, 6, 7]
         assert [n for n in sent()[6:] if n != 7] == [3, 4, 5, 6], "in order among themselves"
-        text = await answered(split, "subscriptions", "resend", one, "--from", "6")
+        text = await answered(split, "subscriptions", "resend", subscription_id, "--from", "6")
         assert "2 events requested, 2 will be sent again" in text
 
 
 async def test_resend_does_not_send_undelivered_events_early(split: SplitBroker) -> None:
-    [one] = await split.subscribe("a")
-    await split.break_events(one, "n1", "n2", broken=())
-    report = json.loads(await answered(split, "subscriptions", "resend", one, "--from", "1", "--json"))
+    [subscription_id] = await split.subscribe("a")
+    await split.break_events(subscription_id, "n1", "n2", broken=())
+    report = json.loads(
+        await answered(split, "subscriptions", "resend", subscription_id, "--from", "1", "--json")
+    )
     assert report == {"requested": 2, "resent": 0, "expired": 0, "undelivered": 2, "unknown": 0}
     async with split.running(Role.DISPATCH):
         await split.broker_fixture.until_numbers("a", 2)

@@ -28,17 +28,17 @@ def summary_of(*arguments: str) -> dict[str, Any]:
     ended = run("demo", *arguments, "--json")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
-    found: dict[str, Any] = json.loads(ended.stdout)
-    return found
+    summary: dict[str, Any] = json.loads(ended.stdout)
+    return summary
 
 
 def vital_signs_in(folder: Path) -> int:
     """The number of Observations in the folder with the category vital-signs."""
     resources = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     return sum(
-        "vital-signs" in json.dumps(one.get("category", ""))
-        for one in resources
-        if one["resourceType"] == "Observation"
+        "vital-signs" in json.dumps(resource.get("category", ""))
+        for resource in resources
+        if resource["resourceType"] == "Observation"
     )
 
 
@@ -59,7 +59,7 @@ def test_the_demo_notifies_every_expected_event_and_reports_it() -> None:
         pytest.param(
             _US_CORE,
             marks=pytest.mark.skipif(
-                not _US_CORE.is_dir(), reason="the published profile examples are not beside this checkout"
+                not _US_CORE.is_dir(), reason="the published profile examples are not next to this checkout"
             ),
         ),
     ],
@@ -164,8 +164,8 @@ def test_the_documented_commands_exist() -> None:
 def test_the_help_of_every_command_shows_an_example(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "140"})
     assert shown.exit_code == 0
-    _, found, example = shown.output.partition("Example")
-    assert found
+    _, heading, example = shown.output.partition("Example")
+    assert heading
     assert f"fhir-broker {' '.join(path)}" in example
 
 

@@ -99,7 +99,9 @@ def delivered_by_worker(folder: Path) -> list[int]:
     for file in folder.glob("fhir-broker-metrics-*/histogram_*.db"):
         metrics = MultiProcessCollector.merge([str(file)])  # type: ignore[no-untyped-call]
         samples = [sample for metric in metrics for sample in metric.samples]
-        counts += [int(one.value) for one in samples if one.name == "broker_delivery_latency_seconds_count"]
+        counts += [
+            int(sample.value) for sample in samples if sample.name == "broker_delivery_latency_seconds_count"
+        ]
     return counts
 
 
@@ -217,15 +219,18 @@ async def test_a_second_process_in_the_same_folder_uses_the_same_store(
         await first.until_ready(bases[0])
         with serve(tmp_path, ports[1]) as second:
             await second.until_ready(bases[1])
-            async with connect(bases[0], subscriber) as one, connect(bases[1], subscriber) as other:
-                await one.subscribe("a")
-                await one.send()
-                await other.send()
-                await one.until_numbers("a", 2)
+            async with (
+                connect(bases[0], subscriber) as first_fixture,
+                connect(bases[1], subscriber) as second_fixture,
+            ):
+                await first_fixture.subscribe("a")
+                await first_fixture.send()
+                await second_fixture.send()
+                await first_fixture.until_numbers("a", 2)
             assert await second.stop() == 0, second.output
-        async with connect(bases[0], subscriber) as one:
-            await one.send()
-            await one.until_numbers("a", 3)
+        async with connect(bases[0], subscriber) as first_fixture:
+            await first_fixture.send()
+            await first_fixture.until_numbers("a", 3)
 
 
 async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(
@@ -253,8 +258,8 @@ async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(
                 matcher = f"http://127.0.0.1:{ports['match']}"
                 assert (await client.get(f"{matcher}/r4/metadata")).status_code == 404
                 assert "broker_changes_matched_total 3.0" in (await client.get(f"{matcher}/metrics")).text
-            for one in roles.values():
-                assert await one.stop() == 0, one.output
+            for command in roles.values():
+                assert await command.stop() == 0, command.output
     finally:
         store.kill()
 
@@ -296,8 +301,8 @@ def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path, workers: str) -> 
 def test_a_setting_that_is_not_valid_is_reported_in_one_line(
     tmp_path: Path, settings: dict[str, str], named: str, workers: str
 ) -> None:
-    given = {"port": str(free_port())} | settings
-    assert named in error_of(tmp_path, "serve", "--workers", workers, **given)
+    variables = {"port": str(free_port())} | settings
+    assert named in error_of(tmp_path, "serve", "--workers", workers, **variables)
 
 
 @pytest.mark.parametrize("role", ["api", "match", "dispatch"])

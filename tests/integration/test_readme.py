@@ -1,4 +1,4 @@
-"""The README's commands do what it says."""
+"""The commands of the README work."""
 
 import asyncio
 import json
@@ -20,19 +20,19 @@ COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").spli
 
 
 def words(part: str) -> list[str]:
-    """The one command of the README that begins with, or holds, `part`."""
+    """The only command of the README that contains `part`, as words."""
     [line] = [line for line in COMMANDS if part in line]
     return shlex.split(line)
 
 
-def test_make_targets_that_are_named_exist() -> None:
+def test_the_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
     assert {"demo", "test"} <= named <= targets
 
 
-def test_every_command_of_the_readme_is_tried_here_or_is_a_make_target() -> None:
-    tried = (
+def test_every_command_is_tested_here_or_is_a_make_target() -> None:
+    tested = (
         "make ",
         "demo --input",
         "fhir-broker serve",
@@ -43,16 +43,16 @@ def test_every_command_of_the_readme_is_tried_here_or_is_a_make_target() -> None
         "  ",
     )
     for line in COMMANDS:
-        assert any(part in line for part in tried), line
+        assert any(part in line for part in tested), line
 
 
-def test_the_replay_command_takes_a_folder_of_fhir_files() -> None:
+def test_the_demo_accepts_a_folder_of_fhir_files() -> None:
     command = words("demo --input")
     done = run(*command[1:-1], str(ROOT / "tests" / "fhir" / "examples" / "r4"), "--json")
     assert done.returncode == 0, done.stderr
 
 
-async def test_serve_listen_simulate_and_the_subscription_by_hand_work_together(
+async def test_serve_listen_simulate_and_the_curl_command_work_together(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     port = free_port()
@@ -82,5 +82,5 @@ async def test_serve_listen_simulate_and_the_subscription_by_hand_work_together(
 def hand_written() -> dict[str, Any]:
     """The Subscription of the curl command."""
     [body] = re.findall(r"-d '(\{.*?\})'", README, re.DOTALL)
-    made: dict[str, Any] = json.loads(body)
-    return made
+    subscription: dict[str, Any] = json.loads(body)
+    return subscription
