@@ -1,4 +1,4 @@
-"""One subscription's way through the store when events of it are set aside."""
+"""A subscription whose events become dead letters."""
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import ErrorReport
@@ -39,7 +39,7 @@ SUBSCRIPTION = Subscription(
 )
 
 
-class LetterDesk:
+class DeadLetterFixture:
     """Registers, appends and plays the dispatcher."""
 
     def __init__(self, server: Store) -> None:
@@ -65,8 +65,8 @@ class LetterDesk:
         (claim,) = (await self.schedule.claim(self.shard, 10)).claims
         return claim
 
-    async def set_aside(self, claim: Claim, *numbers: int) -> Claim | None:
-        """Sets events of a claim aside; what is to be sent next."""
+    async def create_dead_letters(self, claim: Claim, *numbers: int) -> Claim | None:
+        """Makes events of a claim dead letters; returns what is sent next."""
         broken = tuple(UnrenderableEvent(n, f"ValueError: event {n}") for n in numbers)
         committed = await self.schedule.commit(claim, MoveToDeadLetters(broken, FAILURE), take_next=True)
         assert not committed.is_stale

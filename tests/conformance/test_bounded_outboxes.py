@@ -29,8 +29,8 @@ class BrokerFixture:
         self.shard = server.layout.shard_of(*KEY)
 
     async def take(self) -> Claim:
-        (one,) = (await self.schedule.claim(self.shard, 10)).claims
-        return one
+        (claim,) = (await self.schedule.claim(self.shard, 10)).claims
+        return claim
 
     async def ask(self, *, is_pushed: bool = True) -> None:
         """Puts the document: a handshake is due, or, where nothing is pushed, it is active."""
@@ -62,19 +62,19 @@ class BrokerFixture:
 
 @pytest.fixture
 async def broker_fixture(store: Store) -> BrokerFixture:
-    one = BrokerFixture(store)
-    await one.activate()
-    return one
+    broker_fixture = BrokerFixture(store)
+    await broker_fixture.activate()
+    return broker_fixture
 
 
-async def test_an_outbox_that_is_full_to_the_brim_loses_nothing(broker_fixture: BrokerFixture) -> None:
+async def test_an_outbox_at_its_limit_loses_nothing(broker_fixture: BrokerFixture) -> None:
     await broker_fixture.append(1, MOST)
     assert (await broker_fixture.record()).subscription.status is SubscriptionStatus.ACTIVE
     assert await broker_fixture.numbers() == list(range(1, MOST + 1))
     assert (await broker_fixture.record()).errors == ()
 
 
-async def test_one_event_too_many_marks_the_error_and_names_what_was_given_up(
+async def test_an_event_beyond_the_limit_marks_the_error_and_reports_the_gap(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     follower = RegistryFollower(store)
@@ -107,7 +107,7 @@ async def test_in_error_the_newest_nine_tenths_are_kept_and_one_gap_grows(
     assert (await broker_fixture.record()).count == 150
 
 
-async def test_a_reactivation_goes_on_behind_the_gap_although_events_keep_coming(
+async def test_a_reactivation_continues_behind_the_gap_while_events_keep_arriving(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.append(1, 50)
@@ -136,7 +136,7 @@ async def test_a_repeated_call_gives_up_nothing_more(broker_fixture: BrokerFixtu
     assert (await broker_fixture.numbers(), await broker_fixture.gaps()) == (numbers, gaps)
 
 
-async def test_a_subscriber_that_reads_for_itself_keeps_its_status_and_is_told_of_the_gap(
+async def test_a_pull_subscription_keeps_its_status_and_reports_the_gap(
     store: Store,
 ) -> None:
     broker_fixture = BrokerFixture(store)
@@ -148,7 +148,7 @@ async def test_a_subscriber_that_reads_for_itself_keeps_its_status_and_is_told_o
     assert "events 1 to 3 are missing" in record.errors[0].text
 
 
-async def test_delivered_events_make_room_without_a_word(broker_fixture: BrokerFixture, store: Store) -> None:
+async def test_delivered_events_make_room_silently(broker_fixture: BrokerFixture, store: Store) -> None:
     claim = None
     for first in range(1, 1_000, 10):
         await broker_fixture.append(first, first + 9)
@@ -162,7 +162,7 @@ async def test_delivered_events_make_room_without_a_word(broker_fixture: BrokerF
     assert (record.subscription.status, record.gaps) == (SubscriptionStatus.ACTIVE, ())
 
 
-async def test_gaps_that_are_long_past_are_forgotten_but_not_the_newest(
+async def test_old_gaps_are_forgotten_and_the_newest_are_kept(
     broker_fixture: BrokerFixture,
 ) -> None:
     for round_ in range(40):

@@ -22,14 +22,14 @@ STORES = ALL_STORES
 HOUR_MS = 3_600_000
 
 
-def proposal(one: str = "a", op: str = "put", **more: object) -> Proposal:
+def proposal(resource_id: str = "a", op: str = "put", **more: object) -> Proposal:
     made = Proposal(
         tenant=DEFAULT_TENANT,
         op="put",
         type="Observation",
-        id=one,
+        id=resource_id,
         release=Release.R4,
-        head=f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode(),
+        head=f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode(),
         tail=b'},"status":"final"}',
     )
     return msgspec.structs.replace(made, op=op, **more)
@@ -67,7 +67,7 @@ async def test_last_updated_is_the_stores_time_as_an_instant(changes: Changes, s
     assert current.resource.fields["meta"]["lastUpdated"] == to_instant(accepted.at_ms)
 
 
-async def test_a_deleted_resource_has_no_body_and_a_put_brings_it_back_as_a_create(
+async def test_a_deleted_version_has_no_resource_and_the_next_put_is_a_create(
     changes: Changes, store: Store
 ) -> None:
     statuses = []
@@ -81,7 +81,7 @@ async def test_a_deleted_resource_has_no_body_and_a_put_brings_it_back_as_a_crea
     assert statuses == [Acceptance.CREATED, Acceptance.DELETED, Acceptance.GONE, Acceptance.CREATED]
 
 
-async def test_deleting_what_never_was_is_refused(changes: Changes) -> None:
+async def test_deleting_a_resource_that_never_existed_is_refused(changes: Changes) -> None:
     assert (await changes.append([proposal(op="delete")]))[0].status is Acceptance.ABSENT
 
 
@@ -113,9 +113,9 @@ async def test_an_idempotency_key_answers_the_first_result_and_refuses_another_b
 async def test_a_transaction_with_one_refusal_writes_nothing(changes: Changes, store: Store) -> None:
     layout = store.layout
     beside = next(
-        one
-        for one in (f"c{n}" for n in range(1_000))
-        if layout.partition_of(DEFAULT_TENANT, one) == layout.partition_of(DEFAULT_TENANT, "b")
+        resource_id
+        for resource_id in (f"c{n}" for n in range(1_000))
+        if layout.partition_of(DEFAULT_TENANT, resource_id) == layout.partition_of(DEFAULT_TENANT, "b")
     )
     rows = await changes.append_together([proposal("b"), proposal(beside, op="delete")])
     assert [row.status for row in rows] == [Acceptance.UNTRIED, Acceptance.ABSENT]
@@ -138,7 +138,7 @@ def test_an_assigned_id_keeps_its_placement_and_repeats_for_a_seed() -> None:
         assert assign_id(placement, "k") == assign_id(placement, "k") != assign_id(placement, "l")
 
 
-async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_acknowledged(
+async def test_changes_are_read_in_order_with_both_versions_until_they_are_acknowledged(
     changes: Changes, store: Store, reader: GroupReader
 ) -> None:
     await changes.append([proposal()])
@@ -161,9 +161,7 @@ async def test_changes_come_in_order_with_bodies_and_previous_and_again_until_ac
     assert (await ChangeLog(store).backlog())[partition] == 1
 
 
-async def test_trimming_keeps_what_is_not_matched(
-    changes: Changes, store: Store, reader: GroupReader
-) -> None:
+async def test_trimming_keeps_unmatched_changes(changes: Changes, store: Store, reader: GroupReader) -> None:
     for _ in range(300):
         await changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")

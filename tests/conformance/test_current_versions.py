@@ -22,29 +22,29 @@ async def changes(store: Store) -> Changes:
     return log
 
 
-def proposal(kind: str, one: str, op: Literal["put", "delete"]) -> Proposal:
+def proposal(kind: str, resource_id: str, op: Literal["put", "delete"]) -> Proposal:
     return Proposal(
         tenant=DEFAULT_TENANT,
         op=op,
         type=kind,
-        id=one,
+        id=resource_id,
         release=Release.R4,
-        head=f'{{"resourceType":"{kind}","id":"{one}","meta":{{'.encode(),
+        head=f'{{"resourceType":"{kind}","id":"{resource_id}","meta":{{'.encode(),
         tail=b"}}",
     )
 
 
-async def test_what_is_stored_comes_in_its_current_version_and_nothing_else(
+async def test_each_stored_resource_is_returned_in_its_current_version(
     changes: Changes, store: Store
 ) -> None:
-    for one in (
+    for proposed in (
         proposal("Patient", "a", "put"),
         proposal("Patient", "a", "put"),
         proposal("Device", "a", "put"),
         proposal("Patient", "gone", "put"),
         proposal("Patient", "gone", "delete"),
     ):
-        await changes.append([one])
+        await changes.append([proposed])
     wanted = {("Patient", "a"), ("Device", "a"), ("Patient", "gone"), ("Patient", "never")}
     found = await Resources(store).current_many(DEFAULT_TENANT, wanted)
     assert set(found) == wanted - {("Patient", "never")}

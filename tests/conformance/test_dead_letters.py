@@ -19,7 +19,7 @@ from broker.store.proposals import Proposal
 from broker.store.protocol import GroupReader, Store
 from broker.store.replies import flatten
 from broker.store.retention import Limits, Retention
-from tests.conformance.dead_letter_fixture import FAILURE, KEY, LetterDesk, numbers_of
+from tests.conformance.dead_letter_fixture import FAILURE, KEY, DeadLetterFixture, numbers_of
 from tests.stores import counts_of, redis_of
 
 HOUR_MS = 3_600_000
@@ -32,13 +32,13 @@ def letters(store: Store) -> DeadLetters:
 
 
 @pytest.fixture
-def settling(store: Store) -> DeadLetterActions:
+def actions(store: Store) -> DeadLetterActions:
     return DeadLetterActions(store, keep_ms=HOUR_MS)
 
 
 @pytest.fixture
-async def broker_fixture(store: Store) -> LetterDesk:
-    broker_fixture = LetterDesk(store)
+async def broker_fixture(store: Store) -> DeadLetterFixture:
+    broker_fixture = DeadLetterFixture(store)
     await broker_fixture.activate()
     return broker_fixture
 
@@ -53,7 +53,7 @@ async def listed(
 
 
 class Log:
-    """A partition's way through a matcher that sets changes aside."""
+    """A partition whose matcher fails on changes."""
 
     def __init__(self, store: Store, reader: GroupReader) -> None:
         self.store = store
@@ -61,15 +61,15 @@ class Log:
         self.changes = Changes(store, keep_ms=HOUR_MS)
         self.leases = Leases(store, "me")
 
-    async def put(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
-        head = f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode()
-        proposal = Proposal(tenant, "put", "Observation", one, Release.R4, head, b"}}")
+    async def put(self, resource_id: str, tenant: Tenant = DEFAULT_TENANT) -> int:
+        head = f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode()
+        proposal = Proposal(tenant, "put", "Observation", resource_id, Release.R4, head, b"}}")
         await self.changes.append([proposal])
-        return self.store.layout.partition_of(tenant, one)
+        return self.store.layout.partition_of(tenant, resource_id)
 
-    async def set_aside(self, one: str, tenant: Tenant = DEFAULT_TENANT) -> int:
-        """Puts a resource and sets the change aside; its partition."""
-        partition = await self.put(one, tenant)
+    async def create_dead_letter(self, resource_id: str, tenant: Tenant = DEFAULT_TENANT) -> int:
+        """Puts a resource and makes the change a dead letter; its partition."""
+        partition = await self.put(resource_id, tenant)
         tokens = await self.leases.acquire([partition], 60_000)
         for change in await self.read(partition):
             assert await self.changes.move_to_dead_letters(
@@ -105,7 +105,9 @@ async def waiting(store: Store) -> dict[str, int]:
     return {kind: letters.waiting for kind, letters in counts.dead_letters.items()}
 
 
-async def test_a_change_is_set_aside_once_and_waits_no_more(log: Log, letters: DeadLetters) -> None:
+async def test_a_change_becomes_a_dead_letter_once_and_is_not_pending_any_more(
+    log: Log, letters: DeadLetters
+) -> None:
     partition = await log.put("a")
     tokens = await log.leases.acquire([partition], 60_000)
     (change,) = await log.read(partition)
@@ -120,7 +122,9 @@ async def test_a_change_is_set_aside_once_and_waits_no_more(log: Log, letters: D
     )
 
 
-async def test_a_matcher_that_lost_its_partition_sets_nothing_aside(log: Log, letters: DeadLetters) -> None:
+async def test_a_matcher_that_lost_its_partition_creates_no_dead_letter(
+    log: Log, letters: DeadLetters
+) -> None:
     partition = await log.put("a")
     tokens = await log.leases.acquire([partition], 1)
     (change,) = await log.read(partition)
@@ -131,15 +135,15 @@ async def test_a_matcher_that_lost_its_partition_sets_nothing_aside(log: Log, le
     assert len(await log.read(partition, "0")) == 1, "it is the other's"
 
 
-async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_time_and_version(
-    log: Log, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_redriven_change_is_logged_again_with_its_own_time_and_version(
+    log: Log, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
-    partition = await log.set_aside("a")
+    partition = await log.create_dead_letter("a")
     await log.put("a")  # superseded meanwhile
     (later,) = await log.read(partition)
     (letter,) = await listed(letters)
     for expected in (RedriveResult.ACCEPTED, RedriveResult.ABSENT):
-        assert await settling.redrive([letter]) == {letter.id: expected}
+        assert await actions.redrive([letter]) == {letter.id: expected}
     (again,) = await log.read(partition)
     assert again.id > later.id
     assert again.current.key.version == 1
@@ -150,41 +154,41 @@ async def test_a_retried_change_is_logged_anew_behind_the_others_with_its_own_ti
     assert newest == [2, 1], "it happened once"
 
 
-async def test_a_change_whose_version_is_gone_can_only_be_dropped(
-    log: Log, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_change_whose_version_is_not_stored_can_only_be_discarded(
+    log: Log, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
-    partition = await log.set_aside("a")
+    partition = await log.create_dead_letter("a")
     (letter,) = await listed(letters)
     await redis_of(log.store).delete(
         keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
     )
-    assert await settling.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
+    assert await actions.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
     (kept,) = await listed(letters)
     assert not kept.is_kept
-    assert [await settling.discard([kept]), await settling.discard([kept])] == [1, 0]
+    assert [await actions.discard([kept]), await actions.discard([kept])] == [1, 0]
     assert await listed(letters) == []
 
 
-async def test_retrying_keeps_a_superseded_version_for_the_retention_again(
-    log: Log, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_redrive_keeps_a_superseded_version_for_another_retention_period(
+    log: Log, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
-    partition = await log.set_aside("a")
+    partition = await log.create_dead_letter("a")
     await log.put("a")
     key = keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
     await redis_of(log.store).pexpire(key, 50_000)
-    await settling.redrive(await listed(letters))
+    await actions.redrive(await listed(letters))
     assert await redis_of(log.store).pttl(key) > 50_000
 
 
-async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
-    log: Log, letters: DeadLetters, settling: DeadLetterActions, broker_fixture: LetterDesk
+async def test_dead_letters_are_listed_in_pages_and_only_to_their_tenant(
+    log: Log, letters: DeadLetters, actions: DeadLetterActions, broker_fixture: DeadLetterFixture
 ) -> None:
     other = Tenant("other")
     for n in range(6):
-        await log.set_aside(f"a{n}")
-    await log.set_aside("theirs", other)
+        await log.create_dead_letter(f"a{n}")
+    await log.create_dead_letter("theirs", other)
     await broker_fixture.append(1, 2, 3)
-    await broker_fixture.set_aside(await broker_fixture.take(), 1, 3)
+    await broker_fixture.create_dead_letters(await broker_fixture.take(), 1, 3)
     await refuse(log.store, {"resource": "{}"}, {"resource": "{}", "tenant": other})
     mine = await listed(letters)
     assert [letter.kind for letter in mine] == [DeadLetterKind.CHANGE] * 6 + [DeadLetterKind.EVENT] * 2 + [
@@ -203,96 +207,96 @@ async def test_letters_are_listed_in_pages_and_only_to_their_tenant(
     assert await listed(letters, DeadLetterFilter(DeadLetterKind.EVENT)) == mine[6:8]
     assert await listed(letters, DeadLetterFilter(subscription=KEY[1])) == mine[6:8]
     assert await waiting(log.store) == {"change": 7, "event": 2, "inbox": 2}
-    assert await settling.discard(mine) == len(mine)
+    assert await actions.discard(mine) == len(mine)
     assert await listed(letters) == []
     assert len(await listed(letters, tenant=other)) == 2
     assert await waiting(log.store) == {"change": 1, "event": 0, "inbox": 1}
 
 
-async def test_a_retried_event_goes_out_ahead_of_what_waits_and_is_a_letter_until_it_is_delivered(
-    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_redriven_event_is_sent_before_waiting_ones_and_is_a_dead_letter_until_delivered(
+    broker_fixture: DeadLetterFixture, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2, 3)
-    await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 2))
+    await broker_fixture.deliver(await broker_fixture.create_dead_letters(await broker_fixture.take(), 2))
     (letter,) = await listed(letters)
     for _ in range(2):
-        assert await settling.redrive([letter]) == {letter.id: RedriveResult.ACCEPTED}
-    assert [one.is_waiting for one in await listed(letters)] == [True]
+        assert await actions.redrive([letter]) == {letter.id: RedriveResult.ACCEPTED}
+    assert [letter.is_waiting for letter in await listed(letters)] == [True]
     await broker_fixture.append(4)
     assert await broker_fixture.deliver(await broker_fixture.take()) == [[2], [4]], (
-        "asked for twice, sent once"
+        "requested twice, sent once"
     )
     assert await listed(letters) == []
     assert (await broker_fixture.record()).dead_letters == 0
-    assert await settling.redrive([letter]) == {letter.id: RedriveResult.ABSENT}
+    assert await actions.redrive([letter]) == {letter.id: RedriveResult.ABSENT}
 
 
-async def test_an_event_the_cursor_has_not_come_to_takes_its_turn_again(
-    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_redriven_event_after_the_cursor_is_delivered_in_its_turn(
+    broker_fixture: DeadLetterFixture, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2, 3, 4)
-    following = await broker_fixture.set_aside(await broker_fixture.take(), 2, 3)
+    following = await broker_fixture.create_dead_letters(await broker_fixture.take(), 2, 3)
     assert following is not None
     assert numbers_of(following) == [1]
     (letter, other) = await listed(letters)
-    assert (await settling.redrive([letter])) == {letter.id: RedriveResult.ACCEPTED}
+    assert (await actions.redrive([letter])) == {letter.id: RedriveResult.ACCEPTED}
     assert await listed(letters) == [other]
     assert await broker_fixture.deliver(following) == [[1], [2], [4]]
 
 
-async def test_a_retried_event_that_still_breaks_is_set_aside_again_and_the_others_go_out(
-    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_redriven_event_that_still_fails_is_a_dead_letter_again_and_the_others_are_sent(
+    broker_fixture: DeadLetterFixture, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2, 3)
-    assert await broker_fixture.set_aside(await broker_fixture.take(), 1, 2, 3) is None
-    await settling.redrive(await listed(letters))
+    assert await broker_fixture.create_dead_letters(await broker_fixture.take(), 1, 2, 3) is None
+    await actions.redrive(await listed(letters))
     claim = await broker_fixture.take()
     assert (numbers_of(claim), claim.is_repeat) == ([1, 2, 3], True)
-    assert await broker_fixture.deliver(await broker_fixture.set_aside(claim, 2)) == [[1], [3]]
+    assert await broker_fixture.deliver(await broker_fixture.create_dead_letters(claim, 2)) == [[1], [3]]
     assert [(letter.number, letter.is_waiting) for letter in await listed(letters)] == [(2, False)]
 
 
-async def test_an_event_is_not_retried_while_its_subscription_is_not_active(
-    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+async def test_an_event_is_not_redriven_while_its_subscription_is_not_active(
+    broker_fixture: DeadLetterFixture, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2)
-    following = await broker_fixture.set_aside(await broker_fixture.take(), 1)
+    following = await broker_fixture.create_dead_letters(await broker_fixture.take(), 1)
     assert following is not None
     await broker_fixture.schedule.commit(following, MarkError(FAILURE), take_next=False)
     (letter,) = await listed(letters)
-    assert await settling.redrive([letter]) == {letter.id: RedriveResult.INACTIVE}
+    assert await actions.redrive([letter]) == {letter.id: RedriveResult.INACTIVE}
     assert await listed(letters) == [letter]
 
 
-async def test_an_event_trimmed_from_its_outbox_can_only_be_dropped(
-    store: Store, broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+async def test_an_event_trimmed_from_its_outbox_can_only_be_discarded(
+    store: Store, broker_fixture: DeadLetterFixture, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2)
-    await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 1))
+    await broker_fixture.deliver(await broker_fixture.create_dead_letters(await broker_fixture.take(), 1))
     await Retention(store, Limits(keep_ms=0)).trim_outboxes()
     (letter,) = await listed(letters)
     assert not letter.is_kept
-    assert await settling.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
-    assert await settling.discard([letter]) == 1
+    assert await actions.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
+    assert await actions.discard([letter]) == 1
 
 
-async def test_a_dropped_event_is_not_sent_although_a_retry_was_asked_for(
-    broker_fixture: LetterDesk, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_discarded_event_is_not_sent_although_its_redrive_was_requested(
+    broker_fixture: DeadLetterFixture, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     await broker_fixture.append(1, 2, 3)
-    assert await broker_fixture.set_aside(await broker_fixture.take(), 1, 2, 3) is None
+    assert await broker_fixture.create_dead_letters(await broker_fixture.take(), 1, 2, 3) is None
     every = await listed(letters)
-    await settling.redrive(every)
-    assert await settling.discard([every[1]]) == 1
+    await actions.redrive(every)
+    assert await actions.discard([every[1]]) == 1
     assert await broker_fixture.deliver(await broker_fixture.take()) == [[1], [3]]
     assert await listed(letters) == []
 
 
-async def test_a_resend_of_a_letters_number_delivers_it_too(
-    broker_fixture: LetterDesk, letters: DeadLetters
+async def test_a_resend_that_includes_a_dead_letter_delivers_it(
+    broker_fixture: DeadLetterFixture, letters: DeadLetters
 ) -> None:
     await broker_fixture.append(1, 2)
-    await broker_fixture.deliver(await broker_fixture.set_aside(await broker_fixture.take(), 1))
+    await broker_fixture.deliver(await broker_fixture.create_dead_letters(await broker_fixture.take(), 1))
     record = await broker_fixture.record()
     await broker_fixture.schedule.resend(*KEY, record.revision, [(1, 2)])
     committed = await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=True)
@@ -300,14 +304,14 @@ async def test_a_resend_of_a_letters_number_delivers_it_too(
     assert await listed(letters) == []
 
 
-async def test_a_refused_inbox_entry_goes_back_as_it_was_under_a_key_of_its_own(
-    store: Store, letters: DeadLetters, settling: DeadLetterActions
+async def test_a_redriven_inbox_entry_is_unchanged_and_has_an_idempotency_key(
+    store: Store, letters: DeadLetters, actions: DeadLetterActions
 ) -> None:
     fields = {"resource": "{}", "release": "r5"}
     await refuse(store, fields, fields | {"key": "mine"})
     found = await listed(letters)
-    await settling.redrive(found)
-    assert await settling.redrive(found[:1]) == {found[0].id: RedriveResult.ABSENT}
+    await actions.redrive(found)
+    assert await actions.redrive(found[:1]) == {found[0].id: RedriveResult.ABSENT}
     there: Any = await redis_of(store).xrange(keys.INBOX)
     entries = [entry for _, entry in there]
     assert {frozenset(entry) for entry in entries} == {frozenset({b"resource", b"release", b"key"})}

@@ -1,7 +1,7 @@
 """Laws of the delivery scripts, over sequences of what producers, dispatchers and clients may do, against a
 small model.
 
-Numbers have no gap; the cursor never goes back; a subscription has one claim at a time; a retry is the
+Numbers have no gap; the cursor never moves back; a subscription has one claim at a time; a retry is the
 notification before.
 """
 
@@ -182,7 +182,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.sampled_from(Step), max_size=40))
-def test_whatever_happens_numbers_have_no_gap_and_the_cursor_does_not_go_back(
+def test_numbers_have_no_gap_and_the_cursor_never_moves_back(
     shared_store: SharedStore, steps: list[Step]
 ) -> None:
     async def play() -> None:

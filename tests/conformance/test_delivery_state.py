@@ -28,8 +28,8 @@ from tests.conftest import ALL_STORES
 
 STORES = ALL_STORES
 
-ONE = SubscriptionId("one")
-KEY = (DEFAULT_TENANT, ONE)
+ID = SubscriptionId("one")
+KEY = (DEFAULT_TENANT, ID)
 FAILURE = ErrorReport(DeliveryError.NO_RESPONSE, "nobody answered")
 
 
@@ -38,7 +38,7 @@ def subscription(
 ) -> Subscription:
     return Subscription(
         tenant=DEFAULT_TENANT,
-        id=ONE,
+        id=ID,
         release=Release.R5,
         status=SubscriptionStatus.REQUESTED,
         topic="http://example.org/topic",
@@ -166,7 +166,7 @@ async def test_an_older_matcher_of_a_partition_is_fenced(broker_fixture: BrokerF
     assert await broker_fixture.append(3, token=2) == 1
 
 
-async def test_a_backlog_leaves_in_batches_of_max_count_in_order(broker_fixture: BrokerFixture) -> None:
+async def test_a_backlog_is_sent_in_order_in_batches_of_max_count(broker_fixture: BrokerFixture) -> None:
     await broker_fixture.activate()
     await broker_fixture.append(1, 2, 3, 4, 5)
     claim = await broker_fixture.take()
@@ -238,7 +238,7 @@ async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refuse
     assert not (await broker_fixture.schedule.commit(newer, Advance(), take_next=True)).is_stale
 
 
-async def test_a_commit_whose_answer_was_lost_is_answered_again_with_the_claim_it_took(
+async def test_a_commit_whose_reply_was_lost_returns_the_claim_it_took_again(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.activate()
@@ -255,7 +255,7 @@ async def test_a_commit_whose_answer_was_lost_is_answered_again_with_the_claim_i
     ).is_stale
 
 
-async def test_a_retry_whose_answer_was_lost_is_counted_once_and_told_when_it_is_due(
+async def test_a_retry_whose_reply_was_lost_is_counted_once_and_says_when_it_is_due(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.activate()
@@ -269,7 +269,7 @@ async def test_a_retry_whose_answer_was_lost_is_counted_once_and_told_when_it_is
     assert (await broker_fixture.until_due()).attempts == 1
 
 
-async def test_a_claim_given_back_after_a_lost_answer_is_due_at_once(broker_fixture: BrokerFixture) -> None:
+async def test_a_claim_released_after_a_lost_reply_is_due_at_once(broker_fixture: BrokerFixture) -> None:
     await broker_fixture.activate()
     await broker_fixture.append(1, 2, 3)
     claim = await broker_fixture.take()
@@ -329,7 +329,7 @@ async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Stor
     assert len(await broker_fixture.outboxes.read(*KEY, None, None, limit=10)) == 1
 
 
-async def test_a_document_replaced_during_its_handshake_gets_a_handshake_of_its_own(
+async def test_a_document_replaced_during_its_handshake_gets_another_handshake(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.subscriptions.put(subscription(), create=True)
@@ -341,7 +341,7 @@ async def test_a_document_replaced_during_its_handshake_gets_a_handshake_of_its_
     assert committed.next_claim.subscription_version == 2
 
 
-async def test_heartbeats_come_due_when_the_period_passed_without_a_notification(
+async def test_a_heartbeat_is_due_when_a_period_passed_without_a_notification(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.subscriptions.put(subscription(heartbeat_s=60), create=True)
@@ -379,13 +379,13 @@ async def test_a_deleted_subscription_is_never_due_and_its_commit_is_refused(
     assert await broker_fixture.subscriptions.get(*KEY) is None
 
 
-async def test_a_follower_is_told_everything_first_and_then_what_changed(
+async def test_a_follower_gets_every_subscription_first_and_then_the_changed_ones(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.activate()
     follower = RegistryFollower(store)
-    told = await follower.changes()
-    assert [(key, record.activation.counts_events if record else None) for key, record in told] == [
+    changed = await follower.changes()
+    assert [(key, record.activation.counts_events if record else None) for key, record in changed] == [
         (KEY, True)
     ]
     assert await follower.changes() == []
@@ -402,5 +402,5 @@ async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(
     for _ in range(300):
         await broker_fixture.subscriptions.put(subscription(), create=False)
     await follower.trim(keep=1)
-    told = await follower.changes()
-    assert [key for key, record in told if record] == [KEY]
+    changed = await follower.changes()
+    assert [key for key, record in changed if record] == [KEY]

@@ -59,14 +59,14 @@ SUBSCRIPTION = Subscription(
 )
 
 
-def proposal(one: str = "a") -> Proposal:
+def proposal(resource_id: str = "a") -> Proposal:
     return Proposal(
         tenant=DEFAULT_TENANT,
         op="put",
         type="Observation",
-        id=one,
+        id=resource_id,
         release=Release.R4,
-        head=f'{{"resourceType":"Observation","id":"{one}","meta":{{'.encode(),
+        head=f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode(),
         tail=b'},"status":"final"}',
     )
 
@@ -84,7 +84,7 @@ def fresh_change(n: int) -> Change:
 
 
 class BrokerFixture:
-    """A store with one subscription on it, and the housekeeper that sweeps it."""
+    """A store with a subscription, and its housekeeper."""
 
     def __init__(self, server: Store, *, keep_ms: int = HOUR_MS) -> None:
         self.server = server
@@ -101,8 +101,8 @@ class BrokerFixture:
             await keeper.sweep_outboxes()
 
     async def claim(self) -> Claim:
-        (one,) = (await self.schedule.claim(self.server.layout.shard_of(*KEY), 10)).claims
-        return one
+        (claim,) = (await self.schedule.claim(self.server.layout.shard_of(*KEY), 10)).claims
+        return claim
 
     async def activate(self) -> None:
         await self.subscriptions.put(SUBSCRIPTION, create=True)
@@ -123,9 +123,9 @@ class BrokerFixture:
 
 @pytest.fixture
 async def broker_fixture(store: Store) -> BrokerFixture:
-    one = BrokerFixture(store)
-    await one.changes.prepare()
-    return one
+    broker_fixture = BrokerFixture(store)
+    await broker_fixture.changes.prepare()
+    return broker_fixture
 
 
 async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
@@ -157,7 +157,7 @@ async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(
     assert await redis_of(store).xlen(keys.changes(partition)) == 300
 
 
-async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(
+async def test_delivered_events_are_removed_by_age_silently_and_waiting_ones_stay(
     broker_fixture: BrokerFixture,
 ) -> None:
     await broker_fixture.activate()
@@ -171,7 +171,7 @@ async def test_delivered_events_go_by_age_without_a_word_and_waiting_ones_stay(
     assert record.gaps == ()
 
 
-async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_the_rest_goes_on(
+async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_newer_ones_stay(
     broker_fixture: BrokerFixture,
     store: Store,
 ) -> None:
@@ -191,7 +191,7 @@ async def test_waiting_events_that_are_too_old_are_given_up_as_a_gap_and_the_res
     assert [event.number for event in (await broker_fixture.claim()).events] == [5]
 
 
-async def test_numbers_go_on_after_everything_was_trimmed(broker_fixture: BrokerFixture) -> None:
+async def test_numbers_continue_after_every_event_was_trimmed(broker_fixture: BrokerFixture) -> None:
     await broker_fixture.activate()
     await broker_fixture.outboxes.append(0, 1, {KEY: [old_change(1), old_change(2)]})
     await broker_fixture.schedule.commit(await broker_fixture.claim(), Advance(), take_next=False)
@@ -212,7 +212,7 @@ async def test_a_sweep_keeps_the_end_of_the_registry(broker_fixture: BrokerFixtu
     assert await redis_of(store).xlen(keys.registry(shard)) == 30
 
 
-async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
+async def test_a_follower_learns_of_deletions_whose_registry_entries_were_trimmed(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.activate()
@@ -223,11 +223,11 @@ async def test_a_follower_learns_of_what_was_deleted_where_the_registry_is_gone(
     for _ in range(3):
         await broker_fixture.subscriptions.put(other, create=False)
     await redis_of(store).xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
-    told = {key[1]: record is not None for key, record in await follower.changes()}
-    assert told == {KEY[1]: False, other.id: True}
+    changed = {key[1]: record is not None for key, record in await follower.changes()}
+    assert changed == {KEY[1]: False, other.id: True}
 
 
-async def test_a_follower_learns_what_took_the_place_of_entries_that_were_forgotten(
+async def test_a_follower_learns_what_replaced_entries_that_the_store_forgot(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     log = keys.registry(store.layout.shard_of(*KEY))
@@ -249,7 +249,7 @@ def _in_shard(store: Store, shard: int) -> SubscriptionId:
     return next(name for name in names if store.layout.shard_of(DEFAULT_TENANT, name) == shard)
 
 
-async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_the_retention(
+async def test_a_superseded_version_that_a_waiting_event_needs_is_kept_for_the_retention(
     broker_fixture: BrokerFixture, store: Store, reader: GroupReader
 ) -> None:
     await broker_fixture.activate()
@@ -265,7 +265,7 @@ async def test_a_version_an_event_in_backlog_needs_outlives_its_successor_for_th
     assert (await Resources(store).many([event.focus]))[event.focus].resource
 
 
-async def test_a_version_goes_when_the_retention_is_over(store: Store) -> None:
+async def test_a_superseded_version_is_removed_after_the_retention(store: Store) -> None:
     broker_fixture = BrokerFixture(store, keep_ms=1)
     await broker_fixture.changes.prepare()
     first, second = [(await broker_fixture.changes.append([proposal()]))[0] for _ in range(2)]

@@ -42,7 +42,8 @@ local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_version ~= s.version)
 local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
 -- counts the attempt, and the events it delivered beyond the one that a delivered attempt stands for
-local delivered = decision == 'advance' and s.notification_type == 'event-notification' and verdict.events or 0
+local is_delivered = decision == 'advance' and s.notification_type == 'event-notification'
+local delivered = is_delivered and verdict.events or 0
 if verdict.outcome ~= '' then
   local attempts = verdict.type .. ':' .. verdict.outcome
   count(key.counters, 'notifications:' .. attempts, 1)

@@ -1,0 +1,68 @@
+"""Records read back as they were written, also by the msgpack of a script."""
+
+import msgspec
+
+from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
+from broker.model.notification import Event, Included
+from broker.model.release import Release
+from broker.model.topic import Coding
+from broker.store.records import (
+    EventRecord,
+    LoggedChange,
+    Verdict,
+    encode,
+    encode_event,
+    encode_logged,
+    event_of,
+    logged_change,
+)
+
+KEY = VersionKey(DEFAULT_TENANT, "Observation", "o1", 3)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def fields(record: bytes, **more: str) -> dict[bytes, bytes]:
+    values = {"version": "3", "previous": "2", "interaction": "update", "release": "R5", "at": "7"} | more
+    return {b"change": record} | {name.encode(): value.encode() for name, value in values.items()}
+
+
+def test_a_logged_change_is_read_with_its_events_and_trace() -> None:
+    codings = (Coding("http://example.org", "A01"), Coding(None, "A02"))
+    record = encode_logged(DEFAULT_TENANT, "Observation", "o1", codings, TRACE)
+    entry = logged_change(fields(record, release=Release.R5))
+    assert entry.key == KEY
+    assert entry.previous == KEY._replace(version=2)
+    assert (entry.interaction, entry.release, entry.at_ms) == (Interaction.UPDATE, Release.R5, 7)
+    assert (entry.events, entry.trace) == (codings, TRACE)
+
+
+def test_a_logged_change_without_a_previous_version_has_none() -> None:
+    record = encode_logged(DEFAULT_TENANT, "Observation", "o1", (), "")
+    assert logged_change(fields(record, release=Release.R5, previous="")).previous is None
+
+
+def test_an_event_is_read_with_its_included_resources_and_trace() -> None:
+    version = Version(KEY, Release.R4, Interaction.CREATE, 7, None)
+    included = Included(VersionKey(DEFAULT_TENANT, "Patient", "p", 1), Release.R5)
+    record = encode_event(Change("9-0", 0, version, None, trace=TRACE), [included])
+    assert event_of(DEFAULT_TENANT, b"12-0", [b"event", record, b"at", b"7", b"bytes", b"40"]) == Event(
+        number=12,
+        at_ms=7,
+        focus=KEY,
+        release=Release.R4,
+        interaction=Interaction.CREATE,
+        context=(included,),
+        trace=TRACE,
+    )
+
+
+def test_records_have_named_fields_and_leave_out_what_is_empty() -> None:
+    logged = msgspec.msgpack.decode(encode_logged(DEFAULT_TENANT, "Observation", "o1", (), ""))
+    assert logged == {"tenant": "default", "type": "Observation", "id": "o1"}
+    assert {"trace", "events"} < set(LoggedChange.__struct_fields__)
+    assert {"trace", "included"} < set(EventRecord.__struct_fields__)
+
+
+def test_a_record_that_a_script_unpacks_has_every_field() -> None:
+    verdict = Verdict("t:s", 1, "advance", takes_next=True, type="heartbeat", events=0, first_event=0)
+    assert set(msgspec.msgpack.decode(encode(verdict))) == set(Verdict.__struct_fields__)
