@@ -28,8 +28,8 @@ class StoreCounts:
 
     Keys: `changes_accepted` interaction; `events_given_up` reason; `notifications` type and outcome of the
     attempt; `subscriptions` status; `dead_letters` kind; `matcher_backlog` partition. `subscriptions`,
-    `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters are current
-    values. All others only grow, except after a rollback of the store; `rollbacks` counts those detected.
+    `subscriptions_with_gaps`, `undelivered_events`, `matcher_backlog` and the waiting dead letters are
+    current values. All others only grow, except after a rollback; `rollbacks` counts detected ones.
     """
 
     changes_accepted: Mapping[str, int]
