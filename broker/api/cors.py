@@ -1,4 +1,4 @@
-"""Cross-origin requests of browsers (CORS): allowed for the origins that the operator lists, for nobody else."""
+"""Cross-origin requests of browsers (CORS): allowed for the origins that the operator lists, no others."""
 
 from collections.abc import Sequence
 

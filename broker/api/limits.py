@@ -14,12 +14,12 @@ _GZIP = 16 + zlib.MAX_WBITS
 async def read_body(receive: Receive, content_length: str, content_encoding: str, max_bytes: int) -> bytes:
     """The whole body, unpacked and without a byte order mark.
 
-    Raises `TooLarge` as soon as it is known to exceed `max_bytes`, packed or unpacked; `Malformed` if it is cut
-    off; `UnsupportedMedia` for an encoding other than gzip. The headers are '' where they are missing.
+    Raises `TooLarge` as soon as it is known to exceed `max_bytes`, packed or unpacked; `Malformed` if it is
+    cut off; `UnsupportedMedia` for an encoding other than gzip. A header is '' where it is missing.
     """
     coding = content_encoding.strip().lower()
     if coding not in {"", "identity", "gzip", "x-gzip"}:
-        text = f"The Content-Encoding {content_encoding!r} is not supported. Send the body as it is, or with gzip."
+        text = f"The Content-Encoding {content_encoding!r} is not supported. Send the body plain or as gzip."
         raise UnsupportedMedia(Issue("not-supported", text))
     packed = await _read(receive, content_length, max_bytes)
     body = _unpack(packed, max_bytes) if coding.endswith("gzip") else packed

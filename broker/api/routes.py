@@ -1,7 +1,7 @@
 """The table of contents of everything but the FHIR bases: health, metrics, websockets, and what is mounted.
 
-Every route has an access, which is checked before its endpoint runs. `build_routes_app` makes the Starlette application
-that `Application` passes requests to which are not below a FHIR base.
+Every route has an access, which is checked before its endpoint runs. `build_routes_app` makes the Starlette
+application that `Application` passes requests to which are not below a FHIR base.
 """
 
 from collections.abc import Callable, Sequence

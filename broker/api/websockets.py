@@ -5,8 +5,8 @@ A connection may bind several tokens. A client sends `bind-with-token <token>` a
 are sent, whether or not they were before.
 
 A message that is refused or not understood is answered with an OperationOutcome and leaves the connection and
-its other tokens alone. `{"type": "ping"}`, which browsers send because they have no protocol pings, is answered
-with `{"type": "pong"}`.
+its other tokens alone. `{"type": "ping"}`, which browsers send because they have no protocol pings, is
+answered with `{"type": "pong"}`.
 """
 
 import asyncio

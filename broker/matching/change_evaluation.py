@@ -1,4 +1,4 @@
-"""The values of one change that triggers and filters read, each extracted once for all topics and releases."""
+"""The values of one change that triggers and filters read, each extracted once for all topics."""
 
 from broker.matching.change_states import ChangeStates, RelatedStates
 from broker.matching.keys import ExtractedKeys

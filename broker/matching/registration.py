@@ -82,7 +82,7 @@ class _FilterCheck:
     context: SearchContext
 
     def objections(self, filter_: Filter) -> Iterator[_Objection]:
-        """The client is told the first."""
+        """The client gets the first."""
         name = offered_name(filter_)
         if filter_.modifier is not None and filter_.comparator is not None and not is_chained(filter_):
             yield _EXCLUSIVE

@@ -23,7 +23,9 @@ from broker.model.search import Filter
 
 
 class TopicEvaluation:
-    """Implements `postings.FocusEvaluation`, for subscriptions of one release. `problems` collects the filters that can't be evaluated."""
+    """Implements `postings.FocusEvaluation`, for subscriptions of one release. `problems` collects the
+    filters that can't be evaluated.
+    """
 
     __slots__ = ("_change", "_compiled", "_evaluations", "_planner", "_release", "problems")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, NewType
 from broker.model.release import Release
 from broker.model.resource import Resource
 
-if TYPE_CHECKING:  # a topic is told in terms of interactions, so it imports this module
+if TYPE_CHECKING:  # a topic is defined by interactions, so it imports this module
     from broker.model.topic import Coding
 
 Tenant = NewType("Tenant", str)
@@ -55,9 +55,9 @@ class Change(NamedTuple):
     """An accepted change as a matcher reads it.
 
     `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is
-    the version before (None on create). On delete `current.resource` is None. A change with `events` reports a
-    business event about the resource, not a new state of it: only event triggers fire on it (R-052). One with
-    a `problem` could not be read in full.
+    the version before (None on create). On delete `current.resource` is None. A change with `events`
+    reports a business event about the resource, not a new state of it: only event triggers fire on it (R-052).
+    One with a `problem` could not be read in full.
     """
 
     id: str

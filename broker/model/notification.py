@@ -1,4 +1,4 @@
-"""What is told to a subscriber: a handshake, a heartbeat, numbered events, or the answer to a query."""
+"""What a subscriber receives: a handshake, a heartbeat, numbered events, or the answer to a query."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,7 +92,7 @@ class Notification(NamedTuple):
     related: tuple[RelatedQuery, ...] = ()
 
     def related_to(self, event: Event) -> tuple[RelatedQuery, ...]:
-        """The queries that go with an event; none where not even its focus is told (R-240)."""
+        """The queries that go with an event; none where not even its focus is named (R-240)."""
         if self.content is PayloadContent.EMPTY:
             return ()
         return tuple(query for query in self.related if query.resource == event.focus.type)

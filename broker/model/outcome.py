@@ -1,7 +1,7 @@
 """The result of one delivery attempt, and what is decided about the notification after it.
 
 Channels return a `DeliveryOutcome`, `broker/delivery/policy.py` maps it to a `Decision`, and the store
-carries the decision out. No value here depends on a protocol: an HTTP endpoint, a mail relay, a message
+commits the decision. No value here depends on a protocol: an HTTP endpoint, a mail relay, a message
 broker or a file can stand behind a channel. Expected results are values, not exceptions.
 """
 

@@ -150,7 +150,7 @@ class EmbeddedServer:
         self._await_reply()
 
     def _await_end_of_predecessor(self) -> IO[str]:
-        """The server's lock. A server whose broker was killed is told to shut down first."""
+        """The server's lock. A server whose broker was killed shuts down first."""
         lock = (self.data_dir / "valkey.lock").open("w")
         deadline = time.monotonic() + _START_DEADLINE_S
         while not _lock(lock):

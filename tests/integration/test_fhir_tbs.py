@@ -1,4 +1,5 @@
-"""fhir-tbs, a foreign library for topic-based subscriptions, registers at the broker and handles notifications.
+"""fhir-tbs, a foreign library for topic-based subscriptions, registers at the broker and handles
+notifications.
 
 It registers before its server listens, so the handshake meets a refused connection first.
 """

@@ -290,7 +290,7 @@ async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
 async def test_changes_that_could_not_be_appended_are_matched_again_before_newer_ones(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
-    """If a matcher read on after a failed append, the outboxes would ignore the older changes as repetitions."""
+    """Reading on after a failed append would make the outboxes ignore the older changes as repetitions."""
     errors = (StoreUnavailable("no answer"), Fenced("lost"), StoreUnavailable("no answer"))
     async with (
         unmatched(start_broker, subscriber) as (broker, broker_fixture),

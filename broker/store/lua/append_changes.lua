@@ -1,8 +1,8 @@
 -- Accepts changes: stores each version, makes it the current one, and logs the change for the matchers.
 -- KEYS     counters of the partition, then for each change: current hash, version prefix, changes stream,
 --          identifier hash, idempotency string, prefix of the reference sets
--- ARGV     mode each|all, how long superseded versions and idempotency answers are kept (ms), channel that is
---          told of the partition in the next argument or '', partition, how many changes of a log may be
+-- ARGV     mode each|all, how long superseded versions and idempotency answers are kept (ms), channel to
+--          publish the partition of the next argument on, or '', partition, how many changes of a log may be
 --          unmatched; then for each change: proposal (msgpack map, `ProposedChange` in records.py), logged
 --          change (opaque), head, tail
 -- Returns  a row {status, version, moment} for each change: created updated deleted reported replayed gone |

@@ -4,8 +4,8 @@ parameter.
 A row of `ROWS` is: search parameter, document, value in R4 and R4B, value in R5, who sees it. `-` stands for
 a release that does not have the parameter. `all`: every subscriber sees the value, whatever release the
 resource came in by. `own`: only subscribers of the producer's kind of release (R4 and R4B are one kind) see
-it, because the other has no place for it. `down`: subscribers of R4 and R4B see it in every resource, those of R5
-in resources of R5.
+it, because the other has no place for it. `down`: subscribers of R4 and R4B see it in every resource, those
+of R5 in resources of R5.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Every search parameter of the convertible types, for every release of the producer and of the subscriber."""
+"""Every search parameter of the convertible types, for every release of producer and subscriber."""
 
 import json
 from collections.abc import Callable
