@@ -152,6 +152,7 @@ class Intake:
             identifiers=tokens,
             events=request.events,
             references=references,
+            trace=request.trace,
         )
 
     def plan_id(self, request: ChangeRequest, placement: int | None = None) -> str:

@@ -15,7 +15,8 @@ class ChangeRequest(NamedTuple):
 
     `resource` is None for a delete and an event. `condition` is the identifier token of If-None-Exist. A
     create has an `id` only if it was planned before (in a transaction). An `event` reports `events` about the
-    resource as it is stored; its idempotency key is remembered with that resource.
+    resource as it is stored; its idempotency key is remembered with that resource. `trace` is the W3C
+    traceparent of the request, or empty; the change and its events carry it.
     """
 
     tenant: Tenant
@@ -28,6 +29,7 @@ class ChangeRequest(NamedTuple):
     idempotency_key: str = ""
     condition: str = ""
     events: tuple[Coding, ...] = ()
+    trace: str = ""
 
 
 class Admission(NamedTuple):

@@ -99,37 +99,37 @@ class Record:
 
 def _record_of(values: Sequence[bytes | None]) -> Record | None:
     """A record from the hash fields `_FIELDS`; None where there is no subscription."""
-    held = {
+    fields = {
         name: value.decode() for name, value in zip(_FIELDS[1:], values[1:], strict=True) if value is not None
     }
     model = values[0]
     if model is None:
         return None
     error = None
-    if "error_text" in held:
-        code = held.get("error_code")
-        error = ErrorReport(DeliveryError(code) if code else None, held["error_text"])
-    gaps = gaps_of(held.get("gaps", ""))
-    since = held.get("gap_since")
+    if "error_text" in fields:
+        code = fields.get("error_code")
+        error = ErrorReport(DeliveryError(code) if code else None, fields["error_text"])
+    gaps = gaps_of(fields.get("gaps", ""))
+    since = fields.get("gap_since")
     open_gaps = tuple(gap for gap in gaps if gap.at_ms >= int(since)) if since else ()
     texts = [error.text] if error else [gap.text for gap in open_gaps]
     subscription = replace(
         _decode(model),
-        owner=held["owner"],
-        version=int(held["version"]),
-        updated_ms=int(held["updated"]),
-        status=SubscriptionStatus(held["status"]),
+        owner=fields["owner"],
+        version=int(fields["version"]),
+        updated_ms=int(fields["updated"]),
+        status=SubscriptionStatus(fields["status"]),
         error=texts[0] if texts else None,
     )
     return Record(
         subscription,
-        count=int(held["count"]),
-        cursor=int(held["cursor"]),
-        activated_ms=int(held["activated"] or 0),
+        count=int(fields["count"]),
+        cursor=int(fields["cursor"]),
+        activated_ms=int(fields["activated"] or 0),
         error=error,
-        attempts=int(held.get("attempts", 0)),
-        revision=held["revision"],
-        dead_letters=int(held.get("dead_letters", 0)),
+        attempts=int(fields.get("attempts", 0)),
+        revision=fields["revision"],
+        dead_letters=int(fields.get("dead_letters", 0)),
         gaps=gaps,
         open_gaps=open_gaps,
     )

@@ -185,3 +185,13 @@ async def test_a_lease_has_one_owner_and_a_higher_token_for_the_next(store: Stor
     taken = await second.acquire([0, 1], 60_000)
     assert set(taken) == {0}
     assert taken[0] > tokens[0]
+
+
+async def test_a_change_carries_the_trace_context_of_its_request(
+    changes: Changes, store: Store, reader: GroupReader
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await changes.append([proposal(trace=trace)])
+    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
+    (change,) = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+    assert change.trace == trace
