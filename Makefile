@@ -2,6 +2,7 @@
 PYTHON ?= python3
 COVERAGE ?= 1
 SECONDS ?= 60
+SKIPPED := 77
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -42,13 +43,13 @@ bench: install ## Measure performance, as ratios within one run
 faults: install ## Run the fault campaign and write docs/reliability.md
 	@$(BIN)/python -m tests.faults --report docs/reliability.md
 
-validate: install ## Have HL7's validator judge what the broker says; needs Java 17 and Maven
-	@$(BIN)/python -m tests.validation
+validate: install ## Have HL7's validator judge what the broker says, and HAPI's client use it; needs a JDK and Maven
+	@$(BIN)/python -m tests.validation $(if $(DEFINITIONS),--definitions $(DEFINITIONS)) || test $$? -eq $(SKIPPED)
 
 fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a wheel of atheris for this machine
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock \
 		|| echo "atheris could not be installed: it has wheels for Linux on x86-64 only"
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS) || { code=$$?; test $$code -eq 77 || exit $$code; }
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS) || test $$? -eq $(SKIPPED)
 
 lock: install ## Update both lock files
 	@$(PIP) install pip-tools

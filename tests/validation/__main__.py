@@ -1,8 +1,8 @@
 """`python -m tests.validation`: has HL7's validator judge every kind of document the broker says, in all
-releases.
+releases, and HAPI's generic client use the broker.
 
-Exit code 0: no error, and no warning but the accepted ones. 1: findings. 77: a tool is missing, and nothing
-was judged.
+Exit code 0: no error, no warning but the accepted ones, and the client succeeded. 1: findings. 77: a tool is
+missing, and nothing was judged.
 """
 
 import argparse
@@ -15,10 +15,13 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.validation.documents import collect
-from tests.validation.judge import judge, missing_tools, read_accepted, unaccepted
+from tests.validation.hapi_client import run_hapi_client
+from tests.validation.java_project import JavaFailed, build, missing_tools
+from tests.validation.judge import judge, read_accepted, unaccepted
 
 DEFINITIONS = Path(__file__).resolve().parents[3] / "shared" / "spec" / "data"
 SKIPPED = 77
+_CONSOLE = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,21 +38,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    console = Console(soft_wrap=True, markup=False, highlight=False)
     options = _parser().parse_args()
     missing = missing_tools()
     if missing:
-        console.print(
-            f"skipped: {' and '.join(missing)} not found; install a Java runtime (17 or newer) and Maven"
-        )
+        _CONSOLE.print(f"skipped: {' and '.join(missing)} not found; install a JDK (17 or newer) and Maven")
         return SKIPPED
+    build()
+    is_clean = _judge_documents(options)
+    try:
+        _CONSOLE.print(asyncio.run(run_hapi_client()).strip())
+    except JavaFailed as error:
+        _CONSOLE.print(f"HAPI's generic client failed: {error}")
+        is_clean = False
+    return 0 if is_clean else 1
+
+
+def _judge_documents(options: argparse.Namespace) -> bool:
+    """Whether there were documents, and the validator had no objection but the accepted ones."""
     definitions = {
         release: options.definitions / f"backport-{release}"
         for release in ("r4", "r4b")
         if (options.definitions / f"backport-{release}").is_dir()
     }
     if not definitions:
-        console.print(
+        _CONSOLE.print(
             f"no backport profiles in {options.definitions}: judged against the core specification only"
         )
     with tempfile.TemporaryDirectory(prefix="documents-") as scratch:
@@ -59,16 +71,16 @@ def main() -> int:
     accepted = read_accepted()
     bad = unaccepted(findings, accepted)
     for finding in findings if options.all else bad:
-        console.print(f"{finding.severity}  {finding.file}  {finding.location}\n    {finding.message}")
+        _CONSOLE.print(f"{finding.severity}  {finding.file}  {finding.location}\n    {finding.message}")
     counts = Counter(finding.severity for finding in findings)
-    console.print(
+    _CONSOLE.print(
         f"{judged} documents judged: {counts['error'] + counts['fatal']} errors, "
-        f"{counts['warning']} warnings, {len(bad)} of them not accepted"
+        f"{counts['warning']} warnings, {len(bad)} findings that are not accepted"
     )
     unused = [row for row in accepted if not any(row.covers(finding) for finding in findings)]
     for row in unused:
-        console.print(f"accepted.tsv: nothing matches any more: {row.pattern.pattern}")
-    return 1 if bad or not judged else 0
+        _CONSOLE.print(f"accepted.tsv: nothing matches any more: {row.pattern.pattern}")
+    return bool(judged) and not bad
 
 
 if __name__ == "__main__":

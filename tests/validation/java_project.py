@@ -1,0 +1,40 @@
+"""The Maven project in `judge/`: HL7's validator and HAPI's generic client. Maven builds it, Java runs it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+_PROJECT = Path(__file__).parent / "judge"
+_CLASSPATH = _PROJECT / "target" / "classpath"
+_MAVEN = ("mvn", "--quiet", "--batch-mode", "package", "dependency:build-classpath")
+_SHOWN_CHARS = 4_000
+_LIMIT_S = 900
+
+
+class JavaFailed(Exception):  # noqa: N818 named for what is the case
+    """Maven or Java ended with an error. The message has the end of its output."""
+
+
+def missing_tools() -> list[str]:
+    """The commands that the project needs and that are not on PATH."""
+    return [tool for tool in ("java", "javac", "mvn") if shutil.which(tool) is None]
+
+
+def build() -> None:
+    """Downloads what the project needs and compiles it. Raises `JavaFailed`."""
+    _run([*_MAVEN, f"-Dmdep.outputFile={_CLASSPATH}"])
+
+
+def run(main_class: str, *arguments: str) -> str:
+    """The standard output of a class of the built project. Raises `JavaFailed`."""
+    classpath = os.pathsep.join((str(_PROJECT / "target" / "classes"), _CLASSPATH.read_text().strip()))
+    return _run(["java", "-Xmx2g", "-cp", classpath, main_class, *arguments])
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=_PROJECT, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+    if done.returncode:
+        output = (done.stdout + done.stderr)[-_SHOWN_CHARS:]
+        raise JavaFailed(f"{command[0]} ended with {done.returncode}:\n{output}")
+    return done.stdout
