@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [TARGET...]`: runs the fuzz targets with atheris, two at a time, for some seconds in all.
+"""`python -m tests.fuzz [TARGET...]`: runs the fuzz targets with atheris, two at a time, for some seconds.
 
 Exit code 0: no finding. 1: findings; the inputs are kept in `fuzz-failed/`. 77: atheris is not installed, and
 nothing was fuzzed. A finding becomes a seed of its target, and so a case of `test_targets.py`.
@@ -41,9 +41,9 @@ class Run:
         return done[-1] if done else "an unknown number of"
 
 
-def fuzz(name: str, seconds: float) -> Run:
+def fuzz(name: str, seconds: float, seed: int) -> Run:
     """Runs one target for `seconds`, its start included, from its seeds."""
-    command = [sys.executable, "-m", "tests.fuzz.process", name, str(seconds), str(FAILED)]
+    command = [sys.executable, "-m", "tests.fuzz.process", name, str(seconds), str(seed), str(FAILED)]
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     return Run(name, ended.returncode, ended.stdout + ended.stderr)
 
@@ -58,7 +58,7 @@ def _report(runs: Sequence[Run]) -> int:
     findings = [run.name for run in runs if run.returncode]
     if findings:
         _CONSOLE.print(
-            f"findings in {', '.join(findings)}; the inputs are in {FAILED}/. Add each as a seed of its target."
+            f"findings in {', '.join(findings)}; add each input in {FAILED}/ as a seed of its target"
         )
     elif not any(FAILED.iterdir()):
         FAILED.rmdir()
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="all targets without one")
     parser.add_argument("--seconds", type=int, default=60, help="wall-clock time in all (default: 60)")
+    parser.add_argument("--seed", type=int, default=1, help="of the mutations (default: 1; 0: a random one)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="targets at a time")
     parser.add_argument("--list", action="store_true", help="print the names of the targets")
     return parser
@@ -90,7 +91,7 @@ def main() -> int:
     targets = options.targets or names()
     seconds = options.seconds * options.jobs / len(targets)
     with ThreadPoolExecutor(options.jobs) as pool:
-        return _report(list(pool.map(partial(fuzz, seconds=seconds), targets)))
+        return _report(list(pool.map(partial(fuzz, seconds=seconds, seed=options.seed), targets)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fuzzes one target in a process of its own: `python -m tests.fuzz.process NAME SECONDS FOLDER`.
+"""Fuzzes one target in a process of its own: `python -m tests.fuzz.process NAME SECONDS SEED FOLDER`.
 
 `python -m tests.fuzz` starts it. SECONDS are counted from the start of the process, and inputs with findings
 go to FOLDER. libFuzzer ends the process: 0 after its time, another code at a finding.
@@ -18,18 +18,19 @@ HANG_S = 20
 _STARTED = time.monotonic()
 
 
-def main(name: str, seconds: float, folder: str) -> None:
+def main(name: str, seconds: float, seed: str, folder: str) -> None:
     """Does not return."""
     with atheris.instrument_imports(include=["broker"]):
         target = load(name)
     with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as scratch:
         corpus, words = _write_files(target, Path(scratch))
-        for seed in target.inputs():  # fills caches and imports classes before the time of inputs counts
-            target.check(seed)
+        for data in target.inputs():  # fills caches and imports classes before the time of inputs counts
+            target.check(data)
         remaining = seconds - (time.monotonic() - _STARTED)
         arguments = [
             f"-max_total_time={max(1, round(remaining))}",
             f"-timeout={HANG_S}",
+            f"-seed={seed}",
             f"-max_len={target.max_bytes}",
             f"-dict={words}",
             f"-artifact_prefix={folder}/{name}-",
@@ -43,9 +44,9 @@ def _write_files(target: Target, scratch: Path) -> tuple[Path, Path]:
     """The corpus folder and the dictionary as libFuzzer reads them."""
     corpus, words = scratch / "corpus", scratch / "words"
     corpus.mkdir()
-    for n, seed in enumerate(target.inputs()):
-        (corpus / f"seed-{n:03}").write_bytes(seed)
-    words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
+    for n, data in enumerate(target.inputs()):
+        (corpus / f"seed-{n:03}").write_bytes(data)
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words.split()))
     return corpus, words
 
 
@@ -54,4 +55,4 @@ def _escaped(word: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4])

@@ -23,13 +23,13 @@ class TooSlow(AssertionError):  # noqa: N818 named for what is the case
 class Target:
     """One module of `targets/` defines one as `TARGET`.
 
-    `seeds` are well-formed inputs, hostile inputs, and everything that fuzzing has found. `words` are pieces
-    that mutations insert. `max_bytes` bounds the inputs that are generated.
+    `seeds` are well-formed inputs, hostile inputs, and everything that fuzzing has found. `words` are
+    pieces that mutations insert, with blanks between them. `max_bytes` bounds the inputs that are generated.
     """
 
     check: Callable[[bytes], None]
     seeds: Sequence[str | bytes]
-    words: Sequence[str] = ()
+    words: str = ""
     max_bytes: int = 2000
 
     def examine(self, data: bytes) -> None:
@@ -57,7 +57,7 @@ def load(name: str) -> Target:
 
 
 def text_of(data: bytes) -> str:
-    """The input as text. What JSON and HTTP deliver holds no lone surrogates, so invalid bytes are left out."""
+    """The input as text, without invalid bytes: what JSON and HTTP deliver holds no lone surrogates."""
     return data.decode("utf-8", "ignore")
 
 

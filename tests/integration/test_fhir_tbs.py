@@ -1,5 +1,4 @@
-"""fhir-tbs, a foreign library for topic-based subscriptions, registers at the broker and handles
-notifications.
+"""fhir-tbs, a foreign library for topic-based subscriptions, registers at the broker and is notified.
 
 It registers before its server listens, so the handshake meets a refused connection first.
 """

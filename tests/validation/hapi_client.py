@@ -1,4 +1,4 @@
-"""HAPI's generic client works with the broker: it registers, searches, writes, and receives a notification."""
+"""HAPI's generic client at the broker: it registers, searches, writes, and receives a notification."""
 
 import asyncio
 

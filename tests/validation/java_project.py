@@ -33,7 +33,9 @@ def run(main_class: str, *arguments: str) -> str:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=_PROJECT, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+    done = subprocess.run(
+        command, cwd=_PROJECT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+    )
     if done.returncode:
         output = (done.stdout + done.stderr)[-_SHOWN_CHARS:]
         raise JavaFailed(f"{command[0]} ended with {done.returncode}:\n{output}")

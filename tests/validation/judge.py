@@ -1,4 +1,4 @@
-"""Runs HL7's validator (a small Maven project in `judge/`) over documents and sorts its findings."""
+"""Runs HL7's validator over a folder of documents and sorts its findings."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -33,25 +33,30 @@ _READING = {
     "subject": {"reference": "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"},
 }
 _NAMED = {"fullUrl": "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"}
+_CREATE = _entry("POST", "Observation", _READING)
 _CONDITIONAL = _READING | {"subject": {"reference": "Patient?identifier=urn:a|1"}}
 TARGET = Target(
     check,
     [
-        "r4\n" + _bundle("transaction", _entry("POST", "Patient", _PATIENT) | _NAMED, _entry("POST", "Observation", _READING)),
-        "r4\n" + _bundle("transaction", _entry("POST", "Patient", _PATIENT, ifNoneExist="identifier=urn:a|1")),
+        "r4\n" + _bundle("transaction", _NAMED | _entry("POST", "Patient", _PATIENT), _CREATE),
+        "r4\n"
+        + _bundle("transaction", _entry("POST", "Patient", _PATIENT, ifNoneExist="identifier=urn:a|1")),
         "r4\n" + _bundle("transaction", _entry("POST", "Observation", _CONDITIONAL)),
         "r5\n" + _bundle("batch", _entry("GET", "Patient/a"), _entry("DELETE", "Patient/a", ifMatch='W/"1"')),
-        "r5\n" + _bundle("batch", _entry("GET", "Subscription?status=active"), _entry("PUT", "Patient/b", _PATIENT)),
+        "r5\n" + _bundle("batch", _entry("GET", "Subscription?_id=a"), _entry("PUT", "Patient/b", _PATIENT)),
         "r4b\n" + _bundle("batch", _entry("PUT", "Patient/b", _PATIENT | {"id": "b"}, ifNoneMatch="*")),
         "r4\n" + _bundle("batch", _entry("POST", "$dead-letters"), _entry("PATCH", "Patient/a", _PATIENT)),
-        "r4\n" + _bundle("transaction", _entry("PUT", "Patient?identifier=a", _PATIENT), _entry("DELETE", "Patient?a=b")),
+        "r4\n"
+        + _bundle("transaction", _entry("PUT", "Patient?_id=a", _PATIENT), _entry("DELETE", "Patient?a=b")),
         'r4\n{"resourceType":"Bundle","type":"batch","entry":[null,1,{},{"request":[]},{"resource":1}]}',
         'r4\n{"resourceType":"Bundle","type":["batch"],"entry":{}}',
         'r4\n{"resourceType":"Bundle","type":"batch"}',
         'r4\n{"resourceType":"Bundle","type":"transaction","entry":[]}',
         "r4\n",
     ],
-    ['"transaction"', '"batch"', '"history"', '"entry":[', '"request":{', '"method":"PUT"', '"url":"Patient/a"',
-     '"fullUrl":"urn:uuid:', '"ifMatch":"W/', '"ifNoneExist":"identifier=', "null", "{}", "[]", '"resource":{', "?", "%"],
+    """
+    "transaction" "batch" "history" "entry":[ "request":{ "method":"PUT" "url":"Patient/a"
+    "fullUrl":"urn:uuid: "ifMatch":"W/ "ifNoneExist":"identifier= null {} [] "resource":{ ? %
+    """,
     max_bytes=2500,
-)  # fmt: skip
+)

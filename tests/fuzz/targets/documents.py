@@ -50,7 +50,7 @@ TARGET = Target(
         "r5 Patient\n" + json.dumps(PATIENT),
         "r4b Patient\n" + _CONTAINED,
         'r4 Parameters\n{"resourceType":"Parameters","parameter":[{"name":"a","valueDecimal":1.10}]}',
-        'r5 Bundle\n{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"a"}}]}',
+        'r5 Bundle\n{"resourceType":"Bundle","type":"batch","entry":[{"request":{"url":"a"}}]}',
         "r4 Observation\n{}",
         "r4 Observation\n[]",
         "r4 Observation\nnull",
@@ -64,7 +64,9 @@ TARGET = Target(
         b'r4 Observation\n{"a":"\xff"}',
         b'r4 Observation\n\xef\xbb\xbf{"resourceType":"Observation"}',
     ],
-    ['"resourceType"', '"Observation"', '"contained":[', '"extension":[{"url":"a"}]', "null", "1e400", "-0", "1.0",
-     '"meta":{"versionId":"1"}', '"_id":{}', '"valueQuantity":', '"reference":"urn:uuid:a"', "\\u0000", "{}", "[]"],
+    r"""
+    "resourceType" "Observation" "contained":[ "extension":[{"url":"a"}] null 1e400 -0 1.0
+    "meta":{"versionId":"1"} "_id":{} "valueQuantity": "reference":"urn:uuid:a" \u0000 {} []
+    """,
     max_bytes=3000,
-)  # fmt: skip
+)

@@ -42,8 +42,10 @@ TARGET = Target(
         "true and",
         "(1 | 2 | 3).aggregate($this + $total, 0) = 6",
     ],
-    ["%current", "%previous", ".where(", ".exists()", ".all(", "$this", "$total", "iif(", ".matches('", ".replace(",
-     ".descendants()", ".children()", ".repeat(", ".select(", ".toString()", ".toQuantity()", "@2024", "'mg'", " and ",
-     " or ", " is ", " as ", ".ofType(", ".aggregate(", " | ", " div ", " mod ", ".combine(", ".power(", "9999999999"],
+    """
+    %current %previous .where( .exists() .all( $this $total iif( .matches(' .replace( .descendants()
+    .children() .repeat( .select( .toString() .toQuantity() @2024 'mg' and or is as .ofType( .aggregate( |
+    div mod .combine( .power( 9999999999
+    """,
     max_bytes=400,
-)  # fmt: skip
+)

@@ -82,7 +82,8 @@ TARGET = Target(
         "value-quantity=1e400",
         "probability=0.1",
     ],
-    ["Observation?", "Patient.", ":not", ":missing", ":exact", ":contains", ":identifier", ":of-type", ":below",
-     "%7C", "|", "$", "\\,", "&", "=", "code", "value-quantity", "date", "patient", "name", "gt", "ap", "http://",
-     "combo-code-value-quantity", "_lastUpdated", "birthdate", "true"],
-)  # fmt: skip
+    r"""
+    Observation? Patient. :not :missing :exact :contains :identifier :of-type :below %7C | $ \, & = code
+    value-quantity date patient name gt ap http:// combo-code-value-quantity _lastUpdated birthdate true
+    """,
+)

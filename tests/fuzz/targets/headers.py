@@ -29,13 +29,13 @@ TARGET = Target(
         f'PUT /r4/Observation/a\n{_JSON}\nIf-Match: *, W/"\u00b2"\n\n{_READING}',
         f"PUT /r4/Observation?identifier=a|b\n{_JSON}\n\n{_READING}",
         f"POST /r4/Observation\n{_JSON}\nIf-None-Exist: identifier=urn:a|b\nIdempotency-Key: k\n\n{_READING}",
-        f"POST /r4/Observation\n{_JSON}\nIf-None-Exist: http://a/r4/Observation?identifier=%7C%2C&x\n\n{_READING}",
-        f"POST /r5/Observation\nContent-Type: application/json;charset=utf-16\nPrefer: return=minimal\n\n{_READING}",
+        f"POST /r4/Observation\n{_JSON}\nIf-None-Exist: http://a/r4/Patient?identifier=%7C%2C&x\n\n{_READING}",
+        f"POST /r5/Observation\nContent-Type: application/json;charset=utf-16\nPrefer: a=b\n\n{_READING}",
         "POST /r4/Observation\nContent-Length: \u00b2\nContent-Encoding: gzip\n\n\x1f\x8b",
         'GET /r4/Observation/a\nIf-None-Match: W/"1"\nIf-Modified-Since: Sat, 01 Jan 0000 00:00:00 GMT',
         "GET /r4/Observation/a/_history/99999999999999999999",
         "GET /r4/Subscription?_count=-1&_sort=x&status=active&url=http://a&page=after.%00",
-        "POST /r4/Subscription/_search\nContent-Type: application/x-www-form-urlencoded\n\nstatus=active&%ff=%",
+        "POST /r4/Subscription/_search\nContent-Type: application/x-www-form-urlencoded\n\n_id=a&%ff=%",
         "GET /r5/Subscription/a/$events?eventsSinceNumber=99999999999999999999&content=\u0661",
         "GET /r5/Subscription/$status?id=a,b&status=%2C",
         "GET /r4/SubscriptionTopic/vital-signs",
@@ -50,8 +50,10 @@ TARGET = Target(
         "GET /metrics",
         "GET /nothing",
     ],
-    ["/r4/", "/r4b/", "/r5/", "Observation", "Subscription", "/$status", "/$events", "/$stream", "/_history/", "/_search",
-     "?_format=json", "If-Match: ", "If-None-Match: ", "If-None-Exist: ", "Prefer: ", "Accept: ", "Content-Type: ",
-     "Idempotency-Key: ", "handling=lenient", "handling=strict", 'W/"', "*", "%00", "%ff", ";charset=", ";q=0", "&_count="],
+    """
+    /r4/ /r4b/ /r5/ Observation Subscription /$status /$events /$stream /_history/ /_search ?_format=json
+    If-Match: If-None-Match: If-None-Exist: Prefer: Accept: Content-Type: Idempotency-Key: handling=lenient
+    handling=strict W/" * %00 %ff ;charset= ;q=0 &_count=
+    """,
     max_bytes=800,
-)  # fmt: skip
+)

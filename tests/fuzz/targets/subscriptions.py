@@ -61,7 +61,7 @@ TARGET = Target(
         "r5/Subscription\n" + _subscription("r5", "patient=Patient/1"),
         "r5/Subscription/$dry-run\n" + _parameters("subscription", json.loads(_subscription("r5"))),
         "r5/Subscription/a/$explain\n" + _parameters("resource", OBSERVATION),
-        "r4/Subscription/$status\n" + '{"resourceType":"Parameters","parameter":[{"name":"id","valueId":"a"}]}',
+        "r4/Subscription/$status\n" + '{"resourceType":"Parameters","parameter":[{"name":"id"}]}',
         "r5/Subscription/a/$resend\n{}",
         "r5/SubscriptionTopic/t\n" + json.dumps(_TOPIC),
         "r4b/SubscriptionTopic/t\n" + json.dumps(_TOPIC),
@@ -69,13 +69,15 @@ TARGET = Target(
         "r5/$dead-letters\n",
         "r5/$redrive\n" + '{"resourceType":"Parameters","parameter":[{"name":"id","valueString":"a"}]}',
         'r5/Subscription\n{"resourceType":"Subscription","status":"requested","end":"2024-13-45"}',
-        'r5/Subscription\n{"resourceType":"Subscription","status":"requested","end":"0001-01-01T00:00:00+14:00"}',
-        'r5/Subscription\n{"resourceType":"Subscription","status":"requested","end":"9999-12-31T23:59:59-14:00"}',
+        'r5/Subscription\n{"resourceType":"Subscription","end":"0001-01-01T00:00:00+14:00"}',
+        'r5/Subscription\n{"resourceType":"Subscription","end":"9999-12-31T23:59:59-14:00"}',
         'r4/Subscription\n{"resourceType":"Subscription","channel":{"header":["a","b: c\\r\\nd: e"]}}',
         *(f"r5/SubscriptionTopic/{path.stem}\n{path.read_text()}" for path in _SHIPPED[:2]),
     ],
-    ['"filterBy":[', '"filterParameter":"', '"comparator":"gt"', '"modifier":"', '"endpoint":"https://[a]@"', '"end":"',
-     '"heartbeatPeriod":', '"maxCount":', '"timeout":', '"parameter":[', '"fhirPathCriteria":"', '"current":"', "null",
-     '"_criteria":{"extension":[', '"valueString":"', '"include":["', '"derivedFrom":["', '"resource":"*"', "-1", "1e9"],
+    """
+    "filterBy":[ "filterParameter":" "comparator":"gt" "modifier":" "endpoint":"https://[a]@" "end":"
+    "heartbeatPeriod": "maxCount": "timeout": "parameter":[ "fhirPathCriteria":" "current":" null
+    "_criteria":{"extension":[ "valueString":" "include":[" "derivedFrom":[" "resource":"*" -1 1e9
+    """,
     max_bytes=3000,
-)  # fmt: skip
+)

@@ -65,6 +65,9 @@ TARGET = Target(
         "\n\\\n\\|",
         "\n#a\n#",
     ],
-    ["|", ",", "\\", "$", "\\|", "/_history/", "urn:uuid:", "Patient/", *Modifier],
+    " ".join(Modifier)
+    + r"""
+    | , \ $ \| /_history/ urn:uuid: Patient/
+    """,
     max_bytes=600,
 )

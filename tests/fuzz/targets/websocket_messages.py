@@ -25,5 +25,7 @@ TARGET = Target(
         "{",
         "null",
     ],
-    ['"payload":', '"token":', '"eventsSinceNumber":', "bind-with-token", "Infinity", "NaN", "1e999"],
+    """
+    "payload": "token": "eventsSinceNumber": bind-with-token Infinity NaN 1e999
+    """,
 )
