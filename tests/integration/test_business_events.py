@@ -12,7 +12,6 @@ import pytest
 from broker.store import keys
 from broker.store.protocol import Store
 from broker.store.records import logged_change
-from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture
 from tests.stores import redis_of
 
@@ -38,11 +37,6 @@ def event(code: str = "A01", system: str = V2) -> dict[str, Any]:
 
 def focus(reference: str = "Encounter/e1") -> dict[str, Any]:
     return {"name": "focus", "valueReference": {"reference": reference}}
-
-
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
 
 
 async def store_encounter(broker_fixture: BrokerFixture) -> None:

@@ -1,16 +1,7 @@
 """A chained filter on the patient of an observation, from registration to the notification."""
 
-import httpx
-import pytest
-
 from broker.testing.registration import register_subscription
-from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture
-
-
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
 
 
 async def test_only_observations_of_patients_that_pass_the_chained_filter_arrive(

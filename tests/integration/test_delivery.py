@@ -9,17 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import orjson
-import pytest
 
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until
-
-
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
 
 
 def desk_with(

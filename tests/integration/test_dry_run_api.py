@@ -1,16 +1,7 @@
 """`$dry-run`: what an unregistered Subscription would have received."""
 
-import httpx
-import pytest
-
-from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture
 from tests.integration.operations_client import groups, question, reading, value
-
-
-@pytest.fixture
-async def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
 
 
 async def test_a_dry_run_lists_what_a_subscription_would_have_received(broker_fixture: BrokerFixture) -> None:

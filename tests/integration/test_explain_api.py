@@ -31,11 +31,6 @@ AT = "2025-03-01T08:00:00Z"
 ANA_HEART_RATE = ("patient=Patient/ana", f"code={LOINC}|8867-4")
 
 
-@pytest.fixture
-async def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
-
-
 async def explain_change(
     client: httpx.AsyncClient, subscription_id: str, release: str = "r4", status: int = 200, **parameters: Any
 ) -> dict[str, Any]:

@@ -18,7 +18,17 @@ from broker.egress.client import EgressClient
 from broker.egress.http import HttpFailure, HttpResponse
 from broker.egress.proxy import Proxy
 from broker.errors import ConfigurationError
-from tests.integration.test_egress import HERE, OK, Names, answering, certificate, fine, listening, post, take
+from tests.integration.raw_endpoint import (
+    HERE,
+    OK,
+    Names,
+    answering,
+    certificate,
+    fine,
+    listening,
+    post,
+    take,
+)
 
 SUCCESSES = {
     "204 with a body": (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204),

@@ -65,11 +65,6 @@ async def broker(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Run
         yield started
 
 
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
-
-
 async def put(broker_fixture: BrokerFixture, resource: dict[str, Any], release: str = "r4") -> None:
     path = f"/{release}/{resource['resourceType']}/{resource['id']}"
     response = await broker_fixture.client.put(path, json=resource)

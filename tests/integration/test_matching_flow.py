@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
-import pytest
 
 from broker.app import ALL_ROLES, Role, Running
 from broker.app.matcher import build_matcher
@@ -35,11 +34,6 @@ from tests.stores import redis_of
 
 _NOW = "2025-03-01T08:00:00Z"
 TOPICS = "http://fhir-broker.org/topics/"
-
-
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
 
 
 def client_of(broker: Running) -> httpx.AsyncClient:

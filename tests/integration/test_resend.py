@@ -8,17 +8,12 @@ import orjson
 import pytest
 
 from broker.testing.registration import BACKPORT, subscription
-from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+from broker.testing.subscriber import Endpoint
 from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture, Gate, Script, until
 
 STORES = ("embedded", "cluster")
 
 SINCE, UNTIL = "eventsSinceNumber", "eventsUntilNumber"
-
-
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
 
 
 async def resend(

@@ -82,11 +82,6 @@ def basic(document: dict[str, Any], segment: str = "5.0") -> dict[str, Any]:
     return made | ({"id": document["id"]} if "id" in document else {})
 
 
-@pytest.fixture
-def broker_fixture(client: httpx.AsyncClient, subscriber: SimulatedSubscriber) -> BrokerFixture:
-    return BrokerFixture(client, subscriber)
-
-
 async def put(
     broker_fixture: BrokerFixture, topic_id: str, document: dict[str, Any], status: int = 200
 ) -> httpx.Response:
