@@ -73,7 +73,7 @@ async def test_when_the_group_commit_has_ended_readyz_names_it_and_changes_are_r
     status, parts = await readiness(client)
     assert (status, parts.pop("group commit")) == (503, "stopped")
     assert set(parts.values()) == {"ok"}
-    async with asyncio.timeout(5):  # a request that waited for the group commit would never be answered
+    async with asyncio.timeout(20):  # a request that waited for the group commit would never be answered
         refused = await client.post("/r4/Observation", json=reading)
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers

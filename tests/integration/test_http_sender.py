@@ -152,7 +152,7 @@ async def test_a_header_that_drips_ends_with_the_time_limit() -> None:
         started = time.monotonic()
         answer = await post(client, f"http://127.0.0.1:{port}/", timeout_s=0.4)
     assert answer == HttpFailure("no-response", "no answer within 0.4 s")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "the whole header would take 200 s"
 
 
 async def test_an_endpoint_that_never_answers_ends_with_the_time_limit() -> None:
@@ -250,7 +250,7 @@ async def test_idle_connections_are_closed_and_their_origin_is_forgotten() -> No
 
     async with listening(serve) as port, EgressClient(HERE, keep_alive_s=0.05) as client:
         assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(200, None, b"ok")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await closed.wait()
         assert client._origins == {}
 

@@ -136,10 +136,10 @@ async def test_when_the_loop_dies_waiting_requests_fail_and_new_ones_fail_fast()
     await end([running])
     for waiting in (appending, queued):
         with pytest.raises(StoreUnavailable, match="group commit ended: CancelledError"):
-            await asyncio.wait_for(waiting, 1)
+            await asyncio.wait_for(waiting, 20)
     assert group.is_failed
     with pytest.raises(StoreUnavailable, match="being restarted"):
-        await asyncio.wait_for(group.submit([proposal("c")]), 1)
+        await asyncio.wait_for(group.submit([proposal("c")]), 20)
 
 
 async def test_an_answer_short_of_proposals_kills_the_loop_and_the_supervisor_restarts_it() -> None:
@@ -154,7 +154,7 @@ async def test_an_answer_short_of_proposals_kills_the_loop_and_the_supervisor_re
     supervised = SupervisedTask("group commit", group.run, stop)
     try:
         with pytest.raises(StoreUnavailable):
-            await asyncio.wait_for(group.submit([proposal("a")]), 1)
+            await asyncio.wait_for(group.submit([proposal("a")]), 20)
         await settled()
         assert supervised.state() == "failed (TypeError); restarted"
         assert group.is_failed
