@@ -19,8 +19,8 @@ from broker.errors import Issue, MethodNotAllowed, RequestError, Unprocessable
 from broker.fhir.bundle_requests import BundleEntry, parse_bundle
 from broker.fhir.bundle_responses import BundleResult, render_bundle_response
 from broker.fhir.identity import check_type
+from broker.ingest.transactions import TransactionEntry, located_at
 from broker.model.resource import Resource
-from broker.services.transactions import TransactionEntry, located_at
 
 MAX_ENTRIES = 1_000
 _PHRASES = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
@@ -71,7 +71,7 @@ class BundleHandlers:
         try:
             entry_request = _entry_request(request, entry, n)
             interaction, entry_request = self._table.resolve(entry_request)
-            if interaction.plan is None or entry_request.query:
+            if interaction.plan is None:
                 raise _not_in_transactions(entry_request)
             return TransactionEntry(interaction.plan(entry_request), entry.full_url)
         except RequestError as error:
@@ -99,6 +99,7 @@ def _entry_request(request: FhirRequest, entry: BundleEntry, n: int | None = Non
         "if-match": entry.if_match,
         "if-none-match": entry.if_none_match,
         "if-none-exist": entry.if_none_exist,
+        "if-modified-since": entry.if_modified_since,
         "prefer": request.headers.get("prefer", ""),
         "idempotency-key": f"{key}#{n}" if key and n is not None else "",
     }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure
+from broker.api.preconditions import OPERATION, Honoured, refuse_others
 from broker.errors import Issue, MethodNotAllowed, NotFound
 from broker.ingest.requests import ChangeRequest
 from broker.model.access import Access, authorize
@@ -22,7 +23,7 @@ class Interaction(NamedTuple):
     fits is taken; one with `only` fits where that says so. `plan` is set on rows that a transaction may
     contain: it gives the change that the request asks for. `type_of` gives the resource type for the access
     check where the path has none. A row with `is_refusal` exists to refuse with a reason, and its method is
-    not offered.
+    not offered. `honours`: the preconditions of a row that writes; all others are refused.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Interaction(NamedTuple):
     plan: Callable[[FhirRequest], ChangeRequest] | None = None
     type_of: Callable[[FhirRequest], str] | None = None
     is_refusal: bool = False
+    honours: Honoured = OPERATION
 
     def fits(self, request: FhirRequest) -> bool:
         """Whether the row is for a request that has its method and path."""
@@ -71,7 +73,8 @@ class InteractionTable:
     def resolve(self, request: FhirRequest) -> tuple[Interaction, FhirRequest]:
         """The row, and the request with the variables of its path.
 
-        Raises `NotFound`, `MethodNotAllowed`, or `Forbidden` where the principal lacks what the row needs.
+        Raises `NotFound`, `MethodNotAllowed`, `Forbidden` where the principal lacks what the row needs, and
+        `Malformed` or `Unprocessable` for a precondition or parameter that the row does not honour.
         """
         interaction, request = self._find(request)
         if _names_unknown_type(request):
@@ -80,6 +83,8 @@ class InteractionTable:
         if interaction.type_of is not None:
             resource_type = interaction.type_of(request)
         authorize(request.principal, interaction.access, resource_type)
+        if interaction.method != "GET" and not interaction.is_refusal:
+            refuse_others(request, interaction.honours)
         return interaction, request
 
     def _not_a_type(self, request: FhirRequest) -> NotFound | MethodNotAllowed:

@@ -3,7 +3,7 @@ its own.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,11 +13,12 @@ from starlette.datastructures import QueryParams
 from broker.api.media import FHIR_JSON
 from broker.errors import Issue, Malformed, Unprocessable
 from broker.fhir.identity import check_id
+from broker.fhir.preconditions import version_condition
 from broker.fhir.release import ReleaseAdapter, adapter
+from broker.model.precondition import VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
-from broker.model.whole_number import whole_number
 
 _MAX_KEY_LENGTH = 256
 
@@ -69,16 +70,9 @@ class FhirRequest(NamedTuple):
         return "handling=lenient" in self.headers.get("prefer", "").replace(" ", "").lower()
 
     @property
-    def expected_version(self) -> str:
-        """The version that If-Match names, '' without one; raises `Malformed`."""
-        etag = self.headers.get("if-match", "").strip()
-        if not etag:
-            return ""
-        version = etag.removeprefix("W/").strip('"')
-        if whole_number(version) is None:
-            text = f'If-Match is {etag!r}. Send an ETag such as W/"3".'
-            raise Malformed(Issue("value", text))
-        return version
+    def condition(self) -> VersionCondition:
+        """What If-Match and If-None-Match of a write require; raises `Malformed`."""
+        return version_condition(self.headers.get("if-match"), self.headers.get("if-none-match"))
 
     @property
     def idempotency_key(self) -> str:
@@ -108,17 +102,34 @@ Handler = Callable[[FhirRequest], Awaitable[FhirResponse]]
 
 
 def id_of_update(request: FhirRequest) -> str:
-    """The id of the URL, which the body must repeat; raises `Malformed` or `Unprocessable`."""
+    """The id of the URL, which the body must repeat (http.html#update); raises `Malformed`."""
     url_id, body_id = request.params["id"], request.resource.id
     check_id(url_id)
     element = f"{request.resource.type or 'Resource'}.id"
     if not body_id:
         text = f"The body has no id. Send the id of the URL, {url_id!r}, in it."
-        raise Unprocessable(Issue("required", text, element))
+        raise Malformed(Issue("required", text, element))
     if body_id != url_id:
         text = f"The body has the id {body_id!r}, the URL {url_id!r}. Send the same id in both."
-        raise Unprocessable(Issue("invalid", text, element))
+        raise Malformed(Issue("invalid", text, element))
     return url_id
+
+
+def is_not_modified(request: FhirRequest, version: int, at_ms: int) -> bool:
+    """Whether a read is answered by 304: by If-None-Match, without it by If-Modified-Since (RFC 9110, 13.2.2).
+
+    Raises `Malformed`.
+    """
+    condition = version_condition(None, request.headers.get("if-none-match"))
+    if condition.if_none_match:
+        return not condition.is_met_by(version)
+    since = request.headers.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        return parsedate_to_datetime(since).timestamp() >= at_ms // 1000
+    except (ValueError, OverflowError):  # RFC 9110, 13.1.3: an invalid date is ignored
+        return False
 
 
 def version_headers(version: int, at_ms: int) -> dict[str, str]:

@@ -20,7 +20,7 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
         metadata=MetadataHandlers(services.topics, facts),
         business_events=BusinessEventHandlers(services.business_events),
         dead_letters=DeadLetterHandlers(services.dead_letters),
-        subscriptions=SubscriptionHandlers(services.subscriptions),
+        subscriptions=SubscriptionHandlers(services.subscriptions, services.conditional_subscriptions),
         operations=SubscriptionOperationHandlers(services.events),
         tokens=WebsocketTokenHandlers(services.websocket_tokens),
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),

@@ -14,6 +14,7 @@ from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.dispatch import Interaction, InteractionTable
 from broker.api.event_stream import EventStreamHandlers
 from broker.api.metadata import MetadataHandlers
+from broker.api.preconditions import AS_CREATE, BY_CRITERIA, BY_ID, NOTHING, has_criteria
 from broker.api.resources import ResourceHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
@@ -60,14 +61,14 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
     carries, names, searches = carries_topic, topics.names_topic, is_topic_search
     event_type, own = h.business_events.focus_type, metadata.is_own_operation
     return (
-        Interaction("POST", "", bundles.receive, PER_ENTRY),
+        Interaction("POST", "", bundles.receive, PER_ENTRY, honours=NOTHING),
         Interaction("GET", "metadata", metadata.read, Access.PUBLIC),
         Interaction("POST", "$business-event", h.business_events.report, UPDATE, type_of=event_type),
         Interaction("GET", "$dead-letters", h.dead_letters.list, OPERATOR),
         Interaction("POST", "$dead-letters", h.dead_letters.list, OPERATOR),
         Interaction("POST", "$redrive-dead-letters", h.dead_letters.redrive, OPERATOR),
         Interaction("POST", "$discard-dead-letters", h.dead_letters.discard, OPERATOR),
-        Interaction("POST", "Subscription", subscriptions.create, REGISTER),
+        Interaction("POST", "Subscription", subscriptions.create, REGISTER, honours=AS_CREATE),
         Interaction("GET", "Subscription", subscriptions.search, LIST),
         Interaction("POST", "Subscription/_search", subscriptions.search, LIST),
         Interaction("GET", "Subscription/$status", operations.status_of_many, LIST),
@@ -76,8 +77,19 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("POST", "Subscription/$get-ws-binding-token", tokens.issue_for_many, SUBSCRIPTION),
         Interaction("POST", "Subscription/$dry-run", h.diagnosis.dry_run, REGISTER),
         Interaction("GET", "Subscription/{id}", subscriptions.read, SUBSCRIPTION),
-        Interaction("PUT", "Subscription/{id}", subscriptions.update, REPLACE),
-        Interaction("DELETE", "Subscription/{id}", subscriptions.delete, REMOVE),
+        Interaction("PUT", "Subscription/{id}", subscriptions.update, REPLACE, honours=BY_ID),
+        Interaction("DELETE", "Subscription/{id}", subscriptions.delete, REMOVE, honours=BY_ID),
+        Interaction(
+            "PUT", "Subscription", subscriptions.update_match, REPLACE, only=has_criteria, honours=BY_CRITERIA
+        ),
+        Interaction(
+            "DELETE",
+            "Subscription",
+            subscriptions.delete_match,
+            REMOVE,
+            only=has_criteria,
+            honours=BY_CRITERIA,
+        ),
         Interaction("GET", "Subscription/{id}/_history/{version}", subscriptions.read_version, SUBSCRIPTION),
         Interaction("GET", "Subscription/{id}/$status", operations.status, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$status", operations.status, SUBSCRIPTION),
@@ -91,26 +103,53 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "SubscriptionTopic", topics.search, TOPICS),
         Interaction("POST", "SubscriptionTopic/_search", topics.search, TOPICS),
         Interaction("GET", "SubscriptionTopic/{id}", topics.read, TOPIC),
-        Interaction("POST", "SubscriptionTopic", topics.create, ADMIN),
-        Interaction("PUT", "SubscriptionTopic/{id}", topics.update, ADMIN),
-        Interaction("DELETE", "SubscriptionTopic/{id}", topics.delete, ADMIN),
+        Interaction("POST", "SubscriptionTopic", topics.create, ADMIN, honours=AS_CREATE),
+        Interaction("PUT", "SubscriptionTopic/{id}", topics.update, ADMIN, honours=BY_ID),
+        Interaction("DELETE", "SubscriptionTopic/{id}", topics.delete, ADMIN, honours=BY_ID),
+        Interaction("PUT", "SubscriptionTopic", topics.refuse_conditional, ADMIN, is_refusal=True),
+        Interaction("DELETE", "SubscriptionTopic", topics.refuse_conditional, ADMIN, is_refusal=True),
         Interaction("GET", "Basic", topics.search, TOPICS, only=searches),
         Interaction("POST", "Basic/_search", topics.search, TOPICS, only=searches),
         Interaction("GET", "Basic/{id}", topics.read, TOPIC, only=names),
-        Interaction("POST", "Basic", topics.create, ADMIN, only=carries),
-        Interaction("PUT", "Basic/{id}", topics.update, ADMIN, only=carries),
-        Interaction("DELETE", "Basic/{id}", topics.delete, ADMIN, only=names),
+        Interaction("POST", "Basic", topics.create, ADMIN, only=carries, honours=AS_CREATE),
+        Interaction("PUT", "Basic/{id}", topics.update, ADMIN, only=carries, honours=BY_ID),
+        Interaction("DELETE", "Basic/{id}", topics.delete, ADMIN, only=names, honours=BY_ID),
+        Interaction("PUT", "Basic", topics.refuse_conditional, ADMIN, only=carries, is_refusal=True),
         Interaction("GET", "OperationDefinition", metadata.search_operations, DEFINITION),
         Interaction("POST", "OperationDefinition/_search", metadata.search_operations, DEFINITION),
         Interaction("GET", "OperationDefinition/{id}", metadata.read_operation, DEFINITION, only=own),
-        Interaction("POST", "{type}", resources.create, CREATE, plan=resources.plan_create),
+        Interaction(
+            "POST", "{type}", resources.create, CREATE, plan=resources.plan_create, honours=AS_CREATE
+        ),
         Interaction("GET", "{type}", resources.refuse_search, SEARCH, is_refusal=True),
+        Interaction(
+            "PUT",
+            "{type}",
+            resources.update_match,
+            UPDATE,
+            only=has_criteria,
+            plan=resources.plan_update_match,
+            honours=BY_CRITERIA,
+        ),
         Interaction("PUT", "{type}", resources.refuse_conditional, UPDATE, is_refusal=True),
+        Interaction(
+            "DELETE",
+            "{type}",
+            resources.delete_match,
+            DELETE,
+            only=has_criteria,
+            plan=resources.plan_delete_match,
+            honours=BY_CRITERIA,
+        ),
         Interaction("DELETE", "{type}", resources.refuse_conditional, DELETE, is_refusal=True),
         Interaction("POST", "{type}/_search", resources.refuse_search, SEARCH, is_refusal=True),
         Interaction("GET", "{type}/{id}", resources.read, READ),
-        Interaction("PUT", "{type}/{id}", resources.update, UPDATE, plan=resources.plan_update),
-        Interaction("DELETE", "{type}/{id}", resources.delete, DELETE, plan=resources.plan_delete),
+        Interaction(
+            "PUT", "{type}/{id}", resources.update, UPDATE, plan=resources.plan_update, honours=BY_ID
+        ),
+        Interaction(
+            "DELETE", "{type}/{id}", resources.delete, DELETE, plan=resources.plan_delete, honours=BY_ID
+        ),
         Interaction("PATCH", "{type}/{id}", resources.refuse_conditional, UPDATE, is_refusal=True),
         Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ),
     )

@@ -5,16 +5,15 @@ together.
 """
 
 from collections.abc import Sequence
-from urllib.parse import unquote
 
-from starlette.datastructures import QueryParams
-
-from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
-from broker.errors import Issue, MethodNotAllowed, Unprocessable
+from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
+from broker.api.preconditions import criteria_of_create, criteria_of_url
+from broker.errors import Issue, MethodNotAllowed
 from broker.fhir.identity import check_id, check_type
 from broker.ingest.requests import Admission, ChangeRequest
+from broker.ingest.transactions import TransactionEntry
+from broker.model.precondition import UNCONDITIONAL
 from broker.services.changes import ChangeService, StoredResource
-from broker.services.transactions import TransactionEntry
 from broker.store.proposals import Acceptance
 
 
@@ -34,20 +33,38 @@ class ResourceHandlers:
         """Replaces the resource, or creates it under that id."""
         return await self._submit(request, self.plan_update(request))
 
+    async def update_match(self, request: FhirRequest) -> FhirResponse:
+        """Replaces the one resource that meets the criteria of the URL, or creates one; 412 for several."""
+        return await self._submit(request, self.plan_update_match(request))
+
     async def delete(self, request: FhirRequest) -> FhirResponse:
         """204, also when repeated. The deletion is a change like any other."""
         return await self._submit(request, self.plan_delete(request))
 
+    async def delete_match(self, request: FhirRequest) -> FhirResponse:
+        """Deletes the one resource that meets the criteria of the URL; 204 also for none, 412 for several."""
+        return await self._submit(request, self.plan_delete_match(request))
+
     def plan_create(self, request: FhirRequest) -> ChangeRequest:
         check_type(request.resource, request.params["type"])
         return _change(request)._replace(
-            op="create", condition=_condition(request.headers.get("if-none-exist", ""))
+            op="create", condition=UNCONDITIONAL, criteria=criteria_of_create(request)
         )
 
     def plan_update(self, request: FhirRequest) -> ChangeRequest:
         check_type(request.resource, request.params["type"])
         id_of_update(request)
         return _change(request)
+
+    def plan_update_match(self, request: FhirRequest) -> ChangeRequest:
+        check_type(request.resource, request.params["type"])
+        body_id = request.resource.id
+        if body_id:
+            check_id(body_id)
+        return _change(request)._replace(id=body_id, criteria=criteria_of_url(request))
+
+    def plan_delete_match(self, request: FhirRequest) -> ChangeRequest:
+        return _change(request)._replace(op="delete", resource=None, criteria=criteria_of_url(request))
 
     def plan_delete(self, request: FhirRequest) -> ChangeRequest:
         check_id(request.params["id"])
@@ -63,6 +80,8 @@ class ResourceHandlers:
 
     async def _respond(self, request: FhirRequest, admission: Admission) -> FhirResponse:
         resource_type, accepted = admission.request.type, admission.accepted
+        if accepted is None and not admission.existing_id:
+            return FhirResponse(204)
         if accepted is None:
             stored = await self._changes.read(
                 request.principal, request.release, resource_type, admission.existing_id
@@ -101,8 +120,11 @@ class ResourceHandlers:
         raise MethodNotAllowed(Issue("not-supported", text))
 
     async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
-        """Conditional update, conditional delete, and patch."""
-        text = f"{request.method} {request.path} is not supported. Send PUT or DELETE with an id."
+        """Patch, and an update or delete of a type without an id or criteria."""
+        text = (
+            f"{request.method} {request.path} is not supported. Send PUT or DELETE with an id, or with the "
+            f"criteria of one resource: {request.params['type']}?identifier=system|value."
+        )
         raise MethodNotAllowed(Issue("not-supported", text))
 
 
@@ -115,21 +137,9 @@ def _change(request: FhirRequest) -> ChangeRequest:
         type=request.params["type"],
         id=request.params.get("id", ""),
         resource=request.resource,
-        expected_version=request.expected_version,
+        condition=request.condition,
         idempotency_key=f"key:{key}" if key else "",
     )
-
-
-def _condition(query: str) -> str:
-    """The identifier token of `identifier=system|value`, the only condition the broker has an index for."""
-    if not query:
-        return ""
-    terms = QueryParams(query.lstrip("?")).multi_items()
-    if len(terms) != 1 or terms[0][0] != "identifier" or not terms[0][1].rpartition("|")[2]:
-        text = f"If-None-Exist is {unquote(query)!r}. Send identifier=system|value and nothing else."
-        raise Unprocessable(Issue("not-supported", text))
-    value = terms[0][1]
-    return value if "|" in value else f"|{value}"
 
 
 def _headers(stored: StoredResource) -> dict[str, str]:
@@ -144,6 +154,6 @@ def _location(request: FhirRequest, stored: StoredResource) -> str:
 def _respond_unless_current(request: FhirRequest, stored: StoredResource) -> FhirResponse:
     """304 where the client has this version already."""
     headers = _headers(stored)
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if is_not_modified(request, stored.version.key.version, stored.version.at_ms):
         return FhirResponse(304, headers=headers)
     return FhirResponse(200, stored.resource.text, headers)

@@ -1,9 +1,12 @@
 """Create, read, update, delete and search of Subscription."""
 
-from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
+from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
+from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset, with_form
 from broker.errors import Issue, NotFound
 from broker.model.subscription import Subscription
+from broker.services.conditional_subscriptions import ConditionalSubscriptions
+from broker.services.search_criteria import SearchCriteria, search_criteria
 from broker.services.subscription_fields import SUBSCRIPTION_FIELDS
 from broker.services.subscriptions import Registered, SubscriptionService
 
@@ -11,15 +14,36 @@ from broker.services.subscriptions import Registered, SubscriptionService
 class SubscriptionHandlers:
     """The rows for Subscription."""
 
-    def __init__(self, subscriptions: SubscriptionService) -> None:
+    def __init__(self, subscriptions: SubscriptionService, conditional: ConditionalSubscriptions) -> None:
         self._subscriptions = subscriptions
+        self._conditional = conditional
 
     async def create(self, request: FhirRequest) -> FhirResponse:
-        """201 with the accepted Subscription; 200 for a repetition under the same Idempotency-Key."""
-        registered = await self._subscriptions.create(
-            request.principal, request.release, request.resource, request.idempotency_key
+        """201 with the accepted Subscription; 200 for a repetition under the same Idempotency-Key, and for one
+        that meets If-None-Exist.
+        """
+        criteria = search_of_create(request, "Subscription", SUBSCRIPTION_FIELDS[request.release])
+        if criteria is None:
+            registered = await self._subscriptions.create(
+                request.principal, request.release, request.resource, request.idempotency_key
+            )
+        else:
+            registered = await self._conditional.create(
+                request.principal, request.release, request.resource, criteria
+            )
+        return self._respond(request, registered)
+
+    async def update_match(self, request: FhirRequest) -> FhirResponse:
+        """Replaces the one Subscription that meets the criteria of the URL, or creates one; 412 for several."""
+        registered = await self._conditional.update(
+            request.principal, request.release, request.resource, _criteria(request), request.condition
         )
         return self._respond(request, registered)
+
+    async def delete_match(self, request: FhirRequest) -> FhirResponse:
+        """Deletes the one Subscription that meets the criteria; 204 also for none, 412 for several."""
+        await self._conditional.delete(request.principal, _criteria(request), request.condition)
+        return FhirResponse(204)
 
     async def update(self, request: FhirRequest) -> FhirResponse:
         """Replaces the Subscription or creates it under that id; the handshake runs again (R-160)."""
@@ -28,7 +52,7 @@ class SubscriptionHandlers:
             request.release,
             id_of_update(request),
             request.resource,
-            expected_version=request.expected_version,
+            condition=request.condition,
         )
         return self._respond(request, registered)
 
@@ -55,7 +79,7 @@ class SubscriptionHandlers:
         """The Subscription in the release of the base, whatever release it was registered in."""
         record = await self._subscriptions.get(request.principal, request.params["id"])
         headers = _headers(record.subscription)
-        if request.headers.get("if-none-match") == headers["ETag"]:
+        if is_not_modified(request, record.subscription.version, record.subscription.updated_ms):
             return FhirResponse(304, headers=headers)
         return FhirResponse(200, request.adapter.render_subscription(record.subscription).text, headers)
 
@@ -74,9 +98,7 @@ class SubscriptionHandlers:
 
     async def delete(self, request: FhirRequest) -> FhirResponse:
         """204. Deliveries and retries end at once (R-158)."""
-        await self._subscriptions.delete(
-            request.principal, request.params["id"], expected_version=request.expected_version
-        )
+        await self._subscriptions.delete(request.principal, request.params["id"], condition=request.condition)
         return FhirResponse(204)
 
     async def search(self, request: FhirRequest) -> FhirResponse:
@@ -85,6 +107,10 @@ class SubscriptionHandlers:
         candidates = [record.subscription async for record in self._subscriptions.all(request.principal)]
         fields = SUBSCRIPTION_FIELDS[request.release]
         return searchset(request, "Subscription", fields, candidates, request.adapter.render_subscription)
+
+
+def _criteria(request: FhirRequest) -> SearchCriteria[Subscription]:
+    return search_criteria(request.query.multi_items(), SUBSCRIPTION_FIELDS[request.release])
 
 
 def _headers(subscription: Subscription) -> dict[str, str]:

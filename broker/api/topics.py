@@ -5,11 +5,10 @@ The R4 base has a Basic row twice: for topics, by the conditions here, and for t
 producers.
 """
 
-import uuid
-
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
+from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset, with_form
-from broker.errors import Issue, NotFound, RequestError
+from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.fhir import basic_topics
 from broker.model.resource import Resource
 from broker.services.topic_fields import TOPIC_FIELDS
@@ -42,17 +41,20 @@ class TopicHandlers:
         return searchset(request, request.adapter.topic_type, fields, topics, request.adapter.render_topic)
 
     async def create(self, request: FhirRequest) -> FhirResponse:
-        """201 under an id that the broker assigns."""
+        """201 under an id that the broker assigns; 200 with the topic that meets If-None-Exist."""
         _refuse_without_topics(request)
-        topic_id = str(uuid.uuid4())
-        put = await self._topics.put(
-            request.principal,
-            topic_id,
-            _topic_resource(request),
-            create=True,
-            expected_version=request.expected_version,
-        )
-        return _respond(request, put)
+        criteria = search_of_create(request, request.adapter.topic_type, TOPIC_FIELDS[request.release])
+        result = await self._topics.create(request.principal, _topic_resource(request), criteria)
+        if isinstance(result, PutTopic):
+            return _respond(request, result)
+        headers = {"Location": request.url(f"{request.adapter.topic_type}/{result.id}")}
+        body = b"" if request.wants_minimal else request.adapter.render_topic(result).text
+        return FhirResponse(200, body, headers)
+
+    async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
+        """Topics are changed by id: a topic that criteria find may come from the folder."""
+        text = f"{request.method} {request.path} is not supported for topics. Send PUT or DELETE with an id."
+        raise MethodNotAllowed(Issue("not-supported", text))
 
     async def update(self, request: FhirRequest) -> FhirResponse:
         """Replaces the topic or creates it under that id. Subscriptions that it no longer allows go to
@@ -63,17 +65,14 @@ class TopicHandlers:
             request.principal,
             id_of_update(request),
             _topic_resource(request),
-            create=False,
-            expected_version=request.expected_version,
+            condition=request.condition,
         )
         return _respond(request, put)
 
     async def delete(self, request: FhirRequest) -> FhirResponse:
         """204; 409 while subscriptions are bound to the topic."""
         _refuse_without_topics(request)
-        await self._topics.delete(
-            request.principal, request.params["id"], expected_version=request.expected_version
-        )
+        await self._topics.delete(request.principal, request.params["id"], condition=request.condition)
         return FhirResponse(204)
 
 

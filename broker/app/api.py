@@ -18,6 +18,7 @@ from broker.api.websockets import WebsocketParts
 from broker.app.parts import Parts, milliseconds
 from broker.delivery.following import Following
 from broker.fhir.validation import StructureValidator, prepare
+from broker.ingest.conditions import Conditions
 from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
@@ -26,6 +27,7 @@ from broker.model.release import Release
 from broker.services.application import ApplicationServices
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
+from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
 from broker.services.delivery_progress import DeliveryProgressReader
 from broker.services.dry_run import DryRunService
@@ -36,6 +38,7 @@ from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.dead_letter_actions import DeadLetterActions
+from broker.store.id_claims import IdClaims
 from broker.store.outbox import Outboxes
 from broker.store.tokens import Tokens
 from broker.workers.inbox import InboxWorker
@@ -47,7 +50,12 @@ _FREQUENT_TYPES = ("Observation", "Subscription")
 
 def build_intake(parts: Parts, group: GroupCommit) -> Intake:
     return Intake(
-        parts.changes, parts.resources, group, StructureValidator(), parts.reverse_references.references
+        parts.changes,
+        parts.resources,
+        group,
+        Conditions(parts.resources, IdClaims(parts.store)),
+        StructureValidator(),
+        parts.reverse_references.references,
     )
 
 
@@ -64,6 +72,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         changes=ChangeService(intake, parts.resources),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
+        conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),
         events=EventService(subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock),
         explain=ExplainService(
             subscriptions,
@@ -76,7 +85,9 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         dry_run=DryRunService(
             subscriptions, parts.change_log, parts.resources, catalog, parts.search_context
         ),
-        topics=TopicService(catalog, parts.topics, parts.subscriptions, topic_sync.sync),
+        topics=TopicService(
+            catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync
+        ),
         dead_letters=DeadLetterService(parts.dead_letters, actions),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
         following=Following(

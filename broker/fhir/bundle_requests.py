@@ -5,6 +5,8 @@ Each resource in it keeps its spelling. Called by the HTTP API.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
@@ -18,7 +20,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 
 @dataclass(frozen=True, slots=True)
 class BundleEntry:
-    """One request of a batch or transaction; headers are '' where absent."""
+    """One request of a batch or transaction; headers are '' where absent. `if_modified_since` is an HTTP date."""
 
     full_url: str
     method: str
@@ -26,6 +28,7 @@ class BundleEntry:
     if_match: str = ""
     if_none_exist: str = ""
     if_none_match: str = ""
+    if_modified_since: str = ""
     resource: Resource | None = None
 
 
@@ -107,6 +110,10 @@ def _entry(raw: bytes, element: str) -> BundleEntry:
         issues.append(Issue("required", "a request needs its url", f"{element}.request.url"))
     if method in {"POST", "PUT", "PATCH"} and resource is None:
         issues.append(Issue("required", f"a {method} needs a resource", f"{element}.resource"))
+    since = _text(request, "ifModifiedSince", f"{element}.request.ifModifiedSince")
+    if since and method not in {"GET", "HEAD"}:
+        text = f"a {method} does not take ifModifiedSince; send ifMatch"
+        issues.append(Issue("not-supported", text, f"{element}.request.ifModifiedSince"))
     if issues:
         raise Unprocessable(*issues)
     return BundleEntry(
@@ -116,8 +123,21 @@ def _entry(raw: bytes, element: str) -> BundleEntry:
         if_match,
         if_none_exist,
         if_none_match,
+        _http_date(since, f"{element}.request.ifModifiedSince"),
         None if resource is None else Resource(resource),
     )
+
+
+def _http_date(instant: str, element: str) -> str:
+    if not instant:
+        return ""
+    try:
+        moment = datetime.fromisoformat(instant)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Malformed(Issue("value", f"{instant!r} is not an instant", element))
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
 def _text(values: Mapping[str, Any], name: str, element: str) -> str:
@@ -126,4 +146,6 @@ def _text(values: Mapping[str, Any], name: str, element: str) -> str:
         return ""
     if not isinstance(value, str):
         raise Malformed(Issue("structure", f"{name} must be a string", element))
+    if not value:
+        raise Malformed(Issue("structure", f"{name} is empty; leave it out", element))
     return value

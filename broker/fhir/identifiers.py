@@ -1,26 +1,54 @@
-"""Business identifiers of a resource, as tokens of the identifier index. Conditional creates search it."""
+"""Business identifiers of a resource, in the form of the identifier index that conditional requests search."""
 
 import re
+from typing import NamedTuple
 
 from broker.fhir.json_values import objects
 from broker.model.resource import Resource
 
+SEPARATOR = "\x1f"
+"""Between the parts of an index entry. No identifier in the index has a control character."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def identifiers(resource: Resource) -> list[str]:
-    """The resource's business identifiers as `system|value`, `|value` without a system, each once.
+class IdentifierToken(NamedTuple):
+    """An identifier as a search names it. `system` is '' for none and None for any system."""
 
-    The store keeps one per line, so an identifier with a control character is left out; no FHIR search could
-    name it either. An identifier without a value is left out too.
+    system: str | None
+    value: str
+
+    @property
+    def index_prefix(self) -> str:
+        """What the index entries of the identifiers that match begin with."""
+        if self.system is None:
+            return f"{self.value}{SEPARATOR}"
+        return f"{self.value}{SEPARATOR}{self.system}{SEPARATOR}"
+
+    def matches(self, identifier: "IdentifierToken") -> bool:
+        """Whether an identifier of a resource is one that this token names."""
+        return self.value == identifier.value and self.system in {None, identifier.system}
+
+
+def identifiers(resource: Resource) -> list[IdentifierToken]:
+    """The resource's business identifiers, each once.
+
+    An identifier without a value is left out, and one with a control character, which no FHIR search could
+    name.
     """
     if "identifier" not in resource.fields:
         return []
-    tokens: dict[str, None] = {}
+    tokens: dict[IdentifierToken, None] = {}
     for identifier in objects(resource.fields["identifier"]):
         system, value = identifier.get("system", ""), identifier.get("value")
         if not isinstance(system, str) or not isinstance(value, str) or not value:
             continue
         if not _CONTROL.search(system + value):
-            tokens[f"{system}|{value}"] = None
+            tokens[IdentifierToken(system, value)] = None
     return list(tokens)
+
+
+def index_entries(resource: Resource) -> list[str]:
+    """The index entries of the resource, without its id: value first, so that a search without a system finds
+    it too.
+    """
+    return [token.index_prefix for token in identifiers(resource)]

@@ -1,15 +1,13 @@
-"""References in a resource: to the patient it is about, and between the entries of a transaction."""
+"""References in a resource: to the patient it is about, and references by search. Intake calls it."""
 
 import re
-from collections.abc import Mapping
-
-import orjson
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from broker.fhir.json_values import objects
-from broker.model.json_text import STRING
-from broker.model.resource import Resource
+from broker.model.resource import JsonObject, Resource
 
-_STRINGS = re.compile(rb"(" + STRING + rb")(\s*:)?")
+_SEARCH = re.compile(r"([A-Z][A-Za-z]*)\?")
 _PATIENT = re.compile(r"(Patient/[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _PATIENT_ELEMENTS = (
     *("subject", "patient", "beneficiary", "for", "individual"),
@@ -37,27 +35,32 @@ def patient_reference(resource: Resource) -> str | None:
     return None
 
 
-def replace_references(resource: Resource, targets: Mapping[str, str]) -> Resource:
-    """The resource with each string value that equals a key replaced: a transaction's `urn:uuid:…` by
-    `Type/id`.
+class ConditionalReference(NamedTuple):
+    """A reference by search, such as `Patient?identifier=…`, and the path of its element."""
 
-    Only whole values change, so narrative does not. A member called `value` does not change either, because
-    Identifier.value names a thing and does not refer to it. Raises `Malformed` for a text that is not a JSON
-    object.
+    element: str
+    text: str
+    type: str
+
+
+def conditional_references(resource: Resource) -> list[ConditionalReference]:
+    """The references by search, in the resource and what it contains.
+
+    Raises `Malformed` for a text that is not a JSON object.
     """
-    if not targets:
-        return resource
-    resource.fields  # noqa: B018  checks the text
-    name = b""
+    if b"?" not in resource.text and b"u003" not in resource.text:
+        return []
+    return list(_conditional(resource.fields, resource.type or "Resource"))
 
-    def replaced(match: re.Match[bytes]) -> bytes:
-        nonlocal name
-        if match[2] is not None:
-            name = match[1]
-            return match[0]
-        if name == b'"value"':
-            return match[0]
-        target = targets.get(orjson.loads(match[1]))
-        return match[0] if target is None else orjson.dumps(target)
 
-    return Resource(_STRINGS.sub(replaced, resource.text))
+def _conditional(value: Any, path: str) -> Iterator[ConditionalReference]:
+    if isinstance(value, JsonObject):
+        for name in value:
+            yield from _conditional(value.get(name), f"{path}.{name}")
+    elif isinstance(value, tuple):
+        for n, item in enumerate(value):
+            yield from _conditional(item, f"{path}[{n}]")
+    elif path.endswith(".reference") and isinstance(value, str):
+        match = _SEARCH.match(value)
+        if match:
+            yield ConditionalReference(path, value, match[1])

@@ -1,12 +1,27 @@
 """Turns the store's refusal of a change into the error that its producer receives."""
 
-from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, StoreFull, Unprocessable
+from broker.errors import (
+    BrokerError,
+    Conflict,
+    Issue,
+    NotFound,
+    PreconditionFailed,
+    StoreFull,
+    Unprocessable,
+)
 from broker.ingest.requests import ChangeRequest
 from broker.store.proposals import Acceptance, Accepted
 
 
+class MatchChanged(BrokerError):  # noqa: N818 a state of the store, for intake to try again
+    """The resource that the criteria of a request named changed before the request was written."""
+
+
 def raise_if_refused(request: ChangeRequest, accepted: Accepted, expression: str = "") -> None:
-    """Raises the error of a refused change. `expression` names its entry in a Bundle."""
+    """Raises the error of a refused change; `MatchChanged` for one whose criteria were resolved before.
+
+    `expression` names its entry in a Bundle.
+    """
     name = f"{request.type}/{request.id or accepted.key.id}"
     element = expression or None
     match accepted.status:
@@ -14,8 +29,10 @@ def raise_if_refused(request: ChangeRequest, accepted: Accepted, expression: str
             raise Unprocessable(Issue("not-found", f"focus: {name} is not stored here", element or "focus"))
         case Acceptance.GONE if request.op == "event":
             raise Unprocessable(Issue("deleted", f"focus: {name} was deleted", element or "focus"))
+        case Acceptance.CONFLICT if request.criteria is not None:
+            raise MatchChanged(name)
         case Acceptance.CONFLICT:
-            text = f"{name} is at version {accepted.key.version}, not {request.expected_version}"
+            text = request.condition.failure(name, accepted.key.version)
             raise PreconditionFailed(Issue("conflict", text, element))
         case Acceptance.ABSENT:
             raise NotFound(Issue("not-found", f"{name} does not exist", element))
@@ -28,7 +45,5 @@ def raise_if_refused(request: ChangeRequest, accepted: Accepted, expression: str
             )
         case Acceptance.EXISTS:
             raise Conflict(Issue("conflict", f"{name} exists already", element))
-        case Acceptance.GONE if request.expected_version:
-            raise Gone(Issue("deleted", f"{name} was deleted", element))
         case _:
             return

@@ -5,7 +5,7 @@ accepted. It returns only after the store has made the change durable. The HTTP 
 it.
 """
 
-import hashlib
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -13,10 +13,11 @@ import msgspec
 import structlog
 
 from broker import failpoints
-from broker.errors import Issue, PreconditionFailed, Unprocessable
-from broker.fhir.identifiers import identifiers
-from broker.fhir.references import patient_reference
-from broker.ingest.acceptance import raise_if_refused
+from broker.errors import Conflict, Issue, Malformed, Unprocessable
+from broker.fhir.identifiers import index_entries
+from broker.fhir.references import conditional_references, patient_reference
+from broker.ingest.acceptance import MatchChanged, raise_if_refused
+from broker.ingest.conditions import MAX_ATTEMPTS, Conditions, fingerprint_of
 from broker.ingest.group import GroupCommit
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.validator import REFUSING_SEVERITIES, Validator
@@ -38,7 +39,8 @@ refers to.
 class Intake:
     """The only way in for changes.
 
-    `validator` decides which resources are accepted; `references` feeds the reference index.
+    `conditions` resolves the criteria of conditional requests, `validator` decides which resources are
+    accepted, `references` feeds the reference index.
     """
 
     def __init__(
@@ -46,25 +48,34 @@ class Intake:
         changes: Changes,
         resources: Resources,
         group: GroupCommit,
+        conditions: Conditions,
         validator: Validator,
         references: References = lambda _release, _type, _resource: (),
     ) -> None:
         self._changes = changes
         self._resources = resources
         self._group = group
+        self.conditions = conditions
         self._validator = validator
         self._references = references
 
     async def admit(self, request: ChangeRequest) -> Admission:
         """Accepts one change.
 
-        Requests without a condition reach the store in the order in which `admit` was called.
+        Requests without criteria reach the store in the order in which `admit` was called.
         """
         warnings = self.validate(request)
-        if request.condition:
-            existing_id = await self.find_existing(request)
-            if existing_id:
-                return Admission(request, None, existing_id, warnings=warnings)
+        if request.criteria is None:
+            return await self._submit(request, warnings)
+        for attempt in range(MAX_ATTEMPTS):
+            resolved = await self.conditions.resolve(request, self.plan_id, attempt)
+            if isinstance(resolved, Admission):
+                return resolved._replace(warnings=warnings)
+            with contextlib.suppress(MatchChanged):
+                return await self._submit(resolved, warnings)
+        raise keeps_changing(request)
+
+    async def _submit(self, request: ChangeRequest, warnings: tuple[Issue, ...]) -> Admission:
         proposal = self.propose(request)
         accepted = (await self._group.submit([proposal]))[0]
         if accepted.status is Acceptance.EXISTS:
@@ -74,7 +85,10 @@ class Intake:
         return Admission(request, accepted, stored=_stored(proposal, accepted), warnings=warnings)
 
     async def admit_together(self, requests: Sequence[ChangeRequest]) -> list[Admission]:
-        """Accepts all changes of a transaction or none. The caller has resolved conditions and ids."""
+        """Accepts all changes of a transaction or none. The caller has resolved criteria and ids.
+
+        Raises `MatchChanged` if what criteria named has changed meanwhile.
+        """
         warnings = [self.validate(request) for request in requests]
         proposals = [self.propose(request) for request in requests]
         answers = await self._append_together(proposals) if proposals else []
@@ -110,23 +124,13 @@ class Intake:
         issues = tuple(self._validator.validate(request.release, request.type, request.resource))
         if any(issue.severity in REFUSING_SEVERITIES for issue in issues):
             raise Unprocessable(*issues)
-        if request.op == "put":
+        if request.op == "put" and request.criteria is None:
             _check_id(request, request.resource)
+        _refuse_conditional_references(request.resource)
         if issues:
             texts = [issue.text for issue in issues]
             _log.info("resource has warnings", type=request.type, id=request.id, warnings=texts)
         return issues
-
-    async def find_existing(self, request: ChangeRequest) -> str:
-        """The id of the one resource that matches the request's condition, or ''.
-
-        Raises `PreconditionFailed` for several.
-        """
-        ids = await self._resources.find(request.tenant, request.type, request.condition)
-        if len(ids) > 1:
-            text = f"If-None-Exist: {len(ids)} {request.type} resources have {request.condition}"
-            raise PreconditionFailed(Issue("multiple-matches", text))
-        return ids[0] if ids else ""
 
     def propose(self, request: ChangeRequest) -> Proposal:
         """The change for the store: id, placement, text, and what makes its repetition harmless."""
@@ -136,7 +140,7 @@ class Intake:
         references: tuple[tuple[str, str], ...] = ()
         if resource is not None:
             unversioned = resource.without_version(type=request.type, id=resource_id)
-            tokens = tuple(identifiers(resource))
+            tokens = tuple(index_entries(resource))
             references = self._references(request.release, request.type, resource)
         return Proposal(
             tenant=request.tenant,
@@ -146,9 +150,9 @@ class Intake:
             release=request.release,
             head=unversioned.head,
             tail=unversioned.tail,
-            expected_version=request.expected_version,
+            condition=request.condition,
             idempotency_key=request.idempotency_key,
-            digest=_digest(request) if request.idempotency_key else "",
+            digest=fingerprint_of(request) if request.idempotency_key else "",
             identifiers=tokens,
             events=request.events,
             references=references,
@@ -156,10 +160,10 @@ class Intake:
         )
 
     def plan_id(self, request: ChangeRequest, placement: int | None = None) -> str:
-        """The id of a new resource, placed with its patient. The same key or condition gives the same id."""
+        """The id of a new resource, placed with its patient. The same idempotency key gives the same id."""
         seed = ""
-        if request.idempotency_key or request.condition:
-            seed = f"{request.tenant}\n{request.type}\n{request.idempotency_key or '?' + request.condition}"
+        if request.idempotency_key:
+            seed = f"{request.tenant}\n{request.type}\n{request.idempotency_key}"
         if placement is None:
             placement = self._plan_placement(request, seed)
         return assign_id(placement, seed)
@@ -188,19 +192,37 @@ def _stored(proposal: Proposal, accepted: Accepted) -> Resource | None:
     )
 
 
-def _digest(request: ChangeRequest) -> str:
-    """Distinguishes requests with the same idempotency key."""
-    interaction = f"{request.op} {request.type}/{'' if request.op == 'create' else request.id}\n"
-    events = "".join(f"{coding.system}|{coding.code}\n" for coding in request.events)
-    text = request.resource.text if request.resource is not None else b""
-    return hashlib.sha256((interaction + events).encode() + text).hexdigest()[:32]
-
-
 def _check_id(request: ChangeRequest, resource: Resource) -> None:
-    """Raises `Unprocessable` unless the body of an update has the id of the URL."""
+    """Raises `Malformed` unless the body of an update has the id of the URL (http.html#update)."""
     element = f"{request.type}.id"
     if not resource.id:
-        raise Unprocessable(Issue("required", "an update needs the id of the URL in its body", element))
+        raise Malformed(Issue("required", "an update needs the id of the URL in its body", element))
     if resource.id != request.id:
         text = f"the id in the body is {resource.id!r}, that in the URL is {request.id!r}"
-        raise Unprocessable(Issue("invalid", text, element))
+        raise Malformed(Issue("invalid", text, element))
+
+
+def keeps_changing(request: ChangeRequest) -> Conflict:
+    """The refusal of a conditional request whose match changed at every attempt."""
+    criteria = "" if request.criteria is None else request.criteria.text
+    if request.id:
+        text = f"{request.type}/{request.id} exists and does not match {criteria}. Send another id, or none."
+    else:
+        text = f"The {request.type} resources that match {criteria} keep changing. Retry the request."
+    return Conflict(Issue("conflict", text))
+
+
+def _refuse_conditional_references(resource: Resource) -> None:
+    """A search in a reference is resolved in a transaction; elsewhere it would refer to nothing."""
+    unresolved = conditional_references(resource)
+    if unresolved:
+        raise Unprocessable(
+            *(
+                Issue(
+                    "not-supported",
+                    f"{reference.text!r} is a search. Send Type/id, or send the resource in a transaction.",
+                    reference.element,
+                )
+                for reference in unresolved
+            )
+        )

@@ -3,7 +3,9 @@
 from typing import Literal, NamedTuple
 
 from broker.errors import Issue
+from broker.fhir.criteria import Criteria
 from broker.model.change import Tenant
+from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.topic import Coding
@@ -13,10 +15,15 @@ from broker.store.proposals import Accepted
 class ChangeRequest(NamedTuple):
     """One change as a producer requests it.
 
-    `resource` is None for a delete and an event. `condition` is the identifier token of If-None-Exist. A
-    create has an `id` only if it was planned before (in a transaction). An `event` reports `events` about the
-    resource as it is stored; its idempotency key is remembered with that resource. `trace` is the W3C
-    traceparent of the request, or empty; the change and its events carry it.
+    `resource` is None for a delete and an event. A create has an `id` only if it was planned before (in a
+    transaction). An `event` reports `events` about the resource as it is stored; its idempotency key is
+    remembered with that resource. `trace` is the W3C traceparent of the request, or empty; the change and its
+    events carry it.
+
+    `condition` is about the current version. `criteria` name the resource of a conditional request: a create
+    writes nothing if one matches; an update or delete is about the one that matches. The `id` of a
+    conditional update is that of its body, or ''. `fingerprint` tells requests under one idempotency key
+    apart; it is set once `criteria` are resolved (`ingest/conditions.py`), so that a repetition has the same.
     """
 
     tenant: Tenant
@@ -25,9 +32,10 @@ class ChangeRequest(NamedTuple):
     type: str
     id: str = ""
     resource: Resource | None = None
-    expected_version: str = ""
+    condition: VersionCondition = UNCONDITIONAL
+    criteria: Criteria | None = None
     idempotency_key: str = ""
-    condition: str = ""
+    fingerprint: str = ""
     events: tuple[Coding, ...] = ()
     trace: str = ""
 
@@ -35,7 +43,8 @@ class ChangeRequest(NamedTuple):
 class Admission(NamedTuple):
     """The result of an admitted request.
 
-    `accepted` is None if the request's condition matched `existing_id`, so that nothing was written. `stored`
+    `accepted` is None if nothing was to be written: the criteria of a create matched `existing_id`, or those
+    of a delete matched nothing. `stored`
     is the resource that the request wrote; None for a deletion, and if an earlier request wrote it (then read
     it). `warnings` are issues that did not prevent the change; they can accompany a 2xx.
     """

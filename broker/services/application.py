@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from broker.delivery.following import Following
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
+from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
 from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
@@ -21,6 +22,7 @@ class ApplicationServices:
     changes: ChangeService
     business_events: BusinessEventService
     subscriptions: SubscriptionService
+    conditional_subscriptions: ConditionalSubscriptions
     events: EventService
     explain: ExplainService
     dry_run: DryRunService

@@ -11,12 +11,12 @@ from broker.errors import Gone, Issue, NotAcceptable, NotFound
 from broker.fhir.conversion import convert
 from broker.ingest.intake import Intake
 from broker.ingest.requests import Admission, ChangeRequest
+from broker.ingest.transactions import TransactionEntry, submit_transaction
 from broker.model.change import Version, VersionKey
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.whole_number import whole_number
-from broker.services.transactions import TransactionEntry, submit_transaction
 from broker.store.resources import Resources
 
 

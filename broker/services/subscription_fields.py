@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from broker.clock import to_instant
 from broker.fhir.filter_strings import render_filter_string
+from broker.fhir.json_values import objects
 from broker.fhir.r5_subscriptions import CHANNEL_TYPES
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -20,11 +21,11 @@ _STATUSES = "http://hl7.org/fhir/subscription-status"
 
 def _identifiers(subscription: Subscription) -> Iterator[str]:
     document = Resource(subscription.document).fields
-    identifiers = document.get("identifier") or [
-        extension.get("valueIdentifier") for extension in document.get("extension", ())
-    ]
-    for identifier in identifiers:
-        if isinstance(identifier, dict) and identifier.get("value"):
+    in_extensions = tuple(
+        extension.get("valueIdentifier") for extension in objects(document.get("extension"))
+    )
+    for identifier in objects(document.get("identifier") or in_extensions):
+        if identifier.get("value"):
             yield f"{identifier.get('system', '')}|{identifier['value']}"
 
 

@@ -12,6 +12,7 @@ from broker.clock import Clock
 from broker.errors import Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
+from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -74,16 +75,16 @@ class SubscriptionService:
         subscription_id: str,
         resource: Resource,
         *,
-        expected_version: str = "",
+        condition: VersionCondition = UNCONDITIONAL,
     ) -> Registered:
         """Replaces the Subscription, or creates it under that id; the handshake runs again (R-160).
 
-        Raises `PreconditionFailed` where the stored version is not `expected_version`, and what `create`
+        Raises `PreconditionFailed` where the stored version does not meet `condition`, and what `create`
         raises.
         """
         draft = self.draft(principal, release, resource, subscription_id)
-        registration, version, at_ms = await self._put(draft, create=False, expected_version=expected_version)
-        _refuse_conflict(registration, version, expected_version)
+        registration, version, at_ms = await self._put(draft, create=False, condition=condition)
+        _refuse_conflict(registration, version, condition)
         is_created = registration is Registration.CREATED
         return Registered(replace(draft, version=version, updated_ms=at_ms), is_created=is_created)
 
@@ -101,12 +102,12 @@ class SubscriptionService:
         return self._rules.accept(replace(parsed, owner=principal.client_id))
 
     async def _put(
-        self, draft: Subscription, *, create: bool, expected_version: str = ""
+        self, draft: Subscription, *, create: bool, condition: VersionCondition = UNCONDITIONAL
     ) -> tuple[Registration, int, int]:
         return await self._subscriptions.put(
             draft,
             create=create,
-            expected_version=expected_version,
+            condition=condition,
             handshake_in_ms=_HANDSHAKE_DELAY_MS,
             is_pushed=self._rules.channel_of(draft).is_pushed,
         )
@@ -131,15 +132,17 @@ class SubscriptionService:
         """Every Subscription of the tenant."""
         return self._subscriptions.of_tenant(principal.tenant)
 
-    async def delete(self, principal: Principal, subscription_id: str, *, expected_version: str = "") -> None:
+    async def delete(
+        self, principal: Principal, subscription_id: str, *, condition: VersionCondition = UNCONDITIONAL
+    ) -> None:
         """Deletes the Subscription with its outbox and ends its retries (R-158).
 
-        Raises `NotFound`, or `PreconditionFailed` where the stored version is not `expected_version`.
+        Raises `NotFound`, or `PreconditionFailed` where the stored version does not meet `condition`.
         """
         registration, version, _ = await self._subscriptions.delete(
-            principal.tenant, SubscriptionId(subscription_id), expected_version=expected_version
+            principal.tenant, SubscriptionId(subscription_id), condition=condition
         )
-        _refuse_conflict(registration, version, expected_version)
+        _refuse_conflict(registration, version, condition)
         if registration is Registration.ABSENT:
             raise _not_found(subscription_id)
 
@@ -149,10 +152,6 @@ def _not_found(subscription_id: str) -> NotFound:
     return NotFound(Issue("not-found", text))
 
 
-def _refuse_conflict(registration: Registration, version: int, expected_version: str) -> None:
+def _refuse_conflict(registration: Registration, version: int, condition: VersionCondition) -> None:
     if registration is Registration.CONFLICT:
-        text = (
-            f"The Subscription is at version {version}, not {expected_version}. "
-            "Read it again and repeat the change with its current ETag."
-        )
-        raise PreconditionFailed(Issue("conflict", text))
+        raise PreconditionFailed(Issue("conflict", condition.failure("The Subscription", version)))

@@ -5,6 +5,7 @@ the folder is changed in the folder only. A version that subscriptions are bound
 turned into another.
 """
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,13 @@ from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
 from broker.matching.catalog import Catalog
 from broker.matching.problems import TopicProblem
+from broker.model.precondition import MUST_NOT_EXIST, UNCONDITIONAL, VersionCondition
 from broker.model.principal import Principal
 from broker.model.resource import Resource
 from broker.model.subscription import SubscriptionStatus
 from broker.model.topic import Topic
+from broker.services.search_criteria import SearchCriteria
+from broker.store.id_claims import IdClaims
 from broker.store.subscriptions import Registration, Subscriptions
 from broker.store.topics import Topics
 
@@ -43,11 +47,13 @@ class TopicService:
         catalog: Catalog,
         topics: Topics,
         subscriptions: Subscriptions,
+        claims: IdClaims,
         synchronize: Callable[[], Awaitable[None]],
     ) -> None:
         self._catalog = catalog
         self._topics = topics
         self._subscriptions = subscriptions
+        self._claims = claims
         self._synchronize = synchronize
 
     def all(self, _principal: Principal) -> Sequence[Topic]:
@@ -66,19 +72,41 @@ class TopicService:
             raise NotFound(Issue("not-found", text))
         return topic
 
+    async def create(
+        self, principal: Principal, resource: Resource, criteria: SearchCriteria[Topic] | None = None
+    ) -> PutTopic | Topic:
+        """Stores a SubscriptionTopic under a new id, or returns the topic that meets the criteria.
+
+        Raises what `put` raises, and `PreconditionFailed` for several matches.
+        """
+        topic_id = str(uuid.uuid4())
+        if criteria is None:
+            return await self.put(principal, topic_id, resource, condition=MUST_NOT_EXIST)
+        await self._synchronize()
+        match = criteria.single(self._catalog.all(), _TYPE)
+        if match is not None:
+            return match
+        topic_id = await self._claims.claim(principal.tenant, _TYPE, [criteria.text], topic_id)
+        try:
+            return await self.put(principal, topic_id, resource, condition=MUST_NOT_EXIST)
+        except (Conflict, PreconditionFailed):
+            match = criteria.single(self._catalog.all(), _TYPE)  # a concurrent request has created it
+            if match is None:
+                raise
+            return match
+
     async def put(
         self,
         principal: Principal,
         topic_id: str,
         resource: Resource,
         *,
-        create: bool,
-        expected_version: str = "",
+        condition: VersionCondition = UNCONDITIONAL,
     ) -> PutTopic:
         """Stores a SubscriptionTopic under the id. Subscriptions that it no longer allows go to `error`.
 
         Raises `Conflict` for what stands in the way, `Unprocessable` for an error in the topic, and
-        `PreconditionFailed` where the stored version is not `expected_version`.
+        `PreconditionFailed` where the stored version does not meet `condition`.
         """
         check_type(resource, _TYPE)
         unversioned = resource.without_version(type=_TYPE, id=topic_id)
@@ -88,10 +116,10 @@ class TopicService:
             principal.tenant,
             topic_id,
             unversioned,
-            create=create,
-            expected_version=expected_version,
+            create=False,
+            condition=condition,
         )
-        _refuse_conflict(registration, version, expected_version)
+        _refuse_conflict(registration, version, condition)
         await self._synchronize()
         topic = self.find(principal, topic_id)
         if topic is None:
@@ -99,7 +127,9 @@ class TopicService:
             raise Conflict(Issue("conflict", text, f"{_TYPE}.version"))
         return PutTopic(topic, version, at_ms, is_created=registration is not Registration.UPDATED)
 
-    async def delete(self, principal: Principal, topic_id: str, *, expected_version: str = "") -> None:
+    async def delete(
+        self, principal: Principal, topic_id: str, *, condition: VersionCondition = UNCONDITIONAL
+    ) -> None:
         """Deletes a stored topic. Raises `NotFound`, `Conflict` while it is in use, and
         `PreconditionFailed`.
         """
@@ -113,10 +143,8 @@ class TopicService:
                 "Retire the topic instead, or delete the subscriptions first."
             )
             raise Conflict(Issue("business-rule", text))
-        registration, version, _ = await self._topics.delete(
-            principal.tenant, topic_id, expected_version=expected_version
-        )
-        _refuse_conflict(registration, version, expected_version)
+        registration, version, _ = await self._topics.delete(principal.tenant, topic_id, condition=condition)
+        _refuse_conflict(registration, version, condition)
         await self._synchronize()
 
     async def _check(self, principal: Principal, topic: Topic) -> None:
@@ -153,14 +181,9 @@ class TopicService:
         return count
 
 
-def _refuse_conflict(registration: Registration, version: int, expected_version: str) -> None:
+def _refuse_conflict(registration: Registration, version: int, condition: VersionCondition) -> None:
     if registration is Registration.CONFLICT:
-        text = (
-            f"The topic is at version {version}, not {expected_version}. Read it again and repeat the change."
-        )
-        raise PreconditionFailed(Issue("conflict", text))
-    if registration is Registration.EXISTS:
-        raise Conflict(Issue("conflict", "The topic already exists. Update it by PUT."))
+        raise PreconditionFailed(Issue("conflict", condition.failure("The topic", version)))
 
 
 def _issue(problem: TopicProblem) -> Issue:

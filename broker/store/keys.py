@@ -121,7 +121,9 @@ def version(partition: int, key: VersionKey) -> str:
 
 
 def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:
-    """Hash: `system|value` -> ids, space-separated, of the current resources of this type and partition."""
+    r"""Sorted set by lexical order: `value\x1fsystem\x1fid` for each identifier of the current resources of this
+    type and partition.
+    """
     return f"{partition_tag(partition)}:identifiers:{tenant}:{resource_type}"
 
 
@@ -133,6 +135,11 @@ def references(partition: int, tenant: Tenant) -> str:
 def idempotency(partition: int, tenant: Tenant, key: str) -> str:
     """String: digest, version and time of the first answer to this idempotency key."""
     return f"{partition_tag(partition)}:idempotency:{tenant}:{key}"
+
+
+def id_claim(tenant: Tenant, resource_type: str, name: str) -> str:
+    """String: the id that conditional requests agree on (`id_claims.py`); it expires."""
+    return f"broker:id-claim:{tenant}:{resource_type}:{name}"
 
 
 def token(digest: str) -> str:

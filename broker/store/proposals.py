@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from broker.model.change import Tenant, VersionKey
+from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.release import Release
 from broker.model.topic import Coding
 
@@ -24,7 +25,7 @@ class Acceptance(StrEnum):
     REPLAYED = "replayed"  # the same request came before; answered again, nothing written
     GONE = "gone"  # a delete of what is deleted already, or an event about it
     EXISTS = "exists"
-    CONFLICT = "conflict"  # If-Match named another version
+    CONFLICT = "conflict"  # the version condition is not met
     ABSENT = "absent"
     MISMATCH = "mismatch"  # the idempotency key was used for another body
     FULL = "full"  # too many changes of the partition are not matched
@@ -62,7 +63,7 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     release: Release
     head: bytes = b""
     tail: bytes = b""
-    expected_version: str = ""
+    condition: VersionCondition = UNCONDITIONAL
     idempotency_key: str = ""
     digest: str = ""
     identifiers: tuple[str, ...] = ()

@@ -33,7 +33,8 @@ class ProposedChange(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     id: str
     release: Release
-    expected_version: str
+    if_match: str
+    if_none_match: str
     digest: str
     identifiers: str
     references: str
@@ -197,7 +198,8 @@ class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
     tenant: Tenant
     id: str
     request_id: str
-    expected_version: str
+    if_match: str
+    if_none_match: str
     status: str = ""
     owner: str = ""
     max_count: int = 1

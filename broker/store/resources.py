@@ -120,12 +120,24 @@ class Resources:
                 since_ms[resource_type, resource_id.decode()] = float(score)
         return sorted(since_ms, key=lambda target: (-since_ms[target], target))[:limit]
 
-    async def find(self, tenant: Tenant, resource_type: str, identifier: str) -> list[str]:
-        """Ids of the current resources of a type that have the identifier `system|value`."""
-        partitions = range(self._store.layout.partitions)
+    async def find(
+        self, tenant: Tenant, resource_type: str, prefixes: Sequence[str], *, limit: int
+    ) -> set[str]:
+        """Ids of the current resources of a type with an identifier whose index entry begins with one of the
+        prefixes (`fhir/identifiers.py`); up to `limit` for each prefix and partition.
+        """
         commands: list[Command] = [
-            ("HGET", keys.identifiers(partition, tenant, resource_type), identifier)
-            for partition in partitions
+            (
+                "ZRANGEBYLEX",
+                keys.identifiers(partition, tenant, resource_type),
+                b"[" + prefix.encode(),
+                b"(" + prefix.encode() + b"\xff",
+                "LIMIT",
+                0,
+                limit,
+            )
+            for partition in range(self._store.layout.partitions)
+            for prefix in prefixes
         ]
-        replies: Sequence[bytes | None] = await self._store.send(commands)
-        return [resource_id for ids in replies if ids for resource_id in ids.decode().split(" ")]
+        replies: Sequence[Sequence[bytes]] = await self._store.send(commands)
+        return {entry.rpartition(b"\x1f")[2].decode() for entries in replies for entry in entries}

@@ -12,6 +12,7 @@ from broker.model.change import Tenant
 from broker.model.eligibility import Activation
 from broker.model.gap import Gap
 from broker.model.notification import DeliveryError, ErrorReport
+from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.subscription import (
     PayloadContent,
     Subscription,
@@ -149,7 +150,7 @@ class Subscriptions:
         subscription: Subscription,
         *,
         create: bool,
-        expected_version: str = "",
+        condition: VersionCondition = UNCONDITIONAL,
         handshake_in_ms: int = 0,
         is_pushed: bool = True,
     ) -> tuple[Registration, int, int]:
@@ -165,7 +166,8 @@ class Subscriptions:
             tenant=subscription.tenant,
             id=subscription.id,
             request_id=uuid.uuid4().hex,
-            expected_version=expected_version,
+            if_match=condition.if_match,
+            if_none_match=condition.if_none_match,
             status=subscription.status,
             owner=subscription.owner,
             max_count=channel.max_count or 1,
@@ -178,7 +180,7 @@ class Subscriptions:
         return await self._register(request, _encode(subscription))
 
     async def delete(
-        self, tenant: Tenant, subscription_id: SubscriptionId, *, expected_version: str = ""
+        self, tenant: Tenant, subscription_id: SubscriptionId, *, condition: VersionCondition = UNCONDITIONAL
     ) -> tuple[Registration, int, int]:
         """Removes it at once, with its outbox and all that waits to be retried (R-158)."""
         request = RegistrationRequest(
@@ -186,7 +188,8 @@ class Subscriptions:
             tenant=tenant,
             id=subscription_id,
             request_id=uuid.uuid4().hex,
-            expected_version=expected_version,
+            if_match=condition.if_match,
+            if_none_match=condition.if_none_match,
         )
         return await self._register(request)
 

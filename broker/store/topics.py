@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from broker.model.change import Tenant
+from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.resource import UnversionedResource
 from broker.store import keys
 from broker.store.protocol import Command, Store
@@ -45,23 +46,23 @@ class Topics:
         document: UnversionedResource,
         *,
         create: bool,
-        expected_version: str = "",
+        condition: VersionCondition = UNCONDITIONAL,
     ) -> tuple[Registration, int, int]:
         """Stores a topic; returns what happened, the version, and the moment. Durable when it returns."""
         op: Literal["create", "put"] = "create" if create else "put"
-        return await self._write(op, tenant, topic_id, expected_version, document)
+        return await self._write(op, tenant, topic_id, condition, document)
 
     async def delete(
-        self, tenant: Tenant, topic_id: str, *, expected_version: str = ""
+        self, tenant: Tenant, topic_id: str, *, condition: VersionCondition = UNCONDITIONAL
     ) -> tuple[Registration, int, int]:
-        return await self._write("delete", tenant, topic_id, expected_version, None)
+        return await self._write("delete", tenant, topic_id, condition, None)
 
     async def _write(
         self,
         op: Literal["create", "put", "delete"],
         tenant: Tenant,
         topic_id: str,
-        expected_version: str,
+        condition: VersionCondition,
         document: UnversionedResource | None,
     ) -> tuple[Registration, int, int]:
         message: TopicMessage = "topics"
@@ -71,7 +72,7 @@ class Topics:
             tenant,
             topic_id,
             uuid.uuid4().hex,
-            expected_version=expected_version,
+            condition=condition,
             document=document,
             message=message,
         )

@@ -5,6 +5,7 @@ import pytest
 
 from broker.clock import to_instant
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
+from broker.model.precondition import VersionCondition
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.change_log import ChangeLog
@@ -87,10 +88,10 @@ async def test_deleting_a_resource_that_never_existed_is_refused(changes: Change
 
 async def test_if_match_with_another_version_writes_nothing(changes: Changes) -> None:
     await changes.append([proposal(), proposal()])
-    refused = (await changes.append([proposal(expected_version="1")]))[0]
+    refused = (await changes.append([proposal(condition=VersionCondition("1"))]))[0]
     assert refused.status is Acceptance.CONFLICT
     assert refused.key.version == 2
-    assert (await changes.append([proposal(expected_version="2")]))[0].key.version == 3
+    assert (await changes.append([proposal(condition=VersionCondition("2"))]))[0].key.version == 3
 
 
 async def test_the_same_request_sent_twice_is_one_change(changes: Changes) -> None:
@@ -123,12 +124,23 @@ async def test_a_transaction_with_one_refusal_writes_nothing(changes: Changes, s
 
 
 async def test_identifiers_find_current_resources_only(changes: Changes, store: Store) -> None:
-    resources = Resources(store)
-    await changes.append([proposal("a", identifiers=("s|1", "s|2")), proposal("b", identifiers=("s|1",))])
-    assert sorted(await resources.find(DEFAULT_TENANT, "Observation", "s|1")) == ["a", "b"]
-    await changes.append([proposal("a", identifiers=("s|2",)), proposal("b", op="delete")])
-    assert await resources.find(DEFAULT_TENANT, "Observation", "s|1") == []
-    assert await resources.find(DEFAULT_TENANT, "Observation", "s|2") == ["a"]
+    async def find(*prefixes: str, limit: int = 10) -> set[str]:
+        return await Resources(store).find(DEFAULT_TENANT, "Observation", prefixes, limit=limit)
+
+    await changes.append(
+        [
+            proposal("a", identifiers=("1\x1fs\x1f", "2\x1fs\x1f")),
+            proposal("b", identifiers=("1\x1fs\x1f",)),
+            proposal("c", identifiers=("1\x1föther\x1f", "12\x1fs\x1f")),
+        ]
+    )
+    assert await find("1\x1fs\x1f") == {"a", "b"}
+    assert await find("1\x1f") == {"a", "b", "c"}, "any system"
+    assert await find("2\x1f", "12\x1fs\x1f") == {"a", "c"}
+    assert await find("1\x1f\x1f") == set()
+    await changes.append([proposal("a", identifiers=("2\x1fs\x1f",)), proposal("b", op="delete")])
+    assert await find("1\x1fs\x1f") == set()
+    assert await find("2\x1fs\x1f") == {"a"}
 
 
 def test_an_assigned_id_keeps_its_placement_and_repeats_for_a_seed() -> None:

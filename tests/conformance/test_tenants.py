@@ -181,7 +181,7 @@ async def test_resources_with_equal_ids_are_found_by_their_tenant_only(store: St
                     Release.R4,
                     head,
                     b"}}",
-                    identifiers=(f"urn:x|{tenant}", "urn:x|both"),
+                    identifiers=(f"{tenant}\x1furn:x\x1f", "both\x1furn:x\x1f"),
                     references=(("patient", "Patient/p"),),
                 )
             ]
@@ -192,8 +192,8 @@ async def test_resources_with_equal_ids_are_found_by_their_tenant_only(store: St
         assert version is not None
         assert version.resource is not None
         assert f'"language":"{tenant}"'.encode() in version.resource.text
-        assert await resources.find(tenant, "Basic", "urn:x|both") == ["same"]
+        assert await resources.find(tenant, "Basic", ["both\x1f"], limit=5) == {"same"}
         assert await resources.referring(tenant, "Patient/p", [("Basic", "patient")], limit=5) == [
             ("Basic", "same")
         ]
-    assert await resources.find(FIRST, "Basic", "urn:x|second") == []
+    assert await resources.find(FIRST, "Basic", ["second\x1f"], limit=5) == set()

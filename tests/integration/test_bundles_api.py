@@ -146,7 +146,7 @@ async def test_a_transaction_rewrites_references_between_its_entries(client: htt
     stored = (await client.get(locations[0])).json()
     assert stored["subject"]["reference"] == "/".join(locations[1].split("/")[-4:-2])
     assert stored["device"]["reference"] == "Device/d1"
-    assert URN in stored["text"]["div"], "narrative is left alone"
+    assert URN in stored["text"]["div"], "the text of a narrative is left alone"
 
 
 def ids() -> Iterator[str]:

@@ -86,8 +86,8 @@ async def test_an_update_may_create_and_needs_its_id_in_the_body(client: httpx.A
     created = await client.put("/r4/Patient/my.own-1", content=body)
     assert (created.status_code, created.json()["id"]) == (201, "my.own-1")
     assert created.headers["Location"].endswith("/r4/Patient/my.own-1/_history/1")
-    check_outcome(await client.put("/r4/Patient/other", content=body), 422)
-    check_outcome(await client.put("/r4/Patient/other", content=PATIENT), 422)
+    check_outcome(await client.put("/r4/Patient/other", content=body), 400)
+    check_outcome(await client.put("/r4/Patient/other", content=PATIENT), 400)
     for bad in ("under_score", "a" * 65, "%C3%A4"):
         check_outcome(await client.put(f"/r4/Patient/{bad}", content=body), 400)
     assert (
@@ -185,7 +185,8 @@ async def test_invalid_requests_are_refused_with_the_reason(client: httpx.AsyncC
         ("GET", "/r4/Patient?name=x", b"", {}, 405),
         ("POST", "/r4/Patient/_search", b"", {}, 405),
         ("PUT", "/r4/Patient", PATIENT, {}, 405),
-        ("DELETE", "/r4/Patient?name=x", b"", {}, 405),
+        ("DELETE", "/r4/Patient", b"", {}, 405),
+        ("DELETE", "/r4/Patient?name=x", b"", {}, 422),
         ("PATCH", "/r4/Patient/1", b"[]", {"Content-Type": "application/json"}, 405),
         ("POST", "/r4/Patient/1", PATIENT, {}, 405),
         ("POST", "/r5/SubscriptionTopic", b"{}", {}, 422),

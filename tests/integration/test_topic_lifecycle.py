@@ -163,7 +163,7 @@ async def test_an_invalid_topic_is_refused_and_nothing_changes(broker_fixture: B
     assert stale.status_code == 412
     assert (
         await broker_fixture.client.put("/r5/SubscriptionTopic/other", json=topic(topic_id="flags"))
-    ).status_code == 422
+    ).status_code == 400
     taken = await broker_fixture.client.post("/r5/SubscriptionTopic", json=topic())
     assert taken.status_code == 409
 

@@ -1,6 +1,6 @@
 -- Accepts changes: stores each version, makes it the current one, and logs the change for the matchers.
 -- KEYS     counters of the partition, then for each change: current hash, version prefix, changes stream,
---          identifier hash, idempotency string, prefix of the reference sets
+--          identifier index, idempotency string, prefix of the reference sets
 -- ARGV     mode each|all, how long superseded versions and idempotency answers are kept (ms), channel to
 --          publish the partition of the next argument on, or '', partition, how many changes of a log may be
 --          unmatched; then for each change: proposal (msgpack map, `ProposedChange` in records.py), logged
@@ -52,8 +52,7 @@ local function check(change)
     return nil
   end
   if change.op == 'create' and version then return {'exists', tonumber(version), 0} end
-  local expected = change.expected_version
-  if expected ~= '' and not (exists and expected == version) then
+  if not meets_preconditions(change.if_match, change.if_none_match, exists and version) then
     return {'conflict', tonumber(version or '0'), 0}
   end
   if change.op == 'delete' and not version then return {'absent', 0, 0} end
@@ -64,22 +63,12 @@ local function check(change)
   change.interaction = change.op == 'delete' and 'delete' or (exists and 'update' or 'create')
 end
 
--- Makes the index `system|value` -> ids agree with the identifiers of the current version.
+-- Makes the identifier index agree with the identifiers of the current version.
 local function index_identifiers(change)
   local old = redis.call('HGET', change.current, 'identifiers') or ''
   if old == change.identifiers then return end
-  for identifier in lines(old) do
-    local ids = {}
-    for id in string.gmatch(redis.call('HGET', change.index, identifier) or '', '%S+') do
-      if id ~= change.id then ids[#ids + 1] = id end
-    end
-    if #ids == 0 then redis.call('HDEL', change.index, identifier)
-    else redis.call('HSET', change.index, identifier, table.concat(ids, ' ')) end
-  end
-  for identifier in lines(change.identifiers) do
-    local held = redis.call('HGET', change.index, identifier)
-    redis.call('HSET', change.index, identifier, held and (held .. ' ' .. change.id) or change.id)
-  end
+  for entry in lines(old) do redis.call('ZREM', change.index, entry .. change.id) end
+  for entry in lines(change.identifiers) do redis.call('ZADD', change.index, 0, entry .. change.id) end
 end
 
 -- Makes the sets of who refers to what agree with the current version; the score is the moment since when it

@@ -21,8 +21,9 @@ if held[2] == request and op ~= 'delete' then
   return {'replayed', tonumber(held_version), tonumber(held[4])}
 end
 if op == 'create' and held_version then return {'exists', tonumber(held_version), 0} end
-local expected = registration.expected_version
-if expected ~= '' and expected ~= held_version then return {'conflict', tonumber(held_version or '0'), 0} end
+if not meets_preconditions(registration.if_match, registration.if_none_match, held_version) then
+  return {'conflict', tonumber(held_version or '0'), 0}
+end
 
 if op == 'delete' then
   if not held_version then return {'absent', 0, 0} end

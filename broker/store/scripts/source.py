@@ -23,6 +23,7 @@ class _Script:
 
 _BASE = ("base",)
 _SUBSCRIPTION = ("base", "subscription")
+_WRITE = ("base", "preconditions")
 _GAPS = ("base", "subscription", "gaps")
 _DEAD_LETTERS = ("base", "dead_letters")
 _SCRIPTS = MappingProxyType(
@@ -31,7 +32,7 @@ _SCRIPTS = MappingProxyType(
         "acquire_leases": _Script(_BASE, runs_when_full=True),
         "advance_reader": _Script(_BASE, runs_when_full=True),
         "announce_matcher": _Script(_BASE, runs_when_full=True),
-        "append_changes": _Script(_BASE),
+        "append_changes": _Script(_WRITE),
         "append_events": _Script(_GAPS),
         "claim": _Script((*_SUBSCRIPTION, "next_notification"), runs_when_full=True),
         "commit": _Script((*_SUBSCRIPTION, "dead_letters", "next_notification"), runs_when_full=True),
@@ -45,7 +46,7 @@ _SCRIPTS = MappingProxyType(
         "redrive_events": _Script(_DEAD_LETTERS),
         "redrive_inbox_entry": _Script(_BASE),
         "refuse_inbox_entries": _Script(_BASE),
-        "register_subscription": _Script(_SUBSCRIPTION),
+        "register_subscription": _Script((*_SUBSCRIPTION, "preconditions")),
         "release_leases": _Script(runs_when_full=True),
         "resend_events": _Script(),
         "schedule_handshake": _Script(runs_when_full=True),
@@ -53,7 +54,7 @@ _SCRIPTS = MappingProxyType(
         "trim_changes": _Script(_BASE, runs_when_full=True),
         "trim_dead_letters": _Script(_BASE, runs_when_full=True),
         "trim_outbox": _Script(_GAPS, runs_when_full=True),
-        "write_topic": _Script(_BASE),
+        "write_topic": _Script(_WRITE),
     }
 )
 NAMES = tuple(_SCRIPTS)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from broker.model.change import Tenant
+from broker.model.precondition import VersionCondition
 from broker.model.resource import UnversionedResource
 from broker.store import keys
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
@@ -16,7 +17,7 @@ async def write_topic(
     topic_id: str,
     request_id: str,
     *,
-    expected_version: str,
+    condition: VersionCondition,
     document: UnversionedResource | None,
     message: str,
 ) -> WriteReply:
@@ -26,7 +27,8 @@ async def write_topic(
         tenant,
         topic_id,
         request_id,
-        expected_version,
+        condition.if_match,
+        condition.if_none_match,
         document.head if document else b"",
         document.tail if document else b"",
         keys.TOPICS_CHANGED,

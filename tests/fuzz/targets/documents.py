@@ -7,7 +7,8 @@ import json
 
 from broker.errors import RequestError
 from broker.fhir.identifiers import identifiers
-from broker.fhir.references import patient_reference, replace_references
+from broker.fhir.references import conditional_references, patient_reference
+from broker.fhir.transaction_links import LinkTargets, replace_links
 from broker.fhir.validation import validate
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -33,7 +34,8 @@ def check(data: bytes) -> None:
         assert stored.fields["meta"]["versionId"] == "3"
         patient_reference(resource)
         identifiers(resource)
-        replace_references(resource, {"urn:uuid:a": "Patient/1"}).fields  # noqa: B018 reads the text
+        conditional_references(resource)
+        replace_links(resource, LinkTargets({"urn:uuid:a": "Patient/1"}, {})).fields  # noqa: B018 reads the text
         validate(release, type_name, resource)
     except RequestError:
         return

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from broker.errors import Issue
+from broker.ingest.conditions import Conditions
 from broker.ingest.group import GroupCommit
 from broker.ingest.intake import Intake
 from broker.ingest.requests import ChangeRequest
@@ -48,7 +49,7 @@ async def running_intake(appended: AppendedChanges, validator: Validator) -> Asy
     """An intake for requests without a condition, which need neither `Changes` nor `Resources`."""
     group = GroupCommit(appended.append)
     loop = asyncio.create_task(group.run())
-    yield Intake(cast("Changes", None), cast("Resources", None), group, validator)
+    yield Intake(cast("Changes", None), cast("Resources", None), group, cast("Conditions", None), validator)
     group.close()
     await loop
 

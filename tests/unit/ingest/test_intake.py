@@ -71,7 +71,7 @@ async def test_a_delete_is_not_validated() -> None:
 async def test_an_update_needs_the_id_of_the_url_in_its_body(text: bytes, code: str) -> None:
     request = create(text)._replace(op="put", id="p")
     async with running_intake(AppendedChanges(), Issues()) as intake:
-        with pytest.raises(Unprocessable) as caught:
+        with pytest.raises(Malformed) as caught:
             await intake.admit(request)
     assert (caught.value.issues[0].code, caught.value.issues[0].expression) == (code, "Patient.id")
 
