@@ -33,7 +33,6 @@ from tests.integration.broker_fixture import BrokerFixture, until
 from tests.stores import redis_of
 
 _NOW = "2025-03-01T08:00:00Z"
-TOPICS = "http://fhir-broker.org/topics/"
 
 
 def client_of(broker: Running) -> httpx.AsyncClient:
@@ -316,66 +315,6 @@ async def test_a_matcher_that_fell_behind_a_trimmed_registry_starts_over(
     await broker_fixture.send()
     await broker_fixture.until_numbers("a", 1)
     await broker_fixture.until_numbers("b", 1)
-
-
-def encounter(status: str) -> dict[str, Any]:
-    return {
-        "resourceType": "Encounter",
-        "id": "stay",
-        "status": status,
-        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
-        "subject": {"reference": "Patient/ana"},
-    }
-
-
-def device(status: str) -> dict[str, Any]:
-    return {"resourceType": "Device", "id": "monitor", "status": status}
-
-
-async def fired(
-    broker_fixture: BrokerFixture, store: Store, topic: str, documents: list[dict[str, Any]]
-) -> list[int]:
-    """PUTs the documents in turn; those, counted from 1, that made an event."""
-    subscription_id = await broker_fixture.subscribe(topic, topic=TOPICS + topic)
-    change_log = ChangeLog(store)
-
-    async def all_matched() -> bool:
-        return not sum((await change_log.backlog()).values())
-
-    counts = [0]
-    for document in documents:
-        response = await broker_fixture.client.put(
-            f"/r4/{document['resourceType']}/{document['id']}", json=document
-        )
-        assert response.is_success, response.text
-        await until(all_matched)
-        counts.append(int((await broker_fixture.status_of(subscription_id))["eventsSinceSubscriptionStart"]))
-    await broker_fixture.until_numbers(topic, counts[-1])
-    return [n for n in range(1, len(counts)) if counts[n] > counts[n - 1]]
-
-
-STAY = ["planned", "in-progress", "in-progress", "onleave", "in-progress", "finished", "finished"]
-
-
-async def test_an_encounter_starts_once(broker_fixture: BrokerFixture, store: Store) -> None:
-    assert await fired(broker_fixture, store, "encounter-start", [encounter(status) for status in STAY]) == [
-        2
-    ]
-
-
-async def test_an_encounter_ends_once(broker_fixture: BrokerFixture, store: Store) -> None:
-    assert await fired(broker_fixture, store, "encounter-end", [encounter(status) for status in STAY]) == [6]
-
-
-async def test_a_device_event_is_sent_when_its_status_changes(
-    broker_fixture: BrokerFixture, store: Store
-) -> None:
-    statuses = ["active", "active", "inactive", "inactive", "active"]
-    assert await fired(broker_fixture, store, "device-status", [device(status) for status in statuses]) == [
-        1,
-        3,
-        5,
-    ]
 
 
 async def test_a_change_taken_by_a_reader_that_lost_its_partition_is_matched_before_newer_ones(
