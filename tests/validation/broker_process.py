@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from aiosmtpd.smtp import SMTP, Envelope
+from redis import asyncio as redis
 
+from broker.store.embedded import url_of
 from tests.integration.commands import REPOSITORY, Command
 from tests.ports import free_port
 
@@ -68,9 +70,22 @@ class Mailbox:
         return found
 
 
+class BrokerProcess(NamedTuple):
+    """A client of the broker, the mailbox of its relay, and the URL of its embedded store."""
+
+    client: httpx.AsyncClient
+    mailbox: Mailbox
+    store_url: str
+
+    async def refuse_inbox_entry(self) -> None:
+        """Puts an entry on the inbox that the broker refuses."""
+        async with redis.Redis.from_url(self.store_url) as store:
+            await store.xadd("fhir:inbox", {"resource": b'{"resourceType":"Observation","id":"refused"}'})
+
+
 @contextlib.asynccontextmanager
-async def running_broker() -> AsyncIterator[tuple[httpx.AsyncClient, Mailbox]]:
-    """A client of the broker, and the mailbox of its relay."""
+async def running_broker() -> AsyncIterator[BrokerProcess]:
+    """A broker that is ready; it stops on the way out."""
     mailbox = Mailbox()
     loop = asyncio.get_running_loop()
     mail = await loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", 0)
@@ -90,7 +105,7 @@ async def running_broker() -> AsyncIterator[tuple[httpx.AsyncClient, Mailbox]]:
         with command:
             await command.until_ready(base)
             async with mail, httpx.AsyncClient(base_url=base, timeout=20) as client:
-                yield client, mailbox
+                yield BrokerProcess(client, mailbox, url_of(scratch / "data"))
             await command.stop()
 
 

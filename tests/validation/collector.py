@@ -10,7 +10,7 @@ import httpx
 
 from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
-from tests.validation.broker_process import Mailbox
+from tests.validation.broker_process import BrokerProcess
 from tests.validation.collection import Collection
 
 FHIR_JSON = "application/fhir+json"
@@ -39,14 +39,14 @@ class Collector:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        broker: BrokerProcess,
         subscriber: SimulatedSubscriber,
-        mailbox: Mailbox,
         documents: Collection,
     ) -> None:
-        self.client = client
+        self.broker = broker
+        self.client = broker.client
         self.subscriber = subscriber
-        self.mailbox = mailbox
+        self.mailbox = broker.mailbox
         self.documents = documents
         self.ids: dict[str, str] = {}
         """Endpoint name to the id of its subscription."""

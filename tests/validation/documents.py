@@ -40,8 +40,8 @@ async def collect(folder: Path) -> None:
     of it.
     """
     documents = Collection(folder)
-    async with running_broker() as (client, mailbox), SimulatedSubscriber() as subscriber:
-        collector = _Steps(client, subscriber, mailbox, documents)
+    async with running_broker() as broker, SimulatedSubscriber() as subscriber:
+        collector = _Steps(broker, subscriber, documents)
         for step in (
             collector.discovery,
             collector.registrations,
@@ -51,6 +51,8 @@ async def collect(folder: Path) -> None:
             collector.status_and_events,
             collector.searches,
             collector.websockets,
+            collector.streams,
+            collector.dead_letters,
             collector.messages_and_mails,
             collector.explanations,
             collector.outcomes,
@@ -226,6 +228,45 @@ class _Steps(Collector):
                 self.documents.add(release, "websocket-handshake", await socket.recv())
                 await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 64))
                 self.documents.add(release, "websocket-event", await socket.recv())
+
+    async def streams(self) -> None:
+        """The data of server-sent events: what is left when `data: ` is taken away."""
+        for release in RELEASES:
+            document = subscription(release, EVERYTHING, "http://127.0.0.1/", content="full-resource")
+            code, system = "server-sent-events", "http://fhir-broker.org/channel-types"
+            if release == "r5":
+                document["channelType"] = {"system": system, "code": code}
+                del document["endpoint"]
+            else:
+                document["channel"]["type"] = code
+                del document["channel"]["endpoint"]
+            accepted = await register_subscription(self.client, f"/{release}", document)
+            self.documents.add(release, "stream-subscription", accepted)
+            url = f"/{release}/Subscription/{accepted['id']}/$stream"
+            headers = {"Accept": "text/event-stream"}
+            kinds = 0
+            async with asyncio.timeout(20), self.client.stream("GET", url, headers=headers) as response:
+                assert response.status_code == 200, f"{url}: {response.status_code}"
+                await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 67))
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        self.documents.add(release, "stream-data", line.removeprefix("data: "))
+                        kinds += 1
+                        if b'"event-notification"' in line.encode():
+                            break
+            assert kinds, f"{url}: no data"
+
+    async def dead_letters(self) -> None:
+        """Dead letters with entries, as every base lists them."""
+        await self.broker.refuse_inbox_entry()
+
+        async def is_listed() -> bool:
+            answer = await self.client.get("/r5/$dead-letters")
+            return "dead-letter" in answer.text
+
+        await until(is_listed, 20)
+        for release in RELEASES:
+            await self.get(release, "dead-letters-with-entries", "$dead-letters")
 
     async def messages_and_mails(self) -> None:
         for release in RELEASES:

@@ -8,7 +8,10 @@ from tests.validation.broker_process import EVERYTHING, running_broker
 
 async def run_hapi_client() -> str:
     """What the client did, one line a step. Raises `JavaFailed` where it met something it did not expect."""
-    async with running_broker() as (client, _):
+    async with running_broker() as broker:
         return await asyncio.to_thread(
-            java_project.run, "org.fhirbroker.client.HapiClient", str(client.base_url).rstrip("/"), EVERYTHING
+            java_project.run,
+            "org.fhirbroker.client.HapiClient",
+            str(broker.client.base_url).rstrip("/"),
+            EVERYTHING,
         )
