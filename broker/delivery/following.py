@@ -1,15 +1,15 @@
 """Sends events to subscribers that keep a connection open: websocket and server-sent events.
 
 Nothing is claimed and nothing is confirmed. Each connection reads the outbox from a position on, in order,
-and sleeps until the store reports new events of its own subscription. Events that were not read stay in the
-outbox, for `$events` and for the next connection (R-327).
+and sleeps until the store reports new events or another status of its own subscription. Events that were not
+read stay in the outbox, for `$events` and for the next connection (R-327).
 
 A subscription that is delivered by another channel can be followed too. The store reports its events by shard
 only, so such a connection reads its record at every wakeup of the shard.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from broker.channels.base import Channel
@@ -17,16 +17,14 @@ from broker.clock import Clock
 from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
 from broker.model.change import Tenant
-from broker.model.notification import Notification, NotificationType
-from broker.model.subscription import SubscriptionId, SubscriptionKey, SubscriptionStatus
+from broker.model.notification import Event, Notification, NotificationType, single_versions
+from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store.outbox import Outboxes
 from broker.store.subscriptions import Record, Subscriptions
 from broker.tasks import sleep_unless
 
 CHECK_S = 15.0
-"""A wakeup may be lost, and a deletion or a new status sends none: each connection reads its record at least
-this often.
-"""
+"""A wakeup may be lost: each connection reads its record at least this often."""
 
 
 class Following:
@@ -88,11 +86,11 @@ class Following:
                 await sleep_unless(woken, rest_s)
 
     def _woken(self, record: Record) -> AbstractContextManager[asyncio.Event]:
-        """An event that is set whenever the subscription may have new events."""
+        """An event that is set whenever the subscription may have new events or another status."""
         subscription = record.subscription
-        if self._channels[subscription.channel.type.code].is_pushed:
-            return self._wakeups.of_shard(self._subscriptions.shard_of(subscription.tenant, subscription.id))
-        return self._wakeups.of_subscription((subscription.tenant, subscription.id))
+        key = (subscription.tenant, subscription.id)
+        is_pushed = self._channels[subscription.channel.type.code].is_pushed
+        return self._wakeups.of_subscription(key, self._subscriptions.shard_of(*key) if is_pushed else None)
 
     async def _active_record(self, key: SubscriptionKey) -> Record | None:
         record = await self._subscriptions.get(*key)
@@ -108,15 +106,20 @@ class Following:
         return min(heartbeat_s - (self._clock.now_ms() - sent_ms) / 1000, CHECK_S)
 
     async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
-        """The waiting events, `maxCount` a notification; numbers that are no longer stored are skipped."""
+        """The waiting events, `maxCount` a notification and, with resources, one version of each; numbers that
+        are no longer stored are skipped.
+        """
         subscription = record.subscription
         limit = subscription.channel.max_count or 1
+        has_resources = subscription.channel.content is PayloadContent.FULL_RESOURCE
         while after < record.count:
-            events = await self._outboxes.read(
+            events: Sequence[Event] = await self._outboxes.read(
                 subscription.tenant, subscription.id, after + 1, record.count, limit=limit
             )
             if not events:
                 return
+            if has_resources:
+                events = single_versions(events)
             after = events[-1].number
             yield await self._composer.compose(
                 subscription,

@@ -47,20 +47,19 @@ class WakeupListener:
                 self._by_shard[shard].discard(event)
 
     @contextlib.contextmanager
-    def of_shard(self, shard: int) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something may have become due in the shard."""
-        event = asyncio.Event()
-        with self.of_shards({shard: event}):
-            yield event
+    def of_subscription(self, key: SubscriptionKey, shard: int | None = None) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the subscription's document or status changed, and when it got events
+        that its subscriber reads.
 
-    @contextlib.contextmanager
-    def of_subscription(self, key: SubscriptionKey) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the subscription, whose subscriber reads its outbox, got events."""
+        With `shard`, it is also set when something became due there: the store names a subscription that is
+        sent to by its shard only.
+        """
         event = asyncio.Event()
         events = self._by_subscription[key]
         events.add(event)
         try:
-            yield event
+            with self.of_shards({} if shard is None else {shard: event}):
+                yield event
         finally:
             events.discard(event)
             if not events:
@@ -79,8 +78,9 @@ class WakeupListener:
                 await asyncio.sleep(_RECONNECT_S)
 
     def _wake(self, wakeup: Wakeup) -> None:
-        for event in self._by_shard.get(wakeup.shard, ()):
-            event.set()
+        if wakeup.shard is not None:
+            for event in self._by_shard.get(wakeup.shard, ()):
+                event.set()
         for key in wakeup.readers:
             for event in self._by_subscription.get(key, ()):
                 event.set()

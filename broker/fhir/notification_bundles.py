@@ -5,7 +5,7 @@ R4 and R4B send a history Bundle.
 The adapters of the releases put it together from these parts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from broker.clock import to_instant
@@ -15,33 +15,46 @@ from broker.model.change import Interaction, VersionKey
 from broker.model.notification import Focus, Notification
 from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent
+from broker.model.uuids import uuid_of_names
 
 
 class NotifiedResource(NamedTuple):
-    """A resource version that gets an entry, with what `request` and `response` of the entry say about it."""
+    """A resource version that gets an entry, with what `request` and `response` of the entry say about it.
+
+    `urn` is the entry's fullUrl if a newer version has the resource's own URL.
+    """
 
     key: VersionKey
     resource: Resource | None
     method: str
     url: str
     status: str
+    urn: str = ""
+
+    def full_url(self, base: str) -> str:
+        return self.urn or f"{base}/{self.key.reference}"
 
 
 def notified_resources(notification: Notification) -> Iterator[NotifiedResource]:
-    """The foci, then their included resources: at full-resource only, each version once (R-203a, R-242,
-    R-250).
+    """The foci, then the included resources that are no focus: at full-resource only, one entry a resource
+    (R-203a, R-242, R-250).
+
+    Delivery sends one version of each resource (`single_versions`). Where events name several, as in the
+    answer of `$events`, the newest focus is in the Bundle; each other has an entry that says how to read it,
+    or that it was a deletion (decision 140).
     """
     if notification.content is not PayloadContent.FULL_RESOURCE:
         return
-    seen: set[VersionKey | str] = set()
     foci = [_focus(focus) for focus in notification.foci]
-    included = [each for focus in notification.foci for each in _included(focus)]
-    for each in (*foci, *included):
-        # an entry without a resource has no version that distinguishes it from another of the same URL
-        name = each.key if each.resource is not None else each.key.reference
-        if name not in seen:
-            seen.add(name)
-            yield each
+    newest = _newest(foci)
+    seen: set[VersionKey] = set()
+    for each in foci:
+        if each.key not in seen:
+            seen.add(each.key)
+            is_newest = each.key == newest[each.key.reference].key
+            yield each if is_newest else _superseded(each, notification.id)
+    included = _newest(each for focus in notification.foci for each in _included(focus))
+    yield from (each for reference, each in included.items() if reference not in newest)
 
 
 def notification_bundle(
@@ -70,7 +83,7 @@ def history_bundle(notification: Notification, base: str, status: Resource, prof
     )
     entries = [
         entry(
-            f"{base}/{each.key.reference}",
+            each.full_url(base),
             each.resource,
             request={"method": each.method, "url": each.url},
             response={"status": each.status},
@@ -90,6 +103,25 @@ def _focus(focus: Focus) -> NotifiedResource:
     if focus.event.interaction is Interaction.CREATE:
         return NotifiedResource(key, resource, "POST", key.type, "201")
     return NotifiedResource(key, resource, "PUT", key.reference, "200")
+
+
+def _superseded(each: NotifiedResource, notification_id: str) -> NotifiedResource:
+    """The entry of an older version, without the resource: its URL belongs to the newest one."""
+    urn = f"urn:uuid:{uuid_of_names('version', notification_id, each.key.reference, str(each.key.version))}"
+    if each.method == "DELETE":
+        return each._replace(urn=urn)
+    url = f"{each.key.reference}/_history/{each.key.version}"
+    return NotifiedResource(each.key, None, "GET", url, "200", urn)
+
+
+def _newest(notified: Iterable[NotifiedResource]) -> dict[str, NotifiedResource]:
+    """The newest version of each resource, by `Type/id`, in the order in which they first occur."""
+    newest: dict[str, NotifiedResource] = {}
+    for each in notified:
+        earlier = newest.setdefault(each.key.reference, each)
+        if each.key.version > earlier.key.version:
+            newest[each.key.reference] = each
+    return newest
 
 
 def _included(focus: Focus) -> Iterator[NotifiedResource]:

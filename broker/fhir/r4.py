@@ -1,6 +1,6 @@
 """R4 (4.0.1): Subscriptions by the backport guide, the status as Parameters, topics as Basic."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -53,8 +53,10 @@ class R4(R4B):
             {"name": "type", "valueCode": notification.type},
             {"name": "events-since-subscription-start", "valueString": str(notification.events_since_start)},
         ]
+        ambiguous = notification.ambiguous_references
         for focus in notification.foci:
-            parameters.append({"name": "notification-event", "part": _parts(focus, notification, base)})
+            parts = _parts(focus, notification, base, ambiguous)
+            parameters.append({"name": "notification-event", "part": parts})
         parameters += [
             {"name": "error", "valueCodeableConcept": error_concept(error)} for error in notification.errors
         ]
@@ -83,16 +85,18 @@ class R4(R4B):
         return capability_statement(vocabulary, capabilities)
 
 
-def _parts(focus: Focus, notification: Notification, base: str) -> list[dict[str, Any]]:
+def _parts(
+    focus: Focus, notification: Notification, base: str, ambiguous: Collection[str]
+) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [
         {"name": "event-number", "valueString": str(focus.event.number)},
         {"name": "timestamp", "valueInstant": to_instant(focus.event.at_ms)},
     ]
     if notification.content is not PayloadContent.EMPTY:
-        parts.append({"name": "focus", "valueReference": reference_to(focus.event.focus, base)})
+        parts.append({"name": "focus", "valueReference": reference_to(focus.event.focus, base, ambiguous)})
         parts += [
             {"name": "additional-context", "valueReference": reference}
-            for reference in context_references(focus.event, base)
+            for reference in context_references(focus.event, base, ambiguous)
         ]
     for query in notification.related_to(focus.event):  # R-236
         query_type = [{"name": "query-type", "valueCoding": coding(query.type)}] if query.type else []

@@ -57,7 +57,7 @@ class R5:
         status = self.render_status(notification, base=base)
         entries = [
             entry(
-                f"{base}/{each.key.reference}",
+                each.full_url(base),
                 each.resource,
                 request={"method": each.method, "url": each.url},
             )

@@ -3,7 +3,7 @@
 A retry of a notification has the same status resource (R-209).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -40,14 +40,18 @@ def subscription_reference(notification: Notification, base: str) -> dict[str, s
     return {"reference": f"{base}/Subscription/{notification.subscription}"}
 
 
-def reference_to(key: VersionKey, base: str) -> dict[str, Any]:
-    """An absolute reference, with the type in it and beside it (R-206, R-224, R-412)."""
-    return {"reference": f"{base}/{key.reference}", "type": key.type}
+def reference_to(key: VersionKey, base: str, ambiguous: Collection[str]) -> dict[str, Any]:
+    """An absolute reference, with the type in it and beside it (R-206, R-224, R-412).
+
+    It names the version if the resource is `ambiguous`: the notification names several versions of it.
+    """
+    version = f"/_history/{key.version}" if key.reference in ambiguous else ""
+    return {"reference": f"{base}/{key.reference}{version}", "type": key.type}
 
 
-def context_references(event: Event, base: str) -> list[dict[str, Any]]:
+def context_references(event: Event, base: str, ambiguous: Collection[str]) -> list[dict[str, Any]]:
     """References to the included resources of the event (R-245); `empty` notifications leave them out."""
-    return [reference_to(included.key, base) for included in event.context]
+    return [reference_to(included.key, base, ambiguous) for included in event.context]
 
 
 def error_concept(error: ErrorReport) -> dict[str, Any]:
@@ -74,8 +78,9 @@ def subscription_status(
         "type": status_type,
         "eventsSinceSubscriptionStart": str(notification.events_since_start),
     }
+    ambiguous = notification.ambiguous_references
     events = [
-        _event(focus, notification, base, with_related_queries=with_related_queries)
+        _event(focus, notification, base, ambiguous, with_related_queries=with_related_queries)
         for focus in notification.foci
     ]
     if events:
@@ -89,15 +94,20 @@ def subscription_status(
 
 
 def _event(
-    focus: Focus, notification: Notification, base: str, *, with_related_queries: bool
+    focus: Focus,
+    notification: Notification,
+    base: str,
+    ambiguous: Collection[str],
+    *,
+    with_related_queries: bool,
 ) -> dict[str, Any]:
     event = focus.event
     rendered: dict[str, Any] = {"eventNumber": str(event.number), "timestamp": to_instant(event.at_ms)}
     if notification.content is PayloadContent.EMPTY:
         return rendered
-    rendered["focus"] = reference_to(event.focus, base)
+    rendered["focus"] = reference_to(event.focus, base, ambiguous)
     if event.context:
-        rendered["additionalContext"] = context_references(event, base)
+        rendered["additionalContext"] = context_references(event, base, ambiguous)
     queries = notification.related_to(event) if with_related_queries else ()
     if queries:
         rendered["extension"] = [related_query_extension(query) for query in queries]

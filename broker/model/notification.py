@@ -1,5 +1,7 @@
 """What a subscriber receives: a handshake, a heartbeat, numbered events, or the answer to a query."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -47,7 +49,7 @@ class Included(NamedTuple):
 class Event(NamedTuple):
     """A change that matched one subscription. `number` starts at 1 and has no gaps (R-270).
 
-    `context` was settled when the change was matched, so that a retry tells the same (R-209).
+    `context` was determined when the change was matched, so that a retry sends the same (R-209).
     """
 
     number: int
@@ -57,6 +59,24 @@ class Event(NamedTuple):
     interaction: Interaction
     context: tuple[Included, ...] = ()
     trace: str = ""
+
+
+def single_versions(events: Sequence[Event]) -> Sequence[Event]:
+    """The events before the first that names another version of a resource than the events before it do.
+
+    A notification with resources ends there, so that its Bundle has one version of each resource (decision
+    140). A focus takes precedence over the same resource among the included ones of its own event. The store
+    pins notifications by the same rule (`adds_second_version` in `next_notification.lua`).
+    """
+    versions: dict[str, int] = {}
+    for n, event in enumerate(events):
+        own = {event.focus.reference: event.focus.version}
+        for included in event.context:
+            own.setdefault(included.key.reference, included.key.version)
+        if any(versions.get(reference, version) != version for reference, version in own.items()):
+            return events[:n]
+        versions |= own
+    return events
 
 
 class Focus(NamedTuple):
@@ -90,6 +110,15 @@ class Notification(NamedTuple):
     foci: tuple[Focus, ...] = ()
     errors: tuple[ErrorReport, ...] = ()
     related: tuple[RelatedQuery, ...] = ()
+
+    @property
+    def ambiguous_references(self) -> frozenset[str]:
+        """The resources, as `Type/id`, of which the events name more than one version."""
+        versions: defaultdict[str, set[int]] = defaultdict(set)
+        for focus in self.foci:
+            for key in (focus.event.focus, *(included.key for included in focus.event.context)):
+                versions[key.reference].add(key.version)
+        return frozenset(reference for reference, numbers in versions.items() if len(numbers) > 1)
 
     def related_to(self, event: Event) -> tuple[RelatedQuery, ...]:
         """The queries that go with an event; none where not even its focus is named (R-240)."""

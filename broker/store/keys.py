@@ -21,7 +21,9 @@ LEASES = "broker:leases"
 """Hash: partition, or `inbox` -> `owner token until`. One key, so that all leases are renewed in one slot."""
 LAYOUT = "broker:layout"
 WAKE = "broker:wake"
-"""Channel: a shard in which something became due."""
+"""Channel: `<shard or -> <member>…`: a shard in which something became due, and subscriptions whose open
+connections should look at their record.
+"""
 CHANGED = "broker:changed"
 """Channel, on a Cluster only: a partition whose changes stream got an entry."""
 MATCHERS = "broker:matchers"

@@ -1,8 +1,8 @@
 """The records that Python and the Lua scripts exchange, encoded and decoded here and nowhere else.
 
 Each record is a msgpack map with named fields. A script that needs fields of a record unpacks it by these
-names; `LoggedChange` and `EventRecord` are opaque to the scripts, which store them in stream entries beside
-the fields that they assign themselves. Lua's msgpack knows no binary strings, so bytes travel as arguments of
+names; `LoggedChange` is opaque to the scripts, which store it in stream entries beside the fields that they
+assign themselves. Of an `EventRecord` they read which versions it names. Lua's msgpack knows no binary strings, so bytes travel as arguments of
 their own.
 """
 
@@ -151,7 +151,6 @@ class ClaimRecord(msgspec.Struct, frozen=True, gc=False):
     member: str
     token: int
     type: str
-    version: int
     status: SubscriptionStatus
     count: int
     at: int

@@ -44,7 +44,6 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     shard: int
     token: int
     type: NotificationType
-    subscription_version: int
     status: SubscriptionStatus
     count: int
     at_ms: int
@@ -73,9 +72,11 @@ class Claimed(NamedTuple):
 
 
 class Wakeup(NamedTuple):
-    """A shard with something due; `readers` are pull subscriptions with new events."""
+    """A shard with something due, if any; `readers` are subscriptions to look at: pull subscriptions with new
+    events, and any whose document or status changed.
+    """
 
-    shard: int
+    shard: int | None
     readers: frozenset[SubscriptionKey]
 
 
@@ -193,13 +194,16 @@ class Schedule:
         return ResendResult(result)
 
     async def wakeups(self) -> AsyncIterator[Wakeup | None]:
-        """Shards in which something became due; None after each (re)connection: look at all of them."""
+        """What became due or changed; None after each (re)connection: look at everything."""
         async for message in self._store.subscribe(keys.WAKE):
             if message is None:
                 yield None
             else:
                 shard, *readers = message.split()
-                yield Wakeup(int(shard), frozenset(keys.subscription_key(reader) for reader in readers))
+                yield Wakeup(
+                    None if shard == "-" else int(shard),
+                    frozenset(keys.subscription_key(reader) for reader in readers),
+                )
 
 
 def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outcome: str) -> Verdict:
@@ -253,7 +257,6 @@ def _claim_of(shard: int, reply: ClaimReply) -> Claim:
         shard=shard,
         token=record.token,
         type=NotificationType.EVENT_NOTIFICATION if is_repeat else _TYPES[record.type],
-        subscription_version=record.version,
         status=record.status,
         count=record.count,
         at_ms=record.at,

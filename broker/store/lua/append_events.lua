@@ -4,7 +4,7 @@
 -- ARGV     partition, lease token, wakeup channel, shard, most events an outbox may hold, how many events of
 --          the partition the caller knows this shard to have numbered; then for each subscription its member
 --          and the count of its events, and for each event change id, moment of the change, bytes of its
---          resources, record (opaque, records.py)
+--          resources, record (`EventRecord` in records.py)
 -- Returns  {number of events added, how many the shard has numbered from the partition, then member, first
 --          and last number of the gap of each subscription that lost events}. The first is -1 if a newer
 --          matcher holds the partition, -2 if the shard has forgotten what it numbered

@@ -39,7 +39,7 @@ local this_commit = token .. ':' .. token
 if decision ~= 'advance' then redis.call('HSET', key.sub, 'last_commit', this_commit) end
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
 local is_outdated = s.status == 'requested'
-  and (s.notification_type ~= 'handshake' or s.pinned_version ~= s.version)
+  and (s.notification_type ~= 'handshake' or s.pinned_revision ~= s.revision)
 local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
 -- counts the attempt, and the events it delivered beyond the one that a delivered attempt stands for
 local is_delivered = decision == 'advance' and s.notification_type == 'event-notification'
@@ -66,7 +66,7 @@ local function advance()
     count(key.counters, 'undelivered_correction', verdict.events - (s.last_event - s.cursor))
     s.cursor = s.last_event
   elseif s.notification_type == 'resend' then
-    if s.pinned_version == s.version then
+    if s.pinned_revision == s.revision then
       -- dead letters among the events are delivered now
       local first = string.match(s.resend_ranges, '^(%d+)')
       local redriven = first and redis.call('ZREMRANGEBYSCORE', key.dead, first, whole(s.last_event)) or 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
 
+from broker.store import keys
+
 
 @dataclass(frozen=True, slots=True)
 class _Script:
@@ -66,5 +68,7 @@ def source_of(name: str) -> str:
     script = _SCRIPTS[name]
     folder = resources.files("broker.store") / "lua"
     head = "#!lua flags=allow-oom\n" if script.runs_when_full else ""
+    if "subscription" in script.shared:
+        head += f"local WAKE = '{keys.WAKE}'\n"
     parts = [*(folder / "shared" / f"{part}.lua" for part in script.shared), folder / f"{name}.lua"]
     return head + "".join(part.read_text() for part in parts)

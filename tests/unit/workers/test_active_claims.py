@@ -18,7 +18,6 @@ def claim_of(name: str, token: int) -> Claim:
         shard=0,
         token=token,
         type=NotificationType.HEARTBEAT,
-        subscription_version=1,
         status=SubscriptionStatus.ACTIVE,
         count=0,
         at_ms=0,

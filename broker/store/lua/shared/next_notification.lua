@@ -5,17 +5,17 @@ local MAX_PINNED_EVENTS = 100000
 local function load(sub)
   local v = redis.call('HMGET', sub, 'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends',
     'notification_type', 'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token',
-    'version', 'carries_resources', 'pinned_version', 'is_pull', 'revision', 'resend_ranges',
-    'skipped_numbers', 'build_failures', 'last_commit', 'claim_state', 'error_text')
+    'revision', 'carries_resources', 'pinned_revision', 'is_pull', 'resend_ranges', 'skipped_numbers',
+    'build_failures', 'last_commit', 'claim_state', 'error_text')
   if not v[1] then return nil end
   return {
     status = v[1], count = tonumber(v[2]), cursor = tonumber(v[3]), max_count = tonumber(v[4]),
     heartbeat_ms = tonumber(v[5]), ends = tonumber(v[6]), notification_type = v[7] or '',
     last_event = tonumber(v[8]) or 0, pinned_at = tonumber(v[9]) or 0, attempts = tonumber(v[10]) or 0,
     failing_since = tonumber(v[11]) or 0, last_sent = tonumber(v[12]) or 0, token = tonumber(v[13]),
-    version = v[14], carries_resources = v[15], pinned_version = v[16], is_pull = v[17], revision = v[18],
-    resend_ranges = v[19] or '', skipped_numbers = v[20] or '', build_failures = v[21] or '',
-    last_commit = v[22], claim_state = v[23], has_error = v[24] ~= false,
+    revision = v[14], carries_resources = v[15], pinned_revision = v[16], is_pull = v[17],
+    resend_ranges = v[18] or '', skipped_numbers = v[19] or '', build_failures = v[20] or '',
+    last_commit = v[21], claim_state = v[22], has_error = v[23] ~= false,
   }
 end
 
@@ -46,19 +46,37 @@ local function without_gap(entries)
   return run
 end
 
+-- Whether a resource of an outbox entry is in `versions` (by `<type>/<id>`) in another version; if not, adds
+-- the entry's resources. Inside an entry the focus comes first, as in the notification. `single_versions` in
+-- model/notification.py is the same rule.
+local function adds_second_version(versions, entry)
+  local event, own = cmsgpack.unpack(entry[2][2]), {}
+  own[event.type .. '/' .. event.id] = event.version
+  for _, included in ipairs(event.included or {}) do
+    local name = included.type .. '/' .. included.id
+    own[name] = own[name] or included.version
+  end
+  for name, version in pairs(own) do
+    if versions[name] and versions[name] ~= version then return true end
+  end
+  for name, version in pairs(own) do versions[name] = version end
+  return false
+end
+
 -- The events from `first` to `last` that fit one notification: up to `max_count` of them, with up to
--- `max_bytes` of resources; at least one. A pinned notification always has the same ones.
+-- `max_bytes` of resources and one version of each resource (decision 140); at least one. A pinned notification
+-- always has the same ones.
 local function fitting_events(key, s, first, last, is_pinned, max_bytes)
   local limit = is_pinned and MAX_PINNED_EVENTS or math.max(s.max_count, 1)
   local entries = redis.call('XRANGE', key.outbox, first .. '-0', last, 'COUNT', limit)
   if not is_pinned then entries = without_gap(entries) end
-  if is_pinned or s.carries_resources ~= '1' then return entries end
-  local bytes, fitting = 0, {}
+  if is_pinned or s.carries_resources ~= '1' or #entries == 1 then return entries end
+  local bytes, versions, fitting = 0, {}, {}
   for n, entry in ipairs(entries) do
     for f = 1, #entry[2], 2 do
       if entry[2][f] == 'bytes' then bytes = bytes + tonumber(entry[2][f + 1]) end
     end
-    if n > 1 and bytes > max_bytes then break end
+    if adds_second_version(versions, entry) or (n > 1 and bytes > max_bytes) then break end
     fitting[n] = entry
   end
   return fitting
@@ -117,7 +135,7 @@ end
 -- its events.
 local function claim_of(key, s, notification_type, events, now)
   local record = cmsgpack.pack({
-    member = key.member, token = s.token, type = notification_type, version = tonumber(s.version),
+    member = key.member, token = s.token, type = notification_type,
     status = s.status, count = s.last_event, at = s.pinned_at, attempts = s.attempts,
     failing_since = s.failing_since, now = now, revision = s.revision, build_failures = build_failures(s),
   })
@@ -130,7 +148,7 @@ local function active_claim(key, s, now, lease_ms, max_bytes)
   local is_first_time = s.notification_type == 'event-notification'
   local first = is_first_time and whole(s.cursor + 1) or string.match(s.resend_ranges, '^(%d+)')
   local has_events = is_first_time or s.notification_type == 'resend'
-  if s.pinned_version ~= s.version or (has_events and not first) then return nil end
+  if s.pinned_revision ~= s.revision or (has_events and not first) then return nil end
   local last = whole(s.last_event) .. '-0'
   local events = has_events and fitting_events(key, s, first, last, true, max_bytes) or {}
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
@@ -142,14 +160,14 @@ end
 local function choose(key, s, now, max_bytes)
   local chosen = s.notification_type
   if s.status == 'requested' then
-    if chosen ~= 'handshake' or s.pinned_version ~= s.version then
+    if chosen ~= 'handshake' or s.pinned_revision ~= s.revision then
       s.notification_type, s.attempts, s.failing_since = '', 0, 0
     end
     return 'handshake', {}
   end
   local is_retry = chosen == 'event-notification' or (chosen == 'heartbeat' and s.cursor >= s.count)
   if is_retry then return chosen, {} end
-  if chosen ~= 'resend' or s.pinned_version ~= s.version then s.notification_type = '' end
+  if chosen ~= 'resend' or s.pinned_revision ~= s.revision then s.notification_type = '' end
   local events = events_to_resend(key, s, max_bytes)
   if chosen == 'resend' and s.notification_type == '' then s.attempts, s.failing_since = 0, 0 end
   if #events > 0 then return 'resend', events end
@@ -188,7 +206,7 @@ local function take(key, s, now, lease_ms, max_bytes)
   -- also above the tokens that were given out before a rollback of the store
   s.token = math.max(s.token + 1, now * 1000)
   redis.call('HSET', key.sub, 'notification_type', notification_type, 'last_event', whole(s.last_event),
-    'pinned_at', whole(s.pinned_at), 'pinned_version', s.version, 'token', whole(s.token),
+    'pinned_at', whole(s.pinned_at), 'pinned_revision', s.revision, 'token', whole(s.token),
     'claim_state', 'in-flight',
     'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
     'last_commit', (s.committed or '') .. ':' .. whole(s.token))

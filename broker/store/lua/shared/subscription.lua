@@ -1,9 +1,11 @@
 -- The subscription hash, and the changes that several scripts make to it. Needs base.lua.
 --
 -- Moments are milliseconds since 1970 by the store's clock. Fields of the hash:
---   model, version, updated, created  the document as last registered
+--   model, created                    the document as last registered; moment of the creation
+--   version, updated                  version of the resource and moment of it: a new one with each document
+--                                     and each status
 --   owner                             the client that created it
---   revision                          id of the request that stored the document
+--   revision                          id of the request that stored the document; a new status keeps it
 --   status, activated                 the status machine; moment of the first activation since the
 --                                     subscription was created or off, or ''
 --   count, cursor                     last event number; last event number that was delivered or passed over
@@ -18,7 +20,7 @@
 --                                     its id
 --   last_commit                       `<token committed last>:<token since>`
 --   notification_type, last_event,    the notification under way, pinned so that each attempt sends the same,
---   pinned_at, pinned_version         and the document version it was made for
+--   pinned_at, pinned_revision        and the revision of the document it was made for
 --   attempts, failing_since           failed attempts of it, and the moment of the first failure
 --   build_failures                    `<pinned_at>:<n>`: how often the notification could not be built
 --   resend_ranges                     event numbers to send once more: `low-high,…`
@@ -34,13 +36,15 @@
 -- `key` holds the names of the keys, as far as a script has them: member (`<tenant>:<id>`), sub (this hash),
 -- outbox, due, registry, counters, dead (its dead letters), index (dead letters of its tenant in the shard).
 
--- Appends to the log by which matchers follow subscriptions; `operation` is put or delete. Ids are
--- `<ms>-<n>`: n has no gap, and the time tells an entry from a lost one that had the same n.
+-- Appends to the log by which matchers follow subscriptions, and wakes the open connections that follow this
+-- one; `operation` is put or delete. Ids are `<ms>-<n>`: n has no gap, and the time tells an entry from a lost
+-- one that had the same n.
 local function announce(key, operation)
   local last = redis.call('XREVRANGE', key.registry, '+', '-', 'COUNT', 1)
   local ms, n = string.match(last[1] and last[1][1] or '0-0', '^(%d+)-(%d+)$')
   redis.call('XADD', key.registry, whole(math.max(now_ms(), tonumber(ms))) .. '-' .. whole(tonumber(n) + 1),
     'member', key.member, 'operation', operation)
+  redis.call('PUBLISH', WAKE, '- ' .. key.member)
 end
 
 -- Counts a subscription under its new status; '' stands for a subscription that does not exist.
@@ -50,12 +54,14 @@ local function count_status(key, from, to)
   if to ~= '' then count(key.counters, 'subscriptions:' .. to, 1) end
 end
 
--- Changes the status while the document stays, and announces it.
+-- Changes the status while the document stays, as a new version of the resource, and announces it.
 local function change_status(key, from, to)
-  redis.call('HSET', key.sub, 'status', to)
+  local now = whole(now_ms())
+  redis.call('HINCRBY', key.sub, 'version', 1)
+  redis.call('HSET', key.sub, 'status', to, 'updated', now)
   if to == 'off' then redis.call('HSET', key.sub, 'activated', '') end
   if to == 'active' and redis.call('HGET', key.sub, 'activated') == '' then
-    redis.call('HSET', key.sub, 'activated', whole(now_ms()))
+    redis.call('HSET', key.sub, 'activated', now)
   end
   count_status(key, from, to)
   announce(key, 'put')
