@@ -7,7 +7,15 @@ import pytest
 
 from broker.fhir.release import adapter
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
-from broker.model.notification import DeliveryError, ErrorReport, Event, Focus, Notification, NotificationType
+from broker.model.notification import (
+    DeliveryError,
+    ErrorReport,
+    Event,
+    Focus,
+    Included,
+    Notification,
+    NotificationType,
+)
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
@@ -78,11 +86,51 @@ def test_a_batch_of_create_update_and_delete_meets_every_row(
     )
     sent = check_rows(render(notification(release, content, NotificationType.EVENT_NOTIFICATION, *foci)))
     assert sent.numbers == [7, 8, 9]
+    if content is not PayloadContent.EMPTY:
+        base = f"https://broker.example/{release}/Observation/o1/_history/"
+        assert [event["focus"]["reference"] for event in sent.events] == [base + n for n in "123"]
     if content is PayloadContent.FULL_RESOURCE:
-        methods = [entry["request"]["method"] for entry in sent.entries[1:]]
-        assert methods == ["POST", "PUT", "DELETE"]
-        assert STORED % (b"o1", 1) in sent.body
-        assert STORED % (b"o1", 2) in sent.body
+        requests = [(entry["request"]["method"], entry["request"]["url"]) for entry in sent.entries[1:]]
+        o1 = "Observation/o1"
+        assert requests == [("GET", f"{o1}/_history/1"), ("GET", f"{o1}/_history/2"), ("DELETE", o1)]
+        assert not any("resource" in entry for entry in sent.entries[1:])
+
+
+@pytest.mark.parametrize("release", Release)
+def test_two_deletions_of_a_resource_have_an_entry_each(release: Release) -> None:
+    foci = (
+        focus(1, Interaction.CREATE),
+        focus(2, Interaction.DELETE, version=2),
+        focus(3, Interaction.CREATE, version=3),
+        focus(4, Interaction.DELETE, version=4),
+        focus(5, Interaction.CREATE, version=5),
+    )
+    full = PayloadContent.FULL_RESOURCE
+    sent = check_rows(render(notification(release, full, NotificationType.QUERY_EVENT, *foci)))
+    deletions = [entry for entry in sent.entries[1:] if entry["request"]["method"] == "DELETE"]
+    assert [entry["request"]["url"] for entry in deletions] == ["Observation/o1"] * 2
+    assert [entry["resource"]["meta"]["versionId"] for entry in sent.entries[1:] if "resource" in entry] == [
+        "5"
+    ]
+
+
+@pytest.mark.parametrize("release", Release)
+def test_an_included_resource_that_is_a_focus_too_is_sent_once(release: Release) -> None:
+    patient = VersionKey(DEFAULT_TENANT, "Patient", "p1", 1)
+    text = b'{"resourceType":"Patient","id":"p1","meta":{"versionId":"1"}}'
+    included = Included(patient, Release.R4)
+    of_patient = Event(1, 1_700_000_000_000, patient, Release.R4, Interaction.CREATE)
+    first, second = focus(2, Interaction.CREATE), focus(3, Interaction.CREATE, "o2")
+    foci = (
+        Focus(of_patient, Resource(text)),
+        Focus(first.event._replace(context=(included,)), first.resource, (Resource(text),)),
+        Focus(second.event._replace(context=(included,)), second.resource, (Resource(text),)),
+    )
+    full = PayloadContent.FULL_RESOURCE
+    body = render(notification(release, full, NotificationType.EVENT_NOTIFICATION, *foci)).bundle
+    base = f"https://broker.example/{release}"
+    urls = [entry["fullUrl"] for entry in body["entry"][1:]]
+    assert urls == [f"{base}/Patient/p1", f"{base}/Observation/o1", f"{base}/Observation/o2"]
 
 
 @pytest.mark.parametrize("release", Release)
