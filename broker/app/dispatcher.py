@@ -21,6 +21,7 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
             base_ms=milliseconds(settings.retry_base),
             max_ms=milliseconds(settings.retry_max),
             budget_ms=milliseconds(settings.retry_budget),
+            handshake_grace_ms=milliseconds(settings.handshake_grace),
         ),
         clock=parts.clock,
         stop=parts.stop,

@@ -13,6 +13,7 @@ from broker.model.outcome import Delivered, DeliveryOutcome, EndpointGone, Refus
 from broker.model.subscription import Channel as ChannelSettings
 
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 _ERROR_CODES = {
     "dns": DeliveryError.DNS,
     "no-response": DeliveryError.NO_RESPONSE,
@@ -45,7 +46,7 @@ def _outcome_of(response: HttpResponse) -> DeliveryOutcome:
     if response.status == HTTPStatus.GONE:
         return EndpointGone(error)
     is_transient = response.status in _TRANSIENT or 500 <= response.status < 600
-    return Refused(is_transient, error, response.retry_after_s)
+    return Refused(is_transient, error, response.retry_after_s, response.status in _UNAVAILABLE)
 
 
 def _status_text(status: int) -> str:

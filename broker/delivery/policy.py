@@ -5,7 +5,8 @@ decision.
   first failure of the notification, is used up (R-305, R-307). A Retry-After may lengthen a delay, never
   beyond the longest delay of the policy: a receiver's mistake must not silence an alarm for a day.
 - A permanent refusal gets a few attempts, for the endpoint that is just being set up.
-- A handshake gets one attempt: any failure sets the subscription to `error` (R-152).
+- A handshake that the receiver answers with a failure sets the subscription to `error` at once (R-152). One
+  that reaches nobody is retried for a grace, since receivers often register before they listen (decision 141).
 - A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds,
   then the events that cannot be rendered become dead letters (decision 041).
 """
@@ -14,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import assert_never
 
+from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import (
     Advance,
     Decision,
@@ -29,6 +31,9 @@ from broker.model.outcome import (
     Unrenderable,
 )
 
+HANDSHAKE_DELAY_MS = 2_000
+"""The longest delay between two attempts of a handshake: a client waits for its subscription."""
+
 BUILD_ATTEMPTS = 5
 BUILD_DELAY_MS = 250
 """The longest delay after the first failed build; it doubles with each further one."""
@@ -37,12 +42,13 @@ BUILD_DELAY_MS = 250
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and for how long to retry. `budget_ms` counts from the first failed attempt of a
-    notification.
+    notification, `handshake_grace_ms` from that of a handshake.
     """
 
     base_ms: int
     max_ms: int
     budget_ms: int
+    handshake_grace_ms: int
     max_permanent_refusals: int = 3
 
     def delay_ms(self, attempt: int, jitter: float) -> int:
@@ -76,9 +82,10 @@ def decide(
     """
     if isinstance(outcome, Delivered):
         return Advance()
-    if is_handshake:
-        return MarkError(outcome.error)
     delay_ms = policy.delay_ms(attempt, jitter)
+    if is_handshake:
+        grace_left_ms = first_failure_ms + policy.handshake_grace_ms - now_ms
+        return _after_handshake(outcome, min(delay_ms, HANDSHAKE_DELAY_MS), grace_left_ms)
     is_final = False
     match outcome:
         case EndpointGone(error=error):
@@ -99,3 +106,19 @@ def decide(
     if is_final or now_ms + delay_ms > first_failure_ms + policy.budget_ms:
         return MarkError(error)
     return Retry(delay_ms, error)
+
+
+def _after_handshake(
+    outcome: Refused | Unreachable | EndpointGone | Unrenderable, delay_ms: int, grace_left_ms: int
+) -> Decision:
+    """An address that may not be notified has no error code: it is never retried."""
+    match outcome:
+        case Unreachable(error=ErrorReport(code=DeliveryError.DNS | DeliveryError.NO_RESPONSE)):
+            reached_nobody = True
+        case Refused(is_unavailable=reached_nobody):
+            pass
+        case _:
+            reached_nobody = False
+    if reached_nobody and delay_ms <= grace_left_ms:
+        return Retry(delay_ms, outcome.error)
+    return MarkError(outcome.error)

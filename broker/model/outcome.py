@@ -22,12 +22,14 @@ class Refused:
     """The receiver answered and did not accept the notification.
 
     `is_transient`: the same notification may be accepted later (R-305). `retry_after_s` is the wait the
-    receiver asked for, if it asked for one (R-307).
+    receiver asked for, if it asked for one (R-307). `is_unavailable`: what answered says that the receiver
+    does not serve requests at the moment, as a gateway does whose application is still starting.
     """
 
     is_transient: bool
     error: ErrorReport
     retry_after_s: float | None = None
+    is_unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

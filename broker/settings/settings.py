@@ -158,6 +158,13 @@ class Settings:
     retry_budget: timedelta = setting(
         timedelta(hours=72), DURATION, "72h", "How long after its first failure a notification is retried."
     )
+    handshake_grace: timedelta = setting(
+        timedelta(seconds=30),
+        DURATION,
+        "30s",
+        "How long a handshake is retried that reaches nobody (no connection, no answer, 502, 503, 504), before "
+        "the subscription goes to error. 0s: one attempt.",
+    )
     resume: Literal["backlog", "newest"] = setting(
         "backlog",
         choice("backlog", "newest"),

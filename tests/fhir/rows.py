@@ -34,6 +34,7 @@ _VALUES = {
     "event-number": "valueString",
     "timestamp": "valueInstant",
     "focus": "valueReference",
+    "additional-context": "valueReference",
 }
 
 

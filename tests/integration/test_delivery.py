@@ -14,6 +14,7 @@ from broker.testing.registration import register_subscription
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until
+from tests.ports import free_port
 
 
 def desk_with(
@@ -52,7 +53,7 @@ async def test_a_subscription_is_active_only_after_its_handshake_was_answered(
 
 
 async def test_a_failed_handshake_sets_error_and_is_not_retried(broker_fixture: BrokerFixture) -> None:
-    broker_fixture.subscriber.endpoint("a").answer = Script(503, 503)
+    broker_fixture.subscriber.endpoint("a").answer = Script(500, 500)
     subscription_id = (
         await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a"))
     )["id"]
@@ -60,6 +61,75 @@ async def test_a_failed_handshake_sets_error_and_is_not_retried(broker_fixture: 
     assert await broker_fixture.error_code(subscription_id) == "error-response"
     await broker_fixture.subscribe("other")
     assert len(broker_fixture.subscriber.endpoint("a").received) == 1
+
+
+async def test_a_receiver_may_register_before_it_listens(broker_fixture: BrokerFixture) -> None:
+    port = free_port()
+    document = broker_fixture.document("a") | {"endpoint": f"http://127.0.0.1:{port}/late"}
+    subscription_id = (await register_subscription(broker_fixture.client, "/r5", document))["id"]
+
+    async def has_failed() -> bool:
+        return await broker_fixture.error_code(subscription_id) == "no-response"
+
+    await until(has_failed)
+    assert await broker_fixture.status(subscription_id) == "requested"
+    async with SimulatedSubscriber(port=port) as late:
+        await broker_fixture.until_status(subscription_id, "active")
+        assert len(late.endpoint("late").of_type("handshake")) == 1
+        assert await broker_fixture.error_code(subscription_id) is None
+
+
+async def test_a_handshake_waits_for_a_receiver_behind_its_gateway(broker_fixture: BrokerFixture) -> None:
+    broker_fixture.subscriber.endpoint("a").answer = Script(502, 503)
+    await broker_fixture.subscribe("a")
+    first, *others = [received.body for received in broker_fixture.subscriber.endpoint("a").received]
+    assert others == [first, first], "R-209: a retry sends the identical body"
+
+
+async def test_after_the_grace_a_handshake_that_reached_nobody_sets_error(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with desk_with(
+        start_broker,
+        subscriber,
+        retry_base=timedelta(milliseconds=50),
+        handshake_grace=timedelta(milliseconds=200),
+    ) as broker_fixture:
+        document = broker_fixture.document("a") | {"endpoint": f"http://127.0.0.1:{free_port()}/never"}
+        subscription_id = (await register_subscription(broker_fixture.client, "/r5", document))["id"]
+        await broker_fixture.until_status(subscription_id, "error")
+        assert await broker_fixture.error_code(subscription_id) == "no-response"
+
+
+async def test_each_status_is_a_version_of_the_subscription(broker_fixture: BrokerFixture) -> None:
+    gate, client = Gate(), broker_fixture.client
+    broker_fixture.subscriber.endpoint("a").answer = gate
+    registered = await register_subscription(client, "/r5", broker_fixture.document("a"))
+    url = f"/r5/Subscription/{registered['id']}"
+    reads = [await client.get(url)]
+    gate.opened.set()
+    await broker_fixture.until_status(registered["id"], "active")
+    reads.append(await client.get(url))
+    broker_fixture.subscriber.endpoint("a").answer = Script(410)
+    await broker_fixture.send()
+    await broker_fixture.until_status(registered["id"], "off")
+    reads.append(await client.get(url))
+
+    metas = [read.json()["meta"] for read in reads]
+    assert [meta["versionId"] for meta in metas] == ["1", "2", "3"]
+    assert [read.headers["etag"] for read in reads] == ['W/"1"', 'W/"2"', 'W/"3"']
+    moments = [datetime.fromisoformat(meta["lastUpdated"]) for meta in metas]
+    assert moments[0] < moments[1] < moments[2]
+    assert (await client.get(f"{url}/_history/3")).json()["status"] == "off"
+    assert (await client.get(f"{url}/_history/2")).status_code == 404
+
+    outdated = await client.put(url, json=reads[0].json(), headers={"If-Match": 'W/"1"'})
+    assert outdated.status_code == 412
+    current = await client.put(url, json=reads[0].json(), headers={"If-Match": 'W/"3"'})
+    assert (current.status_code, current.headers["etag"]) == (200, 'W/"4"')
+    await broker_fixture.until_status(registered["id"], "active")
+    found = await client.get("/r5/Subscription", params={"_lastUpdated": f"gt{metas[2]['lastUpdated']}"})
+    assert [entry["resource"]["id"] for entry in found.json()["entry"]] == [registered["id"]]
 
 
 async def _break(broker_fixture: BrokerFixture, name: str) -> str:

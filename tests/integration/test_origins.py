@@ -84,7 +84,7 @@ async def dispatching(store: Store, channel: FakeChannel, limits: DispatchLimits
         SubscriptionCache(Subscriptions(store)),
         NotificationBuilder(Composer(Resources(store), NoTopics()), NotificationRenderer("http://broker")),
         {"rest-hook": channel},
-        RetryPolicy(base_ms=10, max_ms=10, budget_ms=10_000),
+        RetryPolicy(base_ms=10, max_ms=10, budget_ms=10_000, handshake_grace_ms=0),
         SystemClock(),
         stop,
         max_timeout_s=10,

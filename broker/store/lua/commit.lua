@@ -130,7 +130,7 @@ elseif decision == 'release' or is_outdated then
   -- attempts, failing_since and the pinned notification stay: the next attempt sends the same
 elseif decision == 'defer' then
   return back_off() -- nothing was attempted: no failure is counted
-elseif decision == 'retry' and s.status == 'active' then
+elseif decision == 'retry' and (s.status == 'active' or s.status == 'requested') then
   local since = s.failing_since == 0 and now or s.failing_since
   redis.call('HSET', key.sub, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since),
     unpack(failure))

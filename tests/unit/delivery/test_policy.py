@@ -1,5 +1,7 @@
 """The delivery policy: the decision after each outcome, and properties of the retry delays."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from broker.delivery.policy import (
     BUILD_ATTEMPTS,
     BUILD_DELAY_MS,
+    HANDSHAKE_DELAY_MS,
     RetryPolicy,
     decide,
 )
@@ -28,7 +31,7 @@ from broker.model.outcome import (
 )
 
 ERROR = ErrorReport(DeliveryError.ERROR_RESPONSE, "the endpoint answered 503")
-POLICY = RetryPolicy(base_ms=1_000, max_ms=3_600_000, budget_ms=72 * 3_600_000)
+POLICY = RetryPolicy(base_ms=1_000, max_ms=3_600_000, budget_ms=72 * 3_600_000, handshake_grace_ms=30_000)
 START_MS = 1_700_000_000_000
 
 policies = st.builds(
@@ -36,6 +39,7 @@ policies = st.builds(
     base_ms=st.integers(1, 10_000),
     max_ms=st.integers(10_000, 10_000_000),
     budget_ms=st.integers(0, 500_000_000),
+    handshake_grace_ms=st.integers(0, 100_000),
 )
 attempts = st.integers(1, 100_000)
 jitters = st.floats(0, 1)
@@ -82,11 +86,36 @@ def test_an_endpoint_that_is_gone_turns_the_subscription_off() -> None:
     assert decision_on(EndpointGone(ERROR)) == TurnOff(ERROR)
 
 
+NOT_THERE = [
+    Unreachable(ErrorReport(DeliveryError.NO_RESPONSE, "no connection: Connection refused")),
+    Unreachable(ErrorReport(DeliveryError.DNS, "nowhere.example can't be resolved")),
+    Refused(is_transient=True, error=ERROR, is_unavailable=True),
+]
+
+
 @pytest.mark.parametrize(
-    "outcome", [transient(), transient(5), PERMANENT, Unreachable(ERROR), EndpointGone(ERROR)]
+    "outcome",
+    [transient(), transient(5), PERMANENT, Unreachable(ErrorReport(None, "refused")), EndpointGone(ERROR)],
 )
-def test_any_failed_handshake_sets_error_at_once(outcome: DeliveryOutcome) -> None:
-    assert decision_on(outcome, is_handshake=True) == MarkError(ERROR)
+def test_a_handshake_that_is_answered_with_a_failure_sets_error_at_once(outcome: DeliveryOutcome) -> None:
+    assert isinstance(outcome, Refused | Unreachable | EndpointGone)
+    assert decision_on(outcome, is_handshake=True) == MarkError(outcome.error)
+
+
+@pytest.mark.parametrize("outcome", NOT_THERE)
+def test_a_handshake_that_reaches_nobody_is_retried_until_its_grace_ends(outcome: DeliveryOutcome) -> None:
+    assert isinstance(outcome, Refused | Unreachable)
+    error, grace = outcome.error, POLICY.handshake_grace_ms
+    decisions = [decision_on(outcome, attempt=attempt, is_handshake=True) for attempt in (1, 2, 3, 99)]
+    assert decisions == [Retry(ms, error) for ms in (1_000, 2_000, 2_000, HANDSHAKE_DELAY_MS)]
+    assert decision_on(outcome, since_ms=grace - 1_000, is_handshake=True) == Retry(1_000, error)
+    assert decision_on(outcome, since_ms=grace - 999, is_handshake=True) == MarkError(error)
+
+
+@pytest.mark.parametrize("outcome", NOT_THERE)
+def test_without_a_grace_a_handshake_gets_one_attempt(outcome: DeliveryOutcome) -> None:
+    policy = replace(POLICY, handshake_grace_ms=0)
+    assert isinstance(decision_on(outcome, policy=policy, is_handshake=True), MarkError)
 
 
 def test_retry_delays_double_up_to_the_maximum() -> None:
