@@ -11,7 +11,7 @@ import pytest
 from broker.channels.pull import PullChannel
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
-from broker.delivery.following import Following
+from broker.delivery.following import CHECK_S, Following
 from broker.delivery.wakeups import WakeupListener
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.notification import NotificationType
@@ -121,3 +121,26 @@ async def test_the_store_names_the_pull_subscriptions_that_got_events(store: Sto
         assert await anext(wakeups) is None
         await Outboxes(store).append(0, 1, {KEY: [change(1)]})
         assert await anext(wakeups) == Wakeup(store.layout.shard_of(*KEY), frozenset({KEY}))
+
+
+@pytest.mark.parametrize("ending", ["deleted", "error"])
+async def test_a_connection_ends_as_soon_as_its_subscription_does(store: Store, ending: str) -> None:
+    subscriptions = Subscriptions(store)
+    await put_pull_subscription(subscriptions)
+    schedule = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog")
+    listener, stop = WakeupListener(schedule), asyncio.Event()
+    listening = asyncio.create_task(listener.run(stop))
+    notifications = following_of(store, subscriptions, listener).follow(*KEY, after=None)
+    assert (await anext(notifications)).type is NotificationType.HANDSHAKE
+    following = asyncio.ensure_future(anext(notifications, None))
+    async with asyncio.timeout(CHECK_S / 2):
+        await asyncio.sleep(0.2)  # the connection sleeps by now; if not, the test passes all the same
+        if ending == "deleted":
+            await subscriptions.delete(*KEY)
+        else:
+            record = await subscriptions.get(*KEY)
+            assert record is not None
+            await subscriptions.fail(record, "its topic was removed")
+        assert await following is None
+    stop.set()
+    await listening

@@ -192,12 +192,13 @@ async def test_retries_send_the_identical_body_until_the_endpoint_recovers(
     assert times == sorted(times)
 
 
-async def test_retry_after_is_honoured(broker_fixture: BrokerFixture) -> None:
-    await broker_fixture.subscribe("a")
-    endpoint = broker_fixture.subscriber.endpoint("a")
-    endpoint.answer = Script(Answer(503, {"Retry-After": "1"}))
-    await broker_fixture.send()
-    await broker_fixture.until_numbers("a", 1)
+async def test_retry_after_is_honoured(start_broker: StartBroker, subscriber: SimulatedSubscriber) -> None:
+    async with desk_with(start_broker, subscriber, retry_max=timedelta(seconds=5)) as broker_fixture:
+        await broker_fixture.subscribe("a")
+        endpoint = broker_fixture.subscriber.endpoint("a")
+        endpoint.answer = Script(Answer(503, {"Retry-After": "1"}))
+        await broker_fixture.send()
+        await broker_fixture.until_numbers("a", 1)
     refused, accepted = endpoint.received[1:]
     assert accepted.at_ms - refused.at_ms >= 1_000
 
