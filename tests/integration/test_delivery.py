@@ -353,7 +353,7 @@ async def test_deleting_a_subscription_stops_its_retries(broker_fixture: BrokerF
 async def test_the_handshake_of_a_deleted_subscription_does_not_activate_a_new_one_with_its_id(
     broker_fixture: BrokerFixture,
 ) -> None:
-    old, new = Gate(), Gate(status=503)
+    old, new = Gate(), Gate(status=500)
     broker_fixture.subscriber.endpoint("old").answer = old
     broker_fixture.subscriber.endpoint("new").answer = new
     url = "/r5/Subscription/namesake"
