@@ -1,11 +1,13 @@
-"""The interface to the FHIRPath engine; no other module imports `fhirpathpy`.
+"""The interface to the FHIRPath engine; only this module and `fhirpath_functions` import `fhirpathpy`.
 
 The engine accepts invalid expressions and ignores what it does not understand. This module parses every
-expression to its last token and refuses unknown functions and variables before anything is evaluated. The
-length of an expression limits its cost. An expression that is nested too deeply for the engine raises
-BadExpression.
+expression to its last token and refuses what can't be evaluated before anything is: unknown and dangerous
+functions, unknown variables, comparisons with quantities, criteria that are never a boolean. The length of an
+expression and the bounds in `fhirpath_functions` limit its cost. An expression that is nested too deeply for
+the engine raises BadExpression.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -14,19 +16,30 @@ from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped
 from fhirpathpy import compile as engine_compile
 from fhirpathpy import parser as engine_parser
 from fhirpathpy.engine import nodes as engine_nodes
-from fhirpathpy.engine.invocations import invocation_registry
 from fhirpathpy.models import models
 from fhirpathpy.parser.generated import FHIRPathLexer, FHIRPathParser
 
 from broker.errors import BrokerError
+from broker.matching.fhirpath_functions import REFUSED, SUPPLIED, compile_pattern, known_functions
 from broker.matching.problems import EvaluationFailed
 from broker.matching.references import referenced_type
 from broker.model.release import Release
 
 MAX_EXPRESSION_CHARS = 4096
+MAX_STEPS = 250
+"""Points and brackets in an expression; the time to parse it grows with their square."""
 _VARIABLES = frozenset({"previous", "current", "resource", "rootResource", "context", "ucum"})
 # the engine has no model of R4B, whose choice elements are those of R4
 _MODELS = {Release.R4: "r4", Release.R4B: "r4", Release.R5: "r5"}
+_FUNCTIONS = known_functions() | {"resolve"}
+_NEVER_BOOLEAN = frozenset(
+    {
+        *("count", "length", "indexOf", "substring", "upper", "lower", "trim", "replace", "replaceMatches"),
+        *("toInteger", "toDecimal", "toString", "toDate", "toDateTime", "toTime", "toChars", "split", "join"),
+        *("encode", "decode", "abs", "ceiling", "exp", "floor", "ln", "log", "power", "round", "sqrt"),
+        *("truncate", "now", "today", "timeOfDay", "sum", "avg", "type", "extension", "resolve"),
+    }
+)
 # the engine's functions have no type annotations
 _create_node: Any = engine_nodes.ResourceNode.create_node
 _parse: Any = engine_parser.parse
@@ -51,7 +64,7 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
     compiled = engine_compile(
         expr,
         model=models[_MODELS[release]],
-        options={"userInvocationTable": {"resolve": {"fn": _resolve, "arity": {0: []}}}},
+        options={"userInvocationTable": {**SUPPLIED, "resolve": {"fn": _resolve, "arity": {0: []}}}},
     )
 
     def evaluate(resource: Any, environment: Mapping[str, Any]) -> list[Any]:
@@ -62,6 +75,14 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
             raise EvaluationFailed(f"{type(error).__name__}: {error}"[:300]) from error
 
     return evaluate
+
+
+def check_criteria(expr: str) -> None:
+    """Raises BadExpression for criteria that can't be evaluated, or that are never one boolean."""
+    compile_expression(expr)
+    reason = _why_not_boolean(_parse(expr)["children"][0])
+    if reason is not None:
+        raise BadExpression(f"{reason} is not a boolean, so the criteria are never true")
 
 
 def evaluate_fhirpath(
@@ -97,6 +118,8 @@ def _node(value: Any) -> Any:
 def _check(expr: str) -> None:
     if len(expr) > MAX_EXPRESSION_CHARS:
         raise BadExpression(f"it is longer than {MAX_EXPRESSION_CHARS} characters")
+    if sum(map(expr.count, ".([")) > MAX_STEPS:
+        raise BadExpression(f"it has more than {MAX_STEPS} points and brackets")
     try:
         lexer = _lexer(InputStream(expr))
         lexer.removeErrorListeners()
@@ -114,23 +137,76 @@ def _check(expr: str) -> None:
         raise BadExpression(f"it is not FHIRPath: {error}") from error
     if not is_whole:
         raise BadExpression("it is not FHIRPath: syntax error")
-    for kind, name in _names(tree):
-        if kind == "Functn" and name not in invocation_registry and name != "resolve":
-            raise BadExpression(f"unknown function {name}()")
-        if kind == "ExternalConstant" and name not in _VARIABLES:
-            raise BadExpression(f"unknown variable %{name}")
+    for node, parents in _nodes(tree):
+        _check_node(node, parents)
 
 
 def _refuse(error: Exception) -> None:
     raise BadExpression("it is not FHIRPath: unexpected character") from error
 
 
-def _names(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The functions and variables that the parsed expression names."""
-    pending = [tree]
+def _check_node(node: dict[str, Any], parents: tuple[str, ...]) -> None:
+    node_type, name = node.get("type"), _name(node)
+    if node_type == "Functn":
+        if name in REFUSED:
+            raise BadExpression(f"{name}() is not evaluated: {REFUSED[name]}")
+        if name not in _FUNCTIONS:
+            raise BadExpression(f"unknown function {name}()")
+        if name in {"matches", "replaceMatches"}:
+            _check_pattern(node)
+    elif node_type == "ExternalConstant" and name not in _VARIABLES:
+        raise BadExpression(f"unknown variable %{name}")
+    elif node_type == "QuantityLiteral":
+        text = node.get("text", "")
+        # the engine adds `3 days` to a date, and compares no quantities
+        if "'" in text or "AdditiveExpression" not in parents:
+            text = f"the quantity {text} is not compared; compare .value with the number, and the code of the unit"
+            raise BadExpression(text)
+
+
+def _check_pattern(function: dict[str, Any]) -> None:
+    """A pattern that is a literal is compiled now, so that one that RE2 does not support is refused."""
+    parameters = next((node for node in function["children"] if node["type"] == "ParamList"), None)
+    first = parameters["children"][0].get("text", "") if parameters is not None else ""
+    if not re.fullmatch(r"'(?:[^'\\]|\\.)*'", first, re.DOTALL):
+        return
+    escapes = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
+    pattern = re.sub(r"\\(.)", lambda found: escapes.get(found[1], found[1]), first[1:-1])
+    try:
+        compile_pattern(pattern)
+    except ValueError as error:
+        raise BadExpression(str(error)) from None
+
+
+def _why_not_boolean(node: dict[str, Any]) -> str | None:
+    """What the result of an expression is, if it is never a boolean."""
+    while node["type"] in {"TermExpression", "LiteralTerm", "ParenthesizedTerm", "InvocationTerm"}:
+        node = node["children"][0]
+    if node["type"] in {"AdditiveExpression", "MultiplicativeExpression", "PolarityExpression"}:
+        return "the result of an operator on numbers or texts"
+    if node["type"].endswith("Literal") and node["type"] not in {"BooleanLiteral", "NullLiteral"}:
+        return f"the literal {node.get('text', '')}"
+    if node["type"] == "InvocationExpression":
+        node = node["children"][-1]
+    if node["type"] == "FunctionInvocation":
+        name = _name(node["children"][0])
+        if name in _NEVER_BOOLEAN:
+            return f"the result of {name}()"
+    return None
+
+
+def _nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """The nodes of the parsed expression, each with the types of its parents."""
+    pending: list[tuple[dict[str, Any], tuple[str, ...]]] = [(tree, ())]
     while pending:
-        node = pending.pop()
-        children = node.get("children", [])
-        if node.get("type") in {"Functn", "ExternalConstant"} and children:
-            yield node["type"], children[0].get("text", "").strip("`\"'")
-        pending.extend(children)
+        node, parents = pending.pop()
+        yield node, parents
+        inner = (*parents[-3:], node.get("type", ""))
+        pending.extend((child, inner) for child in node.get("children", []))
+
+
+def _name(node: dict[str, Any]) -> str:
+    """The name of a function or variable."""
+    children = node.get("children") or [{}]
+    name: str = children[0].get("text", "")
+    return name.strip("`\"'")

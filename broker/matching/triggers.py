@@ -16,7 +16,7 @@ from broker.matching.change_states import ChangeStates
 from broker.matching.context import SearchContext
 from broker.matching.criteria import BadTopic, StateTestEvaluation, compile_criteria, evaluate_criteria
 from broker.matching.definitions import ANY_TYPE
-from broker.matching.fhirpath import BadExpression, compile_expression, evaluate_fhirpath
+from broker.matching.fhirpath import BadExpression, check_criteria, compile_expression, evaluate_fhirpath
 from broker.matching.problems import EvaluationFailed, TopicProblem
 from broker.matching.verdicts import FilterEvaluation, evaluation_of, not_evaluable
 from broker.matching.vocabulary import judged_release
@@ -250,7 +250,7 @@ def check_triggers(topic: Topic, context: SearchContext) -> Iterator[TopicProble
             yield TopicProblem(text, _trigger_location(index), is_error=False)
         if trigger.fhirpath is not None:
             try:
-                compile_expression(trigger.fhirpath)
+                check_criteria(trigger.fhirpath)
             except BadExpression as error:
                 yield TopicProblem(str(error), _trigger_location(index, CriteriaKind.FHIRPATH))
         yield from _check_query(topic, index, context)
