@@ -74,13 +74,18 @@ def test_fhir_resources_names_the_types_of_primitives() -> None:
 
 
 def test_fhirpathpy_exposes_its_parser_its_nodes_and_its_functions() -> None:
-    """Used by matching/fhirpath.py."""
+    """Used by matching/fhirpath.py and matching/fhirpath_functions.py."""
     from fhirpathpy import parser  # noqa: PLC0415 the failure must be of this test
+    from fhirpathpy.engine.evaluators import evaluators  # noqa: PLC0415
     from fhirpathpy.engine.invocations import invocation_registry  # noqa: PLC0415
     from fhirpathpy.engine.nodes import ResourceNode  # noqa: PLC0415
+    from fhirpathpy.engine.util import get_data  # noqa: PLC0415
     from fhirpathpy.parser.generated import FHIRPathLexer, FHIRPathParser  # noqa: PLC0415
 
     assert {"where", "exists", "ofType"} <= set(invocation_registry)
+    assert all(callable(entry["fn"]) for entry in invocation_registry.values())
+    assert callable(evaluators["MemberInvocation"])
+    assert callable(get_data)
     assert callable(ResourceNode.create_node)
     assert list(inspect.signature(parser.parse).parameters) == ["value"]
     assert inspect.isclass(FHIRPathLexer.FHIRPathLexer)
