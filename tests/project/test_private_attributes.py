@@ -83,7 +83,8 @@ def test_fhirpathpy_exposes_its_parser_its_nodes_and_its_functions() -> None:
     from fhirpathpy.parser.generated import FHIRPathLexer, FHIRPathParser  # noqa: PLC0415
 
     assert {"where", "exists", "ofType"} <= set(invocation_registry)
-    assert all(callable(entry["fn"]) for entry in invocation_registry.values())
+    registry: Any = invocation_registry
+    assert all(callable(entry["fn"]) for entry in registry.values())
     assert callable(evaluators["MemberInvocation"])
     assert callable(get_data)
     assert callable(ResourceNode.create_node)
