@@ -16,9 +16,10 @@ _GUIDE = (
 _WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
 _DOCUMENTATION = (
     "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation "
-    "and, on searches, handling=strict (the default) | lenient; If-Match on update and delete; "
-    "If-None-Match on read; If-None-Exist with "
-    "identifier=system|value on create; Idempotency-Key on any write."
+    "and handling=strict (the default) | lenient; If-Match and If-None-Match on update and delete; "
+    "If-None-Match and If-Modified-Since on read; conditional create, update and delete with the criteria "
+    "identifier and _id (Subscriptions: any search parameter); conditional references in transactions; "
+    "Idempotency-Key on any write. A precondition that is not supported is refused."
 )
 
 
@@ -105,6 +106,9 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
             "interaction": _codes("create", "read", "update", "delete", "search-type"),
             "documentation": "The topics that subscriptions may name; only an administrator may change them.",
             "updateCreate": True,
+            "conditionalCreate": True,
+            "conditionalUpdate": False,
+            "conditionalDelete": "not-supported",
         }
     else:
         rest = {
@@ -115,9 +119,9 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
             "readHistory": True,
             "updateCreate": True,
             "conditionalCreate": True,
-            "conditionalRead": "not-match",
-            "conditionalUpdate": False,
-            "conditionalDelete": "not-supported",
+            "conditionalRead": "full-support",
+            "conditionalUpdate": True,
+            "conditionalDelete": "single",
         }
     resource: dict[str, Any] = {"type": name} | rest
     if name in capabilities.searches:
@@ -137,10 +141,10 @@ def _subscription(vocabulary: CapabilityVocabulary, capabilities: Capabilities) 
         "versioning": "versioned-update",
         "readHistory": False,
         "updateCreate": True,
-        "conditionalCreate": False,
-        "conditionalRead": "not-match",
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        "conditionalCreate": True,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": True,
+        "conditionalDelete": "single",
     }
     if vocabulary.profile:
         rest["supportedProfile"] = [vocabulary.profile]
