@@ -223,9 +223,9 @@ async def test_an_update_repeats_the_handshake_and_continues_the_numbers(
     stale = await client.put(url, content=orjson.dumps(document), headers={"If-Match": 'W/"7"'})
     assert stale.status_code == 412
     assert new.received == []
-    updated = await client.put(url, content=orjson.dumps(document), headers={"If-Match": 'W/"1"'})
+    updated = await client.put(url, content=orjson.dumps(document), headers={"If-Match": 'W/"2"'})
     assert (updated.status_code, updated.json()["status"]) == (200, "requested")
-    assert updated.headers["ETag"] == 'W/"2"'
+    assert updated.headers["ETag"] == 'W/"3"'
     await until_status(client, subscription_id, "active")
     assert [n.events_since_start for n in new.of_type("handshake")] == [1]
     await client.post("/r4/Observation", content=reading)
@@ -234,7 +234,7 @@ async def test_an_update_repeats_the_handshake_and_continues_the_numbers(
 
 
 async def test_an_update_may_create_under_the_id_of_the_client(client: httpx.AsyncClient) -> None:
-    document = subscription("r5", VITALS, NOWHERE) | {"id": "mine"}
+    document = subscription("r5", VITALS, NOWHERE) | {"id": "mine", "status": "off"}
     response = await client.put("/r5/Subscription/mine", content=orjson.dumps(document))
     assert (response.status_code, response.json()["id"]) == (201, "mine")
     assert response.headers["Location"].endswith("/r5/Subscription/mine/_history/1")
