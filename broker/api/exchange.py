@@ -116,7 +116,8 @@ def id_of_update(request: FhirRequest) -> str:
 
 
 def is_not_modified(request: FhirRequest, version: int, at_ms: int) -> bool:
-    """Whether a read is answered by 304: by If-None-Match, without it by If-Modified-Since (RFC 9110, 13.2.2).
+    """Whether a read is answered by 304: by If-None-Match, without it by If-Modified-Since (RFC 9110,
+    13.2.2).
 
     Raises `Malformed`.
     """

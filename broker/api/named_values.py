@@ -98,4 +98,5 @@ def group(name: str, *parts: list[Part]) -> list[Part]:
 def render(*parts: list[Part]) -> bytes:
     """The Parameters resource."""
     flat = [part for each in parts for part in each]
-    return orjson.dumps({"resourceType": "Parameters", "parameter": flat})
+    # FHIR has no empty arrays
+    return orjson.dumps({"resourceType": "Parameters"} | ({"parameter": flat} if flat else {}))

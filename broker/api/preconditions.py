@@ -79,7 +79,8 @@ def _refuse_parameters(request: FhirRequest) -> None:
         advice = "Leave it out."
         if request.method == "POST" and request.path:
             advice = f"Send the criteria of a conditional create in If-None-Exist: {name}=…"
-        text = f"The parameter {name!r} is not supported on {request.method} {request.path or 'a base'}. {advice}"
+        place = request.path or "a base"
+        text = f"The parameter {name!r} is not supported on {request.method} {place}. {advice}"
         raise Malformed(Issue("not-supported", text))
 
 

@@ -19,8 +19,8 @@ class SubscriptionHandlers:
         self._conditional = conditional
 
     async def create(self, request: FhirRequest) -> FhirResponse:
-        """201 with the accepted Subscription; 200 for a repetition under the same Idempotency-Key, and for one
-        that meets If-None-Exist.
+        """201 with the accepted Subscription; 200 for a repetition under the same Idempotency-Key, and for
+        one that meets If-None-Exist.
         """
         criteria = search_of_create(request, "Subscription", SUBSCRIPTION_FIELDS[request.release])
         if criteria is None:
@@ -34,7 +34,7 @@ class SubscriptionHandlers:
         return self._respond(request, registered)
 
     async def update_match(self, request: FhirRequest) -> FhirResponse:
-        """Replaces the one Subscription that meets the criteria of the URL, or creates one; 412 for several."""
+        """Replaces the Subscription that meets the criteria of the URL, or creates one; 412 for several."""
         registered = await self._conditional.update(
             request.principal, request.release, request.resource, _criteria(request), request.condition
         )

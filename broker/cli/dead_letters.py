@@ -110,7 +110,7 @@ def show(
     """
     with BrokerClient(base) as broker:
         response = broker.operate("$dead-letters", id=dead_letter_id)
-    (dead_letter,) = groups(response["parameter"], "dead-letter")
+    (dead_letter,) = groups(response.get("parameter", []), "dead-letter")
     if as_json:
         typer.echo(json.dumps(as_plain(dead_letter), indent=2, ensure_ascii=False))
         return
@@ -198,11 +198,11 @@ def _apply(
         task = bar.add_task("dead letters", total=len(ids) or None)
         for start in range(0, len(ids), _MAX_PER_REQUEST):
             batch = ids[start : start + _MAX_PER_REQUEST]
-            yield broker.operate(operation, id=batch)["parameter"]
+            yield broker.operate(operation, id=batch).get("parameter", [])
             bar.advance(task, len(batch))
         after = ""
         while not ids:
-            response: Parts = broker.operate(operation, after=after, **selection)["parameter"]
+            response: Parts = broker.operate(operation, after=after, **selection).get("parameter", [])
             yield response
             names = ("redriven", "refused", "discarded")
             bar.advance(task, sum(value(response, name) or 0 for name in names))

@@ -106,8 +106,8 @@ class Following:
         return min(heartbeat_s - (self._clock.now_ms() - sent_ms) / 1000, CHECK_S)
 
     async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
-        """The waiting events, `maxCount` a notification and, with resources, one version of each; numbers that
-        are no longer stored are skipped.
+        """The waiting events, `maxCount` a notification and, with resources, one version of each; numbers
+        that are no longer stored are skipped.
         """
         subscription = record.subscription
         limit = subscription.channel.max_count or 1

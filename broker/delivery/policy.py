@@ -6,7 +6,7 @@ decision.
   beyond the longest delay of the policy: a receiver's mistake must not silence an alarm for a day.
 - A permanent refusal gets a few attempts, for the endpoint that is just being set up.
 - A handshake that the receiver answers with a failure sets the subscription to `error` at once (R-152). One
-  that reaches nobody is retried for a grace, since receivers often register before they listen (decision 141).
+  that reaches nobody is retried for a grace, since receivers often register before they listen (141).
 - A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds,
   then the events that cannot be rendered become dead letters (decision 041).
 """

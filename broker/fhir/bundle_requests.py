@@ -20,7 +20,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 
 @dataclass(frozen=True, slots=True)
 class BundleEntry:
-    """One request of a batch or transaction; headers are '' where absent. `if_modified_since` is an HTTP date."""
+    """One request of a batch or transaction; headers are '' where absent. `if_modified_since` is an HTTP
+    date.
+    """
 
     full_url: str
     method: str

@@ -55,8 +55,8 @@ def parse_condition(text: str, resource_type: str, name: str = "If-None-Exist") 
 
 
 def condition_parameters(text: str, resource_type: str, name: str = "If-None-Exist") -> list[tuple[str, str]]:
-    """The search parameters of `identifier=…`, `?identifier=…`, `Patient?identifier=…`, or the absolute URL of
-    such a search. Raises `Malformed`.
+    """The search parameters of `identifier=…`, `?identifier=…`, `Patient?identifier=…`, or the absolute URL
+    of such a search. Raises `Malformed`.
     """
     path, mark, query = text.strip().partition("?")
     if not mark or "=" in path.partition("://")[0]:

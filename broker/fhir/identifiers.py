@@ -1,4 +1,4 @@
-"""Business identifiers of a resource, in the form of the identifier index that conditional requests search."""
+"""Business identifiers of a resource, in the form of the index that conditional requests search."""
 
 import re
 from typing import NamedTuple

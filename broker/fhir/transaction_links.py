@@ -24,13 +24,12 @@ _TAG = re.compile(rf"<(?:a|img)(?=\s)(?:[^\"'>]|{_QUOTED})*>")
 _ATTRIBUTE = re.compile(rf"(\s(?:href|src)\s*=\s*)({_QUOTED})")
 
 LINK_MEMBERS = frozenset(
-    """
-    additionalInfo address addressUrl artifactUri authority authorizationUrl contentReference
+    """additionalInfo address addressUrl artifactUri authority authorizationUrl contentReference
     defaultValueOid defaultValueUri defaultValueUrl defaultValueUuid definition definitionUri derivedFromUri
-    detail endParam endpoint endpointUrl eventUri filterDefinition fixedOid fixedUri fixedUrl fixedUuid fullUrl
-    implicitRules instantiates instantiatesUri issuer jurisdiction link linkUri location moduleUri nameUrl
-    networkUri next onlineInformation patternOid patternUri patternUrl patternUuid policy protocol reference
-    relativePath rendering resource satisfiedBy source sourceScopeUri sourceUri sourceUrl startParam
+    detail endParam endpoint endpointUrl eventUri filterDefinition fixedOid fixedUri fixedUrl fixedUuid
+    fullUrl implicitRules instantiates instantiatesUri issuer jurisdiction link linkUri location moduleUri
+    nameUrl networkUri next onlineInformation patternOid patternUri patternUrl patternUuid policy protocol
+    reference relativePath rendering resource satisfiedBy source sourceScopeUri sourceUri sourceUrl startParam
     structureProfileUri subJurisdiction system target targetScopeUri targetUri uri url valueOid valueUri
     valueUrl valueUuid
     """.split()  # noqa: SIM905 reads as a list of names

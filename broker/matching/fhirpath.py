@@ -160,7 +160,7 @@ def _check_node(node: dict[str, Any], parents: tuple[str, ...]) -> None:
         text = node.get("text", "")
         # the engine adds `3 days` to a date, and compares no quantities
         if "'" in text or "AdditiveExpression" not in parents:
-            text = f"the quantity {text} is not compared; compare .value with the number, and the code of the unit"
+            text = f"the quantity {text} is not compared; compare .value with the number, and the unit's code"
             raise BadExpression(text)
 
 

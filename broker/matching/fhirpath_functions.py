@@ -42,7 +42,9 @@ class TooMuchWork(Exception):  # noqa: N818 named for what is the case
 
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> Any:
-    """A regular expression in RE2's syntax, which has no look-around and no back-references. Raises ValueError."""
+    """A regular expression in RE2's syntax, which has no look-around and no back-references. Raises
+    ValueError.
+    """
     options = re2.Options()
     options.dot_nl = True
     options.log_errors = False

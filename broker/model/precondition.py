@@ -1,4 +1,5 @@
-"""Preconditions on the current version of a resource: what If-Match and If-None-Match require (RFC 9110, 13.1).
+"""Preconditions on the current version of a resource: what If-Match and If-None-Match require (RFC 9110,
+13.1).
 
 The store evaluates them in the script that writes, so nothing happens between the check and the change.
 `shared/preconditions.lua` has the same rule as `is_met_by`.

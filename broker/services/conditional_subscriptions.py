@@ -77,7 +77,9 @@ class ConditionalSubscriptions:
                 return Registered(match, is_created=False, is_new=False)
             body_id = resource.id if is_update else ""
             if match is not None and body_id not in {"", match.id}:
-                text = f"{criteria.text} matches {_TYPE}/{match.id}, the body has the id {body_id!r}. Send one id."
+                text = (
+                    f"{criteria.text} matches {_TYPE}/{match.id}, the body has id {body_id!r}. Send one id."
+                )
                 raise Malformed(Issue("invalid", text, f"{_TYPE}.id"))
             if match is not None:
                 target, expected = str(match.id), VersionCondition(str(match.version))

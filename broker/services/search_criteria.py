@@ -21,7 +21,7 @@ class SearchCriteria(Generic[T]):
     text: str
 
     def single(self, candidates: Iterable[T], resource_type: str) -> T | None:
-        """The candidate that meets the criteria, None without one; raises `PreconditionFailed` for several."""
+        """The candidate that meets the criteria, or None; raises `PreconditionFailed` for several."""
         matches = self.search.run(candidates)
         if len(matches) > 1:
             text = f"{len(matches)} {resource_type} resources match {self.text}. Send criteria of only one."

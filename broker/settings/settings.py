@@ -162,7 +162,8 @@ class Settings:
         timedelta(seconds=30),
         DURATION,
         "30s",
-        "How long a handshake is retried that reaches nobody (no connection, no answer, 502, 503, 504), before "
+        "How long a handshake is retried that reaches nobody (no connection, no answer, 502, 503, 504), "
+        "before "
         "the subscription goes to error. 0s: one attempt.",
     )
     resume: Literal["backlog", "newest"] = setting(

@@ -123,7 +123,8 @@ def version(partition: int, key: VersionKey) -> str:
 
 
 def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:
-    r"""Sorted set by lexical order: `value\x1fsystem\x1fid` for each identifier of the current resources of this
+    r"""Sorted set by lexical order: `value\x1fsystem\x1fid` for each identifier of the current resources
+    of this
     type and partition.
     """
     return f"{partition_tag(partition)}:identifiers:{tenant}:{resource_type}"

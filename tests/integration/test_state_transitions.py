@@ -1,4 +1,4 @@
-"""Topics of the package that fire on a change of state: encounters that start and end, devices that change."""
+"""Topics of the package that fire on a change of state: encounters that start and end, devices."""
 
 from typing import Any
 

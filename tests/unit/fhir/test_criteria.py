@@ -1,4 +1,4 @@
-"""Criteria of conditional requests: the forms in which clients send them, what they match, what is refused."""
+"""Criteria of conditional requests: the forms in which clients send them, matches, refusals."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""No FHIRPath criteria stop a matcher: dangerous ones are refused, or end with an error after limited work."""
+"""No FHIRPath criteria stop a matcher: dangerous ones are refused, or end after limited work."""
 
 from decimal import Decimal
 from typing import Any
