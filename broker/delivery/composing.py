@@ -4,10 +4,10 @@ Both delivery and the API (`$events`, `$status`, open connections) compose throu
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from broker.fhir.conversion import convert
-from broker.model.change import Version
+from broker.model.change import Version, VersionKey
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -80,21 +80,41 @@ class Composer:
         releases = {event.focus: event.release for event in events}
         releases |= {included.key: included.release for event in events for included in event.context}
         versions = await self._resources.many(releases)
-        resources = {key: _converted(versions.get(key), releases[key], release) for key in releases}
+        bodies = {key: _body(key, versions.get(key), source, release) for key, source in releases.items()}
 
-        def focus_resource(event: Event) -> Resource | None:
+        def focus(event: Event) -> Focus:
             # a version written after the event belongs to a store that was rolled back and reused its number
             version = versions.get(event.focus)
-            return None if version is None or version.at_ms > event.at_ms else resources[event.focus]
+            is_reused = version is not None and version.at_ms > event.at_ms
+            body = _missing(event.focus) if is_reused else bodies[event.focus]
+            context = [bodies[included.key] for included in event.context]
+            omissions = tuple(each.omission for each in (body, *context) if each.omission)
+            return Focus(event, body.resource, tuple(each.resource for each in context), omissions)
 
-        return tuple(
-            Focus(event, focus_resource(event), tuple(resources[included.key] for included in event.context))
-            for event in events
-        )
+        return tuple(focus(event) for event in events)
 
 
-def _converted(version: Version | None, source: Release, target: Release) -> Resource | None:
-    """None for a version that is no longer stored, a deletion, and one that can't be converted."""
-    if version is None or version.resource is None:
-        return None
-    return convert(version.resource, version.key.type, source, target)
+class _Body(NamedTuple):
+    """A version in the subscriber's release, or why it isn't included ('' for a deletion)."""
+
+    resource: Resource | None
+    omission: str = ""
+
+
+def _missing(key: VersionKey) -> _Body:
+    return _Body(None, f"{key.reference}/_history/{key.version} is not included: it is no longer stored.")
+
+
+def _body(key: VersionKey, version: Version | None, source: Release, target: Release) -> _Body:
+    if version is None:
+        return _missing(key)
+    if version.resource is None:
+        return _Body(None)
+    converted = convert(version.resource, key.type, source, target)
+    if converted is not None:
+        return _Body(converted)
+    return _Body(
+        None,
+        f"{key.reference}/_history/{key.version} is not included: it can't be converted from "
+        f"{source.upper()} to {target.upper()}. Read it at the base /{source}.",
+    )

@@ -58,7 +58,8 @@ class R4(R4B):
             parts = _parts(focus, notification, base, ambiguous)
             parameters.append({"name": "notification-event", "part": parts})
         parameters += [
-            {"name": "error", "valueCodeableConcept": error_concept(error)} for error in notification.errors
+            {"name": "error", "valueCodeableConcept": error_concept(report)}
+            for report in notification.reports
         ]
         profile = f"{BASE}backport-subscription-status-r4"
         members = {

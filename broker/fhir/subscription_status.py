@@ -88,8 +88,8 @@ def subscription_status(
     members["subscription"] = subscription_reference(notification, base)
     if shows_topic(notification):
         members["topic"] = notification.topic
-    if notification.errors:
-        members["error"] = [error_concept(error) for error in notification.errors]
+    if reports := notification.reports:
+        members["error"] = [error_concept(report) for report in reports]
     return Resource(orjson.dumps(members))
 
 

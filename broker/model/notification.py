@@ -83,11 +83,13 @@ class Focus(NamedTuple):
     """The stored bytes of an event's focus; None where it may not or can't be included (R-244).
 
     `context` has those of the event's context, in its order; it is empty where only references are sent.
+    `omissions` say why a resource is missing that the content level includes.
     """
 
     event: Event
     resource: Resource | None
     context: tuple[Resource | None, ...] = ()
+    omissions: tuple[str, ...] = ()
 
 
 class Notification(NamedTuple):
@@ -110,6 +112,12 @@ class Notification(NamedTuple):
     foci: tuple[Focus, ...] = ()
     errors: tuple[ErrorReport, ...] = ()
     related: tuple[RelatedQuery, ...] = ()
+
+    @property
+    def reports(self) -> tuple[ErrorReport, ...]:
+        """The errors of the status: those of the subscription, then why resources are missing, each once."""
+        texts = dict.fromkeys(text for focus in self.foci for text in focus.omissions)
+        return (*self.errors, *(ErrorReport(None, text) for text in texts))
 
     @property
     def ambiguous_references(self) -> frozenset[str]:

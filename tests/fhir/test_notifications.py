@@ -160,6 +160,15 @@ def test_r_244_a_resource_that_cannot_be_converted_has_an_entry_with_a_request_t
     assert sent.entries[1]["request"] == {"method": "GET", "url": "Observation/o1"}
 
 
+@pytest.mark.parametrize("release", Release)
+def test_the_status_says_once_why_a_resource_is_not_included(release: Release) -> None:
+    text = "Observation/o1/_history/1 is not included: it can't be converted from R5 to R4."
+    bare = focus(1, Interaction.UPDATE)._replace(resource=None, omissions=(text, text))
+    full = PayloadContent.FULL_RESOURCE
+    sent = check_rows(render(notification(release, full, NotificationType.EVENT_NOTIFICATION, bare)))
+    assert [error["text"] for error in sent.status["error"]] == [text]
+
+
 @pytest.mark.parametrize(("release", "content"), ALL)
 def test_r_209_rendering_a_notification_again_gives_the_identical_bytes(
     release: Release, content: PayloadContent

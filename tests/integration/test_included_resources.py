@@ -211,6 +211,8 @@ async def test_included_resources_of_a_release_without_conversion_are_entries_wi
     (entry,) = entries(bundle, "Flag")
     assert entry["request"] == {"method": "GET", "url": "Flag/f1"}
     assert "resource" not in entry
+    (error,) = bundle["entry"][0]["resource"]["error"]
+    assert "Flag/f1/_history/1 is not included: it can't be converted from R4 to R5" in error["text"]
 
 
 async def test_the_size_of_included_resources_counts_toward_the_notification_limit(
