@@ -25,6 +25,8 @@ TOPIC = "http://example.org/t"
 CROSS = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Subscription."
 Document = dict[str, Any]
 TEXT = st.from_regex(r"[A-Za-zäß0-9][A-Za-z0-9 _.:;\-\"\\/é]{0,20}[A-Za-z0-9]", fullmatch=True)
+CODE = st.from_regex(r"[A-Za-zäß0-9_.:\-\"\\/é]{1,8}( [A-Za-z0-9_.:]{1,8}){0,2}", fullmatch=True)
+"""A code has no two blanks in a row."""
 # numbers whose spelling a float would lose
 NUMBERS = st.sampled_from(["1.0", "2.00", "0.10", "-3.5", "1234567890.123456789", "7"])
 MARKS = st.builds("⟦{}⟧".format, NUMBERS)
@@ -43,7 +45,7 @@ EXTENSIONS = st.lists(
     min_size=1,
     max_size=3,
 )
-CODINGS = st.lists(st.fixed_dictionaries({"system": st.just("urn:x"), "code": TEXT}), min_size=1, max_size=2)
+CODINGS = st.lists(st.fixed_dictionaries({"system": st.just("urn:x"), "code": CODE}), min_size=1, max_size=2)
 META = st.fixed_dictionaries(
     {},
     optional={
