@@ -22,7 +22,6 @@ from broker.fhir.identity import check_type
 from broker.ingest.transactions import TransactionEntry, located_at
 from broker.model.resource import Resource
 
-MAX_ENTRIES = 1_000
 _PHRASES = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
 _NOT_IN_TRANSACTIONS = ("Subscription", "SubscriptionTopic")
 
@@ -38,9 +37,6 @@ class BundleHandlers:
         """200 with one result an entry, in their order."""
         check_type(request.resource, "Bundle")
         bundle = parse_bundle(request.resource)
-        if len(bundle.entries) > MAX_ENTRIES:
-            text = f"The Bundle has more than {MAX_ENTRIES} entries. Send it in parts."
-            raise Unprocessable(Issue("too-costly", text, "Bundle.entry"))
         if bundle.type == "batch":
             results = list(await asyncio.gather(*(self._perform(request, entry) for entry in bundle.entries)))
         else:

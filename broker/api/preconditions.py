@@ -13,7 +13,6 @@ from broker.fhir.criteria import (
     RESPONSE_PARAMETERS,
     Criteria,
     condition_parameters,
-    parse_condition,
     parse_criteria,
 )
 from broker.fhir.search_parameters import SearchParameters
@@ -34,7 +33,7 @@ _VERSION = frozenset({"if-match", "if-none-match"})
 OPERATION = Honoured(reads_parameters=True)
 """Operations and searches by POST."""
 NOTHING = Honoured()
-AS_CREATE = Honoured(frozenset({"if-none-exist"}))
+AS_CREATE = Honoured(frozenset({"if-none-exist"}), reads_parameters=True)
 BY_ID = Honoured(_VERSION)
 BY_CRITERIA = Honoured(_VERSION, reads_parameters=True)
 _NAMES = {
@@ -65,23 +64,28 @@ def _refuse_headers(request: FhirRequest, honoured: frozenset[str]) -> None:
 
 
 def _refuse_parameters(request: FhirRequest) -> None:
-    """Only parameters that shape the response are accepted.
-
-    `Prefer: handling=lenient` allows unknown parameters; search parameters of the type are refused still,
-    because a client that sends them means a conditional request.
-    """
-    for name, _ in request.query.multi_items():
-        if name in RESPONSE_PARAMETERS:
-            continue
-        resource_type, code = request.path.partition("/")[0], name.partition(":")[0]
-        if request.is_lenient and _TABLE.find(request.release, resource_type, code) is None:
-            continue
-        advice = "Leave it out."
-        if request.method == "POST" and request.path:
-            advice = f"Send the criteria of a conditional create in If-None-Exist: {name}=…"
+    """Only parameters that shape the response are accepted; unknown ones with `Prefer: handling=lenient`."""
+    for name, _ in _criteria_parameters(request):
         place = request.path or "a base"
-        text = f"The parameter {name!r} is not supported on {request.method} {place}. {advice}"
+        text = f"The parameter {name!r} is not supported on {request.method} {place}. Leave it out."
         raise Malformed(Issue("not-supported", text))
+
+
+def _criteria_parameters(request: FhirRequest) -> list[tuple[str, str]]:
+    """The parameters of the URL that select resources.
+
+    `Prefer: handling=lenient` leaves out those that the type does not know, but no search parameter of it: a
+    client that sends one means a conditional request.
+    """
+    resource_type = request.path.partition("/")[0]
+    return [
+        (name, value)
+        for name, value in request.query.multi_items()
+        if name not in RESPONSE_PARAMETERS
+        and not (
+            request.is_lenient and _TABLE.find(request.release, resource_type, name.partition(":")[0]) is None
+        )
+    ]
 
 
 def has_criteria(request: FhirRequest) -> bool:
@@ -90,20 +94,32 @@ def has_criteria(request: FhirRequest) -> bool:
 
 
 def search_of_create(request: FhirRequest, resource_type: str, fields: Fields[T]) -> SearchCriteria[T] | None:
-    """The criteria of If-None-Exist for what the broker itself holds, None without it."""
-    text = _if_none_exist(request)
-    return None if text is None else search_criteria(condition_parameters(text, resource_type), fields)
+    """The criteria of a conditional create of what the broker itself holds, None without any."""
+    parameters = _parameters_of_create(request, resource_type)
+    return None if parameters is None else search_criteria(parameters, fields)
 
 
 def criteria_of_create(request: FhirRequest) -> Criteria | None:
-    """The criteria of If-None-Exist, None without it."""
-    text = _if_none_exist(request)
-    return None if text is None else parse_condition(text, request.params["type"])
+    """The criteria of a conditional create, None without any."""
+    parameters = _parameters_of_create(request, request.params["type"])
+    return None if parameters is None else parse_criteria(parameters, "If-None-Exist")
 
 
 def criteria_of_url(request: FhirRequest) -> Criteria:
     """The criteria of a conditional update or delete."""
     return parse_criteria(request.query.multi_items(), request.method)
+
+
+def _parameters_of_create(request: FhirRequest, resource_type: str) -> list[tuple[str, str]] | None:
+    """The search parameters of If-None-Exist or, as some clients send them, of the URL; None without any."""
+    text, in_url = _if_none_exist(request), _criteria_parameters(request)
+    if text is not None and in_url:
+        raise Malformed(
+            Issue("conflict", "There are criteria in If-None-Exist and in the URL. Send one of them.")
+        )
+    if text is None:
+        return in_url or None
+    return condition_parameters(text, resource_type)
 
 
 def _if_none_exist(request: FhirRequest) -> str | None:

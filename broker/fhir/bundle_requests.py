@@ -15,6 +15,7 @@ from broker.errors import Issue, Malformed, Unprocessable
 from broker.model import json_text
 from broker.model.resource import Resource
 
+MAX_ENTRIES = 1_000
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 
 
@@ -56,6 +57,9 @@ def parse_bundle(bundle: Resource) -> BundleRequest:
         raise Unprocessable(Issue("value" if bundle_type else "required", text, "Bundle.type"))
     if not isinstance(bundle.fields.get("entry", ()), tuple):
         raise Malformed(Issue("structure", "entry must be an array", "Bundle.entry"))
+    if len(bundle.fields.get("entry", ())) > MAX_ENTRIES:
+        text = f"The Bundle has more than {MAX_ENTRIES} entries. Send it in parts."
+        raise Unprocessable(Issue("too-costly", text, "Bundle.entry"))
     return BundleRequest(bundle_type, _entries(json_text.items(bundle.members.get("entry", b"[]"))))
 
 

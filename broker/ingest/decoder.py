@@ -5,9 +5,10 @@ implements the same protocol.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from broker.ingest.requests import ChangeRequest
+from broker.ingest.transactions import TransactionEntry
 
 
 class Entry(Protocol):
@@ -23,11 +24,17 @@ class Entry(Protocol):
     def fields(self) -> Mapping[str, bytes]: ...
 
 
+class Transaction(NamedTuple):
+    """Changes of which all are accepted or none."""
+
+    entries: Sequence[TransactionEntry]
+
+
 class Decoder(Protocol):
     """Decodes the entries of one source."""
 
-    def decode(self, entry: Entry) -> Sequence[ChangeRequest]:
-        """The changes that the entry requests, in their order.
+    def decode(self, entry: Entry) -> Sequence[ChangeRequest] | Transaction:
+        """The changes that the entry requests, in their order, or its transaction.
 
         Raises `RequestError` with the field or element that is wrong.
 

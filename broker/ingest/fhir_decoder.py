@@ -3,14 +3,20 @@
 Fields: `resource` (JSON, required), `interaction` (create, update or delete; default create), `release`
 (default r4), `tenant`, and `key` (idempotency key). Without a key the entry's id is the key, so an entry that
 is read again after a crash is one change.
+
+A Bundle of type transaction is processed as a transaction; other Bundles are refused, and so are
+Subscriptions and topics, which are registered over HTTP. Preconditions exist in the entries of a transaction
+only: an entry with a field for one is refused like every unknown field.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 from broker.errors import Issue, Malformed, Unprocessable
+from broker.fhir import basic_topics
 from broker.fhir.release import adapter
-from broker.ingest.decoder import Entry
+from broker.ingest.bundle_decoder import FRAMEWORK_TYPES, decode_transaction
+from broker.ingest.decoder import Entry, Transaction
 from broker.ingest.requests import ChangeRequest
 from broker.model.change import DEFAULT_TENANT, Interaction, Tenant
 from broker.model.release import Release
@@ -27,9 +33,9 @@ _OPS: Mapping[Interaction, Literal["create", "put", "delete"]] = {
 
 
 class FhirDecoder:
-    """`broker.ingest.decoder.Decoder` of the inbox stream: each entry requests one change."""
+    """`broker.ingest.decoder.Decoder` of the inbox stream: each entry is one change or a transaction."""
 
-    def decode(self, entry: Entry) -> Sequence[ChangeRequest]:
+    def decode(self, entry: Entry) -> Sequence[ChangeRequest] | Transaction:
         unknown = set(entry.fields) - _FIELDS
         if unknown:
             text = f"unknown field {min(unknown)!r}; the fields are {', '.join(sorted(_FIELDS))}"
@@ -49,6 +55,14 @@ class FhirDecoder:
         if resource_type not in adapter(release).resource_types:
             text = f"{resource_type!r} is not a resource type of {release}"
             raise Unprocessable(Issue("not-supported", text, "resourceType"))
+        if resource_type in FRAMEWORK_TYPES or (release is Release.R4 and _is_topic(resource)):
+            text = (
+                f"A {resource_type} that defines or registers events is not accepted here. Send it over HTTP."
+            )
+            raise Unprocessable(Issue("not-supported", text, "resourceType"))
+        if resource_type == "Bundle" and interaction is not Interaction.CREATE:
+            text = f"A Bundle in the inbox is a transaction. Leave the interaction {interaction} out."
+            raise Unprocessable(Issue("not-supported", text, "interaction"))
         if interaction is not Interaction.CREATE and not resource_id:
             text = f"the interaction {interaction} needs the id of the resource"
             raise Unprocessable(Issue("required", text, f"{resource_type}.id"))
@@ -62,7 +76,13 @@ class FhirDecoder:
             resource=None if interaction is Interaction.DELETE else resource,
             idempotency_key=f"key:{key}" if key else f"entry:{entry.id}",
         )
+        if resource_type == "Bundle":
+            return decode_transaction(resource, request)
         return (request,)
+
+
+def _is_topic(resource: Resource) -> bool:
+    return resource.type == "Basic" and basic_topics.is_topic(resource)
 
 
 def _code(entry: Entry, field: str, codes: type[Code], default: Code) -> Code:

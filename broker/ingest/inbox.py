@@ -4,14 +4,16 @@ The inbox worker calls it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import structlog
 
 from broker.errors import Issue, RequestError, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
-from broker.ingest.decoder import Decoder
+from broker.ingest.decoder import Decoder, Transaction
 from broker.ingest.intake import Intake
+from broker.ingest.requests import Admission, ChangeRequest
+from broker.ingest.transactions import submit_transaction
 from broker.store.inbox import InboxEntry, Refusal
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +28,7 @@ class InboxIntake:
 
     async def admit(self, entries: Sequence[InboxEntry]) -> tuple[list[InboxEntry], list[Refusal]]:
         """The accepted and the refused entries. Raises `StoreUnavailable`: read the entries again later."""
-        results = await asyncio.gather(*(self._admit(entry) for entry in entries), return_exceptions=True)
+        results = await self._admit_in_order(entries)
         accepted: list[InboxEntry] = []
         refused: list[Refusal] = []
         for entry, result in zip(entries, results, strict=True):
@@ -44,13 +46,42 @@ class InboxIntake:
                     refused.append(_refusal(entry, [issue]))
         return accepted, refused
 
-    async def _admit(self, entry: InboxEntry) -> None:
+    async def _admit_in_order(self, entries: Sequence[InboxEntry]) -> list[BaseException | None]:
+        """What became of each entry. The changes between two transactions share a group commit, which keeps
+        their order; a transaction waits for the changes before it.
+        """
+        results: list[BaseException | None] = []
+        waiting: list[Awaitable[None]] = []
+        for entry in entries:
+            decoded: Sequence[ChangeRequest] | Transaction | Exception
+            try:
+                decoded = self._decoder.decode(entry)
+            except Exception as error:  # noqa: BLE001 `admit` tells the kinds apart
+                decoded = error
+            if isinstance(decoded, Transaction):
+                results += await asyncio.gather(*waiting, return_exceptions=True)
+                waiting = []
+                results += await asyncio.gather(self._submit(entry, decoded), return_exceptions=True)
+            else:
+                waiting.append(self._admit(entry, decoded))
+        return results + await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _admit(self, entry: InboxEntry, decoded: Sequence[ChangeRequest] | Exception) -> None:
         """Accepts the changes of an entry in order. If one is refused, those before it stay accepted."""
-        for request in self._decoder.decode(entry):
-            admission = await self._intake.admit(request)
-            if admission.warnings:
-                texts = [issue.text for issue in admission.warnings]
-                _log.warning("inbox entry accepted with warnings", entry=entry.id, warnings=texts)
+        if isinstance(decoded, Exception):
+            raise decoded
+        for request in decoded:
+            _log_warnings(entry, [await self._intake.admit(request)])
+
+    async def _submit(self, entry: InboxEntry, transaction: Transaction) -> None:
+        """Accepts all changes of a transaction or none."""
+        _log_warnings(entry, await submit_transaction(self._intake, transaction.entries))
+
+
+def _log_warnings(entry: InboxEntry, admissions: Sequence[Admission]) -> None:
+    texts = [issue.text for admission in admissions for issue in admission.warnings]
+    if texts:
+        _log.warning("inbox entry accepted with warnings", entry=entry.id, warnings=texts)
 
 
 def _refusal(entry: InboxEntry, issues: Sequence[Issue]) -> Refusal:

@@ -134,6 +134,8 @@ class TopicService:
         `PreconditionFailed`.
         """
         await self._synchronize()
+        if not condition.is_met_by(None) and self._catalog.get(topic_id) is None:
+            raise PreconditionFailed(Issue("conflict", condition.failure("The topic", 0)))
         topic = self.get(principal, topic_id)
         await self._refuse_of_folder(principal, topic)
         users = await self._count_users(topic)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from broker.errors import Malformed, RequestError, Unprocessable
+from broker.ingest.decoder import Transaction
 from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.requests import ChangeRequest
 from broker.model.release import Release
@@ -19,7 +20,9 @@ class Entry:
 
 
 def decoded(**fields: str) -> ChangeRequest:
-    (request,) = FhirDecoder().decode(Entry("1-0", {name: value.encode() for name, value in fields.items()}))
+    requests = FhirDecoder().decode(Entry("1-0", {name: value.encode() for name, value in fields.items()}))
+    assert not isinstance(requests, Transaction)
+    (request,) = requests
     return request
 
 
