@@ -149,6 +149,7 @@ def settings(shared_store: SharedStore) -> Settings:
         egress_allow=LOOPBACK,
         partitions=LAYOUT.partitions,
         shards=LAYOUT.shards,
+        handshake_grace=timedelta(0),
         retry_base=timedelta(milliseconds=40),
         retry_max=timedelta(milliseconds=400),
         retry_budget=timedelta(seconds=20),

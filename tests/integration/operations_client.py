@@ -26,12 +26,12 @@ def question(**arguments: Any) -> dict[str, Any]:
 
 def value(parts: Any, name: str) -> Any:
     """The value of the first part with this name; None without one."""
-    parts = parts["parameter"] if isinstance(parts, dict) else parts
+    parts = parts.get("parameter", []) if isinstance(parts, dict) else parts
     named = [part for part in parts if part["name"] == name]
     return next((content for part in named for key, content in part.items() if key.startswith("value")), None)
 
 
 def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:
     """The parts of every parameter with this name."""
-    parts = parts["parameter"] if isinstance(parts, dict) else parts
+    parts = parts.get("parameter", []) if isinstance(parts, dict) else parts
     return [part["part"] for part in parts if part["name"] == name]

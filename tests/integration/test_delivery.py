@@ -16,6 +16,8 @@ from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until
 from tests.ports import free_port
 
+GRACE = timedelta(seconds=30)
+
 
 def desk_with(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, **settings: object
@@ -63,26 +65,32 @@ async def test_a_failed_handshake_sets_error_and_is_not_retried(broker_fixture: 
     assert len(broker_fixture.subscriber.endpoint("a").received) == 1
 
 
-async def test_a_receiver_may_register_before_it_listens(broker_fixture: BrokerFixture) -> None:
+async def test_a_receiver_may_register_before_it_listens(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
     port = free_port()
-    document = broker_fixture.document("a") | {"endpoint": f"http://127.0.0.1:{port}/late"}
-    subscription_id = (await register_subscription(broker_fixture.client, "/r5", document))["id"]
+    async with desk_with(start_broker, subscriber, handshake_grace=GRACE) as broker_fixture:
+        document = broker_fixture.document("a") | {"endpoint": f"http://127.0.0.1:{port}/late"}
+        subscription_id = (await register_subscription(broker_fixture.client, "/r5", document))["id"]
 
-    async def has_failed() -> bool:
-        return await broker_fixture.error_code(subscription_id) == "no-response"
+        async def has_failed() -> bool:
+            return await broker_fixture.error_code(subscription_id) == "no-response"
 
-    await until(has_failed)
-    assert await broker_fixture.status(subscription_id) == "requested"
-    async with SimulatedSubscriber(port=port) as late:
-        await broker_fixture.until_status(subscription_id, "active")
-        assert len(late.endpoint("late").of_type("handshake")) == 1
-        assert await broker_fixture.error_code(subscription_id) is None
+        await until(has_failed)
+        assert await broker_fixture.status(subscription_id) == "requested"
+        async with SimulatedSubscriber(port=port) as late:
+            await broker_fixture.until_status(subscription_id, "active")
+            assert len(late.endpoint("late").of_type("handshake")) == 1
+            assert await broker_fixture.error_code(subscription_id) is None
 
 
-async def test_a_handshake_waits_for_a_receiver_behind_its_gateway(broker_fixture: BrokerFixture) -> None:
-    broker_fixture.subscriber.endpoint("a").answer = Script(502, 503)
-    await broker_fixture.subscribe("a")
-    first, *others = [received.body for received in broker_fixture.subscriber.endpoint("a").received]
+async def test_a_handshake_waits_for_a_receiver_behind_its_gateway(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with desk_with(start_broker, subscriber, handshake_grace=GRACE) as broker_fixture:
+        broker_fixture.subscriber.endpoint("a").answer = Script(502, 503)
+        await broker_fixture.subscribe("a")
+    first, *others = [received.body for received in subscriber.endpoint("a").received]
     assert others == [first, first], "R-209: a retry sends the identical body"
 
 

@@ -1,7 +1,7 @@
 -- Stores or deletes a topic that a client put through the API, and tells every process.
 -- KEYS     topics of the tenant: id -> `version moment request head-length\n` head tail | tenants with topics
--- ARGV     op create|put|delete, tenant, id, request id, if_match, if_none_match (`meets_preconditions`), head,
---          tail, channel, message
+-- ARGV     op create|put|delete, tenant, id, request id, if_match, if_none_match (`meets_preconditions`),
+--          head, tail, channel, message
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
 -- Repeat   yes; a request that stored the current version is answered again. It then writes something all the
 --          same: a caller that waits for the disk or for replicas then waits for the first write too
@@ -14,7 +14,9 @@ if stored_by == request then
   return {'replayed', tonumber(version), tonumber(updated)}
 end
 if op == 'create' and held then return {'exists', tonumber(version), 0} end
-if not meets_preconditions(ARGV[5], ARGV[6], version) then return {'conflict', tonumber(version or '0'), 0} end
+if not meets_preconditions(ARGV[5], ARGV[6], version) then
+  return {'conflict', tonumber(version or '0'), 0}
+end
 local status
 if op == 'delete' then
   if not held then return {'absent', 0, 0} end

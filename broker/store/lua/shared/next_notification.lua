@@ -64,8 +64,8 @@ local function adds_second_version(versions, entry)
 end
 
 -- The events from `first` to `last` that fit one notification: up to `max_count` of them, with up to
--- `max_bytes` of resources and one version of each resource (decision 140); at least one. A pinned notification
--- always has the same ones.
+-- `max_bytes` of resources and one version of each resource (decision 140); at least one. A pinned
+-- notification always has the same ones.
 local function fitting_events(key, s, first, last, is_pinned, max_bytes)
   local limit = is_pinned and MAX_PINNED_EVENTS or math.max(s.max_count, 1)
   local entries = redis.call('XRANGE', key.outbox, first .. '-0', last, 'COUNT', limit)

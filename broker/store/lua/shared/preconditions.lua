@@ -1,6 +1,6 @@
 -- Whether the current version meets the preconditions of a request (model/precondition.py). Each is '' for
--- none, '*' for any version, or versions separated by blanks; `version` is nil or false where the resource does
--- not exist.
+-- none, '*' for any version, or versions separated by blanks; `version` is nil or false where the
+-- resource does not exist.
 local function is_named(versions, version)
   if not version then return false end
   if versions == '*' then return true end

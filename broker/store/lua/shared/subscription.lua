@@ -37,8 +37,8 @@
 -- outbox, due, registry, counters, dead (its dead letters), index (dead letters of its tenant in the shard).
 
 -- Appends to the log by which matchers follow subscriptions, and wakes the open connections that follow this
--- one; `operation` is put or delete. Ids are `<ms>-<n>`: n has no gap, and the time tells an entry from a lost
--- one that had the same n.
+-- one; `operation` is put or delete. Ids are `<ms>-<n>`: n has no gap, and the time tells an entry from a
+-- lost one that had the same n.
 local function announce(key, operation)
   local last = redis.call('XREVRANGE', key.registry, '+', '-', 'COUNT', 1)
   local ms, n = string.match(last[1] and last[1][1] or '0-0', '^(%d+)-(%d+)$')
