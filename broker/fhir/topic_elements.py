@@ -11,6 +11,7 @@ _ELEMENTS = {
     TopicPart.RESOURCE_TRIGGER: "resourceTrigger",
     TopicPart.EVENT_TRIGGER: "eventTrigger",
     TopicPart.FILTER_DEFINITION: "canFilterBy",
+    TopicPart.NOTIFICATION_SHAPE: "notificationShape",
 }
 _CRITERIA = {CriteriaKind.QUERY: ".queryCriteria", CriteriaKind.FHIRPATH: ".fhirPathCriteria"}
 

@@ -18,6 +18,7 @@ from broker.matching.definitions import ANY_TYPE
 from broker.matching.derivation import check_derivation
 from broker.matching.offers import check_offers
 from broker.matching.problems import TopicProblem
+from broker.matching.topic_checks import check_names
 from broker.matching.triggers import check_triggers
 from broker.matching.valuesets import CurrentValueSets, ValueSetFolder, ValueSets
 from broker.matching.versions import version_order
@@ -206,6 +207,7 @@ class Catalog:
     def _examine(self, topic: Topic, among: dict[str, Topic], value_sets: ValueSets) -> list[TopicProblem]:
         context = SearchContext(self._parameters, value_sets=value_sets)
         return [
+            *check_names(topic, context),
             *check_triggers(topic, context),
             *check_derivation(topic, lambda canonical: _resolve(canonical, among)),
             *check_offers(topic, self._parameters),

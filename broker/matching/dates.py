@@ -46,7 +46,8 @@ def date_interval(text: str) -> Interval:
         return Interval(low, low + _MICROSECONDS_A_DAY)
     if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 60:
         raise BadValue(f"{text[:40]!r} is not a valid time")
-    low += ((int(hour) * 60 + int(minute)) * 60 + int(second or 0)) * 1_000_000
+    seconds = min(int(second or 0), 59)  # a leap second is part of its minute, so of its day
+    low += ((int(hour) * 60 + int(minute)) * 60 + seconds) * 1_000_000
     width = 60_000_000 if second is None else 1_000_000
     if fraction:
         width = 10 ** max(0, 6 - len(fraction))

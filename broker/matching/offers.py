@@ -1,6 +1,6 @@
-"""Warns the author of a topic about filters that the topic offers and that registration refuses (R-066).
+"""Refuses a topic that offers a filter which no subscription can use (R-066).
 
-HL7's own topics offer such filters, so these are warnings.
+Such a topic would be advertised, and every subscription that uses the filter refused.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from broker.model.topic import FilterDefinition, Topic, TopicLocation, TopicPart
 
 
 def check_offers(topic: Topic, parameters: ParameterTable) -> Iterator[TopicProblem]:
-    """One warning for each parameter, modifier or comparator that no subscription can use."""
+    """One error for each parameter, modifier or comparator that no subscription can use."""
     for index, definition in enumerate(topic.filters):
         location = TopicLocation(TopicPart.FILTER_DEFINITION, index)
         for reason in _reasons(definition, topic, parameters):
-            text = f"{definition.parameter} {reason}; subscriptions that use it are refused"
-            yield TopicProblem(text, location, is_error=False)
+            text = f"{definition.parameter} {reason}; a topic must not offer a filter that can't be evaluated"
+            yield TopicProblem(text, location)
 
 
 def _reasons(definition: FilterDefinition, topic: Topic, table: ParameterTable) -> Iterator[str]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from broker.matching.extract import compile_extractor
-from broker.matching.references import referenced_type
+from broker.matching.references import has_unknown_type, referenced_type
 from broker.model.release import Release
 
 ValueExtractor = Callable[[Any], list[Any]]
@@ -74,6 +74,6 @@ def _references_to(target: str, references: list[Any]) -> list[Any]:
         text = reference.get("reference") if isinstance(reference, dict) else reference
         if isinstance(text, str) and text.startswith("#"):
             raise _NotPlain
-        if referenced_type(reference) == target:
+        if referenced_type(reference) == target or has_unknown_type(reference):
             selected.append(reference)
     return selected

@@ -16,7 +16,7 @@ from broker.matching.quantities import parse_number, parse_quantity
 from broker.matching.references import parse_reference, reference_targets
 from broker.matching.support import ORDERED, modifier_of, unsupported
 from broker.matching.tokens import parse_token
-from broker.matching.values import BadFilter, BadValue, split, split_prefix, unescape
+from broker.matching.values import BadFilter, BadValue, check_blanks, split, split_prefix, unescape
 from broker.model.search import Comparator, Filter, Modifier, ParameterType, SearchParameter
 
 LookupKey = str | tuple[str, ...]
@@ -146,7 +146,10 @@ def _key(kind: PredicateKind, text: str, targets: tuple[str, ...], base_urls: fr
     if kind is PredicateKind.TYPED_IDENTIFIER:
         return unescape(split(text, "|")[-1])
     if kind in {PredicateKind.URI, PredicateKind.EXACT_STRING}:
-        return unescape(text)
+        value = unescape(text)
+        if kind is PredicateKind.URI:
+            check_blanks(text, value)
+        return value
     system, code = parse_token(text)
     if system is None:
         return code or ""

@@ -5,7 +5,7 @@ from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from broker.matching.units import UCUM, conversion
-from broker.matching.values import BadValue, split, unescape
+from broker.matching.values import BadValue, check_blanks, split, unescape
 from broker.model.search import Comparator
 
 _MAX_EXPONENT = 100
@@ -96,6 +96,7 @@ def parse_quantity(text: str) -> SearchQuantity:
     if len(parts) not in {1, 3}:
         raise BadValue("a quantity is written number, number||code or number|system|code")
     system, code = parts[1:] if len(parts) == 3 else ("", "")
+    check_blanks(text, system, code)
     return SearchQuantity(parse_number(parts[0]), system or None, code or None)
 
 

@@ -8,6 +8,21 @@ from broker.matching.tokens import token_test
 from broker.matching.values import BadValue, ElementTest, unescape
 from broker.model.search import Modifier, SearchParameter
 
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
+CANONICAL_TYPES = frozenset(
+    {
+        *("ActivityDefinition", "ActorDefinition", "CapabilityStatement", "ChargeItemDefinition", "Citation"),
+        *("CodeSystem", "CompartmentDefinition", "ConceptMap", "ConditionDefinition", "DeviceDefinition"),
+        *("EventDefinition", "Evidence", "EvidenceReport", "EvidenceVariable", "ExampleScenario"),
+        *("GraphDefinition", "ImplementationGuide", "Library", "Measure", "MessageDefinition"),
+        *("NamingSystem", "ObservationDefinition", "OperationDefinition", "PlanDefinition", "Questionnaire"),
+        *("Requirements", "ResearchDefinition", "ResearchElementDefinition", "SearchParameter"),
+        *("SpecimenDefinition", "StructureDefinition", "StructureMap", "SubscriptionTopic"),
+        *("TerminologyCapabilities", "TestPlan", "TestScript", "ValueSet", "Contract", "ResearchStudy"),
+    }
+)
+"""Types that other resources name by a canonical, which may end in `|version`."""
+
 
 def normal_reference(text: str, base_urls: frozenset[str]) -> str:
     """`Patient/123` for a resource of this server, without version; any other reference without its version
@@ -23,21 +38,29 @@ def normal_reference(text: str, base_urls: frozenset[str]) -> str:
 def parse_reference(text: str, targets: tuple[str, ...], base_urls: frozenset[str]) -> str:
     """The normal form of a search value.
 
-    Raises BadValue for an id without type if the parameter has several target types, and for a type that the
-    parameter never refers to.
+    Raises BadValue for an id without type if the parameter has several target types, for a type that the
+    parameter never refers to, and for an identifier, which would never match: `system|value` is the value of
+    `:identifier`.
     """
     reference = normal_reference(unescape(text).strip(), base_urls)
     if not reference or reference.startswith("#"):
         raise BadValue("a reference is written Type/id, id or an absolute URL")
+    if "|" in reference and (":" not in reference or (targets and CANONICAL_TYPES.isdisjoint(targets))):
+        text = f"{reference!r} is an identifier, not a reference; use the modifier :identifier for it"
+        raise BadValue(text)
     if ":" in reference:
         return reference
     type_name, slash, resource_id = reference.partition("/")
     if not slash:
+        if not _ID.fullmatch(reference):
+            raise BadValue(
+                f"{reference!r} is not a reference: a resource id has letters, digits, '-' and '.'"
+            )
         if len(targets) != 1:
             raise BadValue(f"{reference!r} does not say which type it is; write Type/{reference}")
         return f"{targets[0]}/{reference}"
-    if not resource_id or "/" in resource_id:
-        raise BadValue(f"{reference!r} is not a reference")
+    if not _ID.fullmatch(resource_id):
+        raise BadValue(f"{reference!r} is not a reference: a resource id has letters, digits, '-' and '.'")
     if targets and type_name not in targets:
         raise BadValue(f"it never refers to {type_name}, only to {', '.join(targets)}")
     return reference
@@ -61,6 +84,14 @@ def referenced_type(value: object) -> str | None:
         if len(segments) > 1 and segments[-2][:1].isupper():
             return segments[-2]
     return declared.rsplit("/", 1)[-1] if isinstance(declared, str) else None
+
+
+def has_unknown_type(value: object) -> bool:
+    """Whether a Reference names its target by an identifier only and does not say the type.
+
+    It may point at any type, so `resolve() is Patient` must not rule it out: `patient:identifier` finds it.
+    """
+    return isinstance(value, dict) and "identifier" in value and not {"reference", "type"} & value.keys()
 
 
 def plain_reference(element: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from broker.matching.references import referenced_type
+from broker.matching.references import has_unknown_type, referenced_type
 
 _TYPE_OF_SUFFIX = {
     name[0].upper() + name[1:]: name
@@ -25,6 +25,8 @@ _TYPE_OF_SUFFIX = {
         """,
     )
 }
+_ANY_TYPE = "*"
+"""The type of what a reference points at, if the reference does not say."""
 _QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration"})
 
 
@@ -104,7 +106,7 @@ def _nodes(value: Any, type_name: str | None) -> list[ElementNode]:
 
 def _has_type(node: ElementNode, name: str) -> bool:
     if isinstance(node.value, dict) and "resourceType" in node.value:
-        return bool(node.value["resourceType"] == name)
+        return node.value["resourceType"] in {name, _ANY_TYPE}
     if node.type is None:
         return isinstance(node.value, dict) == name[0].isupper()
     # R4 writes `as(DateTime)` where the type is dateTime
@@ -189,7 +191,7 @@ def _resolve(focus: list[ElementNode], root: Any) -> list[ElementNode]:
             contained = root.get("contained", ())
             nodes += [ElementNode(resource) for resource in contained if resource.get("id") == text[1:]]
             continue
-        type_name = referenced_type(node.value)
+        type_name = _ANY_TYPE if has_unknown_type(node.value) else referenced_type(node.value)
         if type_name is not None:
             nodes.append(ElementNode({"resourceType": type_name}))
     return nodes

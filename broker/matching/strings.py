@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from broker.matching.values import ElementTest, fold
+from broker.matching.values import ElementTest, check_blanks, fold
 from broker.model.search import Modifier
 
 _NAME_PARTS = ("text", "family", "given", "prefix", "suffix")
@@ -37,8 +37,9 @@ def string_parts(element: Any) -> list[str]:
 
 def uri_test(text: str, modifier: Modifier | None) -> ElementTest:
     """Matches whole URIs, with or without a version after `|`; `:below` and `:above` compare whole path
-    segments.
+    segments. Raises BadValue.
     """
+    check_blanks(text, text)
     if modifier is Modifier.CONTAINS:
         folded = fold(text)
         return lambda element, _: folded in fold(element)

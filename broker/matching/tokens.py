@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from broker.matching.problems import EvaluationFailed
 from broker.matching.strings import display_test
-from broker.matching.values import BadFilter, BadValue, ElementTest, split, unescape
+from broker.matching.values import BadFilter, BadValue, ElementTest, check_blanks, split, unescape
 from broker.matching.valuesets import NO_VALUE_SETS, ValueSets
 from broker.model.search import Modifier
 
@@ -25,8 +25,12 @@ class SearchToken(NamedTuple):
 
 
 def parse_token(text: str) -> SearchToken:
-    """Parses `code`, `system|code`, `|code` or `system|`. Raises BadValue."""
+    """Parses `code`, `system|code`, `|code` or `system|`. Raises BadValue.
+
+    A code or system has no blank before or after it, so a value with one would never match.
+    """
     parts = [unescape(part) for part in split(text, "|")]
+    check_blanks(text, *parts)
     if len(parts) > 2 or not any(parts):
         raise BadValue("a token is written code, system|code, |code or system|")
     if len(parts) == 1:
@@ -78,6 +82,7 @@ def _of_type(text: str) -> ElementTest:
     if len(parts) != 3 or not all(parts):
         raise BadValue(":of-type is written type system|type code|value")
     system, code, number = parts
+    check_blanks(text, *parts)
 
     def matches(identifier: Any, _: dict[str, Any]) -> bool:
         if not isinstance(identifier, dict) or identifier.get("value") != number:

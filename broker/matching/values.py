@@ -58,6 +58,12 @@ def escape(text: str) -> str:
     return re.sub(r"([,|$\\])", r"\\\1", text)
 
 
+def check_blanks(text: str, *parts: str) -> None:
+    """Raises BadValue if a part has a blank at its start or end."""
+    if any(part != part.strip() for part in parts):
+        raise BadValue(f"{text[:80]!r} has a blank before or after a value; remove it")
+
+
 def split_prefix(text: str) -> tuple[Comparator, str]:
     """The comparator prefix (`eq` if there is none) and the rest. Only for values of ordered types."""
     comparator = _COMPARATORS.get(text[:2])

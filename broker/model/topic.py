@@ -108,6 +108,7 @@ class TopicPart(StrEnum):
     RESOURCE_TRIGGER = "resource trigger"
     EVENT_TRIGGER = "event trigger"
     FILTER_DEFINITION = "filter definition"
+    NOTIFICATION_SHAPE = "notification shape"
 
 
 class CriteriaKind(StrEnum):

@@ -88,6 +88,13 @@ def test_topics_are_found_by_id_and_by_type(catalog: Catalog, folder: Folder) ->
         ({"bad": "{"}, "bad.json", ""),
         ({"bad": {}}, "bad.json", "a topic needs an id"),
         ({"bad": {"id": "x", "query": "nothing=1"}}, "bad.json", "nothing"),
+        ({"bad": {"id": "x", "url": "example"}}, "bad.json", "not absolute"),
+        ({"bad": {"id": "x", "url": "SubscriptionTopic/x"}}, "bad.json", "not absolute"),
+        ({"bad": {"id": "x", "url": "http://a b"}}, "bad.json", "not absolute"),
+        ({"bad": {"id": "x", "resource": "Encounters"}}, "bad.json", "do you mean Encounter?"),
+        ({"bad": {"id": "x", "fhirpath": "%current.length > 5 'min'"}}, "bad.json", "compare .value"),
+        ({"bad": {"id": "x", "offers": {"unheard": []}}}, "bad.json", "a topic must not offer"),
+        ({"bad": {"id": "x", "offers": {"status": ["text-advanced"]}}}, "bad.json", "text-advanced"),
         ({"bad": {"id": "x", "fhirpath": "("}}, "bad.json", "FHIRPath criteria"),
         ({"a": {"id": "x", "url": "http://a"}, "b": {"id": "x"}}, "b.json", "id x is already used in a.json"),
         ({"a": {"id": "x"}, "b": {"id": "y"}}, "b.json", f"canonical {URL}|1.0 is already used in a.json"),
@@ -130,7 +137,8 @@ def test_a_check_reports_errors_and_warnings_by_file(catalog: Catalog, folder: F
     assert files["a"].topic is not None
     assert "either of them fires it" in files["a"].problems[0].text
     assert [problem.text.split(" ")[0] for problem in files["b"].problems] == ["_in", "unheard"]
-    assert not files["b"].errors
+    assert len(files["b"].errors) == 2
+    assert files["b"].topic is None
     assert files["c"].topic is None
     assert files["c"].errors
     assert files["d"].topic is not None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.matching import dates
-from broker.matching.dates import Interval
+from broker.matching.dates import Interval, compare_dates, date_interval
 from broker.matching.values import BadValue
 from broker.model.search import Comparator
 
@@ -36,6 +36,20 @@ SECOND = 1_000_000
 def test_a_date_stands_for_an_interval_by_its_precision(text: str, start: datetime, width: int) -> None:
     low = dates.microseconds(start)
     assert dates.date_interval(text) == Interval(low, low + width)
+
+
+@pytest.mark.parametrize(
+    ("moment", "day"),
+    [
+        ("2016-12-31T23:59:60Z", "2016-12-31"),
+        ("2016-12-31T23:59:60.5Z", "2016-12-31"),
+        ("2017-01-01T00:59:60+01:00", "2016-12-31"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59"),
+    ],
+)
+def test_a_leap_second_lies_in_its_day(moment: str, day: str) -> None:
+    assert compare_dates(Comparator.EQ, date_interval(moment), date_interval(day))
+    assert not compare_dates(Comparator.GT, date_interval(moment), date_interval(day))
 
 
 @pytest.mark.parametrize("text", ["", "24", "2024-13", "2023-02-29", "2024-01-01T25:00", "yesterday", "0000"])

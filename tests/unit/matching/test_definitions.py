@@ -59,7 +59,7 @@ def test_a_name_may_mean_different_parameters_in_two_topics(
     assert [match.subscription_id for match in matcher.match(about)] == ["sort"]
 
 
-def test_an_offered_filter_that_would_be_refused_is_a_warning(topic: Topics, table: Any) -> None:
+def test_an_offered_filter_that_cannot_be_evaluated_is_an_error(topic: Topics, table: Any) -> None:
     offers = (
         FilterDefinition("status", modifiers=frozenset({"in", "text-advanced"})),
         FilterDefinition("ward", definition="http://example.org/SearchParameter/ward"),
@@ -71,7 +71,7 @@ def test_an_offered_filter_that_would_be_refused_is_a_warning(topic: Topics, tab
         FilterDefinition("person", definition=f"{HL7}clinical-patient"),
     )
     problems = list(check_offers(topic(filters=offers), table))
-    assert not any(problem.is_error for problem in problems)
+    assert all(problem.is_error for problem in problems)
     positions = [problem.location and problem.location.position for problem in problems]
     assert positions == [0, 1, 2, 4, 5, 6]
     assert ":text-advanced" in problems[0].text

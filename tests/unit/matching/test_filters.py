@@ -347,3 +347,43 @@ def test_dates_of_every_kind_compare_by_precision_in_utc(
     *, effective: dict[str, Any], term: str, expected: bool, table: Table
 ) -> None:
     assert passes(table, {"resourceType": "Observation", **effective}, term) is expected
+
+
+@pytest.mark.parametrize(
+    ("subject", "term", "expected"),
+    [
+        ({"identifier": {"system": "urn:mrn", "value": "7"}}, "patient:identifier=urn:mrn|7", True),
+        ({"identifier": {"system": "urn:mrn", "value": "7"}}, "subject:identifier=7", True),
+        ({"identifier": {"system": "urn:mrn", "value": "7"}}, "patient:identifier=urn:mrn|8", False),
+        ({"identifier": {"value": "7"}, "type": "Patient"}, "patient:identifier=7", True),
+        ({"identifier": {"value": "7"}, "type": "Group"}, "patient:identifier=7", False),
+        ({"identifier": {"value": "7"}, "reference": "Group/1"}, "patient:identifier=7", False),
+        ({"identifier": {"value": "7"}, "reference": "Patient/1"}, "patient:identifier=7", True),
+        ({"display": "Ana"}, "patient:identifier=7", False),
+    ],
+)
+def test_an_identifier_finds_a_reference_that_does_not_say_its_type(
+    subject: dict[str, Any], term: str, expected: bool, table: Table
+) -> None:
+    observation = {"resourceType": "Observation", "subject": subject}
+    assert passes(table, observation, term) is expected
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "code=8867-4 ",
+        "code= http://loinc.org|8867-4",
+        "code=a,b ",
+        "code:not=a ",
+        "identifier:of-type=http://t|SNO|17 ",
+        "subject:identifier=7 ",
+        "value-quantity=5||mg ",
+        "_profile=http://example.org/p ",
+        "_profile:below= http://example.org/p",
+        "combo-code-value-quantity=8480-6 $5",
+    ],
+)
+def test_a_value_with_a_blank_at_its_end_is_refused(term: str, table: Table) -> None:
+    with pytest.raises(BadValue, match="blank"):
+        passes(table, {"resourceType": "Observation"}, term)
