@@ -22,7 +22,7 @@ _TYPES = frozenset[str]().union(*RESOURCE_TYPES.values()) | {ANY_TYPE}
 def check_names(topic: Topic, context: SearchContext) -> Iterator[TopicProblem]:
     """Errors, which keep the topic from being loaded (R-010, R-020)."""
     if not _ABSOLUTE.fullmatch(topic.url):
-        text = f"the url {topic.url} is not absolute; subscriptions name a topic by it, so write https://… or urn:…"
+        text = f"the url {topic.url} is not absolute; subscriptions name the topic by it: write https://…"
         yield TopicProblem(text)
     named = [
         (trigger.resource, TopicLocation(TopicPart.RESOURCE_TRIGGER, index))

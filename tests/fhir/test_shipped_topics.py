@@ -7,8 +7,13 @@ import orjson
 import pytest
 
 from broker.fhir.search_parameters import SearchParameters
+from broker.fhir.topics import parse_topic
 from broker.fhir.validation import validate
+from broker.matching.change_states import ChangeStates
+from broker.matching.context import SearchContext
 from broker.matching.references import reference_targets
+from broker.matching.triggers import TopicTriggers
+from broker.model.change import Interaction
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.search import Comparator, Modifier, ParameterType
@@ -16,7 +21,7 @@ from broker.model.search import Comparator, Modifier, ParameterType
 TOPICS = Path(__file__).parents[2] / "topics"
 PARAMETERS = SearchParameters()
 NAMES = {
-    *("vital-signs", "laboratory-results", "glucose", "device-status", "device-metric"),
+    *("vital-signs", "laboratory-results", "glucose", "device-reading", "device-status", "device-metric"),
     *("patient-demographics", "encounter-start", "encounter-end", "admission"),
 }
 ORDERED = {ParameterType.DATE, ParameterType.NUMBER, ParameterType.QUANTITY}
@@ -108,3 +113,67 @@ def test_shapes_include_references_that_exist(path: Path) -> None:
             resource_type, code = include.split(":")
             assert resource_type == shape["resource"]
             assert types_of(resource_type, code) == {ParameterType.REFERENCE}
+
+
+MDC = "urn:iso:std:iso:11073:10101"
+LOINC = "http://loinc.org"
+VITAL_SIGN = {
+    "coding": [
+        {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}
+    ]
+}
+PHD = {
+    "coding": [{"system": "http://hl7.org/fhir/uv/phd/CodeSystem/PhdObservationCategories", "code": "phd"}]
+}
+READINGS: list[tuple[dict[str, Any], set[str]]] = [
+    ({"category": [VITAL_SIGN]}, {"vital-signs"}),
+    ({"code": (LOINC, "8867-4")}, {"vital-signs"}),
+    ({"code": (LOINC, "8867-4"), "device": {"reference": "Device/d"}}, {"vital-signs", "device-reading"}),
+    ({"code": (LOINC, "55423-8"), "device": {"display": "a watch"}}, {"device-reading"}),
+    ({"code": (LOINC, "41653-7")}, {"glucose"}),
+    ({"code": (MDC, "160368"), "category": [PHD]}, {"glucose", "device-reading"}),
+    ({"code": (MDC, "160184")}, {"glucose", "device-reading"}),
+    ({"code": (MDC, "160212")}, {"glucose", "device-reading"}),
+    ({"code": (MDC, "29140")}, {"glucose", "device-reading"}),
+    ({"code": (MDC, "149530"), "category": [PHD]}, {"vital-signs", "device-reading"}),
+    ({"code": (MDC, "150456")}, {"vital-signs", "device-reading"}),
+    ({"code": (MDC, "188736")}, {"vital-signs", "device-reading"}),
+    ({"code": (MDC, "131328")}, {"device-reading"}),
+    ({"code": ("urn:oid:2.16.840.1.113883.6.24", "131328")}, {"device-reading"}),
+    ({"code": (LOINC, "718-7")}, set()),
+    ({"code": ("http://other.example", "160368")}, set()),
+]
+
+
+@pytest.mark.parametrize("release", list(Release))
+@pytest.mark.parametrize(("elements", "expected"), READINGS)
+def test_topics_fire_for_what_devices_send(
+    elements: dict[str, Any], expected: set[str], release: Release
+) -> None:
+    """Readings with MDC codes, and readings without a category (HL7's guide for personal health devices)."""
+    system, code = elements.get("code", (LOINC, "1-1"))
+    reading = {
+        "resourceType": "Observation",
+        "id": "o",
+        "status": "final",
+        **elements,
+        "code": {"coding": [{"system": system, "code": code}]},
+    }
+    states = ChangeStates(Interaction.CREATE, "Observation", None, reading, release, release)
+    fired = {
+        path.stem
+        for path in TOPICS.glob("*.json")
+        if TopicTriggers(parse_topic(Resource(path.read_bytes())), SearchContext(PARAMETERS))
+        .judge(states)
+        .fired
+    }
+    assert fired == expected
+
+
+def test_the_value_sets_have_the_codes_of_the_topics() -> None:
+    for name, index in (("glucose", 0), ("vital-signs", 1)):
+        topic = orjson.loads((TOPICS / f"{name}.json").read_bytes())
+        query = topic["resourceTrigger"][index]["queryCriteria"]["current"]
+        include = orjson.loads((TOPICS / "valuesets" / f"{name}.json").read_bytes())["compose"]["include"]
+        listed = [f"{part['system']}|{concept['code']}" for part in include for concept in part["concept"]]
+        assert query == f"code={','.join(listed)}"
