@@ -36,7 +36,7 @@ async def test_a_resource_that_would_be_notified(broker_fixture: BrokerFixture) 
     assert re.match(r"\d{4}-", value(subscription, "counting-since"))
     [change] = groups(answer, "change")
     assert (value(change, "interaction"), value(change, "stored")) == ("create", False)
-    [trigger] = groups(answer, "trigger")
+    trigger, *_ = groups(answer, "trigger")
     [current] = groups(trigger, "current")
     [term] = groups(current, "term")
     assert value(term, "parameter") == "category"
