@@ -60,6 +60,11 @@ class FhirRequest(NamedTuple):
         return self.url(self.path) + (f"?{self.query}" if self.query else "")
 
     @property
+    def wants_outcome(self) -> bool:
+        """Whether the client asks for an OperationOutcome (`Prefer: return=OperationOutcome`)."""
+        return "return=OperationOutcome" in self.headers.get("prefer", "")
+
+    @property
     def wants_minimal(self) -> bool:
         """Whether the client asks for a response without a body (`Prefer: return=minimal`)."""
         return "return=minimal" in self.headers.get("prefer", "")

@@ -4,6 +4,7 @@ from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_
 from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset, with_form
 from broker.errors import Issue, NotFound
+from broker.fhir.outcomes import operation_outcome
 from broker.model.subscription import Subscription
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.search_criteria import SearchCriteria, search_criteria
@@ -67,10 +68,15 @@ class SubscriptionHandlers:
             headers["Location"] = request.url(
                 f"Subscription/{subscription.id}/_history/{subscription.version}"
             )
-        is_minimal = request.wants_minimal and registered.is_new
+        if request.wants_outcome:
+            body = operation_outcome(registered.warnings)
+        elif request.wants_minimal and registered.is_new:
+            body = b""
+        else:
+            body = request.adapter.render_subscription(subscription).text
         return FhirResponse(
             201 if registered.is_created else 200,
-            b"" if is_minimal else request.adapter.render_subscription(subscription).text,
+            body,
             headers,
             after=send_handshake if registered.awaits_handshake else None,
         )

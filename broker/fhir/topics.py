@@ -27,6 +27,8 @@ from broker.model.topic import (
 )
 
 _COMPARATORS = frozenset(Comparator)
+EXCLUDE_UNFILTERED_TYPES = "http://fhir-broker.org/fhir/StructureDefinition/exclude-unfiltered-types"
+"""True: a subscription with filters gets no events about types to which none of its filters applies."""
 _EQUALITY = "="
 """R4B's word for a filter without a comparator (R-062)."""
 
@@ -117,6 +119,17 @@ def _related_queries(shape: ElementReader) -> Iterator[RelatedQuery]:
         yield RelatedQuery(type_name(shape.string("resource") or ""), query, query_type)
 
 
+def _excludes_unfiltered_types(root: ElementReader) -> bool:
+    """The broker's own extension; US Core's patient-data-feed expects what it says."""
+    for extension in root.objects("extension"):
+        if extension.fields.get("url") == EXCLUDE_UNFILTERED_TYPES:
+            value = extension.fields.get("valueBoolean")
+            if not isinstance(value, bool):
+                extension.refuse("value", "must have a valueBoolean", "valueBoolean")
+            return value is True
+    return False
+
+
 def _coding(reader: ElementReader) -> Coding:
     return Coding(
         reader.string("system"), reader.string("code", required=True) or "", reader.string("display")
@@ -175,6 +188,7 @@ def parse_topic(resource: Resource) -> Topic:
         derived_from=tuple(root.strings("derivedFrom")),
         document=resource.text,
         release=release,
+        sends_unfiltered_types=not _excludes_unfiltered_types(root),
     )
     root.finish()
     return topic

@@ -26,6 +26,7 @@ from broker.matching.explanations import (
 )
 from broker.matching.findings import found_through_chain, found_values, text_of
 from broker.matching.naive import NaiveMatcher
+from broker.matching.registration import sends
 from broker.matching.release_views import state_in
 from broker.matching.states import (
     NOTHING_RELATED,
@@ -105,6 +106,8 @@ def _verdict(
     if fired is None:
         reason = _why_not_fired(triggers)
         return False, f"{subject} is no event: the topic {topic.canonical} does not fire: {reason}."
+    if not sends(subscription.filters, topic, change.current.key.type):
+        return False, f"{subject} is no event: no filter applies to it, and the topic excludes such types."
     for report in filters:
         if report.outcome in {ExplainOutcome.FAILED, ExplainOutcome.ERROR}:
             return False, f"{subject} is no event: the filter {report.text} {report.reason}."

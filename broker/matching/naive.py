@@ -18,7 +18,7 @@ from broker.matching.definitions import find_parameter
 from broker.matching.filters import Test, compile_filter
 from broker.matching.matcher import Match
 from broker.matching.problems import MAX_PROBLEMS, EvaluationFailed, Problem
-from broker.matching.registration import filter_applies
+from broker.matching.registration import filter_applies, sends
 from broker.matching.release_views import state_in
 from broker.matching.states import (
     NOTHING_RELATED,
@@ -229,6 +229,8 @@ class NaiveMatcher:
         """
         evaluations: dict[tuple[Release, Filter], FilterEvaluation] = {}
         for subscription_id, (release, filters) in entry.by_tenant[tenant].items():
+            if not sends(filters, entry.topic, foci[release].focus_type[1]):
+                continue
             for filter_ in filters:
                 key = release, filter_
                 evaluation = evaluations.get(key)

@@ -23,7 +23,7 @@ from broker.matching.lookups import LookupChannel, Predicate
 from broker.matching.predicates import LookupKey, PredicateDraft, PredicateKind, draft_predicates
 from broker.matching.readers import ChainReader, Reader, reader_of
 from broker.matching.references import reference_targets
-from broker.matching.registration import filter_applies
+from broker.matching.registration import filter_applies, sends
 from broker.matching.support import unsupported
 from broker.matching.values import BadFilter
 from broker.model.release import Release
@@ -73,6 +73,10 @@ class LookupPlanner:
         if all(self._meaning(filter_).applies for filter_ in filters):
             return filters
         return tuple(filter_ for filter_ in filters if self._meaning(filter_).applies)
+
+    def sends(self, filters: tuple[Filter, ...]) -> bool:
+        """Whether a subscription with these filters gets events about foci of the type."""
+        return sends(filters, self._topic, self._type)
 
     def parameter(self, release: Release, name: str) -> SearchParameter | None:
         key = release, name

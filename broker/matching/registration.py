@@ -59,6 +59,35 @@ def filter_applies(filter_: Filter, topic: Topic, resource_type: str) -> bool:
     return not offers or any(is_for(definition, resource_type) for definition in offers)
 
 
+def sends(filters: tuple[Filter, ...], topic: Topic, resource_type: str) -> bool:
+    """Whether a subscription with these filters gets events about the type at all.
+
+    Filters that apply to other types only don't keep them back (R-144), unless the topic says so.
+    """
+    return (
+        topic.sends_unfiltered_types
+        or not filters
+        or any(filter_applies(filter_, topic, resource_type) for filter_ in filters)
+    )
+
+
+def filter_warnings(subscription: Subscription, topic: Topic) -> list[str]:
+    """For the author of an accepted subscription: the types of its topic to which no filter applies."""
+    filters = subscription.filters
+    unfiltered = [
+        "other types" if resource_type == ANY_TYPE else resource_type
+        for resource_type in sorted(topic.focus_types)
+        if not any(filter_applies(filter_, topic, resource_type) for filter_ in filters)
+    ]
+    if not filters or not unfiltered:
+        return []
+    names = ", ".join(unfiltered)
+    if topic.sends_unfiltered_types:
+        text = f"No filter applies to {names}: every such event of the topic is sent, of every patient."
+        return [f"{text} Add a filter for {names} to limit them."]
+    return [f"No filter applies to {names}: the topic sends no such events to this subscription."]
+
+
 def _types(filter_: Filter, topic: Topic) -> list[str]:
     """The focus types that the filter applies to. A topic about every type adds the types that its filters
     name.

@@ -31,6 +31,8 @@ class TypeIndex:
         self._resolvers: dict[tuple[Filter, Release], ChainResolver | None] = {}
 
     def put(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
+        if not self.planner.sends(subscription.filters):
+            return
         filters = self.planner.applicable(subscription.filters)
         predicates = self.planner.predicates(filters)
         count_systems(predicates, 1)
@@ -43,6 +45,8 @@ class TypeIndex:
                 self.chains.setdefault(tenant, Counter())[_without_value(filter_)] += 1
 
     def remove(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
+        if not self.planner.sends(subscription.filters):
+            return
         filters = self.planner.applicable(subscription.filters)
         predicates = self.planner.predicates(filters)
         count_systems(predicates, -1)

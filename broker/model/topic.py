@@ -136,6 +136,9 @@ class TopicLocation(NamedTuple):
 class Topic:
     """One version of one topic. `document` is the SubscriptionTopic JSON as it was loaded, in release
     `release`.
+
+    `sends_unfiltered_types`: a subscription with filters also gets the events about types to which none of
+    its filters applies (R-144). A topic may say that it does not.
     """
 
     id: str
@@ -150,6 +153,7 @@ class Topic:
     derived_from: tuple[str, ...]
     document: bytes
     release: Release
+    sends_unfiltered_types: bool = True
 
     @property
     def canonical(self) -> str:

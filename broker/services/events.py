@@ -11,7 +11,7 @@ from broker.clock import Clock
 from broker.delivery.composing import Composer
 from broker.errors import Conflict, Issue, Unprocessable
 from broker.fhir.release import adapter
-from broker.model.notification import Event, Notification, NotificationType
+from broker.model.notification import ErrorReport, Event, Notification, NotificationType
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionStatus
@@ -101,6 +101,7 @@ class EventService:
 
     def _query_status(self, record: Record, release: Release) -> Notification:
         subscription = record.subscription
+        warnings = (ErrorReport(None, f"Warning: {each.text}") for each in self._rules.warnings(subscription))
         return Notification(
             id=str(uuid.uuid4()),
             type=NotificationType.QUERY_STATUS,
@@ -111,7 +112,7 @@ class EventService:
             content=subscription.channel.content,
             events_since_start=record.count,
             at_ms=self._clock.now_ms(),
-            errors=record.errors,
+            errors=(*record.errors, *warnings),
         )
 
     async def query(

@@ -13,7 +13,7 @@ from broker.fhir.conversion import can_convert
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
-from broker.matching.registration import check_filters
+from broker.matching.registration import check_filters, filter_warnings
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import Topic, TopicStatus
@@ -60,6 +60,15 @@ class RegistrationRules:
         if status is SubscriptionStatus.REQUESTED and not self.channel_of(draft).is_pushed:
             status = SubscriptionStatus.ACTIVE
         return replace(draft, topic_canonical=topic.canonical, status=status)
+
+    def warnings(self, subscription: Subscription) -> tuple[Issue, ...]:
+        """What the author of an accepted subscription should know about its filters."""
+        topic = self._catalog.bound(subscription.topic_canonical)
+        if topic is None:
+            return ()
+        return tuple(
+            Issue("business-rule", text, severity="warning") for text in filter_warnings(subscription, topic)
+        )
 
     def _check_topic(self, draft: Subscription) -> tuple[Topic | None, list[Issue]]:
         element = adapter(draft.release).element("topic")

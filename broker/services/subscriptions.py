@@ -28,11 +28,15 @@ _IDS_OF_KEYS = uuid.UUID("0c0dbb0e-58a4-5a0c-9d9a-5a6a1a6a7c01")
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A Subscription as stored. `is_created` is False for an update; `is_new` False for a repeated create."""
+    """A Subscription as stored. `is_created` is False for an update; `is_new` False for a repeated create.
+
+    `warnings` are for its author.
+    """
 
     subscription: Subscription
     is_created: bool
     is_new: bool = True
+    warnings: tuple[Issue, ...] = ()
 
     @property
     def awaits_handshake(self) -> bool:
@@ -66,7 +70,7 @@ class SubscriptionService:
         if registration is Registration.EXISTS:
             record = await self.get(principal, subscription_id)
             return Registered(record.subscription, is_created=False, is_new=False)
-        return Registered(replace(draft, version=version, updated_ms=at_ms), is_created=True)
+        return self._registered(draft, version, at_ms, is_created=True)
 
     async def update(
         self,
@@ -86,7 +90,7 @@ class SubscriptionService:
         registration, version, at_ms = await self._put(draft, create=False, condition=condition)
         _refuse_conflict(registration, version, condition)
         is_created = registration is Registration.CREATED
-        return Registered(replace(draft, version=version, updated_ms=at_ms), is_created=is_created)
+        return self._registered(draft, version, at_ms, is_created=is_created)
 
     def draft(
         self, principal: Principal, release: Release, resource: Resource, subscription_id: str
@@ -100,6 +104,10 @@ class SubscriptionService:
             resource, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
         )
         return self._rules.accept(replace(parsed, owner=principal.client_id))
+
+    def _registered(self, draft: Subscription, version: int, at_ms: int, *, is_created: bool) -> Registered:
+        stored = replace(draft, version=version, updated_ms=at_ms)
+        return Registered(stored, is_created=is_created, warnings=self._rules.warnings(stored))
 
     async def _put(
         self, draft: Subscription, *, create: bool, condition: VersionCondition = UNCONDITIONAL

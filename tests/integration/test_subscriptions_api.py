@@ -271,6 +271,29 @@ async def test_no_notification_is_sent_after_delete_or_off(
     assert [n.type for n in ended.notifications] == ["handshake"]
 
 
+@pytest.mark.parametrize("release", list(Release))
+async def test_a_registration_warns_of_types_to_which_no_filter_applies(
+    release: Release, client: httpx.AsyncClient
+) -> None:
+    topic = "http://fhir-broker.org/topics/laboratory-results"
+    prefer = {"Prefer": "return=OperationOutcome"}
+    for filters, is_warned in ((["Observation?patient=Patient/1"], True), (["patient=Patient/1"], False)):
+        document = subscription(release, topic, NOWHERE, filters=filters, content="id-only")
+        if release is Release.R5 and is_warned:
+            typed = {"resourceType": "Observation", "filterParameter": "patient", "value": "Patient/1"}
+            document["filterBy"] = [typed]
+        body = orjson.dumps(document | {"status": "off"})
+        answer = await client.post(f"/{release}/Subscription", content=body, headers=prefer)
+        assert answer.status_code == 201, answer.text
+        outcome = answer.json()
+        assert outcome["resourceType"] == "OperationOutcome"
+        warnings = [issue for issue in outcome["issue"] if issue["severity"] == "warning"]
+        assert len(warnings) == is_warned
+        assert not is_warned or "DiagnosticReport" in warnings[0]["diagnostics"]
+        url = answer.headers["Location"].partition("/_history")[0]
+        assert ("Warning: No filter applies" in (await client.get(f"{url}/$status")).text) is is_warned
+
+
 async def test_reads_honour_if_none_match_head_and_prefer(client: httpx.AsyncClient) -> None:
     document = subscription("r5", VITALS, NOWHERE) | {"status": "off"}
     minimal = await client.post(

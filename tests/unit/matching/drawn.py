@@ -297,6 +297,7 @@ def topics(draw: st.DrawFn) -> Topic:
         derived_from=(),
         document=b"{}",
         release=Release.R5,
+        sends_unfiltered_types=draw(picked((True, True, False))),
     )
 
 

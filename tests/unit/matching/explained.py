@@ -127,6 +127,7 @@ TOPICS = st.builds(
     derived_from=st.just(()),
     document=st.just(b"{}"),
     release=st.sampled_from(Release),
+    sends_unfiltered_types=st.booleans(),
 )
 SUBSCRIPTIONS = st.builds(
     Subscription,

@@ -252,3 +252,17 @@ def test_criteria_and_filters_use_the_value_sets_that_are_loaded(
     current.contents = ValueSetFolder()
     assert not matcher.match(change(ambulatory))
     assert "no longer loaded" in str(matcher.drain_problems()[0])
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_a_topic_may_keep_back_types_to_which_no_filter_applies(
+    sends: bool, matcher: NaiveMatcher, topic: Topics, subscription: Subscriptions
+) -> None:
+    """R-144 lets them pass; US Core's patient-data-feed sends only what the filters name."""
+    about = topic(sends_unfiltered_types=sends)
+    typed = Filter("patient", "Patient/1", resource_type="Observation")
+    matcher.put(subscription(typed), about)
+    matcher.put(subscription(id=SubscriptionId("all")), about)
+    matcher.put(subscription(OF_ONE, id=SubscriptionId("one")), about)
+    expected = {"all", "one", "s"} if sends else {"all", "one"}
+    assert {match.subscription_id for match in matcher.match(change(ONE))} == expected

@@ -7,7 +7,7 @@ import pytest
 
 from broker.fhir.search_parameters import SearchParameters
 from broker.matching.context import SearchContext
-from broker.matching.registration import check_filters, filter_applies
+from broker.matching.registration import check_filters, filter_applies, filter_warnings
 from broker.matching.valuesets import ValueSetFolder
 from broker.model.change import Interaction
 from broker.model.release import Release
@@ -223,3 +223,48 @@ def test_the_chain_of_an_untyped_filter_applies_where_it_is_offered(topic: Topic
     about = topic(filters=offers)
     assert filter_applies(Filter("patient", "x", modifier="Patient.family"), about, "Encounter")
     assert not filter_applies(Filter("patient.family", "x"), about, "Observation")
+
+
+LAB = Filter("patient", "Patient/1", resource_type="Observation")
+REPORT = Filter("patient", "Patient/1", resource_type="DiagnosticReport")
+
+
+@pytest.mark.parametrize("sends", [True, False])
+@pytest.mark.parametrize(
+    ("filters", "unfiltered"),
+    [
+        ((), ""),
+        ((LAB,), "DiagnosticReport"),
+        ((REPORT,), "Observation"),
+        ((LAB, REPORT), ""),
+        ((Filter("patient", "Patient/1"),), ""),
+        ((Filter("code", "a"),), "DiagnosticReport"),
+    ],
+)
+def test_a_warning_names_the_types_to_which_no_filter_applies(
+    filters: tuple[Filter, ...], unfiltered: str, sends: bool, topic: Topics, subscription: Subscriptions
+) -> None:
+    types = ("Observation", "DiagnosticReport")
+    laboratory = topic(
+        resource_triggers=tuple(ResourceTrigger(each, frozenset(Interaction)) for each in types),
+        filters=(*(FilterDefinition("patient", each) for each in types), FilterDefinition("code", types[0])),
+        sends_unfiltered_types=sends,
+    )
+    warnings = filter_warnings(subscription(*filters), laboratory)
+    assert len(warnings) == bool(unfiltered)
+    for warning in warnings:
+        assert f"No filter applies to {unfiltered}:" in warning
+        assert ("every such event" in warning) is sends
+
+
+@pytest.mark.parametrize(
+    ("filters", "is_warned"),
+    [((LAB,), True), ((Filter("patient", "Patient/1", resource_type="Resource"),), False)],
+)
+def test_a_topic_about_every_type_warns_about_other_types(
+    filters: tuple[Filter, ...], is_warned: bool, topic: Topics, subscription: Subscriptions
+) -> None:
+    every = topic(resource_triggers=(ResourceTrigger("Resource", frozenset(Interaction)),))
+    warnings = filter_warnings(subscription(*filters), every)
+    assert bool(warnings) is is_warned
+    assert not warnings or "other types" in warnings[0]
