@@ -5,11 +5,17 @@ from collections.abc import Sequence
 from broker.fhir.operation import Operation, OperationParameter
 
 _SELECTION = (
-    OperationParameter("kind", "in", 0, "1", "code", "change, event or inbox, and"),
-    OperationParameter("subscription", "in", 0, "1", "string", "the Subscription of the event."),
-    OperationParameter("after", "in", 0, "1", "string", "The `next` of an earlier response: resume there."),
+    OperationParameter(
+        "kind", "in", 0, "1", "code", "Only dead letters of this kind: change, event or inbox."
+    ),
+    OperationParameter("subscription", "in", 0, "1", "string", "Only events of this Subscription."),
+    OperationParameter(
+        "after", "in", 0, "1", "string", "The `next` of an earlier response: continue behind it."
+    ),
 )
-_ALL = OperationParameter("all", "in", 0, "1", "boolean", "Or all of them.")
+_ALL = OperationParameter(
+    "all", "in", 0, "1", "boolean", "Every dead letter, where no id, kind or subscription selects some."
+)
 _NEXT = OperationParameter(
     "next", "out", 0, "1", "string", "The `after` of the next page; absent at the end."
 )
@@ -24,17 +30,24 @@ DEAD_LETTER_OPERATIONS: Sequence[Operation] = (
         resource="",
         parameters=(
             OperationParameter(
-                "id", "in", 0, "1000", "string", "These dead letters, in full; or a page of those selected by"
+                "id",
+                "in",
+                0,
+                "1000",
+                "string",
+                "Dead letters to show in full. Without ids, a page of those selected.",
             ),
             *_SELECTION,
-            OperationParameter("count", "in", 0, "1", "integer", "How many, at most 1000; default 100."),
+            OperationParameter(
+                "count", "in", 0, "1", "integer", "The size of the page: at most 1000, 100 by default."
+            ),
             OperationParameter(
                 "dead-letter",
                 "out",
                 0,
                 "1000",
                 "",
-                "One dead letter.",
+                "A dead letter.",
                 (
                     OperationParameter("id", "out", 1, "1", "string", "Its id."),
                     OperationParameter("kind", "out", 1, "1", "code", "change, event or inbox."),
@@ -81,7 +94,14 @@ DEAD_LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            OperationParameter("id", "in", 0, "1000", "string", "These dead letters; or those selected by"),
+            OperationParameter(
+                "id",
+                "in",
+                0,
+                "1000",
+                "string",
+                "The dead letters by id. Without ids, those that the other parameters select.",
+            ),
             *_SELECTION,
             _ALL,
             OperationParameter("redriven", "out", 1, "1", "integer", "How many are processed again."),
@@ -112,7 +132,14 @@ DEAD_LETTER_OPERATIONS: Sequence[Operation] = (
         standard=frozenset(),
         resource="",
         parameters=(
-            OperationParameter("id", "in", 0, "1000", "string", "These dead letters; or those selected by"),
+            OperationParameter(
+                "id",
+                "in",
+                0,
+                "1000",
+                "string",
+                "The dead letters by id. Without ids, those that the other parameters select.",
+            ),
             *_SELECTION,
             _ALL,
             OperationParameter("discarded", "out", 1, "1", "integer", "How many were deleted."),

@@ -1,6 +1,7 @@
 """Issues and redeems the tokens by which a websocket is bound to Subscriptions (R-326, R-366).
 
-A token works once and expires; what it bound ends with it. It stands for the principal that requested it.
+A token works once and expires; what it bound ends with it. It stands for the Subscriptions
+that it names, in the tenant of the principal that requested it.
 """
 
 from collections.abc import Sequence
