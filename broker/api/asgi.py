@@ -99,10 +99,11 @@ class Application:
         wrong.
         """
         method, path = scope["method"], scope["path"]
-        # of several headers of one name the first counts
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
-        }
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            # lines of one name are one list (RFC 9110, 5.3): ignoring a line would ignore a precondition
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         principal = await self._authenticate(headers)
         check_accept(headers, query, path, release)

@@ -163,3 +163,14 @@ async def test_a_plus_of_a_media_type_need_not_be_escaped_in_a_search(client: ht
     assert (await client.post("/r5/Subscription", json=document)).status_code == 201
     for query in ("application/fhir+json", "application%2Ffhir%2Bjson"):
         assert (await client.get(f"/r5/Subscription?payload={query}")).json()["total"] == 1
+
+
+@pytest.mark.parametrize(("tags", "status"), [(('W/"99"', 'W/"1"'), 200), (('W/"99"', 'W/"98"'), 412)])
+async def test_a_precondition_on_several_header_lines_is_one_list(
+    client: httpx.AsyncClient, tags: tuple[str, str], status: int
+) -> None:
+    patient = {"resourceType": "Patient", "id": "ana"}
+    assert (await client.put("/r4/Patient/ana", json=patient)).status_code == 201
+    headers = [("Content-Type", "application/fhir+json"), *(("If-Match", tag) for tag in tags)]
+    changed = json.dumps(patient | {"active": True})
+    assert (await client.put("/r4/Patient/ana", content=changed, headers=headers)).status_code == status
