@@ -58,7 +58,10 @@ async def first_of(work: Awaitable[T], *events: asyncio.Event) -> T | None:
         await asyncio.wait([working, *waiting], return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        await end([working, *waiting])
+        for waiter in waiting:
+            waiter.cancel()  # not awaited: it has nothing to clean up, and a matcher comes here for each read
+        if not working.done():
+            await end([working])
 
 
 async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
