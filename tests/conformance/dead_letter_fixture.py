@@ -6,37 +6,17 @@ from broker.model.outcome import Advance, MoveToDeadLetters, UnrenderableEvent
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import (
-    Channel,
-    ChannelType,
-    PayloadContent,
-    Subscription,
     SubscriptionId,
-    SubscriptionStatus,
 )
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
+from tests.subscriptions import stored_subscription
 
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
 FAILURE = ErrorReport(None, "the notification could not be built: ValueError")
-SUBSCRIPTION = Subscription(
-    tenant=KEY[0],
-    id=KEY[1],
-    release=Release.R5,
-    status=SubscriptionStatus.REQUESTED,
-    topic="http://example.org/topic",
-    filters=(),
-    channel=Channel(
-        type=ChannelType("rest-hook"),
-        endpoint="http://127.0.0.1:1/",
-        headers=(),
-        content_type="application/fhir+json",
-        content=PayloadContent.ID_ONLY,
-        max_count=4,
-    ),
-    document=b"{}",
-)
+SUBSCRIPTION = stored_subscription(max_count=4)
 
 
 class DeadLetterFixture:

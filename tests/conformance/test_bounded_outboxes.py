@@ -13,8 +13,9 @@ from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
-from tests.conformance.test_delivery_state import KEY, change, subscription
+from tests.conformance.test_delivery_state import KEY, change
 from tests.stores import counts_of
+from tests.subscriptions import stored_subscription
 
 MOST = 20
 
@@ -34,7 +35,7 @@ class BrokerFixture:
 
     async def ask(self, *, is_pushed: bool = True) -> None:
         """Puts the document: a handshake is due, or, where nothing is pushed, it is active."""
-        document = subscription(max_count=5)
+        document = stored_subscription(max_count=5)
         if not is_pushed:
             document = replace(document, status=SubscriptionStatus.ACTIVE)
         await self.subscriptions.put(document, create=False, is_pushed=is_pushed)

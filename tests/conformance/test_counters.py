@@ -18,9 +18,6 @@ from broker.model.outcome import (
 )
 from broker.model.release import Release
 from broker.model.subscription import (
-    Channel,
-    ChannelType,
-    PayloadContent,
     Subscription,
     SubscriptionId,
     SubscriptionStatus,
@@ -39,6 +36,7 @@ from broker.store.scripts.outbox import skip_numbers
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES
 from tests.stores import counts_of
+from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
 FAILURE = ErrorReport(None, "no answer")
@@ -46,25 +44,9 @@ MAX_EVENTS = 10
 
 
 def subscription(name: str, *, is_pull: bool = False) -> Subscription:
-    channel = Channel(
-        type=ChannelType("websocket" if is_pull else "rest-hook"),
-        endpoint="http://127.0.0.1:1/",
-        headers=(),
-        content_type="application/fhir+json",
-        content=PayloadContent.ID_ONLY,
-        max_count=2,
-    )
-    status = SubscriptionStatus.ACTIVE if is_pull else SubscriptionStatus.REQUESTED
-    return Subscription(
-        tenant=DEFAULT_TENANT,
-        id=SubscriptionId(name),
-        release=Release.R5,
-        status=status,
-        topic="http://example.org/topic",
-        filters=(),
-        channel=channel,
-        document=b"{}",
-    )
+    if is_pull:
+        return stored_subscription(name, channel="websocket", status=SubscriptionStatus.ACTIVE)
+    return stored_subscription(name)
 
 
 class Deliveries:

@@ -17,10 +17,6 @@ from broker.model.outcome import Advance, MarkError, Retry
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import (
-    Channel,
-    ChannelType,
-    PayloadContent,
-    Subscription,
     SubscriptionId,
     SubscriptionStatus,
 )
@@ -32,6 +28,7 @@ from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES
 from tests.stores import SharedStore
+from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
 
@@ -71,27 +68,7 @@ class Model:
         self.is_pinned = False
 
     async def register(self) -> None:
-        channel = Channel(
-            type=ChannelType("rest-hook"),
-            endpoint="http://127.0.0.1:1/",
-            headers=(),
-            content_type="application/fhir+json",
-            content=PayloadContent.ID_ONLY,
-            max_count=MAX_COUNT,
-        )
-        await self.subscriptions.put(
-            Subscription(
-                tenant=DEFAULT_TENANT,
-                id=KEY[1],
-                release=Release.R5,
-                status=SubscriptionStatus.REQUESTED,
-                topic="http://example.org/topic",
-                filters=(),
-                channel=channel,
-                document=b"{}",
-            ),
-            create=False,
-        )
+        await self.subscriptions.put(stored_subscription(max_count=MAX_COUNT), create=False)
         self.is_pinned = False
 
     async def append(self, *numbers: int) -> int:

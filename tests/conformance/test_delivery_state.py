@@ -12,10 +12,7 @@ from broker.model.outcome import Advance, MarkError, Retry, TurnOff
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import (
-    Channel,
-    ChannelType,
     PayloadContent,
-    Subscription,
     SubscriptionId,
     SubscriptionStatus,
 )
@@ -25,35 +22,13 @@ from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Registration, Subscriptions
 from tests.conftest import ALL_STORES
+from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
 
 ID = SubscriptionId("one")
 KEY = (DEFAULT_TENANT, ID)
 FAILURE = ErrorReport(DeliveryError.NO_RESPONSE, "nobody answered")
-
-
-def subscription(
-    content: PayloadContent = PayloadContent.ID_ONLY, max_count: int = 2, heartbeat_s: int | None = None
-) -> Subscription:
-    return Subscription(
-        tenant=DEFAULT_TENANT,
-        id=ID,
-        release=Release.R5,
-        status=SubscriptionStatus.REQUESTED,
-        topic="http://example.org/topic",
-        filters=(),
-        channel=Channel(
-            type=ChannelType("rest-hook"),
-            endpoint="http://127.0.0.1:1/",
-            headers=(),
-            content_type="application/fhir+json",
-            content=content,
-            heartbeat_s=heartbeat_s,
-            max_count=max_count,
-        ),
-        document=b"{}",
-    )
 
 
 def change(n: int, size: int = 10) -> Change:
@@ -84,7 +59,7 @@ class BrokerFixture:
         return claimed.claims[0]
 
     async def activate(self) -> None:
-        await self.subscriptions.put(subscription(), create=True)
+        await self.subscriptions.put(stored_subscription(), create=True)
         await self.schedule.commit(await self.take(), Advance(), take_next=False)
 
     async def append(self, *numbers: int, token: int = 1) -> int:
@@ -104,7 +79,7 @@ async def broker_fixture(store: Store) -> BrokerFixture:
 async def test_a_new_subscription_is_due_for_a_handshake_and_active_after_it(
     broker_fixture: BrokerFixture,
 ) -> None:
-    await broker_fixture.subscriptions.put(subscription(), create=True)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=True)
     claim = await broker_fixture.take()
     assert (claim.type, claim.count, claim.status) == (
         NotificationType.HANDSHAKE,
@@ -120,7 +95,7 @@ async def test_a_new_subscription_is_due_for_a_handshake_and_active_after_it(
 
 
 async def test_a_handshake_waits_for_its_head_start_unless_woken(broker_fixture: BrokerFixture) -> None:
-    await broker_fixture.subscriptions.put(subscription(), create=True, handshake_in_ms=60_000)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=True, handshake_in_ms=60_000)
     claimed = await broker_fixture.schedule.claim(broker_fixture.shard, 10)
     assert claimed.claims == ()
     assert 0 < (claimed.next_in_ms or 0) <= 60_000
@@ -151,7 +126,7 @@ async def test_events_are_numbered_from_one_and_a_repeated_append_adds_none(
 async def test_nothing_is_numbered_before_the_first_activation_or_while_off(
     broker_fixture: BrokerFixture,
 ) -> None:
-    await broker_fixture.subscriptions.put(subscription(), create=True)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=True)
     assert await broker_fixture.append(1) == 0
     await broker_fixture.schedule.commit(await broker_fixture.take(), TurnOff(FAILURE), take_next=False)
     assert await broker_fixture.append(2) == 0
@@ -185,7 +160,7 @@ async def test_resources_in_one_notification_are_bounded_in_bytes(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     await broker_fixture.subscriptions.put(
-        subscription(content=PayloadContent.FULL_RESOURCE, max_count=10), create=True
+        stored_subscription(content=PayloadContent.FULL_RESOURCE, max_count=10), create=True
     )
     await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=False)
     await broker_fixture.outboxes.append(
@@ -230,7 +205,7 @@ async def test_events_that_arrive_during_a_backoff_do_not_shorten_it(broker_fixt
 async def test_a_claim_that_ran_out_is_taken_again_and_the_late_commit_is_refused(store: Store) -> None:
     broker_fixture = BrokerFixture(store)
     broker_fixture.schedule = Schedule(store, lease_ms=0, max_bytes=100, resume="backlog")
-    await broker_fixture.subscriptions.put(subscription(), create=True)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=True)
     late, newer = await broker_fixture.take(), await broker_fixture.take()
     assert newer.token > late.token
     assert await broker_fixture.schedule.extend([late, newer]) == [late]
@@ -296,7 +271,7 @@ async def test_a_commit_is_not_answered_again_after_a_new_registration(broker_fi
     await broker_fixture.append(1, 2, 3)
     claim = await broker_fixture.take()
     await broker_fixture.schedule.commit(claim, Advance(), take_next=True)
-    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
 
 
@@ -309,7 +284,7 @@ async def test_in_error_events_are_counted_and_delivered_after_reactivation(
     assert await broker_fixture.status() is SubscriptionStatus.ERROR
     await broker_fixture.append(2)
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
-    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     await broker_fixture.append(3)
     handshake = await broker_fixture.take()
     assert (handshake.type, handshake.count) == (NotificationType.HANDSHAKE, 3)
@@ -323,7 +298,7 @@ async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Stor
     await broker_fixture.activate()
     await broker_fixture.append(1)
     await broker_fixture.schedule.commit(await broker_fixture.take(), MarkError(FAILURE), take_next=False)
-    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     committed = await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=True)
     assert committed.next_claim is None
     assert len(await broker_fixture.outboxes.read(*KEY, None, None, limit=10)) == 1
@@ -332,9 +307,9 @@ async def test_resume_newest_skips_the_backlog_but_keeps_it_readable(store: Stor
 async def test_a_document_replaced_during_its_handshake_gets_another_handshake(
     broker_fixture: BrokerFixture,
 ) -> None:
-    await broker_fixture.subscriptions.put(subscription(), create=True)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=True)
     first = await broker_fixture.take()
-    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     committed = await broker_fixture.schedule.commit(first, Advance(), take_next=True)
     assert committed.status is SubscriptionStatus.REQUESTED
     assert committed.next_claim is not None
@@ -344,7 +319,7 @@ async def test_a_document_replaced_during_its_handshake_gets_another_handshake(
 async def test_a_heartbeat_is_due_when_a_period_passed_without_a_notification(
     broker_fixture: BrokerFixture,
 ) -> None:
-    await broker_fixture.subscriptions.put(subscription(heartbeat_s=60), create=True)
+    await broker_fixture.subscriptions.put(stored_subscription(heartbeat_s=60), create=True)
     committed = await broker_fixture.schedule.commit(await broker_fixture.take(), Advance(), take_next=True)
     assert committed.next_claim is None
     assert 59_000 < (committed.next_in_ms or 0) <= 60_000
@@ -353,7 +328,7 @@ async def test_a_heartbeat_is_due_when_a_period_passed_without_a_notification(
 
 
 async def test_end_turns_a_subscription_off(broker_fixture: BrokerFixture, store: Store) -> None:
-    await broker_fixture.subscriptions.put(replace(subscription(), end_ms=1), create=True)
+    await broker_fixture.subscriptions.put(replace(stored_subscription(), end_ms=1), create=True)
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
     assert await broker_fixture.status() is SubscriptionStatus.OFF
 
@@ -389,7 +364,7 @@ async def test_a_follower_gets_every_subscription_first_and_then_the_changed_one
         (KEY, True)
     ]
     assert await follower.changes() == []
-    await broker_fixture.subscriptions.put(subscription(), create=False)
+    await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     await broker_fixture.subscriptions.delete(*KEY)
     assert await follower.changes() == [(KEY, None)]
 
@@ -400,7 +375,7 @@ async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(
     follower = RegistryFollower(store)
     await follower.changes()
     for _ in range(300):
-        await broker_fixture.subscriptions.put(subscription(), create=False)
+        await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     await follower.trim(keep=1)
     changed = await follower.changes()
     assert [key for key, record in changed if record] == [KEY]

@@ -23,7 +23,8 @@ from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule, Wakeup
 from broker.store.subscriptions import Record, Subscriptions
-from tests.conformance.test_delivery_state import KEY, change, subscription
+from tests.conformance.test_delivery_state import KEY, change
+from tests.subscriptions import stored_subscription
 
 
 class CountingSubscriptions(Subscriptions):
@@ -63,7 +64,7 @@ def following_of(store: Store, subscriptions: Subscriptions, wakeups: WakeupList
 
 
 async def put_pull_subscription(subscriptions: Subscriptions) -> None:
-    active = replace(subscription(), status=SubscriptionStatus.ACTIVE)
+    active = replace(stored_subscription(), status=SubscriptionStatus.ACTIVE)
     await subscriptions.put(active, create=True, is_pushed=False)
 
 

@@ -14,10 +14,7 @@ from broker.model.outcome import Advance
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import (
-    Channel,
-    ChannelType,
     PayloadContent,
-    Subscription,
     SubscriptionId,
     SubscriptionStatus,
 )
@@ -35,28 +32,13 @@ from broker.store.subscriptions import Record, Subscriptions
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES
 from tests.stores import counts_of, redis_of
+from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
 
 HOUR_MS = 3_600_000
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
-SUBSCRIPTION = Subscription(
-    tenant=DEFAULT_TENANT,
-    id=KEY[1],
-    release=Release.R4,
-    status=SubscriptionStatus.REQUESTED,
-    topic="http://example.org/topic",
-    filters=(),
-    channel=Channel(
-        type=ChannelType("rest-hook"),
-        endpoint="http://127.0.0.1:1/",
-        headers=(),
-        content_type="application/fhir+json",
-        content=PayloadContent.FULL_RESOURCE,
-        max_count=2,
-    ),
-    document=b"{}",
-)
+SUBSCRIPTION = stored_subscription(release=Release.R4, content=PayloadContent.FULL_RESOURCE)
 
 
 def proposal(resource_id: str = "a") -> Proposal:

@@ -16,7 +16,8 @@ from broker.store.outbox import Context, Outboxes
 from broker.store.protocol import Store
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
-from tests.conformance.test_delivery_state import KEY, subscription
+from tests.conformance.test_delivery_state import KEY
+from tests.subscriptions import stored_subscription
 
 EVENTS = 60
 
@@ -59,7 +60,7 @@ class Delivery:
         self.outboxes = Outboxes(store)
         self.schedule = Schedule(store, lease_ms=60_000, max_bytes=1_000_000, resume="backlog")
         self.shard = store.layout.shard_of(*KEY)
-        plain = subscription()
+        plain = stored_subscription()
         self.document = replace(plain, channel=replace(plain.channel, content=content, max_count=100))
 
     async def activate(self) -> None:

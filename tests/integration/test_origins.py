@@ -27,8 +27,9 @@ from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from broker.workers.dispatcher import LEASE_MS, Dispatcher, DispatchLimits
-from tests.conformance.test_delivery_state import change, subscription
+from tests.conformance.test_delivery_state import change
 from tests.integration.broker_fixture import until
+from tests.subscriptions import stored_subscription
 
 EVENTS = 5
 
@@ -103,13 +104,8 @@ async def dispatching(store: Store, channel: FakeChannel, limits: DispatchLimits
 
 async def subscribe(store: Store, name: str, endpoint: str) -> SubscriptionId:
     """An active subscription with events to deliver."""
-    one = subscription()
-    active = replace(
-        one,
-        id=SubscriptionId(name),
-        status=SubscriptionStatus.ACTIVE,
-        channel=replace(one.channel, endpoint=endpoint),
-    )
+    subscription = stored_subscription(name, status=SubscriptionStatus.ACTIVE)
+    active = replace(subscription, channel=replace(subscription.channel, endpoint=endpoint))
     await Subscriptions(store).put(active, create=True)
     key = (DEFAULT_TENANT, active.id)
     await Outboxes(store).append(0, 1, {key: [change(n) for n in range(1, EVENTS + 1)]})

@@ -6,16 +6,6 @@ import pytest
 from broker.api.authentication import authenticate_open
 from broker.api.health import Health
 from broker.app.api import build_health_app
-from broker.model.change import DEFAULT_TENANT
-from broker.model.release import Release
-from broker.model.subscription import (
-    Channel,
-    ChannelType,
-    PayloadContent,
-    Subscription,
-    SubscriptionId,
-    SubscriptionStatus,
-)
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.counters import Counters
@@ -23,31 +13,15 @@ from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from tests.metrics import total
 from tests.stores import redis_of
+from tests.subscriptions import stored_subscription
 
 FEW, MANY = 2, 400
 
 
 async def register(store: Store, first: int, end: int) -> None:
-    channel = Channel(
-        type=ChannelType("rest-hook"),
-        endpoint="http://127.0.0.1:1/",
-        headers=(),
-        content_type="application/fhir+json",
-        content=PayloadContent.ID_ONLY,
-    )
     subscriptions = Subscriptions(store)
     for n in range(first, end):
-        subscription = Subscription(
-            tenant=DEFAULT_TENANT,
-            id=SubscriptionId(f"s{n}"),
-            release=Release.R5,
-            status=SubscriptionStatus.REQUESTED,
-            topic="http://example.org/topic",
-            filters=(),
-            channel=channel,
-            document=b"{}",
-        )
-        await subscriptions.put(subscription, create=True)
+        await subscriptions.put(stored_subscription(f"s{n}"), create=True)
 
 
 async def scrape(store: Store) -> tuple[dict[str, int], str]:
