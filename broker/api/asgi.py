@@ -21,8 +21,8 @@ from broker.api.authentication import Authenticate
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure, respond
 from broker.api.limits import read_body
-from broker.api.media import check_accept, check_content_type
-from broker.errors import RequestError
+from broker.api.media import ACCEPT_PATCH, check_accept, check_content_type
+from broker.errors import RequestError, UnsupportedMedia
 from broker.model.release import Release
 from broker.model.resource import Resource
 
@@ -30,7 +30,7 @@ _BASES: Mapping[str, Release] = {str(release): release for release in Release}
 _BODILESS = frozenset({204, 304})
 _NO_QUERY = QueryParams()
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-_ALLOW = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+_ALLOW = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", "Accept-Patch": ACCEPT_PATCH}
 _log = structlog.get_logger(__name__)
 
 
@@ -90,6 +90,9 @@ class Application:
     async def _respond(self, release: Release, scope: Scope, receive: Receive) -> FhirResponse:
         try:
             request = await self._read(release, scope, receive)
+        except UnsupportedMedia as error:
+            headers = {"Accept-Patch": ACCEPT_PATCH} if scope["method"] == "PATCH" else {}
+            return failure(error)._replace(headers=headers)
         except RequestError as error:
             return failure(error)
         return await respond(self._dispatch, request)
@@ -108,9 +111,11 @@ class Application:
         principal = await self._authenticate(headers)
         check_accept(headers, query, path, release)
         body = b""
-        if method in {"POST", "PUT"}:
+        if method in {"POST", "PUT", "PATCH"}:
             is_search = path.endswith("/_search")
-            check_content_type(headers.get("content-type", ""), release, is_search=is_search)
+            check_content_type(
+                headers.get("content-type", ""), release, is_search=is_search, is_patch=method == "PATCH"
+            )
             body = await read_body(
                 receive,
                 headers.get("content-length", ""),

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
 
-from broker.api.media import FHIR_JSON
+from broker.api.media import FHIR_JSON, is_json_patch
 from broker.errors import Issue, Malformed, Unprocessable
 from broker.fhir.identity import check_id
 from broker.fhir.preconditions import version_condition
 from broker.fhir.release import ReleaseAdapter, adapter
+from broker.ingest.patches import Patch, parse_patch
+from broker.model.json_patch import parse_json_patch
 from broker.model.precondition import VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -78,6 +80,13 @@ class FhirRequest(NamedTuple):
     def condition(self) -> VersionCondition:
         """What If-Match and If-None-Match of a write require; raises `Malformed`."""
         return version_condition(self.headers.get("if-match"), self.headers.get("if-none-match"))
+
+    @property
+    def patch(self) -> Patch:
+        """The patch in the body; raises `Malformed` or `Unprocessable`."""
+        if is_json_patch(self.headers.get("content-type", "")):
+            return parse_json_patch(self.resource.text)
+        return parse_patch(self.resource)
 
     @property
     def idempotency_key(self) -> str:

@@ -78,9 +78,18 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("POST", "Subscription/$dry-run", h.diagnosis.dry_run, REGISTER),
         Interaction("GET", "Subscription/{id}", subscriptions.read, SUBSCRIPTION),
         Interaction("PUT", "Subscription/{id}", subscriptions.update, REPLACE, honours=BY_ID),
+        Interaction("PATCH", "Subscription/{id}", subscriptions.patch, REPLACE, honours=BY_ID),
         Interaction("DELETE", "Subscription/{id}", subscriptions.delete, REMOVE, honours=BY_ID),
         Interaction(
             "PUT", "Subscription", subscriptions.update_match, REPLACE, only=has_criteria, honours=BY_CRITERIA
+        ),
+        Interaction(
+            "PATCH",
+            "Subscription",
+            subscriptions.patch_match,
+            REPLACE,
+            only=has_criteria,
+            honours=BY_CRITERIA,
         ),
         Interaction(
             "DELETE",
@@ -105,14 +114,17 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "SubscriptionTopic/{id}", topics.read, TOPIC),
         Interaction("POST", "SubscriptionTopic", topics.create, ADMIN, honours=AS_CREATE),
         Interaction("PUT", "SubscriptionTopic/{id}", topics.update, ADMIN, honours=BY_ID),
+        Interaction("PATCH", "SubscriptionTopic/{id}", topics.patch, ADMIN, honours=BY_ID),
         Interaction("DELETE", "SubscriptionTopic/{id}", topics.delete, ADMIN, honours=BY_ID),
         Interaction("PUT", "SubscriptionTopic", topics.refuse_conditional, ADMIN, is_refusal=True),
+        Interaction("PATCH", "SubscriptionTopic", topics.refuse_conditional, ADMIN, is_refusal=True),
         Interaction("DELETE", "SubscriptionTopic", topics.refuse_conditional, ADMIN, is_refusal=True),
         Interaction("GET", "Basic", topics.search, TOPICS, only=searches),
         Interaction("POST", "Basic/_search", topics.search, TOPICS, only=searches),
         Interaction("GET", "Basic/{id}", topics.read, TOPIC, only=names),
         Interaction("POST", "Basic", topics.create, ADMIN, only=carries, honours=AS_CREATE),
         Interaction("PUT", "Basic/{id}", topics.update, ADMIN, only=carries, honours=BY_ID),
+        Interaction("PATCH", "Basic/{id}", topics.patch, ADMIN, only=names, honours=BY_ID),
         Interaction("DELETE", "Basic/{id}", topics.delete, ADMIN, only=names, honours=BY_ID),
         Interaction("PUT", "Basic", topics.refuse_conditional, ADMIN, only=carries, is_refusal=True),
         Interaction("GET", "OperationDefinition", metadata.search_operations, DEFINITION),
@@ -133,6 +145,16 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         ),
         Interaction("PUT", "{type}", resources.refuse_conditional, UPDATE, is_refusal=True),
         Interaction(
+            "PATCH",
+            "{type}",
+            resources.patch_match,
+            UPDATE,
+            only=has_criteria,
+            plan=resources.plan_patch_match,
+            honours=BY_CRITERIA,
+        ),
+        Interaction("PATCH", "{type}", resources.refuse_conditional, UPDATE, is_refusal=True),
+        Interaction(
             "DELETE",
             "{type}",
             resources.delete_match,
@@ -150,6 +172,8 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction(
             "DELETE", "{type}/{id}", resources.delete, DELETE, plan=resources.plan_delete, honours=BY_ID
         ),
-        Interaction("PATCH", "{type}/{id}", resources.refuse_conditional, UPDATE, is_refusal=True),
+        Interaction(
+            "PATCH", "{type}/{id}", resources.patch, UPDATE, plan=resources.plan_patch, honours=BY_ID
+        ),
         Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ),
     )

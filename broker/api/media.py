@@ -15,6 +15,9 @@ from broker.model.release import Release
 
 FHIR_JSON = "application/fhir+json"
 _JSON = {FHIR_JSON, "application/json", "text/json", "json"}
+JSON_PATCH = "application/json-patch+json"
+ACCEPT_PATCH = f"{JSON_PATCH}, {FHIR_JSON}"
+"""The formats of a PATCH, for the header Accept-Patch (RFC 5789): JSON Patch and FHIRPath Patch."""
 _ANY = {"*/*", "application/*", *_JSON}
 
 
@@ -54,8 +57,11 @@ def _check_accept(accept: str, release: Release) -> None:
 
 
 @lru_cache(maxsize=256)
-def check_content_type(content_type: str, release: Release, *, is_search: bool) -> None:
-    """Raises `UnsupportedMedia` unless the body is JSON of this release, or a form for a search.
+def check_content_type(
+    content_type: str, release: Release, *, is_search: bool, is_patch: bool = False
+) -> None:
+    """Raises `UnsupportedMedia` unless the body is JSON of this release, a form for a search, or a JSON Patch
+    for a PATCH.
 
     Without a Content-Type, JSON is assumed.
     """
@@ -64,18 +70,27 @@ def check_content_type(content_type: str, release: Release, *, is_search: bool) 
     name, parameters = next(_media_types(content_type))
     if name == "application/x-www-form-urlencoded" and is_search:
         return
+    if is_patch and name == JSON_PATCH:
+        return
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
         text = f"The charset {parameters['charset']!r} is not supported. Send FHIR JSON in UTF-8."
         raise UnsupportedMedia(Issue("not-supported", text))
     if "xml" in name:
-        text = f"The broker does not read xml: {content_type!r}. Send {FHIR_JSON}."
+        text = (
+            f"The broker does not read xml: {content_type!r}. Send {ACCEPT_PATCH if is_patch else FHIR_JSON}."
+        )
         raise UnsupportedMedia(Issue("not-supported", text))
     if name not in _JSON or not _fits(parameters, release):
         text = (
-            f"This base does not read {content_type!r}. "
-            f"Send {FHIR_JSON}; fhirVersion={_short_version(release)}."
+            f"This base does not read {content_type!r}. Send {f'{JSON_PATCH} or ' if is_patch else ''}"
+            f"{FHIR_JSON}; fhirVersion={_short_version(release)}."
         )
         raise UnsupportedMedia(Issue("not-supported", text))
+
+
+def is_json_patch(content_type: str) -> bool:
+    """Whether a Content-Type is that of JSON Patch."""
+    return content_type.partition(";")[0].strip().lower() == JSON_PATCH
 
 
 def _short_version(release: Release) -> str:

@@ -1,4 +1,6 @@
-"""Create, read, vread, update and delete of resources. Every accepted change is durable before its 2xx.
+"""Create, read, vread, update, patch and delete of resources.
+
+Every accepted change is durable before its 2xx.
 
 `plan_*` give the change that a request asks for; a transaction uses them to submit the changes of its entries
 together.
@@ -37,6 +39,14 @@ class ResourceHandlers:
         """Replaces the one resource that meets the criteria of the URL, or creates one; 412 for several."""
         return await self._submit(request, self.plan_update_match(request))
 
+    async def patch(self, request: FhirRequest) -> FhirResponse:
+        """Applies a patch to the resource as the base shows it; the result is checked as an update."""
+        return await self._submit(request, self.plan_patch(request))
+
+    async def patch_match(self, request: FhirRequest) -> FhirResponse:
+        """Patches the one resource that meets the criteria of the URL; 404 for none, 412 for several."""
+        return await self._submit(request, self.plan_patch_match(request))
+
     async def delete(self, request: FhirRequest) -> FhirResponse:
         """204, also when repeated. The deletion is a change like any other."""
         return await self._submit(request, self.plan_delete(request))
@@ -62,6 +72,15 @@ class ResourceHandlers:
         if body_id:
             check_id(body_id)
         return _change(request)._replace(id=body_id, criteria=criteria_of_url(request))
+
+    def plan_patch(self, request: FhirRequest) -> ChangeRequest:
+        check_id(request.params["id"])
+        return _change(request)._replace(resource=None, patch=request.patch)
+
+    def plan_patch_match(self, request: FhirRequest) -> ChangeRequest:
+        return _change(request)._replace(
+            resource=None, patch=request.patch, criteria=criteria_of_url(request)
+        )
 
     def plan_delete_match(self, request: FhirRequest) -> ChangeRequest:
         return _change(request)._replace(op="delete", resource=None, criteria=criteria_of_url(request))
@@ -120,9 +139,9 @@ class ResourceHandlers:
         raise MethodNotAllowed(Issue("not-supported", text))
 
     async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
-        """Patch, and an update or delete of a type without an id or criteria."""
+        """An update, patch or delete of a type without an id or criteria."""
         text = (
-            f"{request.method} {request.path} is not supported. Send PUT or DELETE with an id, or with the "
+            f"{request.method} {request.path} is not supported. Send it with an id, or with the "
             f"criteria of one resource: {request.params['type']}?identifier=system|value."
         )
         raise MethodNotAllowed(Issue("not-supported", text))

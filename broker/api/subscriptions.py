@@ -1,4 +1,4 @@
-"""Create, read, update, delete and search of Subscription."""
+"""Create, read, update, patch, delete and search of Subscription."""
 
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import search_of_create
@@ -54,6 +54,24 @@ class SubscriptionHandlers:
             id_of_update(request),
             request.resource,
             condition=request.condition,
+        )
+        return self._respond(request, registered)
+
+    async def patch(self, request: FhirRequest) -> FhirResponse:
+        """Applies a patch to the Subscription as the base shows it; the result is checked as an update."""
+        registered = await self._subscriptions.patch(
+            request.principal,
+            request.release,
+            request.params["id"],
+            request.patch,
+            condition=request.condition,
+        )
+        return self._respond(request, registered)
+
+    async def patch_match(self, request: FhirRequest) -> FhirResponse:
+        """Patches the one Subscription that meets the criteria; 404 for none, 412 for several."""
+        registered = await self._conditional.patch(
+            request.principal, request.release, request.patch, _criteria(request), request.condition
         )
         return self._respond(request, registered)
 

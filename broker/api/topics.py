@@ -1,5 +1,5 @@
-"""Read, search, create, update and delete of SubscriptionTopic; at the R4 base topics are Basic resources
-(R-387).
+"""Read, search, create, update, patch and delete of SubscriptionTopic; at the R4 base topics are Basic
+resources (R-387).
 
 The R4 base has a Basic row twice: for topics, by the conditions here, and for the Basic resources of
 producers.
@@ -10,7 +10,9 @@ from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset, with_form
 from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.fhir import basic_topics
+from broker.ingest.patches import apply_patch
 from broker.model.resource import Resource
+from broker.model.topic import Topic
 from broker.services.topic_fields import TOPIC_FIELDS
 from broker.services.topics import PutTopic, TopicService
 
@@ -53,7 +55,7 @@ class TopicHandlers:
 
     async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
         """Topics are changed by id: a topic that criteria find may come from the folder."""
-        text = f"{request.method} {request.path} is not supported for topics. Send PUT or DELETE with an id."
+        text = f"{request.method} {request.path} is not supported for topics. Send it with an id."
         raise MethodNotAllowed(Issue("not-supported", text))
 
     async def update(self, request: FhirRequest) -> FhirResponse:
@@ -66,6 +68,20 @@ class TopicHandlers:
             id_of_update(request),
             _topic_resource(request),
             condition=request.condition,
+        )
+        return _respond(request, put)
+
+    async def patch(self, request: FhirRequest) -> FhirResponse:
+        """Applies a patch to the topic as the base shows it; the result is checked as an update."""
+        _refuse_without_topics(request)
+        patch = request.patch
+
+        def patched(topic: Topic) -> Resource:
+            resource = apply_patch(patch, request.adapter.render_topic(topic), request.release)
+            return _topic_resource(request._replace(resource=resource))
+
+        put = await self._topics.patch(
+            request.principal, request.params["id"], patched, condition=request.condition
         )
         return _respond(request, put)
 

@@ -9,17 +9,17 @@ import orjson
 from broker.clock import to_instant
 from broker.model.resource import Resource
 
-_INTERACTIONS = ("create", "read", "vread", "update", "delete")
+_INTERACTIONS = ("create", "read", "vread", "update", "patch", "delete")
 _GUIDE = (
     "http://hl7.org/fhir/uv/subscriptions-backport/ImplementationGuide/hl7.fhir.uv.subscriptions-backport"
 )
 _WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
 _DOCUMENTATION = (
     "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation "
-    "and handling=strict (the default) | lenient; If-Match and If-None-Match on update and delete; "
-    "If-None-Match and If-Modified-Since on read; conditional create, update and delete with the criteria "
-    "identifier and _id (Subscriptions: any search parameter); conditional references in transactions; "
-    "Idempotency-Key on any write. A precondition that is not supported is refused."
+    "and handling=strict (the default) | lenient; If-Match and If-None-Match on update, patch and delete; "
+    "If-None-Match and If-Modified-Since on read; conditional create, update, patch and delete with the "
+    "criteria identifier and _id (Subscriptions: any search parameter); conditional references in "
+    "transactions; Idempotency-Key on any write. A precondition that is not supported is refused."
 )
 
 
@@ -73,6 +73,7 @@ def capability_statement(vocabulary: CapabilityVocabulary, capabilities: Capabil
         "implementation": {"description": "FHIR Subscription notification broker", "url": capabilities.base},
         "fhirVersion": vocabulary.version,
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "rest": [
             {
                 "extension": [{"url": _WEBSOCKET, "valueUri": capabilities.websocket}],
@@ -103,7 +104,7 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
         rest = _subscription(vocabulary, capabilities)
     elif name == "SubscriptionTopic":
         rest = {
-            "interaction": _codes("create", "read", "update", "delete", "search-type"),
+            "interaction": _codes("create", "read", "update", "patch", "delete", "search-type"),
             "documentation": "The topics that subscriptions may name; only an administrator may change them.",
             "updateCreate": True,
             "conditionalCreate": True,
@@ -123,6 +124,8 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
             "conditionalUpdate": True,
             "conditionalDelete": "single",
         }
+    if not vocabulary.is_backport:  # an element of R5
+        rest["conditionalPatch"] = rest["conditionalUpdate"]
     resource: dict[str, Any] = {"type": name} | rest
     if name in capabilities.searches:
         resource["searchParam"] = _search(capabilities.searches[name])
@@ -137,7 +140,7 @@ def _subscription(vocabulary: CapabilityVocabulary, capabilities: Capabilities) 
         "documentation": (
             f"Channel types: {', '.join(capabilities.channels)}. Only the current version is kept."
         ),
-        "interaction": _codes("create", "read", "update", "delete", "search-type"),
+        "interaction": _codes("create", "read", "update", "patch", "delete", "search-type"),
         "versioning": "versioned-update",
         "readHistory": False,
         "updateCreate": True,

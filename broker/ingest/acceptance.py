@@ -14,11 +14,14 @@ from broker.store.proposals import Acceptance, Accepted
 
 
 class MatchChanged(BrokerError):  # noqa: N818 a state of the store, for intake to try again
-    """The resource that the criteria of a request named changed before the request was written."""
+    """The resource that the criteria or the patch of a request named changed before the request was
+    written.
+    """
 
 
 def raise_if_refused(request: ChangeRequest, accepted: Accepted, expression: str = "") -> None:
-    """Raises the error of a refused change; `MatchChanged` for one whose criteria were resolved before.
+    """Raises the error of a refused change; `MatchChanged` for one whose criteria or patch were
+    resolved before.
 
     `expression` names its entry in a Bundle.
     """
@@ -29,7 +32,7 @@ def raise_if_refused(request: ChangeRequest, accepted: Accepted, expression: str
             raise Unprocessable(Issue("not-found", f"focus: {name} is not stored here", element or "focus"))
         case Acceptance.GONE if request.op == "event":
             raise Unprocessable(Issue("deleted", f"focus: {name} was deleted", element or "focus"))
-        case Acceptance.CONFLICT if request.criteria is not None:
+        case Acceptance.CONFLICT if request.is_about_stored:
             raise MatchChanged(name)
         case Acceptance.CONFLICT:
             text = request.condition.failure(name, accepted.key.version)

@@ -15,13 +15,19 @@ from broker.fhir.identity import check_id, check_type
 from broker.fhir.preconditions import version_condition
 from broker.fhir.release import adapter
 from broker.ingest.decoder import Transaction
+from broker.ingest.patches import parse_patch
 from broker.ingest.requests import ChangeRequest
 from broker.ingest.transactions import TransactionEntry, located_at
 from broker.model.resource import Resource
 
 FRAMEWORK_TYPES = frozenset({"Subscription", "SubscriptionTopic"})
 """Types that are registered over HTTP, where the client gets the answer."""
-_OPS: Mapping[str, Literal["create", "put", "delete"]] = {"POST": "create", "PUT": "put", "DELETE": "delete"}
+_OPS: Mapping[str, Literal["create", "put", "delete"]] = {
+    "POST": "create",
+    "PUT": "put",
+    "PATCH": "put",
+    "DELETE": "delete",
+}
 
 
 def decode_transaction(bundle: Resource, template: ChangeRequest) -> Transaction:
@@ -62,17 +68,18 @@ def _change(entry: BundleEntry, template: ChangeRequest) -> ChangeRequest:
     if op is None or parts.scheme or not names_one or resource_type in FRAMEWORK_TYPES:
         text = (
             f"A transaction in the inbox cannot contain {entry.method} {entry.url}. Send POST Type, "
-            "PUT or DELETE Type/id or Type?identifier=…; register Subscriptions and topics over HTTP."
+            "PUT, PATCH or DELETE Type/id or Type?identifier=…; register Subscriptions and topics over HTTP."
         )
         raise MethodNotAllowed(Issue("not-supported", text))
     if resource_type not in adapter(template.release).resource_types:
         text = f"{resource_type!r} is not a resource type of {template.release}."
         raise Unprocessable(Issue("not-supported", text))
-    change = template._replace(
-        op=op, type=resource_type, id=resource_id, resource=None if op == "delete" else entry.resource
-    )
-    if entry.resource is not None and op != "delete":
+    change = template._replace(op=op, type=resource_type, id=resource_id, resource=None)
+    if entry.resource is not None and entry.method == "PATCH":
+        change = change._replace(patch=parse_patch(entry.resource))
+    elif entry.resource is not None and op != "delete":
         check_type(entry.resource, resource_type)
+        change = change._replace(resource=entry.resource)
     if op == "create":
         _refuse(entry.method, ifMatch=entry.if_match, ifNoneMatch=entry.if_none_match)
         existing = entry.if_none_exist
@@ -82,7 +89,7 @@ def _change(entry: BundleEntry, template: ChangeRequest) -> ChangeRequest:
     if not criteria:
         check_id(resource_id)
         return change._replace(condition=condition)
-    body_id = entry.resource.id if entry.resource is not None and op == "put" else ""
+    body_id = "" if change.resource is None else change.resource.id
     if body_id:
         check_id(body_id)
     return change._replace(id=body_id, condition=condition, criteria=parse_criteria(criteria, entry.method))

@@ -1,4 +1,4 @@
-"""Resolves the criteria of conditional requests: which resource a request is about, and what remains to do.
+"""Resolves the criteria and the patch of a request: which resource it is about, and what remains to do.
 
 A resolved request carries a condition on the version that was seen, so the store refuses it if the match has
 changed meanwhile; intake then resolves it again. Concurrent requests that match nothing agree on one id. So
@@ -8,8 +8,10 @@ of several conditional creates for one resource, in whatever process, one create
 import hashlib
 from collections.abc import Callable
 
-from broker.errors import Issue, Malformed, PreconditionFailed
+from broker.errors import Issue, Malformed, NotFound, PreconditionFailed
 from broker.fhir.criteria import Criteria
+from broker.fhir.stored_versions import resource_in
+from broker.ingest.patches import apply_patch
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.model.change import Tenant, Version
 from broker.model.precondition import MUST_NOT_EXIST, VersionCondition
@@ -59,8 +61,11 @@ class Conditions:
         """The request about the resource that its criteria name; an `Admission` if nothing is to be written.
 
         `plan_id` gives the id of a new resource. `attempt` counts from 0. Raises `PreconditionFailed` for
-        several matches or an unmet version condition, `Malformed` for a body with another id than the match.
+        several matches or an unmet version condition, `Malformed` for a body with another id than the match,
+        and what `_patched` raises.
         """
+        if request.patch is not None:
+            return await self._patched(request)
         if request.criteria is None:
             return request
         current = await self.match(request.tenant, request.type, request.criteria)
@@ -79,10 +84,7 @@ class Conditions:
             )
         if request.op == "create":
             return Admission(request, None, current.key.id)
-        version = current.key.version
-        if not request.condition.is_met_by(version):
-            text = request.condition.failure(current.key.reference, version)
-            raise PreconditionFailed(Issue("conflict", text))
+        version = _required_version(request, current)
         if request.id not in {"", current.key.id}:
             text = (
                 f"{request.criteria.text} matches {current.key.reference}, but the body has the id "
@@ -91,6 +93,29 @@ class Conditions:
             raise Malformed(Issue("invalid", text, f"{request.type}.id"))
         return request._replace(
             id=current.key.id, condition=VersionCondition(str(version)), fingerprint=fingerprint
+        )
+
+    async def _patched(self, request: ChangeRequest) -> ChangeRequest:
+        """The update that the patch makes of the current version.
+
+        Raises `NotFound` or `Gone` where there is none, `NotAcceptable` where the base cannot show it, and
+        `Malformed` or `Unprocessable` where the patch cannot be applied.
+        """
+        if request.criteria is not None:
+            current = await self.match(request.tenant, request.type, request.criteria)
+            name = f"A {request.type} that matches {request.criteria.text}"
+        else:
+            current = await self._resources.current(request.tenant, request.type, request.id)
+            name = f"{request.type}/{request.id}"
+        if current is None or request.patch is None:
+            raise NotFound(Issue("not-found", f"{name} does not exist. A patch needs a stored resource."))
+        stored = resource_in(current, request.release)
+        version = _required_version(request, current)
+        return request._replace(
+            id=current.key.id,
+            resource=apply_patch(request.patch, stored, request.release),
+            condition=VersionCondition(str(version)),
+            fingerprint=fingerprint_of(request),
         )
 
     async def _new_id(self, request: ChangeRequest, planned_id: str, attempt: int) -> str:
@@ -111,8 +136,18 @@ def fingerprint_of(request: ChangeRequest) -> str:
         target += f"?{request.criteria.text}"
     interaction = f"{request.op} {request.type}/{target} {' / '.join(request.condition)}\n"
     events = "".join(f"{coding.system}|{coding.code}\n" for coding in request.events)
-    text = request.resource.text if request.resource is not None else b""
+    content = request.resource if request.patch is None else request.patch
+    text = b"" if content is None else content.text
     return hashlib.sha256((interaction + events).encode() + text).hexdigest()[:32]
+
+
+def _required_version(request: ChangeRequest, current: Version) -> int:
+    """The version of the match; raises `PreconditionFailed` unless it meets the condition of the request."""
+    version = current.key.version
+    if not request.condition.is_met_by(version):
+        text = request.condition.failure(current.key.reference, version)
+        raise PreconditionFailed(Issue("conflict", text))
+    return version
 
 
 def _several(resource_type: str, criteria: Criteria, count: str) -> PreconditionFailed:

@@ -13,14 +13,16 @@ import msgspec
 import structlog
 
 from broker import failpoints
-from broker.errors import Conflict, Issue, Malformed, Unprocessable
+from broker.errors import Conflict, Issue, Malformed, RequestError, Unprocessable
 from broker.fhir.identifiers import index_entries
 from broker.fhir.references import conditional_references, patient_reference
+from broker.ingest import patches
 from broker.ingest.acceptance import MatchChanged, raise_if_refused
 from broker.ingest.conditions import MAX_ATTEMPTS, Conditions, fingerprint_of
 from broker.ingest.group import GroupCommit
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.validator import REFUSING_SEVERITIES, Validator
+from broker.model.precondition import VersionCondition
 from broker.model.release import Release
 from broker.model.resource import Resource, UnversionedResource
 from broker.store import keys
@@ -29,6 +31,10 @@ from broker.store.proposals import Acceptance, Accepted, Proposal
 from broker.store.resources import Resources, assign_id
 
 _log = structlog.get_logger(__name__)
+_NEVER = VersionCondition("0")
+"""Versions count from 1: a proposal with this condition writes nothing, and only an earlier answer comes
+back.
+"""
 
 References = Callable[[Release, str, Resource], tuple[tuple[str, str], ...]]
 """The references by which a resource of a release and type can be found: parameter, and the `Type/id` it
@@ -62,8 +68,10 @@ class Intake:
     async def admit(self, request: ChangeRequest) -> Admission:
         """Accepts one change.
 
-        Requests without criteria reach the store in the order in which `admit` was called.
+        Requests without criteria and patch reach the store in the order in which `admit` was called.
         """
+        if request.patch is not None:
+            return await self._admit_patch(request)
         warnings = self.validate(request)
         if request.criteria is None:
             return await self._submit(request, warnings)
@@ -74,6 +82,40 @@ class Intake:
             with contextlib.suppress(MatchChanged):
                 return await self._submit(resolved, warnings)
         raise keeps_changing(request)
+
+    async def _admit_patch(self, request: ChangeRequest) -> Admission:
+        for attempt in range(patches.MAX_ATTEMPTS):
+            resolved = await self.resolve(request, self.plan_id, attempt)
+            if isinstance(resolved, Admission):
+                return resolved
+            with contextlib.suppress(MatchChanged):
+                return await self._submit(resolved, self.validate(resolved))
+        raise keeps_changing(request)
+
+    async def resolve(
+        self, request: ChangeRequest, plan_id: Callable[[ChangeRequest], str], attempt: int
+    ) -> ChangeRequest | Admission:
+        """`Conditions.resolve`, but a patch that can't be applied because an earlier request under its
+        idempotency key has applied it is answered as that request was.
+        """
+        try:
+            resolved = await self.conditions.resolve(request, plan_id, attempt)
+            if request.patch is not None and isinstance(resolved, ChangeRequest):
+                self.validate(resolved)
+        except RequestError:
+            accepted = await self._earlier_answer(request)
+            if accepted is None:
+                raise
+            return Admission(request, accepted, accepted.key.id)
+        return resolved
+
+    async def _earlier_answer(self, request: ChangeRequest) -> Accepted | None:
+        """What a patch under the same idempotency key was answered; None without one."""
+        if request.patch is None or not request.idempotency_key or not request.id:
+            return None
+        probe = request._replace(condition=_NEVER, fingerprint=fingerprint_of(request))
+        accepted = (await self._group.submit([self.propose(probe)]))[0]
+        return accepted if accepted.status is Acceptance.REPLAYED else None
 
     async def _submit(self, request: ChangeRequest, warnings: tuple[Issue, ...]) -> Admission:
         proposal = self.propose(request)
@@ -205,7 +247,9 @@ def _check_id(request: ChangeRequest, resource: Resource) -> None:
 def keeps_changing(request: ChangeRequest) -> Conflict:
     """The refusal of a conditional request whose match changed at every attempt."""
     criteria = "" if request.criteria is None else request.criteria.text
-    if request.id:
+    if request.criteria is None:
+        text = f"{request.type}/{request.id} keeps changing. Retry the request."
+    elif request.id:
         text = f"{request.type}/{request.id} exists and does not match {criteria}. Send another id, or none."
     else:
         text = f"The {request.type} resources that match {criteria} keep changing. Retry the request."

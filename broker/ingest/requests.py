@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 from broker.errors import Issue
 from broker.fhir.criteria import Criteria
+from broker.ingest.patches import Patch
 from broker.model.change import Tenant
 from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.release import Release
@@ -22,8 +23,9 @@ class ChangeRequest(NamedTuple):
 
     `condition` is about the current version. `criteria` name the resource of a conditional request: a create
     writes nothing if one matches; an update or delete is about the one that matches. The `id` of a
-    conditional update is that of its body, or ''. `fingerprint` tells requests under one idempotency key
-    apart; it is set once `criteria` are resolved (`ingest/conditions.py`), so that a repetition has the same.
+    conditional update is that of its body, or ''. `patch` makes the resource of an update from the stored
+    one. `fingerprint` tells requests under one idempotency key apart; it is set once `criteria` and `patch`
+    are resolved (`ingest/conditions.py`), so that a repetition has the same.
     """
 
     tenant: Tenant
@@ -34,10 +36,16 @@ class ChangeRequest(NamedTuple):
     resource: Resource | None = None
     condition: VersionCondition = UNCONDITIONAL
     criteria: Criteria | None = None
+    patch: Patch | None = None
     idempotency_key: str = ""
     fingerprint: str = ""
     events: tuple[Coding, ...] = ()
     trace: str = ""
+
+    @property
+    def is_about_stored(self) -> bool:
+        """Whether what is written depends on what is stored, so that the store must be read first."""
+        return self.criteria is not None or self.patch is not None
 
 
 class Admission(NamedTuple):

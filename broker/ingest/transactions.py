@@ -93,8 +93,8 @@ async def _resolve(
     for n, entry in enumerate(entries):
         request = entry.request
         try:
-            if request.criteria is not None:
-                resolved.append(await intake.conditions.resolve(request, plan_id, attempt))
+            if request.is_about_stored:
+                resolved.append(await intake.resolve(request, plan_id, attempt))
                 continue
         except RequestError as error:
             raise type(error)(*(located_at(issue, n) for issue in error.issues)) from None

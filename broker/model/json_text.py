@@ -4,6 +4,7 @@
 functions take parts of a checked text. `Resource` and the Bundle readers and writers in `fhir/` call them.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -63,6 +64,17 @@ def decode_object(text: bytes) -> dict[str, Any]:
 def encode(value: Any) -> bytes:
     """The JSON text of a value; decimals keep their digits."""
     return _encode(value)
+
+
+def decode_exact(text: bytes) -> Any:
+    """The plain values of a checked text, which belong to the caller; each number is its spelling, a
+    `msgspec.Raw`. `encode` is the inverse.
+    """
+    return json.loads(text, parse_float=_raw_number, parse_int=_raw_number)
+
+
+def _raw_number(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
 
 
 def members(text: bytes) -> dict[str, bytes]:

@@ -7,8 +7,8 @@ here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.errors import Gone, Issue, NotAcceptable, NotFound
-from broker.fhir.conversion import convert
+from broker.errors import Issue, NotFound
+from broker.fhir.stored_versions import resource_in
 from broker.ingest.intake import Intake
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.transactions import TransactionEntry, submit_transaction
@@ -51,7 +51,7 @@ class ChangeService:
         if version is None:
             text = f"{resource_type}/{resource_id} does not exist. Check the id."
             raise NotFound(Issue("not-found", text))
-        return _in_release(version, release)
+        return StoredResource(version, resource_in(version, release))
 
     async def read_version(
         self, principal: Principal, release: Release, resource_type: str, resource_id: str, number: str
@@ -68,23 +68,9 @@ class ChangeService:
                 "Read the current version."
             )
             raise NotFound(Issue("not-found", text))
-        return _in_release(version, release)
+        return StoredResource(version, resource_in(version, release))
 
     async def stored_resource(self, key: VersionKey) -> Resource | None:
         """The resource of a version as it was written; None for a deletion or if it is no longer stored."""
         version = await self._resources.version(key)
         return None if version is None else version.resource
-
-
-def _in_release(version: Version, release: Release) -> StoredResource:
-    name = version.key.reference
-    if version.resource is None:
-        raise Gone(Issue("deleted", f"{name} was deleted. Read an earlier version, or create it again."))
-    resource = convert(version.resource, version.key.type, version.release, release)
-    if resource is None:
-        text = (
-            f"{name} was written as {version.release}, and no conversion to {release} exists. "
-            f"Read it at /{version.release}."
-        )
-        raise NotAcceptable(Issue("not-supported", text))
-    return StoredResource(version, resource)

@@ -1,4 +1,4 @@
-"""Conditional create, update and delete of Subscriptions: the request names its Subscription by criteria.
+"""Conditional requests for Subscriptions: the request names its Subscription by criteria.
 
 An application may so register at each start and have one Subscription. Concurrent requests with the same
 criteria, in whatever process, create one.
@@ -6,7 +6,8 @@ criteria, in whatever process, create one.
 
 import uuid
 
-from broker.errors import Conflict, Issue, Malformed, PreconditionFailed
+from broker.errors import Conflict, Issue, Malformed, NotFound, PreconditionFailed
+from broker.ingest.patches import Patch
 from broker.model.precondition import MUST_NOT_EXIST, UNCONDITIONAL, VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -44,6 +45,28 @@ class ConditionalSubscriptions:
     ) -> Registered:
         """Replaces the match, or creates a Subscription if there is none."""
         return await self._write(principal, release, resource, criteria, condition, is_update=True)
+
+    async def patch(
+        self,
+        principal: Principal,
+        release: Release,
+        patch: Patch,
+        criteria: Criteria,
+        condition: VersionCondition,
+    ) -> Registered:
+        """Patches the match; raises `NotFound` if there is none."""
+        for _ in range(_MAX_ATTEMPTS):
+            match = await self._match(principal, criteria, condition)
+            if match is None:
+                text = f"No {_TYPE} matches {criteria.text}. A patch needs a stored resource."
+                raise NotFound(Issue("not-found", text))
+            try:
+                return await self._subscriptions.patch(
+                    principal, release, match.id, patch, condition=VersionCondition(str(match.version))
+                )
+            except PreconditionFailed:  # it has changed since: it may not match any more
+                continue
+        raise _keeps_changing(criteria)
 
     async def delete(self, principal: Principal, criteria: Criteria, condition: VersionCondition) -> None:
         """Deletes the match, if there is one."""

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 
 from broker.clock import Clock
-from broker.errors import Issue, NotFound, PreconditionFailed
+from broker.errors import Conflict, Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
+from broker.ingest.patches import MAX_ATTEMPTS, Patch, apply_patch
 from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -91,6 +92,42 @@ class SubscriptionService:
         _refuse_conflict(registration, version, condition)
         is_created = registration is Registration.CREATED
         return self._registered(draft, version, at_ms, is_created=is_created)
+
+    async def patch(
+        self,
+        principal: Principal,
+        release: Release,
+        subscription_id: str,
+        patch: Patch,
+        *,
+        condition: VersionCondition = UNCONDITIONAL,
+    ) -> Registered:
+        """Updates the Subscription by a patch of its form in the release; what others write meanwhile stays.
+
+        It keeps the release in which it was registered, and so that of its notifications. Raises `NotFound`,
+        what `update` raises, and `Malformed` or `Unprocessable` where the patch cannot be applied.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            subscription = (await self.get(principal, subscription_id)).subscription
+            if not condition.is_met_by(subscription.version):
+                text = condition.failure("The Subscription", subscription.version)
+                raise PreconditionFailed(Issue("conflict", text))
+            resource = apply_patch(patch, adapter(release).render_subscription(subscription), release)
+            if release is not subscription.release:
+                draft = self.draft(principal, release, resource, subscription_id)
+                resource = adapter(subscription.release).render_subscription(draft)
+            try:
+                return await self.update(
+                    principal,
+                    subscription.release,
+                    subscription_id,
+                    resource,
+                    condition=VersionCondition(str(subscription.version)),
+                )
+            except PreconditionFailed:  # it has changed since
+                continue
+        text = f"Subscription/{subscription_id} keeps changing. Retry the request."
+        raise Conflict(Issue("conflict", text))
 
     def draft(
         self, principal: Principal, release: Release, resource: Resource, subscription_id: str

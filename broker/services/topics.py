@@ -13,6 +13,7 @@ from broker.errors import Conflict, Issue, NotFound, PreconditionFailed, Unproce
 from broker.fhir.identity import check_type
 from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
+from broker.ingest.patches import MAX_ATTEMPTS
 from broker.matching.catalog import Catalog
 from broker.matching.problems import TopicProblem
 from broker.model.precondition import MUST_NOT_EXIST, UNCONDITIONAL, VersionCondition
@@ -126,6 +127,34 @@ class TopicService:
             text = "Another topic took the same url and version at the same moment. Send another version."
             raise Conflict(Issue("conflict", text, f"{_TYPE}.version"))
         return PutTopic(topic, version, at_ms, is_created=registration is not Registration.UPDATED)
+
+    async def patch(
+        self,
+        principal: Principal,
+        topic_id: str,
+        patched: Callable[[Topic], Resource],
+        *,
+        condition: VersionCondition = UNCONDITIONAL,
+    ) -> PutTopic:
+        """Replaces the stored topic by what `patched` makes of it; what other clients write meanwhile stays.
+
+        Raises `NotFound`, and what `patched` and `put` raise.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            await self._synchronize()
+            topic = self.get(principal, topic_id)
+            stored = await self._topics.get(principal.tenant, topic_id)
+            if stored is not None and not condition.is_met_by(stored.version):
+                raise PreconditionFailed(Issue("conflict", condition.failure("The topic", stored.version)))
+            await self._refuse_of_folder(principal, topic)
+            if stored is None or stored.document != topic.document:
+                continue
+            try:
+                current = VersionCondition(str(stored.version))
+                return await self.put(principal, topic_id, patched(topic), condition=current)
+            except PreconditionFailed:  # it has changed since
+                continue
+        raise Conflict(Issue("conflict", f"The topic {topic_id} keeps changing. Retry the request."))
 
     async def delete(
         self, principal: Principal, topic_id: str, *, condition: VersionCondition = UNCONDITIONAL

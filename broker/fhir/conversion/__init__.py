@@ -13,8 +13,6 @@ extensions, `datatypes.py` handles value types and reference targets that a rele
 finds texts with nothing to convert.
 """
 
-import json
-
 import msgspec
 
 from broker.errors import Unprocessable
@@ -24,6 +22,7 @@ from broker.fhir.conversion.type_rules import Direction, JsonElement, NotConvert
 from broker.fhir.conversion.unchanged import is_unchanged
 from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.fhir.validation import validate
+from broker.model import json_text
 from broker.model.release import Release
 from broker.model.resource import Resource
 
@@ -55,16 +54,12 @@ def convert(resource: Resource, resource_type: str, source: Release, target: Rel
     direction = Direction(source, target)
     if is_unchanged(resource.text, resource_type, direction):
         return resource
-    element: JsonElement = json.loads(resource.text, parse_float=_raw_number, parse_int=_raw_number)
+    element: JsonElement = json_text.decode_exact(resource.text)
     try:
         converted = _convert_with_contained(element, direction)
     except NotConvertible:
         return None
     return resource if converted == element else Resource(msgspec.json.encode(converted))
-
-
-def _raw_number(text: str) -> msgspec.Raw:
-    return msgspec.Raw(text.encode())
 
 
 def _convert_with_contained(resource: JsonElement, direction: Direction) -> JsonElement:
