@@ -103,7 +103,7 @@ def build_api_app(
     authenticate: Authenticate,
     mounts: Sequence[HttpRoute] = (),
 ) -> ASGIApp:
-    """The ASGI application: the FHIR bases, and beside them websockets, health, metrics and `mounts`."""
+    """The ASGI application: the FHIR bases, websockets, health, metrics and `mounts`."""
     for release in (Release.R4, Release.R5):
         prepare(release, _FREQUENT_TYPES)
     settings, clock = parts.settings, parts.clock

@@ -1,4 +1,4 @@
-"""What a Subscription keeps in another release beside the elements of the neutral model.
+"""The elements of a Subscription that the neutral model lacks, as another release expresses them.
 
 Elements that both releases have are copied. R5's own elements are cross-version extensions at the root in R4
 and R4B (R-081, R-131). Narrative is kept. Contained resources and profiles belong to one release and are left
@@ -21,7 +21,7 @@ _SHARED_ELEMENTS = ("language", "text", "contact")
 
 
 def elements_for_r4(document: Resource) -> dict[str, Any]:
-    """What an R5 document has beside the neutral model, as R4 and R4B express it."""
+    """The elements of an R5 document that the neutral model lacks, as R4 and R4B express them."""
     fields = document.copy()
     extensions = list(fields.get("extension", ()))
     for name, (value_name, repeats) in _R5_ELEMENTS.items():
@@ -32,7 +32,7 @@ def elements_for_r4(document: Resource) -> dict[str, Any]:
 
 
 def elements_for_r5(document: Resource) -> dict[str, Any]:
-    """What an R4 or R4B document has beside the neutral model, as R5 expresses it."""
+    """The elements of an R4 or R4B document that the neutral model lacks, as R5 expresses them."""
     fields = document.copy()
     extensions: list[Any] = []
     restored: dict[str, Any] = {}

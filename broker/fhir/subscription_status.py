@@ -41,7 +41,7 @@ def subscription_reference(notification: Notification, base: str) -> dict[str, s
 
 
 def reference_to(key: VersionKey, base: str, ambiguous: Collection[str]) -> dict[str, Any]:
-    """An absolute reference, with the type in it and beside it (R-206, R-224, R-412).
+    """An absolute reference, with the resource type in its URL and in its `type` (R-206, R-224, R-412).
 
     It names the version if the resource is `ambiguous`: the notification names several versions of it.
     """

@@ -3,9 +3,9 @@
 The engine evaluates in the matcher's process, where no time limit can end it. Three of its functions are
 replaced (`matches` and `replaceMatches` run on RE2, in linear time; `round` rounds 0.5 up), one is added
 (`hasValue`), comparisons also take two Quantity elements, and some functions are refused when an expression
-is compiled. Every function of the engine counts
-its work: an evaluation that makes too much of it ends with an error. The count depends on the expression and
-the resource alone, so a change that is matched again gives the same result. `fhirpath.py` is the only caller.
+is compiled. Every function of the engine counts its work: an evaluation that needs too much of it ends with
+an error. The count depends on the expression and the resource alone, so a change that is matched again gives
+the same result. `fhirpath.py` is the only caller.
 """
 
 from collections.abc import Callable, Mapping

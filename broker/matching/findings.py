@@ -1,6 +1,6 @@
 """The values that a filter reads from a resource, as short texts for people: `91 mm[Hg]`, `Patient/1`.
 
-`explain` shows them beside the verdicts; they decide nothing. A value that can't be read is left out: the
+`explain` shows them with the verdicts; they decide nothing. A value that can't be read is left out: the
 verdict of the filter says what that means.
 """
 

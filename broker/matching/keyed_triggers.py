@@ -1,8 +1,8 @@
-"""Whether a topic fires, decided by extracted keys, which topics with the same criteria share.
+"""Decides whether a topic fires by comparing keys, which are extracted once for all topics.
 
-Decides triggers without criteria, and triggers whose only criteria are a query about the current state that
-keys can answer (a category, a status). For everything else, and for a resource that can't be read,
-`TopicTriggers` decides.
+That works for triggers without criteria, and for triggers whose only criteria are a query about the current
+state that keys can answer (a category, a status). `TopicTriggers` decides all other triggers, and all
+triggers on a resource that can't be read.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _Terms = tuple[Release, list[tuple[Reader, frozenset[LookupKey]]]]
 
 
 class KeyedTriggers:
-    """The resource triggers of one topic, as far as keys decide them."""
+    """The resource triggers of one topic that keys can decide."""
 
     def __init__(self, topic: Topic, triggers: TopicTriggers, context: SearchContext) -> None:
         self._topic = topic

@@ -1,5 +1,4 @@
-"""Whether an accepted change can be an event of a subscription, as far as the subscription's own state
-decides it.
+"""Whether the state of a subscription allows that an accepted change is an event of it.
 
 This is the only home of the rule: the matcher applies it to what topic and filters selected, and `$explain`
 reports it. Topic and filters are the other half of the answer (`broker/matching/`). Pure: no clock, no store.

@@ -1,7 +1,7 @@
 """The records that Python and the Lua scripts exchange, encoded and decoded here and nowhere else.
 
 Each record is a msgpack map with named fields. A script that needs fields of a record unpacks it by these
-names; `LoggedChange` is opaque to the scripts, which store it in stream entries beside the fields that they
+names; `LoggedChange` is opaque to the scripts, which store it in stream entries with the fields that they
 assign themselves. Of an `EventRecord` they read which versions it names. Lua's msgpack knows no binary
 strings, so bytes travel as arguments of their own.
 """

@@ -67,6 +67,7 @@ class MatcherWorker:
                     await self._step(reader)
                 await end([renewing])
         finally:
+            await self._rollback_detector.save()
             await reader.close()
             with contextlib.suppress(StoreUnavailable):
                 await self._leases.release()

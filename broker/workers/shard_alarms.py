@@ -1,4 +1,4 @@
-"""Tells a dispatcher in which shards to look for due subscriptions: one event and one timer a shard."""
+"""Wakes a dispatcher for the shards that may have due subscriptions: one event and one timer a shard."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

@@ -25,7 +25,9 @@ class Pair:
 
 def authority(folder: Path) -> Pair:
     return Pair(
-        _make(folder / "good.pem"), _context(folder / "good.pem"), _context(_make(folder / "other.pem"))
+        self_signed(folder / "good.pem"),
+        _context(folder / "good.pem"),
+        _context(self_signed(folder / "other.pem")),
     )
 
 
@@ -35,8 +37,8 @@ def _context(file: Path) -> ssl.SSLContext:
     return context
 
 
-def _make(file: Path) -> Path:
-    """Writes a key and a self-signed certificate into the file."""
+def self_signed(file: Path) -> Path:
+    """Writes a key and a self-signed certificate for 127.0.0.1 into the file; returns the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file.stem)])
     now = dt.datetime.now(dt.UTC)

@@ -49,12 +49,12 @@ def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
 
 def ids_of(endpoint: Endpoint) -> list[str]:
     """The ids of the delivered resources, each event once, in the order of the numbers."""
-    told: dict[int, str] = {}
+    foci: dict[int, str] = {}
     for received in endpoint.received:
         if received.notification is not None and 200 <= received.answered < 300:
             for event in received.notification.events:
-                told.setdefault(event.number, event.focus.rpartition("/")[2])
-    return [told[number] for number in sorted(told)]
+                foci.setdefault(event.number, event.focus.rpartition("/")[2])
+    return [foci[number] for number in sorted(foci)]
 
 
 async def put_all(base: str, names: Sequence[str]) -> int:

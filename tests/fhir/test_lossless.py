@@ -30,7 +30,7 @@ CODE = st.from_regex(r"[A-Za-zäß0-9_.:\-\"\\/é]{1,8}( [A-Za-z0-9_.:]{1,8}){0,
 # numbers whose spelling a float would lose
 NUMBERS = st.sampled_from(["1.0", "2.00", "0.10", "-3.5", "1234567890.123456789", "7"])
 MARKS = st.builds("⟦{}⟧".format, NUMBERS)
-"""Written as text here and as numbers in the body, so that no library spells them anew."""
+"""Text here and numbers in the body, so that no library changes their spelling."""
 EXTENSIONS = st.lists(
     st.fixed_dictionaries(
         {"url": st.sampled_from(["http://example.org/a", "urn:oid:1.2"]), "valueDecimal": MARKS}

@@ -1,7 +1,7 @@
 """Subscriptions that can't be honoured: each is refused with an OperationOutcome naming the element, and
 nothing is stored.
 
-The cases of one release share a broker; every one that is not as it should be is told.
+The cases of one release share a broker; the test reports every case that is not refused as it should be.
 """
 
 import asyncio

@@ -43,3 +43,34 @@ def test_each_promise_names_its_test() -> None:
     assert len(rows) >= 6
     for row in rows:
         assert re.search(r"`tests/[\w/]+\.py::\w+`", row), row
+
+
+def test_the_architecture_page_names_modules_and_scripts_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files = {f"/{path.relative_to(ROOT)}" for path in (ROOT / "broker").rglob("*.*")}
+    named = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|lua))`", page))
+    assert len(named) >= 15
+    missing = [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
+    assert missing == []
+    packages = set(re.findall(r"`broker/(\w+)/`", page))
+    assert [name for name in packages if not (ROOT / "broker" / name).is_dir()] == []
+
+
+def test_the_figures_for_sizing_are_measured_ones() -> None:
+    """Each figure with a unit is on the page of measurements."""
+    docs = ROOT / "docs"
+    page = (docs / "sizing.md").read_text()
+    page = page.partition("## Disk")[0].replace("```", "")
+    units = r"µs|ms|s|bytes|%|events per second"
+    figures = re.findall(rf"(\d[\d,.]*(?: to \d[\d.]*)?) (?:{units})(?![\w])", page)
+    assert len(figures) >= 15
+    measured = (docs / "performance.md").read_text()
+    assert [figure for figure in figures if not re.search(rf"\b{re.escape(figure)}\b", measured)] == []
+
+
+def test_the_index_links_every_page() -> None:
+    docs = ROOT / "docs"
+    index = (docs / "README.md").read_text()
+    assert [
+        page.name for page in docs.glob("*.md") if page.name != "README.md" and f"({page.name})" not in index
+    ] == []

@@ -1,4 +1,4 @@
-"""Rules for DiagnosticReport: imagingStudy became study, and R5 added elements beside the results."""
+"""Rules for DiagnosticReport: R5 renamed imagingStudy to study and added elements."""
 
 from broker.fhir.conversion.type_rules import CodeRule, TypeRules, code_map, only_in_r5, renamed
 

@@ -19,7 +19,7 @@ from broker.fhir.conversion.type_rules import (
 )
 
 _MOVED = ("dietPreference", "specialArrangement", "specialCourtesy")
-"""Elements that R4 has in hospitalization, and R5 beside admission."""
+"""Elements that R4 has in hospitalization, and R5 at the root, next to admission."""
 
 _STATUS = CodeRule(
     "status",

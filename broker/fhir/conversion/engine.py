@@ -1,8 +1,8 @@
 """Converts one resource: extensions to the common form, the rules bottom-up, extensions to the target's form.
 
-What it guarantees, for each rule: if the translation, translated back, gives the source elements, it stands
-alone; else the source elements are kept whole in cross-version extensions beside it. On the way back,
-extensions are replaced by the elements they hold only if converting those would give exactly what is there.
+What it guarantees, for each rule: if the translation, translated back, does not give the source elements, the
+translation also contains them whole, in cross-version extensions. On the way back, extensions are replaced by
+the elements they hold only if converting those would give exactly the elements and extensions that are there.
 So converting there and back gives the same resource, in whichever direction it starts.
 """
 

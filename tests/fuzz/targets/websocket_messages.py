@@ -1,4 +1,4 @@
-"""Messages of websocket clients: understood, or told apart from what is not."""
+"""Messages of websocket clients: each is understood or reported as not understood."""
 
 from broker.api.websockets import _parse
 from tests.fuzz.target import Target, text_of
