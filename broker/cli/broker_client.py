@@ -20,9 +20,19 @@ DEFAULT_BASE = "http://127.0.0.1:8080"
 BaseOption: TypeAlias = Annotated[
     str, typer.Option("--base", help="The URL of the broker, or of one of its FHIR bases.")
 ]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Parts: TypeAlias = Sequence[Mapping[str, Any]]
 """The parameters of a Parameters resource, or the parts of one of them."""
+
+
+def root_url(base: str) -> str:
+    """The URL of the broker, from its own URL or that of one of its FHIR bases."""
+    return re.sub(r"/(r4|r4b|r5)/*$", "", base.rstrip("/"))
+
+
+def fhir_base(base: str) -> str:
+    """The URL of a FHIR base, without a slash at its end: the one given, or R4 of the broker given."""
+    trimmed = base.rstrip("/")
+    return f"{trimmed}/r4" if trimmed == root_url(trimmed) else trimmed
 
 
 class BrokerClient:
@@ -31,7 +41,7 @@ class BrokerClient:
     """
 
     def __init__(self, base: str) -> None:
-        self.url = re.sub(r"/(r4|r4b|r5)$", "", base.rstrip("/"))
+        self.url = root_url(base)
         self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:

@@ -13,13 +13,13 @@ from broker.cli.broker_client import (
     DEFAULT_BASE,
     BaseOption,
     BrokerClient,
-    JsonOption,
     Parts,
     as_plain,
     groups,
     progress_bar,
     value,
 )
+from broker.cli.output import JsonOption
 from broker.errors import ConfigurationError
 
 app = typer.Typer(

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient, JsonOption, progress_bar
+from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient, progress_bar
+from broker.cli.output import JsonOption
 from broker.errors import ConfigurationError
 
 app = typer.Typer(help="List and show Subscriptions, and send their events again.", no_args_is_help=True)

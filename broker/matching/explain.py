@@ -42,6 +42,7 @@ from broker.model.release import Release
 from broker.model.search import Filter
 from broker.model.subscription import Subscription
 from broker.model.topic import EventTrigger, ResourceTrigger, Topic, TopicPart
+from broker.model.wording import shorten_term
 
 _FILTER_OUTCOMES = {
     FilterVerdict.PASSED: ExplainOutcome.PASSED,
@@ -110,7 +111,7 @@ def _verdict(
         return False, f"{subject} is no event: no filter applies to it, and the topic excludes such types."
     for report in filters:
         if report.outcome in {ExplainOutcome.FAILED, ExplainOutcome.ERROR}:
-            return False, f"{subject} is no event: the filter {report.text} {report.reason}."
+            return False, f"{subject} is no event: the filter {_sentence(report)}."
     count = sum(report.outcome is ExplainOutcome.PASSED for report in filters)
     passes = "it passes the filter" if count == 1 else f"it passes all {count} filters"
     if not count:
@@ -188,7 +189,7 @@ def _state_test_report(test: StateTestEvaluation, states: ChangeStates) -> Crite
         StateTestVerdict.RESULT_PASSES: f"{absent}; the topic's result for {interaction} is test-passes",
         StateTestVerdict.RESULT_FAILS: f"{absent}; the topic's result for {interaction} is test-fails",
         StateTestVerdict.RESULT_UNDEFINED: f"{absent}, and the topic defines no result for {interaction}",
-    }.get(test.verdict) or (test.reason if first is None else f"{first.text} {first.reason}")
+    }.get(test.verdict) or (test.reason if first is None else _sentence(first))
     outcome = _STATE_TEST_OUTCOMES.get(test.verdict, ExplainOutcome.FAILED)
     return CriteriaReport(part, test.query, outcome, reason, terms)
 
@@ -205,6 +206,11 @@ def _term_report(term: TermEvaluation, found: tuple[str, ...]) -> TermReport:
         _FILTER_OUTCOMES[term.evaluation.verdict],
         _filter_reason(term.evaluation, found),
     )
+
+
+def _sentence(report: TermReport) -> str:
+    """The term and its reason. The member `wanted` of the report has the whole of a long list."""
+    return f"{shorten_term(report.text, report.found)} {report.reason}"
 
 
 def _fhirpath_report(evaluation: FilterEvaluation, expression: str) -> CriteriaReport:

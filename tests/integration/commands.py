@@ -5,6 +5,8 @@ deadline.
 import asyncio
 import contextlib
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from typing import Self
 import httpx
 
 START_S = 60.0
+_ESCAPE_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -46,6 +49,31 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
+
+
+def run_on_terminal(folder: Path, *arguments: str, columns: int) -> tuple[int, str]:
+    """Runs `fhir-broker ARGUMENTS` on a terminal of that many columns; its exit code and what it shows there,
+    without colors.
+    """
+    controller, terminal = pty.openpty()
+    shown = bytearray()
+    chosen = environment() | {"COLUMNS": str(columns), "LINES": "50", "TERM": "xterm"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "broker", *arguments],
+        cwd=folder,
+        env=chosen,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        with contextlib.suppress(OSError):  # EIO: the process has closed the terminal
+            while part := os.read(controller, 65_536):
+                shown += part
+        os.close(controller)
+    text = _ESCAPE_CODE.sub("", shown.decode()).replace("\r\n", "\n")
+    return process.returncode, text
 
 
 class Command:

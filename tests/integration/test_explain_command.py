@@ -13,22 +13,23 @@ import httpx
 import pytest
 
 from broker.testing.readings import HEART_RATE, observation
-from tests.integration.commands import Command, environment
+from tests.integration.commands import Command, environment, run_on_terminal
 from tests.ports import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
 SUBSCRIPTION, READING = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 [COMMAND] = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 [SHOWN] = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+COLUMNS = 110
 AT = "2025-03-01T08:00:00Z"
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """`fhir-broker ARGUMENTS` in a folder, on a terminal of the width that the page was made for."""
+    """`fhir-broker ARGUMENTS` in a folder, with its output in pipes."""
     return subprocess.run(
         [sys.executable, "-m", "broker", *arguments],
         cwd=folder,
-        env=environment() | {"COLUMNS": "120", "NO_COLOR": "1"},
+        env=environment() | {"COLUMNS": "40"},
         capture_output=True,
         text=True,
         timeout=50,
@@ -44,7 +45,7 @@ class Ward:
     folder: Path
 
     def explain(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return run(self.folder, "explain", *arguments, "--base", f"{self.base}/r4")
+        return run(self.folder, "explain", *arguments, "--base", self.base)
 
     def write(self, name: str, value: float, patient: str = "ana") -> str:
         reading = observation(HEART_RATE, patient, AT, value)
@@ -70,15 +71,26 @@ async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
 
 
 def timeless(text: str) -> str:
-    return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>", text)
+    """The text without times, and without the blanks at the ends of wrapped lines."""
+    return re.sub(r" +$", "", re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>", text), flags=re.MULTILINE)
 
 
 async def test_the_page_shows_what_the_command_prints(ward: Ward) -> None:
     words = [word.replace("http://127.0.0.1:8080", ward.base) for word in shlex.split(COMMAND)]
     assert words[0] == "fhir-broker"
-    done = run(ward.folder, *words[1:])
-    assert done.returncode == 1, done.stderr
-    assert timeless(done.stdout) == timeless(SHOWN)
+    code, shown = run_on_terminal(ward.folder, *words[1:], columns=COLUMNS)
+    assert code == 1, shown
+    assert timeless(shown) == timeless(SHOWN)
+
+
+async def test_nothing_is_cut_or_wrapped_in_a_pipe_and_json_has_the_whole_list(ward: Ward) -> None:
+    piped = ward.explain("ward-3", "reading.json")
+    wanted = "gt120|http://unitsofmeasure.org|/min"
+    assert any(wanted in line and "does not pass" in line for line in piped.stdout.splitlines())
+    assert "…" not in piped.stdout
+    assert re.search(r"http://loinc.org\|8867-4 and \d\d more codes", piped.stdout)
+    criteria = json.loads(ward.explain("ward-3", "reading.json", "--json").stdout)
+    assert json.dumps(criteria).count("urn:iso:std:iso:11073:10101|") >= 12
 
 
 async def test_the_exit_code_says_whether_the_change_would_be_notified(ward: Ward) -> None:

@@ -11,6 +11,7 @@ from broker.matching.explain import explain, needed_targets
 from broker.matching.explanations import ExplainOutcome, Explanation
 from broker.matching.findings import MAX_CHARS, short, text_of
 from broker.matching.naive import NaiveMatcher
+from broker.matching.registration import sends
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version
 from broker.model.release import Release
 from broker.model.search import Comparator, Filter
@@ -60,7 +61,8 @@ def test_the_verdict_equals_that_of_the_naive_matcher(
             report.outcome in {ExplainOutcome.PASSED, ExplainOutcome.NOT_EVALUATED}
             for report in explanation.filters
         )
-        assert explanation.matches is (fires and passes)
+        is_sent = sends(subscription.filters, topic, change.current.key.type)
+        assert explanation.matches is (fires and passes and is_sent)
 
 
 @given(SUBSCRIPTIONS, TOPICS, changes())
