@@ -54,6 +54,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+_FIRST = (
+    "tests/faults/test_campaign.py",
+    "tests/faults",
+    "tests/integration",
+    "tests/conformance",
+    "tests/fhir",
+)
+"""Files with slow tests run first: each process of pytest-xdist takes whole files, and the last ones to end
+should be short.
+"""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(config.rootpath).as_posix()
+        return next((n for n, prefix in enumerate(_FIRST) if path.startswith(prefix)), len(_FIRST))
+
+    items.sort(key=rank)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store",

@@ -59,9 +59,7 @@ class PageRunner:
         return compared
 
     async def _start_broker(self) -> None:
-        broker = Command(
-            [sys.executable, "-m", "broker", "serve"], self._folder / "broker.log", self._env, self._folder
-        )
+        broker = Command(["fhir-broker", "serve"], self._folder / "broker.log", self._env, self._folder)
         self._background["broker"] = broker.spawn()
         await broker.until_ready(f"http://{self._addresses[BROKER]}")
 

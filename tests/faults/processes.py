@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import ctypes
-import functools
 import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,20 +14,17 @@ import httpx
 
 from broker.store.embedded import find_binary
 from tests.ports import free_port
+from tests.spawning import Process, dies_with_parent, spawn_broker
 
 START_S = 30.0
 GATEWAY_ATTEMPTS = 240
 """A gateway repeats a request for a minute: longer than a process needs to restart on a loaded machine."""
-_DIES_WITH_TESTS = (
-    functools.partial(ctypes.CDLL(None).prctl, 1, signal.SIGKILL) if sys.platform == "linux" else None
-)
-"""Makes the kernel kill the child when the test process dies, so that no process survives a run."""
 
 
 class _Child:
     """A child process."""
 
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
 
     @property
     def is_running(self) -> bool:
@@ -88,7 +82,7 @@ class StoreProcess(_Child):
                 command,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_DIES_WITH_TESTS,  # noqa: PLW1509 one system call, looked up before the fork
+                preexec_fn=dies_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
             )
         async with asyncio.timeout(START_S):
             while not self.ask("PING").startswith("+PONG"):  # noqa: ASYNC110 another process sets no event
@@ -114,7 +108,7 @@ class StoreProcess(_Child):
 
 
 class BrokerProcess(_Child):
-    """`python -m broker COMMAND` with its own settings; `base` is its URL."""
+    """`fhir-broker COMMAND` with its own settings; `base` is its URL."""
 
     def __init__(
         self,
@@ -146,13 +140,12 @@ class BrokerProcess(_Child):
 
     def spawn(self, *, failpoint: str = "") -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "broker", self.command],
+            self.process = spawn_broker(
+                [self.command],
                 env=self.environment | ({"BROKER_FAILPOINT": failpoint} if failpoint else {}),
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
-                preexec_fn=_DIES_WITH_TESTS,  # noqa: PLW1509 one system call, looked up before the fork
+                prefix=self.prefix,
             )
 
     async def start(self, *, failpoint: str = "") -> None:

@@ -1,8 +1,6 @@
 """Liveness and readiness while the store is unavailable, and the stores that a start refuses."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from broker.app import Running
 from broker.tasks import end
 from broker.testing.readings import HEART_RATE, observation
 from tests.faults.processes import BrokerProcess, StoreProcess, started
+from tests.spawning import run_broker
 
 ANSWER_S = 4.0
 """Readiness answers within this time although the store does not: shorter than a command to the store may
@@ -92,15 +91,8 @@ async def test_readyz_reports_a_worker_that_was_restarted(broker: Running, clien
 
 def refusal(url: str, tmp_path: Path) -> tuple[int, list[str]]:
     """Exit code and error lines of a start on the store."""
-    done = subprocess.run(
-        [sys.executable, "-m", "broker", "serve"],
-        env={"PATH": "/usr/bin", "BROKER_REDIS_URL": url, "BROKER_PORT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+    env = {"PATH": "/usr/bin", "BROKER_REDIS_URL": url, "BROKER_PORT": "0"}
+    done = run_broker("serve", env=env, timeout_s=40)
     return done.returncode, done.stderr.splitlines()
 
 

@@ -9,7 +9,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +16,12 @@ from typing import Self
 
 import httpx
 
+from tests.spawning import Process, run_broker, spawn_broker
+
 START_S = 60.0
 _ESCAPE_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 REPOSITORY = Path(__file__).resolve().parents[2]
+BROKER = "fhir-broker"
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -40,15 +42,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Runs `fhir-broker ARGUMENTS` and waits until it exits."""
-    return subprocess.run(
-        [sys.executable, "-m", "broker", *arguments],
-        env=environment(**settings),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_broker(*arguments, env=environment(**settings), timeout_s=120)
 
 
 def run_on_terminal(folder: Path, *arguments: str, columns: int) -> tuple[int, str]:
@@ -58,27 +52,21 @@ def run_on_terminal(folder: Path, *arguments: str, columns: int) -> tuple[int, s
     controller, terminal = pty.openpty()
     shown = bytearray()
     chosen = environment() | {"COLUMNS": str(columns), "LINES": "50", "TERM": "xterm"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "broker", *arguments],
-        cwd=folder,
-        env=chosen,
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    ) as process:
-        os.close(terminal)
-        with contextlib.suppress(OSError):  # EIO: the process has closed the terminal
-            while part := os.read(controller, 65_536):
-                shown += part
-        os.close(controller)
+    with os.fdopen(terminal, "wb", buffering=0) as output:
+        process = spawn_broker(arguments, env=chosen, cwd=folder, stdout=output, stderr=output)
+    with contextlib.suppress(OSError):  # EIO: the process has closed the terminal
+        while part := os.read(controller, 65_536):
+            shown += part
+    os.close(controller)
     text = _ESCAPE_CODE.sub("", shown.decode()).replace("\r\n", "\n")
-    return process.returncode, text
+    return process.wait(START_S), text
 
 
 class Command:
     """A process that runs while it is entered, or until `stop`. Its output, of both streams, goes to one
     file.
+
+    The command `fhir-broker ...` is spawned as `tests/spawning.py` describes, any other as a program.
     """
 
     def __init__(self, command: list[str], log: Path, env: Mapping[str, str], cwd: Path = REPOSITORY) -> None:
@@ -86,7 +74,7 @@ class Command:
         self._log = log
         self._env = dict(env)
         self._cwd = cwd
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     @classmethod
     def of_broker(cls, folder: Path, *arguments: str, **settings: str) -> "Command":
@@ -94,7 +82,7 @@ class Command:
         log = folder / (
             "-".join(argument.strip("-") for argument in arguments if "/" not in argument) + ".log"
         )
-        return cls([sys.executable, "-m", "broker", *arguments], log, environment(**settings))
+        return cls([BROKER, *arguments], log, environment(**settings))
 
     @property
     def output(self) -> str:
@@ -106,10 +94,19 @@ class Command:
         return self.process.pid
 
     def spawn(self) -> Self:
+        program, *arguments = self._command
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command, env=self._env, cwd=self._cwd, stdout=log, stderr=log, start_new_session=True
-            )
+            if program == BROKER:
+                self.process = spawn_broker(arguments, env=self._env, cwd=self._cwd, stdout=log, stderr=log)
+            else:
+                self.process = subprocess.Popen(
+                    self._command,
+                    env=self._env,
+                    cwd=self._cwd,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
         return self
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ import yaml
 from broker.settings import Settings
 from broker.store.embedded import find_binary
 from tests.integration.broker_fixture import until
-from tests.integration.commands import REPOSITORY, Command, environment
+from tests.integration.commands import BROKER, REPOSITORY, Command, environment
 from tests.ports import free_port
 
 _LOOPBACK = "127.0.0.1"
@@ -114,7 +114,7 @@ class Stack:
             port = str(self._translation.port("store", "6379"))
             return [find_binary(), *command, "--port", port, "--bind", _LOOPBACK, "--dir", str(self._folder)]
         assert json.loads(last("ENTRYPOINT")) == ["fhir-broker"]
-        return [sys.executable, "-m", "broker", *command]
+        return [BROKER, *command]
 
     def _is_healthy(self, name: str, test: list[str]) -> bool:
         kind, program, *arguments = test

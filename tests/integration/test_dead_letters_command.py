@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,10 +14,11 @@ from broker.store import keys
 from broker.store.protocol import Store
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.commands import REPOSITORY, environment
+from tests.integration.commands import environment
 from tests.integration.commands import run as commands_run
 from tests.integration.poisoning import SplitBroker, split_broker_of
 from tests.ports import free_port
+from tests.spawning import run_broker
 from tests.stores import redis_of
 
 
@@ -32,17 +32,9 @@ async def split(
 
 async def run(split: SplitBroker, *arguments: str, base: str = "") -> "subprocess.CompletedProcess[str]":
     """`fhir-broker ARGUMENTS` against the broker, on a wide terminal without colours."""
-    command = [sys.executable, "-m", "broker", *arguments, "--base", base or split.api.settings.base_url]
-    return await asyncio.to_thread(
-        subprocess.run,
-        command,
-        cwd=REPOSITORY,
-        env=environment() | {"COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    command = [*arguments, "--base", base or split.api.settings.base_url]
+    terminal = {"COLUMNS": "200", "NO_COLOR": "1"}
+    return await asyncio.to_thread(run_broker, *command, env=environment() | terminal, timeout_s=50)
 
 
 async def answered(split: SplitBroker, *arguments: str, code: int = 0) -> str:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from broker.cli import app
 from tests.integration.broker_fixture import until
-from tests.integration.commands import REPOSITORY, Command, environment, run
+from tests.integration.commands import BROKER, REPOSITORY, Command, environment, run
 
 _OWN = REPOSITORY / "tests" / "fhir" / "examples" / "r4"
 _STYLING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -82,7 +82,7 @@ async def test_ctrl_c_ends_the_demo_with_its_summary_and_deletes_its_data(tmp_pa
     temporary = tmp_path / "t"
     temporary.mkdir()
     terminal = {"TMPDIR": str(temporary), "FORCE_COLOR": "1", "COLUMNS": "160", "TERM": "xterm"}
-    command = [sys.executable, "-m", "broker", "demo", "--forever", "--rate", "40"]
+    command = [BROKER, "demo", "--forever", "--rate", "40"]
     with Command(command, tmp_path / "demo.log", environment() | terminal) as demo:
 
         async def has_sent_readings() -> bool:

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from broker.testing.readings import HEART_RATE, observation
 from tests.integration.commands import Command, environment, run_on_terminal
 from tests.ports import free_port
+from tests.spawning import run_broker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
 SUBSCRIPTION, READING = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
@@ -25,16 +25,8 @@ AT = "2025-03-01T08:00:00Z"
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """`fhir-broker ARGUMENTS` in a folder, with its output in pipes."""
-    return subprocess.run(
-        [sys.executable, "-m", "broker", *arguments],
-        cwd=folder,
-        env=environment() | {"COLUMNS": "40"},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    """`fhir-broker ARGUMENTS` in a folder, with its output in files."""
+    return run_broker(*arguments, env=environment() | {"COLUMNS": "40"}, cwd=folder, timeout_s=50)
 
 
 @dataclass

@@ -74,3 +74,17 @@ async def test_a_resource_is_updated_under_if_match(broker: Running) -> None:
     await client.delete("Patient", patient["id"])
     with pytest.raises(ResourceNotFound):
         await client.get("Patient", patient["id"])
+
+
+async def test_a_conditional_create_finds_what_is_there(broker: Running) -> None:
+    client = client_of(broker, "r4")
+    patients = client.resources("Patient").search(identifier="urn:example|7")
+    first, is_new = await patients.get_or_create(client.resource("Patient", identifier=[_IDENTIFIER]))
+    again, is_new_again = await patients.get_or_create(client.resource("Patient", identifier=[_IDENTIFIER]))
+    assert (is_new, is_new_again) == (True, False)
+    assert again["id"] == first["id"]
+
+
+async def test_subscriptions_are_counted(broker: Running) -> None:
+    client = client_of(broker, "r5")
+    assert await client.resources("Subscription").search(status="active").count() == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.validation.collection import Collection
+from tests.validation.java_project import is_without_answer
 from tests.validation.judge import Finding, read_accepted, unaccepted
 
 TABLE = "# a comment\n\nwarning\tCodeSystem is unknown.*loinc\tno copy of LOINC\n"
@@ -35,7 +36,31 @@ def test_each_accepted_finding_has_a_reason() -> None:
 def test_documents_of_one_kind_do_not_replace_each_other(tmp_path: Path) -> None:
     documents = Collection(tmp_path)
     documents.add("r5", "status", b'{"resourceType":"Bundle"}')
-    documents.add("r5", "status", {"resourceType": "Bundle"})
+    documents.add("r5", "status", {"resourceType": "Bundle", "type": "searchset"})
     assert sorted(path.name for path in (tmp_path / "r5").iterdir()) == ["status-2.json", "status.json"]
     with pytest.raises(ValueError, match="is no resource"):
         documents.add("r5", "status", b"[]")
+
+
+def test_of_documents_that_differ_in_ids_and_instants_only_one_is_judged(tmp_path: Path) -> None:
+    documents = Collection(tmp_path)
+    ids = ("0c0dbb0e-58a4-5a0c-9d9a-5a6a1a6a7c01", "3a890f8d-c28b-49c7-997f-3f81ceb49b8e")
+    for id_, instant in zip(ids, ("2026-03-01T08:00:00Z", "2026-03-01T08:00:00.123+01:00"), strict=True):
+        documents.add("r4", "status", {"resourceType": "Bundle", "id": id_, "timestamp": instant})
+    documents.add("r4b", "status", {"resourceType": "Bundle", "id": ids[0], "timestamp": "2026-03-01"})
+    documents.add("r4", "status", {"resourceType": "Bundle", "id": "ana", "timestamp": "2026-03-01"})
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json"))
+    assert written == ["r4/status-2.json", "r4/status.json", "r4b/status.json"]
+
+
+@pytest.mark.parametrize(
+    ("output", "is_skipped"),
+    [
+        ("[ERROR] Could not transfer artifact a:b:pom:1 from/to central (...): repo: Name not known", True),
+        ("Caused by: java.net.UnknownHostException: repo", True),
+        ("[ERROR] Could not find artifact a:b:jar:1 in central", False),
+        ("[ERROR] COMPILATION ERROR : Judge.java:[3,1] cannot find symbol", False),
+    ],
+)
+def test_validation_is_skipped_only_where_no_repository_answers(output: str, is_skipped: bool) -> None:
+    assert is_without_answer(output) is is_skipped

@@ -2,7 +2,7 @@
 releases, and HAPI's generic client use the broker.
 
 Exit code 0: no error, no warning but the accepted ones, and the client succeeded. 1: findings. 77: a tool is
-missing, and nothing was judged.
+missing, or no Maven repository answered; nothing was judged.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.validation.documents import collect
 from tests.validation.hapi_client import run_hapi_client
-from tests.validation.java_project import JavaFailed, build, missing_tools
+from tests.validation.java_project import JavaFailed, NoAnswer, build, missing_tools
 from tests.validation.judge import judge, read_accepted, unaccepted
 
 DEFINITIONS = Path(__file__).resolve().parents[3] / "shared" / "spec" / "data"
@@ -43,7 +43,11 @@ def main() -> int:
     if missing:
         _CONSOLE.print(f"skipped: {' and '.join(missing)} not found; install a JDK (17 or newer) and Maven")
         return SKIPPED
-    build()
+    try:
+        build()
+    except NoAnswer as reason:
+        _CONSOLE.print(f"skipped: {reason}; what the validator needs could not be downloaded")
+        return SKIPPED
     is_clean = _judge_documents(options)
     try:
         _CONSOLE.print(asyncio.run(run_hapi_client()).strip())

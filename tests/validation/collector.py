@@ -14,6 +14,8 @@ from tests.validation.broker_process import BrokerProcess
 from tests.validation.collection import Collection
 
 FHIR_JSON = "application/fhir+json"
+RELEASES = ("r4", "r4b", "r5")
+NOW = "2026-03-01T08:00:00Z"
 
 
 async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:

@@ -5,22 +5,18 @@ Everything is asked for over HTTP, and received by real subscribers.
 """
 
 import asyncio
-import json
 from functools import partial
 from pathlib import Path
 
-import websockets
-
 from broker.testing.readings import HEART_RATE, observation
-from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, SimulatedSubscriber
+from tests.validation.answer_steps import AnswerSteps
 from tests.validation.broker_process import ADMISSIONS, EVERYTHING, running_broker
+from tests.validation.channel_steps import ChannelSteps
 from tests.validation.collection import Collection
-from tests.validation.collector import FHIR_JSON, Collector, has_events, has_heartbeat, has_received, until
+from tests.validation.collector import NOW, RELEASES, has_events, has_heartbeat, until
 
-RELEASES = ("r4", "r4b", "r5")
 CONTENTS = ("empty", "id-only", "full-resource")
-NOW = "2026-03-01T08:00:00Z"
 _PATIENT = {"resourceType": "Patient", "id": "ana", "active": True, "name": [{"family": "Example"}]}
 _ENCOUNTER = {
     "resourceType": "Encounter",
@@ -55,12 +51,14 @@ async def collect(folder: Path) -> None:
             collector.dead_letters,
             collector.messages_and_mails,
             collector.explanations,
+            collector.preferences,
+            collector.patches_and_validations,
             collector.outcomes,
         ):
             await step()
 
 
-class _Steps(Collector):
+class _Steps(ChannelSteps, AnswerSteps):
     """Does what leads to each kind of document. The steps build on each other, in their order."""
 
     async def discovery(self) -> None:
@@ -205,57 +203,6 @@ class _Steps(Collector):
             await self.get(release, "searchset-empty", "Subscription", url="http://example.org/absent")
             await self.get(release, "dead-letters", "$dead-letters")
 
-    async def websockets(self) -> None:
-        for release in RELEASES:
-            document = subscription(release, EVERYTHING, "http://127.0.0.1/", content="full-resource")
-            if release == "r5":
-                document["channelType"]["code"] = "websocket"
-                del document["endpoint"]
-            else:
-                document["channel"]["type"] = "websocket"
-                del document["channel"]["endpoint"]
-            accepted = await register_subscription(self.client, f"/{release}", document)
-            self.documents.add(release, "websocket-subscription", accepted)
-            token = await self.get(release, "token", f"Subscription/{accepted['id']}/$get-ws-binding-token")
-            values = {
-                parameter["name"]: next(value for key, value in parameter.items() if key.startswith("value"))
-                for parameter in token["parameter"]
-            }
-            async with websockets.connect(values["websocket-url"]) as socket, asyncio.timeout(15):
-                await socket.send(
-                    json.dumps({"type": "bind-with-token", "payload": {"token": values["token"]}})
-                )
-                self.documents.add(release, "websocket-handshake", await socket.recv())
-                await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 64))
-                self.documents.add(release, "websocket-event", await socket.recv())
-
-    async def streams(self) -> None:
-        """The data of server-sent events: what is left when `data: ` is taken away."""
-        for release in RELEASES:
-            document = subscription(release, EVERYTHING, "http://127.0.0.1/", content="full-resource")
-            code, system = "server-sent-events", "http://fhir-broker.org/channel-types"
-            if release == "r5":
-                document["channelType"] = {"system": system, "code": code}
-                del document["endpoint"]
-            else:
-                document["channel"]["type"] = code
-                del document["channel"]["endpoint"]
-            accepted = await register_subscription(self.client, f"/{release}", document)
-            self.documents.add(release, "stream-subscription", accepted)
-            url = f"/{release}/Subscription/{accepted['id']}/$stream"
-            headers = {"Accept": "text/event-stream"}
-            kinds = 0
-            async with asyncio.timeout(20), self.client.stream("GET", url, headers=headers) as response:
-                assert response.status_code == 200, f"{url}: {response.status_code}"
-                await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 67))
-                async for line in response.aiter_lines():
-                    if line.startswith("data: "):
-                        self.documents.add(release, "stream-data", line.removeprefix("data: "))
-                        kinds += 1
-                        if b'"event-notification"' in line.encode():
-                            break
-            assert kinds, f"{url}: no data"
-
     async def dead_letters(self) -> None:
         """Dead letters with entries, as every base lists them."""
         await self.broker.refuse_inbox_entry()
@@ -267,88 +214,3 @@ class _Steps(Collector):
         await until(is_listed, 20)
         for release in RELEASES:
             await self.get(release, "dead-letters-with-entries", "$dead-letters")
-
-    async def messages_and_mails(self) -> None:
-        for release in RELEASES:
-            await self._register_channel(release, "message", self.subscriber.url(f"{release}-message"))
-            await self._register_channel(release, "email", "mailto:nurse@example.org")
-            await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 66))
-            endpoint_of_messages = self.subscriber.endpoint(f"{release}-message")
-            arrived = await self.subscriber.wait_until(partial(has_received, endpoint_of_messages, 2), 15)
-            assert arrived, f"{release}: no message with an event"
-            for received in endpoint_of_messages.received:
-                self.documents.add(release, "message", received.body)
-            mails = await self._mails_of(release)
-            for mail in mails:
-                self.documents.add(release, "mail", mail)
-
-    async def _mails_of(self, release: str) -> list[bytes]:
-        """The Bundles mailed to this release's subscriber, once there is one with an event."""
-        of_release = f"/{release}/Subscription/".encode()
-
-        async def has_two() -> bool:
-            return sum(of_release in bundle for bundle in self.mailbox.bundles()) >= 2
-
-        await until(has_two)
-        return [bundle for bundle in self.mailbox.bundles() if of_release in bundle]
-
-    async def _register_channel(self, release: str, code: str, endpoint: str) -> None:
-        is_mail = code == "email"
-        content = "id-only" if is_mail else "full-resource"
-        media_type = "text/plain;attach=application/fhir+json" if is_mail else FHIR_JSON
-        document = subscription(release, EVERYTHING, endpoint, content=content)
-        if release == "r5":
-            document["channelType"]["code"] = code
-            document["contentType"] = media_type
-        else:
-            document["channel"]["type"] = code
-            document["channel"]["payload"] = media_type
-        name = f"{release}-{code}"
-        accepted = await register_subscription(self.client, f"/{release}", document)
-        self.documents.add(release, f"{code}-subscription", accepted)
-        self.ids[name] = accepted["id"]
-        await until(partial(self.has_status, name, "active"))
-
-    async def explanations(self) -> None:
-        for release in RELEASES:
-            id_ = self.ids[f"{release}-filtered"]
-            question = {
-                "resourceType": "Parameters",
-                "parameter": [{"name": "resource", "resource": observation(HEART_RATE, "bob", NOW, 70)}],
-            }
-            answer = await self.send("POST", f"/{release}/Subscription/{id_}/$explain", question)
-            self.documents.add(release, "explain", answer.content)
-            draft = subscription(
-                release, EVERYTHING, self.subscriber.url("draft"), filters=["patient=Patient/ana"]
-            )
-            question = {
-                "resourceType": "Parameters",
-                "parameter": [{"name": "subscription", "resource": draft}],
-            }
-            answer = await self.send("POST", f"/{release}/Subscription/$dry-run", question)
-            self.documents.add(release, "dry-run", answer.content)
-
-    async def outcomes(self) -> None:
-        for release in RELEASES:
-            for name, method, path, body in (
-                ("absent", "GET", "Observation/absent", None),
-                ("unknown-type", "GET", "Nonsense/1", None),
-                ("no-json", "POST", "Observation", "{"),
-                (
-                    "invalid",
-                    "POST",
-                    "Observation",
-                    '{"resourceType":"Observation","status":"final","extra":1}',
-                ),
-                ("no-topic", "POST", "Subscription", '{"resourceType":"Subscription","status":"requested"}'),
-                ("method", "PUT", "metadata", "{}"),
-                ("unknown-parameter", "GET", "Subscription?nonsense=1", None),
-            ):
-                response = await self.client.request(
-                    method,
-                    f"/{release}/{path}",
-                    content=body,
-                    headers={"Content-Type": FHIR_JSON, "Prefer": "handling=strict"},
-                )
-                assert response.status_code >= 400, f"{release} {name}: {response.status_code}"
-                self.documents.add(release, f"outcome-{name}", response.content)

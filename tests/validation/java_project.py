@@ -1,6 +1,7 @@
 """The Maven project in `judge/`: HL7's validator and HAPI's generic client. Maven builds it, Java runs it."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +13,15 @@ _SHOWN_CHARS = 4_000
 _LIMIT_S = 900
 
 
+_WITHOUT_ANSWER = re.compile(r"Could not transfer|Unknown ?[Hh]ost|Connection (?:refused|reset|timed out)")
+
+
 class JavaFailed(Exception):  # noqa: N818 named for what is the case
     """Maven or Java ended with an error. The message has the end of its output."""
+
+
+class NoAnswer(Exception):  # noqa: N818 named for what is the case
+    """No repository answered Maven."""
 
 
 def missing_tools() -> list[str]:
@@ -22,8 +30,20 @@ def missing_tools() -> list[str]:
 
 
 def build() -> None:
-    """Downloads what the project needs and compiles it. Raises `JavaFailed`."""
-    _run([*_MAVEN, f"-Dmdep.outputFile={_CLASSPATH}"])
+    """Downloads what the project needs and compiles it. Raises `JavaFailed` or `NoAnswer`."""
+    try:
+        _run([*_MAVEN, f"-Dmdep.outputFile={_CLASSPATH}"])
+    except subprocess.TimeoutExpired as error:
+        raise NoAnswer(f"Maven did not end within {_LIMIT_S} s") from error
+    except JavaFailed as error:
+        if is_without_answer(str(error)):
+            raise NoAnswer("no repository answered Maven") from error
+        raise
+
+
+def is_without_answer(output: str) -> bool:
+    """Whether Maven's output says that no repository answered; one that lacks an artifact has answered."""
+    return _WITHOUT_ANSWER.search(output) is not None
 
 
 def run(main_class: str, *arguments: str) -> str:
