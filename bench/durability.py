@@ -102,8 +102,7 @@ async def _seconds(changes: Changes, ids: Iterator[int], times: int, size: int) 
 def _proposal(ids: Iterator[int]) -> Proposal:
     resource_id = f"o{next(ids)}"
     reading = json.dumps(observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 70)).encode()
-    head = f'{{"id":"{resource_id}","meta":{{'.encode()
-    return Proposal(DEFAULT_TENANT, "put", "Observation", resource_id, Release.R4, head, b"}," + reading[1:])
+    return Proposal(DEFAULT_TENANT, "put", "Observation", resource_id, Release.R4, b"}," + reading[1:])
 
 
 async def _pair(stack: contextlib.AsyncExitStack) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from broker.api.interactions import interaction_table
 from broker.api.metadata import ServerFacts
 from broker.api.routes import HEALTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
-from broker.app.parts import Parts, milliseconds
+from broker.app.parts import Parts
 from broker.delivery.following import Following
 from broker.fhir.validation import StructureValidator, prepare
 from broker.ingest.conditions import Conditions
@@ -67,7 +67,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
     catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
     rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url)
     subscriptions = SubscriptionService(parts.subscriptions, parts.schedule, rules, parts.clock)
-    actions = DeadLetterActions(parts.store, keep_ms=milliseconds(parts.settings.retention))
+    actions = DeadLetterActions(parts.store)
     return ApplicationServices(
         changes=ChangeService(intake, parts.resources),
         business_events=BusinessEventService(intake),

@@ -3,15 +3,16 @@
 from broker.app.parts import Parts, milliseconds
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
-from broker.workers.housekeeper import Housekeeper
+from broker.workers.housekeeper import Housekeeper, interval_of
 
 
 def build_housekeeper(parts: Parts) -> Housekeeper:
     settings = parts.settings
     limits = Limits(
         keep_ms=milliseconds(settings.retention),
-        changes=settings.max_changes,
+        types={name: milliseconds(kept) for name, kept in settings.kept_types.items()},
         refused=settings.max_refused,
         dead_letters=settings.max_dead_letters,
     )
-    return Housekeeper(Retention(parts.store, limits), RegistryFollower(parts.store), parts.stop)
+    registry = RegistryFollower(parts.store)
+    return Housekeeper(Retention(parts.store, limits), registry, interval_of(settings.retention), parts.stop)

@@ -26,7 +26,6 @@ from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from broker.store.topics import Topics
 from broker.workers.dispatcher import LEASE_MS
-from broker.workers.housekeeper import EVERY
 
 
 def milliseconds(duration: timedelta) -> int:
@@ -55,9 +54,7 @@ class Parts:
 
     @cached_property
     def changes(self) -> Changes:
-        # an event waits at most the retention period and the time to the next sweep: its resource must be
-        # there until then
-        keep_ms = milliseconds(self.settings.retention + 2 * EVERY)
+        keep_ms = milliseconds(self.settings.retention)
         return Changes(self.store, keep_ms=keep_ms, max_changes=self.settings.max_changes)
 
     @cached_property

@@ -177,11 +177,11 @@ class Intake:
     def propose(self, request: ChangeRequest) -> Proposal:
         """The change for the store: id, placement, text, and what makes its repetition harmless."""
         resource, resource_id = request.resource, request.id or self.plan_id(request)
-        unversioned = UnversionedResource(b"", b"")
+        tail = b""
         tokens: tuple[str, ...] = ()
         references: tuple[tuple[str, str], ...] = ()
         if resource is not None:
-            unversioned = resource.without_version(type=request.type, id=resource_id)
+            tail = resource.without_version(type=request.type, id=resource_id).tail
             tokens = tuple(index_entries(resource))
             references = self._references(request.release, request.type, resource)
         return Proposal(
@@ -190,8 +190,7 @@ class Intake:
             type=request.type,
             id=resource_id,
             release=request.release,
-            head=unversioned.head,
-            tail=unversioned.tail,
+            tail=tail,
             condition=request.condition,
             idempotency_key=request.idempotency_key,
             digest=fingerprint_of(request) if request.idempotency_key else "",
@@ -229,9 +228,8 @@ def _stored(proposal: Proposal, accepted: Accepted) -> Resource | None:
     """The resource that was written; None if nothing was written."""
     if accepted.status not in {Acceptance.CREATED, Acceptance.UPDATED}:
         return None
-    return UnversionedResource(proposal.head, proposal.tail).with_version(
-        accepted.key.version, accepted.at_ms
-    )
+    unversioned = UnversionedResource(proposal.type, proposal.id, proposal.tail)
+    return unversioned.with_version(accepted.key.version, accepted.at_ms)
 
 
 def _check_id(request: ChangeRequest, resource: Resource) -> None:

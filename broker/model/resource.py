@@ -107,7 +107,7 @@ class Resource:
         return json_text.decode_object(self._text)
 
     def without_version(self, *, type: str, id: str) -> "UnversionedResource":
-        """The text without `versionId` and `lastUpdated`, under the type and id given.
+        """The resource without `versionId` and `lastUpdated`, under the type and id given.
 
         `resourceType`, `id` and `meta` come first, all other members after them, untouched and in their
         order. Raises `Malformed` if meta is not an object.
@@ -126,8 +126,7 @@ class Resource:
             if name not in _LEADING_MEMBERS:
                 tail += (json_text.label(name), raw)
         tail.append(b"}")
-        head = f'{{"resourceType":"{type}","id":"{id}","meta":{{'.encode()
-        return UnversionedResource(head, b"".join(tail))
+        return UnversionedResource(type, id, b"".join(tail))
 
     def _string(self, name: str, element: str) -> str:
         value = self.fields.get(name)
@@ -148,12 +147,20 @@ class Resource:
 
 
 class UnversionedResource(NamedTuple):
-    """The text of a resource before and after the place of `versionId` and `lastUpdated` in its meta."""
+    """A resource without `versionId` and `lastUpdated`.
 
-    head: bytes
+    `tail` is its text behind the place of those two, which come first in its meta; type and id determine the
+    text before it.
+    """
+
+    type: str
+    id: str
     tail: bytes
 
     def with_version(self, version: int, at_ms: int) -> Resource:
         """The resource as version `version`, written at `at_ms`."""
-        stamp = f'"versionId":"{version}","lastUpdated":"{to_instant(at_ms)}"'
-        return Resource(self.head + stamp.encode() + self.tail)
+        head = (
+            f'{{"resourceType":"{self.type}","id":"{self.id}","meta":'
+            f'{{"versionId":"{version}","lastUpdated":"{to_instant(at_ms)}"'
+        )
+        return Resource(head.encode() + self.tail)

@@ -104,6 +104,16 @@ def _read_origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _read_keep(text: str) -> tuple[tuple[str, timedelta | None], ...]:
+    kept: dict[str, timedelta | None] = {}
+    for part in re.split(r"[,\s]+", text):
+        name, _, duration = part.partition("=")
+        if not re.fullmatch(r"[A-Z][A-Za-z]+", name) or name in kept:
+            raise ValueError
+        kept[name] = None if duration == "forever" else _read_duration(duration)
+    return tuple(kept.items())
+
+
 def number(low: int, high: int) -> SettingKind:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
@@ -127,6 +137,11 @@ PATH = SettingKind("path", "a path", Path)
 BOOL = SettingKind("bool", "true or false", _read_bool)
 DURATION = SettingKind(
     "duration", "a number and a unit (ms, s, m, h or d), such as 500ms or 72h", _read_duration
+)
+KEEP = SettingKind(
+    "types",
+    "resource types, each with a duration or forever, such as Observation=24h,Encounter=forever",
+    _read_keep,
 )
 BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes)
 NETWORKS = SettingKind(

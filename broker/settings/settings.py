@@ -17,6 +17,7 @@ from broker.settings.kinds import (
     BYTES,
     DURATION,
     FAILPOINTS,
+    KEEP,
     NETWORKS,
     ORIGINS,
     PATH,
@@ -29,6 +30,16 @@ from broker.settings.kinds import (
     duration_text,
     number,
 )
+
+EVENT_LIKE_TYPES = (
+    "AuditEvent",
+    "Communication",
+    "DiagnosticReport",
+    "MedicationAdministration",
+    "Observation",
+    "Provenance",
+)
+"""Types whose resources report what happened: they come in without end, and the EHR keeps the record."""
 
 
 def _topics_dir() -> Path:
@@ -190,7 +201,16 @@ class Settings:
         timedelta(days=7),
         DURATION,
         "7d",
-        "How long old versions and events are kept. At least the retry budget.",
+        "How long events, superseded versions and deletions are kept, and the current versions of the types"
+        " in BROKER_KEEP. At least the retry budget.",
+    )
+    keep: tuple[tuple[str, timedelta | None], ...] = setting(
+        (),
+        KEEP,
+        "",
+        "How long the current versions of a type are kept, at least BROKER_RETENTION: a duration or forever. "
+        "Unset: AuditEvent, Communication, DiagnosticReport, MedicationAdministration, Observation and "
+        "Provenance for the retention, all other types forever.",
     )
     max_outbox: int = setting(
         1_000_000,
@@ -203,8 +223,7 @@ class Settings:
         1_000_000,
         number(10, 100_000_000),
         "1000000",
-        "The number of changes kept in one partition. Above it, matched changes are deleted. While so"
-        " many are not matched yet, producers get 503.",
+        "The number of changes of one partition that may wait to be matched. Above it, producers get 503.",
     )
     max_refused: int = setting(
         100_000,
@@ -272,6 +291,13 @@ class Settings:
             "retention", "retry_budget", "; otherwise the resources of a retry could be deleted"
         )
 
+        for name, kept in self.keep:
+            if kept is not None and kept < self.retention:
+                raise ConfigurationError(
+                    f"{PREFIX}KEEP={name}={duration_text(kept)} is too short. Set at least {PREFIX}RETENTION "
+                    f"({duration_text(self.retention)}); events refer to the versions."
+                )
+
     def _check_order(self, longer: str, shorter: str, reason: str) -> None:
         value, minimum = getattr(self, longer), getattr(self, shorter)
         if value < minimum:
@@ -289,6 +315,13 @@ class Settings:
     def describe(cls) -> list[Description]:
         """Every setting, for the documentation."""
         return environment.describe(fields(cls))
+
+    @property
+    def kept_types(self) -> Mapping[str, timedelta]:
+        """How long the current version of a resource is kept, by type; a type that is absent: forever."""
+        kept: dict[str, timedelta | None] = dict.fromkeys(EVENT_LIKE_TYPES, self.retention)
+        kept.update(self.keep)
+        return {name: duration for name, duration in kept.items() if duration is not None}
 
     @property
     def high_water_path(self) -> Path | None:

@@ -21,7 +21,7 @@ from broker.store.scripts.intake import AppendedChange
 
 GROUP = "match"
 MAX_CHANGES = 1_000_000
-"""Of one partition. Matched ones beyond it are trimmed; unmatched ones fill the partition up."""
+"""Of one partition, that are not matched: beyond it, it takes no more."""
 
 Entry = tuple[int, str, Mapping[bytes, bytes]]
 """Partition, entry id and fields."""
@@ -40,9 +40,9 @@ class SeveralPartitions(BrokerError):  # noqa: N818 a property of the request, f
 
 
 class Changes:
-    """Appends and reads; `max_changes` is how many changes of a partition are kept.
+    """Appends and reads; `max_changes` is how many changes of a partition may wait to be matched.
 
-    `keep_ms` is how long superseded versions and the answers to idempotency keys are kept.
+    `keep_ms` is how long the answers to idempotency keys are kept.
     """
 
     def __init__(self, store: Store, *, keep_ms: int, max_changes: int = MAX_CHANGES) -> None:
@@ -166,7 +166,7 @@ class Changes:
         return await dead_letters.move_change_to_dead_letters(
             self._store,
             change.partition,
-            change.current.key.tenant,
+            change.current.key,
             token=token,
             group=GROUP,
             change_id=change.id,

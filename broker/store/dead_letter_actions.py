@@ -34,11 +34,10 @@ class RedriveResult(StrEnum):
 
 
 class DeadLetterActions:
-    """Redrives and discards. `keep_ms` is how long a redriven version is kept that was superseded."""
+    """Redrives and discards."""
 
-    def __init__(self, store: Store, *, keep_ms: int) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._keep_ms = keep_ms
 
     async def redrive(self, dead_letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
         """Has them processed after all; what became of each, by id."""
@@ -54,9 +53,7 @@ class DeadLetterActions:
             for letter in dead_letters
             if isinstance(letter.key, DeadChangeId) and letter.focus
         ]
-        results = await scripts.redrive_changes(
-            self._store, [change for _, change in chosen], keep_ms=self._keep_ms
-        )
+        results = await scripts.redrive_changes(self._store, [change for _, change in chosen])
         return {
             letter_id: RedriveResult(result) for (letter_id, _), result in zip(chosen, results, strict=True)
         }

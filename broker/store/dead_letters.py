@@ -22,6 +22,7 @@ from broker.store.dead_letter_id import (
 from broker.store.protocol import Command, Store
 from broker.store.records import event_of, logged_change
 from broker.store.replies import entries_of
+from broker.store.resources import Resources
 from broker.store.stream_id import StreamId
 
 _PAGE = 200
@@ -117,7 +118,7 @@ class DeadLetters:
         command = ("XRANGE", keys.dead_changes(partition, tenant), low, high, "COUNT", _PAGE)
         entries = entries_of((await self._store.send([command]))[0])
         foci = [logged_change(fields).key for _, fields in entries]
-        kept = await self._store.send([("EXISTS", keys.version(partition, focus)) for focus in foci])
+        kept = await Resources(self._store).stored(foci)
         return [
             DeadLetter(
                 DeadChangeId(partition, stream_id.text_of(entry_id)),
@@ -126,9 +127,9 @@ class DeadLetters:
                 StreamId.parse(entry_id).ms,
                 fields[b"reason"].decode(errors="replace"),
                 focus,
-                is_kept=bool(is_kept),
+                is_kept=focus in kept,
             )
-            for (entry_id, fields), focus, is_kept in zip(entries, foci, kept, strict=True)
+            for (entry_id, fields), focus in zip(entries, foci, strict=True)
         ]
 
     async def _walk_events(

@@ -101,25 +101,36 @@ def partition_lease(partition: int) -> str:
     return f"{partition_tag(partition)}:lease"
 
 
-def current(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
-    """Hash: `version`, `interaction`, `request`, `identifiers`, `references` of the current version.
+def resource(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
+    """String: the current version, as `lua/shared/resource.lua` describes it; a deletion has no text.
 
-    `last_event`: the request of the last business event about it, and its moment.
+    With `:event` behind it, a string: the request of the last business event about the resource, and its
+    moment.
     """
-    return f"{partition_tag(partition)}:current:{tenant}:{resource_type}/{resource_id}"
+    return f"{partition_tag(partition)}:resource:{resource_member(tenant, resource_type, resource_id)}"
 
 
-def versions(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:
-    """Prefix of the version keys; append the number."""
-    return f"{partition_tag(partition)}:version:{tenant}:{resource_type}/{resource_id}/"
+def superseded(partition: int, key: VersionKey) -> str:
+    """String: a version that is not the current one any more."""
+    return f"{resource(partition, key.tenant, key.type, key.id)}/{key.version}"
 
 
-def version(partition: int, key: VersionKey) -> str:
-    r"""String: `release interaction ms head-length\n` and the resource without `versionId` and `lastUpdated`.
+def resource_member(tenant: Tenant, resource_type: str, resource_id: str) -> str:
+    return f"{tenant}:{resource_type}/{resource_id}"
 
-    A deletion has no resource. `UnversionedResource` (model/resource.py) says where the two go.
+
+def version_key(member: bytes) -> VersionKey:
+    """The version that a member of `held_versions` names."""
+    tenant, _, rest = member.decode().partition(":")
+    resource_type, resource_id, number = rest.split("/")
+    return VersionKey(Tenant(tenant), resource_type, resource_id, int(number))
+
+
+def held_versions(partition: int) -> str:
+    """Sorted set: `<tenant>:<Type>/<id>/<version>` -> ms: retention treats the version as if it had been
+    written then.
     """
-    return f"{versions(partition, key.tenant, key.type, key.id)}{key.version}"
+    return f"{partition_tag(partition)}:held-versions"
 
 
 def identifiers(partition: int, tenant: Tenant, resource_type: str) -> str:

@@ -48,8 +48,7 @@ ACCEPTANCES = {acceptance.encode(): acceptance for acceptance in Acceptance}
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """One change as the producer asked for it. `head` and `tail` are those of `UnversionedResource`
-    (model/resource.py).
+    """One change as the producer asked for it. `tail` is that of `UnversionedResource` (model/resource.py).
 
     An `event` writes no version: `events` are the codings of what happened to the current one. `references`
     are the search parameters by which the resource is found, each with the `Type/id` it refers to. `trace` is
@@ -61,7 +60,6 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     type: str
     id: str
     release: Release
-    head: bytes = b""
     tail: bytes = b""
     condition: VersionCondition = UNCONDITIONAL
     idempotency_key: str = ""
@@ -70,7 +68,7 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     events: tuple[Coding, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
     trace: str = ""
-    request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(128):032x}")
+    request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(64):016x}")
 
     def key(self, version: int) -> VersionKey:
         """The resource's version of that number."""

@@ -1,9 +1,9 @@
 """The records that Python and the Lua scripts exchange, encoded and decoded here and nowhere else.
 
 Each record is a msgpack map with named fields. A script that needs fields of a record unpacks it by these
-names; `LoggedChange` is opaque to the scripts, which store it in stream entries with the fields that they
-assign themselves. Of an `EventRecord` they read which versions it names. Lua's msgpack knows no binary
-strings, so bytes travel as arguments of their own.
+names. The two that are stored in great numbers are arrays, in the order of their fields: `LoggedChange`,
+which is opaque to the scripts, and `EventRecord`, of which they read which versions it names. Lua's msgpack
+knows no binary strings, so bytes travel as arguments of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from broker.model.topic import Coding
 from broker.store.stream_id import event_number
 
 encode = msgspec.msgpack.Encoder().encode
-"""The msgpack map of a record."""
+"""The msgpack map or array of a record."""
 
 RELEASES = {release.encode(): release for release in Release}
 INTERACTIONS = {interaction.encode(): interaction for interaction in Interaction}
@@ -40,7 +40,7 @@ class ProposedChange(msgspec.Struct, frozen=True, gc=False):
     references: str
 
 
-class LoggedChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class LoggedChange(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
     """The part of an entry of the changes stream that the producer's request determines."""
 
     tenant: Tenant
@@ -75,19 +75,19 @@ def encode_logged(
 def logged_change(fields: Mapping[bytes, bytes]) -> LogEntry:
     """Reads an entry of a changes stream, or of the dead letters made from one."""
     logged = _decode_logged(fields[b"change"])
-    previous = fields[b"previous"]
+    version, previous, interaction, release, at_ms = fields[b"state"].split(b" ")
     return LogEntry(
-        VersionKey(logged.tenant, logged.type, logged.id, int(fields[b"version"])),
-        VersionKey(logged.tenant, logged.type, logged.id, int(previous)) if previous else None,
-        INTERACTIONS[fields[b"interaction"]],
-        RELEASES[fields[b"release"]],
-        int(fields[b"at"]),
+        VersionKey(logged.tenant, logged.type, logged.id, int(version)),
+        VersionKey(logged.tenant, logged.type, logged.id, int(previous)) if previous != b"-" else None,
+        INTERACTIONS[interaction],
+        RELEASES[release],
+        int(at_ms),
         tuple(Coding(system, code) for system, code in logged.events),
         logged.trace,
     )
 
 
-class IncludedRecord(msgspec.Struct, frozen=True, gc=False):
+class IncludedRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A version of another resource that is sent with an event."""
 
     type: str
@@ -96,7 +96,7 @@ class IncludedRecord(msgspec.Struct, frozen=True, gc=False):
     release: Release
 
 
-class EventRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class EventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
     """An event as its outbox stores it; number, tenant and moment are outside."""
 
     type: str

@@ -7,11 +7,14 @@ import hashlib
 import os
 import random
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
-from broker.model.change import Tenant, Version, VersionKey
+from broker.model.change import Interaction, Tenant, Version, VersionKey
+from broker.model.release import Release
 from broker.model.resource import UnversionedResource
 from broker.model.uuids import uuid8
 from broker.store import keys
+from broker.store.compression import decompress
 from broker.store.protocol import Command, Store
 from broker.store.records import INTERACTIONS, RELEASES
 
@@ -29,15 +32,37 @@ def assign_id(placement: int, seed: str = "") -> str:
     return uuid8(placement << 112 | rest)
 
 
-def unpack(key: VersionKey, stored: bytes) -> Version:
-    """The version that a version key's string holds; `keys.version` describes the string."""
-    line, _, text = stored.partition(b"\n")
-    release, interaction, at_text, head_length = line.split(b" ")
-    at_ms, length = int(at_text), int(head_length)
+class StoredVersion(NamedTuple):
+    """What a resource's string says of its version; `lua/shared/resource.lua` describes the string.
+
+    `text` is compressed, and empty for a deletion.
+    """
+
+    number: int
+    release: Release
+    interaction: Interaction
+    at_ms: int
+    text: bytes
+
+
+def read_stored(stored: bytes) -> StoredVersion:
+    """Raises `ValueError` for a damaged one."""
+    head, _, rest = stored.partition(b"\n")
+    try:
+        version, release, interaction, at_ms, _, identifiers, references = head.split(b" ")
+        text = rest[int(identifiers) + int(references) :]
+        return StoredVersion(int(version), RELEASES[release], INTERACTIONS[interaction], int(at_ms), text)
+    except KeyError as error:
+        raise ValueError(f"{error} in the head of a stored resource") from error
+
+
+def unpack(key: VersionKey, stored: StoredVersion) -> Version:
+    """The version of that key. Raises `ValueError` for a damaged text."""
     resource = None
-    if text:
-        resource = UnversionedResource(text[:length], text[length:]).with_version(key.version, at_ms)
-    return Version(key, RELEASES[release], INTERACTIONS[interaction], at_ms, resource)
+    if stored.text:
+        unversioned = UnversionedResource(key.type, key.id, decompress(stored.text))
+        resource = unversioned.with_version(key.version, stored.at_ms)
+    return Version(key, stored.release, stored.interaction, stored.at_ms, resource)
 
 
 class Resources:
@@ -59,43 +84,65 @@ class Resources:
         return (await self.many([key])).get(key)
 
     async def many(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, Version]:
-        """The versions that are still stored; one round trip. Raises `ValueError` for a damaged one."""
-        by_partition: dict[int, list[VersionKey]] = {}
-        for key in wanted:
-            by_partition.setdefault(self.partition_of(key.tenant, key.id), []).append(key)
-        commands: list[Command] = [
-            ("MGET", *(keys.version(partition, key) for key in in_partition))
-            for partition, in_partition in by_partition.items()
-        ]
-        replies: Sequence[Sequence[bytes | None]] = await self._store.send(commands)
-        return {
-            key: unpack(key, stored)
-            for in_partition, reply in zip(by_partition.values(), replies, strict=True)
-            for key, stored in zip(in_partition, reply, strict=True)
-            if stored is not None
+        """The versions that are still stored; one round trip, or two if some were superseded.
+
+        Raises `ValueError` for a damaged one.
+        """
+        return {key: unpack(key, stored) for key, stored in (await self.stored(wanted)).items()}
+
+    async def stored(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, StoredVersion]:
+        """As `many`, without reading the texts."""
+        keys_wanted = list(wanted)
+        current = await self._read([self._current_key(key.tenant, key.type, key.id) for key in keys_wanted])
+        found = {}
+        superseded = []
+        for key, stored in zip(keys_wanted, current, strict=True):
+            if stored is not None and stored.number == key.version:
+                found[key] = stored
+            else:  # a resource that is not stored any more may have a version that something needs
+                superseded.append(key)
+        older = await self._read([self._superseded_key(key) for key in superseded])
+        return found | {
+            key: stored for key, stored in zip(superseded, older, strict=True) if stored is not None
         }
 
     async def current_many(
         self, tenant: Tenant, wanted: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], Version]:
-        """The current versions (deletions too) by type and id, as far as there are any; two round trips.
-
-        A version that is superseded between the two is still stored, because versions are kept for a while.
-        """
-        if not wanted:
-            return {}
+        """The current versions (deletions too) by type and id, as far as there are any; one round trip."""
         targets = list(wanted)
+        stored = await self._read([self._current_key(tenant, *target) for target in targets])
+        return {
+            target: unpack(VersionKey(tenant, *target, version.number), version)
+            for target, version in zip(targets, stored, strict=True)
+            if version is not None
+        }
+
+    def _current_key(self, tenant: Tenant, resource_type: str, resource_id: str) -> tuple[int, str]:
+        partition = self.partition_of(tenant, resource_id)
+        return partition, keys.resource(partition, tenant, resource_type, resource_id)
+
+    def _superseded_key(self, key: VersionKey) -> tuple[int, str]:
+        partition = self.partition_of(key.tenant, key.id)
+        return partition, keys.superseded(partition, key)
+
+    async def _read(self, wanted: Sequence[tuple[int, str]]) -> list[StoredVersion | None]:
+        """The strings of keys, each given with its partition; one command for each partition."""
+        by_partition: dict[int, list[int]] = {}
+        for index, (partition, _) in enumerate(wanted):
+            by_partition.setdefault(partition, []).append(index)
+        if not by_partition:
+            return []
         commands: list[Command] = [
-            ("HGET", keys.current(self.partition_of(tenant, target[1]), tenant, *target), "version")
-            for target in targets
+            ("MGET", *(wanted[index][1] for index in indexes)) for indexes in by_partition.values()
         ]
-        numbers: Sequence[bytes | None] = await self._store.send(commands)
-        versions = await self.many(
-            VersionKey(tenant, resource_type, resource_id, int(number))
-            for (resource_type, resource_id), number in zip(targets, numbers, strict=True)
-            if number is not None
-        )
-        return {(key.type, key.id): version for key, version in versions.items()}
+        replies: Sequence[Sequence[bytes | None]] = await self._store.send(commands)
+        versions: list[StoredVersion | None] = [None] * len(wanted)
+        for indexes, reply in zip(by_partition.values(), replies, strict=True):
+            for index, stored in zip(indexes, reply, strict=True):
+                if stored is not None:
+                    versions[index] = read_stored(stored)
+        return versions
 
     async def referring(
         self, tenant: Tenant, reference: str, by: Sequence[tuple[str, str]], *, limit: int

@@ -1,49 +1,58 @@
 """Removes what is too old or too much. Every method may run twice, in several processes at once, and be
 interrupted.
 
-Matched changes, delivered events and dead letters are removed by age and by number. A change that is not
-matched is never removed: `append_changes.lua` refuses new ones instead. An event that is not delivered is
-removed only as a gap that is reported (`lua/shared/gaps.lua`).
+`sweep` moves one horizon through the store, in the order in which things need each other: events and dead
+letters before it go first, then the versions that only they could need. A change that is not matched is never
+removed, nor any change behind it in its partition: `append_changes.lua` refuses new ones instead. An event
+that is not delivered is removed only as a gap that is reported (`lua/shared/gaps.lua`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from broker.model.change import Tenant
 from broker.model.gap import GapReason
 from broker.model.subscription import SubscriptionKey
-from broker.store import keys
-from broker.store.changes import GROUP, MAX_CHANGES
+from broker.store import keys, stream_id
+from broker.store.changes import GROUP
 from broker.store.gaps import GapReporter
 from broker.store.protocol import Store
+from broker.store.records import logged_change
+from broker.store.replies import entries_of, mapping_of
 from broker.store.scripts import dead_letters, intake, outbox
 from broker.store.scripts.dead_letters import DeadLetterStream
+from broker.store.scripts.intake import ExpiringVersion
+from broker.store.stream_id import StreamId
 from broker.store.subscriptions import Subscriptions
 
 _log = structlog.get_logger(__name__)
 _PAGE = 200
+"""Subscriptions in one round trip, and versions in one script: the store does nothing else for milliseconds.
+"""
 _ENTRIES_PER_CALL = 5_000
-"""Entries that one script looks at: the store does nothing else meanwhile."""
+"""Entries of an outbox that one script looks at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much is kept. `keep_ms` applies to every stream.
+    """How long and how much is kept.
 
-    `changes` is the number of entries of each partition, `refused` of each tenant's refused inbox entries,
-    `dead_letters` of each tenant's changes that are dead letters in a partition.
+    `keep_ms` applies to events, dead letters, superseded versions and deletions. `types` says how long the
+    current version of a resource is kept, at least `keep_ms`; one of a type that is absent is kept until it
+    is deleted. `refused` is the number of each tenant's refused inbox entries, `dead_letters` that of each
+    tenant's changes that are dead letters in a partition.
     """
 
     keep_ms: int
-    changes: int = MAX_CHANGES
+    types: Mapping[str, int] = field(default_factory=dict)
     refused: int = 100_000
     dead_letters: int = 10_000
 
 
 class Retention:
-    """Trims each kind of stream."""
+    """Trims each kind of stream, and removes versions."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
@@ -51,35 +60,44 @@ class Retention:
         self._subscriptions = Subscriptions(store)
         self._gaps = GapReporter()
 
-    async def trim_changes(self) -> None:
-        """Removes matched changes."""
-        waiting = list(range(self._store.layout.partitions))
-        while waiting:
-            removed = await intake.trim_changes(
-                self._store,
-                GROUP,
-                waiting,
-                keep_ms=self._limits.keep_ms,
-                max_changes=self._limits.changes,
-                limit=_ENTRIES_PER_CALL,
-            )
-            waiting = [p for p, number in zip(waiting, removed, strict=True) if number >= _ENTRIES_PER_CALL]
+    async def sweep(self) -> None:
+        """Removes what became too old since the last sweep."""
+        horizon_ms = await self._now_ms() - self._limits.keep_ms
+        # before the outboxes are trimmed: the events of a change that is matched later are still to come
+        unmatched = [await self._first_unmatched(p) for p in range(self._store.layout.partitions)]
+        await self._trim_outboxes(horizon_ms)
+        await self._trim_dead_letters(horizon_ms)
+        for partition, first in enumerate(unmatched):
+            await self._remove_logged(partition, first, horizon_ms)
+            await self._remove_held(partition, horizon_ms)
 
-    async def trim_outboxes(self) -> None:
-        """Removes events that are too old; `append_events.lua` limits their number."""
+    async def _now_ms(self) -> int:
+        (reply,) = await self._store.send([("TIME",)])
+        return int(reply[0]) * 1000 + int(reply[1]) // 1000
+
+    async def _first_unmatched(self, partition: int) -> StreamId:
+        """The id of the oldest change that is not matched, or of the next one."""
+        stream = keys.changes(partition)
+        groups, pending = await self._store.send([("XINFO", "GROUPS", stream), ("XPENDING", stream, GROUP)])
+        if pending[0]:
+            return StreamId.parse(pending[1])
+        return StreamId.parse(mapping_of(groups[0])[b"last-delivered-id"]).next
+
+    async def _trim_outboxes(self, horizon_ms: int) -> None:
+        """Removes events before the horizon; `append_events.lua` limits their number."""
         for shard in range(self._store.layout.shards):
             subscriptions = await self._subscriptions.in_shard(shard)
             for start in range(0, len(subscriptions), _PAGE):
                 waiting = subscriptions[start : start + _PAGE]
                 while waiting:
-                    waiting = await self._trim_outboxes(shard, waiting)
+                    waiting = await self._trim_page(shard, waiting, horizon_ms)
 
-    async def _trim_outboxes(
-        self, shard: int, subscriptions: Sequence[SubscriptionKey]
+    async def _trim_page(
+        self, shard: int, subscriptions: Sequence[SubscriptionKey], horizon_ms: int
     ) -> list[SubscriptionKey]:
         """Returns the subscriptions that have more events to remove."""
         trimmed = await outbox.trim_outboxes(
-            self._store, shard, subscriptions, keep_ms=self._limits.keep_ms, limit=_ENTRIES_PER_CALL
+            self._store, shard, subscriptions, horizon_ms=horizon_ms, limit=_ENTRIES_PER_CALL
         )
         for result in trimmed:
             if result.lost:
@@ -90,27 +108,62 @@ class Retention:
             if result.has_more
         ]
 
-    async def trim_refused(self) -> None:
-        """Removes refused inbox entries."""
+    async def _trim_dead_letters(self, horizon_ms: int) -> None:
+        """Removes refused inbox entries, and changes that are dead letters, that no operator took care of."""
         (reply,) = await self._store.send([("SMEMBERS", keys.INBOX_TENANTS)])
         tenants: list[Tenant | None] = [None, *(Tenant(tenant.decode()) for tenant in reply)]
         streams = [DeadLetterStream(tenant) for tenant in tenants]
-        await self._trim("refused inbox entries", streams, self._limits.refused)
-
-    async def trim_dead_letters(self) -> None:
-        """Removes changes that are dead letters and that no operator took care of."""
+        await self._trim("refused inbox entries", streams, horizon_ms, self._limits.refused)
         partitions = range(self._store.layout.partitions)
         replies = await self._store.send([("SMEMBERS", keys.dead_change_tenants(p)) for p in partitions])
         streams = [
             DeadLetterStream(Tenant(tenant.decode()), partition)
-            for partition, tenants in zip(partitions, replies, strict=True)
-            for tenant in tenants
+            for partition, names in zip(partitions, replies, strict=True)
+            for tenant in names
         ]
-        await self._trim("changes", streams, self._limits.dead_letters)
+        await self._trim("changes", streams, horizon_ms, self._limits.dead_letters)
 
-    async def _trim(self, name: str, streams: Sequence[DeadLetterStream], max_entries: int) -> None:
+    async def _trim(
+        self, name: str, streams: Sequence[DeadLetterStream], horizon_ms: int, max_entries: int
+    ) -> None:
         removed = await dead_letters.trim_dead_letters(
-            self._store, streams, keep_ms=self._limits.keep_ms, max_entries=max_entries
+            self._store, streams, horizon_ms=horizon_ms, max_entries=max_entries
         )
         if removed:
             _log.warning("dead letters removed by retention", kind=name, number=removed)
+
+    async def _remove_logged(self, partition: int, first_unmatched: StreamId, horizon_ms: int) -> None:
+        """Removes changes before the horizon from the log, with the versions that they made or superseded."""
+        bound = min(first_unmatched, StreamId(max(horizon_ms, 0), 0))
+        if bound == (0, 0):
+            return
+        command = ("XRANGE", keys.changes(partition), stream_id.FIRST, f"({bound}", "COUNT", _PAGE)
+        while page := entries_of((await self._store.send([command]))[0]):
+            changed = [logged_change(fields).key for _, fields in page]
+            await intake.remove_versions(
+                self._store,
+                partition,
+                [ExpiringVersion(key, self._stays_ms(key.type)) for key in changed],
+                horizon_ms=horizon_ms,
+                first_kept=str(StreamId.parse(page[-1][0]).next),
+            )
+
+    async def _remove_held(self, partition: int, horizon_ms: int) -> None:
+        """Removes versions that were held until before the horizon."""
+        command = (
+            "ZRANGEBYSCORE",
+            keys.held_versions(partition),
+            "-inf",
+            f"({horizon_ms}",
+            "LIMIT",
+            0,
+            _PAGE,
+        )
+        while members := (await self._store.send([command]))[0]:
+            held = [keys.version_key(member) for member in members]
+            expiring = [ExpiringVersion(key, self._stays_ms(key.type)) for key in held]
+            await intake.remove_versions(self._store, partition, expiring, horizon_ms=horizon_ms)
+
+    def _stays_ms(self, resource_type: str) -> int | None:
+        kept_ms = self._limits.types.get(resource_type)
+        return None if kept_ms is None else kept_ms - self._limits.keep_ms

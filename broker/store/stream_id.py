@@ -21,6 +21,11 @@ class StreamId(NamedTuple):
         ms, _, sequence = (text.decode() if isinstance(text, bytes) else text).partition("-")
         return cls(int(ms), int(sequence or 0))
 
+    @property
+    def next(self) -> "StreamId":
+        """The smallest id behind this one."""
+        return StreamId(self.ms, self.sequence + 1)
+
     def __str__(self) -> str:
         return f"{self.ms}-{self.sequence}"
 

@@ -122,8 +122,7 @@ class Topics:
 
 def _stored(topic_id: str, value: bytes) -> StoredTopic:
     line, _, text = value.partition(b"\n")
-    version, at_ms, _, head_length = line.decode().split(" ")
-    length = int(head_length)
-    unversioned = UnversionedResource(text[:length], text[length:])
+    version, at_ms, _ = line.decode().split(" ")
+    unversioned = UnversionedResource("SubscriptionTopic", topic_id, text)
     document = unversioned.with_version(int(version), int(at_ms)).text
     return StoredTopic(topic_id, int(version), int(at_ms), document)

@@ -16,47 +16,49 @@ from broker.store.retention import Retention
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-EVERY = timedelta(minutes=10)
-LOGS_EVERY = timedelta(minutes=1)
-"""More often: the streams of the intake grow with every reading, and a check costs one command a partition.
-"""
+MAX_INTERVAL = timedelta(minutes=10)
+MIN_INTERVAL = timedelta(seconds=1)
+SWEEPS_PER_RETENTION = 20
+"""So data is kept at most a twentieth longer than the retention, or ten minutes."""
 MAX_REGISTRY_ENTRIES = 10_000
 _FIRST_RUN_AFTER = timedelta(minutes=1)
+
+
+def interval_of(retention: timedelta) -> timedelta:
+    """How often to sweep."""
+    return max(MIN_INTERVAL, min(MAX_INTERVAL, retention / SWEEPS_PER_RETENTION))
 
 
 class Housekeeper:
     """`run` returns after `stop` is set."""
 
-    def __init__(self, retention: Retention, registry: RegistryFollower, stop: asyncio.Event) -> None:
+    def __init__(
+        self, retention: Retention, registry: RegistryFollower, interval: timedelta, stop: asyncio.Event
+    ) -> None:
         self._retention = retention
         self._registry = registry
+        self._interval = interval
         self._stop = stop
 
     async def run(self) -> None:
         scheduler = AsyncIOScheduler(timezone=UTC)
-        first_run = datetime.now(UTC) + _FIRST_RUN_AFTER
-        for job, interval in ((self.sweep_logs, LOGS_EVERY), (self.sweep_outboxes, EVERY)):
-            seconds = interval.total_seconds()
-            scheduler.add_job(job, "interval", seconds=seconds, next_run_time=first_run, max_instances=1)
+        scheduler.add_job(
+            self.sweep,
+            "interval",
+            seconds=self._interval.total_seconds(),
+            next_run_time=datetime.now(UTC) + min(self._interval, _FIRST_RUN_AFTER),
+            max_instances=1,
+            coalesce=True,
+        )
         scheduler.start()
         try:
             await self._stop.wait()
         finally:
             scheduler.shutdown(wait=False)
 
-    async def sweep_logs(self) -> None:
-        """Trims the streams of the intake and the dead letters once."""
-        await self._run_all(
-            {
-                "changes": self._retention.trim_changes,
-                "refused": self._retention.trim_refused,
-                "dead letters": self._retention.trim_dead_letters,
-            }
-        )
-
-    async def sweep_outboxes(self) -> None:
-        """Trims the outboxes and the registry once."""
-        await self._run_all({"outboxes": self._retention.trim_outboxes, "registry": self._trim_registry})
+    async def sweep(self) -> None:
+        """Removes what is too old, and the older part of the registry log, once."""
+        await self._run_all({"retention": self._retention.sweep, "registry": self._trim_registry})
 
     async def _trim_registry(self) -> None:
         await self._registry.trim(MAX_REGISTRY_ENTRIES)

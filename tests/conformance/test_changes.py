@@ -30,7 +30,6 @@ def proposal(resource_id: str = "a", op: str = "put", **more: object) -> Proposa
         type="Observation",
         id=resource_id,
         release=Release.R4,
-        head=f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode(),
         tail=b'},"status":"final"}',
     )
     return msgspec.structs.replace(made, op=op, **more)
@@ -177,11 +176,11 @@ async def test_trimming_keeps_unmatched_changes(changes: Changes, store: Store, 
     for _ in range(300):
         await changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
+    await Retention(store, Limits(keep_ms=-60_000)).sweep()
     assert await redis_of(store).xlen(keys.changes(partition)) == 300
     read = await changes.read(reader, {partition: ">"}, count=299, block_ms=None)
     await changes.acknowledge({partition: [change.id for change in read]})
-    await Retention(store, Limits(keep_ms=-60_000)).trim_changes()
+    await Retention(store, Limits(keep_ms=-60_000)).sweep()
     assert await redis_of(store).xlen(keys.changes(partition)) < 300
     rest = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
     assert [change.current.key.version for change in rest] == [300]

@@ -26,9 +26,8 @@ STORES = ("cluster",)
 
 
 def proposal(resource_id: str, **options: Any) -> Proposal:
-    head = f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode()
     return Proposal(
-        DEFAULT_TENANT, "put", "Observation", resource_id, Release.R4, head, b'},"status":"final"}', **options
+        DEFAULT_TENANT, "put", "Observation", resource_id, Release.R4, b'},"status":"final"}', **options
     )
 
 

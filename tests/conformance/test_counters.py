@@ -107,7 +107,7 @@ async def test_changes_are_counted_by_interaction_and_when_they_are_matched(
 ) -> None:
     changes = Changes(store, keep_ms=60_000)
     await changes.prepare()
-    put = Proposal(DEFAULT_TENANT, "put", "Basic", "a", Release.R4, b'{"meta":{', b"}}")
+    put = Proposal(DEFAULT_TENANT, "put", "Basic", "a", Release.R4, b"}}")
     for proposal in (put, put, Proposal(DEFAULT_TENANT, "delete", "Basic", "a", Release.R4)):
         await changes.append([proposal])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
@@ -178,7 +178,8 @@ async def test_events_given_up_are_counted_by_reason(deliveries: Deliveries) -> 
     await deliveries.register("a")
     await deliveries.append("a", MAX_EVENTS + 3)
     await deliveries.check()
-    await Retention(deliveries.store, Limits(keep_ms=60_000)).trim_outboxes()
+    await Changes(deliveries.store, keep_ms=60_000).prepare()
+    await Retention(deliveries.store, Limits(keep_ms=60_000)).sweep()
     await deliveries.check()
     counts = await counts_of(deliveries.store)
     assert counts.events_given_up == {GapReason.SIZE: 3, GapReason.AGE: MAX_EVENTS}
@@ -211,13 +212,13 @@ async def test_dead_letters_are_counted_as_they_come_and_go(
     await deliveries.check()
     changes, partition = Changes(store, keep_ms=60_000), store.layout.partition_of(DEFAULT_TENANT, "a")
     await changes.prepare()
-    await changes.append([Proposal(DEFAULT_TENANT, "put", "Basic", "a", Release.R4, b'{"meta":{', b"}}")])
+    await changes.append([Proposal(DEFAULT_TENANT, "put", "Basic", "a", Release.R4, b"}}")])
     (change,) = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
     tokens = await Leases(store, "me").acquire([partition], 60_000)
     for _ in range(2):
         await changes.move_to_dead_letters(change, tokens[partition], "ValueError")
     letters = [letter async for letter in DeadLetters(store).walk(DEFAULT_TENANT, DeadLetterFilter())]
-    actions = DeadLetterActions(store, keep_ms=60_000)
+    actions = DeadLetterActions(store)
     for _ in range(2):
         await actions.redrive(letters[:2])
         await actions.discard(letters[2:])

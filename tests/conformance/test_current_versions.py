@@ -29,7 +29,6 @@ def proposal(kind: str, resource_id: str, op: Literal["put", "delete"]) -> Propo
         type=kind,
         id=resource_id,
         release=Release.R4,
-        head=f'{{"resourceType":"{kind}","id":"{resource_id}","meta":{{'.encode(),
         tail=b"}}",
     )
 

@@ -33,7 +33,7 @@ def letters(store: Store) -> DeadLetters:
 
 @pytest.fixture
 def actions(store: Store) -> DeadLetterActions:
-    return DeadLetterActions(store, keep_ms=HOUR_MS)
+    return DeadLetterActions(store)
 
 
 @pytest.fixture
@@ -62,8 +62,7 @@ class Log:
         self.leases = Leases(store, "me")
 
     async def put(self, resource_id: str, tenant: Tenant = DEFAULT_TENANT) -> int:
-        head = f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode()
-        proposal = Proposal(tenant, "put", "Observation", resource_id, Release.R4, head, b"}}")
+        proposal = Proposal(tenant, "put", "Observation", resource_id, Release.R4, b"}}")
         await self.changes.append([proposal])
         return self.store.layout.partition_of(tenant, resource_id)
 
@@ -159,25 +158,12 @@ async def test_a_change_whose_version_is_not_stored_can_only_be_discarded(
 ) -> None:
     partition = await log.create_dead_letter("a")
     (letter,) = await listed(letters)
-    await redis_of(log.store).delete(
-        keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
-    )
+    await redis_of(log.store).delete(keys.resource(partition, DEFAULT_TENANT, "Observation", "a"))
     assert await actions.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}
     (kept,) = await listed(letters)
     assert not kept.is_kept
     assert [await actions.discard([kept]), await actions.discard([kept])] == [1, 0]
     assert await listed(letters) == []
-
-
-async def test_a_redrive_keeps_a_superseded_version_for_another_retention_period(
-    log: Log, letters: DeadLetters, actions: DeadLetterActions
-) -> None:
-    partition = await log.create_dead_letter("a")
-    await log.put("a")
-    key = keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", "a", 1))
-    await redis_of(log.store).pexpire(key, 50_000)
-    await actions.redrive(await listed(letters))
-    assert await redis_of(log.store).pttl(key) > 50_000
 
 
 async def test_dead_letters_are_listed_in_pages_and_only_to_their_tenant(
@@ -273,7 +259,8 @@ async def test_an_event_trimmed_from_its_outbox_can_only_be_discarded(
 ) -> None:
     await broker_fixture.append(1, 2)
     await broker_fixture.deliver(await broker_fixture.create_dead_letters(await broker_fixture.take(), 1))
-    await Retention(store, Limits(keep_ms=0)).trim_outboxes()
+    await Changes(store, keep_ms=60_000).prepare()
+    await Retention(store, Limits(keep_ms=0)).sweep()
     (letter,) = await listed(letters)
     assert not letter.is_kept
     assert await actions.redrive([letter]) == {letter.id: RedriveResult.UNKEPT}

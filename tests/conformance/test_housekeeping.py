@@ -25,7 +25,6 @@ from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
 from broker.store.protocol import GroupReader, Store
 from broker.store.registry import RegistryFollower
-from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
@@ -48,7 +47,6 @@ def proposal(resource_id: str = "a") -> Proposal:
         type="Observation",
         id=resource_id,
         release=Release.R4,
-        head=f'{{"resourceType":"Observation","id":"{resource_id}","meta":{{'.encode(),
         tail=b'},"status":"final"}',
     )
 
@@ -75,12 +73,12 @@ class BrokerFixture:
         self.outboxes = Outboxes(server)
         self.schedule = Schedule(server, lease_ms=60_000, max_bytes=10_000, resume="backlog")
 
-    async def sweep(self, keep: timedelta, **most: int) -> None:
-        limits = Limits(keep_ms=int(keep.total_seconds() * 1000), **most)
-        keeper = Housekeeper(Retention(self.server, limits), RegistryFollower(self.server), asyncio.Event())
+    async def sweep(self, keep: timedelta) -> None:
+        limits = Limits(keep_ms=int(keep.total_seconds() * 1000))
+        retention, registry = Retention(self.server, limits), RegistryFollower(self.server)
+        keeper = Housekeeper(retention, registry, timedelta(hours=1), asyncio.Event())
         for _ in range(2):  # as two processes would
-            await keeper.sweep_logs()
-            await keeper.sweep_outboxes()
+            await keeper.sweep()
 
     async def claim(self) -> Claim:
         (claim,) = (await self.schedule.claim(self.server.layout.shard_of(*KEY), 10)).claims
@@ -229,30 +227,3 @@ async def test_a_follower_learns_what_replaced_entries_that_the_store_forgot(
 def _in_shard(store: Store, shard: int) -> SubscriptionId:
     names = (SubscriptionId(f"n{n}") for n in range(1_000))
     return next(name for name in names if store.layout.shard_of(DEFAULT_TENANT, name) == shard)
-
-
-async def test_a_superseded_version_that_a_waiting_event_needs_is_kept_for_the_retention(
-    broker_fixture: BrokerFixture, store: Store, reader: GroupReader
-) -> None:
-    await broker_fixture.activate()
-    first = (await broker_fixture.changes.append([proposal()]))[0]
-    partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    (change,) = await broker_fixture.changes.read(reader, {partition: ">"}, count=1, block_ms=None)
-    await broker_fixture.outboxes.append(partition, 1, {KEY: [change]})
-    assert await redis_of(store).pttl(keys.version(partition, first.key)) == -1, "a current version stays"
-    await broker_fixture.changes.append([proposal(), proposal()])
-    left = await redis_of(store).pttl(keys.version(partition, first.key))
-    assert HOUR_MS - 60_000 < left <= HOUR_MS
-    (event,) = (await broker_fixture.claim()).events
-    assert (await Resources(store).many([event.focus]))[event.focus].resource
-
-
-async def test_a_superseded_version_is_removed_after_the_retention(store: Store) -> None:
-    broker_fixture = BrokerFixture(store, keep_ms=1)
-    await broker_fixture.changes.prepare()
-    first, second = [(await broker_fixture.changes.append([proposal()]))[0] for _ in range(2)]
-    resources = Resources(store)
-    async with asyncio.timeout(20):
-        while await resources.version(first.key) is not None:  # noqa: ASYNC110 the store's clock sets no event
-            await asyncio.sleep(0.005)
-    assert await resources.version(second.key) is not None

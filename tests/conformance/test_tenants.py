@@ -109,7 +109,8 @@ async def test_deleting_a_subscription_leaves_that_of_the_other_tenant(subscribe
 async def test_retention_sweeps_every_tenant(subscribers: Subscribers) -> None:
     for tenant in TENANTS:
         await subscribers.append(tenant, 2)
-    await Retention(subscribers.store, Limits(keep_ms=60_000)).trim_outboxes()
+    await Changes(subscribers.store, keep_ms=60_000).prepare()
+    await Retention(subscribers.store, Limits(keep_ms=60_000)).sweep()
     for tenant in TENANTS:
         assert await subscribers.foci(tenant) == []
     assert (await counts_of(subscribers.store)).subscriptions_with_gaps == 2
@@ -118,7 +119,7 @@ async def test_retention_sweeps_every_tenant(subscribers: Subscribers) -> None:
 async def test_topics_with_equal_ids_are_stored_for_each_tenant(store: Store) -> None:
     topics = Topics(store)
     for tenant in TENANTS:
-        document = UnversionedResource(f'{{"title":"{tenant}","meta":{{'.encode(), b"}}")
+        document = UnversionedResource("SubscriptionTopic", "same", f'}},"title":"{tenant}"}}'.encode())
         assert (await topics.put(tenant, "same", document, create=True))[0] is Registration.CREATED
     await topics.record_validated(FIRST, {"http://example.org|1": b"{}"}, [])
     await topics.delete(FIRST, "same")
@@ -144,7 +145,7 @@ async def test_dead_letters_of_each_kind_belong_to_their_tenant(
         await subscribers.append(tenant, 1)
         decision = MoveToDeadLetters((UnrenderableEvent(1, f"of {tenant}"),), FAILURE)
         await subscribers.schedule.commit(await subscribers.claim(tenant), decision, take_next=False)
-        await changes.append([Proposal(tenant, "put", "Basic", "same", Release.R4, b'{"meta":{', b"}}")])
+        await changes.append([Proposal(tenant, "put", "Basic", "same", Release.R4, b"}}")])
         partition = store.layout.partition_of(tenant, "same")
         (change,) = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
         tokens = await Leases(store, "me").acquire([partition], 60_000)
@@ -157,20 +158,18 @@ async def test_dead_letters_of_each_kind_belong_to_their_tenant(
         assert [letter.kind for letter in letters] == ["change", "event", "inbox"]
         assert {(letter.tenant, letter.reason) for letter in letters} == {(tenant, f"of {tenant}")}
         assert {letter.focus.tenant for letter in letters if letter.focus} == {tenant}
-    actions = DeadLetterActions(store, keep_ms=60_000)
+    actions = DeadLetterActions(store)
     assert await actions.discard(await letters_of(store, FIRST)) == 3
     assert await letters_of(store, FIRST) == []
     assert len(await letters_of(store, SECOND)) == 3
     limits = Limits(keep_ms=60_000, refused=0, dead_letters=0)
-    await Retention(store, limits).trim_dead_letters()
-    await Retention(store, limits).trim_refused()
+    await Retention(store, limits).sweep()
     assert [letter.kind for letter in await letters_of(store, SECOND)] == ["event"]
 
 
 async def test_resources_with_equal_ids_are_found_by_their_tenant_only(store: Store) -> None:
     changes = Changes(store, keep_ms=60_000)
     for tenant in TENANTS:
-        head = f'{{"resourceType":"Basic","language":"{tenant}","meta":{{'.encode()
         await changes.append(
             [
                 Proposal(
@@ -179,8 +178,7 @@ async def test_resources_with_equal_ids_are_found_by_their_tenant_only(store: St
                     "Basic",
                     "same",
                     Release.R4,
-                    head,
-                    b"}}",
+                    f'}},"language":"{tenant}"}}'.encode(),
                     identifiers=(f"{tenant}\x1furn:x\x1f", "both\x1furn:x\x1f"),
                     references=(("patient", "Patient/p"),),
                 )

@@ -70,8 +70,7 @@ async def test_a_write_is_repeated_together_with_its_interrupted_wait(tmp_path: 
     store = connect(f"redis://127.0.0.1:{port}", Layout(1, 1), replicas=1)
     try:
         await store.open()
-        head = b'{"resourceType":"Observation","id":"a","meta":{'
-        proposal = Proposal(DEFAULT_TENANT, "put", "Observation", "a", Release.R4, head, b"}}")
+        proposal = Proposal(DEFAULT_TENANT, "put", "Observation", "a", Release.R4, b"}}")
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
             await Changes(store, keep_ms=60_000).append([proposal])
     finally:

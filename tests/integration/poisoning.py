@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from broker.app import Role, Running
-from broker.model.change import DEFAULT_TENANT, VersionKey
+from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
 from broker.store.change_log import ChangeLog
 from broker.store.protocol import Store
@@ -37,18 +37,19 @@ class PoisonMaker:
             response = await self.client.put(f"/r4/Observation/{name}", json=reading)
             assert response.is_success, response.text
 
-    def key(self, name: str, version: int = 1) -> str:
-        """The key of a version in the store."""
+    def key(self, name: str) -> str:
+        """The key of the current version in the store."""
         partition = self._store.layout.partition_of(DEFAULT_TENANT, name)
-        return keys.version(partition, VersionKey(DEFAULT_TENANT, "Observation", name, version))
+        return keys.resource(partition, DEFAULT_TENANT, "Observation", name)
 
     async def damage(self, *names: str) -> None:
-        """Overwrites the first version of each with bytes that cannot be read."""
+        """Overwrites the text of each with bytes that cannot be read."""
         for name in names:
             intact = await redis_of(self._store).get(self.key(name))
             assert isinstance(intact, bytes)
             self._intact[name] = intact
-            await redis_of(self._store).set(self.key(name), b"garbage")
+            head = intact.partition(b"\n")[0]
+            await redis_of(self._store).set(self.key(name), head + b"\ngarbage")
 
     async def repair(self, *names: str) -> None:
         for name in names:

@@ -162,10 +162,7 @@ async def test_the_newest_changes_are_a_tenants_own_in_the_order_of_the_log(stor
     mine, other = Tenant("mine"), Tenant("other")
     for n in range(12):
         await changes.append(
-            [
-                Proposal(tenant, "put", "Basic", f"b{n}", Release.R4, b'{"meta":{', b"}}")
-                for tenant in (mine, other)
-            ]
+            [Proposal(tenant, "put", "Basic", f"b{n}", Release.R4, b"}}") for tenant in (mine, other)]
         )
     results = [change async for change in change_log.newest(mine, 10)]
     assert len(results) == 10

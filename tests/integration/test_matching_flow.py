@@ -17,7 +17,7 @@ from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
 from broker.matching.matcher import Match
 from broker.matching.states import NOTHING_RELATED, Related
-from broker.model.change import DEFAULT_TENANT, Change, VersionKey
+from broker.model.change import DEFAULT_TENANT, Change
 from broker.model.subscription import SubscriptionKey
 from broker.store import keys
 from broker.store.change_log import ChangeLog
@@ -270,8 +270,8 @@ async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
             for name in ("before", "broken", "after"):
                 assert (await client.put(f"/r4/Observation/{name}", json=reading(name, 70))).is_success
             partition = store.layout.partition_of(DEFAULT_TENANT, "broken")
-            version = VersionKey(DEFAULT_TENANT, "Observation", "broken", 1)
-            await redis_of(store).set(keys.version(partition, version), b"garbage")
+            key = keys.resource(partition, DEFAULT_TENANT, "Observation", "broken")
+            await redis_of(store).set(key, b"1 r4 create 1700000000000 r 0 0\ngarbage")
             async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                 await BrokerFixture(client, subscriber).until_numbers("a", 2)
                 [(_, letter)] = await dead_letters(store, "broken")

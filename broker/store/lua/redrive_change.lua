@@ -1,17 +1,19 @@
 -- Redrives a change that is a dead letter: logs it again, because an outbox takes no change older than its
 -- last one of the partition. The new entry has the field `redriven`; its moment is that of the first
 -- acceptance.
--- KEYS     dead letters of the tenant | changes stream | counters of the partition | key of the version | key
---          of the version before it
--- ARGV     entry id of the dead letter, how long superseded versions are kept (ms)
+-- KEYS     dead letters of the tenant | changes stream | counters of the partition | resource | set of held
+--          versions
+-- ARGV     entry id of the dead letter, member of the resource, its version
 -- Returns  accepted | absent | unkept (the version is not stored any more; the dead letter stays)
 -- Repeat   yes
 local dead_letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not dead_letter then return 'absent' end
-if redis.call('EXISTS', KEYS[4]) == 0 then return 'unkept' end
-for k = 4, #KEYS do
-  if redis.call('PTTL', KEYS[k]) > 0 then redis.call('PEXPIRE', KEYS[k], ARGV[2]) end
+local head = read_head(KEYS[4])
+if not (head and head.version == ARGV[3]) and redis.call('EXISTS', KEYS[4] .. '/' .. ARGV[3]) == 0 then
+  return 'unkept'
 end
+local now = whole(now_ms())
+redis.call('ZADD', KEYS[5], now, ARGV[2] .. '/' .. ARGV[3], now, ARGV[2] .. '/' .. whole(ARGV[3] - 1))
 local fields = {}
 for f = 1, #dead_letter[2], 2 do
   local name = dead_letter[2][f]

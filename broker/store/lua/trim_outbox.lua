@@ -1,11 +1,11 @@
 -- Removes events older than the retention: delivered ones silently, those that still wait as a gap
 -- (gaps.lua).
 -- KEYS     subscription hash | outbox stream | due set | registry stream | counters of the shard
--- ARGV     member, retention ms, most entries to look at
+-- ARGV     member, horizon: the moment before which events are too old (ms), most entries to look at
 -- Returns  {1 if there may be more, else 0; then first and last number of the gap, if events were given up}
 -- Repeat   yes
 local now = now_ms()
-local horizon, max_entries = now - tonumber(ARGV[2]), tonumber(ARGV[3])
+local horizon, max_entries = tonumber(ARGV[2]), tonumber(ARGV[3])
 local key = {sub = KEYS[1], outbox = KEYS[2], due = KEYS[3], registry = KEYS[4], counters = KEYS[5],
   member = ARGV[1]}
 local held = redis.call('HMGET', key.sub, 'cursor', 'gap_since')

@@ -1,11 +1,11 @@
 -- Stores or deletes a topic that a client put through the API, and tells every process.
--- KEYS     topics of the tenant: id -> `version moment request head-length\n` head tail | tenants with topics
+-- KEYS     topics of the tenant: id -> `version moment request\n` tail | tenants with topics
 -- ARGV     op create|put|delete, tenant, id, request id, if_match, if_none_match (`meets_preconditions`),
---          head, tail, channel, message
+--          tail (`UnversionedResource`), channel, message
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
 -- Repeat   yes; a request that stored the current version is answered again. It then writes something all the
 --          same: a caller that waits for the disk or for replicas then waits for the first write too
-local op, tenant, id, request, head = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
+local op, tenant, id, request, tail = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 local now = now_ms()
 local held = redis.call('HGET', KEYS[1], id)
 local version, updated, stored_by = string.match(held or '', '^(%d+) (%d+) (%S+)')
@@ -25,9 +25,8 @@ if op == 'delete' then
   status = 'deleted'
 else
   status, version = held and 'updated' or 'created', tonumber(version or '0') + 1
-  local line = whole(version) .. ' ' .. whole(now) .. ' ' .. request .. ' ' .. #head .. '\n'
-  redis.call('HSET', KEYS[1], id, line .. head .. ARGV[8])
+  redis.call('HSET', KEYS[1], id, whole(version) .. ' ' .. whole(now) .. ' ' .. request .. '\n' .. tail)
   redis.call('SADD', KEYS[2], tenant)
 end
-redis.call('PUBLISH', ARGV[9], ARGV[10])
+redis.call('PUBLISH', ARGV[8], ARGV[9])
 return {status, tonumber(version), now}

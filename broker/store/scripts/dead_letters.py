@@ -34,7 +34,7 @@ class DeadLetterStream(NamedTuple):
 
 
 async def move_change_to_dead_letters(
-    store: Store, partition: int, tenant: Tenant, *, token: int, group: str, change_id: str, reason: str
+    store: Store, partition: int, focus: VersionKey, *, token: int, group: str, change_id: str, reason: str
 ) -> bool:
     """Makes a change a dead letter, once. False, and no write, if a newer matcher holds the partition."""
     call = ScriptCall(
@@ -42,11 +42,12 @@ async def move_change_to_dead_letters(
         [
             keys.partition_lease(partition),
             keys.changes(partition),
-            keys.dead_changes(partition, tenant),
+            keys.dead_changes(partition, focus.tenant),
             keys.dead_change_tenants(partition),
             keys.partition_counters(partition),
+            keys.held_versions(partition),
         ],
-        [token, group, change_id, tenant, reason],
+        [token, group, change_id, focus.tenant, reason, _member(focus), focus.version],
     )
     return int(await store.run(call)) >= 0
 
@@ -59,7 +60,11 @@ class DeadChange(NamedTuple):
     focus: VersionKey
 
 
-async def redrive_changes(store: Store, dead_changes: Sequence[DeadChange], *, keep_ms: int) -> list[str]:
+def _member(focus: VersionKey) -> str:
+    return keys.resource_member(focus.tenant, focus.type, focus.id)
+
+
+async def redrive_changes(store: Store, dead_changes: Sequence[DeadChange]) -> list[str]:
     """Logs each change again; accepted, absent or unkept for each. Durable when it returns."""
     calls = []
     for partition, entry_id, focus in dead_changes:
@@ -67,10 +72,10 @@ async def redrive_changes(store: Store, dead_changes: Sequence[DeadChange], *, k
             keys.dead_changes(partition, focus.tenant),
             keys.changes(partition),
             keys.partition_counters(partition),
-            keys.version(partition, focus),
-            keys.version(partition, focus._replace(version=focus.version - 1)),
+            keys.resource(partition, focus.tenant, focus.type, focus.id),
+            keys.held_versions(partition),
         ]
-        calls.append(ScriptCall("redrive_change", script_keys, [entry_id, keep_ms]))
+        calls.append(ScriptCall("redrive_change", script_keys, [entry_id, _member(focus), focus.version]))
     replies = await store.run_many(calls, WriteConcern.DURABLE) if calls else []
     return [reply.decode() for reply in replies]
 
@@ -81,14 +86,14 @@ async def discard_entries(store: Store, stream: DeadLetterStream, entry_ids: Seq
 
 
 async def trim_dead_letters(
-    store: Store, streams: Sequence[DeadLetterStream], *, keep_ms: int, max_entries: int
+    store: Store, streams: Sequence[DeadLetterStream], *, horizon_ms: int, max_entries: int
 ) -> int:
     """Removes changes or inbox entries that are too old or too many; how many."""
     calls = [
         ScriptCall(
             "trim_dead_letters",
             [stream.key, stream.tenants, stream.counters],
-            [stream.tenant or "", keep_ms, max_entries],
+            [stream.tenant or "", horizon_ms, max_entries],
         )
         for stream in streams
     ]

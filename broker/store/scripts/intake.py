@@ -1,9 +1,11 @@
-"""Scripts on the changes stream of a partition: append, acknowledge, trim."""
+"""Scripts on the changes stream of a partition and its versions: append, acknowledge, remove."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from broker.model.change import VersionKey
 from broker.store import keys
+from broker.store.compression import compress
 from broker.store.proposals import Proposal
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 from broker.store.records import ProposedChange, encode, encode_logged
@@ -30,8 +32,8 @@ def append_changes_call(
         tenant, resource_type, resource_id = proposal.tenant, proposal.type, proposal.id
         p = layout.partition_of(tenant, resource_id)
         script_keys += [
-            keys.current(p, tenant, resource_type, resource_id),
-            keys.versions(p, tenant, resource_type, resource_id),
+            keys.resource(p, tenant, resource_type, resource_id),
+            keys.held_versions(p),
             keys.changes(p),
             keys.identifiers(p, tenant, resource_type),
             keys.idempotency(p, tenant, proposal.idempotency_key),
@@ -49,7 +51,7 @@ def append_changes_call(
             "\n".join(f"{target}:{resource_type}:{parameter}" for parameter, target in proposal.references),
         )
         logged = encode_logged(tenant, resource_type, resource_id, proposal.events, proposal.trace)
-        arguments += [encode(proposed), logged, proposal.head, proposal.tail]
+        arguments += [encode(proposed), logged, compress(proposal.tail) if proposal.tail else b""]
     return ScriptCall("append_changes", script_keys, arguments)
 
 
@@ -74,10 +76,34 @@ async def acknowledge_changes(store: Store, group: str, matched: Mapping[int, Se
         await store.run_many(calls)
 
 
-async def trim_changes(
-    store: Store, group: str, partitions: Sequence[int], *, keep_ms: int, max_changes: int, limit: int
-) -> list[int]:
-    """Removes matched changes that are too old or too many, up to `limit` a partition; how many."""
-    arguments: list[Argument] = [group, keep_ms, max_changes, limit]
-    calls = [ScriptCall("trim_changes", [keys.changes(partition)], arguments) for partition in partitions]
-    return [int(removed) for removed in await store.run_many(calls)]
+class ExpiringVersion(NamedTuple):
+    """A version that nothing needs since the horizon, unless it is held. `stays_ms` is how long the current
+    version stays beyond it; None for ever.
+    """
+
+    key: VersionKey
+    stays_ms: int | None
+
+
+async def remove_versions(
+    store: Store,
+    partition: int,
+    versions: Sequence[ExpiringVersion],
+    *,
+    horizon_ms: int,
+    first_kept: str = "",
+) -> int:
+    """Removes versions with all that belongs to them, and the log up to the entry `first_kept`; how many
+    versions.
+    """
+    script_keys = [keys.changes(partition), keys.held_versions(partition)]
+    arguments: list[Argument] = [horizon_ms, first_kept]
+    for (tenant, resource_type, resource_id, number), stays_ms in versions:
+        script_keys += [
+            keys.resource(partition, tenant, resource_type, resource_id),
+            keys.identifiers(partition, tenant, resource_type),
+            keys.references(partition, tenant),
+        ]
+        member = keys.resource_member(tenant, resource_type, resource_id)
+        arguments += [member, resource_id, number, "" if stays_ms is None else stays_ms]
+    return int(await store.run(ScriptCall("remove_versions", script_keys, arguments)))

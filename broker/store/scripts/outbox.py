@@ -82,9 +82,9 @@ class TrimmedOutbox(NamedTuple):
 
 
 async def trim_outboxes(
-    store: Store, shard: int, subscriptions: Sequence[SubscriptionKey], *, keep_ms: int, limit: int
+    store: Store, shard: int, subscriptions: Sequence[SubscriptionKey], *, horizon_ms: int, limit: int
 ) -> list[TrimmedOutbox]:
-    """Removes old events, looking at up to `limit` of each outbox."""
+    """Removes events before the horizon, looking at up to `limit` of each outbox."""
     calls = [
         ScriptCall(
             "trim_outbox",
@@ -95,7 +95,7 @@ async def trim_outboxes(
                 keys.registry(shard),
                 keys.shard_counters(shard),
             ],
-            [keys.member(*subscription), keep_ms, limit],
+            [keys.member(*subscription), horizon_ms, limit],
         )
         for subscription in subscriptions
     ]

@@ -28,13 +28,14 @@ _SUBSCRIPTION = ("base", "subscription")
 _WRITE = ("base", "preconditions")
 _GAPS = ("base", "subscription", "gaps")
 _DEAD_LETTERS = ("base", "dead_letters")
+_VERSIONS = ("base", "resource")
 _SCRIPTS = MappingProxyType(
     {
         "acknowledge_changes": _Script(_BASE, runs_when_full=True),
         "acquire_leases": _Script(_BASE, runs_when_full=True),
         "advance_reader": _Script(_BASE, runs_when_full=True),
         "announce_matcher": _Script(_BASE, runs_when_full=True),
-        "append_changes": _Script(_WRITE),
+        "append_changes": _Script((*_WRITE, "resource")),
         "append_events": _Script(_GAPS),
         "claim": _Script((*_SUBSCRIPTION, "next_notification"), runs_when_full=True),
         "commit": _Script((*_SUBSCRIPTION, "dead_letters", "next_notification"), runs_when_full=True),
@@ -44,16 +45,16 @@ _SCRIPTS = MappingProxyType(
         "fence_partition": _Script(),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),
         "move_change_to_dead_letters": _Script(_BASE),
-        "redrive_change": _Script(_BASE),
+        "redrive_change": _Script(_VERSIONS),
         "redrive_events": _Script(_DEAD_LETTERS),
         "redrive_inbox_entry": _Script(_BASE),
         "refuse_inbox_entries": _Script(_BASE),
         "register_subscription": _Script((*_SUBSCRIPTION, "preconditions")),
         "release_leases": _Script(runs_when_full=True),
+        "remove_versions": _Script(_VERSIONS, runs_when_full=True),
         "resend_events": _Script(),
         "schedule_handshake": _Script(runs_when_full=True),
         "skip_numbers": _Script(_GAPS, runs_when_full=True),
-        "trim_changes": _Script(_BASE, runs_when_full=True),
         "trim_dead_letters": _Script(_BASE, runs_when_full=True),
         "trim_outbox": _Script(_GAPS, runs_when_full=True),
         "write_topic": _Script(_WRITE),

@@ -29,7 +29,6 @@ async def write_topic(
         request_id,
         condition.if_match,
         condition.if_none_match,
-        document.head if document else b"",
         document.tail if document else b"",
         keys.TOPICS_CHANGED,
         message,

@@ -61,7 +61,7 @@ async def test_a_delete_is_not_validated() -> None:
     async with running_intake(appended, Issues(ERROR)) as intake:
         admission = await intake.admit(ChangeRequest(DEFAULT_TENANT, Release.R4, "delete", "Patient", id="p"))
     assert admission.request.resource is None
-    assert appended.proposals[0].head == b""
+    assert appended.proposals[0].tail == b""
 
 
 @pytest.mark.parametrize(

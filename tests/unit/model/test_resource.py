@@ -199,7 +199,8 @@ def test_type_and_id_are_empty_when_absent_and_refused_when_not_a_string() -> No
         Resource(b'{"id":{}}').id  # noqa: B018
 
 
-def test_the_version_members_stand_between_head_and_tail() -> None:
-    assert UnversionedResource(b'{"meta":{', b"}}").with_version(2, 0).text == (
-        b'{"meta":{"versionId":"2","lastUpdated":"1970-01-01T00:00:00.000Z"}}'
+def test_type_id_and_the_version_members_stand_before_the_tail() -> None:
+    assert UnversionedResource("Patient", "ana", b'},"active":true}').with_version(2, 0).text == (
+        b'{"resourceType":"Patient","id":"ana",'
+        b'"meta":{"versionId":"2","lastUpdated":"1970-01-01T00:00:00.000Z"},"active":true}'
     )

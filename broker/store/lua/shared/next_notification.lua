@@ -51,10 +51,11 @@ end
 -- model/notification.py is the same rule.
 local function adds_second_version(versions, entry)
   local event, own = cmsgpack.unpack(entry[2][2]), {}
-  own[event.type .. '/' .. event.id] = event.version
-  for _, included in ipairs(event.included or {}) do
-    local name = included.type .. '/' .. included.id
-    own[name] = own[name] or included.version
+  -- `EventRecord` and `IncludedRecord` in records.py: type, id, version, release, interaction, included
+  own[event[1] .. '/' .. event[2]] = event[3]
+  for _, included in ipairs(event[6] or {}) do
+    local name = included[1] .. '/' .. included[2]
+    own[name] = own[name] or included[3]
   end
   for name, version in pairs(own) do
     if versions[name] and versions[name] ~= version then return true end
