@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from bench import backlog, durability, isolation, latency, match, pipeline, report, scale
+from bench import backlog, durability, isolation, latency, match, memory, pipeline, report, scale
 from bench.figures import Figure
 from broker.cli import loop
 
@@ -34,6 +34,7 @@ BENCHES: Mapping[str, Measure] = {
     "backlog": backlog.measure,
     "isolation": isolation.measure,
     "durability": durability.measure,
+    "memory": memory.measure,
     "scale": scale.measure,
     "idle": scale.measure_idle,
 }

@@ -39,6 +39,7 @@ def build_matcher(
         matcher,
         IncludeResolver(parts.catalog, parts.search_context, parts.resources),
         index,
+        expiring_types=settings.kept_types.keys(),
     )
     return MatcherWorker(
         parts.store,

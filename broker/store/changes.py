@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from broker.errors import BrokerError
-from broker.model.change import Change, Version
+from broker.model.change import Change, Version, VersionKey
 from broker.store import keys
 from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
-from broker.store.protocol import Command, GroupReader, Store
+from broker.store.protocol import Argument, Command, GroupReader, Store
 from broker.store.records import LogEntry, logged_change
 from broker.store.resources import Resources
 from broker.store.scripts import dead_letters, intake
@@ -156,6 +156,20 @@ class Changes:
     async def acknowledge(self, matched: Mapping[int, Sequence[str]]) -> None:
         """Marks changes as matched, by partition: they are not read again."""
         await intake.acknowledge_changes(self._store, GROUP, matched)
+
+    async def hold(self, since_ms: Mapping[VersionKey, int]) -> None:
+        """Has retention treat versions as if they had been written at these moments, because of events that
+        include them.
+        """
+        by_partition: dict[int, list[Argument]] = {}
+        for key, at_ms in since_ms.items():
+            partition = self._store.layout.partition_of(key.tenant, key.id)
+            by_partition.setdefault(partition, []).extend((at_ms, keys.version_member(key)))
+        commands: list[Command] = [
+            ("ZADD", keys.held_versions(partition), "GT", *scores)
+            for partition, scores in by_partition.items()
+        ]
+        await self._store.send(commands)
 
     async def move_to_dead_letters(self, change: Change, token: int, reason: str) -> bool:
         """Makes a change that can't be matched a dead letter, so that the changes behind it are matched.

@@ -119,6 +119,11 @@ def resource_member(tenant: Tenant, resource_type: str, resource_id: str) -> str
     return f"{tenant}:{resource_type}/{resource_id}"
 
 
+def version_member(key: VersionKey) -> str:
+    """The member of `held_versions` for a version."""
+    return f"{resource_member(key.tenant, key.type, key.id)}/{key.version}"
+
+
 def version_key(member: bytes) -> VersionKey:
     """The version that a member of `held_versions` names."""
     tenant, _, rest = member.decode().partition(":")

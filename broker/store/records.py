@@ -40,7 +40,7 @@ class ProposedChange(msgspec.Struct, frozen=True, gc=False):
     references: str
 
 
-class LoggedChange(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
+class LoggedChange(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The part of an entry of the changes stream that the producer's request determines."""
 
     tenant: Tenant
@@ -96,7 +96,7 @@ class IncludedRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     release: Release
 
 
-class EventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
+class EventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An event as its outbox stores it; number, tenant and moment are outside."""
 
     type: str

@@ -7,7 +7,7 @@ have. So each change is matched at least once and numbered exactly once.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,7 +47,10 @@ class _PartitionEvents:
 
 
 class BatchProcessor:
-    """Processes the batches of one matcher, one at a time."""
+    """Processes the batches of one matcher, one at a time.
+
+    `expiring_types`: types whose current versions are not kept for ever.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,8 @@ class BatchProcessor:
         matcher: Matcher,
         includes: IncludeResolver,
         index: SubscriptionIndexUpdater,
+        *,
+        expiring_types: Collection[str],
     ) -> None:
         self._changes = changes
         self._outboxes = outboxes
@@ -64,6 +69,7 @@ class BatchProcessor:
         self._matcher = matcher
         self._includes = includes
         self._index = index
+        self._expiring_types = expiring_types
 
     async def process(self, changes: Sequence[Change], partitions: Mapping[int, Partition]) -> None:
         """The index must have been updated since the changes were read.
@@ -137,6 +143,7 @@ class BatchProcessor:
     async def _append(self, batch: Sequence[MatchedChange], partitions: Mapping[int, Partition]) -> None:
         """Appends to all outboxes. One failed partition does not interrupt the appends of the others."""
         contexts = await self._includes.contexts([(matched.change, matched.targets) for matched in batch])
+        await self._hold_included(batch, contexts)
         by_partition: dict[int, _PartitionEvents] = {}
         for (change, matches, _), by_topic in zip(batch, contexts, strict=True):
             for match in matches:
@@ -150,6 +157,20 @@ class BatchProcessor:
         for result in await asyncio.gather(*appends, return_exceptions=True):
             if result is not None:
                 raise result
+
+    async def _hold_included(
+        self, batch: Sequence[MatchedChange], contexts: Sequence[Mapping[str, Context]]
+    ) -> None:
+        """Keeps what the events include as long as the events, although it may be older."""
+        since_ms = {
+            included.key: matched.change.current.at_ms
+            for matched, by_topic in zip(batch, contexts, strict=True)
+            for context in by_topic.values()
+            for included in context.included
+            if included.key.type in self._expiring_types
+        }
+        if since_ms:
+            await self._changes.hold(since_ms)
 
     async def _append_partition(self, partition: Partition, events: _PartitionEvents) -> None:
         await self._outboxes.append(partition.number, partition.token, events.matched, events.contexts)

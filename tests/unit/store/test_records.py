@@ -8,7 +8,6 @@ from broker.model.release import Release
 from broker.model.topic import Coding
 from broker.store.records import (
     EventRecord,
-    LoggedChange,
     Verdict,
     encode,
     encode_event,
@@ -55,14 +54,14 @@ def test_an_event_is_read_with_its_included_resources_and_trace() -> None:
     )
 
 
-def test_stored_records_are_arrays_that_leave_out_what_is_empty_at_their_end() -> None:
+def test_stored_records_are_arrays_in_the_order_that_lua_reads() -> None:
     logged = msgspec.msgpack.decode(encode_logged(DEFAULT_TENANT, "Observation", "o1", (), ""))
-    assert logged == ["default", "Observation", "o1"]
-    assert LoggedChange.__struct_fields__[3:] == ("events", "trace")
+    assert logged == ["default", "Observation", "o1", [], ""]
     version = Version(KEY, Release.R4, Interaction.CREATE, 7, None)
     event = msgspec.msgpack.decode(encode_event(Change("9-0", 0, version, None)))
-    assert event == ["Observation", "o1", 3, "r4", "create"]
-    assert EventRecord.__struct_fields__[5:] == ("included", "trace"), "Lua reads `included` as the sixth"
+    assert event == ["Observation", "o1", 3, "r4", "create", [], ""]
+    assert EventRecord.__struct_fields__[:3] == ("type", "id", "version")
+    assert EventRecord.__struct_fields__[5] == "included"
 
 
 def test_a_record_that_a_script_unpacks_has_every_field() -> None:

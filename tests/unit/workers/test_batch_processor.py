@@ -108,7 +108,7 @@ class FakeMatching:
 
 def processor_of(store: FakeStore, matching: FakeMatching) -> BatchProcessor:
     fakes = (store, store, store, matching, matching, matching)
-    return BatchProcessor(*(cast("Any", fake) for fake in fakes))
+    return BatchProcessor(*(cast("Any", fake) for fake in fakes), expiring_types=())
 
 
 def partitions_of(*numbers: int) -> dict[int, Partition]:
