@@ -49,7 +49,7 @@ class ChangeService:
         """The current version; raises `NotFound`, `Gone` or `NotAcceptable`."""
         version = await self._resources.current(principal.tenant, resource_type, resource_id)
         if version is None:
-            text = f"{resource_type}/{resource_id} does not exist. Check the id."
+            text = f"{resource_type}/{resource_id} does not exist, or its retention has passed. Check the id."
             raise NotFound(Issue("not-found", text))
         return StoredResource(version, resource_in(version, release))
 
@@ -57,18 +57,18 @@ class ChangeService:
         self, principal: Principal, release: Release, resource_type: str, resource_id: str, number: str
     ) -> StoredResource:
         """One version; raises `NotFound`, `Gone` or `NotAcceptable`."""
-        version = None
-        version_number = whole_number(number)
-        if version_number is not None:
-            key = VersionKey(principal.tenant, resource_type, resource_id, version_number)
-            version = await self._resources.version(key)
-        if version is None:
+        key = VersionKey(principal.tenant, resource_type, resource_id, whole_number(number) or 0)
+        version = await self._resources.version(key)
+        if version is not None:
+            return StoredResource(version, resource_in(version, release))
+        current = await self._resources.current(principal.tenant, resource_type, resource_id)
+        if current is not None and 0 < key.version < current.key.version:
             text = (
-                f"{resource_type}/{resource_id} has no version {number}, or its retention has passed. "
-                "Read the current version."
+                f"The retention of version {number} of {key.reference} has passed. Read the current version."
             )
-            raise NotFound(Issue("not-found", text))
-        return StoredResource(version, resource_in(version, release))
+            raise Gone(Issue("deleted", text))
+        text = f"{key.reference} has no version {number}, or its retention has passed. Check the version."
+        raise NotFound(Issue("not-found", text))
 
     async def stored_resource(self, key: VersionKey) -> Resource | None:
         """The resource of a version as it was written; None for a deletion or if it is no longer stored."""

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from broker.store.protocol import Store
 
-SCHEMA_VERSION = 1
-"""What this broker reads and writes. Version 0 stands for a data set from before the version was stored."""
+SCHEMA_VERSION = 2
+"""What this broker reads and writes: 2 since resources are one compressed string. Version 0 stands for a data
+set from before the version was stored.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ def test_a_text_that_does_not_compress_is_stored_as_it_is(size: int) -> None:
 
 
 def test_a_reading_becomes_a_quarter_of_its_size() -> None:
-    text = json.dumps(observation(HEART_RATE, "ana", "2026-03-01T08:00:00Z", 72)).encode()
+    text = json.dumps(
+        observation(HEART_RATE, "ana", "2026-03-01T08:00:00Z", 72), separators=(",", ":")
+    ).encode()
     assert len(compress(text)) < len(text) / 4
 
 
