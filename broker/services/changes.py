@@ -7,7 +7,7 @@ here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.errors import Issue, NotFound
+from broker.errors import Gone, Issue, NotFound
 from broker.fhir.stored_versions import resource_in
 from broker.ingest.intake import Intake
 from broker.ingest.requests import Admission, ChangeRequest
