@@ -38,7 +38,7 @@ def _context(file: Path) -> ssl.SSLContext:
 
 
 def self_signed(file: Path) -> Path:
-    """Writes a key and a self-signed certificate for 127.0.0.1 into the file; returns the file."""
+    """Writes a key and a self-signed certificate for 127.0.0.1 and localhost into the file; returns it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file.stem)])
     now = dt.datetime.now(dt.UTC)
@@ -51,7 +51,10 @@ def self_signed(file: Path) -> Path:
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
