@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.docs.answers import difference
 from tests.docs.page import ANSWERS, RUNNABLE, Block, Control, steps
-from tests.integration.commands import BROKER as BROKER_COMMAND
 from tests.integration.commands import Command, environment
 from tests.ports import free_port
 
