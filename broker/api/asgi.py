@@ -23,6 +23,7 @@ from broker.api.failures import failure, respond
 from broker.api.limits import read_body
 from broker.api.media import ACCEPT_PATCH, check_accept, check_content_type
 from broker.errors import RequestError, UnsupportedMedia
+from broker.model import json_text
 from broker.model.release import Release
 from broker.model.resource import Resource
 
@@ -131,7 +132,7 @@ class Application:
             params={},
             query=query,
             headers=headers,
-            resource=Resource(body),
+            resource=Resource(body, json_text.decode_received),
         )
 
 

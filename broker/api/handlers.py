@@ -10,6 +10,7 @@ from broker.api.resources import ResourceHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
 from broker.api.topics import TopicHandlers
+from broker.api.validation import ValidationHandlers
 from broker.api.websocket_tokens import WebsocketTokenHandlers
 from broker.services.application import ApplicationServices
 
@@ -26,5 +27,6 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
         event_stream=EventStreamHandlers(services.subscriptions, services.following),
         topics=TopicHandlers(services.topics),
+        validation=ValidationHandlers(services.validation),
         resources=ResourceHandlers(services.changes),
     )

@@ -19,6 +19,7 @@ from broker.api.resources import ResourceHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
 from broker.api.topics import TopicHandlers, carries_topic, is_topic_search
+from broker.api.validation import ValidationHandlers
 from broker.api.websocket_tokens import WebsocketTokenHandlers
 from broker.model.access import Access
 from broker.model.principal import PrincipalRole
@@ -47,6 +48,7 @@ class Handlers:
     diagnosis: DiagnosisHandlers
     event_stream: EventStreamHandlers
     topics: TopicHandlers
+    validation: ValidationHandlers
     resources: ResourceHandlers
 
 
@@ -133,6 +135,8 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction(
             "POST", "{type}", resources.create, CREATE, plan=resources.plan_create, honours=AS_CREATE
         ),
+        Interaction("POST", "{type}/$validate", h.validation.validate, CREATE),
+        Interaction("POST", "{type}/{id}/$validate", h.validation.validate, CREATE),
         Interaction("GET", "{type}", resources.refuse_search, SEARCH, is_refusal=True),
         Interaction(
             "PUT",

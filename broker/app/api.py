@@ -36,6 +36,7 @@ from broker.services.explain import ExplainService
 from broker.services.registration import RegistrationRules
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
+from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.id_claims import IdClaims
@@ -93,6 +94,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         following=Following(
             parts.subscriptions, outboxes, parts.composer, parts.wakeups, parts.channels, parts.clock
         ),
+        validation=ValidationService(intake, StructureValidator()),
     )
 
 

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-import orjson
-
 from broker.errors import Issue, Malformed, Unprocessable
 from broker.model import json_text
 from broker.model.resource import Resource
@@ -96,9 +94,9 @@ def _entry(raw: bytes, element: str) -> BundleEntry:
     if resource is not None and not resource.startswith(b"{"):
         raise Malformed(Issue("structure", "a resource must be an object", f"{element}.resource"))
     full_url = _text(
-        {"fullUrl": orjson.loads(parts.get("fullUrl", b"null"))}, "fullUrl", f"{element}.fullUrl"
+        {"fullUrl": json_text.decode_value(parts.get("fullUrl", b"null"))}, "fullUrl", f"{element}.fullUrl"
     )
-    request = orjson.loads(parts.get("request", b"null"))
+    request = json_text.decode_value(parts.get("request", b"null"))
     if request is None:
         text = "each entry of a batch or transaction needs a request"
         raise Unprocessable(Issue("required", text, f"{element}.request"))

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from broker.clock import to_instant
+from broker.fhir.operation import ANY_TYPE
 from broker.model.resource import Resource
 
 _INTERACTIONS = ("create", "read", "vread", "update", "patch", "delete")
@@ -28,8 +29,8 @@ class Capabilities:
     """What the running broker offers beyond what the release fixes.
 
     `searches`: for each resource type that can be searched, search parameter -> type. `operations`: for each
-    resource type ('' for the base), operation -> URL of its definition. `channels`: the channel types.
-    `security`: a sentence on who may do what.
+    resource type ('' for the base, `Resource` for every type), operation -> URL of its definition.
+    `channels`: the channel types. `security`: a sentence on who may do what.
     """
 
     base: str
@@ -129,7 +130,7 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
     resource: dict[str, Any] = {"type": name} | rest
     if name in capabilities.searches:
         resource["searchParam"] = _search(capabilities.searches[name])
-    operations = capabilities.operations.get(name)
+    operations = {**capabilities.operations.get(ANY_TYPE, {}), **capabilities.operations.get(name, {})}
     if operations:
         resource["operation"] = [{"name": code, "definition": url} for code, url in operations.items()]
     return resource

@@ -1,19 +1,28 @@
 """Finds in a few microseconds that a resource is certainly valid, as most of device gateways and EHRs are.
 
-A model class of fhir.resources is turned into a msgspec type that accepts less: only the elements that such
-resources usually have, each value in its usual spelling. What that type accepts is valid. What it does not
-accept may be valid too: then `validation.py` asks the library, which also words the errors. So there is one
-authority on structure. `tests/fhir/test_fast_validation.py` compares the two.
+The table of a type is turned into a msgspec type that accepts less: only the elements that such
+resources usually have, each value in its usual spelling. What that type accepts is valid, except for what
+`validation.py` looks at first (null, empty elements, control characters) and afterwards (the narrative). What
+it does not accept may be valid too: then `validation.py` asks `structure.py`, which also words the errors. So
+there is one authority on structure. `tests/fhir/test_fast_validation.py` compares the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
-from pydantic import BaseModel
+
+from broker.fhir.element_tables import (
+    ELEMENT_ID,
+    NESTED,
+    Element,
+    ElementTable,
+    table_of_model,
+    table_of_type,
+)
+from broker.model.release import Release
 
 _DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _YEAR = r"(?:19|20)[0-9]{2}"
@@ -23,28 +32,32 @@ _INSTANT = rf"{_YEAR}-{_DAY}T{_TIME}{_ZONE}"
 _PARTIAL = rf"{_YEAR}(?:-(?:0[1-9]|1[0-2])|-{_DAY})?"
 _SIZE = 2_147_483_647
 
+_URI = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
+_WHOLE = frozenset({"integer", "unsignedInt", "positiveInt"})
+"""Types whose values msgspec reads from `1.0` too, unless it may take that for a float."""
+
 _Type: TypeAlias = Any
 """What msgspec accepts as a type: a class, an alias, a union, `Annotated`."""
 
 _PRIMITIVES: Mapping[str, _Type] = {
     "boolean": bool,
     "string": Annotated[str, Meta(pattern="[!-~]")],
-    "markdown": str,
+    "markdown": Annotated[str, Meta(pattern="[!-~]")],
     "xhtml": str,
-    "uri": str,
-    "canonical": str,
+    "uri": _URI,
+    "canonical": _URI,
     "code": Annotated[str, Meta(pattern=r"^[!-~]+(?: [!-~]+)*\Z")],
     "id": Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}\Z")],
     "decimal": int | float,
-    "integer": Annotated[int, Meta(ge=-_SIZE, le=_SIZE)],
-    "unsignedInt": Annotated[int, Meta(ge=0, le=_SIZE)],
-    "positiveInt": Annotated[int, Meta(ge=1, le=_SIZE)],
+    "integer": Annotated[int, Meta(ge=-_SIZE, le=_SIZE)] | float,
+    "unsignedInt": Annotated[int, Meta(ge=0, le=_SIZE)] | float,
+    "positiveInt": Annotated[int, Meta(ge=1, le=_SIZE)] | float,
     "date": Annotated[str, Meta(pattern=rf"^{_PARTIAL}\Z")],
     "dateTime": Annotated[str, Meta(pattern=rf"^(?:{_INSTANT}|{_PARTIAL})\Z")],
     "instant": Annotated[str, Meta(pattern=rf"^{_INSTANT}\Z")],
     "time": Annotated[str, Meta(pattern=rf"^{_TIME}\Z")],
 }
-"""By the name that fhir.resources has for a primitive. The library checks those that are missing here."""
+"""Primitives that are missing here are left to `structure.py`."""
 
 _VALUES = frozenset(
     f"value{name}"
@@ -54,70 +67,66 @@ _VALUES = frozenset(
     )
 )
 """The values that an extension may have here."""
-_LEFT_OUT = frozenset({"Element", "FHIRPrimitiveExtension", "Resource"})
-"""Extensions of primitives, and types that may be anything."""
-_CYCLE = ("Identifier", "assigner")
-"""The library also checks a Reference in the Identifier of a Reference."""
+_LEFT_OUT = frozenset({ELEMENT_ID, "ElementDefinition", NESTED})
+"""Types that are left to `structure.py`, as are extensions that are not in the resource itself."""
+_CYCLE = frozenset({"Identifier"})
+"""Types whose references are left out, so that a Reference is not part of itself."""
 
 
 @cache
-def fast_decoder(model: type[BaseModel]) -> msgspec.json.Decoder[Any]:
-    """A decoder that raises `msgspec.ValidationError` for a text that it does not accept."""
-    name: str = model.get_resource_type()  # type: ignore[attr-defined]  # each class of fhir.resources has it
-    return msgspec.json.Decoder(_struct(model, resource_type=name))
+def fast_decoder(release: Release, resource_type: str) -> msgspec.json.Decoder[Any]:
+    """A decoder that raises `msgspec.DecodeError` for a text that it does not accept."""
+    return msgspec.json.Decoder(_struct(release, table_of_type(release, resource_type)))
 
 
-def is_certainly_valid(model: type[BaseModel], text: bytes) -> bool:
-    """Whether the text, which is valid JSON in UTF-8, is certainly a valid resource of the model's type."""
+def is_certainly_valid(release: Release, resource_type: str, text: bytes) -> bool:
+    """Whether the text, which is valid JSON in UTF-8, is certainly a valid resource of the type."""
     try:
-        fast_decoder(model).decode(text)
-    except (msgspec.ValidationError, RecursionError):
+        fast_decoder(release, resource_type).decode(text)
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 
 
-def _struct(model: type[BaseModel], resource_type: str = "") -> _Type:
-    """The type of an element or, with `resource_type`, of a resource."""
+def _struct(release: Release, table: ElementTable) -> _Type:
     required: list[Any] = []
     optional: list[Any] = []
     choices: dict[str, list[str]] = {}
-    required_choices: set[str] = set()
-    if resource_type:
-        required.append(("resource_type", Literal[resource_type], msgspec.field(name="resourceType")))
-    for name, field in model.model_fields.items():
-        schema = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        choice = schema.get("one_of_many")
-        if choice and schema.get("one_of_many_required"):
-            required_choices.add(str(choice))
-        if (model.__name__, name) == _CYCLE or (
-            choice and model.__name__ == "Extension" and name not in _VALUES
-        ):
-            continue
-        inner = _element(field.annotation, is_in_resource=bool(resource_type))
+    whole: list[str] = []
+    if table.is_resource:
+        required.append(("resource_type", Literal[table.type], msgspec.field(name="resourceType")))
+    for name, element in table.elements.items():
+        inner = _element(release, table, name, element)
         if inner is None:
             continue
-        if choice:
-            choices.setdefault(str(choice), []).append(name)
-        if schema.get("element_required") or field.is_required():
-            required.append((name, inner, msgspec.field(name=field.alias or name)))
+        attribute = f"{name}_"  # an element may be named by a keyword of Python
+        if element.choice:
+            choices.setdefault(element.choice, []).append(attribute)
+        if element.type_name in _WHOLE:
+            whole.append(attribute)
+        if element.is_required:
+            required.append((attribute, inner, msgspec.field(name=name)))
         else:
-            optional.append((name, inner, msgspec.field(default=None, name=field.alias or name)))
+            optional.append((attribute, inner, msgspec.field(default=None, name=name)))
+    required_choices = table.required_choices | ({"value"} if table.type == "Extension" else set())
     groups = [
-        (choices.get(prefix, []), prefix in required_choices)
-        for prefix in choices.keys() | required_choices
-        if prefix in required_choices or len(choices[prefix]) > 1
+        (choices.get(choice, []), choice in required_choices)
+        for choice in choices.keys() | required_choices
+        if choice in required_choices or len(choices[choice]) > 1
     ]
     return msgspec.defstruct(
-        model.__name__,
+        table.type,
         required + optional,
-        namespace={"__post_init__": _choosing(groups)} if groups else None,
+        namespace={"__post_init__": _checking(groups, whole)} if groups or whole else None,
         forbid_unknown_fields=True,
         gc=False,
     )
 
 
-def _choosing(groups: Sequence[tuple[Sequence[str], bool]]) -> Callable[[object], None]:
-    """A check that each choice of types has at most one member, and exactly one if it is required."""
+def _checking(groups: Sequence[tuple[Sequence[str], bool]], whole: Sequence[str]) -> Callable[[object], None]:
+    """A check that each choice of types has at most one member, and exactly one if it is required; and that
+    whole numbers are written as such.
+    """
 
     def check(instance: object) -> None:
         for names, is_required in groups:
@@ -125,38 +134,44 @@ def _choosing(groups: Sequence[tuple[Sequence[str], bool]]) -> Callable[[object]
             chosen = len(values) - values.count(None)
             if chosen > 1 or (is_required and not chosen):
                 raise ValueError("a choice of types needs one member")
+        for name in whole:
+            if getattr(instance, name).__class__ is float:
+                raise ValueError("a whole number has no fraction and no exponent")
 
     return check
 
 
-_element_types: dict[type[BaseModel], _Type | None] = {}
+_element_types: dict[tuple[Release, str, str], _Type | None] = {}
 """The types of elements made so far; None while one is being made, so that it is left out of itself."""
 
 
-def _element(annotation: Any, *, is_in_resource: bool) -> _Type | None:
-    """The type for an annotation of fhir.resources; None for what only the library checks.
+def _element(release: Release, owner: ElementTable, name: str, element: Element) -> _Type | None:
+    """The type of one element of the owner; None for what is left to `structure.py`."""
+    if _is_left_out(owner, name, element):
+        return None
+    inner = _PRIMITIVES.get(element.type_name) if element.is_primitive else _object(release, element)
+    if inner is None or not element.is_list:
+        return inner
+    return list.__class_getitem__(inner)
 
-    Extensions are accepted in the resource itself only: `is_in_resource`.
-    """
-    origin, arguments = (
-        get_origin(annotation),
-        [each for each in get_args(annotation) if each is not NoneType],
+
+def _is_left_out(owner: ElementTable, name: str, element: Element) -> bool:
+    type_name = element.type_name
+    if owner.type == "Extension" and element.choice:
+        return name not in _VALUES
+    if type_name == "Extension":
+        return not owner.is_resource
+    return (
+        type_name in _LEFT_OUT
+        or (type_name == "Reference" and owner.type in _CYCLE)
+        or (type_name in _WHOLE and element.is_list)
     )
-    if origin in {Union, UnionType}:
-        return _element(arguments[0], is_in_resource=is_in_resource) if len(arguments) == 1 else None
-    if origin is list:
-        inner = _element(arguments[0], is_in_resource=is_in_resource)
-        return None if inner is None else list.__class_getitem__(inner)
-    if annotation is bool:
-        return bool
-    if origin is Annotated:
-        return _PRIMITIVES.get(getattr(arguments[-1], "__visit_name__", ""))
-    if not isinstance(annotation, type) or not hasattr(annotation, "get_model_klass"):
-        return None
-    model = annotation.get_model_klass()
-    if model.__name__ in _LEFT_OUT or (model.__name__ == "Extension" and not is_in_resource):
-        return None
-    if model not in _element_types:
-        _element_types[model] = None
-        _element_types[model] = _struct(model)
-    return _element_types[model]
+
+
+def _object(release: Release, element: Element) -> _Type | None:
+    assert element.model is not None  # noqa: S101 `_element` passes primitives and nested resources by
+    key = release, element.model.__module__, element.type_name
+    if key not in _element_types:
+        _element_types[key] = None
+        _element_types[key] = _struct(release, table_of_model(release, element.model))
+    return _element_types[key]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from broker.model.release import Release
 
+ANY_TYPE = "Resource"
+"""The resource of an operation that every type has."""
+
 
 @dataclass(frozen=True, slots=True)
 class OperationParameter:

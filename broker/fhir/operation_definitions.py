@@ -12,15 +12,14 @@ import orjson
 from broker.clock import to_instant
 from broker.fhir.dead_letter_operations import DEAD_LETTER_OPERATIONS
 from broker.fhir.diagnostic_operations import DRY_RUN, EXPLAIN
-from broker.fhir.operation import Operation, OperationParameter
+from broker.fhir.operation import ANY_TYPE, Operation, OperationParameter
 from broker.model.release import Release
 from broker.model.resource import Resource
 
-_R5 = "http://hl7.org/fhir/OperationDefinition/Subscription-"
+_CORE = "http://hl7.org/fhir/OperationDefinition/"
 _BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 _NUMBER = {Release.R4: "string", Release.R4B: "string", Release.R5: "integer64"}
-
-
+_PROFILE = {Release.R4: "uri", Release.R4B: "uri", Release.R5: "canonical"}
 _ALL = frozenset(Release)
 _BACKPORTS = frozenset({Release.R4, Release.R4B})
 _SINCE = OperationParameter("eventsSinceNumber", "in", 0, "1", _NUMBER, "The first event number, inclusive.")
@@ -124,6 +123,27 @@ OPERATIONS: Sequence[Operation] = (
             OperationParameter("focus", "out", 1, "1", "Reference", "The version that the event refers to."),
         ),
     ),
+    Operation(
+        "validate",
+        "Validate a resource",
+        at_type=True,
+        at_instance=True,
+        affects_state=False,
+        standard=_ALL,
+        resource=ANY_TYPE,
+        parameters=(
+            OperationParameter(
+                "resource", "in", 0, "1", "Resource", "What to validate; needed unless the mode is delete."
+            ),
+            OperationParameter(
+                "mode", "in", 0, "1", "code", "What to do with it: create, update, delete or profile."
+            ),
+            OperationParameter(
+                "profile", "in", 0, "1", _PROFILE, "The profile to validate it by; unknown ones are refused."
+            ),
+            OperationParameter("return", "out", 1, "1", "OperationOutcome", "The issues of the resource."),
+        ),
+    ),
     *DEAD_LETTER_OPERATIONS,
     EXPLAIN,
     DRY_RUN,
@@ -133,7 +153,11 @@ OPERATIONS: Sequence[Operation] = (
 def _canonical(operation: Operation, release: Release, base: str) -> str:
     if release not in operation.standard:
         return f"{base}/OperationDefinition/{operation.code}"
-    return f"{_R5 if release is Release.R5 else _BACKPORT}{operation.code}"
+    if operation.resource == ANY_TYPE:
+        return f"{_CORE}{ANY_TYPE}-{operation.code}"
+    return (
+        f"{_CORE}Subscription-{operation.code}" if release is Release.R5 else f"{_BACKPORT}{operation.code}"
+    )
 
 
 def definitions(release: Release, base: str, resource: str) -> Mapping[str, str]:

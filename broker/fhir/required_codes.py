@@ -1,4 +1,4 @@
-"""Required code bindings that the broker relies on, and that fhir.resources does not check."""
+"""Required code bindings that the broker relies on, which is all that is checked of bindings."""
 
 from collections.abc import Mapping
 

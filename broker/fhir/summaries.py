@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import orjson
-
 from broker.fhir.models import model_class
 from broker.model import json_text
 from broker.model.release import Release
@@ -57,10 +55,10 @@ def summarize(release: Release, resource: Resource, view: SummaryView) -> Resour
     kept = {name: text for name, text in members.items() if _is_kept(elements, name.lstrip("_"), view)}
     if view.summary == "true":
         kept = {name: _summarize(release, resource_type, name, text) for name, text in kept.items()}
-    meta: dict[str, Any] = orjson.loads(members.get("meta", b"{}"))
+    meta: dict[str, Any] = json_text.decode_value(members.get("meta", b"{}"))
     meta["tag"] = [*meta.get("tag", []), SUBSETTED]
     first: dict[str, bytes] = {name: members[name] for name in ("resourceType", "id") if name in members}
-    first["meta"] = orjson.dumps(meta)
+    first["meta"] = json_text.encode(meta)
     kept.pop("meta", None)
     return Resource(json_text.join(first | kept))
 

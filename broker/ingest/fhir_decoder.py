@@ -18,6 +18,7 @@ from broker.fhir.release import adapter
 from broker.ingest.bundle_decoder import FRAMEWORK_TYPES, decode_transaction
 from broker.ingest.decoder import Entry, Transaction
 from broker.ingest.requests import ChangeRequest
+from broker.model import json_text
 from broker.model.change import DEFAULT_TENANT, Interaction, Tenant
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -44,7 +45,7 @@ class FhirDecoder:
         if not text_of_resource:
             text = "the field `resource` (a FHIR resource as JSON) is missing"
             raise Malformed(Issue("required", text, "resource"))
-        resource = Resource(text_of_resource)
+        resource = Resource(text_of_resource, json_text.decode_received)
         interaction = _code(entry, "interaction", Interaction, Interaction.CREATE)
         release = _code(entry, "release", Release, Release.R4)
         tenant = entry.fields.get("tenant", DEFAULT_TENANT.encode()).decode(errors="replace")

@@ -20,3 +20,16 @@ class Validator(Protocol):
         Raises `Malformed` if its text is not a JSON object.
         """
         ...
+
+
+class ProfileValidator(Validator, Protocol):
+    """Also checks a resource against a profile that a client names."""
+
+    def validate_profile(
+        self, release: Release, resource_type: str, resource: Resource, profile: str
+    ) -> Sequence[Issue]:
+        """The issues of the resource by its type and the profile.
+
+        Raises `Unprocessable` that names a profile which it does not know.
+        """
+        ...

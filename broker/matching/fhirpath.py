@@ -20,6 +20,7 @@ from fhirpathpy.models import models
 from fhirpathpy.parser.generated import FHIRPathLexer, FHIRPathParser
 
 from broker.errors import BrokerError
+from broker.matching.criteria_types import name_of, why_not_boolean
 from broker.matching.fhirpath_functions import REFUSED, SUPPLIED, compile_pattern, known_functions
 from broker.matching.problems import EvaluationFailed
 from broker.matching.references import referenced_type
@@ -32,14 +33,6 @@ _VARIABLES = frozenset({"previous", "current", "resource", "rootResource", "cont
 # the engine has no model of R4B, whose choice elements are those of R4
 _MODELS = {Release.R4: "r4", Release.R4B: "r4", Release.R5: "r5"}
 _FUNCTIONS = known_functions() | {"resolve"}
-_NEVER_BOOLEAN = frozenset(
-    {
-        *("count", "length", "indexOf", "substring", "upper", "lower", "trim", "replace", "replaceMatches"),
-        *("toInteger", "toDecimal", "toString", "toDate", "toDateTime", "toTime", "toChars", "split", "join"),
-        *("encode", "decode", "abs", "ceiling", "exp", "floor", "ln", "log", "power", "round", "sqrt"),
-        *("truncate", "now", "today", "timeOfDay", "sum", "avg", "type", "extension", "resolve"),
-    }
-)
 # the engine's functions have no type annotations
 _create_node: Any = engine_nodes.ResourceNode.create_node
 _parse: Any = engine_parser.parse
@@ -77,10 +70,13 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
     return evaluate
 
 
-def check_criteria(expr: str) -> None:
-    """Raises BadExpression for criteria that can't be evaluated, or that are never one boolean."""
+def check_criteria(expr: str, resource_type: str = "") -> None:
+    """Raises BadExpression for criteria that can't be evaluated, or that are never one boolean.
+
+    With the resource type of the trigger, the types of paths are known.
+    """
     compile_expression(expr)
-    reason = _why_not_boolean(_parse(expr)["children"][0])
+    reason = why_not_boolean(_parse(expr)["children"][0], resource_type)
     if reason is not None:
         raise BadExpression(f"{reason} is not a boolean, so the criteria are never true")
 
@@ -146,7 +142,7 @@ def _refuse(error: Exception) -> None:
 
 
 def _check_node(node: dict[str, Any], parents: tuple[str, ...]) -> None:
-    node_type, name = node.get("type"), _name(node)
+    node_type, name = node.get("type"), name_of(node)
     if node_type == "Functn":
         if name in REFUSED:
             raise BadExpression(f"{name}() is not evaluated: {REFUSED[name]}")
@@ -178,23 +174,6 @@ def _check_pattern(function: dict[str, Any]) -> None:
         raise BadExpression(str(error)) from None
 
 
-def _why_not_boolean(node: dict[str, Any]) -> str | None:
-    """What the result of an expression is, if it is never a boolean."""
-    while node["type"] in {"TermExpression", "LiteralTerm", "ParenthesizedTerm", "InvocationTerm"}:
-        node = node["children"][0]
-    if node["type"] in {"AdditiveExpression", "MultiplicativeExpression", "PolarityExpression"}:
-        return "the result of an operator on numbers or texts"
-    if node["type"].endswith("Literal") and node["type"] not in {"BooleanLiteral", "NullLiteral"}:
-        return f"the literal {node.get('text', '')}"
-    if node["type"] == "InvocationExpression":
-        node = node["children"][-1]
-    if node["type"] == "FunctionInvocation":
-        name = _name(node["children"][0])
-        if name in _NEVER_BOOLEAN:
-            return f"the result of {name}()"
-    return None
-
-
 def _nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
     """The nodes of the parsed expression, each with the types of its parents."""
     pending: list[tuple[dict[str, Any], tuple[str, ...]]] = [(tree, ())]
@@ -203,10 +182,3 @@ def _nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[str, ..
         yield node, parents
         inner = (*parents[-3:], node.get("type", ""))
         pending.extend((child, inner) for child in node.get("children", []))
-
-
-def _name(node: dict[str, Any]) -> str:
-    """The name of a function or variable."""
-    children = node.get("children") or [{}]
-    name: str = children[0].get("text", "")
-    return name.strip("`\"'")

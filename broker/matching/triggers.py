@@ -250,7 +250,7 @@ def check_triggers(topic: Topic, context: SearchContext) -> Iterator[TopicProble
             yield TopicProblem(text, _trigger_location(index), is_error=False)
         if trigger.fhirpath is not None:
             try:
-                check_criteria(trigger.fhirpath)
+                check_criteria(trigger.fhirpath, trigger.resource)
             except BadExpression as error:
                 yield TopicProblem(str(error), _trigger_location(index, CriteriaKind.FHIRPATH))
         yield from _check_query(topic, index, context)

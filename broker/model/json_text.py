@@ -1,11 +1,13 @@
 """Takes JSON text apart and puts it together without reading its values: they keep their spelling.
 
-`decode_object` checks a text from outside: UTF-8, one object, bounded depth, finite numbers. The other
-functions take parts of a checked text. `Resource` and the Bundle readers and writers in `fhir/` call them.
+`decode_received` checks a text from outside: UTF-8, one object, bounded depth and numbers, no name twice in
+an object. `decode_object` reads a text again. The other functions take parts of a checked text. `Resource`
+and the Bundle readers and writers in `fhir/` call them.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -25,21 +27,46 @@ STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 """A regular expression for a JSON string in valid JSON."""
 
 _BRACKETS = re.compile(STRING + rb"|[\[\]{}]")
-_MAX_EXPONENT = 308
+_MAX_EXPONENT = 4_000
+"""FHIR does not bound it. A number beyond it would have as many digits where no exponent is written."""
+_MAX_REPEATED = 20
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def _exact(text: str) -> Decimal:
-    """A number with a fraction or an exponent. Raises `ValueError` beyond the range of a double."""
+    """A number with a fraction or an exponent. Raises `ValueError` for an exponent that is out of bounds."""
     number = Decimal(text)
-    if number.adjusted() > _MAX_EXPONENT:
+    if abs(number.adjusted()) > _MAX_EXPONENT:
         raise ValueError("a number is out of range")
     return number
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any], float_hook=_exact)
+_ANY = msgspec.json.Decoder(Any, float_hook=_exact)
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def decode_received(text: bytes) -> dict[str, Any]:
+    """What `decode_object` gives; also raises `Malformed` for names that occur twice in one object
+    (json.html#json), with the element of each.
+
+    Of a repeated name, readers take the first or the last member: each would see another resource.
+    """
+    values = decode_object(text)
+    # a decoded object has each name once, so it has fewer colons than the text if one is repeated; an escape
+    # in the text may stand for a colon
+    if text.count(b":") != _encode(values).count(b":") or b"\\u00" in text:
+        root = values.get("resourceType")
+        repeated = _repeated_names(text, root if isinstance(root, str) else "Resource")
+        if repeated:
+            raise Malformed(
+                *(
+                    Issue("structure", f"{path} is there twice: names in an object are unique", path)
+                    for path in repeated[:_MAX_REPEATED]
+                )
+            )
+    return values
 
 
 def decode_object(text: bytes) -> dict[str, Any]:
@@ -59,6 +86,11 @@ def decode_object(text: bytes) -> dict[str, Any]:
         raise Malformed(Issue("structure", f"the body is not valid JSON in UTF-8: {error}")) from None
     _check_depth(text)
     return values
+
+
+def decode_value(text: bytes) -> Any:
+    """The value of a part of a checked text, decimals exact."""
+    return _ANY.decode(text)
 
 
 def encode(value: Any) -> bytes:
@@ -96,6 +128,26 @@ def join(parts: Mapping[str, bytes]) -> bytes:
 def label(name: str) -> bytes:
     """The text of a member's name, with the comma before it and the colon after it."""
     return b"," + _encode(name) + b":"
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of an object, repeated names included."""
+
+
+def _repeated_names(text: bytes, root: str) -> list[str]:
+    """The paths of the members whose name occurs again in the same object."""
+    tree = json.loads(text, object_pairs_hook=_Members, parse_int=str, parse_float=str)
+    repeated: list[str] = []
+    pending = [(root, tree)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, _Members):
+            names = Counter(name for name, _ in value)
+            repeated += [f"{path}.{name}" for name, times in names.items() if times > 1]
+            pending += [(f"{path}.{name}", child) for name, child in value]
+        elif isinstance(value, list):
+            pending += [(f"{path}[{n}]", child) for n, child in enumerate(value)]
+    return sorted(set(repeated))
 
 
 def _is_json(text: bytes) -> bool:

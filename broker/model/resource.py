@@ -7,7 +7,7 @@ from the HTTP API and the inbox through intake and the store to matching and del
 `UnversionedResource.with_version` is the only writer of `meta.versionId` and `meta.lastUpdated`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -64,13 +64,16 @@ class Resource:
     """One resource.
 
     Construction reads nothing; `fields` and what relies on it raise `Malformed` for a text that is not a
-    JSON object.
+    JSON object. A text from outside is decoded by `json_text.decode_received`, which checks more.
     """
 
-    __slots__ = ("_fields", "_text")
+    __slots__ = ("_decode", "_fields", "_text")
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(
+        self, text: bytes, decode: Callable[[bytes], dict[str, Any]] = json_text.decode_object
+    ) -> None:
         self._text = text
+        self._decode = decode
         self._fields: JsonObject | None = None
 
     @property
@@ -82,14 +85,14 @@ class Resource:
     def fields(self) -> JsonObject:
         """The members as read-only values; numbers are `int` or exact `Decimal`."""
         if self._fields is None:
-            self._fields = JsonObject(json_text.decode_object(self._text))
+            self._fields = JsonObject(self._decode(self._text))
         return self._fields
 
     @property
     def members(self) -> dict[str, bytes]:
         """A new dictionary of the members as they are spelled, in their order."""
         if self._fields is None:
-            json_text.decode_object(self._text)  # raises for a text that is not a JSON object
+            self._decode(self._text)  # raises for a text that is not a JSON object
         return json_text.members(self._text)
 
     @property
@@ -104,7 +107,7 @@ class Resource:
 
     def copy(self) -> dict[str, Any]:
         """The members as plain values that belong to the caller; each call reads the text again."""
-        return json_text.decode_object(self._text)
+        return self._decode(self._text)
 
     def without_version(self, *, type: str, id: str) -> "UnversionedResource":
         """The resource without `versionId` and `lastUpdated`, under the type and id given.

