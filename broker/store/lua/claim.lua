@@ -16,6 +16,7 @@ for _, member in ipairs(members) do
     redis.call('ZREM', KEYS[1], member)
   else
     answer[#answer + 1] = take(key, s, now, tonumber(ARGV[2]), tonumber(ARGV[3]))
+    save(key, s)
   end
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

@@ -18,7 +18,7 @@ local now = now_ms()
 
 -- Makes the subscription due at once, for whichever dispatcher comes first.
 local function release()
-  redis.call('HSET', key.sub, 'claim_state', '')
+  change(s, 'claim_state', '')
   redis.call('ZADD', key.due, whole(now), key.member)
   return {s.status, whole(now), whole(now)}
 end
@@ -32,11 +32,13 @@ if whole(s.token) ~= token or s.claim_state ~= 'in-flight' then
     local claim = active_claim(key, s, now, lease_ms, max_bytes)
     return claim and {s.status, whole(now), '0', claim} or {'stale'}
   end
-  return release()
+  local answer = release()
+  save(key, s)
+  return answer
 end
 s.committed = token
 local this_commit = token .. ':' .. token
-if decision ~= 'advance' then redis.call('HSET', key.sub, 'last_commit', this_commit) end
+change(s, 'last_commit', this_commit)
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
 local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_revision ~= s.revision)
@@ -55,7 +57,7 @@ count(key.counters, 'events_delivered_correction', delivered)
 local function back_off()
   local at = now + verdict.delay_ms
   if s.ends > 0 and s.ends < at then at = s.ends end
-  redis.call('HSET', key.sub, 'claim_state', 'backoff')
+  change(s, 'claim_state', 'backoff')
   redis.call('ZADD', key.due, whole(at), key.member)
   return {s.status, whole(now), whole(at)}
 end
@@ -71,19 +73,18 @@ local function advance()
       local first = string.match(s.resend_ranges, '^(%d+)')
       local redriven = first and redis.call('ZREMRANGEBYSCORE', key.dead, first, whole(s.last_event)) or 0
       if redriven > 0 then count_dead_letters(key) end
-      trim_resend_ranges(key, s, s.last_event)
+      trim_resend_ranges(s, s.last_event)
     end
   elseif s.notification_type == 'handshake' and not is_outdated and s.status == 'requested' then
     if resume == 'newest' then
-      pass_over(key, s.cursor, s.count)
-      s.cursor = s.count
+      skip_to(key, s, s.count)
     end
     change_status(key, 'requested', 'active')
     s.status = 'active'
   end
   s.last_sent, s.notification_type, s.attempts, s.failing_since = now, '', 0, 0
-  redis.call('HSET', key.sub, 'cursor', whole(s.cursor), 'last_commit', this_commit, 'last_sent', whole(now),
-    'notification_type', '', 'attempts', '0', 'failing_since', '0')
+  change(s, 'cursor', whole(s.cursor), 'last_sent', whole(now), 'notification_type', '', 'attempts', '0',
+    'failing_since', '0')
 end
 
 -- Makes the events that can't be rendered dead letters; the rest of the notification is sent without them.
@@ -104,50 +105,56 @@ local function move_to_dead_letters()
     count_dead_letters(key)
     if s.notification_type == 'resend' then
       s.resend_ranges = without(s.resend_ranges, numbers)
-      redis.call('HSET', key.sub, 'resend_ranges', s.resend_ranges)
+      change(s, 'resend_ranges', s.resend_ranges)
     else
       s.skipped_numbers = skipped -- ascending: a notification ends before the next dead letter
-      redis.call('HSET', key.sub, 'skipped_numbers', s.skipped_numbers)
+      change(s, 'skipped_numbers', s.skipped_numbers)
     end
     s.notification_type = ''
   end
   s.attempts, s.failing_since = 0, 0
-  redis.call('HSET', key.sub, 'notification_type', s.notification_type, 'last_event', whole(s.last_event),
-    'pinned_at', whole(s.pinned_at), 'attempts', '0', 'failing_since', '0', unpack(failure))
+  change(s, 'notification_type', s.notification_type, 'last_event', whole(s.last_event), 'pinned_at',
+    whole(s.pinned_at), 'attempts', '0', 'failing_since', '0', unpack(failure))
 end
 
 -- Ends the deliveries: status `off` or `error`.
 local function stop_delivery(status)
-  redis.call('HSET', key.sub, unpack(failure))
+  change(s, unpack(failure))
   if s.resend_ranges ~= '' then redis.call('HDEL', key.sub, 'resend_ranges') end
   change_status(key, s.status, status)
   s.status = status
 end
 
-if decision == 'advance' then
-  advance()
-elseif decision == 'release' or is_outdated then
-  -- attempts, failing_since and the pinned notification stay: the next attempt sends the same
-elseif decision == 'defer' then
-  return back_off() -- nothing was attempted: no failure is counted
-elseif decision == 'retry' and (s.status == 'active' or s.status == 'requested') then
-  local since = s.failing_since == 0 and now or s.failing_since
-  redis.call('HSET', key.sub, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since),
-    unpack(failure))
-  if verdict.is_build_failure then
-    redis.call('HSET', key.sub, 'build_failures', whole(s.pinned_at) .. ':' .. whole(build_failures(s) + 1))
+-- Applies the decision. Returns the reply.
+local function apply()
+  if decision == 'advance' then
+    advance()
+  elseif decision == 'release' or is_outdated then
+    -- attempts, failing_since and the pinned notification stay: the next attempt sends the same
+  elseif decision == 'defer' then
+    return back_off() -- nothing was attempted: no failure is counted
+  elseif decision == 'retry' and (s.status == 'active' or s.status == 'requested') then
+    local since = s.failing_since == 0 and now or s.failing_since
+    change(s, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since), unpack(failure))
+    if verdict.is_build_failure then
+      change(s, 'build_failures', whole(s.pinned_at) .. ':' .. whole(build_failures(s) + 1))
+    end
+    return back_off()
+  elseif decision == 'dead-letter' and s.status == 'active' then
+    move_to_dead_letters()
+  elseif s.status == 'active' or s.status == 'requested' then
+    stop_delivery(decision == 'off' and 'off' or 'error')
   end
-  return back_off()
-elseif decision == 'dead-letter' and s.status == 'active' then
-  move_to_dead_letters()
-elseif s.status == 'active' or s.status == 'requested' then
-  stop_delivery(decision == 'off' and 'off' or 'error')
+
+  if verdict.takes_next then
+    local claim, at = take(key, s, now, lease_ms, max_bytes)
+    return {s.status, whole(now), claim and '0' or whole(at), claim}
+  end
+  local has_more = s.cursor < s.count or s.notification_type ~= '' or s.resend_ranges ~= ''
+  if s.status == 'requested' or (s.status == 'active' and has_more) then return release() end
+  return {s.status, whole(now), whole(rest(key, s))}
 end
 
-if verdict.takes_next then
-  local claim, at = take(key, s, now, lease_ms, max_bytes)
-  return {s.status, whole(now), claim and '0' or whole(at), claim}
-end
-local has_more = s.cursor < s.count or s.notification_type ~= '' or s.resend_ranges ~= ''
-if s.status == 'requested' or (s.status == 'active' and has_more) then return release() end
-return {s.status, whole(now), whole(rest(key, s))}
+local answer = apply()
+save(key, s)
+return answer

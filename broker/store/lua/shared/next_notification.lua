@@ -1,14 +1,20 @@
 -- What a subscription has to send next, and when a dispatcher has to look at it. Needs base.lua and
--- subscription.lua. `s` is a subscription that `load` has read; numbers in it are Lua numbers.
+-- subscription.lua. `s` is a subscription that `load` has read; numbers in it are Lua numbers. Changes of its
+-- hash are collected by `change` and written by `save`, in one command with the fields that differ: most of
+-- the append-only file of a notification would otherwise be these fields.
 local MAX_PINNED_EVENTS = 100000
+local LOADED = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification_type',
+  'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token', 'revision',
+  'carries_resources', 'pinned_revision', 'is_pull', 'resend_ranges', 'skipped_numbers', 'build_failures',
+  'last_commit', 'claim_state', 'error_text'}
 
 local function load(sub)
-  local v = redis.call('HMGET', sub, 'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends',
-    'notification_type', 'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token',
-    'revision', 'carries_resources', 'pinned_revision', 'is_pull', 'resend_ranges', 'skipped_numbers',
-    'build_failures', 'last_commit', 'claim_state', 'error_text')
+  local v = redis.call('HMGET', sub, unpack(LOADED))
   if not v[1] then return nil end
+  local stored = {}
+  for n, name in ipairs(LOADED) do stored[name] = v[n] end
   return {
+    stored = stored, changed = {},
     status = v[1], count = tonumber(v[2]), cursor = tonumber(v[3]), max_count = tonumber(v[4]),
     heartbeat_ms = tonumber(v[5]), ends = tonumber(v[6]), notification_type = v[7] or '',
     last_event = tonumber(v[8]) or 0, pinned_at = tonumber(v[9]) or 0, attempts = tonumber(v[10]) or 0,
@@ -19,6 +25,32 @@ local function load(sub)
   }
 end
 
+-- Has `save` write fields: names and values in turn.
+local function change(s, ...)
+  local pairs_given = {...}
+  for n = 1, #pairs_given, 2 do s.changed[pairs_given[n]] = pairs_given[n + 1] end
+end
+
+-- Writes the fields that differ from what is stored. Every script that changes `s` ends with it.
+local function save(key, s)
+  local fields = {}
+  for name, value in pairs(s.changed) do
+    if s.stored[name] ~= value then
+      fields[#fields + 1], fields[#fields + 2] = name, value
+      s.stored[name] = value
+    end
+  end
+  s.changed = {}
+  if #fields > 0 then redis.call('HSET', key.sub, unpack(fields)) end
+end
+
+-- Moves the cursor over events that are not delivered.
+local function skip_to(key, s, to)
+  count(key.counters, 'undelivered_correction', s.cursor - to)
+  s.cursor = to
+  change(s, 'cursor', whole(to))
+end
+
 -- There is nothing to send now: the subscription is due at its next heartbeat or at its end, whichever is
 -- first. Returns that moment, or 0.
 local function rest(key, s)
@@ -27,7 +59,7 @@ local function rest(key, s)
     at = s.last_sent + s.heartbeat_ms
   end
   if s.ends > 0 and s.status ~= 'off' and (at == 0 or s.ends < at) then at = s.ends end
-  cancel_notification(key)
+  change(s, 'claim_state', '', 'notification_type', '', 'attempts', '0', 'failing_since', '0')
   if at == 0 then redis.call('ZREM', key.due, key.member)
   else redis.call('ZADD', key.due, whole(at), key.member) end
   return at
@@ -84,7 +116,7 @@ local function fitting_events(key, s, first, last, is_pinned, max_bytes)
 end
 
 -- Removes the numbers up to `last` from the first of the ranges to send once more.
-local function trim_resend_ranges(key, s, last)
+local function trim_resend_ranges(s, last)
   local low, high, others = string.match(s.resend_ranges, '^(%d+)-(%d+),?(.*)$')
   if not low or last < tonumber(low) then return end
   if last < tonumber(high) then
@@ -92,7 +124,7 @@ local function trim_resend_ranges(key, s, last)
   else
     s.resend_ranges = others
   end
-  redis.call('HSET', key.sub, 'resend_ranges', s.resend_ranges)
+  change(s, 'resend_ranges', s.resend_ranges)
 end
 
 -- The next events to send once more. They are of one range, so that the numbers of a notification have no
@@ -103,7 +135,7 @@ local function events_to_resend(key, s, max_bytes)
     local low, high = string.match(s.resend_ranges, '^(%d+)-(%d+)')
     local events = fitting_events(key, s, low, (pinned or high) .. '-0', pinned, max_bytes)
     if #events > 0 then return events end
-    trim_resend_ranges(key, s, tonumber(high))
+    trim_resend_ranges(s, tonumber(high))
     s.notification_type, pinned = '', nil
   end
   return {}
@@ -119,9 +151,8 @@ local function skip_dead_letters(key, s)
     low, others = string.match(s.skipped_numbers, '^(%d+),?(.*)$')
   end
   if has_skipped then
-    pass_over(key, s.cursor, cursor)
-    redis.call('HSET', key.sub, 'skipped_numbers', s.skipped_numbers)
-    s.cursor = cursor
+    skip_to(key, s, cursor)
+    change(s, 'skipped_numbers', s.skipped_numbers)
   end
   return low and tonumber(low) - 1
 end
@@ -193,9 +224,7 @@ local function take(key, s, now, lease_ms, max_bytes)
     local last = (is_pinned and whole(s.last_event) .. '-0') or (bound and whole(bound) .. '-0') or '+'
     events = fitting_events(key, s, whole(s.cursor + 1), last, is_pinned, max_bytes)
     if #events == 0 then
-      local to = bound or s.count
-      pass_over(key, s.cursor, to)
-      s.cursor = to
+      skip_to(key, s, bound or s.count)
       if bound then return take(key, s, now, lease_ms, max_bytes) end
       return nil, rest(key, s)
     end
@@ -206,10 +235,9 @@ local function take(key, s, now, lease_ms, max_bytes)
   end
   -- also above the tokens that were given out before a rollback of the store
   s.token = math.max(s.token + 1, now * 1000)
-  redis.call('HSET', key.sub, 'notification_type', notification_type, 'last_event', whole(s.last_event),
+  change(s, 'notification_type', notification_type, 'last_event', whole(s.last_event),
     'pinned_at', whole(s.pinned_at), 'pinned_revision', s.revision, 'token', whole(s.token),
-    'claim_state', 'in-flight',
-    'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
+    'claim_state', 'in-flight', 'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
     'last_commit', (s.committed or '') .. ':' .. whole(s.token))
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
   return claim_of(key, s, notification_type, events, now)
