@@ -5,12 +5,14 @@
 import structlog
 
 from broker.api.exchange import FhirRequest, FhirResponse
+from broker.api.named_values import render, whole
 from broker.api.operation_input import Input, event_number, instant_ms, read_input
 from broker.errors import Issue, Malformed
 from broker.fhir import bundles
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.subscription_status import status_id
 from broker.model.notification import Notification
+from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionStatus
 from broker.services.events import EventRange, EventService, ResendReport
 
@@ -56,13 +58,25 @@ class SubscriptionOperationHandlers:
         return FhirResponse(body=request.adapter.render_notification(notification, base=request.base).text)
 
     async def resend(self, request: FhirRequest) -> FhirResponse:
-        """An OperationOutcome: how many events are sent again, and why others of the range are not."""
+        """How many events are sent again, and how many others of the range are not, and why.
+
+        An OperationOutcome says so in R4 and R4B, where the guide defines the operation (R-367), and
+        Parameters in R5, where it is the broker's own.
+        """
         values = read_input(request, _NUMBERS | _INSTANTS)
         report = await self._events.resend(
             request.principal, request.release, request.params["id"], _range(values)
         )
         _log.info("events will be sent again", path=request.path, events=len(report.numbers))
-        return FhirResponse(body=operation_outcome(_resend_issues(report)))
+        if request.release is not Release.R5:
+            return FhirResponse(body=operation_outcome(_resend_issues(report)))
+        return FhirResponse(
+            body=render(
+                whole("resent", len(report.numbers)),
+                whole("expired", report.expired),
+                whole("undelivered", report.undelivered),
+            )
+        )
 
 
 def _status_bundle(request: FhirRequest, notifications: list[Notification]) -> FhirResponse:

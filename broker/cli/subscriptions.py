@@ -1,7 +1,6 @@
 """`subscriptions`: lists and shows the Subscriptions of a running broker, and sends events again."""
 
 import json
-import re
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient, progress_bar
+from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient, progress_bar, value
 from broker.cli.output import JsonOption
 from broker.errors import ConfigurationError
 
@@ -17,12 +16,7 @@ app = typer.Typer(help="List and show Subscriptions, and send their events again
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the Subscription.")]
 _MAX_PER_REQUEST = 10_000
 """The number of events that one `$resend` accepts."""
-_COUNTS = {
-    "resent": re.compile(r"(\d+) events? will be sent again"),
-    "expired": re.compile(r"(\d+) events? of the range (?:is|are) no longer stored"),
-    "undelivered": re.compile(r"(\d+) events? of the range not delivered yet"),
-}
-"""The counts in the issues of the OperationOutcome that `$resend` returns."""
+_COUNTS = ("resent", "expired", "undelivered")
 
 
 @app.command("list")
@@ -133,11 +127,11 @@ def resend(
             task = bar.add_task("events", total=max(0, end - first + 1))
             for low in range(first, end + 1, _MAX_PER_REQUEST):
                 high = min(low + _MAX_PER_REQUEST - 1, end)
-                outcome = broker.operate(
+                counts = broker.operate(
                     f"Subscription/{subscription_id}/$resend", eventsSinceNumber=low, eventsUntilNumber=high
                 )
-                for name, count in _counts(outcome).items():
-                    totals[name] += count
+                for name in _COUNTS:
+                    totals[name] += value(counts["parameter"], name)
                 bar.advance(task, high - low + 1)
     totals["unknown"] = requested - totals["resent"] - totals["expired"] - totals["undelivered"]
     if as_json:
@@ -152,12 +146,3 @@ def resend(
             if totals[name]:
                 typer.echo(f"{totals[name]} {text}")
     raise typer.Exit(1 if totals["expired"] else 0)
-
-
-def _counts(outcome: dict[str, Any]) -> dict[str, int]:
-    counts = {}
-    for issue in outcome["issue"]:
-        for name, pattern in _COUNTS.items():
-            if match := pattern.match(issue["diagnostics"]):
-                counts[name] = int(match[1])
-    return counts

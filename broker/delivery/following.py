@@ -4,13 +4,11 @@ Nothing is claimed and nothing is confirmed. Each connection reads the outbox fr
 and sleeps until the store reports new events or another status of its own subscription. Events that were not
 read stay in the outbox, for `$events` and for the next connection (R-327).
 
-A subscription that is delivered by another channel can be followed too. The store reports its events by shard
-only, so such a connection reads its record at every wakeup of the shard.
+A subscription that is delivered by another channel can be followed too: while a connection follows it, the
+store reports its events as it does those of pull subscriptions.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 from broker.channels.base import Channel
 from broker.clock import Clock
@@ -25,6 +23,8 @@ from broker.tasks import sleep_unless
 
 CHECK_S = 15.0
 """A wakeup may be lost: each connection reads its record at least this often."""
+_EXPECTED_MS = int(4 * CHECK_S * 1000)
+"""How long the store expects a connection that follows a subscription of another channel."""
 
 
 class Following:
@@ -59,12 +59,17 @@ class Following:
         record = await self._active_record(key)
         if record is None:
             return
-        with self._woken(record) as woken:
+        is_pushed = self._channels[record.subscription.channel.type.code].is_pushed
+        expected_until_ms = 0
+        with self._wakeups.of_subscription(key) as woken:
             position = record.cursor if after is None else after
             yield await self._compose(record, NotificationType.HANDSHAKE)
             sent_ms = self._clock.now_ms()
             while True:
                 woken.clear()
+                if is_pushed and expected_until_ms - self._clock.now_ms() < _EXPECTED_MS / 2:
+                    expected_until_ms = self._clock.now_ms() + _EXPECTED_MS
+                    await self._subscriptions.expect_reader(tenant, subscription_id, _EXPECTED_MS)
                 record = await self._active_record(key)
                 if record is None:
                     return
@@ -84,13 +89,6 @@ class Following:
                     sent_ms = self._clock.now_ms()
                     continue
                 await sleep_unless(woken, rest_s)
-
-    def _woken(self, record: Record) -> AbstractContextManager[asyncio.Event]:
-        """An event that is set whenever the subscription may have new events or another status."""
-        subscription = record.subscription
-        key = (subscription.tenant, subscription.id)
-        is_pushed = self._channels[subscription.channel.type.code].is_pushed
-        return self._wakeups.of_subscription(key, self._subscriptions.shard_of(*key) if is_pushed else None)
 
     async def _active_record(self, key: SubscriptionKey) -> Record | None:
         record = await self._subscriptions.get(*key)

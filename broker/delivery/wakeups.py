@@ -47,19 +47,15 @@ class WakeupListener:
                 self._by_shard[shard].discard(event)
 
     @contextlib.contextmanager
-    def of_subscription(self, key: SubscriptionKey, shard: int | None = None) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the subscription's document or status changed, and when it got events
-        that its subscriber reads.
-
-        With `shard`, it is also set when something became due there: the store names a subscription that is
-        sent to by its shard only.
+    def of_subscription(self, key: SubscriptionKey) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the subscription's document or status changed, and when it got
+        events, if it is a pull subscription or the store expects a reader.
         """
         event = asyncio.Event()
         events = self._by_subscription[key]
         events.add(event)
         try:
-            with self.of_shards({} if shard is None else {shard: event}):
-                yield event
+            yield event
         finally:
             events.discard(event)
             if not events:

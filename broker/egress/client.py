@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 from broker.clock import Clock, SystemClock
 from broker.egress.addresses import Allowance, check_url
+from broker.egress.connector import Connector
 from broker.egress.http import HttpFailure, HttpResponse
 from broker.egress.http_connection import ConnectionEnded, HttpConnection, NotHttp
 from broker.egress.origin import KEEP_ALIVE_S, Origin
@@ -53,11 +54,13 @@ class EgressClient:
         self.allowance = allowance
         self._connections_per_origin = connections_per_origin
         self._keep_alive_s = keep_alive_s
-        self._max_response_bytes = max_response_bytes
-        self._tls = tls or ssl.create_default_context()
-        self._proxy = proxy
+        self._connector = Connector(
+            Resolver(allowance, resolve),
+            tls=tls or ssl.create_default_context(),
+            proxy=proxy,
+            max_response_bytes=max_response_bytes,
+        )
         self._clock = clock or SystemClock()
-        self._resolver = Resolver(allowance, resolve)
         self._prepared: dict[tuple[str, tuple[tuple[str, str], ...]], _Prepared | HttpFailure] = {}
         self._origins: dict[tuple[str, str, int], Origin] = {}
         self._sweep: asyncio.TimerHandle | None = None
@@ -72,7 +75,7 @@ class EgressClient:
             self._sweep.cancel()
         for origin in self._origins.values():
             origin.close_idle(older_than_s=0)
-        self._resolver.close()
+        self._connector.close()
 
     async def post(
         self, url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
@@ -134,7 +137,7 @@ class EgressClient:
         if origin is None:
 
             async def open_connection() -> HttpConnection:
-                return await self._connect(target)
+                return await self._connector.connect(target)
 
             origin = Origin(
                 open_connection,
@@ -155,38 +158,6 @@ class EgressClient:
         self._sweep = None
         if self._origins:
             self._sweep = asyncio.get_running_loop().call_later(self._keep_alive_s, self._sweep_idle)
-
-    async def _connect(self, target: Target) -> HttpConnection:
-        """A new connection to the first permitted address that accepts one."""
-        addresses = await self._resolver.permitted(target.scheme, target.host, target.port)
-        for address in addresses[:-1]:
-            try:
-                return await self._connect_to(address, target)
-            except ssl.SSLError:
-                raise
-            except OSError:
-                continue
-        return await self._connect_to(addresses[-1], target)
-
-    async def _connect_to(self, address: str, target: Target) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        tls = self._tls if target.scheme == "https" else None
-        name = target.host if tls else None
-        connection = HttpConnection(max_body_bytes=self._max_response_bytes)
-        if self._proxy is None:
-            await loop.create_connection(
-                lambda: connection, address, target.port, ssl=tls, server_hostname=name
-            )
-            return connection
-        transport: asyncio.Transport | None = await self._proxy.open_tunnel(address, target.port)
-        if tls and transport:
-            transport = await loop.start_tls(transport, connection, tls, server_hostname=name)
-        elif transport:
-            transport.set_protocol(connection)
-        if transport is None:
-            raise ProxyRefused("the tunnel closed while TLS was set up")
-        connection.connection_made(transport)
-        return connection
 
 
 def _failure_of(error: Exception, target: Target) -> HttpFailure:

@@ -133,7 +133,7 @@ class HttpConnection(asyncio.Protocol):
         if status < 200 and status != 101:
             exchange.retry_after = exchange.date = None
             return  # an interim answer; the final one follows (RFC 9110, 15.2)
-        exchange.status, exchange.has_header = status, True
+        exchange.status = status
         exchange.keeps_alive = self._parser.should_keep_alive()
 
     def on_body(self, chunk: bytes) -> None:
@@ -188,7 +188,6 @@ class _Exchange:
         "body",
         "body_room",
         "date",
-        "has_header",
         "header",
         "is_reading_body",
         "keeps_alive",
@@ -204,13 +203,17 @@ class _Exchange:
         self.timer = timer
         self.is_reading_body = False
         self.header = b""
-        self.has_header = False
         self.keeps_alive = False
         self.status = 0
         self.retry_after: str | None = None
         self.date: str | None = None
         self.body = bytearray()
         self.body_room = body_room
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the header of the final answer is complete."""
+        return self.status > 0
 
 
 def _final_status(header: bytes) -> int:

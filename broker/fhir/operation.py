@@ -1,7 +1,14 @@
-"""An operation and its parameters as values. `operation_definitions.py` renders them."""
+"""An operation and its parameters as values. `operation_definitions.py` lists and renders them.
 
-from collections.abc import Mapping, Sequence
+`operations.tsv` has a row for each parameter: the operation, the releases that have it (none: all), `in` or
+`out`, the name, how often it occurs, its FHIR type, and its documentation. A part's name follows the name of
+the parameter it belongs to and a point; a parameter with parts has no type.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 from broker.model.release import Release
 
@@ -11,18 +18,16 @@ ANY_TYPE = "Resource"
 
 @dataclass(frozen=True, slots=True)
 class OperationParameter:
-    """One parameter.
-
-    `type` is a FHIR type, or a type for each release; '' for a parameter that consists of `parts`.
-    """
+    """One parameter. `type` is a FHIR type, '' for a parameter that consists of `parts`."""
 
     name: str
     use: str
     min: int
     max: str
-    type: str | Mapping[Release, str]
+    type: str
     documentation: str
-    parts: Sequence["OperationParameter"] = ()
+    releases: frozenset[Release] = frozenset(Release)
+    parts: tuple["OperationParameter", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,33 @@ class Operation:
     at_type: bool
     at_instance: bool
     affects_state: bool
-    standard: frozenset[Release]
-    parameters: Sequence[OperationParameter]
+    standard: frozenset[Release] = frozenset()
     resource: str = "Subscription"
+
+    @property
+    def parameters(self) -> tuple[OperationParameter, ...]:
+        return _parameters([cells[1:] for cells in _rows() if cells[0] == self.code])
+
+
+@cache
+def _rows() -> Sequence[Sequence[str]]:
+    text = (files("broker.fhir") / "operations.tsv").read_text(encoding="utf-8")
+    return [line.split("\t") for line in text.splitlines()[1:]]
+
+
+def _parameters(rows: Sequence[Sequence[str]], parent: str = "") -> tuple[OperationParameter, ...]:
+    """The parameters of an operation, or the parts of one of them; rows without the operation."""
+    return tuple(
+        OperationParameter(
+            name.removeprefix(parent),
+            use,
+            int(minimum),
+            maximum,
+            parameter_type,
+            documentation,
+            frozenset(map(Release, releases.split())) or frozenset(Release),
+            _parameters([row for row in rows if row[1] == use], f"{name}."),
+        )
+        for releases, use, name, minimum, maximum, parameter_type, documentation in rows
+        if name.startswith(parent) and "." not in name.removeprefix(parent)
+    )

@@ -10,21 +10,14 @@ from typing import Any
 import orjson
 
 from broker.clock import to_instant
-from broker.fhir.dead_letter_operations import DEAD_LETTER_OPERATIONS
-from broker.fhir.diagnostic_operations import DRY_RUN, EXPLAIN
 from broker.fhir.operation import ANY_TYPE, Operation, OperationParameter
 from broker.model.release import Release
 from broker.model.resource import Resource
 
 _CORE = "http://hl7.org/fhir/OperationDefinition/"
 _BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
-_NUMBER = {Release.R4: "string", Release.R4B: "string", Release.R5: "integer64"}
-_PROFILE = {Release.R4: "uri", Release.R4B: "uri", Release.R5: "canonical"}
 _ALL = frozenset(Release)
 _BACKPORTS = frozenset({Release.R4, Release.R4B})
-_SINCE = OperationParameter("eventsSinceNumber", "in", 0, "1", _NUMBER, "The first event number, inclusive.")
-_UNTIL = OperationParameter("eventsUntilNumber", "in", 0, "1", _NUMBER, "The last event number, inclusive.")
-_IDS = OperationParameter("id", "in", 0, "*", "id", "Subscriptions to return; ignored at instance level.")
 OPERATIONS: Sequence[Operation] = (
     Operation(
         "status",
@@ -33,13 +26,6 @@ OPERATIONS: Sequence[Operation] = (
         at_instance=True,
         affects_state=False,
         standard=_ALL,
-        parameters=(
-            _IDS,
-            OperationParameter("status", "in", 0, "*", "code", "Only Subscriptions of this status."),
-            OperationParameter(
-                "return", "out", 1, "1", "Bundle", "A searchset with one status resource a Subscription."
-            ),
-        ),
     ),
     Operation(
         "events",
@@ -48,21 +34,6 @@ OPERATIONS: Sequence[Operation] = (
         at_instance=True,
         affects_state=False,
         standard=_ALL,
-        parameters=(
-            _SINCE,
-            _UNTIL,
-            OperationParameter(
-                "content",
-                "in",
-                0,
-                "1",
-                "code",
-                "How much of each event, at most the content of the Subscription.",
-            ),
-            OperationParameter(
-                "return", "out", 1, "1", "Bundle", "A notification Bundle of type query-event."
-            ),
-        ),
     ),
     Operation(
         "get-ws-binding-token",
@@ -71,17 +42,6 @@ OPERATIONS: Sequence[Operation] = (
         at_instance=True,
         affects_state=True,
         standard=_ALL,
-        parameters=(
-            _IDS,
-            OperationParameter("token", "out", 1, "1", "string", "Send it once, as bind-with-token."),
-            OperationParameter(
-                "expiration", "out", 1, "1", "dateTime", "When the token and its websocket binding expire."
-            ),
-            OperationParameter(
-                "subscription", "out", 0, "*", "string", "A Subscription that the token binds."
-            ),
-            OperationParameter("websocket-url", "out", 1, "1", "url", "The URL to connect to."),
-        ),
     ),
     Operation(
         "resend",
@@ -90,38 +50,29 @@ OPERATIONS: Sequence[Operation] = (
         at_instance=True,
         affects_state=True,
         standard=_BACKPORTS,
-        parameters=(
-            _SINCE,
-            _UNTIL,
-            OperationParameter(
-                "eventsSinceInstant", "in", 0, "1", "instant", "The earliest event, inclusive."
-            ),
-            OperationParameter("eventsUntilInstant", "in", 0, "1", "instant", "The latest event, inclusive."),
-            OperationParameter(
-                "return", "out", 1, "1", "OperationOutcome", "How many events are sent again."
-            ),
-        ),
     ),
     Operation(
-        "business-event",
-        "Report a business event",
+        "explain",
+        "Explain why a change is notified or not",
         at_type=False,
+        at_instance=True,
+        affects_state=False,
+    ),
+    Operation(
+        "dry-run",
+        "Try a Subscription on stored changes",
+        at_type=True,
         at_instance=False,
-        affects_state=True,
-        standard=frozenset(),
-        resource="",
-        parameters=(
-            OperationParameter(
-                "event", "in", 1, "*", "CodeableConcept", "What happened; a Coding is accepted too."
-            ),
-            OperationParameter(
-                "focus", "in", 0, "1", "Reference", "The stored resource that it happened to, or"
-            ),
-            OperationParameter(
-                "resource", "in", 0, "1", "Resource", "the resource itself, which is stored first."
-            ),
-            OperationParameter("focus", "out", 1, "1", "Reference", "The version that the event refers to."),
-        ),
+        affects_state=False,
+    ),
+    *(
+        Operation(code, title, at_type=False, at_instance=False, affects_state=affects_state, resource="")
+        for code, title, affects_state in (
+            ("business-event", "Report a business event", True),
+            ("dead-letters", "List dead letters", False),
+            ("redrive-dead-letters", "Redrive dead letters", True),
+            ("discard-dead-letters", "Discard dead letters", True),
+        )
     ),
     Operation(
         "validate",
@@ -131,22 +82,7 @@ OPERATIONS: Sequence[Operation] = (
         affects_state=False,
         standard=_ALL,
         resource=ANY_TYPE,
-        parameters=(
-            OperationParameter(
-                "resource", "in", 0, "1", "Resource", "What to validate; needed unless the mode is delete."
-            ),
-            OperationParameter(
-                "mode", "in", 0, "1", "code", "What to do with it: create, update, delete or profile."
-            ),
-            OperationParameter(
-                "profile", "in", 0, "1", _PROFILE, "The profile to validate it by; unknown ones are refused."
-            ),
-            OperationParameter("return", "out", 1, "1", "OperationOutcome", "The issues of the resource."),
-        ),
     ),
-    *DEAD_LETTER_OPERATIONS,
-    EXPLAIN,
-    DRY_RUN,
 )
 
 
@@ -196,14 +132,15 @@ def _definition(operation: Operation, release: Release, *, version: str, base: s
         "system": not operation.resource,
         "type": operation.at_type,
         "instance": operation.at_instance,
-        "parameter": [_parameter(parameter, release) for parameter in operation.parameters],
+        "parameter": [
+            _parameter(parameter) for parameter in operation.parameters if release in parameter.releases
+        ],
     }
     return Resource(orjson.dumps(members))
 
 
-def _parameter(parameter: OperationParameter, release: Release) -> dict[str, Any]:
+def _parameter(parameter: OperationParameter) -> dict[str, Any]:
     """A parameter has a type or parts, never both (opd-1, opd-2)."""
-    type_name = parameter.type if isinstance(parameter.type, str) else parameter.type[release]
     return {
         "name": parameter.name,
         "use": parameter.use,
@@ -211,7 +148,7 @@ def _parameter(parameter: OperationParameter, release: Release) -> dict[str, Any
         "max": parameter.max,
         "documentation": parameter.documentation,
     } | (
-        {"part": [_parameter(part, release) for part in parameter.parts]}
+        {"part": [_parameter(part) for part in parameter.parts]}
         if parameter.parts
-        else {"type": type_name}
+        else {"type": parameter.type}
     )

@@ -200,6 +200,10 @@ class Subscriptions:
         failpoints.hit("registration.stored")
         return Registration(reply.status), reply.version, reply.at_ms
 
+    async def expect_reader(self, tenant: Tenant, subscription_id: SubscriptionId, ms: int) -> None:
+        """Records that an open connection reads the events of the subscription for `ms`: wakeups name it."""
+        await outbox.expect_reader(self._store, (tenant, subscription_id), ms)
+
     async def advance(self, tenant: Tenant, subscription_id: SubscriptionId, number: int) -> None:
         """Records that the reader of a pull subscription received events up to `number`."""
         await outbox.advance_reader(self._store, (tenant, subscription_id), number)

@@ -57,9 +57,20 @@ class QueuedWakeups:
             self.queue.task_done()
 
 
-def following_of(store: Store, subscriptions: Subscriptions, wakeups: WakeupListener) -> Following:
+class PushChannel(PullChannel):
+    """A channel to which the broker sends."""
+
+    is_pushed = True
+
+    def __init__(self) -> None:
+        super().__init__("a test connection")
+
+
+def following_of(
+    store: Store, subscriptions: Subscriptions, wakeups: WakeupListener, channel: PullChannel | None = None
+) -> Following:
     composer = Composer(Resources(store), NoTopics())
-    channels = {"rest-hook": PullChannel("a test connection")}
+    channels = {"rest-hook": channel or PullChannel("a test connection")}
     return Following(subscriptions, Outboxes(store), composer, wakeups, channels, SystemClock())
 
 
@@ -122,6 +133,43 @@ async def test_the_store_names_the_pull_subscriptions_that_got_events(store: Sto
         assert await anext(wakeups) is None
         await Outboxes(store).append(0, 1, {KEY: [change(1)]})
         assert await anext(wakeups) == Wakeup(store.layout.shard_of(*KEY), frozenset({KEY}))
+
+
+async def test_the_store_names_a_subscription_of_another_channel_while_a_connection_follows_it(
+    store: Store,
+) -> None:
+    subscriptions, schedule = CountingSubscriptions(store), QueuedWakeups()
+    active = replace(stored_subscription(), status=SubscriptionStatus.ACTIVE)
+    await subscriptions.put(active, create=True, is_pushed=True)
+    shard = store.layout.shard_of(*KEY)
+    wakeups = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog").wakeups()
+    assert isinstance(wakeups, AsyncGenerator)
+    listener, stop = WakeupListener(cast("Schedule", schedule)), asyncio.Event()
+    listening = asyncio.create_task(listener.run(stop))
+    await asyncio.sleep(0)  # the wakeup of the new connection has been forwarded
+    following = following_of(store, subscriptions, listener, channel=PushChannel())
+    async with contextlib.aclosing(wakeups), asyncio.timeout(20):
+        assert await anext(wakeups) is None
+        await Outboxes(store).append(0, 1, {KEY: [change(1)]})
+        assert await anext(wakeups) == Wakeup(shard, frozenset()), "nobody follows it yet"
+        notifications = following.follow(*KEY, after=0)
+        assert (await anext(notifications)).type is NotificationType.HANDSHAKE
+        assert [focus.event.number for focus in (await anext(notifications)).foci] == [1]
+        event = asyncio.ensure_future(anext(notifications))
+        while subscriptions.reads < 3:  # noqa: ASYNC110 the store answers
+            await asyncio.sleep(0.01)
+        schedule.queue.put_nowait(Wakeup(shard, frozenset()))
+        await schedule.queue.join()
+        await asyncio.sleep(0)
+        assert subscriptions.reads == 3, "a wakeup of the shard is not one of the subscription"
+        await Outboxes(store).append(0, 1, {KEY: [change(2)]})
+        wakeup = await anext(wakeups)
+        assert wakeup is not None
+        assert wakeup.readers == {KEY}
+        schedule.queue.put_nowait(wakeup)
+        assert [focus.event.number for focus in (await event).foci] == [2]
+    stop.set()
+    await listening
 
 
 @pytest.mark.parametrize("ending", ["deleted", "error"])

@@ -7,7 +7,8 @@ a condition, with a deadline that is long enough for a loaded machine.
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import httpx
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
+from tests.conftest import StartBroker
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
 WAIT_S = 30.0
@@ -155,3 +157,18 @@ class BrokerFixture:
         bundle = (await self.client.get(f"/r5/Subscription/{subscription_id}/$events")).json()
         events = bundle["entry"][0]["resource"].get("notificationEvent", [])
         return [int(event["eventNumber"]) for event in events]
+
+
+@asynccontextmanager
+async def broker_with(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, **settings: object
+) -> AsyncIterator[BrokerFixture]:
+    """A broker with the settings, and the fixture that drives it."""
+    headers = {"Content-Type": "application/fhir+json"}
+    async with (
+        start_broker(**settings) as broker,
+        httpx.AsyncClient(
+            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+        ) as client,
+    ):
+        yield BrokerFixture(client, subscriber)

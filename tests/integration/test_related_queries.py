@@ -10,8 +10,7 @@ from broker.model.release import Release
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.fhir.rows import read_back
-from tests.integration.broker_fixture import BrokerFixture
-from tests.integration.test_delivery import desk_with
+from tests.integration.broker_fixture import BrokerFixture, broker_with
 
 TOPIC = "http://example.org/topics/with-queries"
 QUERY = "Observation?code=http://loinc.org|8867-4"
@@ -57,7 +56,7 @@ async def notification_body(broker_fixture: BrokerFixture, release: str, content
 async def test_events_contain_the_related_queries_in_the_form_of_each_backport_except_at_empty(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, topics: Path
 ) -> None:
-    async with desk_with(start_broker, subscriber, topics_dir=topics) as broker_fixture:
+    async with broker_with(start_broker, subscriber, topics_dir=topics) as broker_fixture:
         r4 = await notification_body(broker_fixture, "r4", "id-only")
         read_back(Release.R4, r4)
         parameters = orjson.loads(r4)["entry"][0]["resource"]["parameter"]

@@ -2,52 +2,27 @@
 (R-480..R-482).
 """
 
-import asyncio
-import json
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from broker.app import Role, Running
-from broker.store.protocol import Store
+from broker.app import Role
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
-from tests.integration.commands import Command
-from tests.ports import free_port
-from tests.stores import SharedStore, StoreCluster, redis_of
+from tests.integration.changing_topics import (
+    FILTER,
+    URL,
+    client_of,
+    flag,
+    put,
+    raise_flag,
+    reason,
+    refused,
+    topic,
+)
 
 STORES = ("embedded", "cluster")
-
-URL = "http://example.org/topics/flags"
-FILTER = {"resource": "Flag", "filterParameter": "patient"}
-
-
-def topic(version: str = "1", topic_id: str | None = None, **changed: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "resourceType": "SubscriptionTopic",
-        "url": URL,
-        "version": version,
-        "title": "Flags",
-        "status": "active",
-        "resourceTrigger": [{"resource": "Flag", "supportedInteraction": ["create"]}],
-        "canFilterBy": [FILTER],
-    }
-    whole = made | ({"id": topic_id} if topic_id else {}) | changed
-    return {name: value for name, value in whole.items() if value is not None}
-
-
-def flag(patient: str = "ana") -> dict[str, Any]:
-    return {
-        "resourceType": "Flag",
-        "status": "active",
-        "code": {"text": "x"},
-        "subject": {"reference": f"Patient/{patient}"},
-    }
 
 
 def basic(document: dict[str, Any], segment: str = "5.0") -> dict[str, Any]:
@@ -80,33 +55,6 @@ def basic(document: dict[str, Any], segment: str = "5.0") -> dict[str, Any]:
         ],
     }
     return made | ({"id": document["id"]} if "id" in document else {})
-
-
-async def put(
-    broker_fixture: BrokerFixture, topic_id: str, document: dict[str, Any], status: int = 200
-) -> httpx.Response:
-    response = await broker_fixture.client.put(
-        f"/r5/SubscriptionTopic/{topic_id}", json=document | {"id": topic_id}
-    )
-    assert response.status_code == status, response.text
-    return response
-
-
-async def raise_flag(broker_fixture: BrokerFixture, patient: str = "ana") -> None:
-    response = await broker_fixture.client.post("/r4/Flag", json=flag(patient))
-    assert response.status_code == 201, response.text
-
-
-async def refused(broker_fixture: BrokerFixture, canonical: str) -> str:
-    answer = await broker_fixture.client.post(
-        "/r5/Subscription", json=broker_fixture.document("late", topic=canonical)
-    )
-    assert answer.status_code == 422, answer.text
-    return str(answer.json()["issue"][0]["diagnostics"])
-
-
-async def reason(broker_fixture: BrokerFixture, subscription_id: str) -> str:
-    return str((await broker_fixture.status_of(subscription_id))["error"][0]["text"])
 
 
 @pytest.mark.parametrize("release", ["r4b", "r5"])
@@ -250,117 +198,3 @@ async def test_every_process_serves_a_new_topic(
 
         await until(is_known, 2)
         assert await broker_fixture.status(subscription_id) == "active"
-
-
-def client_of(broker: Running) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=broker.settings.base_url,
-        headers={"Content-Type": "application/fhir+json"},
-        timeout=10,
-        trust_env=False,
-    )
-
-
-def write(folder: Path, document: dict[str, Any]) -> None:
-    (folder / "flags.json").write_text(json.dumps(document | {"id": "flags"}))
-
-
-async def test_topics_and_their_subscriptions_outlive_a_restart_but_not_the_loss_of_the_topic(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
-) -> None:
-    write(tmp_path, topic())
-    other = topic(url="http://example.org/topics/kept")
-    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        broker_fixture = BrokerFixture(client, subscriber)
-        await put(broker_fixture, "kept", other, 201)
-        lost = await broker_fixture.subscribe("lost", topic=URL)
-        kept = await broker_fixture.subscribe("kept", topic=other["url"])
-    (tmp_path / "flags.json").unlink()
-    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        broker_fixture = BrokerFixture(client, subscriber)
-        await broker_fixture.until_status(lost, "error")
-        assert f"{URL}|1" in await reason(broker_fixture, lost)
-        await raise_flag(broker_fixture)
-        await broker_fixture.until_counted(kept, 1)
-        assert await broker_fixture.status(kept) == "active"
-
-
-async def test_a_folder_read_again_serves_what_is_in_it_now(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
-) -> None:
-    write(tmp_path, topic("1"))
-    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        broker_fixture = BrokerFixture(client, subscriber)
-        old = await broker_fixture.subscribe("old", topic=URL)
-        (tmp_path / "flags.json").write_text("{")
-        await broker.reload_topics()
-        assert (await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "1"
-        write(tmp_path, topic("2", canFilterBy=None))
-        await broker.reload_topics()
-
-        async def is_there() -> bool:
-            served = (await client.get("/r5/SubscriptionTopic")).json()["entry"]
-            results = {(item["resource"]["version"], item["resource"]["status"]) for item in served}
-            return results == {("1", "retired"), ("2", "active")}
-
-        await until(is_there)
-        await raise_flag(broker_fixture)
-        await broker_fixture.until_counted(old, 1)
-        assert await broker_fixture.status(old) == "active"
-        assert "retired" in await refused(broker_fixture, f"{URL}|1")
-
-
-async def test_a_topic_of_the_folder_takes_precedence_over_a_stored_one(
-    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
-) -> None:
-    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        broker_fixture = BrokerFixture(client, subscriber)
-        await put(broker_fixture, "flags", topic(title="stored"), 201)
-        write(tmp_path, topic(title="folder"))
-        await broker.reload_topics()
-
-        async def is_folders() -> bool:
-            return str((await client.get("/r5/SubscriptionTopic/flags")).json()["title"]) == "folder"
-
-        await until(is_folders)
-        assert (await client.delete("/r5/SubscriptionTopic/flags")).status_code == 409
-
-
-async def test_a_folder_that_changed_while_the_connection_was_lost_is_read_again(
-    start_broker: StartBroker, store: Store, shared_store: SharedStore, tmp_path: Path
-) -> None:
-    if isinstance(shared_store, StoreCluster):
-        pytest.skip("the test cannot tell which node of a Cluster the broker listens to")
-    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
-        write(tmp_path, topic())  # without a notification
-        await redis_of(store).client_kill_filter(_type="pubsub")
-
-        async def is_there() -> bool:
-            return (await client.get("/r5/SubscriptionTopic/flags")).status_code == 200
-
-        await until(is_there)
-
-
-async def test_sighup_reads_the_folder_again(tmp_path: Path) -> None:
-    folder, port = tmp_path / "topics", free_port()
-    folder.mkdir()
-    settings = {"port": str(port), "data_dir": str(tmp_path / "data"), "topics_dir": str(folder)}
-    command = Command.of_broker(tmp_path, "serve", "--workers", "2", **settings)
-    base = f"http://127.0.0.1:{port}"
-    with command:
-        await command.until_ready(base)
-        await command.until_output("ready", times=2)
-        write(folder, topic())
-        os.kill(command.pid, signal.SIGHUP)
-        async with httpx.AsyncClient(
-            base_url=base, headers={"Connection": "close"}, timeout=10, trust_env=False
-        ) as client:
-
-            async def all_know() -> bool:
-                answers = await asyncio.gather(
-                    *(client.get("/r5/SubscriptionTopic/flags") for _ in range(12))
-                )
-                return all(answer.status_code == 200 for answer in answers)
-
-            await until(all_know)
-        assert await command.stop() == 0

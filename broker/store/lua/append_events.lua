@@ -11,8 +11,8 @@
 -- Repeat   yes; each outbox keeps, for each partition, the last change id it considered, and older ones are
 --          passed over. A repetition writes something all the same: a caller that waits for replicas then
 --          waits for the first write too
--- Publishes the shard and the members of the pull subscriptions that got events, for the readers of their
--- outboxes. An outbox that is full forgets delivered events; when too many wait, the oldest are given up
+-- Publishes the shard and the members of the subscriptions that got events and are read by open connections
+-- (expect_reader.lua) or are pull subscriptions. An outbox that is full forgets delivered events; when too many wait, the oldest are given up
 -- (gaps.lua). In `error` it keeps nine tenths of them, so that a subscriber that comes back finds room under
 -- what goes on arriving.
 local FIELDS, TRIM_EVERY, MAX_GIVEN_UP = 4, 100, 5000
@@ -46,7 +46,7 @@ while k <= #KEYS do
   local sub, outbox, member, events = KEYS[k], KEYS[k + 1], ARGV[a], tonumber(ARGV[a + 1])
   a = a + 2
   local held = redis.call('HMGET', sub, 'status', 'activated', 'count', last_change, 'claim_state', 'is_pull',
-    'cursor')
+    'cursor', 'read_until')
   local status = held[1]
   -- counted while active or in error, and while a re-activation is under way (R-272; `Activation` in
   -- model/eligibility.py)
@@ -63,9 +63,9 @@ while k <= #KEYS do
     end
     if added > before then
       redis.call('HSET', sub, 'count', whole(number), last_change, last)
-      if status == 'active' and held[6] == '1' then
-        readers[#readers + 1] = member
-      elseif status == 'active' and held[5] == '' then
+      local is_read = held[6] == '1' or tonumber(held[8] or '0') > now
+      if status == 'active' and is_read then readers[#readers + 1] = member end
+      if status == 'active' and held[6] ~= '1' and held[5] == '' then
         redis.call('ZADD', KEYS[2], whole(now), member)
         has_due = true
       end

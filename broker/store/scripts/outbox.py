@@ -131,6 +131,12 @@ async def skip_numbers(
     return [SkippedNumbers(*reply) for reply in await store.run_many(calls, WriteConcern.DURABLE)]
 
 
+async def expect_reader(store: Store, subscription: SubscriptionKey, ms: int) -> None:
+    """For `ms`, wakeups name the subscription when it gets events."""
+    shard = store.layout.shard_of(*subscription)
+    await store.run(ScriptCall("expect_reader", [keys.subscription(shard, *subscription)], [ms]))
+
+
 async def advance_reader(store: Store, subscription: SubscriptionKey, number: int) -> None:
     """Records that the reader of a pull subscription has received the events up to `number`."""
     shard = store.layout.shard_of(*subscription)

@@ -41,6 +41,7 @@ _SCRIPTS = MappingProxyType(
         "commit": _Script((*_SUBSCRIPTION, "dead_letters", "next_notification"), runs_when_full=True),
         "discard_entries": _Script(_BASE, runs_when_full=True),
         "discard_events": _Script(_DEAD_LETTERS, runs_when_full=True),
+        "expect_reader": _Script(_BASE, runs_when_full=True),
         "extend_claims": _Script(_BASE, runs_when_full=True),
         "fence_partition": _Script(),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),

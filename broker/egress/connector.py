@@ -1,0 +1,59 @@
+"""Opens connections to endpoints: to an address that was judged, with TLS, directly or through the operator's
+proxy. `EgressClient` has one.
+"""
+
+import asyncio
+import ssl
+
+from broker.egress.http_connection import HttpConnection
+from broker.egress.proxy import Proxy, ProxyRefused
+from broker.egress.requests import Target
+from broker.egress.resolver import Resolver
+
+
+class Connector:
+    """Each connection reads at most `max_response_bytes` of a response's body."""
+
+    def __init__(
+        self, resolver: Resolver, *, tls: ssl.SSLContext, proxy: Proxy | None, max_response_bytes: int
+    ) -> None:
+        self._resolver = resolver
+        self._tls = tls
+        self._proxy = proxy
+        self._max_response_bytes = max_response_bytes
+
+    def close(self) -> None:
+        """Ends the lookups; open connections stay."""
+        self._resolver.close()
+
+    async def connect(self, target: Target) -> HttpConnection:
+        """A new connection to the first permitted address that accepts one."""
+        addresses = await self._resolver.permitted(target.scheme, target.host, target.port)
+        for address in addresses[:-1]:
+            try:
+                return await self._connect_to(address, target)
+            except ssl.SSLError:
+                raise
+            except OSError:
+                continue
+        return await self._connect_to(addresses[-1], target)
+
+    async def _connect_to(self, address: str, target: Target) -> HttpConnection:
+        loop = asyncio.get_running_loop()
+        tls = self._tls if target.scheme == "https" else None
+        name = target.host if tls else None
+        connection = HttpConnection(max_body_bytes=self._max_response_bytes)
+        if self._proxy is None:
+            await loop.create_connection(
+                lambda: connection, address, target.port, ssl=tls, server_hostname=name
+            )
+            return connection
+        transport: asyncio.Transport | None = await self._proxy.open_tunnel(address, target.port)
+        if tls and transport:
+            transport = await loop.start_tls(transport, connection, tls, server_hostname=name)
+        elif transport:
+            transport.set_protocol(connection)
+        if transport is None:
+            raise ProxyRefused("the tunnel closed while TLS was set up")
+        connection.connection_made(transport)
+        return connection
