@@ -70,6 +70,7 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
     return evaluate
 
 
+@lru_cache(maxsize=1024)  # the topics are checked again whenever one of them changes
 def check_criteria(expr: str, resource_type: str = "") -> None:
     """Raises BadExpression for criteria that can't be evaluated, or that are never one boolean.
 
