@@ -154,7 +154,7 @@ class Model:
 
 
 @settings(
-    max_examples=150,
+    max_examples=60,  # on each store
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -141,7 +141,7 @@ def mutated(draw: st.DrawFn) -> tuple[Release, dict[str, Any]]:
     return release, resource
 
 
-@settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_certainly_valid_resources_have_no_issue_of_structure(
     case: tuple[Release, dict[str, Any]],
