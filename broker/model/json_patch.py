@@ -59,7 +59,7 @@ class JsonPatch:
 def parse_json_patch(text: bytes) -> JsonPatch:
     """Raises `Malformed` for what is not a JSON Patch, `Unprocessable` for too many operations."""
     wrapped = b'{"patch":' + text + b"}"
-    patch = json_text.decode_object(wrapped)["patch"]
+    patch = json_text.decode_received(wrapped)["patch"]
     is_whole = json_text.members(wrapped)["patch"] == text.strip()
     if not is_whole or not isinstance(patch, list) or not all(isinstance(each, dict) for each in patch):
         raise Malformed(Issue("structure", "A JSON Patch is an array of operations. Send an array."))

@@ -98,6 +98,8 @@ def test_an_operation_that_cannot_be_applied_is_named_and_nothing_is_changed(
 @pytest.mark.parametrize(
     "text",
     [
+        b'[{"op":"remove","path":"/a","path":"/b"}]',
+        b'[{"op":"add","path":"/a","value":{"b":1,"b":2}}]',
         b"",
         b"{}",
         b"3",
