@@ -200,7 +200,7 @@ def _idle(n: int) -> Subscription:
     endpoint = "https://hooks.example.org/notify"
     document = subscription("r4", TOPIC, endpoint, filters=[f"patient=Patient/idle-{n}"])
     parsed = adapter(Release.R4).parse_subscription(
-        Resource(json.dumps(document).encode()), tenant=DEFAULT_TENANT, id=f"idle-{n}", now_ms=0
+        Resource(json.dumps(document).encode()), tenant=DEFAULT_TENANT, id=f"idle-{n}"
     )
     return replace(parsed, status=SubscriptionStatus.ACTIVE)
 

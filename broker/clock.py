@@ -34,4 +34,4 @@ def to_instant(at_ms: int) -> str:
 @lru_cache(maxsize=64)
 def _to_second(at_s: int) -> str:
     """Cached, because many timestamps fall into the same second."""
-    return datetime.fromtimestamp(at_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(at_s, tz=UTC).replace(tzinfo=None).isoformat()

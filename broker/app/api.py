@@ -31,6 +31,7 @@ from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
 from broker.services.delivery_progress import DeliveryProgressReader
 from broker.services.dry_run import DryRunService
+from broker.services.ends import EndRule
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.registration import RegistrationRules
@@ -66,8 +67,9 @@ def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:
 
 def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> ApplicationServices:
     catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
-    rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url)
-    subscriptions = SubscriptionService(parts.subscriptions, parts.schedule, rules, parts.clock)
+    ends = EndRule(parts.clock, ignores_past_ends=parts.settings.past_end == "ignore")
+    rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url, ends)
+    subscriptions = SubscriptionService(parts.subscriptions, parts.schedule, rules)
     actions = DeadLetterActions(parts.store)
     return ApplicationServices(
         changes=ChangeService(intake, parts.resources),

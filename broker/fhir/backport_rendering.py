@@ -12,26 +12,30 @@ from broker.fhir.backport_urls import (
     PROFILE,
     TIMEOUT,
 )
+from broker.fhir.channel_types import R4_CODES, R4_PLACEHOLDER, system_of
 from broker.fhir.filter_strings import render_filter_string
-from broker.model.subscription import Subscription
+from broker.model.subscription import ChannelType, Subscription
 
-_CHANNEL_CODES = frozenset({"rest-hook", "websocket", "email", "message"})
-"""The codes that R4's `channel.type` may have; others go into an extension."""
+
+def channel_type_members(channel_type: ChannelType) -> dict[str, Any]:
+    """`channel.type`, with the extension for a channel that R4 and R4B have no code for (R-127)."""
+    if channel_type.code in R4_CODES:
+        return {"type": channel_type.code}
+    coding = {"system": system_of(channel_type), "code": channel_type.code}
+    return {
+        "type": R4_PLACEHOLDER,
+        "_type": {"extension": [{"url": CHANNEL_TYPE, "valueCoding": coding}]},
+    }
 
 
 def render_subscription(subscription: Subscription) -> dict[str, Any]:
     """The document of a subscription that was registered in R5, without id, version and status."""
     channel = subscription.channel
-    is_custom = channel.type.code not in _CHANNEL_CODES
     rendered: dict[str, Any] = {
-        "type": "rest-hook" if is_custom else channel.type.code,
+        **channel_type_members(channel.type),
         "payload": channel.content_type,
         "_payload": {"extension": [{"url": CONTENT, "valueCode": channel.content}]},
     }
-    if is_custom:
-        system = {"system": channel.type.system} if channel.type.system else {}
-        coding = {"code": channel.type.code} | system
-        rendered["_type"] = {"extension": [{"url": CHANNEL_TYPE, "valueCoding": coding}]}
     settings = (
         (HEARTBEAT, "valueUnsignedInt", channel.heartbeat_s),
         (TIMEOUT, "valueUnsignedInt", channel.timeout_s),

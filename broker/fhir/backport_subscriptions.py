@@ -6,13 +6,18 @@ Each extension has exactly one place (R-122..R-132); one that is misplaced or un
 
 from collections.abc import Iterator, Mapping
 
+import orjson
+
 from broker.fhir import subscription_rules as rules
+from broker.fhir.backport_rendering import channel_type_members
 from broker.fhir.backport_urls import CHANNEL_TYPE, CONTENT, FILTER, HEARTBEAT, MAX_COUNT, TIMEOUT
+from broker.fhir.channel_types import R4_CODES
 from broker.fhir.cross_release_subscriptions import r5_name
 from broker.fhir.element_reader import ElementReader
 from broker.fhir.filter_strings import parse_filter_string
 from broker.fhir.modifier_extensions import refuse_modifier_extensions
 from broker.fhir.validation import validate
+from broker.model import json_text
 from broker.model.change import Tenant
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -124,8 +129,20 @@ def _channel(root: ElementReader, version: str) -> Channel:
     )
 
 
+def _document(resource: Resource, channel_type: ChannelType) -> bytes:
+    """The text; a channel that was written as a code outside the binding of `channel.type` moves into the
+    extension.
+    """
+    members = resource.members
+    channel = json_text.members(members["channel"])
+    if orjson.loads(channel["type"]) in R4_CODES:
+        return resource.text
+    valid = {name: orjson.dumps(value) for name, value in channel_type_members(channel_type).items()}
+    return json_text.join(members | {"channel": json_text.join(channel | valid)})
+
+
 def parse_subscription(
-    resource: Resource, *, release: Release, version: str, tenant: Tenant, id: str, now_ms: int
+    resource: Resource, *, release: Release, version: str, tenant: Tenant, id: str
 ) -> Subscription:
     """Raises `Malformed` or `Unprocessable`, the latter with one issue per problem."""
     validate(release, "Subscription", resource)
@@ -142,7 +159,10 @@ def parse_subscription(
     _extensions(root.object("_criteria"), {FILTER})
     filters = tuple(parsed for _, parsed in _filters(root))
     channel = _channel(root, version)
-    subscription = Subscription(
+    end_ms = rules.end_ms(root)
+    reason = root.string("reason", required=True)
+    root.finish()
+    return Subscription(
         tenant=tenant,
         id=SubscriptionId(id),
         release=release,
@@ -150,10 +170,8 @@ def parse_subscription(
         topic=topic,
         filters=filters,
         channel=channel,
-        document=resource.text,
-        end_ms=rules.end_ms(root, now_ms),
+        document=_document(resource, channel.type),
+        end_ms=end_ms,
         name=r5_name(resource),
-        reason=root.string("reason", required=True),
+        reason=reason,
     )
-    root.finish()
-    return subscription

@@ -11,6 +11,7 @@ from broker.model.resource import Resource
 _URL = re.compile(
     r"http://hl7\.org/fhir/(?:5\.0|4\.3)/StructureDefinition/extension-SubscriptionTopic\.([A-Za-z.]+)"
 )
+_HL7 = "http://hl7.org/fhir/"
 _TYPE_SYSTEM = "http://hl7.org/fhir/fhir-types"
 _TOPIC_CODE = "SubscriptionTopic"
 _REPEATING = frozenset(
@@ -44,12 +45,21 @@ def topic_of_basic(resource: Resource) -> Resource:
         values = basic.get(name, [])
         for n, extension in enumerate(values if isinstance(values, list) else [values]):
             element = f"Basic.{name}[{n}]"
+            if name == "extension" and _is_foreign(extension):
+                topic.setdefault("extension", []).append(extension)
+                continue
             url = _URL.fullmatch(str(extension.get("url"))) if isinstance(extension, dict) else None
             if url is None:
                 text = f"{element} is not an extension for an element of SubscriptionTopic"
                 raise Unprocessable(Issue("extension", text, f"{element}.url"))
             _add(topic, url[1], extension, element)
     return Resource(json_text.encode(topic))
+
+
+def _is_foreign(extension: Any) -> bool:
+    """Whether it is an extension of the topic itself, which no element of SubscriptionTopic is behind."""
+    url = extension.get("url") if isinstance(extension, dict) else None
+    return isinstance(url, str) and bool(url) and not url.startswith(_HL7)
 
 
 def _add(parent: dict[str, Any], name: str, extension: dict[str, Any], element: str) -> None:

@@ -35,9 +35,9 @@ class R4B:
     def validate(self, resource_type: str, resource: Resource) -> None:
         validate(self.release, resource_type, resource)
 
-    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
+    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str) -> Subscription:
         return backport_subscriptions.parse_subscription(
-            resource, release=self.release, version=self.version, tenant=tenant, id=id, now_ms=now_ms
+            resource, release=self.release, version=self.version, tenant=tenant, id=id
         )
 
     def render_subscription(self, subscription: Subscription) -> Resource:

@@ -31,10 +31,8 @@ class R5:
     def validate(self, resource_type: str, resource: Resource) -> None:
         validate(Release.R5, resource_type, resource)
 
-    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
-        return r5_subscriptions.parse_subscription(
-            resource, version=self.version, tenant=tenant, id=id, now_ms=now_ms
-        )
+    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str) -> Subscription:
+        return r5_subscriptions.parse_subscription(resource, version=self.version, tenant=tenant, id=id)
 
     def render_subscription(self, subscription: Subscription) -> Resource:
         document = Resource(subscription.document)

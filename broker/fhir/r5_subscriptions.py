@@ -5,6 +5,7 @@ from typing import Any
 
 from broker.clock import to_instant
 from broker.fhir import subscription_rules as rules
+from broker.fhir.channel_types import system_of
 from broker.fhir.element_reader import ElementReader
 from broker.fhir.filter_strings import has_prefix
 from broker.fhir.modifier_extensions import refuse_modifier_extensions
@@ -16,7 +17,6 @@ from broker.model.resource import Resource
 from broker.model.search import Comparator, Filter
 from broker.model.subscription import Channel, ChannelType, Subscription, SubscriptionId
 
-CHANNEL_TYPES = "http://terminology.hl7.org/CodeSystem/subscription-channel-type"
 _STRUCTURES = "http://hl7.org/fhir/StructureDefinition/"
 
 
@@ -84,9 +84,7 @@ def _channel(root: ElementReader, version: str) -> Channel:
     )
 
 
-def parse_subscription(
-    resource: Resource, *, version: str, tenant: Tenant, id: str, now_ms: int
-) -> Subscription:
+def parse_subscription(resource: Resource, *, version: str, tenant: Tenant, id: str) -> Subscription:
     """Raises `Malformed` or `Unprocessable`, the latter with one issue per problem."""
     validate(Release.R5, "Subscription", resource)
     root = ElementReader(resource.fields, "Subscription")
@@ -100,7 +98,7 @@ def parse_subscription(
         filters=tuple(_filter(each) for each in root.objects("filterBy")),
         channel=_channel(root, version),
         document=resource.text,
-        end_ms=rules.end_ms(root, now_ms),
+        end_ms=rules.end_ms(root),
         name=root.string("name"),
         reason=root.string("reason"),
     )
@@ -131,7 +129,7 @@ def render_subscription(subscription: Subscription) -> dict[str, Any]:
     return {
         "resourceType": "Subscription",
         "topic": subscription.topic,
-        "channelType": {"system": channel.type.system or CHANNEL_TYPES, "code": channel.type.code},
+        "channelType": {"system": system_of(channel.type), "code": channel.type.code},
         "contentType": channel.content_type,
         "content": channel.content,
     } | {name: value for name, value in optional.items() if value is not None}

@@ -31,7 +31,7 @@ class ReleaseAdapter(Protocol):
         """Raises `Malformed`, or `Unprocessable` with one issue per error."""
         ...
 
-    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str, now_ms: int) -> Subscription:
+    def parse_subscription(self, resource: Resource, *, tenant: Tenant, id: str) -> Subscription:
         """The neutral subscription. Raises `Malformed`, or `Unprocessable` with one issue per element."""
         ...
 

@@ -28,8 +28,8 @@ def submitted_status(reader: ElementReader) -> SubscriptionStatus:
     return SubscriptionStatus.REQUESTED
 
 
-def end_ms(reader: ElementReader, now_ms: int) -> int | None:
-    """When the server turns the subscription off; must be in the future (R-159)."""
+def end_ms(reader: ElementReader) -> int | None:
+    """When the server turns the subscription off (R-159); registration decides about a moment in the past."""
     end = reader.string("end")
     if end is None:
         return None
@@ -42,8 +42,6 @@ def end_ms(reader: ElementReader, now_ms: int) -> int | None:
     if moment.tzinfo is None:
         reader.refuse("value", "an instant needs a time and its offset from UTC", "end")
         return None
-    if at_ms <= now_ms:
-        reader.refuse("value", f"{end} is in the past", "end")
     return at_ms
 
 

@@ -75,9 +75,13 @@ def render_r4b(topic: Topic) -> Resource:
 
 
 def render_basic(topic: Topic) -> Resource:
-    """A Basic with an extension for each element; the status is a modifier extension (R-080)."""
+    """A Basic with an extension for each element; the status is a modifier extension (R-080).
+
+    Extensions of the topic itself stay as they are.
+    """
     document = render_r5(topic).copy()
-    extensions = [
+    extensions = document.pop("extension", [])
+    extensions += [
         extension
         for name, value in document.items()
         if name not in _BASIC_ELEMENTS and not name.startswith("_")

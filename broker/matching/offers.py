@@ -25,6 +25,9 @@ def check_offers(topic: Topic, parameters: ParameterTable) -> Iterator[TopicProb
 
 
 def _reasons(definition: FilterDefinition, topic: Topic, table: ParameterTable) -> Iterator[str]:
+    if ":" in definition.parameter:
+        yield "has a colon: list modifiers as `modifier`, and name the type of a chain nowhere"
+        return
     types = [definition.resource] if definition.resource else sorted(topic.focus_types)
     plain = Filter(definition.parameter, "")
     chain = read_chain(plain)

@@ -30,7 +30,7 @@ def state_in(state: State, resource_type: str, source: Release, target: Release)
     if source is target or state is None or not can_convert(resource_type, source, target):
         return source, state
     if Release.R5 not in {source, target}:
-        return target, state  # R4 and R4B differ only in types that don't convert
+        return target, state  # between R4 and R4B nothing that a search parameter reads changes its name
     try:
         converted = _converted(state, resource_type, source, target)
     except READ_ERRORS:

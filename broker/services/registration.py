@@ -9,32 +9,33 @@ from dataclasses import replace
 
 from broker.channels.base import Channel
 from broker.errors import Issue, Unprocessable
-from broker.fhir.conversion import can_convert
+from broker.fhir.channel_types import system_of, systems_with
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.registration import check_filters, filter_warnings
-from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import Topic, TopicStatus
-
-_CHANNEL_TYPE_SYSTEMS = {
-    None,
-    "http://terminology.hl7.org/CodeSystem/subscription-channel-type",
-    "http://fhir-broker.org/channel-types",
-}
+from broker.services.content_warnings import can_send, content_warnings
+from broker.services.ends import EndRule
 
 
 class RegistrationRules:
     """Checks Subscriptions against the topics, channels and search parameters that this broker serves."""
 
     def __init__(
-        self, catalog: Catalog, context: SearchContext, channels: Mapping[str, Channel], base_url: str
+        self,
+        catalog: Catalog,
+        context: SearchContext,
+        channels: Mapping[str, Channel],
+        base_url: str,
+        end_rule: EndRule,
     ) -> None:
         self._catalog = catalog
         self._context = context
         self._channels = channels
         self._base_url = base_url
+        self._end_rule = end_rule
 
     def channel_of(self, subscription: Subscription) -> Channel:
         """The channel of an accepted subscription."""
@@ -53,22 +54,26 @@ class RegistrationRules:
                 Issue(problem.refusal, problem.text, elements[problem.index])
                 for problem in check_filters(draft, topic, self._context)
             ]
-            issues += self._check_content(draft, topic)
+            issues += _check_content(draft, topic)
         if issues or topic is None:
             raise Unprocessable(*issues)
-        status = draft.status
-        if status is SubscriptionStatus.REQUESTED and not self.channel_of(draft).is_pushed:
-            status = SubscriptionStatus.ACTIVE
-        return replace(draft, topic_canonical=topic.canonical, status=status)
+        accepted = self._end_rule.apply(replace(draft, topic_canonical=topic.canonical))
+        if accepted.status is SubscriptionStatus.REQUESTED and not self.channel_of(accepted).is_pushed:
+            return replace(accepted, status=SubscriptionStatus.ACTIVE)
+        return accepted
 
     def warnings(self, subscription: Subscription) -> tuple[Issue, ...]:
-        """What the author of an accepted subscription should know about its filters."""
+        """Why an accepted subscription sends nothing or more than its author may expect; for `$status`."""
         topic = self._catalog.bound(subscription.topic_canonical)
-        if topic is None:
-            return ()
-        return tuple(
-            Issue("business-rule", text, severity="warning") for text in filter_warnings(subscription, topic)
-        )
+        texts = filter_warnings(subscription, topic) if topic is not None else []
+        return (*self._end_rule.warnings(subscription), *(_warning(text) for text in texts))
+
+    def registration_warnings(self, subscription: Subscription) -> tuple[Issue, ...]:
+        """The warnings, and what later notifications may have to leave out; for the response."""
+        topic = self._catalog.bound(subscription.topic_canonical)
+        texts = content_warnings(subscription, topic) if topic is not None else []
+        element = adapter(subscription.release).element("content")
+        return (*self.warnings(subscription), *(_warning(text, element) for text in texts))
 
     def _check_topic(self, draft: Subscription) -> tuple[Topic | None, list[Issue]]:
         element = adapter(draft.release).element("topic")
@@ -86,30 +91,37 @@ class RegistrationRules:
         element = adapter(draft.release).element
         channel_type = draft.channel.type
         channel = self._channels.get(channel_type.code)
-        if channel is not None and channel_type.system not in _CHANNEL_TYPE_SYSTEMS:
-            systems = " or ".join(sorted(filter(None, _CHANNEL_TYPE_SYSTEMS)))
-            text = f"The system {channel_type.system!r} has no channel {channel_type.code!r}. Use {systems}."
-            return [Issue("not-supported", text, element("channelType"))]
         if channel is None:
             offered = ", ".join(self._channels)
             text = f"The channel {channel_type.code!r} is not supported. Use one of: {offered}."
+            return [Issue("not-supported", text, element("channelType"))]
+        systems = systems_with(channel_type.code)
+        if system_of(channel_type) not in systems:
+            text = (
+                f"The system {channel_type.system!r} has no channel {channel_type.code!r}. "
+                f"Use {' or '.join(systems)}."
+            )
             return [Issue("not-supported", text, element("channelType"))]
         return [
             replace(issue, expression=element(issue.expression) if issue.expression else None)
             for issue in channel.check(draft.channel)
         ]
 
-    def _check_content(self, draft: Subscription, topic: Topic) -> list[Issue]:
-        """`full-resource` is accepted only where every focus can be written in the subscriber's release."""
-        if draft.channel.content is not PayloadContent.FULL_RESOURCE:
-            return []
-        impossible = [
-            f"{resource_type} from {source} to {draft.release}"
-            for resource_type in sorted(topic.focus_types)
-            for source in Release
-            if not can_convert(resource_type, source, draft.release)
-        ]
-        if not impossible:
-            return []
-        text = f"full-resource needs a conversion that does not exist: {'; '.join(impossible)}. Use id-only."
-        return [Issue("not-supported", text, adapter(draft.release).element("content"))]
+
+def _check_content(draft: Subscription, topic: Topic) -> list[Issue]:
+    """Refuses `full-resource` where no focus could ever be sent in the subscriber's release.
+
+    Where it depends on the release of the producer, the subscription is accepted with a warning, and a
+    notification that can't include a resource says why (R-244).
+    """
+    if draft.channel.content is not PayloadContent.FULL_RESOURCE or not topic.focus_types:
+        return []
+    if any(can_send(resource_type, draft.release) for resource_type in topic.focus_types):
+        return []
+    types = ", ".join(sorted(topic.focus_types))
+    text = f"full-resource is impossible: {draft.release.upper()} has no type {types}. Use id-only."
+    return [Issue("not-supported", text, adapter(draft.release).element("content"))]
+
+
+def _warning(text: str, element: str | None = None) -> Issue:
+    return Issue("business-rule", text, element, severity="warning")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from broker.clock import to_instant
+from broker.fhir.channel_types import system_of
 from broker.fhir.filter_strings import render_filter_string
 from broker.fhir.json_values import objects
-from broker.fhir.r5_subscriptions import CHANNEL_TYPES
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.search import ParameterType
@@ -43,7 +43,7 @@ def _topics(subscription: Subscription) -> Iterator[str]:
 
 def _channel_type(subscription: Subscription) -> Iterator[str]:
     channel_type = subscription.channel.type
-    yield f"{channel_type.system or CHANNEL_TYPES}|{channel_type.code}"
+    yield f"{system_of(channel_type)}|{channel_type.code}"
 
 
 def _managing_entity(subscription: Subscription) -> Iterator[str | None]:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 
-from broker.clock import Clock
 from broker.errors import Conflict, Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
@@ -48,13 +47,10 @@ class Registered:
 class SubscriptionService:
     """Subscriptions of the principal's tenant."""
 
-    def __init__(
-        self, subscriptions: Subscriptions, schedule: Schedule, rules: RegistrationRules, clock: Clock
-    ) -> None:
+    def __init__(self, subscriptions: Subscriptions, schedule: Schedule, rules: RegistrationRules) -> None:
         self._subscriptions = subscriptions
         self._schedule = schedule
         self._rules = rules
-        self._clock = clock
 
     async def create(
         self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
@@ -137,14 +133,12 @@ class SubscriptionService:
         Raises `Malformed` or `Unprocessable` with one issue for each problem.
         """
         check_type(resource, "Subscription")
-        parsed = adapter(release).parse_subscription(
-            resource, tenant=principal.tenant, id=subscription_id, now_ms=self._clock.now_ms()
-        )
+        parsed = adapter(release).parse_subscription(resource, tenant=principal.tenant, id=subscription_id)
         return self._rules.accept(replace(parsed, owner=principal.client_id))
 
     def _registered(self, draft: Subscription, version: int, at_ms: int, *, is_created: bool) -> Registered:
         stored = replace(draft, version=version, updated_ms=at_ms)
-        return Registered(stored, is_created=is_created, warnings=self._rules.warnings(stored))
+        return Registered(stored, is_created=is_created, warnings=self._rules.registration_warnings(stored))
 
     async def _put(
         self, draft: Subscription, *, create: bool, condition: VersionCondition = UNCONDITIONAL

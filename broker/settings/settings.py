@@ -184,6 +184,14 @@ class Settings:
         "What a reactivated subscription receives first. backlog: the events it missed. newest: only "
         "new events.",
     )
+    past_end: Literal["off", "ignore"] = setting(
+        "off",
+        choice("off", "ignore"),
+        "off",
+        "What happens to a Subscription that is registered with an end in the past. off: it is accepted with "
+        "the status off, and a warning. ignore: it is accepted without the end, for test suites whose "
+        "examples are old.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info",
         choice("debug", "info", "warning", "error"),

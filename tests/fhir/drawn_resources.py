@@ -122,12 +122,19 @@ def elements(release: Release, kind: str) -> tuple[Element, ...]:
                     or extra.get("enum_values")
                     or ()
                 ),
-                tuple(extra.get("enum_reference_types") or ()),
+                _targets(release, f"{kind}.{name}", extra),
                 f"_{name}" in aliases,
                 bool(extra.get("one_of_many_required")),
             )
         )
     return tuple(result)
+
+
+def _targets(release: Release, path: str, extra: dict[str, Any]) -> tuple[str, ...]:
+    """The types that the element refers to; the classes of R4B, which R4 uses too, allow more than R4."""
+    if release is R4 and path in {"DiagnosticReport.subject", "Observation.subject"}:
+        return ("Patient", "Group", "Device", "Location")
+    return tuple(extra.get("enum_reference_types") or ())
 
 
 @st.composite

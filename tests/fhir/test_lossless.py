@@ -20,7 +20,6 @@ from broker.model.subscription import Subscription
 from broker.testing.registration import BACKPORT, subscription
 from tests.fhir.rows import read_back
 
-NOW = 1_500_000_000_000
 TOPIC = "http://example.org/t"
 CROSS = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Subscription."
 Document = dict[str, Any]
@@ -101,7 +100,7 @@ def exact(body: bytes) -> Document:
 
 
 def parse(release: Release, body: bytes) -> Subscription:
-    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
+    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1")
 
 
 def client_elements(document: Document) -> Document:

@@ -17,7 +17,6 @@ from broker.model.subscription import PayloadContent, Subscription
 from broker.testing.registration import BACKPORT, subscription
 from tests.fhir.rows import read_back
 
-NOW = 1_500_000_000_000
 STRUCTURES = "http://hl7.org/fhir/StructureDefinition/"
 TOPIC = {"resourceType": "SubscriptionTopic", "id": "t", "url": "http://example.org/t", "status": "active"}
 HISTORY = [Release.R4, Release.R4B]
@@ -26,7 +25,7 @@ Document = dict[str, Any]
 
 def parse(release: Release, document: Document) -> Subscription:
     body = orjson.dumps(document)
-    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
+    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1")
 
 
 def refused_at(release: Release, document: Document) -> list[str | None]:
@@ -235,8 +234,8 @@ def test_r_180_a_setting_beyond_its_limit_is_refused_and_not_changed(
 
 
 @pytest.mark.parametrize("release", Release)
-def test_r_159_an_end_needs_an_offset_and_must_be_in_the_future(release: Release) -> None:
-    for end in ("2001-01-01T00:00:00Z", "2100-01-01T00:00:00", "2100-01-01", "soon"):
+def test_r_159_an_end_is_an_instant_with_an_offset(release: Release) -> None:
+    for end in ("2100-01-01T00:00:00", "2100-01-01", "soon"):
         with pytest.raises(RequestError):
             parse(release, draft(release) | {"end": end})
     assert parse(release, draft(release) | {"end": "2100-01-01T00:00:00Z"}).end_ms == 4_102_444_800_000

@@ -20,7 +20,6 @@ from broker.model.subscription import PayloadContent, Subscription
 from broker.testing.registration import BACKPORT, subscription
 from tests.fhir.rows import read_back
 
-NOW = 1_500_000_000_000
 EXAMPLES = Path(__file__).parents[3] / "shared" / "spec" / "examples"
 needs_examples = pytest.mark.skipif(
     not EXAMPLES.is_dir(), reason="the published examples are not beside this checkout"
@@ -48,7 +47,7 @@ DRAFTS = st.fixed_dictionaries(
 
 def parse(release: Release, document: dict[str, Any] | bytes) -> Subscription:
     body = document if isinstance(document, bytes) else orjson.dumps(document)
-    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1", now_ms=NOW)
+    return adapter(release).parse_subscription(Resource(body), tenant=DEFAULT_TENANT, id="s1")
 
 
 def meaning(parsed: Subscription) -> tuple[object, ...]:
@@ -103,6 +102,49 @@ def test_a_custom_channel_and_its_system_are_kept_between_releases() -> None:
     extension = orjson.loads(rendered.text)["channel"]["_type"]["extension"][0]
     assert extension["url"] == f"{BACKPORT}backport-channel-type", "R-127"
     assert parse(Release.R4, rendered.text).channel.type == parse(Release.R5, document).channel.type
+
+
+@pytest.mark.parametrize("release", [Release.R4, Release.R4B])
+def test_a_channel_without_a_code_in_r4_is_shown_in_the_extension_however_it_was_written(
+    release: Release,
+) -> None:
+    extension = {
+        "url": f"{BACKPORT}backport-channel-type",
+        "valueCoding": {"system": "http://fhir-broker.org/channel-types", "code": "server-sent-events"},
+    }
+    expected = {"type": "rest-hook", "_type": {"extension": [extension]}}
+    plain = subscription(release, "http://example.org/t", "https://example.org/", max_count=3)
+    plain["channel"]["type"] = "server-sent-events"
+    by_extension = subscription(release, "http://example.org/t", "https://example.org/", max_count=3)
+    by_extension["channel"] |= expected
+    native = subscription("r5", "http://example.org/t", "https://example.org/", max_count=3)
+    native["channelType"] = extension["valueCoding"]
+    for source, document in ((release, plain), (release, by_extension), (Release.R5, native)):
+        parsed = parse(source, document)
+        assert parsed.channel.type.code == "server-sent-events"
+        for target in (Release.R4, Release.R4B):
+            channel = orjson.loads(adapter(target).render_subscription(parsed).text)["channel"]
+            assert {name: channel[name] for name in ("type", "_type")} == expected
+            assert channel["payload"] == "application/fhir+json"
+        in_r5 = orjson.loads(adapter(Release.R5).render_subscription(parsed).text)
+        assert in_r5["channelType"] == extension["valueCoding"]
+
+
+@pytest.mark.parametrize("code", ["rest-hook", "websocket", "email", "message"])
+def test_the_codes_of_both_releases_need_no_extension(code: str) -> None:
+    document = subscription("r5", "http://example.org/t", "https://example.org/")
+    document["channelType"]["code"] = code
+    channel = orjson.loads(adapter(Release.R4).render_subscription(parse(Release.R5, document)).text)[
+        "channel"
+    ]
+    assert (channel["type"], "_type" in channel) == (code, False)
+    document = subscription("r4b", "http://example.org/t", "https://example.org/")
+    document["channel"]["type"] = code
+    in_r5 = orjson.loads(adapter(Release.R5).render_subscription(parse(Release.R4B, document)).text)
+    assert in_r5["channelType"] == {
+        "system": "http://terminology.hl7.org/CodeSystem/subscription-channel-type",
+        "code": code,
+    }
 
 
 def test_the_name_or_reason_of_r5_becomes_the_reason_that_r4_requires() -> None:

@@ -6,6 +6,7 @@ kept whole in the standard cross-version extensions
 Numbers keep their spelling, and a text with nothing to convert is returned as it is. The HTTP API and
 delivery call `convert`.
 
+Between R4 and R4B most resources stay as they are; `r4_and_r4b.py` lists what differs. For R5,
 `type_rules.py` defines rules and their builders. `observation.py`, `device.py`, `device_metric.py`,
 `people.py`, `encounter.py`, `diagnostic_report.py` and `complex_types.py` are tables of rules, and
 `rule_tables.py` indexes them. `engine.py` applies rules, `cross_version_extensions.py` keeps elements in
@@ -17,7 +18,8 @@ import msgspec
 
 from broker.errors import Unprocessable
 from broker.fhir.conversion.engine import convert_resource
-from broker.fhir.conversion.rule_tables import CONTAINABLE, CONVERTIBLE, SAME_IN_R4_AND_R4B
+from broker.fhir.conversion.r4_and_r4b import SAME_IN_R4_AND_R4B, refuse_missing_members
+from broker.fhir.conversion.rule_tables import CONTAINABLE, CONVERTIBLE
 from broker.fhir.conversion.type_rules import Direction, JsonElement, NotConvertible
 from broker.fhir.conversion.unchanged import is_unchanged
 from broker.fhir.resource_types import RESOURCE_TYPES
@@ -44,8 +46,9 @@ def can_convert(resource_type: str, source: Release, target: Release) -> bool:
 def convert(resource: Resource, resource_type: str, source: Release, target: Release) -> Resource | None:
     """The resource in the target release. It must be valid in the source release.
 
-    None if the type has no conversion, if the resource contains one of a type without conversion, or if it
-    already has an extension that a converted element needs.
+    None if the type has no conversion, if the resource holds one of a type without conversion or an element
+    that the target lacks and that can't be kept, or if it already has an extension that a converted element
+    needs.
     """
     if source is target:
         return resource
@@ -57,6 +60,7 @@ def convert(resource: Resource, resource_type: str, source: Release, target: Rel
     element: JsonElement = json_text.decode_exact(resource.text)
     try:
         converted = _convert_with_contained(element, direction)
+        refuse_missing_members(converted, direction)
     except NotConvertible:
         return None
     return resource if converted == element else Resource(msgspec.json.encode(converted))

@@ -29,7 +29,7 @@ MISSING_VALUE_TYPES: Mapping[Release, frozenset[str]] = {
 R4 allows Meta, but the classes that validate R4 don't.
 """
 
-_R4_DISALLOWED: Mapping[str, frozenset[str]] = {
+_R4_AND_R4B_DISALLOWED: Mapping[str, frozenset[str]] = {
     "Annotation.authorReference": frozenset({"PractitionerRole"}),
     "DiagnosticReport.media.link": frozenset({"DocumentReference"}),
     "DiagnosticReport.subject": frozenset({"BiologicallyDerivedProduct"}),
@@ -39,9 +39,15 @@ _R4_DISALLOWED: Mapping[str, frozenset[str]] = {
     "Observation.specimen": frozenset({"Group"}),
     "Observation.subject": frozenset({"BiologicallyDerivedProduct", "NutritionProduct"}),
 }
+_SUBJECTS_OF_R4B = frozenset({"Medication", "Organization", "Practitioner", "Procedure", "Substance"})
 DISALLOWED_TARGETS: Mapping[Release, Mapping[str, frozenset[str]]] = {
-    Release.R4: _R4_DISALLOWED,
-    Release.R4B: _R4_DISALLOWED,
+    Release.R4: {
+        **_R4_AND_R4B_DISALLOWED,
+        "DiagnosticReport.subject": _R4_AND_R4B_DISALLOWED["DiagnosticReport.subject"] | _SUBJECTS_OF_R4B,
+        "Group.member.entity": frozenset({"RelatedPerson"}),
+        "Observation.subject": _R4_AND_R4B_DISALLOWED["Observation.subject"] | _SUBJECTS_OF_R4B,
+    },
+    Release.R4B: _R4_AND_R4B_DISALLOWED,
     Release.R5: {
         "DiagnosticReport.subject": frozenset({"Procedure"}),
         "Encounter.diagnosis.condition.reference": frozenset({"Procedure"}),

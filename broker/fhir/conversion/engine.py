@@ -19,7 +19,7 @@ from broker.fhir.conversion.datatypes import (
     unwrap_reference,
     wrap_reference,
 )
-from broker.fhir.conversion.rule_tables import element_path, rules_at
+from broker.fhir.conversion.rule_tables import RESOURCE, element_path, rules_at
 from broker.fhir.conversion.type_rules import (
     CodeRule,
     Direction,
@@ -57,8 +57,15 @@ def _map_objects(value: Any, function: Callable[[JsonElement], Any]) -> Any:
     return value
 
 
+def _own_path(element: JsonElement, path: str) -> str:
+    """The path, or the type of a resource inside another."""
+    resource_type = element.get("resourceType") if path == RESOURCE else path
+    return resource_type if isinstance(resource_type, str) else ""
+
+
 def _to_common_form(element: JsonElement, path: str, direction: Direction) -> JsonElement:
     source = direction.source
+    path = _own_path(element, path)
     result: JsonElement = {}
     for name, value in element.items():
         child_path = element_path(path, name, source)
@@ -70,6 +77,7 @@ def _to_common_form(element: JsonElement, path: str, direction: Direction) -> Js
 
 def _to_target_form(element: JsonElement, path: str, direction: Direction) -> JsonElement:
     target = direction.target
+    path = _own_path(element, path)
     if path == "Extension":
         element = spell_out_value_type(element, target)
     result: JsonElement = {}

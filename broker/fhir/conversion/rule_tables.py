@@ -12,26 +12,9 @@ from broker.fhir.conversion import (
     observation,
     people,
 )
+from broker.fhir.conversion.r4_and_r4b import RESOURCE_MEMBERS
 from broker.fhir.conversion.type_rules import Direction, TypeRules
 from broker.model.release import Release
-
-SAME_IN_R4_AND_R4B = frozenset(
-    {
-        *("AllergyIntolerance", "Appointment", "AppointmentResponse", "Basic", "Binary", "BodyStructure"),
-        *("CarePlan", "CareTeam", "ClinicalImpression", "Communication", "CommunicationRequest", "Condition"),
-        *("Consent", "Coverage", "DetectedIssue", "Device", "DeviceMetric", "DeviceRequest"),
-        *("DeviceUseStatement", "DiagnosticReport", "DocumentReference", "Encounter", "Endpoint"),
-        *("EpisodeOfCare", "FamilyMemberHistory", "Flag", "Goal", "Group", "HealthcareService"),
-        *("ImagingStudy", "Immunization", "List", "Location", "Media", "Medication"),
-        *("MedicationAdministration", "MedicationDispense", "MedicationRequest", "MedicationStatement"),
-        *("NutritionOrder", "Observation", "Organization", "Patient", "Person", "Practitioner"),
-        *("PractitionerRole", "Procedure", "Provenance", "QuestionnaireResponse", "RelatedPerson"),
-        *("RiskAssessment", "Schedule", "ServiceRequest", "Slot", "Specimen", "Substance", "Task"),
-    }
-)
-"""Types of which a resource is valid in R4 exactly if it is valid in R4B, apart from data types in
-extensions.
-"""
 
 CONVERTIBLE = frozenset(
     {"Device", "DeviceMetric", "DiagnosticReport", "Encounter", "Observation", "Patient", "Practitioner"}
@@ -53,6 +36,9 @@ TYPE_RULES: tuple[TypeRules, ...] = (
     *people.TYPE_RULES,
 )
 
+RESOURCE = "Resource"
+"""The path of an element that may be a resource: its own type is the path of what it holds."""
+
 _BY_PATH_IN_R5: Mapping[bool, Mapping[str, TypeRules]] = {
     True: {type_rules.r5: type_rules for type_rules in TYPE_RULES},
     False: {type_rules.r4: type_rules for type_rules in TYPE_RULES},
@@ -61,6 +47,7 @@ _ALIASES = {
     "Observation.component.referenceRange": "Observation.referenceRange",
     "RelatedArtifact.document": "Attachment",
     "TriggerDefinition.data": "DataRequirement",
+    "Group.member": "Group.member",  # has no rules, but a reference with other targets in R4 than in R4B
 }
 _BY_NAME = {
     "photo": "Attachment",
@@ -68,6 +55,7 @@ _BY_NAME = {
     "note": "Annotation",
     "extension": "Extension",
     "modifierExtension": "Extension",
+    **dict.fromkeys(RESOURCE_MEMBERS, RESOURCE),
 }
 _VALUE = re.compile("value([A-Z][A-Za-z0-9]*)")
 

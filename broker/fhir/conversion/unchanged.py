@@ -10,6 +10,7 @@ from functools import cache
 
 from broker.fhir.conversion import complex_types
 from broker.fhir.conversion.datatypes import DISALLOWED_TARGETS, MISSING_VALUE_TYPES, missing_resource_types
+from broker.fhir.conversion.r4_and_r4b import CONTAINERS, MISSING_MEMBERS
 from broker.fhir.conversion.rule_tables import TYPE_RULES
 from broker.fhir.conversion.type_rules import CodeRule, Direction, TypeRules, capitalized
 from broker.model.release import Release
@@ -30,13 +31,16 @@ def is_unchanged(text: bytes, resource_type: str, direction: Direction) -> bool:
 
 @cache
 def _pattern(resource_type: str, direction: Direction) -> re.Pattern[bytes] | None:
-    """What a resource that changes contains; None where every resource of the type changes."""
+    """What a resource that changes contains; None where any resource of the type may change."""
+    if resource_type in CONTAINERS:
+        return None
     crosses = Release.R5 in {direction.source, direction.target}
     concerned = [rules for rules in TYPE_RULES if _concerns(rules, resource_type)] if crosses else []
     if any(_adds_elements(rules, direction) for rules in concerned if rules.r4 == resource_type):
         return None
     names = {name for rules in concerned for name in _names(rules, resource_type, direction)}
     value_types = {type_name for release in Release for type_name in MISSING_VALUE_TYPES[release]}
+    names |= MISSING_MEMBERS.get(direction.target, {}).get(resource_type, frozenset())
     names |= {"contained"} | {f"value{capitalized(type_name)}" for type_name in value_types}
     target_types = set(missing_resource_types(direction.target)) | {
         type_name

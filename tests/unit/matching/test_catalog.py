@@ -94,6 +94,8 @@ def test_topics_are_found_by_id_and_by_type(catalog: Catalog, folder: Folder) ->
         ({"bad": {"id": "x", "resource": "Encounters"}}, "bad.json", "do you mean Encounter?"),
         ({"bad": {"id": "x", "fhirpath": "%current.length > 5 'min'"}}, "bad.json", "compare .value"),
         ({"bad": {"id": "x", "offers": {"unheard": []}}}, "bad.json", "a topic must not offer"),
+        ({"bad": {"id": "x", "offers": {"status:not": []}}}, "bad.json", "status:not has a colon"),
+        ({"bad": {"id": "x", "offers": {"subject:Patient.name": []}}}, "bad.json", "has a colon"),
         ({"bad": {"id": "x", "offers": {"status": ["text-advanced"]}}}, "bad.json", "text-advanced"),
         ({"bad": {"id": "x", "fhirpath": "("}}, "bad.json", "FHIRPath criteria"),
         ({"a": {"id": "x", "url": "http://a"}, "b": {"id": "x"}}, "b.json", "id x is already used in a.json"),
