@@ -19,9 +19,10 @@ from broker.clock import Clock
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
 from broker.delivery.policy import RetryPolicy, decide
+from broker.delivery.recovery import WaitingReceivers
 from broker.delivery.subscription_cache import SubscriptionCache
 from broker.errors import StoreUnavailable
-from broker.model.notification import ErrorReport, NotificationType
+from broker.model.notification import DeliveryError, ErrorReport, NotificationType
 from broker.model.outcome import (
     Decision,
     Defer,
@@ -77,6 +78,7 @@ class DeliveryEngine:
         self._clock = clock
         self._stop = stop
         self._max_timeout_s = max_timeout_s
+        self._waiting = WaitingReceivers()
 
     async def attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
         """Makes one attempt and returns what the store committed, the next claim of the subscription
@@ -86,6 +88,7 @@ class DeliveryEngine:
         both cases nothing was committed and the caller still holds the claim.
         """
         failpoints.hit("delivery.claimed")
+        concurrency_key = ""
         try:
             subscription = await self._subscriptions.get(claim)
             if subscription is None:
@@ -96,7 +99,8 @@ class DeliveryEngine:
                 text = f"this broker has no channel {subscription.channel.type.code!r}"
                 outcome: DeliveryOutcome = Unreachable(ErrorReport(None, text))
             else:
-                with budget.slot(channel.concurrency_key(subscription)) as is_granted:
+                concurrency_key = channel.concurrency_key(subscription)
+                with budget.slot(concurrency_key) as is_granted:
                     if not is_granted:
                         return await self._commit(claim, Defer(random.randint(*_DEFER_MS)))
                     outcome = await self._send(claim, subscription, channel)
@@ -110,7 +114,9 @@ class DeliveryEngine:
         self._record(claim, outcome, decision)
         if claim.type is NotificationType.HANDSHAKE:
             failpoints.hit("handshake.after")
-        return await self._commit(claim, decision, _METRIC_NAMES[type(outcome)])
+        committed = await self._commit(claim, decision, _METRIC_NAMES[type(outcome)])
+        await self._wake_others(claim, concurrency_key, outcome, decision)
+        return committed
 
     async def _send(self, claim: Claim, subscription: Subscription, channel: Channel) -> DeliveryOutcome:
         built = await self._builder.build(claim, subscription)
@@ -153,6 +159,23 @@ class DeliveryEngine:
             retry_in_ms=decision.delay_ms if isinstance(decision, Retry) else None,
         )
 
+    async def _wake_others(
+        self, claim: Claim, concurrency_key: str, outcome: DeliveryOutcome, decision: Decision
+    ) -> None:
+        """After a success, wakes subscriptions that wait for the same receiver to be back."""
+        subscription = (claim.tenant, claim.id)
+        self._waiting.discard(subscription)
+        if isinstance(outcome, Delivered):
+            woken = self._waiting.take(concurrency_key)
+            if woken:
+                try:
+                    await self._schedule.end_backoff(woken)
+                except StoreUnavailable as error:  # their delays pass by themselves
+                    metrics.store_errors.inc()
+                    _log.warning("waiting subscriptions not woken", error=str(error))
+        elif isinstance(decision, Retry) and _is_down(outcome):
+            self._waiting.add(concurrency_key, subscription)
+
     async def _commit(self, claim: Claim, decision: Decision | None, outcome: str = "") -> Committed:
         failpoints.hit("delivery.before-commit")
         committed = await self._commit_until_stored(claim, decision, outcome)
@@ -176,3 +199,14 @@ class DeliveryEngine:
                 metrics.store_errors.inc()
                 _log.warning("commit waits for the store", subscription=claim.id, error=str(error))
                 await asyncio.sleep(_COMMIT_RETRY_S)
+
+
+def _is_down(outcome: DeliveryOutcome) -> bool:
+    """Whether the receiver served no request, and did not say when it will."""
+    match outcome:
+        case Unreachable(error=ErrorReport(code=DeliveryError.DNS | DeliveryError.NO_RESPONSE)):
+            return True
+        case Refused(is_unavailable=is_unavailable, retry_after_s=retry_after_s):
+            return is_unavailable and retry_after_s is None
+        case _:
+            return False

@@ -2,8 +2,9 @@
 decision.
 
 - A transient failure is retried with growing, jittered delays until the retry budget, counted from the
-  first failure of the notification, is used up (R-305, R-307). A Retry-After may lengthen a delay, never
-  beyond the longest delay of the policy: a receiver's mistake must not silence an alarm for a day.
+  first failure of the notification, is used up (R-305, R-307). Delays stay short for ten minutes, so that a
+  receiver that was restarted is served soon. A Retry-After may lengthen a delay, never beyond the longest
+  delay of the policy: a receiver's mistake must not silence an alarm for a day.
 - A permanent refusal gets a few attempts, for the endpoint that is just being set up.
 - A handshake that the receiver answers with a failure sets the subscription to `error` at once (R-152). One
   that reaches nobody is retried for a grace, since receivers often register before they listen (141).
@@ -34,6 +35,12 @@ from broker.model.outcome import (
 HANDSHAKE_DELAY_MS = 2_000
 """The longest delay between two attempts of a handshake: a client waits for its subscription."""
 
+SHORT_DELAY_MS = 15_000
+"""The longest delay while a notification has failed for less than `SHORT_DELAYS_MS`."""
+SHORT_DELAYS_MS = 600_000
+GROWTH = 4
+"""After that the longest delay grows by a quarter of the time that passes."""
+
 BUILD_ATTEMPTS = 5
 BUILD_DELAY_MS = 250
 """The longest delay after the first failed build; it doubles with each further one."""
@@ -51,11 +58,12 @@ class RetryPolicy:
     handshake_grace_ms: int
     max_permanent_refusals: int = 3
 
-    def delay_ms(self, attempt: int, jitter: float) -> int:
-        """The delay after failed attempt number `attempt` (from 1); `jitter` in 0..1 picks from its upper
-        half.
+    def delay_ms(self, attempt: int, failing_ms: int, jitter: float) -> int:
+        """The delay after failed attempt number `attempt` (from 1) of a notification that has been failing
+        for `failing_ms`; `jitter` in 0..1 picks from its upper half.
         """
-        ceiling = min(self.max_ms, self.base_ms << min(max(attempt, 1) - 1, 48))
+        longest_ms = max(self.base_ms, SHORT_DELAY_MS + max(0, failing_ms - SHORT_DELAYS_MS) // GROWTH)
+        ceiling = min(self.max_ms, longest_ms, self.base_ms << min(max(attempt, 1) - 1, 48))
         return math.ceil(ceiling * (0.5 + jitter / 2))
 
     def requested_ms(self, retry_after_s: float | None) -> int:
@@ -82,7 +90,7 @@ def decide(
     """
     if isinstance(outcome, Delivered):
         return Advance()
-    delay_ms = policy.delay_ms(attempt, jitter)
+    delay_ms = policy.delay_ms(attempt, now_ms - first_failure_ms, jitter)
     if is_handshake:
         grace_left_ms = first_failure_ms + policy.handshake_grace_ms - now_ms
         return _after_handshake(outcome, min(delay_ms, HANDSHAKE_DELAY_MS), grace_left_ms)

@@ -177,6 +177,10 @@ class Schedule:
         """Makes a subscription that waits for its handshake due now, and wakes the dispatchers."""
         await delivery.schedule_handshake(self._store, (tenant, subscription_id))
 
+    async def end_backoff(self, subscriptions: Sequence[SubscriptionKey]) -> None:
+        """Makes those due now that wait for the next attempt after a failure, and wakes the dispatchers."""
+        await delivery.end_backoff(self._store, subscriptions)
+
     async def resend(
         self,
         tenant: Tenant,

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from broker.channels.base import SendRequest, StatelessChannel
 from broker.clock import SystemClock
@@ -17,7 +19,8 @@ from broker.delivery.subscription_cache import SubscriptionCache
 from broker.delivery.wakeups import WakeupListener
 from broker.errors import Issue
 from broker.model.change import DEFAULT_TENANT
-from broker.model.outcome import Delivered, DeliveryOutcome
+from broker.model.notification import DeliveryError, ErrorReport
+from broker.model.outcome import Delivered, DeliveryOutcome, Refused, Unreachable
 from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
@@ -42,7 +45,8 @@ class NoTopics:
 
 
 class FakeChannel(StatelessChannel):
-    """Delivers at once, except to the endpoint `stalled`, which holds its attempts until `resumed`.
+    """Delivers at once, except to the endpoint `stalled`, which holds its attempts until `resumed`, and with
+    `failure`, which all attempts meet while it is set.
 
     The concurrency key is the endpoint, which is not a URL.
     """
@@ -54,6 +58,8 @@ class FakeChannel(StatelessChannel):
         self.under_way = 0
         self.max_under_way = 0
         self.delivered: dict[SubscriptionId, list[int]] = {}
+        self.failure: DeliveryOutcome | None = None
+        self.failed: list[SubscriptionId] = []
 
     def check(self, channel: ChannelSettings) -> list[Issue]:
         return []
@@ -67,6 +73,9 @@ class FakeChannel(StatelessChannel):
             self.max_under_way = max(self.max_under_way, self.under_way)
             await self.resumed.wait()
             self.under_way -= 1
+        if self.failure is not None:
+            self.failed.append(request.subscription.id)
+            return self.failure
         numbers = [focus.event.number for focus in request.notification.foci]
         self.delivered.setdefault(request.subscription.id, []).extend(numbers)
         return Delivered()
@@ -77,7 +86,9 @@ def schedule_of(store: Store) -> Schedule:
 
 
 @contextlib.asynccontextmanager
-async def dispatching(store: Store, channel: FakeChannel, limits: DispatchLimits) -> AsyncIterator[None]:
+async def dispatching(
+    store: Store, channel: FakeChannel, limits: DispatchLimits, retry_ms: int = 10
+) -> AsyncIterator[None]:
     schedule = schedule_of(store)
     stop = asyncio.Event()
     engine = DeliveryEngine(
@@ -85,7 +96,7 @@ async def dispatching(store: Store, channel: FakeChannel, limits: DispatchLimits
         SubscriptionCache(Subscriptions(store)),
         NotificationBuilder(Composer(Resources(store), NoTopics()), NotificationRenderer("http://broker")),
         {"rest-hook": channel},
-        RetryPolicy(base_ms=10, max_ms=10, budget_ms=10_000, handshake_grace_ms=0),
+        RetryPolicy(base_ms=retry_ms, max_ms=retry_ms, budget_ms=86_400_000, handshake_grace_ms=0),
         SystemClock(),
         stop,
         max_timeout_s=10,
@@ -155,3 +166,58 @@ async def test_a_deferred_notification_is_not_a_failed_attempt(store: Store) -> 
         assert (record.error, record.attempts) == (None, 0)
         channel.resumed.set()
         await until_delivered(channel, deferred)
+
+
+HOUR_MS = 3_600_000
+NO_RESPONSE = Unreachable(ErrorReport(DeliveryError.NO_RESPONSE, "connection refused"))
+
+
+async def until_failed(channel: FakeChannel, subscriptions: Collection[SubscriptionId]) -> None:
+    async def have_failed() -> bool:
+        return set(channel.failed) == set(subscriptions)
+
+    await until(have_failed)
+
+
+async def test_a_success_wakes_those_that_wait_for_the_same_receiver(store: Store) -> None:
+    channel = FakeChannel()
+    channel.failure = NO_RESPONSE
+    waiting = [await subscribe(store, f"waiting-{n}", "ward") for n in range(20)]
+    other = await subscribe(store, "other", "elsewhere")
+    async with dispatching(store, channel, DispatchLimits(), retry_ms=HOUR_MS):
+        await until_failed(channel, [*waiting, other])
+        channel.failure = None
+        first = await subscribe(store, "first", "ward")
+        for subscription_id in (first, *waiting):
+            await until_delivered(channel, subscription_id)
+    assert other not in channel.delivered, "it waits for another receiver"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Refused(is_transient=True, error=ErrorReport(None, "503"), retry_after_s=600, is_unavailable=True),
+        Refused(is_transient=True, error=ErrorReport(None, "429")),
+    ],
+    ids=["the receiver says when", "too many requests"],
+)
+async def test_a_refusal_of_a_receiver_that_serves_requests_waits_for_its_delay(
+    store: Store, failure: DeliveryOutcome
+) -> None:
+    channel = FakeChannel()
+    channel.failure = failure
+    refused = await subscribe(store, "refused", "ward")
+    async with dispatching(store, channel, DispatchLimits(), retry_ms=HOUR_MS):
+        await until_failed(channel, [refused])
+        channel.failure = None
+        first = await subscribe(store, "first", "ward")
+        await until_delivered(channel, first)
+        # what a success wakes is due before the next commit of the same subscription is
+        await Outboxes(store).append(0, 1, {(DEFAULT_TENANT, first): [change(n) for n in range(6, 8)]})
+
+        async def is_delivered() -> bool:
+            return channel.delivered[first][-1] == 7
+
+        await until(is_delivered)
+        assert await schedule_of(store).next_attempt_ms(DEFAULT_TENANT, refused) is not None
+    assert refused not in channel.delivered

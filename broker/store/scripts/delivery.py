@@ -102,6 +102,17 @@ async def schedule_handshake(store: Store, subscription: SubscriptionKey) -> Non
     await store.run(ScriptCall("schedule_handshake", script_keys, arguments))
 
 
+async def end_backoff(store: Store, subscriptions: Sequence[SubscriptionKey]) -> None:
+    """Makes subscriptions due now that wait for the next attempt after a failure."""
+    calls = []
+    for subscription in subscriptions:
+        shard = store.layout.shard_of(*subscription)
+        script_keys = [keys.subscription(shard, *subscription), keys.due(shard)]
+        arguments: list[Argument] = [keys.member(*subscription), keys.WAKE, shard]
+        calls.append(ScriptCall("end_backoff", script_keys, arguments))
+    await store.run_many(calls)
+
+
 async def resend_events(
     store: Store,
     subscription: SubscriptionKey,

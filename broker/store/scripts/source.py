@@ -42,6 +42,7 @@ _SCRIPTS = MappingProxyType(
         "discard_entries": _Script(_BASE, runs_when_full=True),
         "discard_events": _Script(_DEAD_LETTERS, runs_when_full=True),
         "expect_reader": _Script(_BASE, runs_when_full=True),
+        "end_backoff": _Script(runs_when_full=True),
         "extend_claims": _Script(_BASE, runs_when_full=True),
         "fence_partition": _Script(),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),

@@ -119,7 +119,10 @@ def test_without_a_grace_a_handshake_gets_one_attempt(outcome: DeliveryOutcome) 
 
 
 def test_retry_delays_double_up_to_the_maximum() -> None:
-    decisions = [decision_on(Unreachable(ERROR), attempt=attempt) for attempt in (1, 2, 3, 12, 13, 9_999)]
+    decisions = [
+        decision_on(Unreachable(ERROR), attempt=attempt, since_ms=40_000_000)
+        for attempt in (1, 2, 3, 12, 13, 9_999)
+    ]
     assert decisions == [Retry(ms, ERROR) for ms in (1_000, 2_000, 4_000, 2_048_000, 3_600_000, 3_600_000)]
 
 
@@ -161,15 +164,32 @@ def test_retry_after_is_honoured_up_to_the_longest_delay() -> None:
 def test_a_delay_lies_in_the_upper_half_of_its_ceiling(
     policy: RetryPolicy, attempt: int, jitter: float
 ) -> None:
-    ceiling = min(policy.max_ms, policy.base_ms * 2 ** min(attempt - 1, 60))
-    assert ceiling / 2 <= policy.delay_ms(attempt, jitter) <= ceiling
+    ceiling = min(policy.max_ms, policy.base_ms * 2 ** min(attempt - 1, 60), 15_000)
+    assert ceiling / 2 <= policy.delay_ms(attempt, 600_000, jitter) <= ceiling
 
 
-@given(policies, attempts, jitters)
+@given(policies, attempts, st.integers(0, 600_000_000), jitters)
 def test_delays_never_shrink_from_attempt_to_attempt(
-    policy: RetryPolicy, attempt: int, jitter: float
+    policy: RetryPolicy, attempt: int, failing_ms: int, jitter: float
 ) -> None:
-    assert policy.delay_ms(attempt, jitter) <= policy.delay_ms(attempt + 1, jitter)
+    delay_ms = policy.delay_ms(attempt, failing_ms, jitter)
+    assert delay_ms <= policy.delay_ms(attempt + 1, failing_ms + delay_ms, jitter)
+
+
+@pytest.mark.parametrize(
+    ("failing_ms", "longest_ms"),
+    [(0, 15_000), (600_000, 15_000), (640_000, 25_000), (3_600_000, 765_000), (40_000_000, 3_600_000)],
+)
+def test_delays_are_short_for_ten_minutes_and_then_grow_with_the_outage(
+    failing_ms: int, longest_ms: int
+) -> None:
+    assert POLICY.delay_ms(1_000, failing_ms, 1.0) == longest_ms
+    assert POLICY.delay_ms(1_000, failing_ms, 0.0) == longest_ms // 2
+
+
+def test_a_base_above_the_short_delay_is_the_shortest_delay() -> None:
+    policy = RetryPolicy(base_ms=60_000, max_ms=3_600_000, budget_ms=1, handshake_grace_ms=0)
+    assert policy.delay_ms(5, 0, 1.0) == 60_000
 
 
 @given(policies, attempts, jitters, waits, st.integers(0, 600_000_000))
@@ -185,7 +205,7 @@ def test_a_delay_honours_retry_after_and_stays_within_the_budget(
             assert retry_after_ms <= delay_ms <= policy.max_ms
             assert since_ms + delay_ms <= policy.budget_ms
         case MarkError():
-            next_ms = max(policy.delay_ms(attempt, jitter), retry_after_ms)
+            next_ms = max(policy.delay_ms(attempt, since_ms, jitter), retry_after_ms)
             assert since_ms + next_ms > policy.budget_ms - 1
         case other:
             pytest.fail(f"a transient failure led to {other}")
