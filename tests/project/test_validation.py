@@ -6,7 +6,7 @@ import pytest
 
 from tests.validation.collection import Collection
 from tests.validation.java_project import is_without_answer
-from tests.validation.judge import Finding, read_accepted, unaccepted
+from tests.validation.judge import ACCEPTED, ACCEPTED_WITHOUT_PROFILES, Finding, read_accepted, unaccepted
 
 TABLE = "# a comment\n\nwarning\tCodeSystem is unknown.*loinc\tno copy of LOINC\n"
 
@@ -29,8 +29,17 @@ def test_only_findings_of_the_table_are_accepted(tmp_path: Path, finding: Findin
     assert unaccepted([finding], read_accepted(table)) == ([] if is_accepted else [finding])
 
 
-def test_each_accepted_finding_has_a_reason() -> None:
-    assert all(len(row.reason) > 20 for row in read_accepted())
+@pytest.mark.parametrize("path", [ACCEPTED, ACCEPTED_WITHOUT_PROFILES], ids=lambda path: path.stem)
+def test_each_accepted_finding_has_a_reason(path: Path) -> None:
+    assert all(len(row.reason) > 20 for row in read_accepted(path))
+
+
+def test_a_profile_that_is_absent_is_accepted_only_without_definitions() -> None:
+    url = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription"
+    text = f"Profile reference '{url}' has not been checked because it could not be found"
+    finding = Finding("r4/a.json", "error", "Subscription.meta.profile[0]", text)
+    assert unaccepted([finding], read_accepted()) == [finding]
+    assert unaccepted([finding], read_accepted(ACCEPTED_WITHOUT_PROFILES)) == []
 
 
 def test_documents_of_one_kind_do_not_replace_each_other(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.validation import java_project
 
 ACCEPTED = Path(__file__).parent / "accepted.tsv"
+ACCEPTED_WITHOUT_PROFILES = Path(__file__).parent / "accepted_without_profiles.tsv"
 
 
 @dataclass(frozen=True, slots=True)
