@@ -57,6 +57,7 @@ hypothesis.settings.load_profile("tests")
 _FIRST = (
     "tests/faults/test_campaign.py",
     "tests/faults",
+    "tests/docs",
     "tests/integration",
     "tests/conformance",
     "tests/fhir",
