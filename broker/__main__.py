@@ -1,23 +1,30 @@
 """The entry point of `fhir-broker` and `python -m broker`: an error the user has to correct is one line, with
-exit code 2.
+exit code 2; Ctrl-C is one line, with exit code 130.
 """
 
 import sys
 
 from broker.errors import ConfigurationError, StoreUnavailable
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     try:
-        # importing takes half a second: inside the try, so that Ctrl-C meanwhile prints no traceback
+        # inside the try, so that Ctrl-C during the import prints no traceback
         from broker.cli import main as run  # noqa: PLC0415
 
-        sys.exit(run())
+        code = run()
     except (ConfigurationError, StoreUnavailable) as error:
-        print(f"fhir-broker: {error}", file=sys.stderr)  # noqa: T201 the message of a command
-        sys.exit(2)
+        code = _report(str(error), 2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = _INTERRUPTED
+    sys.exit(_report("stopped by Ctrl-C", code) if code == _INTERRUPTED else code)
+
+
+def _report(message: str, code: int) -> int:
+    print(f"fhir-broker: {message}", file=sys.stderr)  # noqa: T201 the message of a command
+    return code
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
+from broker.api.delivery_control import DeliveryControlHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.event_stream import EventStreamHandlers
 from broker.api.interactions import Handlers
@@ -23,6 +24,7 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
         dead_letters=DeadLetterHandlers(services.dead_letters),
         subscriptions=SubscriptionHandlers(services.subscriptions, services.conditional_subscriptions),
         operations=SubscriptionOperationHandlers(services.events),
+        delivery=DeliveryControlHandlers(services.delivery_control),
         tokens=WebsocketTokenHandlers(services.websocket_tokens),
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
         event_stream=EventStreamHandlers(services.subscriptions, services.following),

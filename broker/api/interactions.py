@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from broker.api.bundles import BundleHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
+from broker.api.delivery_control import DeliveryControlHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.dispatch import Interaction, InteractionTable
 from broker.api.event_stream import EventStreamHandlers
@@ -44,6 +45,7 @@ class Handlers:
     dead_letters: DeadLetterHandlers
     subscriptions: SubscriptionHandlers
     operations: SubscriptionOperationHandlers
+    delivery: DeliveryControlHandlers
     tokens: WebsocketTokenHandlers
     diagnosis: DiagnosisHandlers
     event_stream: EventStreamHandlers
@@ -109,6 +111,10 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "Subscription/{id}/$get-ws-binding-token", tokens.issue, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$get-ws-binding-token", tokens.issue, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$resend", operations.resend, REPLACE),
+        Interaction("GET", "Subscription/{id}/$delivery", h.delivery.report, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$delivery", h.delivery.report, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$retry", h.delivery.retry, REPLACE),
+        Interaction("POST", "Subscription/{id}/$send-test", h.delivery.send_test, REPLACE),
         Interaction("POST", "Subscription/{id}/$explain", h.diagnosis.explain, SUBSCRIPTION),
         Interaction("GET", "Subscription/{id}/$stream", h.event_stream.stream, SUBSCRIPTION),
         Interaction("GET", "SubscriptionTopic", topics.search, TOPICS),

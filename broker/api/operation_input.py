@@ -30,7 +30,8 @@ def read_input(request: FhirRequest, supported: set[str]) -> Input:
             values.setdefault(name, []).append(text)
     for name in values:
         if name not in supported:
-            text = f"The parameter {name!r} is not supported. Use one of: {', '.join(sorted(supported))}."
+            names = f"Use one of: {', '.join(sorted(supported))}." if supported else "Send none."
+            text = f"The parameter {name!r} is not supported. {names}"
             raise Malformed(Issue("not-supported", text, name))
     return values
 

@@ -17,6 +17,7 @@ from broker.api.routes import HEALTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.parts import Parts
 from broker.delivery.following import Following
+from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.validation import StructureValidator, prepare
 from broker.ingest.conditions import Conditions
 from broker.ingest.fhir_decoder import FhirDecoder
@@ -29,6 +30,7 @@ from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
+from broker.services.delivery_control import DeliveryControl
 from broker.services.delivery_progress import DeliveryProgressReader
 from broker.services.dry_run import DryRunService
 from broker.services.ends import EndRule
@@ -77,6 +79,15 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),
         events=EventService(subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock),
+        delivery_control=DeliveryControl(
+            subscriptions,
+            parts.schedule,
+            parts.composer,
+            NotificationRenderer(base_url),
+            parts.channels,
+            parts.clock,
+            max_timeout_s=parts.settings.max_timeout.total_seconds(),
+        ),
         explain=ExplainService(
             subscriptions,
             parts.resources,

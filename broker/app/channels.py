@@ -21,7 +21,7 @@ async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channe
     mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
     proxy = Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None
     tls = _trusted(settings.egress_ca_file)
-    async with EgressClient(Allowance(settings.egress_allow), tls=tls, proxy=proxy) as egress:
+    async with EgressClient(Allowance(settings.allowed_networks), tls=tls, proxy=proxy) as egress:
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
         async with opened(by_code):
             yield by_code

@@ -5,22 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from broker import __version__
-from broker.cli import (
-    dead_letters,
-    demo,
-    explain,
-    listen,
-    migrate,
-    processes,
-    simulate,
-    subscriptions,
-    topics,
-)
+from broker.cli.commands import CommandGroup
 from broker.errors import ConfigurationError
 
 app = typer.Typer(
     name="fhir-broker",
-    help="A FHIR Subscription notification broker: device events in, notification Bundles out.",
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -40,25 +30,20 @@ def _main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    """A FHIR Subscription notification broker: device events in, notification Bundles out.
 
+    Examples:
 
-app.command("serve")(processes.serve)
-app.command("api")(processes.api)
-app.command("match")(processes.match)
-app.command("dispatch")(processes.dispatch)
-app.command("demo")(demo.demo)
-app.command("explain")(explain.explain)
-app.command("listen")(listen.listen)
-app.command("migrate")(migrate.migrate)
-app.command("simulate")(simulate.simulate)
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(subscriptions.app, name="subscriptions")
-app.add_typer(topics.app, name="topics")
+        fhir-broker demo
+
+        fhir-broker serve
+
+        fhir-broker listen --broker http://127.0.0.1:8080
+    """
 
 
 def main() -> int:
-    """Runs the command of this process's arguments and returns its exit code.
+    """Runs the command of this process's arguments and returns its exit code, 130 for Ctrl-C.
 
     Arguments that are not valid raise `ConfigurationError`, so that they are reported as one line like all
     other errors.

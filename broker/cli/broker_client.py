@@ -3,9 +3,10 @@ the reason.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeAlias
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import typer
@@ -22,6 +23,12 @@ BaseOption: TypeAlias = Annotated[
 ]
 Parts: TypeAlias = Sequence[Mapping[str, Any]]
 """The parameters of a Parameters resource, or the parts of one of them."""
+
+
+def check_url(option: str, url: str | None) -> None:
+    """Raises `ConfigurationError` for an option whose value is no http or https URL."""
+    if url is not None and not re.fullmatch(r"https?://[^/?#\s]+\S*", url):
+        raise ConfigurationError(f"{option} {url} is not a URL. Give one like http://127.0.0.1:8080.")
 
 
 def root_url(base: str) -> str:
@@ -41,6 +48,7 @@ class BrokerClient:
     """
 
     def __init__(self, base: str) -> None:
+        check_url("--base", base)
         self.url = root_url(base)
         self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False)
 
@@ -52,9 +60,28 @@ class BrokerClient:
     ) -> None:
         self._client.close()
 
-    def get(self, path: str) -> dict[str, Any]:
-        """The resource at a path of the base."""
-        return request(self._client, "GET", f"{self.url}/r5/{path}")
+    def get(self, path: str, release: str = "r5") -> dict[str, Any]:
+        """The resource at a path of the base of a release."""
+        return request(self._client, "GET", f"{self.url}/{release}/{path}")
+
+    def put(self, path: str, resource: Mapping[str, Any], release: str) -> dict[str, Any]:
+        """Replaces the version that was read. The resource as stored."""
+        headers = {"If-Match": f'W/"{resource["meta"]["versionId"]}"'}
+        return request(self._client, "PUT", f"{self.url}/{release}/{path}", json=resource, headers=headers)
+
+    def delete(self, path: str) -> None:
+        request(self._client, "DELETE", f"{self.url}/r5/{path}")
+
+    def search(self, resource_type: str, **parameters: str) -> Iterator[dict[str, Any]]:
+        """The resources of every page. Only the query of a next link is used: its host is the broker's name
+        for itself.
+        """
+        query = urlencode({name: text for name, text in parameters.items() if text} | {"_count": "1000"})
+        while query:
+            page = self.get(f"{resource_type}?{query}")
+            yield from (entry["resource"] for entry in page.get("entry", []))
+            links = {link["relation"]: link["url"] for link in page.get("link", [])}
+            query = urlsplit(links.get("next", "")).query
 
     def operate(self, path: str, **inputs: str | int | Sequence[str]) -> dict[str, Any]:
         """The response of an operation. `inputs` are its parameters by name; empty ones are left out."""
@@ -79,13 +106,22 @@ def request(client: httpx.Client, method: str, url: str, **options: Any) -> dict
             f"The broker at {url} does not answer ({error}). Start it, or correct --base."
         ) from error
     try:
-        body: dict[str, Any] = response.json()
         if response.is_success:
+            body: dict[str, Any] = response.json() if response.content else {}
             return body
-        reason = " ".join(issue["diagnostics"] for issue in body["issue"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        reason = response.text[:200]
-    raise ConfigurationError(f"The broker refused the request ({response.status_code}): {reason}")
+    except ValueError as error:
+        raise ConfigurationError(f"{url} does not answer in JSON. Correct --base.") from error
+    raise ConfigurationError(
+        f"The broker refused the request ({response.status_code}): {reason_of(response)}"
+    )
+
+
+def reason_of(response: httpx.Response) -> str:
+    """Why a request was refused: the texts of the OperationOutcome, or the beginning of what came instead."""
+    try:
+        return " ".join(issue["diagnostics"] for issue in response.json()["issue"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(response.text[:200].split()) or response.reason_phrase
 
 
 def progress_bar() -> Progress:

@@ -1,13 +1,9 @@
 """`dead-letters`: lists, shows, redrives and discards the dead letters of a running broker."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from broker.cli.broker_client import (
     DEFAULT_BASE,
@@ -19,12 +15,15 @@ from broker.cli.broker_client import (
     progress_bar,
     value,
 )
-from broker.cli.output import JsonOption
+from broker.cli.output import JsonOption, WideOption, cell, console, label, print_json, print_table
 from broker.errors import ConfigurationError
+from broker.model.wording import count_of
 
 app = typer.Typer(
-    help="List, show, redrive and discard changes, events and inbox entries that could not be processed.",
+    help="List, show, redrive and discard changes, events and inbox entries that could not be processed.\n\n"
+    "Example:\n\n    fhir-broker dead-letters list",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
 )
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `list` shows them.")]
 KindOption = Annotated[str, typer.Option("--kind", help="Only this kind: change, event or inbox.")]
@@ -43,6 +42,7 @@ def list_(
     base: BaseOption = DEFAULT_BASE,
     *,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List dead letters: changes that could not be matched, events that could not be rendered, refused inbox
     entries.
@@ -55,17 +55,16 @@ def list_(
     """
     with BrokerClient(base) as broker:
         dead_letters, has_more = _read(broker, kind, subscription, limit)
+    plain = [as_plain(dead_letter) for dead_letter in dead_letters]
     if as_json:
-        plain = [as_plain(dead_letter) for dead_letter in dead_letters]
-        typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        print_json(plain)
         return
-    table = Table("id", "since", "about", "state", "reason", title=f"{len(dead_letters)} dead letters")
-    for dead_letter in dead_letters:
-        table.add_row(*(escape(str(cell)) for cell in _row(dead_letter)))
-    console = Console()
-    console.print(table)
+    output = console(wide=wide)
+    if plain:
+        print_table(output, ("id", "since", "about", "state", "reason"), [_row(each) for each in plain])
+    output.print(count_of(len(plain), "dead letter"))
     if has_more:
-        console.print("There are more dead letters. Raise --limit to list them.")
+        output.print("There are more dead letters. Raise --limit to list them.")
 
 
 def _read(broker: BrokerClient, kind: str, subscription: str, limit: int) -> tuple[list[Parts], bool]:
@@ -84,15 +83,15 @@ def _read(broker: BrokerClient, kind: str, subscription: str, limit: int) -> tup
     return dead_letters, bool(after)
 
 
-def _row(dead_letter: Parts) -> tuple[str, str, str, str, str]:
-    about = value(dead_letter, "reference") or "an inbox entry"
-    if value(dead_letter, "subscription"):
-        about += f"\nevent {value(dead_letter, 'event-number')} of {value(dead_letter, 'subscription')}"
-    state = "redriving" if value(dead_letter, "redriving") else "waiting"
-    if not value(dead_letter, "stored"):
+def _row(dead_letter: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    """The cells of a dead letter, from the values that `--json` prints."""
+    about = dead_letter.get("reference") or "an inbox entry"
+    if dead_letter.get("subscription"):
+        about += f"\nevent {dead_letter['event-number']} of {dead_letter['subscription']}"
+    state = "redriving" if dead_letter.get("redriving") else "waiting"
+    if not dead_letter.get("stored"):
         state = "no longer stored"
-    reason = value(dead_letter, "reason") or ""
-    return value(dead_letter, "id"), value(dead_letter, "time"), about, state, reason
+    return dead_letter["id"], dead_letter["time"], about, state, dead_letter.get("reason") or ""
 
 
 @app.command()
@@ -101,6 +100,7 @@ def show(
     base: BaseOption = DEFAULT_BASE,
     *,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """Show one dead letter with all its details; for an inbox entry, also the fields that the gateway wrote.
 
@@ -111,17 +111,14 @@ def show(
     with BrokerClient(base) as broker:
         response = broker.operate("$dead-letters", id=dead_letter_id)
     (dead_letter,) = groups(response.get("parameter", []), "dead-letter")
+    plain = as_plain(dead_letter)
     if as_json:
-        typer.echo(json.dumps(as_plain(dead_letter), indent=2, ensure_ascii=False))
+        print_json(plain)
         return
-    table = Table("", "", show_header=False)
-    for part in dead_letter:
-        if "part" not in part:
-            text = value([part], part["name"])
-            table.add_row(part["name"], escape(str(text).lower() if isinstance(text, bool) else str(text)))
-    for field in groups(dead_letter, "field"):
-        table.add_row(escape(value(field, "name")), escape(value(field, "value") or ""))
-    Console().print(table)
+    fields = plain.pop("field", [])
+    rows = [(label(name), cell(content)) for name, content in plain.items()]
+    rows += [(field["name"], cell(field.get("value"))) for field in fields]
+    print_table(console(wide=wide), (), rows)
 
 
 @app.command()
@@ -151,7 +148,7 @@ def redrive(
             totals[name] += value(response, name)
         problems += [as_plain(problem) for problem in groups(response, "problem")]
     if as_json:
-        typer.echo(json.dumps(totals | {"problem": problems}, indent=2, ensure_ascii=False))
+        print_json(totals | {"problem": problems})
     else:
         typer.echo(f"{totals['redriven']} redriven, {totals['refused']} refused")
         for problem in problems:
@@ -180,7 +177,10 @@ def discard(
     discarded = 0
     for response in _apply("$discard-dead-letters", base, ids, kind, subscription, every=every):
         discarded += value(response, "discarded")
-    typer.echo(json.dumps({"discarded": discarded}) if as_json else f"{discarded} discarded")
+    if as_json:
+        print_json({"discarded": discarded})
+    else:
+        typer.echo(f"{discarded} discarded")
 
 
 def _apply(

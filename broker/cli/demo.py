@@ -29,11 +29,10 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,
 ) -> None:
-    """Start a broker with an embedded store, subscribers of three FHIR releases and a gateway, and show what
-    they do.
+    """Start a broker, subscribers of three FHIR releases and a gateway, and show them.
 
     The data is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was
-    notified, 1 if not.
+    notified, 1 if not, 130 after Ctrl-C.
 
     Examples:
 
@@ -44,9 +43,14 @@ def demo(
         fhir-broker demo --input us-core-examples/
     """
     inputs = read_folder(folder) if folder is not None else None
-    summary = loop.run(lambda stop: _demo(stop, seconds, rate, inputs, forever=forever, as_json=as_json))
-    if as_json:
-        typer.echo(json.dumps(summary.as_dict()))
+
+    def report(summary: Summary) -> None:
+        if as_json:
+            typer.echo(json.dumps(summary.as_dict()))
+
+    summary = loop.run(
+        lambda stop: _demo(stop, seconds, rate, inputs, forever=forever, as_json=as_json), report
+    )
     raise typer.Exit(0 if summary.is_complete else 1)
 
 

@@ -39,7 +39,7 @@ class _View:
 def _table(run: DemoRun) -> Table:
     table = Table(title=f"Subscriptions at {run.base_url}", expand=True)
     for name in ("FHIR", "topic", "filter", "content", "status"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("last event", "expected", "received"):
         table.add_column(name, justify="right")
     for row in run.rows:

@@ -9,7 +9,16 @@ import httpx
 import typer
 
 from broker.cli import explain_view
-from broker.cli.broker_client import DEFAULT_BASE, HEADERS, TIMEOUT_S, Parts, fhir_base, request, value
+from broker.cli.broker_client import (
+    DEFAULT_BASE,
+    HEADERS,
+    TIMEOUT_S,
+    Parts,
+    check_url,
+    fhir_base,
+    request,
+    value,
+)
 from broker.cli.output import JsonOption, WideOption, print_json
 from broker.errors import ConfigurationError
 
@@ -37,7 +46,9 @@ def explain(
     as_json: JsonOption = False,
     wide: WideOption = False,
 ) -> None:
-    """Show why a change would, or would not, be notified to a subscription: each trigger and each filter.
+    """Show why a change would, or would not, be notified to a subscription.
+
+    The table has a row for each trigger of the topic, each of its criteria, and each filter.
 
     Exit code 0 if it would be notified, 1 if not, 2 if the broker cannot tell.
 
@@ -49,6 +60,7 @@ def explain(
 
         fhir-broker explain 2f6c Observation/17 --json
     """
+    check_url("--base", base)
     with httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False) as client:
         url = f"{fhir_base(base)}/Subscription/{subscription}/$explain"
         response = request(client, "POST", url, content=_input(resource, previous, interaction).encode())

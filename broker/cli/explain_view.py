@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from broker.cli.broker_client import Parts, groups, value
-from broker.cli.output import console, table_of
+from broker.cli.output import console, print_table
 from broker.model.wording import count_of, shorten_list
 
 _MARKS: Mapping[str, str] = {"passed": "✓", "failed": "✗", "error": "✗ error", "not-evaluated": "–"}
@@ -15,7 +15,7 @@ _Row = tuple[str, str, str, str, str]
 
 def show(parts: Parts, *, wide: bool) -> None:
     output = console(wide=wide)
-    output.print(table_of(_HEADERS, list(_rows(parts))))
+    print_table(output, _HEADERS, list(_rows(parts)))
     for line in (*_lines(parts), str(value(parts, "reason"))):
         output.print(line, markup=False, highlight=False)
 

@@ -1,30 +1,50 @@
-"""`listen`: a subscriber on the command line, which prints the notifications that the broker sends."""
+"""`listen`: a subscriber on the command line, which prints the notifications that the broker sends, and may
+pass them on to an application.
+"""
 
 import asyncio
-import time
-from typing import Annotated, Any
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from typing import Annotated, NamedTuple
 
 import httpx
 import typer
-from rich.console import Console
 
 from broker.cli import loop
+from broker.cli.broker_client import check_url, fhir_base
+from broker.cli.forwarding import Forwarder
+from broker.cli.listener_subscription import ListenerSubscription
 from broker.errors import ConfigurationError
-from broker.tasks import sleep_unless
-from broker.testing.registration import register_subscription, subscription
+from broker.tasks import end, work_until
 from broker.testing.subscriber import Received, SimulatedSubscriber, summary_line
 
-_START_S = 60.0
-_RETRY_S = 0.5
 _POLL_S = 0.5
+_TIMEOUT_S = 10.0
+_PATH = "listen"
+
+
+class _Options(NamedTuple):
+    host: str
+    port: int
+    base: str | None
+    topic: str
+    content: str
+    filters: list[str]
+    endpoint: str | None
+    forward_to: str | None
+    keep: bool
+    as_json: bool
 
 
 def listen(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes any free port.")] = 9000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes any free port.")
+    ] = 9000,
     broker: Annotated[
         str | None,
-        typer.Option(help="Register a subscription at this FHIR base, e.g. http://127.0.0.1:8080/r4."),
+        typer.Option(help="Register a subscription at this broker (R4), or at this FHIR base of it."),
     ] = None,
     topic: Annotated[
         str, typer.Option(help="The topic of the subscription.")
@@ -38,64 +58,124 @@ def listen(
         str | None,
         typer.Option(help="The URL by which the broker reaches this listener, if not by --host and --port."),
     ] = None,
+    forward_to: Annotated[
+        str | None,
+        typer.Option(help="Post each notification to this URL; its answer is returned to the broker."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the subscription: its events wait for the next run.")
+    ] = False,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print each Bundle as one line of JSON.")] = False,
 ) -> None:
-    """Receive notifications and print each; with --broker, register a subscription first.
+    """Receive notifications, print each, and forward them if asked.
+
+    With --broker, it registers a subscription first and deletes it at the end. Exit code 0 after SIGTERM, 130
+    after Ctrl-C, 2 if it cannot listen, register or be reached by the broker.
 
     Examples:
 
         fhir-broker listen --port 9000
 
-        fhir-broker listen --broker http://127.0.0.1:8080/r4 --filter code=http://loinc.org|8867-4
+        fhir-broker listen --broker http://127.0.0.1:8080 --filter 'code=http://loinc.org|8867-4'
+
+        fhir-broker listen --broker http://127.0.0.1:8080 --forward-to http://127.0.0.1:3000/fhir-events
     """
+    for option, url in (("--broker", broker), ("--endpoint", endpoint), ("--forward-to", forward_to)):
+        check_url(option, url)
+    base = fhir_base(broker) if broker is not None else None
+    options = _Options(host, port, base, topic, content, filters or [], endpoint, forward_to, keep, as_json)
+    loop.run(functools.partial(_run, options))
 
-    async def until_stopped(stop: asyncio.Event) -> None:
-        console = Console()
+
+async def _run(options: _Options, stop: asyncio.Event) -> None:
+    async with (
+        httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as client,
+        _listening(options) as subscriber,
+    ):
+        if options.forward_to is not None:
+            forwarder = Forwarder(client, options.forward_to, functools.partial(_say, options))
+            subscriber.endpoint(_PATH).answer = forwarder
+        url = options.endpoint or subscriber.url(_PATH)
+        _say(options, f"listening on {url}")
+        printing = asyncio.create_task(_print_all(options, subscriber))
         try:
-            async with SimulatedSubscriber(host, port) as subscriber:
-                received = subscriber.endpoint("listen").received
-                url = endpoint or subscriber.url("listen")
-                console.print(f"listening on {url}")
-                if broker is not None:
-                    base = broker.rstrip("/")
-                    release = base.rpartition("/")[2]
-                    document = subscription(release, topic, url, content=content, filters=filters or [])
-                    await _register(base, document, stop)
-                    console.print(f"registered for {topic}")
-                printed = 0
-                while not stop.is_set():
-                    await subscriber.wait_for_more(subscriber.endpoint("listen"), printed, _POLL_S)
-                    for notification in received[printed:]:
-                        _print(console, notification, as_json=as_json)
-                    printed = len(received)
-        except OSError as error:
-            raise ConfigurationError(
-                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --host or --port."
-            ) from error
-
-    loop.run(until_stopped)
-
-
-def _print(console: Console, received: Received, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(received.body.decode())
-    elif received.notification is not None:
-        console.print(summary_line(received.notification), highlight=False, soft_wrap=True)
-
-
-async def _register(base: str, document: dict[str, Any], stop: asyncio.Event) -> None:
-    """Retries while the broker does not answer, because it may still be starting."""
-    deadline = time.monotonic() + _START_S
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
-        while not stop.is_set():
-            try:
-                await register_subscription(client, base, document)
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
-                    raise ConfigurationError(
-                        f"The broker at {base} does not answer. Start it, or correct --broker."
-                    ) from None
-                await sleep_unless(stop, _RETRY_S)
+            if options.base is None:
+                await stop.wait()
             else:
-                return
+                await _subscribe(options, client, options.base, url, stop)
+        finally:
+            await end([printing])
+
+
+@contextlib.asynccontextmanager
+async def _listening(options: _Options) -> AsyncIterator[SimulatedSubscriber]:
+    subscriber = SimulatedSubscriber(options.host, options.port)
+    try:
+        await subscriber.__aenter__()
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {options.host}:{options.port}: {error.strerror}. "
+            "Choose another --host or --port."
+        ) from error
+    try:
+        yield subscriber
+    finally:
+        await subscriber.__aexit__(None, None, None)
+
+
+async def _subscribe(
+    options: _Options, client: httpx.AsyncClient, base: str, url: str, stop: asyncio.Event
+) -> None:
+    """Registers, waits for `stop`, and deletes what was registered, whatever ends the wait."""
+    registration = ListenerSubscription(client, base, options.topic, url, options.content, options.filters)
+    try:
+        await work_until(stop, _register(options, registration, base))
+        await stop.wait()
+    except httpx.TransportError as error:
+        raise ConfigurationError(
+            f"The broker at {base} does not answer ({error}). Start it again."
+        ) from error
+    finally:
+        if registration.may_exist and not options.keep:
+            await _delete(options, registration)
+
+
+async def _register(options: _Options, registration: ListenerSubscription, base: str) -> None:
+    await registration.register()
+    _say(options, f"Subscription/{registration.id} is requested at {base}; the broker contacts this listener")
+    for abandoned in await registration.delete_abandoned():
+        _say(options, f"deleted the subscription of an earlier listener at {abandoned}")
+    await registration.until_active()
+    _say(options, f"registered for {options.topic}: Subscription/{registration.id} is active")
+
+
+async def _delete(options: _Options, registration: ListenerSubscription) -> None:
+    name = f"Subscription/{registration.id}" if registration.id else "the subscription"
+    problem = await registration.delete()
+    _say(options, f"deleted {name}" if not problem else f"{name} may remain: {problem}")
+
+
+async def _print_all(options: _Options, subscriber: SimulatedSubscriber) -> None:
+    endpoint = subscriber.endpoint(_PATH)
+    printed = 0
+    while True:
+        await subscriber.wait_for_more(endpoint, printed, _POLL_S)
+        for notification in endpoint.received[printed:]:
+            _print(notification, as_json=options.as_json)
+        printed = len(endpoint.received)
+
+
+def _print(received: Received, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(" ".join(received.body.decode().splitlines()))
+    elif received.notification is not None:
+        answer = "" if received.answered == 200 else f" (answered {received.answered})"
+        typer.echo(summary_line(received.notification) + answer)
+    else:
+        typer.echo(f"a request without a notification, {len(received.body)} bytes")
+
+
+def _say(options: _Options, text: str) -> None:
+    """What the listener does: on standard error where standard output has JSON."""
+    typer.echo(text, err=options.as_json)

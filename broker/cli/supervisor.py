@@ -59,6 +59,8 @@ def _environment(settings: Settings, store_url: str, metrics_directory: str) -> 
         "BROKER_BASE_URL": settings.base_url,
         SHARED_DIRECTORY: metrics_directory,
     }
+    if settings.allowed_networks:  # the workers have a store URL, and cannot know that it is embedded
+        environment["BROKER_EGRESS_ALLOW"] = " ".join(map(str, settings.allowed_networks))
     if settings.high_water_path:
         environment["BROKER_HIGH_WATER_FILE"] = str(settings.high_water_path)
     return environment

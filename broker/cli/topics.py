@@ -1,78 +1,65 @@
-"""`topics`: checks the SubscriptionTopic files of a folder."""
+"""`topics`: lists and shows the topics that a broker serves, and checks the SubscriptionTopic files of a
+folder.
+"""
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from broker.cli import topic_check
+from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient
+from broker.cli.output import JsonOption, WideOption, print_record, print_rows
+from broker.cli.topic_values import TopicDetails, TopicRow
 from broker.errors import ConfigurationError
-from broker.fhir.search_parameters import SearchParameters
-from broker.fhir.topic_elements import topic_element
-from broker.fhir.topics import parse_topic
-from broker.matching.catalog import Catalog, CheckedFile
 
-app = typer.Typer(help="Check SubscriptionTopic files.", no_args_is_help=True)
+app = typer.Typer(
+    help="List and show the topics of a broker, and check topic files.\n\n"
+    "Example:\n\n    fhir-broker topics list",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+@app.command("list")
+def list_(base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False, wide: WideOption = False) -> None:
+    """List the topics that a Subscription can name, with the types they are about and their filters.
+
+    Examples:
+
+        fhir-broker topics list
+
+        fhir-broker topics list --json
+    """
+    with BrokerClient(base) as broker:
+        rows = [TopicRow.of(document) for document in broker.search("SubscriptionTopic")]
+    print_rows(rows, TopicRow, "topic", as_json=as_json, wide=wide)
 
 
 @app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="A folder of SubscriptionTopic JSON files.")] = Path(
-        "topics"
-    ),
+def show(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The id or the URL of the topic.")],
+    base: BaseOption = DEFAULT_BASE,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
-    """Check the topic files of a folder: structure, triggers, search parameters, duplicates.
+    """Show one topic: what triggers it, and which filters it offers.
 
-    Exit code 0 if every file can be loaded, 1 if not, 2 if there is no file to check.
+    Examples:
 
-    Example:
+        fhir-broker topics show vital-signs
 
-        fhir-broker topics check topics/
+        fhir-broker topics show http://fhir-broker.org/topics/vital-signs --json
     """
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder} is not a folder. Give the folder that contains the topic files.")
-    files = Catalog(parse_topic, SearchParameters()).check(folder)
-    if not files:
-        raise ConfigurationError(
-            f"{folder} contains no *.json file. Give the folder that contains the topic files."
-        )
-    failed = sum(file.topic is None for file in files)
-    if as_json:
-        typer.echo(
-            json.dumps(
-                [
-                    {
-                        "file": file.path.name,
-                        "topic": file.topic.canonical if file.topic else None,
-                        "remarks": _remarks(file),
-                    }
-                    for file in files
-                ]
-            )
-        )
-    else:
-        table = Table("file", "topic", "focus", "filters", "remarks", title=f"{len(files)} topic files")
-        for file in files:
-            topic = file.topic
-            table.add_row(
-                file.path.name,
-                topic.canonical if topic else "[red]not loaded[/]",
-                ", ".join(sorted(topic.focus_types)) if topic else "",
-                str(len(topic.filters)) if topic else "",
-                "\n".join(_remarks(file)) or "[green]ok[/]",
-            )
-        Console().print(table)
-    raise typer.Exit(1 if failed else 0)
+    with BrokerClient(base) as broker:
+        if ":" in topic:
+            url, _, version = topic.partition("|")
+            found = list(broker.search("SubscriptionTopic", url=url, version=version))
+        else:
+            found = [broker.get(f"SubscriptionTopic/{topic}")]
+    if not found:
+        raise ConfigurationError(f"The broker has no topic {topic}. Run `fhir-broker topics list`.")
+    print_record(TopicDetails.of(found[-1]), as_json=as_json, wide=wide, json_only="document")
 
 
-def _remarks(file: CheckedFile) -> list[str]:
-    """Each problem as text, such as `error: resourceTrigger[0].queryCriteria: …`; errors first."""
-    remarks = []
-    for problem in file.problems:
-        place = "" if problem.location is None else f"{topic_element(problem.location)}: "
-        remarks.append(f"{'error' if problem.is_error else 'warning'}: {place}{problem.text}")
-    return remarks
+app.command("check")(topic_check.check)

@@ -66,6 +66,14 @@ OPERATIONS: Sequence[Operation] = (
         affects_state=False,
     ),
     *(
+        Operation(code, title, at_type=False, at_instance=True, affects_state=affects_state)
+        for code, title, affects_state in (
+            ("delivery", "Report the delivery of a Subscription", False),
+            ("retry", "Attempt a failed notification now", True),
+            ("send-test", "Send a heartbeat and report its outcome", False),
+        )
+    ),
+    *(
         Operation(code, title, at_type=False, at_instance=False, affects_state=affects_state, resource="")
         for code, title, affects_state in (
             ("business-event", "Report a business event", True),

@@ -7,6 +7,7 @@ from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
+from broker.services.delivery_control import DeliveryControl
 from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
@@ -25,6 +26,7 @@ class ApplicationServices:
     subscriptions: SubscriptionService
     conditional_subscriptions: ConditionalSubscriptions
     events: EventService
+    delivery_control: DeliveryControl
     explain: ExplainService
     dry_run: DryRunService
     topics: TopicService

@@ -181,6 +181,12 @@ class Schedule:
         """Makes those due now that wait for the next attempt after a failure, and wakes the dispatchers."""
         await delivery.end_backoff(self._store, subscriptions)
 
+    async def attempt_now(self, tenant: Tenant, subscription_id: SubscriptionId) -> bool:
+        """Makes a failed notification due now, and wakes the dispatchers; False where none waits for its next
+        attempt.
+        """
+        return await delivery.attempt_now(self._store, (tenant, subscription_id))
+
     async def resend(
         self,
         tenant: Tenant,

@@ -8,6 +8,8 @@ import httpx
 from broker.errors import ConfigurationError
 
 BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/"
+R5_IDENTIFIER = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Subscription.identifier"
+"""R4 has no element Subscription.identifier; this extension stands for that of R5."""
 _JSON = {"Content-Type": "application/fhir+json"}
 
 
@@ -22,10 +24,16 @@ def subscription(
     max_count: int | None = None,
     heartbeat_s: int | None = None,
     timeout_s: int | None = None,
+    identifier: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A Subscription to `topic`; each filter is `parameter=value` or `parameter:modifier=value`."""
+    """A Subscription to `topic`; each filter is `parameter=value` or `parameter:modifier=value`.
+
+    `identifier` is a system and a value, for conditional requests.
+    """
+    named = {} if identifier is None else {"system": identifier[0], "value": identifier[1]}
     if release == "r5":
-        return _r5(topic, endpoint, content, filters, headers, max_count, heartbeat_s, timeout_s)
+        document = _r5(topic, endpoint, content, filters, headers, max_count, heartbeat_s, timeout_s)
+        return document | ({"identifier": [named]} if named else {})
     channel: dict[str, Any] = {
         "type": "rest-hook",
         "endpoint": endpoint,
@@ -42,7 +50,7 @@ def subscription(
         channel["extension"] = extensions
     if headers:
         channel["header"] = [f"{name}: {value}" for name, value in headers]
-    document: dict[str, Any] = {
+    document = {
         "resourceType": "Subscription",
         "meta": {"profile": [f"{BACKPORT}backport-subscription"]},
         "status": "requested",
@@ -50,6 +58,8 @@ def subscription(
         "criteria": topic,
         "channel": channel,
     }
+    if named:
+        document["extension"] = [{"url": R5_IDENTIFIER, "valueIdentifier": named}]
     if filters:
         url = f"{BACKPORT}backport-filter-criteria"
         document["_criteria"] = {"extension": [{"url": url, "valueString": text} for text in filters]}

@@ -107,6 +107,21 @@ async def test_a_handshake_waits_for_its_head_start_unless_woken(broker_fixture:
     )
 
 
+async def test_a_failed_notification_is_due_at_once_when_asked(broker_fixture: BrokerFixture) -> None:
+    await broker_fixture.activate()
+    await broker_fixture.append(1)
+    assert not await broker_fixture.schedule.attempt_now(*KEY), "it has not failed"
+    claim = await broker_fixture.take()
+    assert not await broker_fixture.schedule.attempt_now(*KEY), "its attempt is under way"
+    await broker_fixture.schedule.commit(claim, Retry(3_600_000, FAILURE), take_next=False)
+    assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
+    assert await broker_fixture.schedule.attempt_now(*KEY)
+    assert await broker_fixture.schedule.attempt_now(*KEY)
+    again = await broker_fixture.take()
+    assert (again.events, again.attempts) == (claim.events, 1)
+    assert not await broker_fixture.schedule.attempt_now(DEFAULT_TENANT, SubscriptionId("nobody"))
+
+
 async def test_events_are_numbered_from_one_and_a_repeated_append_adds_none(
     broker_fixture: BrokerFixture,
 ) -> None:

@@ -96,10 +96,18 @@ async def extend_claims(
 
 async def schedule_handshake(store: Store, subscription: SubscriptionKey) -> None:
     """Makes a subscription that waits for its handshake due now, and wakes the dispatchers."""
+    await store.run(_due_now(store, "schedule_handshake", subscription))
+
+
+async def attempt_now(store: Store, subscription: SubscriptionKey) -> bool:
+    """Makes a failed notification due now; False where none waits for its next attempt."""
+    return bool(await store.run(_due_now(store, "attempt_now", subscription)))
+
+
+def _due_now(store: Store, script: str, subscription: SubscriptionKey) -> ScriptCall:
     shard = store.layout.shard_of(*subscription)
     script_keys = [keys.subscription(shard, *subscription), keys.due(shard)]
-    arguments: list[Argument] = [keys.member(*subscription), keys.WAKE, shard]
-    await store.run(ScriptCall("schedule_handshake", script_keys, arguments))
+    return ScriptCall(script, script_keys, [keys.member(*subscription), keys.WAKE, shard])
 
 
 async def end_backoff(store: Store, subscriptions: Sequence[SubscriptionKey]) -> None:

@@ -5,7 +5,16 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from broker.cli.broker_client import BrokerClient, Parts, as_plain, groups, request, value
+from broker.cli.broker_client import (
+    BrokerClient,
+    Parts,
+    as_plain,
+    check_url,
+    fhir_base,
+    groups,
+    request,
+    value,
+)
 from broker.errors import ConfigurationError
 
 PARTS: Parts = [
@@ -53,6 +62,33 @@ def test_a_broker_that_does_not_answer_is_reported_with_what_to_do() -> None:
     message = error_of(respond)
     assert "does not answer (connection refused)" in message
     assert "--base" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("http://broker:8080", "http://broker:8080/r4"),
+        ("http://broker:8080/", "http://broker:8080/r4"),
+        ("http://broker/fhir", "http://broker/fhir/r4"),
+        ("http://broker/r4", "http://broker/r4"),
+        ("http://broker/r4b/", "http://broker/r4b"),
+        ("http://broker/r5", "http://broker/r5"),
+    ],
+)
+def test_the_url_of_the_broker_stands_for_its_r4_base(given: str, base: str) -> None:
+    assert fhir_base(given) == base
+
+
+@pytest.mark.parametrize("url", ["", "broker:8080", "ftp://broker", "http://", "http:///r4", "http://a b"])
+def test_what_is_no_url_is_refused_with_its_option(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--base {url}.* is not a URL"):
+        check_url("--base", url)
+
+
+def test_a_proxy_page_instead_of_json_is_one_line() -> None:
+    page = "<html>\n<body>bad\ngateway</body></html>"
+    assert "<html> <body>bad gateway" in error_of(lambda _: httpx.Response(502, text=page))
+    assert "does not answer in JSON" in error_of(lambda _: httpx.Response(200, text=page))
 
 
 @pytest.mark.parametrize(

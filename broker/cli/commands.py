@@ -1,0 +1,98 @@
+"""The commands of `fhir-broker` by name: where each is, and its line in `fhir-broker --help`.
+
+A module is imported when one of its commands runs or shows its help, so that `--version` and `--help` wait
+for none.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from typer import Typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+
+class Command(NamedTuple):
+    """A function, or the `Typer` of a group, in a module of this package. `summary` is the first sentence of
+    its help.
+    """
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "serve": Command(
+        "processes",
+        "serve",
+        "Run all roles: API, matcher, dispatcher and, without BROKER_REDIS_URL, the embedded store.",
+    ),
+    "api": Command(
+        "processes",
+        "api",
+        "Run the HTTP API and the reader of the inbox stream only, on the store of BROKER_REDIS_URL.",
+    ),
+    "match": Command("processes", "match", "Run a matcher only, on the store of BROKER_REDIS_URL."),
+    "dispatch": Command("processes", "dispatch", "Run a dispatcher only, on the store of BROKER_REDIS_URL."),
+    "demo": Command(
+        "demo", "demo", "Start a broker, subscribers of three FHIR releases and a gateway, and show them."
+    ),
+    "explain": Command(
+        "explain", "explain", "Show why a change would, or would not, be notified to a subscription."
+    ),
+    "listen": Command("listen", "listen", "Receive notifications, print each, and forward them if asked."),
+    "migrate": Command(
+        "migrate", "migrate", "Migrate the data set to the schema that this version of the broker needs."
+    ),
+    "simulate": Command(
+        "simulate",
+        "simulate",
+        "Post simulated heart rate, blood pressure, SpO2, temperature and glucose readings.",
+    ),
+    "dead-letters": Command(
+        "dead_letters",
+        "app",
+        "List, show, redrive and discard changes, events and inbox entries that could not be processed.",
+    ),
+    "subscriptions": Command(
+        "subscriptions",
+        "app",
+        "Show Subscriptions, pause, activate, delete, retry and test them, and resend events.",
+    ),
+    "topics": Command("topics", "app", "List and show the topics of a broker, and check topic files."),
+}
+
+
+class CommandGroup(TyperGroup):
+    """The group `fhir-broker`, with the commands of the table."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 the signature is typer's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 the signature is typer's
+        command = COMMANDS.get(cmd_name)
+        return None if command is None else _Deferred(cmd_name, command)
+
+
+class _Deferred(TyperCommand):
+    """Stands for a command until it is called."""
+
+    def __init__(self, name: str, command: Command) -> None:
+        super().__init__(name, short_help=command.summary)
+        self._command = command
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """That of the command itself, which is then called instead of this one."""
+        return load(str(self.name), self._command).make_context(*arguments, **options)
+
+
+def load(name: str, command: Command) -> Any:
+    """Imports the command."""
+    target = getattr(importlib.import_module(f"broker.cli.{command.module}"), command.attribute)
+    if isinstance(target, Typer):
+        return get_command(target)
+    single = Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    single.command(name)(target)
+    return get_command(single)

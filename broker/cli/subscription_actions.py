@@ -1,0 +1,154 @@
+"""What `subscriptions` does to one Subscription: retry, activate, pause, delete, send a test."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient, value
+from broker.cli.output import JsonOption, print_json
+from broker.cli.subscription_values import Delivery
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the Subscription.")]
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Retried:
+    id: str
+    retried: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    id: str
+    delivered: bool
+    reason: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    id: str
+    status: str
+    error: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Deleted:
+    id: str
+    deleted: bool
+
+
+def retry(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False) -> None:
+    """Attempt a failed notification now, instead of at its scheduled time.
+
+    Exit code 0 if it is attempted, 1 if no notification waits for another attempt.
+
+    Example:
+
+        fhir-broker subscriptions retry ward-3
+    """
+    with BrokerClient(base) as broker:
+        answer = broker.operate(f"Subscription/{subscription_id}/$retry")["parameter"]
+    result = _Retried(subscription_id, value(answer, "retried"), value(answer, "reason"))
+    _report(result, f"{subscription_id}: {result.reason}", as_json=as_json)
+    raise typer.Exit(0 if result.retried else 1)
+
+
+def activate(
+    subscription_id: Id,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the outcome of the handshake.")
+    ] = 10.0,
+    base: BaseOption = DEFAULT_BASE,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Request a Subscription again that is off or in error: the broker sends a handshake and goes on.
+
+    Exit code 0 if it is active, 1 if the handshake failed or is still under way after the wait.
+
+    Example:
+
+        fhir-broker subscriptions activate ward-3
+    """
+    with BrokerClient(base) as broker:
+        _put_status(broker, subscription_id, "requested")
+        deadline = time.monotonic() + wait
+        delivery = Delivery.read(broker, subscription_id)
+        while delivery.status == "requested" and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            delivery = Delivery.read(broker, subscription_id)
+    text = {
+        "active": "active; its events are sent",
+        "requested": "requested; its handshake has not succeeded yet, and the broker retries it",
+    }.get(delivery.status, delivery.status)
+    errors = "".join(f": {error}" for error in delivery.error if delivery.status != "active")
+    result = _Standing(subscription_id, delivery.status, delivery.error)
+    _report(result, f"{subscription_id} is {text}{errors}", as_json=as_json)
+    raise typer.Exit(0 if delivery.status == "active" else 1)
+
+
+def pause(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False) -> None:
+    """Turn a Subscription off: nothing is sent, and changes are no events of it until it is activated.
+
+    Example:
+
+        fhir-broker subscriptions pause ward-3
+    """
+    with BrokerClient(base) as broker:
+        stored = _put_status(broker, subscription_id, "off")
+    result = _Standing(subscription_id, stored["status"], [])
+    text = f"{subscription_id} is {result.status}. To start it again: fhir-broker subscriptions activate"
+    _report(result, f"{text} {subscription_id}", as_json=as_json)
+
+
+def delete(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False) -> None:
+    """Delete a Subscription with its events, also those that are not delivered yet.
+
+    Example:
+
+        fhir-broker subscriptions delete ward-3
+    """
+    with BrokerClient(base) as broker:
+        broker.delete(f"Subscription/{subscription_id}")
+    _report(_Deleted(subscription_id, deleted=True), f"{subscription_id} is deleted", as_json=as_json)
+
+
+def send_test(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False) -> None:
+    """Send a heartbeat to the subscriber now and show what it answered. Nothing else changes.
+
+    Exit code 0 if the subscriber accepted it, 1 if not.
+
+    Example:
+
+        fhir-broker subscriptions send-test ward-3
+    """
+    with BrokerClient(base) as broker:
+        answer = broker.operate(f"Subscription/{subscription_id}/$send-test")["parameter"]
+    result = _Tested(
+        subscription_id, value(answer, "delivered"), value(answer, "reason"), value(answer, "duration-ms")
+    )
+    word = "delivered" if result.delivered else "not delivered"
+    text = f"{subscription_id}: heartbeat {word} after {result.duration_ms} ms: {result.reason}"
+    _report(result, text, as_json=as_json)
+    raise typer.Exit(0 if result.delivered else 1)
+
+
+def _put_status(broker: BrokerClient, subscription_id: str, status: str) -> dict[str, Any]:
+    """Stores the Subscription with another status, in its own release: another one would change what it
+    receives.
+    """
+    release = Delivery.read(broker, subscription_id).release
+    path = f"Subscription/{subscription_id}"
+    return broker.put(path, broker.get(path, release) | {"status": status}, release)
+
+
+def _report(result: _Retried | _Tested | _Standing | _Deleted, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(result))
+    else:
+        typer.echo(text)
