@@ -6,6 +6,7 @@ process; the other modules build the parts of one role each (`api.py`, `matcher.
 commands and the tests call `running`.
 """
 
+from broker.app.channels import allowed_networks
 from broker.app.listening import bind, with_bound_port
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.root import Running, check, running
@@ -15,6 +16,7 @@ __all__ = [
     "ALL_ROLES",
     "Role",
     "Running",
+    "allowed_networks",
     "bind",
     "check",
     "embedded_store",

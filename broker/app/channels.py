@@ -3,16 +3,28 @@
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 
 from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
-from broker.egress.addresses import Allowance
+from broker.egress.addresses import Allowance, Network
 from broker.egress.client import EgressClient
 from broker.egress.proxy import Proxy
 from broker.egress.smtp import Mailer, relay_of
 from broker.errors import ConfigurationError
 from broker.settings import Settings
+
+_LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+def allowed_networks(settings: Settings) -> tuple[Network, ...]:
+    """The networks of `egress_allow`. Without them, a broker on one machine may notify that machine: it
+    listens on loopback and has the embedded store (decision 150).
+    """
+    if settings.egress_allow or not settings.is_loopback or settings.redis_url is not None:
+        return settings.egress_allow
+    return _LOOPBACK
 
 
 @contextlib.asynccontextmanager
@@ -21,7 +33,7 @@ async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channe
     mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
     proxy = Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None
     tls = _trusted(settings.egress_ca_file)
-    async with EgressClient(Allowance(settings.allowed_networks), tls=tls, proxy=proxy) as egress:
+    async with EgressClient(Allowance(allowed_networks(settings)), tls=tls, proxy=proxy) as egress:
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
         async with opened(by_code):
             yield by_code

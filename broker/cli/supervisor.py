@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import structlog
 import typer
 
-from broker.app import check
+from broker.app import allowed_networks, check
 from broker.cli import loop
 from broker.settings import Settings
 from broker.tasks import first_of, sleep_unless
@@ -59,8 +59,9 @@ def _environment(settings: Settings, store_url: str, metrics_directory: str) -> 
         "BROKER_BASE_URL": settings.base_url,
         SHARED_DIRECTORY: metrics_directory,
     }
-    if settings.allowed_networks:  # the workers have a store URL, and cannot know that it is embedded
-        environment["BROKER_EGRESS_ALLOW"] = " ".join(map(str, settings.allowed_networks))
+    # the workers have a store URL, and cannot know that it is embedded
+    if allowed := allowed_networks(settings):
+        environment["BROKER_EGRESS_ALLOW"] = " ".join(map(str, allowed))
     if settings.high_water_path:
         environment["BROKER_HIGH_WATER_FILE"] = str(settings.high_water_path)
     return environment

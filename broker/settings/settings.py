@@ -40,7 +40,6 @@ EVENT_LIKE_TYPES = (
     "Provenance",
 )
 """Types whose resources report what happened: they come in without end, and the EHR keeps the record."""
-_LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 def _topics_dir() -> Path:
@@ -349,15 +348,6 @@ class Settings:
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return False
-
-    @property
-    def allowed_networks(self) -> tuple[Network, ...]:
-        """The networks of `egress_allow`. Without them, a broker on one machine may notify that machine: it
-        listens on loopback and has the embedded store (decision 150).
-        """
-        if self.egress_allow or not self.is_loopback or self.redis_url is not None:
-            return self.egress_allow
-        return _LOOPBACK
 
     def refuse_open(self) -> None:
         """Raises `ConfigurationError` if anyone on the network could read and write everything."""

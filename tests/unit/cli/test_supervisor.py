@@ -2,6 +2,7 @@
 
 import pytest
 
+from broker.app import allowed_networks
 from broker.cli.supervisor import _environment
 from broker.settings import Settings
 
@@ -11,6 +12,6 @@ def test_workers_may_notify_what_their_supervisor_may(monkeypatch: pytest.Monkey
     for settings in (Settings(), Settings.from_environment({"BROKER_EGRESS_ALLOW": "10.0.0.0/8 fd00::/8"})):
         environment = _environment(settings, "unix:///store.sock", "/metrics")
         given = {name: text for name, text in environment.items() if name == "BROKER_EGRESS_ALLOW"}
-        assert Settings.from_environment(given).allowed_networks == settings.allowed_networks
+        assert allowed_networks(Settings.from_environment(given)) == allowed_networks(settings)
     outside = _environment(Settings(host="0.0.0.0"), "unix:///store.sock", "/metrics")
     assert "BROKER_EGRESS_ALLOW" not in outside

@@ -180,23 +180,3 @@ def test_an_open_broker_on_other_addresses_needs_the_flag(host: str) -> None:
 @pytest.mark.parametrize("url", ["redis+cluster://a:7000", "rediss+cluster://user:pw@a:7000,b,[::1]:7002"])
 def test_a_cluster_url_lists_its_nodes(url: str) -> None:
     assert Settings.from_environment({"BROKER_REDIS_URL": url}).redis_url == url
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost"])
-def test_a_broker_on_one_machine_may_notify_that_machine(host: str) -> None:
-    assert [str(network) for network in Settings(host=host).allowed_networks] == ["127.0.0.0/8", "::1/128"]
-
-
-@pytest.mark.parametrize(
-    ("environ", "allowed"),
-    [
-        ({"BROKER_HOST": "0.0.0.0"}, []),
-        ({"BROKER_HOST": "broker.example"}, []),
-        ({"BROKER_REDIS_URL": "redis://127.0.0.1:6379/0"}, []),
-        ({"BROKER_EGRESS_ALLOW": "10.0.0.0/8"}, ["10.0.0.0/8"]),
-    ],
-)
-def test_any_other_broker_notifies_no_private_network_by_itself(
-    environ: dict[str, str], allowed: list[str]
-) -> None:
-    assert [str(network) for network in Settings.from_environment(environ).allowed_networks] == allowed
