@@ -18,10 +18,12 @@ from starlette.types import Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from broker.api.authentication import Authenticate
+from broker.api.binaries import binary_of, is_binary_read, is_raw_write
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure, respond
 from broker.api.limits import read_body
-from broker.api.media import ACCEPT_PATCH, check_accept, check_content_type
+from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
+from broker.api.searchsets import form_parameters
 from broker.errors import RequestError, UnsupportedMedia
 from broker.model import json_text
 from broker.model.release import Release
@@ -96,13 +98,16 @@ class Application:
             return failure(error)._replace(headers=headers)
         except RequestError as error:
             return failure(error)
-        return await respond(self._dispatch, request)
+        response = await respond(self._dispatch, request)
+        if response.media_type == FHIR_JSON and request.query.get("_pretty") == "true":
+            return response._replace(body=json_text.indented(response.body))
+        return response
 
     async def _read(self, release: Release, scope: Scope, receive: Receive) -> FhirRequest:
         """The request with its principal; raises a `RequestError` for what HTTP alone already shows to be
         wrong.
         """
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], scope["path"][len(release) + 1 :].strip("/")
         headers: dict[str, str] = {}
         for raw_name, raw_value in scope["headers"]:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -110,25 +115,34 @@ class Application:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         principal = await self._authenticate(headers)
-        check_accept(headers, query, path, release)
+        content_type = headers.get("content-type", "")
+        is_form = method == "POST" and path.endswith("/_search")
+        is_raw = is_raw_write(method, path, content_type)
+        # the content of a Binary has a media type of its own: `with_content` compares it
+        if not (is_form or (is_binary_read(path) and not query.get("_format"))):
+            check_accept(headers, query, path, release)
         body = b""
         if method in {"POST", "PUT", "PATCH"}:
-            is_search = path.endswith("/_search")
-            check_content_type(
-                headers.get("content-type", ""), release, is_search=is_search, is_patch=method == "PATCH"
-            )
+            if not is_raw:
+                is_search = path.endswith("/_search")
+                check_content_type(content_type, release, is_search=is_search, is_patch=method == "PATCH")
             body = await read_body(
                 receive,
                 headers.get("content-length", ""),
                 headers.get("content-encoding", ""),
                 self._max_body_bytes,
             )
+        if is_form:
+            query, body = form_parameters(query, body, content_type), b""
+            check_accept(headers, query, path, release)
+        if is_raw:
+            body = binary_of(path, content_type, headers.get("x-security-context", ""), body)
         return FhirRequest(
             principal,
             release,
             self._base_url,
             method="GET" if method == "HEAD" else method,
-            path=path[len(release) + 1 :].strip("/"),
+            path=path,
             params={},
             query=query,
             headers=headers,

@@ -14,6 +14,7 @@ from starlette.datastructures import QueryParams
 from broker.api.dispatch import InteractionTable
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.failures import failure, respond
+from broker.api.media import FHIR_JSON
 from broker.api.resources import ResourceHandlers
 from broker.errors import Issue, MethodNotAllowed, RequestError, Unprocessable
 from broker.fhir.bundle_requests import BundleEntry, parse_bundle
@@ -92,6 +93,7 @@ def _entry_request(request: FhirRequest, entry: BundleEntry, n: int | None = Non
         raise MethodNotAllowed(Issue("not-supported", text))
     key = request.idempotency_key
     headers = {
+        "accept": FHIR_JSON,
         "if-match": entry.if_match,
         "if-none-match": entry.if_none_match,
         "if-none-exist": entry.if_none_exist,
@@ -121,13 +123,13 @@ def _not_in_transactions(request: FhirRequest) -> RequestError:
 
 
 def _result(response: FhirResponse) -> BundleResult:
-    is_failure = response.status >= 400
+    is_outcome = response.status >= 400 or response.is_outcome
     modified = response.headers.get("Last-Modified")
     return BundleResult(
         status=_PHRASES.get(response.status, str(response.status)),
         location=response.headers.get("Location"),
         etag=response.headers.get("ETag"),
         last_modified_ms=int(parsedate_to_datetime(modified).timestamp() * 1000) if modified else None,
-        resource=None if is_failure or not response.body else Resource(response.body),
-        outcome=response.body if is_failure else None,
+        resource=None if is_outcome or not response.body else Resource(response.body),
+        outcome=response.body if is_outcome else None,
     )

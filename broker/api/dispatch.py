@@ -11,6 +11,7 @@ from typing import NamedTuple
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure
 from broker.api.preconditions import OPERATION, Honoured, refuse_others
+from broker.api.views import narrowed
 from broker.errors import Issue, MethodNotAllowed, NotFound
 from broker.ingest.requests import ChangeRequest
 from broker.model.access import Access, authorize
@@ -35,6 +36,11 @@ class Interaction(NamedTuple):
     type_of: Callable[[FhirRequest], str] | None = None
     is_refusal: bool = False
     honours: Honoured = OPERATION
+
+    @property
+    def reads_resource(self) -> bool:
+        """Whether the response is one resource as it is stored or stands: a read, a vread or the metadata."""
+        return self.method == "GET" and self.path.endswith(("metadata", "/{id}", "/{version}"))
 
     def fits(self, request: FhirRequest) -> bool:
         """Whether the row is for a request that has its method and path."""
@@ -66,7 +72,8 @@ class InteractionTable:
         """The response of the row's handler. Raises the errors of `resolve` and of the handler."""
         try:
             interaction, request = self.resolve(request)
-            return await interaction.handler(request)
+            response = await interaction.handler(request)
+            return narrowed(request, response) if interaction.reads_resource else response
         except MethodNotAllowed as error:
             return failure(error)._replace(headers={"Allow": ", ".join(self.allowed(request))})
 
@@ -146,7 +153,7 @@ def _method_not_allowed(request: FhirRequest) -> MethodNotAllowed:
 
 def _compile(path: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", path)
-    # a segment that starts with a dollar is an operation, never a type or an id
+    # a segment that starts with a dollar is an operation, one with an underscore a search or history
     return re.compile(
-        "".join(f"(?P<{part}>[^/$][^/]*)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
+        "".join(f"(?P<{part}>[^/$_][^/]*)" if n % 2 else re.escape(part) for n, part in enumerate(parts))
     )

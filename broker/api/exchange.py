@@ -11,6 +11,7 @@ from typing import NamedTuple
 from starlette.datastructures import QueryParams
 
 from broker.api.media import FHIR_JSON, is_json_patch
+from broker.api.preferences import Preferences, parse_preferences
 from broker.errors import Issue, Malformed, Unprocessable
 from broker.fhir.identity import check_id
 from broker.fhir.preconditions import version_condition
@@ -62,19 +63,9 @@ class FhirRequest(NamedTuple):
         return self.url(self.path) + (f"?{self.query}" if self.query else "")
 
     @property
-    def wants_outcome(self) -> bool:
-        """Whether the client asks for an OperationOutcome (`Prefer: return=OperationOutcome`)."""
-        return "return=OperationOutcome" in self.headers.get("prefer", "")
-
-    @property
-    def wants_minimal(self) -> bool:
-        """Whether the client asks for a response without a body (`Prefer: return=minimal`)."""
-        return "return=minimal" in self.headers.get("prefer", "")
-
-    @property
-    def is_lenient(self) -> bool:
-        """Whether a search may ignore unknown parameters (`Prefer: handling=lenient`)."""
-        return "handling=lenient" in self.headers.get("prefer", "").replace(" ", "").lower()
+    def preferences(self) -> Preferences:
+        """What the Prefer header asks for."""
+        return parse_preferences(self.headers.get("prefer", ""))
 
     @property
     def condition(self) -> VersionCondition:
@@ -101,7 +92,8 @@ class FhirRequest(NamedTuple):
 class FhirResponse(NamedTuple):
     """The response to a `FhirRequest`.
 
-    `after` runs once the response has left. With `chunks`, they are the body, in `media_type`.
+    `after` runs once the response has left. With `chunks`, they are the body, in `media_type`. `is_outcome`:
+    the body is an OperationOutcome about a request that succeeded.
     """
 
     status: int = 200
@@ -110,6 +102,7 @@ class FhirResponse(NamedTuple):
     after: Callable[[], Awaitable[None]] | None = None
     media_type: str = FHIR_JSON
     chunks: AsyncIterator[bytes] | None = None
+    is_outcome: bool = False
 
 
 Handler = Callable[[FhirRequest], Awaitable[FhirResponse]]

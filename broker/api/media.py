@@ -4,6 +4,7 @@ base.
 Results are cached, since clients keep to a few spellings.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -14,19 +15,27 @@ from broker.fhir.release import FHIR_VERSIONS
 from broker.model.release import Release
 
 FHIR_JSON = "application/fhir+json"
-_JSON = {FHIR_JSON, "application/json", "text/json", "json"}
+_JSON = {FHIR_JSON, "application/json", "text/json", "json", "application/json+fhir"}
+"""The spellings of JSON; the last is that of clients from before R4."""
 JSON_PATCH = "application/json-patch+json"
 ACCEPT_PATCH = f"{JSON_PATCH}, {FHIR_JSON}"
 """The formats of a PATCH, for the header Accept-Patch (RFC 5789): JSON Patch and FHIRPath Patch."""
+_BLANK = re.compile(r"(?<=\w) (?=\w)")
+_ZERO = re.compile(r"0(\.0{0,3})?")
 _ANY = {"*/*", "application/*", *_JSON}
 
 
-def _media_types(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+def media_types(header: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Each media type of a header with its parameters."""
     for part in header.split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
         pairs = (parameter.partition("=") for parameter in parameters)
         yield name.lower(), {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs}
+
+
+def is_fhir_json(content_type: str) -> bool:
+    """Whether the media type is one of the spellings of FHIR JSON, whatever the release."""
+    return next(media_types(content_type))[0] in _JSON
 
 
 def _fits(parameters: dict[str, str], release: Release) -> bool:
@@ -39,7 +48,7 @@ def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, rele
     accept = query.get("_format") or headers.get("accept") or "*/*"
     if "_format" in query:
         # an unescaped `+` in a query string arrives as a blank
-        accept = accept.replace("fhir json", "fhir+json").replace("fhir xml", "fhir+xml")
+        accept = _BLANK.sub("+", accept)
     if "text/event-stream" in accept and path.endswith("/$stream"):
         return
     _check_accept(accept, release)
@@ -47,8 +56,8 @@ def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, rele
 
 @lru_cache(maxsize=256)
 def _check_accept(accept: str, release: Release) -> None:
-    for name, parameters in _media_types(accept):
-        if name in _ANY and parameters.get("q") not in {"0", "0.0"} and _fits(parameters, release):
+    for name, parameters in media_types(accept):
+        if name in _ANY and not _ZERO.fullmatch(parameters.get("q", "1")) and _fits(parameters, release):
             return
     text = (
         f"This base cannot answer as {accept!r}. Accept {FHIR_JSON}; fhirVersion={_short_version(release)}."
@@ -67,7 +76,7 @@ def check_content_type(
     """
     if not content_type:
         return
-    name, parameters = next(_media_types(content_type))
+    name, parameters = next(media_types(content_type))
     if name == "application/x-www-form-urlencoded" and is_search:
         return
     if is_patch and name == JSON_PATCH:

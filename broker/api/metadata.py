@@ -6,10 +6,11 @@ from typing import Any
 
 from broker import __version__
 from broker.api.exchange import FhirRequest, FhirResponse
-from broker.api.searchsets import searchset, with_form
+from broker.api.searchsets import searchset
 from broker.errors import Issue, NotFound
-from broker.fhir.capabilities import Capabilities
+from broker.fhir.capabilities import Capabilities, SearchCapability
 from broker.fhir.operation_definitions import OPERATIONS, definitions, operation_definitions
+from broker.fhir.search_parameter_urls import search_parameter_url
 from broker.model.resource import Resource
 from broker.model.search import ParameterType
 from broker.services.search import Fields, SearchField
@@ -61,7 +62,12 @@ class MetadataHandlers:
             software_version=__version__,
             at_ms=self._facts.started_ms,
             searches={
-                resource_type: {code: str(field.type) for code, field in fields.items()}
+                resource_type: [
+                    SearchCapability(
+                        code, str(field.type), search_parameter_url(request.release, resource_type, code)
+                    )
+                    for code, field in fields.items()
+                ]
                 for resource_type, fields in searches.items()
             },
             operations={each: definitions(request.release, request.base, each) for each in resources},
@@ -85,7 +91,6 @@ class MetadataHandlers:
 
     async def search_operations(self, request: FhirRequest) -> FhirResponse:
         """Among the operations of this base."""
-        request = with_form(request)
         return searchset(
             request, _DEFINITION, _FIELDS, self._definitions(request), lambda definition: definition
         )

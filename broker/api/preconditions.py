@@ -83,7 +83,8 @@ def _criteria_parameters(request: FhirRequest) -> list[tuple[str, str]]:
         for name, value in request.query.multi_items()
         if name not in RESPONSE_PARAMETERS
         and not (
-            request.is_lenient and _TABLE.find(request.release, resource_type, name.partition(":")[0]) is None
+            request.preferences.handling == "lenient"
+            and _TABLE.find(request.release, resource_type, name.partition(":")[0]) is None
         )
     ]
 

@@ -8,8 +8,10 @@ together.
 
 from collections.abc import Sequence
 
+from broker.api.binaries import with_content
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import criteria_of_create, criteria_of_url
+from broker.api.write_responses import deleted, written
 from broker.errors import Issue, MethodNotAllowed
 from broker.fhir.identity import check_id, check_type
 from broker.ingest.requests import Admission, ChangeRequest
@@ -100,28 +102,27 @@ class ResourceHandlers:
     async def _respond(self, request: FhirRequest, admission: Admission) -> FhirResponse:
         resource_type, accepted = admission.request.type, admission.accepted
         if accepted is None and not admission.existing_id:
-            return FhirResponse(204)
+            return deleted(request)
         if accepted is None:
             stored = await self._changes.read(
                 request.principal, request.release, resource_type, admission.existing_id
             )
             headers = _headers(stored) | {"Location": _location(request, stored)}
-            return FhirResponse(200, b"" if request.wants_minimal else stored.resource.text, headers)
+            return written(request, 200, stored.resource, headers)
         headers = version_headers(accepted.key.version, accepted.at_ms)
         if admission.request.op == "delete" or accepted.status is Acceptance.GONE:
-            return FhirResponse(204, headers={"ETag": headers["ETag"]})
+            return deleted(request, {"ETag": headers["ETag"]})
         headers["Location"] = request.url(f"{accepted.key.reference}/_history/{accepted.key.version}")
         resource, status = admission.stored, 201 if accepted.status is Acceptance.CREATED else 200
         if accepted.status is Acceptance.REPLAYED:
             resource = await self._changes.stored_resource(accepted.key)
-        body = b"" if resource is None or request.wants_minimal else resource.text
-        return FhirResponse(status, body, headers)
+        return written(request, status, resource, headers)
 
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The current version in the release of the base; 406 where no conversion exists."""
         resource_type, resource_id = request.params["type"], request.params["id"]
         stored = await self._changes.read(request.principal, request.release, resource_type, resource_id)
-        return _respond_unless_current(request, stored)
+        return _respond_read(request, stored)
 
     async def read_version(self, request: FhirRequest) -> FhirResponse:
         """One stored version in the release of the base."""
@@ -129,7 +130,7 @@ class ResourceHandlers:
         stored = await self._changes.read_version(
             request.principal, request.release, resource_type, resource_id, request.params["version"]
         )
-        return _respond_unless_current(request, stored)
+        return _respond_read(request, stored)
 
     async def refuse_search(self, request: FhirRequest) -> FhirResponse:
         """The broker stores resources to notify about them, and has no index to search them by."""
@@ -170,9 +171,10 @@ def _location(request: FhirRequest, stored: StoredResource) -> str:
     return request.url(f"{key.reference}/_history/{key.version}")
 
 
-def _respond_unless_current(request: FhirRequest, stored: StoredResource) -> FhirResponse:
-    """304 where the client has this version already."""
+def _respond_read(request: FhirRequest, stored: StoredResource) -> FhirResponse:
+    """The resource, or the content of a Binary; 304 where the client has this version already."""
     headers = _headers(stored)
     if is_not_modified(request, stored.version.key.version, stored.version.at_ms):
         return FhirResponse(304, headers=headers)
-    return FhirResponse(200, stored.resource.text, headers)
+    response = FhirResponse(200, stored.resource.text, headers)
+    return with_content(request, response) if request.params["type"] == "Binary" else response

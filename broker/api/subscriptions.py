@@ -2,9 +2,8 @@
 
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import search_of_create
-from broker.api.searchsets import searchset, with_form
-from broker.errors import Issue, NotFound
-from broker.fhir.outcomes import operation_outcome
+from broker.api.searchsets import searchset
+from broker.api.write_responses import deleted, written
 from broker.model.subscription import Subscription
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.search_criteria import SearchCriteria, search_criteria
@@ -44,7 +43,7 @@ class SubscriptionHandlers:
     async def delete_match(self, request: FhirRequest) -> FhirResponse:
         """Deletes the one Subscription that meets the criteria; 204 also for none, 412 for several."""
         await self._conditional.delete(request.principal, _criteria(request), request.condition)
-        return FhirResponse(204)
+        return deleted(request)
 
     async def update(self, request: FhirRequest) -> FhirResponse:
         """Replaces the Subscription or creates it under that id; the handshake runs again (R-160)."""
@@ -86,18 +85,14 @@ class SubscriptionHandlers:
             headers["Location"] = request.url(
                 f"Subscription/{subscription.id}/_history/{subscription.version}"
             )
-        if request.wants_outcome:
-            body = operation_outcome(registered.warnings)
-        elif request.wants_minimal and registered.is_new:
-            body = b""
-        else:
-            body = request.adapter.render_subscription(subscription).text
-        return FhirResponse(
+        response = written(
+            request,
             201 if registered.is_created else 200,
-            body,
+            request.adapter.render_subscription(subscription),
             headers,
-            after=send_handshake if registered.awaits_handshake else None,
+            registered.warnings,
         )
+        return response._replace(after=send_handshake if registered.awaits_handshake else None)
 
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The Subscription in the release of the base, whatever release it was registered in."""
@@ -109,25 +104,19 @@ class SubscriptionHandlers:
 
     async def read_version(self, request: FhirRequest) -> FhirResponse:
         """The current version; the broker stores no other."""
-        record = await self._subscriptions.get(request.principal, request.params["id"])
+        subscription_id, version = request.params["id"], request.params["version"]
+        record = await self._subscriptions.get_version(request.principal, subscription_id, version)
         subscription = record.subscription
-        if str(subscription.version) != request.params["version"]:
-            text = (
-                f"Only the current version of a Subscription is stored: version {subscription.version}. "
-                "Read the Subscription without _history."
-            )
-            raise NotFound(Issue("not-found", text))
         body = request.adapter.render_subscription(subscription).text
         return FhirResponse(200, body, _headers(subscription))
 
     async def delete(self, request: FhirRequest) -> FhirResponse:
         """204. Deliveries and retries end at once (R-158)."""
         await self._subscriptions.delete(request.principal, request.params["id"], condition=request.condition)
-        return FhirResponse(204)
+        return deleted(request)
 
     async def search(self, request: FhirRequest) -> FhirResponse:
         """By the search parameters of the release (R-388, R-389)."""
-        request = with_form(request)
         candidates = [record.subscription async for record in self._subscriptions.all(request.principal)]
         fields = SUBSCRIPTION_FIELDS[request.release]
         return searchset(request, "Subscription", fields, candidates, request.adapter.render_subscription)

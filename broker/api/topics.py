@@ -5,9 +5,10 @@ The R4 base has a Basic row twice: for topics, by the conditions here, and for t
 producers.
 """
 
-from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, version_headers
+from broker.api.exchange import FhirRequest, FhirResponse, Handler, id_of_update, version_headers
 from broker.api.preconditions import search_of_create
-from broker.api.searchsets import searchset, with_form
+from broker.api.searchsets import searchset
+from broker.api.write_responses import deleted, written
 from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.fhir import basic_topics
 from broker.ingest.patches import apply_patch
@@ -32,13 +33,25 @@ class TopicHandlers:
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The topic as the release knows it."""
         _refuse_without_topics(request)
-        topic = self._topics.get(request.principal, request.params["id"])
+        topic = await self._topics.get(request.principal, request.params["id"])
         return FhirResponse(body=request.adapter.render_topic(topic).text)
+
+    def or_deleted(self, read: Handler) -> Handler:
+        """A read of Basic at the R4 base by `read`, and 410 where a topic had the id."""
+
+        async def read_basic(request: FhirRequest) -> FhirResponse:
+            try:
+                return await read(request._replace(params={"type": "Basic", **request.params}))
+            except NotFound:
+                if request.adapter.topic_type == "Basic":
+                    await self._topics.refuse_deleted(request.principal, request.params["id"])
+                raise
+
+        return read_basic
 
     async def search(self, request: FhirRequest) -> FhirResponse:
         """By the search parameters of the release."""
         _refuse_without_topics(request)
-        request = with_form(request)
         topics, fields = self._topics.all(request.principal), TOPIC_FIELDS[request.release]
         return searchset(request, request.adapter.topic_type, fields, topics, request.adapter.render_topic)
 
@@ -50,8 +63,7 @@ class TopicHandlers:
         if isinstance(result, PutTopic):
             return _respond(request, result)
         headers = {"Location": request.url(f"{request.adapter.topic_type}/{result.id}")}
-        body = b"" if request.wants_minimal else request.adapter.render_topic(result).text
-        return FhirResponse(200, body, headers)
+        return written(request, 200, request.adapter.render_topic(result), headers)
 
     async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
         """Topics are changed by id: a topic that criteria find may come from the folder."""
@@ -89,7 +101,7 @@ class TopicHandlers:
         """204; 409 while subscriptions are bound to the topic."""
         _refuse_without_topics(request)
         await self._topics.delete(request.principal, request.params["id"], condition=request.condition)
-        return FhirResponse(204)
+        return deleted(request)
 
 
 def is_topic_search(request: FhirRequest) -> bool:
@@ -127,5 +139,5 @@ def _topic_resource(request: FhirRequest) -> Resource:
 def _respond(request: FhirRequest, put: PutTopic) -> FhirResponse:
     headers = version_headers(put.version, put.at_ms)
     headers["Location"] = request.url(f"{request.adapter.topic_type}/{put.topic.id}")
-    body = b"" if request.wants_minimal else request.adapter.render_topic(put.topic).text
-    return FhirResponse(201 if put.is_created else 200, body, headers)
+    status = 201 if put.is_created else 200
+    return written(request, status, request.adapter.render_topic(put.topic), headers)

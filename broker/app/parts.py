@@ -71,7 +71,7 @@ class Parts:
 
     @cached_property
     def subscriptions(self) -> Subscriptions:
-        return Subscriptions(self.store)
+        return Subscriptions(self.store, keep_deleted_ms=milliseconds(self.settings.retention))
 
     @cached_property
     def inbox(self) -> Inbox:

@@ -6,11 +6,13 @@ The notification renderers and the search of the HTTP API use it.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from broker.errors import Issue
+from broker.fhir.outcomes import operation_outcome
 from broker.model.resource import Resource
 
 BundleMember = dict[str, Any]
@@ -47,6 +49,12 @@ def searchset(
     rendered += [{"relation": relation, "url": url} for relation, url in (links or {}).items()]
     optional = {} if total is None else {"total": total}
     return bundle({"id": str(uuid.uuid4()), "type": "searchset"} | optional | {"link": rendered}, entries)
+
+
+def outcome_entry(issues: Iterable[Issue]) -> BundleMember:
+    """An OperationOutcome about the search itself; it is not a match, and no total counts it."""
+    outcome = Resource(operation_outcome(issues))
+    return entry(f"urn:uuid:{uuid.uuid4()}", outcome, search={"mode": "outcome"})
 
 
 def match_entry(full_url: str, resource: Resource) -> BundleMember:

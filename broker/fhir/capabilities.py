@@ -2,33 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from broker.clock import to_instant
+from broker.fhir.backport_urls import BASE
 from broker.fhir.operation import ANY_TYPE
 from broker.model.resource import Resource
+from broker.model.topic import Topic
 
 _INTERACTIONS = ("create", "read", "vread", "update", "patch", "delete")
 _GUIDE = (
     "http://hl7.org/fhir/uv/subscriptions-backport/ImplementationGuide/hl7.fhir.uv.subscriptions-backport"
 )
+_TOPIC = f"{BASE}capabilitystatement-subscriptiontopic-canonical"
 _WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
 _DOCUMENTATION = (
     "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation "
-    "and handling=strict (the default) | lenient; If-Match and If-None-Match on update, patch and delete; "
-    "If-None-Match and If-Modified-Since on read; conditional create, update, patch and delete with the "
-    "criteria identifier and _id (Subscriptions: any search parameter); conditional references in "
+    "(the default) | OperationOutcome on every write; handling=lenient (the default) | strict on searches, "
+    "where lenient ignores unknown parameters and names them in an OperationOutcome; _summary and _elements "
+    "on searches and reads, _sort, _total and _count on searches; _pretty; If-Match and If-None-Match on "
+    "update, patch and delete; If-None-Match and If-Modified-Since on read; conditional create, update, patch "
+    "and delete with the criteria identifier and _id (Subscriptions: any search parameter); conditional "
+    "references in "
     "transactions; Idempotency-Key on any write. A precondition that is not supported is refused."
 )
+
+
+class SearchCapability(NamedTuple):
+    """One search parameter: its code, its type, and the canonical of its definition."""
+
+    code: str
+    type: str
+    definition: str
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the running broker offers beyond what the release fixes.
 
-    `searches`: for each resource type that can be searched, search parameter -> type. `operations`: for each
+    `searches`: for each resource type that can be searched, its search parameters. `operations`: for each
     resource type ('' for the base, `Resource` for every type), operation -> URL of its definition.
     `channels`: the channel types. `security`: a sentence on who may do what.
     """
@@ -37,7 +51,7 @@ class Capabilities:
     websocket: str
     software_version: str
     at_ms: int
-    searches: Mapping[str, Mapping[str, str]]
+    searches: Mapping[str, Sequence[SearchCapability]]
     operations: Mapping[str, Mapping[str, str]]
     channels: Sequence[str]
     security: str
@@ -127,6 +141,10 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
         }
     if not vocabulary.is_backport:  # an element of R5
         rest["conditionalPatch"] = rest["conditionalUpdate"]
+    if name == "Binary":
+        rest["documentation"] = (
+            "Content of any media type is sent and read as it is, or as a Binary in FHIR JSON."
+        )
     resource: dict[str, Any] = {"type": name} | rest
     if name in capabilities.searches:
         resource["searchParam"] = _search(capabilities.searches[name])
@@ -161,5 +179,11 @@ def _codes(*codes: str) -> list[dict[str, str]]:
     return [{"code": code} for code in codes]
 
 
-def _search(parameters: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "type": parameter_type} for name, parameter_type in parameters.items()]
+def _search(parameters: Sequence[SearchCapability]) -> list[dict[str, str]]:
+    return [{"name": each.code, "definition": each.definition, "type": each.type} for each in parameters]
+
+
+def topic_extensions(topics: Sequence[Topic]) -> list[dict[str, str]]:
+    """The topics, each by its URL and by its URL with the version: clients register either (R-385)."""
+    canonicals = [canonical for topic in topics for canonical in (topic.url, topic.canonical)]
+    return [{"url": _TOPIC, "valueCanonical": canonical} for canonical in dict.fromkeys(canonicals)]

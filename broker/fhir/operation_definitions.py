@@ -44,6 +44,20 @@ OPERATIONS: Sequence[Operation] = (
         standard=_ALL,
     ),
     Operation(
+        "stream",
+        "Stream of notifications",
+        at_type=False,
+        at_instance=True,
+        affects_state=False,
+        standard=frozenset(),
+        parameters=(
+            _SINCE,
+            OperationParameter(
+                "return", "out", 0, "*", "Bundle", "By GET: a server-sent event for each notification Bundle."
+            ),
+        ),
+    ),
+    Operation(
         "resend",
         "Send events again",
         at_type=False,

@@ -8,7 +8,12 @@ import orjson
 from broker.clock import to_instant
 from broker.fhir import topic_rendering
 from broker.fhir.backport_urls import BASE, PROFILE
-from broker.fhir.capabilities import Capabilities, CapabilityVocabulary, capability_statement
+from broker.fhir.capabilities import (
+    Capabilities,
+    CapabilityVocabulary,
+    capability_statement,
+    topic_extensions,
+)
 from broker.fhir.r4b import R4B
 from broker.fhir.related_queries import coding
 from broker.fhir.resource_types import RESOURCE_TYPES
@@ -71,16 +76,13 @@ class R4(R4B):
         return Resource(orjson.dumps(members))
 
     def capability_statement(self, topics: Sequence[Topic], capabilities: Capabilities) -> Resource:
-        extension = f"{BASE}capabilitystatement-subscriptiontopic-canonical"
         vocabulary = CapabilityVocabulary(
             self.version,
             self.resource_types,
             self.topic_type,
             is_backport=True,
             instantiates=f"{_GUIDE}backport-subscription-server-r4",
-            subscription_extensions=[
-                {"url": extension, "valueCanonical": topic.canonical} for topic in topics
-            ],
+            subscription_extensions=topic_extensions(topics),
             profile=PROFILE,
         )
         return capability_statement(vocabulary, capabilities)

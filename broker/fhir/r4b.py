@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 from broker.fhir import backport_rendering, backport_subscriptions, topic_rendering
 from broker.fhir.backport_urls import BASE, PROFILE
-from broker.fhir.capabilities import Capabilities, CapabilityVocabulary, capability_statement
+from broker.fhir.capabilities import (
+    Capabilities,
+    CapabilityVocabulary,
+    capability_statement,
+    topic_extensions,
+)
 from broker.fhir.cross_release_subscriptions import elements_for_r4
 from broker.fhir.notification_bundles import history_bundle
 from broker.fhir.resource_types import RESOURCE_TYPES
@@ -66,13 +71,13 @@ class R4B:
         return subscription_status(notification, base, notification.type, with_related_queries=True)
 
     def capability_statement(self, topics: Sequence[Topic], capabilities: Capabilities) -> Resource:
-        del topics  # clients of R4B search SubscriptionTopic
         vocabulary = CapabilityVocabulary(
             self.version,
             self.resource_types,
             self.topic_type,
             is_backport=True,
             instantiates=f"{_GUIDE}backport-subscription-server",
+            subscription_extensions=topic_extensions(topics),
             profile=PROFILE,
         )
         return capability_statement(vocabulary, capabilities)

@@ -1,8 +1,8 @@
 """Summaries of a resource: the elements that `_summary` and `_elements` leave, with the tag SUBSETTED.
 
 The models of fhir.resources say which elements belong to a summary and which are mandatory; R4 uses those of
-R4B, which are the same for the types that can be searched here. Elements keep their spelling. The search of
-the HTTP API uses it.
+R4B, and the few types that only R4 has are returned whole. Elements keep their spelling. Searches and reads
+of the HTTP API use it.
 """
 
 from collections.abc import Collection
@@ -52,19 +52,28 @@ def summarize(release: Release, resource: Resource, view: SummaryView) -> Resour
         return resource
     members, resource_type = resource.members, resource.type
     elements = _type_elements(release, resource_type)
+    if elements is None:  # more than is asked for is allowed, less is not
+        return resource
     kept = {name: text for name, text in members.items() if _is_kept(elements, name.lstrip("_"), view)}
     if view.summary == "true":
         kept = {name: _summarize(release, resource_type, name, text) for name, text in kept.items()}
-    meta: dict[str, Any] = json_text.decode_value(members.get("meta", b"{}"))
-    meta["tag"] = [*meta.get("tag", []), SUBSETTED]
     first: dict[str, bytes] = {name: members[name] for name in ("resourceType", "id") if name in members}
-    first["meta"] = json_text.encode(meta)
+    first["meta"] = _tagged(members.get("meta", b"{}"))
     kept.pop("meta", None)
     return Resource(json_text.join(first | kept))
 
 
-def _is_kept(elements: _TypeElements | None, name: str, view: SummaryView) -> bool:
-    if name in _ALWAYS or elements is None:
+def _tagged(meta: bytes) -> bytes:
+    """The meta with the tag SUBSETTED, once."""
+    members = json_text.members(meta)
+    tags = json_text.items(members.get("tag", b"[]"))
+    if not any(SUBSETTED.items() <= json_text.decode_object(tag).items() for tag in tags):
+        tags.append(json_text.encode(SUBSETTED))
+    return json_text.join(members | {"tag": b"[" + b",".join(tags) + b"]"})
+
+
+def _is_kept(elements: _TypeElements, name: str, view: SummaryView) -> bool:
+    if name in _ALWAYS:
         return True
     if view.elements:
         return name in view.elements or name in elements.mandatory

@@ -124,6 +124,11 @@ def join(parts: Mapping[str, bytes]) -> bytes:
     return b"{" + b"".join([label(name) + value for name, value in parts.items()])[1:] + b"}"
 
 
+def indented(text: bytes) -> bytes:
+    """The JSON text for people, with a line for each member; values keep their spelling."""
+    return msgspec.json.format(text, indent=2) if text else text
+
+
 @lru_cache(maxsize=1024)
 def label(name: str) -> bytes:
     """The text of a member's name, with the comma before it and the colon after it."""

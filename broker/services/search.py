@@ -1,23 +1,20 @@
 """Searches over what the broker itself holds: Subscriptions, topics, operations. Pure.
 
-Each type has a table of `SearchField`s, evaluated on the neutral model. A parameter, modifier, prefix or
-value that is not understood is refused: ignoring it would answer another question than the client asked. Only
-unknown parameters may be ignored, where the caller allows it (`Prefer: handling=lenient`).
+Each type has a table of `SearchField`s, evaluated on the neutral model. A modifier, prefix or value that is
+not understood is refused: ignoring it would answer another question than the client asked. Unknown
+parameters, and those without a value, are ignored and reported where the caller allows it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from broker.errors import Issue, Malformed
 from broker.model.search import ParameterType
+from broker.services.result_parameters import RESULT_PARAMETERS, Parameters
 from broker.services.search_values import check_date, matches_value, split_values
 
 T = TypeVar("T")
-Parameters = Sequence[tuple[str, str]]
-"""Parameters as sent: name with modifier, and value; names may repeat."""
-CONTROL = frozenset({"_format", "_pretty", "_count", "_page", "_summary", "_elements", "_total"})
-"""Parameters that shape the response and select nothing."""
 _MODIFIERS: Mapping[ParameterType, frozenset[str]] = {
     ParameterType.TOKEN: frozenset({"not"}),
     ParameterType.STRING: frozenset({"exact", "contains"}),
@@ -66,35 +63,45 @@ class SearchTerm(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Search(Generic[T]):
-    """The terms of a request, and its parameters that were used, control parameters included, for the self
-    link.
+    """The terms of a request; `used` are their parameters, for the self link, `ignored` warnings about the
+    others.
     """
 
     terms: Sequence[SearchTerm[T]]
     used: Parameters
+    ignored: tuple[Issue, ...] = ()
 
     def run(self, candidates: Iterable[T]) -> list[T]:
         """The candidates that pass every term."""
         return [candidate for candidate in candidates if all(term.passes(candidate) for term in self.terms)]
 
 
-def parse_search(parameters: Parameters, fields: Fields[T], *, is_lenient: bool = False) -> Search[T]:
-    """Checks the parameters of a request; raises `Malformed` naming the parameter."""
+def parse_search(
+    parameters: Parameters, fields: Fields[T], *, ignores_unsupported: bool = False
+) -> Search[T]:
+    """Checks the parameters of a request that select; raises `Malformed` naming the parameter."""
     terms: list[SearchTerm[T]] = []
     used: list[tuple[str, str]] = []
+    ignored: list[Issue] = []
     for name, value in parameters:
         code, _, modifier = name.partition(":")
-        if name not in CONTROL:
-            field = fields.get(code)
-            if field is None and is_lenient:
-                continue
-            if field is None:
-                supported = ", ".join(sorted(fields))
-                text = f"The search parameter {code!r} is not supported. Use one of: {supported}."
-                raise Malformed(Issue("not-supported", text, code))
+        if code in RESULT_PARAMETERS:
+            continue
+        field = fields.get(code)
+        if field is not None and (value.strip() or not ignores_unsupported):
             terms.append(_term(name, field, modifier, value))
-        used.append((name, value))
-    return Search(terms, used)
+            used.append((name, value))
+            continue
+        if field is None:
+            supported = ", ".join(sorted(fields))
+            text = f"The search parameter {code!r} is not supported. Supported are {supported}."
+            issue = Issue("not-supported", text, code)
+        else:
+            issue = Issue("value", f"{name} has no value.", code)
+        if not ignores_unsupported:
+            raise Malformed(issue)
+        ignored.append(replace(issue, text=f"{issue.text} It was ignored.", severity="warning"))
+    return Search(terms, used, tuple(ignored))
 
 
 def _term(name: str, field: SearchField[T], modifier: str, value: str) -> SearchTerm[T]:

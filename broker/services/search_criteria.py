@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from broker.errors import Issue, PreconditionFailed
+from broker.errors import Issue, Malformed, PreconditionFailed
 from broker.fhir.criteria import RESPONSE_PARAMETERS
-from broker.services.search import Fields, Parameters, Search, parse_search
+from broker.services.result_parameters import RESULT_PARAMETERS, Parameters
+from broker.services.search import Fields, Search, parse_search
 
 T = TypeVar("T")
 
@@ -32,6 +33,10 @@ class SearchCriteria(Generic[T]):
 def search_criteria(parameters: Parameters, fields: Fields[T]) -> SearchCriteria[T]:
     """Raises `Malformed` naming a parameter that is not supported, `PreconditionFailed` if there are none."""
     terms = sorted((name, value) for name, value in parameters if name not in RESPONSE_PARAMETERS)
+    for name, _ in terms:
+        if name.partition(":")[0] in RESULT_PARAMETERS:
+            text = f"{name} selects nothing, so it is not a criterion. Leave it out."
+            raise Malformed(Issue("not-supported", text, name))
     if not terms:
         text = f"There are no criteria. Send one of {', '.join(sorted(fields))}."
         raise PreconditionFailed(Issue("required", text))

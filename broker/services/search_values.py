@@ -5,13 +5,15 @@
 import re
 import unicodedata
 
-from broker.matching.dates import compare_dates, date_interval, date_span
+from broker.matching.dates import Interval, compare_dates, date_interval, date_span
 from broker.matching.values import BadValue
 from broker.model.search import Comparator, ParameterType
 
 _VALUE = re.compile(r"((?:[^\\,]|\\.)*)(?:,|$)", re.DOTALL)
 _ESCAPE = re.compile(r"\\([\\,|$])")
 _MEDIA_TYPE = re.compile(r"^(\w+/\w+) (\w+)$")
+_OFFSET = 10**24
+"""Makes the moments of open periods positive, so that their digits have their order."""
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -49,6 +51,28 @@ def matches_value(parameter_type: ParameterType, modifier: str, wanted: str, val
             return _matches_uri(modifier, _unescaped(wanted), value)
 
 
+def sort_text(parameter_type: ParameterType, value: str, *, is_end: bool) -> str | None:
+    """A text whose order is that of the value; None for a date that is not one.
+
+    Strings are compared without case and accents, tokens by their code, dates by their first moment, or with
+    `is_end` by their last.
+    """
+    match parameter_type:
+        case ParameterType.STRING:
+            return _folded(value)
+        case ParameterType.TOKEN:
+            system, _, code = value.rpartition("|")
+            return f"{code}|{system}"
+        case ParameterType.DATE:
+            try:
+                span = _span(value)
+            except BadValue:
+                return None
+            return None if span is None else f"{(span.high if is_end else span.low) + _OFFSET:026d}"
+        case _:
+            return value
+
+
 def _unescaped(text: str) -> str:
     return _ESCAPE.sub(r"\1", text)
 
@@ -78,10 +102,15 @@ def _split_prefix(text: str) -> tuple[Comparator, str]:
 
 def _matches_date(wanted: str, value: str) -> bool:
     comparator, date = _split_prefix(wanted)
+    span = _span(value)
+    return span is not None and compare_dates(comparator, span, date_interval(date))
+
+
+def _span(value: str) -> Interval | None:
+    """The interval of a candidate's date, or of its period `start/end`."""
     start, slash, end = value.partition("/")
     period = {name: side for name, side in (("start", start), ("end", end)) if side}
-    span = date_span(period if slash else value)
-    return span is not None and compare_dates(comparator, span, date_interval(date))
+    return date_span(period if slash else value)
 
 
 def _matches_uri(modifier: str, wanted: str, value: str) -> bool:

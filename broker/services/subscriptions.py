@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 
-from broker.errors import Conflict, Issue, NotFound, PreconditionFailed
+from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
 from broker.ingest.patches import MAX_ATTEMPTS, Patch, apply_patch
@@ -156,11 +156,38 @@ class SubscriptionService:
         await self._schedule.wake(subscription.tenant, subscription.id)
 
     async def get(self, principal: Principal, subscription_id: str) -> Record:
-        """The Subscription with its delivery state; raises `NotFound`."""
+        """The Subscription with its delivery state; raises `NotFound`, or `Gone` where it was deleted."""
         record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
-        if record is None:
+        if record is not None:
+            return record
+        if await self._deleted_version(principal, subscription_id) is not None:
+            raise _gone(subscription_id)
+        raise _not_found(subscription_id)
+
+    async def get_version(self, principal: Principal, subscription_id: str, number: str) -> Record:
+        """The Subscription at that version, which must be the current one: no other is stored.
+
+        Raises `NotFound`, or `Gone` for the version that its deletion was.
+        """
+        record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
+        if record is not None and str(record.subscription.version) == number:
+            return record
+        if record is not None:
+            text = (
+                "Only the current version of a Subscription is stored: "
+                f"version {record.subscription.version}. Read the Subscription without _history."
+            )
+            raise NotFound(Issue("not-found", text))
+        deleted_version = await self._deleted_version(principal, subscription_id)
+        if deleted_version is None:
             raise _not_found(subscription_id)
-        return record
+        if str(deleted_version) == number:
+            raise _gone(subscription_id)
+        text = f"Subscription/{subscription_id} was deleted, and its versions with it. Register it again."
+        raise NotFound(Issue("not-found", text))
+
+    async def _deleted_version(self, principal: Principal, subscription_id: str) -> int | None:
+        return await self._subscriptions.deleted_version(principal.tenant, SubscriptionId(subscription_id))
 
     async def many(self, principal: Principal, subscription_ids: Iterable[str]) -> list[Record]:
         """Those of the ids that exist, ordered by id."""
@@ -176,19 +203,26 @@ class SubscriptionService:
     ) -> None:
         """Deletes the Subscription with its outbox and ends its retries (R-158).
 
-        Raises `NotFound`, or `PreconditionFailed` where the stored version does not meet `condition`.
+        Repeating it does nothing. Raises `NotFound` for one that never was, and `PreconditionFailed` where
+        the stored version does not meet `condition`.
         """
         registration, version, _ = await self._subscriptions.delete(
             principal.tenant, SubscriptionId(subscription_id), condition=condition
         )
         _refuse_conflict(registration, version, condition)
-        if registration is Registration.ABSENT:
+        is_absent = registration is Registration.ABSENT
+        if is_absent and await self._deleted_version(principal, subscription_id) is None:
             raise _not_found(subscription_id)
 
 
 def _not_found(subscription_id: str) -> NotFound:
     text = f"Subscription/{subscription_id} does not exist. Search Subscription for those that do."
     return NotFound(Issue("not-found", text))
+
+
+def _gone(subscription_id: str) -> Gone:
+    text = f"Subscription/{subscription_id} was deleted. Register it again."
+    return Gone(Issue("deleted", text))
 
 
 def _refuse_conflict(registration: Registration, version: int, condition: VersionCondition) -> None:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from broker.errors import Conflict, Issue, NotFound, PreconditionFailed, Unprocessable
+from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed, Unprocessable
 from broker.fhir.identity import check_type
 from broker.fhir.topic_elements import topic_element
 from broker.fhir.topics import parse_topic
@@ -65,13 +65,18 @@ class TopicService:
         """The topic of that id."""
         return self._catalog.get(topic_id)
 
-    def get(self, principal: Principal, topic_id: str) -> Topic:
-        """The topic of that id; raises `NotFound`."""
+    async def get(self, principal: Principal, topic_id: str) -> Topic:
+        """The topic of that id; raises `NotFound`, or `Gone` where it was deleted."""
         topic = self.find(principal, topic_id)
         if topic is None:
-            text = f"The topic {topic_id} does not exist. Search the topics for those that do."
-            raise NotFound(Issue("not-found", text))
+            await self.refuse_deleted(principal, topic_id)
+            raise _not_found(topic_id)
         return topic
+
+    async def refuse_deleted(self, principal: Principal, topic_id: str) -> None:
+        """Raises `Gone` for the id of a topic that was deleted."""
+        if await self._topics.is_deleted(principal.tenant, topic_id):
+            raise Gone(Issue("deleted", f"The topic {topic_id} was deleted. Put it again, or use another."))
 
     async def create(
         self, principal: Principal, resource: Resource, criteria: SearchCriteria[Topic] | None = None
@@ -159,13 +164,17 @@ class TopicService:
     async def delete(
         self, principal: Principal, topic_id: str, *, condition: VersionCondition = UNCONDITIONAL
     ) -> None:
-        """Deletes a stored topic. Raises `NotFound`, `Conflict` while it is in use, and
-        `PreconditionFailed`.
+        """Deletes a stored topic; repeating it does nothing. Raises `NotFound` for one that never was,
+        `Conflict` while it is in use, and `PreconditionFailed`.
         """
         await self._synchronize()
         if not condition.is_met_by(None) and self._catalog.get(topic_id) is None:
             raise PreconditionFailed(Issue("conflict", condition.failure("The topic", 0)))
-        topic = self.get(principal, topic_id)
+        topic = self.find(principal, topic_id)
+        if topic is None:
+            if await self._topics.is_deleted(principal.tenant, topic_id):
+                return
+            raise _not_found(topic_id)
         await self._refuse_of_folder(principal, topic)
         users = await self._count_users(topic)
         if users:
@@ -210,6 +219,11 @@ class TopicService:
             subscription = record.subscription
             count += subscription.status in _IN_USE and subscription.topic_canonical == topic.canonical
         return count
+
+
+def _not_found(topic_id: str) -> NotFound:
+    text = f"The topic {topic_id} does not exist. Search the topics for those that do."
+    return NotFound(Issue("not-found", text))
 
 
 def _refuse_conflict(registration: Registration, version: int, condition: VersionCondition) -> None:

@@ -179,6 +179,11 @@ def topics(tenant: Tenant) -> str:
     return f"{{broker:topics}}:stored:{tenant}"
 
 
+def deleted_topics(tenant: Tenant) -> str:
+    """Hash: id of a topic that was deleted -> the version that its deletion was."""
+    return f"{{broker:topics}}:deleted:{tenant}"
+
+
 def validated_topics(tenant: Tenant) -> str:
     """Hash: canonical -> the document against which its subscriptions were last validated."""
     return f"{{broker:topics}}:validated:{tenant}"
@@ -204,6 +209,11 @@ def subscriptions(shard: int) -> str:
 def subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
     """Hash; `lua/shared/subscription.lua` describes the fields."""
     return f"{shard_tag(shard)}:subscription:{tenant}:{subscription_id}"
+
+
+def deleted_subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
+    """String: the version that the deletion of a subscription was. It expires."""
+    return f"{shard_tag(shard)}:deleted-subscription:{tenant}:{subscription_id}"
 
 
 def outboxes(shard: int) -> str:

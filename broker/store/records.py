@@ -207,3 +207,4 @@ class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
     handshake_in_ms: int = 0
     carries_resources: bool = False
     is_pull: bool = False
+    keep_deleted_ms: int = 1

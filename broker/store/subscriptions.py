@@ -27,6 +27,8 @@ from broker.store.records import RegistrationRequest
 from broker.store.scripts import outbox, subscriptions
 
 _PAGE = 500
+KEEP_DELETED_MS = 7 * 86_400_000
+"""How long it is known that a subscription was deleted, unless the caller says otherwise."""
 _FIELDS = (
     "model",
     "owner",
@@ -139,8 +141,9 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
 class Subscriptions:
     """Registers, reads and lists."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, keep_deleted_ms: int = KEEP_DELETED_MS) -> None:
         self._store = store
+        self._keep_deleted_ms = keep_deleted_ms
 
     def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
         return self._store.layout.shard_of(tenant, subscription_id)
@@ -182,7 +185,9 @@ class Subscriptions:
     async def delete(
         self, tenant: Tenant, subscription_id: SubscriptionId, *, condition: VersionCondition = UNCONDITIONAL
     ) -> tuple[Registration, int, int]:
-        """Removes it at once, with its outbox and all that waits to be retried (R-158)."""
+        """Removes it at once, with its outbox and all that waits to be retried (R-158). Only the version of
+        the deletion is kept for a while.
+        """
         request = RegistrationRequest(
             op="delete",
             tenant=tenant,
@@ -190,8 +195,16 @@ class Subscriptions:
             request_id=uuid.uuid4().hex,
             if_match=condition.if_match,
             if_none_match=condition.if_none_match,
+            keep_deleted_ms=self._keep_deleted_ms,
         )
         return await self._register(request)
+
+    async def deleted_version(self, tenant: Tenant, subscription_id: SubscriptionId) -> int | None:
+        """The version that the deletion of the subscription was; None if it is not known to be deleted."""
+        shard = self.shard_of(tenant, subscription_id)
+        key = keys.deleted_subscription(shard, tenant, subscription_id)
+        (version,) = await self._store.send([("GET", key)])
+        return None if version is None else int(version)
 
     async def _register(
         self, request: RegistrationRequest, model: bytes = b""

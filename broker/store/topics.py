@@ -88,6 +88,11 @@ class Topics:
         (value,) = await self._store.send([("HGET", keys.topics(tenant), topic_id)])
         return None if value is None else _stored(topic_id, value)
 
+    async def is_deleted(self, tenant: Tenant, topic_id: str) -> bool:
+        """Whether the topic was put through the API and deleted."""
+        (version,) = await self._store.send([("HGET", keys.deleted_topics(tenant), topic_id)])
+        return version is not None
+
     async def tenants(self) -> list[Tenant]:
         """The tenants that have topics."""
         (reply,) = await self._store.send([("SMEMBERS", keys.TOPIC_TENANTS)])

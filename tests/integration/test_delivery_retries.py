@@ -153,7 +153,7 @@ async def test_deleting_a_subscription_stops_its_retries(broker_fixture: BrokerF
     await broker_fixture.send()
     await broker_fixture.until_numbers("other", 1)
     assert len(endpoint.received) <= received_before + 1, "at most one attempt was under way"
-    assert (await broker_fixture.client.get(f"/r5/Subscription/{subscription_id}")).status_code == 404
+    assert (await broker_fixture.client.get(f"/r5/Subscription/{subscription_id}")).status_code == 410
 
 
 async def test_the_maximum_timeout_applies_to_a_subscription_without_a_timeout(

@@ -60,7 +60,12 @@ async def test_r_380_to_r_391_the_capability_statement_is_complete(
     guides = [f"{GUIDE}ImplementationGuide/hl7.fhir.uv.subscriptions-backport"]
     assert statement.get("implementationGuide", []) == ([] if release is Release.R5 else guides)
     assert not any("searchInclude" in item or "searchRevInclude" in item for item in rest["resource"])
+    topics = [item["valueCanonical"] for item in about.get("extension", [])]
+    if release is not Release.R5:
+        assert {VITALS, f"{VITALS}|1.0.0"} <= set(topics), "R-385: as a client registers it"
+        assert len(topics) == len(set(topics))
     operations = {item["name"]: item["definition"] for item in about["operation"]}
+    assert operations["stream"].endswith(f"/{release}/OperationDefinition/stream")
     assert {"status", "events", "get-ws-binding-token", "resend"} <= set(operations), "R-386: without $"
     assert ("SubscriptionTopic" in types_of(statement)) is (release is not Release.R4)
 
@@ -141,6 +146,8 @@ async def test_each_search_parameter_in_the_statement_is_searched_by(
     for kind, about in types_of(await statement_of(client, release)).items():
         for parameter in about.get("searchParam", []):
             name = parameter["name"]
+            definition = parameter["definition"].rpartition("/SearchParameter/")[2]
+            assert definition.partition("-")[2] == name.removeprefix("_"), parameter
             for query in (f"{name}={values[parameter['type']]}", f"{name}:missing=true"):
                 response = await client.get(f"/{release}/{kind}?{query}")
                 assert response.status_code == 200, f"{kind}?{query}"
@@ -176,6 +183,9 @@ async def test_each_operation_in_the_statement_has_a_definition_and_answers(
             assert paths
             for path in paths:
                 methods = methods_of(path.replace(subscription_id, "none"))
+                if definition["code"] == "stream":  # an EventSource sends GET
+                    assert methods == {"GET"}
+                    continue
                 assert "POST" in methods, path
                 assert ("GET" in methods) <= (not definition["affectsState"] or "token" in path), path
                 response = await client.post(f"/{release}/{path}")
@@ -189,8 +199,8 @@ async def test_each_operation_in_the_statement_has_a_definition_and_answers(
 def test_each_operation_of_the_table_has_a_definition() -> None:
     from broker.fhir.operation_definitions import OPERATIONS  # noqa: PLC0415 beside the one use
 
-    served = {item.path.rpartition("$")[2] for item in ROWS if "$" in item.path} - {"stream"}
-    assert served == {item.code for item in OPERATIONS}, "$stream is an event stream, no FHIR operation"
+    served = {item.path.rpartition("$")[2] for item in ROWS if "$" in item.path}
+    assert served == {item.code for item in OPERATIONS}
 
 
 async def test_operation_definitions_are_found_by_name_and_code(client: httpx.AsyncClient) -> None:

@@ -1,50 +1,17 @@
-"""Searches over Subscriptions, topics and operations: what is found, how much of it is shown, and how it is
-paged.
+"""Searches over Subscriptions, topics and operations: what is found, what is refused or ignored, and how it
+is paged.
 """
 
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
-import orjson
 import pytest
 
 from broker.model.release import Release
-from broker.testing.registration import subscription
-from tests.fhir.rows import read_back
+from tests.integration.search_client import VITALS, Bundle, bundle_at, ids, links, register
 
 STORES = ("embedded", "cluster")
-
-VITALS = "http://fhir-broker.org/topics/vital-signs"
-NOWHERE = "http://127.0.0.1:9/never"
 LENIENT = {"Prefer": "handling=lenient"}
-SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
-Bundle = dict[str, Any]
-
-
-async def register(client: httpx.AsyncClient, release: str, endpoint: str = NOWHERE, **more: Any) -> str:
-    document = subscription(release, VITALS, endpoint) | {"status": "off"} | more
-    response = await client.post(f"/{release}/Subscription", content=orjson.dumps(document))
-    assert response.status_code == 201, response.text
-    return str(response.json()["id"])
-
-
-async def bundle_at(client: httpx.AsyncClient, url: str, **headers: str) -> Bundle:
-    response = await client.get(url, headers=headers)
-    assert response.status_code == 200, f"{url}: {response.text}"
-    release = urlsplit(url).path.split("/")[1]
-    if "_summary" not in url and "_elements" not in url:
-        read_back(Release(release), response.content)
-    results: Bundle = response.json()
-    return results
-
-
-def ids(bundle: Bundle) -> list[str]:
-    return [entry["resource"]["id"] for entry in bundle.get("entry", [])]
-
-
-def links(bundle: Bundle) -> dict[str, str]:
-    return {link["relation"]: link["url"] for link in bundle["link"]}
 
 
 @pytest.mark.parametrize("release", Release)
@@ -122,15 +89,15 @@ async def test_dates_of_topics_are_spans_of_their_precision(client: httpx.AsyncC
         assert ("vital-signs" in got) is is_found, query
 
 
-async def test_an_unsupported_search_is_refused_with_the_parameter(client: httpx.AsyncClient) -> None:
+async def test_a_search_that_is_not_understood_is_refused_with_the_parameter(
+    client: httpx.AsyncClient,
+) -> None:
     for query in (
-        "colour=red",
         "status:exact=off",
         "url:exact=x",
         "status:missing=maybe",
         "_lastUpdated=yesterday",
         "_lastUpdated=xx2020",
-        "status=",
         "status=off,",
         "_count=-1",
         "_count=x",
@@ -139,27 +106,78 @@ async def test_an_unsupported_search_is_refused_with_the_parameter(client: httpx
         "_summary=all",
         "_total=maybe",
         "_page=7",
+        "_page=after.x&_sort=status",
         "_elements=colour",
         "_elements=status&_summary=true",
-        "_sort=status",
-        "_include=Subscription:topic",
+        "_sort:desc=status",
     ):
-        response = await client.get(f"/r4/Subscription?{query}")
+        response = await client.get(f"/r4/Subscription?{query}", headers=LENIENT)
         assert (response.status_code, response.json()["resourceType"]) == (400, "OperationOutcome"), query
         assert response.json()["issue"][0]["expression"], "which parameter it was"
 
 
-async def test_lenient_handling_ignores_an_unknown_parameter_and_says_so_in_the_self_link(
-    client: httpx.AsyncClient,
+UNSUPPORTED = (
+    "colour=red",
+    "name:exact=",
+    "_sort=colour",
+    "status=",
+    "_include=Subscription:topic",
+    "_count=",
+)
+
+
+@pytest.mark.parametrize("release", Release)
+async def test_an_unsupported_parameter_is_ignored_and_reported_or_refused_by_strict_handling(
+    client: httpx.AsyncClient, release: Release
 ) -> None:
+    subscription_id = await register(client, release)
+    for query in UNSUPPORTED:
+        url = f"/{release}/Subscription?{query}&_sort=-status&status=off"
+        for headers in ({}, LENIENT):
+            bundle = await bundle_at(client, url, **headers)
+            match, outcome = bundle["entry"]
+            assert match["resource"]["id"] == subscription_id
+            assert (outcome["search"]["mode"], outcome["resource"]["resourceType"]) == (
+                "outcome",
+                "OperationOutcome",
+            )
+            (issue,) = outcome["resource"]["issue"]
+            name = query.partition("=")[0]
+            assert (issue["severity"], issue["expression"][0]) == ("warning", name.partition(":")[0])
+            assert bundle["total"] == 1
+            assert dict(parse_qsl(urlsplit(links(bundle)["self"]).query)) == {
+                "status": "off",
+                "_sort": "-status",
+            }
+        strict = await client.get(url, headers={"Prefer": "handling=strict"})
+        assert strict.status_code == 400, query
+        assert strict.json()["issue"][0]["severity"] == "error"
+    counted = await bundle_at(client, f"/{release}/Subscription?status=off&_count=0&_totalMethod=count")
+    assert counted["total"] == 1, "how fhirpy counts"
+    assert [entry["search"]["mode"] for entry in counted["entry"]] == ["outcome"]
+
+
+async def test_get_with_search_in_the_path_is_the_search_of_the_type(client: httpx.AsyncClient) -> None:
     subscription_id = await register(client, "r4")
-    bundle = await bundle_at(client, "/r4/Subscription?colour=red&status=off", **LENIENT)
-    assert ids(bundle) == [subscription_id]
-    assert dict(parse_qsl(urlsplit(links(bundle)["self"]).query)) == {"status": "off"}
-    refused = await client.get("/r4/Subscription?status:exact=off", headers=LENIENT)
-    assert refused.status_code == 400, "a known parameter with a modifier it can't have changes what is asked"
-    strict = await client.get("/r4/Subscription?colour=red", headers={"Prefer": "handling=strict"})
-    assert strict.status_code == 400
+    for path in ("r4/Subscription", "r5/SubscriptionTopic", "r4/Basic", "r4b/OperationDefinition"):
+        plain = await bundle_at(client, f"/{path}?_count=1")
+        searched = await bundle_at(client, f"/{path}/_search?_count=1")
+        assert searched["entry"] == plain["entry"]
+        assert links(searched) == links(plain)
+    found = await bundle_at(client, "/r4/Subscription/_search?status=off&_format=json&_pretty=true")
+    assert ids(found) == [subscription_id]
+    assert (await client.get("/r4/Patient/_search?name=x")).status_code == 405
+    assert (await client.get("/r4/_search")).status_code == 404
+
+
+async def test_a_media_type_is_found_with_an_unescaped_plus(client: httpx.AsyncClient) -> None:
+    subscription_id = await register(client, "r4")
+    for value in (
+        "application/fhir+json",
+        "application/fhir%2Bjson",
+        "urn:ietf:bcp:13|application/fhir+json",
+    ):
+        assert ids(await bundle_at(client, f"/r4/Subscription?payload={value}")) == [subscription_id], value
 
 
 @pytest.mark.parametrize("release", Release)
@@ -194,64 +212,6 @@ async def test_page_links_are_stable_while_items_are_added_and_removed(
     assert ids(await follow(pages[0], "next")) == every[3:6], "not even if the page's last item is gone"
 
 
-@pytest.mark.parametrize("release", Release)
-async def test_summaries_and_elements_return_marked_subsets(
-    client: httpx.AsyncClient, release: Release
-) -> None:
-    text = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">vital signs</div>'}
-    extension = [{"url": "http://example.org/e", "valueDecimal": 1}]
-    subscription_id = await register(client, release, text=text, extension=extension)
-    url = f"/{release}/Subscription?_id={subscription_id}"
-    mandatory = (
-        {"status", "topic", "channelType"}
-        if release is Release.R5
-        else {"status", "reason", "criteria", "channel"}
-    )
-    shown: dict[str, set[str]] = {}
-    for view in (
-        *("_summary=true", "_summary=text", "_summary=data", "_summary=false"),
-        *("_elements=text", "_elements=extension,end"),
-    ):
-        (entry,) = (await bundle_at(client, f"{url}&{view}"))["entry"]
-        resource = entry["resource"]
-        shown[view] = {name for name in resource if not name.startswith("_")}
-        assert (SUBSETTED in resource["meta"].get("tag", [])) is (view != "_summary=false"), view
-        assert resource["meta"]["versionId"] == "1"
-        assert {"resourceType", "id", "meta"} | mandatory <= shown[view], view
-    own = {"resourceType", "id", "meta"} | mandatory
-    assert shown["_summary=text"] == shown["_elements=text"] == own | {"text"}
-    assert shown["_elements=extension,end"] == own | {"extension"}
-    assert "text" not in shown["_summary=data"]
-    assert "extension" in shown["_summary=data"]
-    assert not {"text", "extension"} & shown["_summary=true"]
-    assert {"text", "extension"} <= shown["_summary=false"]
-
-
-async def test_a_summary_of_a_topic_has_only_summary_elements_at_every_depth(
-    client: httpx.AsyncClient,
-) -> None:
-    (entry,) = (await bundle_at(client, "/r5/SubscriptionTopic?_id=vital-signs&_summary=true"))["entry"]
-    summary = entry["resource"]
-    whole = (await client.get("/r5/SubscriptionTopic/vital-signs")).json()
-    assert summary["url"] == whole["url"]
-    assert "description" not in summary
-    assert {name for item in summary["resourceTrigger"] for name in item} >= {"resource"}
-
-
-async def test_a_total_is_returned_unless_it_is_declined(client: httpx.AsyncClient) -> None:
-    for _ in range(2):
-        await register(client, "r4b")
-    url = "/r4b/Subscription?"
-    assert (await bundle_at(client, url + "_total=accurate&_count=1"))["total"] == 2
-    assert (await bundle_at(client, url + "_total=estimate"))["total"] == 2
-    without = await bundle_at(client, url + "_total=none")
-    assert "total" not in without
-    assert len(without["entry"]) == 2
-    for counting in ("_count=0", "_summary=count", "_summary=count&_total=none"):
-        counted = await bundle_at(client, url + counting)
-        assert (counted["total"], "entry" in counted) == (2, False)
-
-
 async def test_a_search_by_post_has_the_links_of_the_search_by_get(client: httpx.AsyncClient) -> None:
     subscription_id, two = sorted([await register(client, "r4"), await register(client, "r4")])
     form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -260,6 +220,11 @@ async def test_a_search_by_post_has_the_links_of_the_search_by_get(client: httpx
     assert ids(bundle) == [subscription_id]
     following = await client.get(links(bundle)["next"])
     assert ids(following.json()) == [two]
+    as_form = {"_format": "json", "_pretty": "true", "status": "off"}
+    formatted = await client.post("/r4/Subscription/_search", data=as_form, headers=form)
+    assert formatted.content.startswith(b'{\n  "')
+    unsupported = await client.post("/r4/Subscription/_search", data={"_format": "xml"}, headers=form)
+    assert unsupported.status_code == 406
     refused = await client.post("/r4/Subscription/_search", content=b'{"status":"off"}')
     assert refused.status_code == 415
     for path, release in (("SubscriptionTopic", "r5"), ("Basic", "r4"), ("OperationDefinition", "r4b")):

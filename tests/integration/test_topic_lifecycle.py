@@ -75,7 +75,7 @@ async def test_a_topic_that_was_posted_is_served_at_once_until_it_is_deleted(
     assert (await broker_fixture.client.delete(path)).status_code == 409
     await broker_fixture.client.delete(f"/r5/Subscription/{subscription}")
     assert (await broker_fixture.client.delete(path)).status_code == 204
-    assert (await broker_fixture.client.get(path)).status_code == 404
+    assert (await broker_fixture.client.get(path)).status_code == 410
     assert "not known" in await refused(broker_fixture, URL)
 
 

@@ -1,14 +1,15 @@
 -- Creates, replaces or deletes a subscription, announces it to the matchers, and sets when a dispatcher looks
 -- at it.
 -- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry
---          stream | outbox stream | dead letters | index of dead letters | counters of the shard
+--          stream | outbox stream | dead letters | index of dead letters | counters of the shard | version
+--          of the deletion, which expires
 -- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes)
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
 -- Repeat   yes; a request that stored the current document is answered again. It then writes something all
 --          the same: a caller that waits for the disk or for replicas then waits for the first write too
 local registration, model = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local op, request, status = registration.op, registration.request_id, registration.status
-local members, tenants = KEYS[2], KEYS[3]
+local members, tenants, deletion = KEYS[2], KEYS[3], KEYS[10]
 local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6], dead = KEYS[7],
   index = KEYS[8], counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
 local now = now_ms()
@@ -28,6 +29,7 @@ end
 if op == 'delete' then
   if not held_version then return {'absent', 0, 0} end
   redis.call('DEL', key.sub, key.outbox, key.dead)
+  redis.call('SET', deletion, whole(tonumber(held_version) + 1), 'PX', whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)
   redis.call('SREM', members, registration.id)
   if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
@@ -40,7 +42,9 @@ if op == 'delete' then
   return {'deleted', tonumber(held_version), now}
 end
 
-local version = tonumber(held_version or '0') + 1
+-- a version that was deleted is not given out again: its ETag must not fit the new document
+local version = tonumber(held_version or redis.call('GET', deletion) or '0') + 1
+redis.call('DEL', deletion)
 redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated', whole(now),
   'revision', request, 'status', status, 'max_count', whole(registration.max_count),
   'heartbeat_ms', whole(registration.heartbeat_ms), 'ends', whole(registration.ends),

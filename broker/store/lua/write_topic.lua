@@ -1,5 +1,6 @@
 -- Stores or deletes a topic that a client put through the API, and tells every process.
 -- KEYS     topics of the tenant: id -> `version moment request\n` tail | tenants with topics
+--          | deleted topics of the tenant: id -> version of the deletion
 -- ARGV     op create|put|delete, tenant, id, request id, if_match, if_none_match (`meets_preconditions`),
 --          tail (`UnversionedResource`), channel, message
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
@@ -21,10 +22,14 @@ local status
 if op == 'delete' then
   if not held then return {'absent', 0, 0} end
   redis.call('HDEL', KEYS[1], id)
+  redis.call('HSET', KEYS[3], id, whole(tonumber(version) + 1))
   if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SREM', KEYS[2], tenant) end
   status = 'deleted'
 else
-  status, version = held and 'updated' or 'created', tonumber(version or '0') + 1
+  -- a version that was deleted is not given out again: its ETag must not fit the new document
+  version = version or redis.call('HGET', KEYS[3], id) or '0'
+  status, version = held and 'updated' or 'created', tonumber(version) + 1
+  redis.call('HDEL', KEYS[3], id)
   redis.call('HSET', KEYS[1], id, whole(version) .. ' ' .. whole(now) .. ' ' .. request .. '\n' .. tail)
   redis.call('SADD', KEYS[2], tenant)
 end

@@ -34,6 +34,7 @@ async def register_subscription(
             keys.dead_events(shard, tenant, subscription_id),
             keys.dead_event_index(shard, tenant),
             keys.shard_counters(shard),
+            keys.deleted_subscription(shard, tenant, subscription_id),
         ],
         [encode(registration), model],
     )

@@ -33,6 +33,7 @@ async def write_topic(
         keys.TOPICS_CHANGED,
         message,
     ]
-    call = ScriptCall("write_topic", [keys.topics(tenant), keys.TOPIC_TENANTS], arguments)
+    script_keys = [keys.topics(tenant), keys.TOPIC_TENANTS, keys.deleted_topics(tenant)]
+    call = ScriptCall("write_topic", script_keys, arguments)
     status, version, at_ms = await store.run(call, WriteConcern.DURABLE)
     return WriteReply(status.decode(), int(version), int(at_ms))

@@ -40,11 +40,22 @@ def test_not_passes_a_candidate_without_a_value_and_missing_asks_for_that() -> N
     assert passes({"code": ["a"]}, ("code:missing", "false"))
 
 
-def test_an_unknown_parameter_is_refused_unless_the_search_is_lenient() -> None:
-    with pytest.raises(Malformed, match="colour"):
-        parse_search([("colour", "red")], FIELDS)
-    search = parse_search([("colour", "red"), ("code", "a"), ("_count", "2")], FIELDS, is_lenient=True)
-    assert search.used == [("code", "a"), ("_count", "2")]
+@pytest.mark.parametrize(
+    "unsupported", [("colour", "red"), ("colour:exact", "red"), ("code", ""), ("name", " ")]
+)
+def test_an_unsupported_parameter_is_refused_or_ignored_with_a_warning(unsupported: tuple[str, str]) -> None:
+    code = unsupported[0].partition(":")[0]
+    with pytest.raises(Malformed, match=code):
+        parse_search([unsupported], FIELDS)
+    search = parse_search([unsupported, ("code", "a"), ("_count", "2")], FIELDS, ignores_unsupported=True)
+    assert search.used == [("code", "a")], "_count selects nothing: result_parameters.py reads it"
+    assert [(issue.severity, issue.expression) for issue in search.ignored] == [("warning", code)]
+
+
+def test_a_known_parameter_is_never_ignored() -> None:
+    for name, value in (("code:exact", "a"), ("code", "a,"), ("date", "soon")):
+        with pytest.raises(Malformed):
+            parse_search([(name, value)], FIELDS, ignores_unsupported=True)
 
 
 @pytest.mark.parametrize(
