@@ -191,7 +191,9 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 
 class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
-    """What `register_subscription.lua` needs besides the model. A deletion needs only the name."""
+    """What `register_subscription.lua` needs besides the model. A deletion needs only the name, and how
+    long it is known.
+    """
 
     op: Literal["create", "put", "delete"]
     tenant: Tenant

@@ -44,13 +44,13 @@ end
 
 -- a version that was deleted is not given out again: its ETag must not fit the new document
 local version = tonumber(held_version or redis.call('GET', deletion) or '0') + 1
-redis.call('DEL', deletion)
 redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated', whole(now),
   'revision', request, 'status', status, 'max_count', whole(registration.max_count),
   'heartbeat_ms', whole(registration.heartbeat_ms), 'ends', whole(registration.ends),
   'carries_resources', registration.carries_resources and '1' or '0',
   'is_pull', registration.is_pull and '1' or '0')
 if not held_version then
+  redis.call('DEL', deletion)
   local time = redis.call('TIME')
   redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '',
     'count', '0', 'cursor', '0', 'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
