@@ -88,7 +88,7 @@ def parse_search(
         if code in RESULT_PARAMETERS:
             continue
         field = fields.get(code)
-        if field is not None and (value.strip() or not ignores_unsupported):
+        if field is not None and value.strip():
             terms.append(_term(name, field, modifier, value))
             used.append((name, value))
             continue

@@ -87,11 +87,11 @@ def _matches_token(wanted: str, value: str) -> bool:
     """R-403; a value without a bar is a code whose system is implied."""
     system, bar, code = value.rpartition("|")
     parts = [_unescaped(part) for part in _BAR.split(wanted)]
+    # an unescaped `+` of a query string, as in application/fhir+json, arrives as a blank
+    is_code = code in {parts[-1], _MEDIA_TYPE.sub(r"\1+\2", parts[-1])}
     if len(parts) == 1:
-        # an unescaped `+` of a query string, as in application/fhir+json, arrives as a blank
-        return code in {parts[0], _MEDIA_TYPE.sub(r"\1+\2", parts[0])}
-    wanted_system, wanted_code = "|".join(parts[:-1]), parts[-1]
-    return (not bar or system == wanted_system) and wanted_code in {"", code}
+        return is_code
+    return (not bar or system == "|".join(parts[:-1])) and (not parts[-1] or is_code)
 
 
 def _split_prefix(text: str) -> tuple[Comparator, str]:

@@ -73,7 +73,10 @@ async def test_topics_in_both_forms(client: httpx.AsyncClient) -> None:
 async def test_entries_of_bundles(client: httpx.AsyncClient, bundle_type: str) -> None:
     entries: list[dict[str, Any]] = [
         {"resource": {"resourceType": "Patient"}, "request": {"method": "POST", "url": "Patient"}},
-        {"request": {"method": "DELETE", "url": "Patient/none"}},
+        {
+            "resource": {"resourceType": "Patient", "id": "p"},
+            "request": {"method": "PUT", "url": "Patient/p"},
+        },
     ]
     bundle = {"resourceType": "Bundle", "type": bundle_type, "entry": entries}
     for form in FORMS:
@@ -81,7 +84,8 @@ async def test_entries_of_bundles(client: httpx.AsyncClient, bundle_type: str) -
             "/r4", content=orjson.dumps(bundle), headers={"Prefer": f"return={form}"}
         )
         read_back(Release.R4, response.content)
-        created, _ = response.json()["entry"]
-        assert created["response"]["status"] == "201 Created"
-        assert ("resource" in created) is (form == "representation")
-        assert ("outcome" in created["response"]) is (form == "OperationOutcome")
+        assert len(response.json()["entry"]) == len(entries)
+        for entry in response.json()["entry"]:
+            assert entry["response"]["status"] in {"200 OK", "201 Created"}
+            assert ("resource" in entry) is (form == "representation")
+            assert ("outcome" in entry["response"]) is (form == "OperationOutcome")

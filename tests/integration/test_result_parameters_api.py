@@ -28,8 +28,7 @@ async def test_matches_are_sorted_by_several_keys_on_all_pages(
         while url:
             bundle = await bundle_at(client, url)
             parameters = dict(parse_qsl(urlsplit(links(bundle)["self"]).query))
-            parameters.pop("_page", None)
-            assert parameters == dict(parse_qsl(urlsplit(url).query)) | parameters, "links keep all of them"
+            assert parameters == dict(parse_qsl(urlsplit(url).query)), "links keep all of them"
             assert parameters["_sort"] == sort
             seen += ids(bundle)
             url = links(bundle).get("next", "").removeprefix(str(client.base_url).rstrip("/"))
@@ -66,7 +65,7 @@ async def test_reads_are_narrowed_and_indented(client: httpx.AsyncClient) -> Non
         ("r5/SubscriptionTopic/vital-signs", "_summary=true", "description"),
         ("r4/Basic/vital-signs", "_elements=code", "extension"),
         ("r5/OperationDefinition/status", "_summary=true", "parameter"),
-        ("r4b/metadata", "_summary=true", "rest"),
+        ("r4b/metadata", "_elements=kind", "rest"),
     ):
         response = await client.get(f"/{path}?{query}")
         assert response.status_code == 200, response.text
