@@ -147,7 +147,7 @@ class TopicService:
         """
         for _ in range(MAX_ATTEMPTS):
             await self._synchronize()
-            topic = self.get(principal, topic_id)
+            topic = await self.get(principal, topic_id)
             stored = await self._topics.get(principal.tenant, topic_id)
             if stored is not None and not condition.is_met_by(stored.version):
                 raise PreconditionFailed(Issue("conflict", condition.failure("The topic", stored.version)))
