@@ -24,8 +24,9 @@ _DOCUMENTATION = (
     "where lenient ignores unknown parameters and names them in an OperationOutcome; _summary and _elements "
     "on searches and reads, _sort, _total and _count on searches; _pretty; If-Match and If-None-Match on "
     "update, patch and delete; If-None-Match and If-Modified-Since on read; conditional create, update, "
-    "patch and delete with the criteria identifier and _id (Subscriptions: any search parameter); conditional "
-    "references in transactions; Idempotency-Key on any write. A precondition that is not supported is refused."
+    "patch and delete with the criteria identifier and _id (Subscriptions: any search parameter); "
+    "conditional references in transactions; Idempotency-Key on any write. A precondition that is not "
+    "supported is refused."
 )
 
 
