@@ -23,7 +23,7 @@ from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure, respond
 from broker.api.limits import read_body
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
-from broker.api.searchsets import form_parameters
+from broker.api.searchsets import is_form, with_form
 from broker.errors import RequestError, UnsupportedMedia
 from broker.model import json_text
 from broker.model.release import Release
@@ -116,10 +116,10 @@ class Application:
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         principal = await self._authenticate(headers)
         content_type = headers.get("content-type", "")
-        is_form = method == "POST" and path.endswith("/_search")
+        has_form = is_form(method, path, content_type)
         is_raw = is_raw_write(method, path, content_type)
         # the content of a Binary has a media type of its own: `with_content` compares it
-        if not (is_form or (is_binary_read(path) and not query.get("_format"))):
+        if not (has_form or (is_binary_read(path) and not query.get("_format"))):
             check_accept(headers, query, path, release)
         body = b""
         if method in {"POST", "PUT", "PATCH"}:
@@ -132,8 +132,8 @@ class Application:
                 headers.get("content-encoding", ""),
                 self._max_body_bytes,
             )
-        if is_form:
-            query, body = form_parameters(query, body, content_type), b""
+        if has_form:
+            query, body = with_form(query, body), b""
             check_accept(headers, query, path, release)
         if is_raw:
             body = binary_of(path, content_type, headers.get("x-security-context", ""), body)

@@ -23,14 +23,14 @@ T = TypeVar("T")
 FORM = "application/x-www-form-urlencoded"
 
 
-def form_parameters(query: QueryParams, form: bytes, content_type: str) -> QueryParams:
-    """The parameters of a search by POST: those of the URL, then those of the form. Raises
-    `UnsupportedMedia` for a body that is not a form.
-    """
-    media = content_type.partition(";")[0].strip().lower() or FORM
-    if form and media != FORM:
-        text = f"A search by POST takes {FORM}, not {media!r}. Send a form."
-        raise UnsupportedMedia(Issue("not-supported", text))
+def is_form(method: str, path: str, content_type: str) -> bool:
+    """Whether the body of a request has the parameters of a search. Without a Content-Type it has."""
+    media = content_type.partition(";")[0].strip().lower()
+    return method == "POST" and path.endswith("/_search") and media in {"", FORM}
+
+
+def with_form(query: QueryParams, form: bytes) -> QueryParams:
+    """The parameters of a search by POST: those of the URL, then those of the form."""
     parameters = QueryParams(form.decode(errors="replace"))
     return QueryParams([*query.multi_items(), *parameters.multi_items()])
 
@@ -46,7 +46,7 @@ def searchset(
     field `_id` gives.
     """
     if request.resource.text:
-        text = "The parameters of a search are in the URL, or in the form of a POST. Leave the body out."
+        text = f"The parameters of a search are in its URL, or in a form of a POST. Send {FORM}."
         raise UnsupportedMedia(Issue("not-supported", text))
     parameters, is_strict = request.query.multi_items(), request.preferences.handling == "strict"
     search = parse_search(parameters, fields, ignores_unsupported=not is_strict)
