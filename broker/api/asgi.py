@@ -119,7 +119,8 @@ class Application:
         has_form = is_form(method, path, content_type)
         is_raw = is_raw_write(method, path, content_type)
         # the content of a Binary has a media type of its own: `with_content` compares it
-        if not (has_form or (is_binary_read(path) and not query.get("_format"))):
+        is_read = method in {"GET", "HEAD"} and is_binary_read(path) and not query.get("_format")
+        if not (has_form or is_read):
             check_accept(headers, query, path, release)
         body = b""
         if method in {"POST", "PUT", "PATCH"}:
