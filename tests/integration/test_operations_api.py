@@ -269,7 +269,9 @@ async def _check_topics(client: httpx.AsyncClient, release: Release) -> None:
     assert wrong == {}
     for query, status in (("effective=2025", 200), ("event=x", 200), ("colour=red", 400)):
         expected_status = status if release is Release.R5 else 400
-        assert (await client.get(f"/{release}/SubscriptionTopic?{query}")).status_code == expected_status
+        url = f"/{release}/SubscriptionTopic?{query}"
+        response = await client.get(url, headers={"Prefer": "handling=strict"})
+        assert response.status_code == expected_status, url
 
 
 async def test_topics_are_read_and_searched(client: httpx.AsyncClient) -> None:

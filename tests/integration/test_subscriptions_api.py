@@ -180,7 +180,8 @@ async def test_r_388_r_389_each_search_parameter_finds_the_match_and_nothing_els
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
     assert [entry["resource"]["id"] for entry in form.json()["entry"]] == [subscription_id]
-    unknown = await client.get(f"/{release}/Subscription?colour=red")
+    strict = {"Prefer": "handling=strict"}
+    unknown = await client.get(f"/{release}/Subscription?colour=red", headers=strict)
     assert unknown.status_code == 400
     assert unknown.json()["issue"][0]["expression"] == ["colour"]
 
