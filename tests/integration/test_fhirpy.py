@@ -83,3 +83,8 @@ async def test_a_conditional_create_finds_what_is_there(broker: Running) -> None
     again, is_new_again = await patients.get_or_create(client.resource("Patient", identifier=[_IDENTIFIER]))
     assert (is_new, is_new_again) == (True, False)
     assert again["id"] == first["id"]
+
+
+async def test_subscriptions_are_counted(broker: Running) -> None:
+    client = client_of(broker, "r5")
+    assert await client.resources("Subscription").search(status="active").count() == 0
