@@ -49,13 +49,6 @@ OPERATIONS: Sequence[Operation] = (
         at_type=False,
         at_instance=True,
         affects_state=False,
-        standard=frozenset(),
-        parameters=(
-            _SINCE,
-            OperationParameter(
-                "return", "out", 0, "*", "Bundle", "By GET: a server-sent event for each notification Bundle."
-            ),
-        ),
     ),
     Operation(
         "resend",
