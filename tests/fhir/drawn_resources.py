@@ -104,7 +104,8 @@ def elements(release: Release, kind: str) -> tuple[Element, ...]:
         words = [
             word for word in re.findall(r"\b(?:[A-Z][A-Za-z0-9]*|bool|uuid)\b", text) if word not in IGNORED
         ]
-        type_name = PYTHON.get(words[0], words[0].removesuffix("Type"))
+        # the id of an element is a text without blanks
+        type_name = "Id" if name == "id" else PYTHON.get(words[0], words[0].removesuffix("Type"))
         lacked = release in MISSING_VALUE_TYPES and name.removeprefix("value") in {
             capitalized(element) for element in MISSING_VALUE_TYPES[release]
         }

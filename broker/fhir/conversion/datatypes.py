@@ -26,7 +26,7 @@ MISSING_VALUE_TYPES: Mapping[Release, frozenset[str]] = {
 }
 """The types that the value of an Extension can't have.
 
-R4 allows Meta, but the classes that validate R4 don't.
+R4 allows Meta, which the definitions of R4B leave out: it is spelled out in both.
 """
 
 _R4_AND_R4B_DISALLOWED: Mapping[str, frozenset[str]] = {
