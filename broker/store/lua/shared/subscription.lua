@@ -13,7 +13,7 @@
 --                                     (0: none)
 --   carries_resources                 1: notifications contain resources
 --   is_pull                           1: the subscriber reads the outbox; the broker sends nothing
---   read_until                        when open connections that read the outbox have to be expected no longer
+--   read_until                        until when open connections that read the outbox are expected
 --   claim_state                       in-flight: a dispatcher is sending; backoff: the next attempt waits; or
 --                                     ''
 --   token                             fencing token of the newest claim; a new subscription starts with the
