@@ -6,16 +6,12 @@ the rest of the way to the store, and every reading of a device passes here. Eve
 Starlette application: health, metrics, websockets, and what is mounted, such as a console or static files.
 """
 
-import re
-import uuid
 from collections.abc import Mapping
 
-import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
 from broker.api.authentication import Authenticate
 from broker.api.binaries import binary_of, is_binary_read, is_raw_write
@@ -32,9 +28,7 @@ from broker.model.resource import Resource
 _BASES: Mapping[str, Release] = {str(release): release for release in Release}
 _BODILESS = frozenset({204, 304})
 _NO_QUERY = QueryParams()
-_PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _ALLOW = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", "Accept-Patch": ACCEPT_PATCH}
-_log = structlog.get_logger(__name__)
 
 
 class Application:
@@ -59,32 +53,26 @@ class Application:
         # `OPTIONS *` has the path `*`
         name = scope["path"].lstrip("/").partition("/")[0] if scope["type"] == "http" else ""
         release = _BASES.get(name)
-        request_id = _request_id(scope)
-        with bound_contextvars(request_id=request_id):
-            if scope["type"] == "http" and scope["method"] == "OPTIONS":
-                await send(_start_of(FhirResponse(204, headers=_ALLOW), request_id))
-                await send({"type": "http.response.body", "body": b""})
-            elif release is None:
-                await self._other(scope, receive, send)
-            else:
-                await self._serve(release, request_id, scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await send(_start_of(FhirResponse(204, headers=_ALLOW)))
+            await send({"type": "http.response.body", "body": b""})
+        elif release is None:
+            await self._other(scope, receive, send)
+        else:
+            await self._serve(release, scope, receive, send)
 
-    async def _serve(
-        self, release: Release, request_id: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _serve(self, release: Release, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._respond(release, scope, receive)
-        if response.status >= 400:
-            _log.info("request refused", method=scope["method"], path=scope["path"], status=response.status)
         if response.chunks is not None:
             stream = StreamingResponse(
                 response.chunks,
                 response.status,
-                {**response.headers, "X-Request-Id": request_id},
+                response.headers,
                 media_type=response.media_type,
             )
             await stream(scope, receive, send)
             return
-        await send(_start_of(response, request_id))
+        await send(_start_of(response))
         body = b"" if scope["method"] == "HEAD" else response.body
         await send({"type": "http.response.body", "body": body})
         if response.after is not None:
@@ -151,19 +139,8 @@ class Application:
         )
 
 
-def _request_id(scope: Scope) -> str:
-    """The client's X-Request-Id, if it is a plain one, else a new id. It stands on every log line of the
-    request.
-    """
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
-            return str(value.decode())
-    return uuid.uuid4().hex
-
-
-def _start_of(response: FhirResponse, request_id: str) -> Message:
+def _start_of(response: FhirResponse) -> Message:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-    headers.append((b"x-request-id", request_id.encode()))
     if response.body:
         headers.append((b"content-type", response.media_type.encode()))
     if response.status not in _BODILESS:

@@ -10,7 +10,7 @@ from broker.app.channels import allowed_networks
 from broker.app.listening import bind, with_bound_port
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.root import Running, check, running
-from broker.app.stores import embedded_store, migrate_store
+from broker.app.stores import claimed_server, migrate_store, store_url
 
 __all__ = [
     "ALL_ROLES",
@@ -19,8 +19,9 @@ __all__ = [
     "allowed_networks",
     "bind",
     "check",
-    "embedded_store",
+    "claimed_server",
     "migrate_store",
     "running",
+    "store_url",
     "with_bound_port",
 ]

@@ -13,6 +13,7 @@ from broker.api.handlers import handlers
 from broker.api.health import Health
 from broker.api.interactions import interaction_table
 from broker.api.metadata import ServerFacts
+from broker.api.request_log import RequestLog
 from broker.api.routes import HEALTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.parts import Parts
@@ -135,11 +136,11 @@ def build_api_app(
         base_url=settings.base_url,
         max_body_bytes=settings.max_body,
     )
-    return allow_origins(app, settings.cors_origins)
+    return RequestLog(allow_origins(app, settings.cors_origins))
 
 
 def build_health_app(health: Health, authenticate: Authenticate) -> ASGIApp:
     """The ASGI application of a process without the role `api`: health and metrics alone."""
     app = build_routes_app(HEALTH, authenticate)
     app.state.health = health
-    return app
+    return RequestLog(app)

@@ -35,8 +35,7 @@ def bind(settings: Settings) -> socket.socket:
 def with_bound_port(settings: Settings, listening: socket.socket) -> Settings:
     """The settings with the port that the socket has: with BROKER_PORT=0 the system chose it."""
     port = listening.getsockname()[1]
-    return replace(
-        settings,
-        port=port,
-        base_url=settings.base_url.removesuffix(":0") + ("" if settings.port else f":{port}"),
-    )
+    base_url = settings.base_url
+    if base_url.endswith(":0"):  # it was made from host and port
+        base_url = f"{base_url.removesuffix(':0')}:{port}"
+    return replace(settings, port=port, base_url=base_url)

@@ -30,11 +30,12 @@ from broker.app.listening import bind, with_bound_port
 from broker.app.matcher import build_matcher
 from broker.app.parts import Parts
 from broker.app.roles import ALL_ROLES, Role
-from broker.app.stores import embedded_store, open_store
+from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
 from broker.settings import Settings
 from broker.tasks import SupervisedTask
+from broker.workers.process_announcer import ProcessAnnouncer
 from broker.workers.topic_sync import TopicSync
 
 _Loop = Callable[[], Awaitable[None]]
@@ -75,11 +76,14 @@ async def running(
         settings.refuse_open()
     catalog = load_catalog(settings)
     async with contextlib.AsyncExitStack() as stack:
+        # first: a process that may not use the data directory should hear that, not that the port is in use
+        server = stack.enter_context(claimed_server(settings))
         listening = listening or bind(settings)
         stack.callback(listening.close)
         settings = with_bound_port(settings, listening)
-        url = settings.redis_url or stack.enter_context(embedded_store(settings))
+        url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
+        register = await stack.enter_async_context(joined(settings, store))
         channels = await stack.enter_async_context(open_channels(settings))
         parts = Parts(settings, store, catalog, channels)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
@@ -89,6 +93,7 @@ async def running(
 
         health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
         loops = _worker_loops(parts, topic_sync, roles)
+        loops["processes"] = lambda: ProcessAnnouncer(register, parts.stop).run()
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:
             group = GroupCommit(parts.changes.append)

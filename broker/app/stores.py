@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 from broker.settings import Settings
+from broker.settings.environment import Agreement, values_to_compare
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
+from broker.store.processes import ProcessRegister
 from broker.store.protocol import Store
 from broker.store.redis_store import RedisStore, connect
 
@@ -24,6 +26,24 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+@contextlib.asynccontextmanager
+async def joined(settings: Settings, store: Store) -> AsyncIterator[ProcessRegister]:
+    """The register of the store's processes, with this one in it until the way out.
+
+    Raises `ConfigurationError` if a process with settings that must be alike and are not runs.
+    """
+    register = ProcessRegister(
+        store,
+        required=values_to_compare(settings, Agreement.REQUIRED),
+        expected=values_to_compare(settings, Agreement.EXPECTED),
+    )
+    await register.join()
+    try:
+        yield register
+    finally:
+        await register.leave()
 
 
 async def migrate_store(settings: Settings, url: str) -> list[str]:
@@ -45,12 +65,34 @@ def _connect(settings: Settings, url: str) -> RedisStore:
 
 
 @contextlib.contextmanager
-def embedded_store(settings: Settings) -> Iterator[str]:
-    """The URL of an embedded server, which is restarted if it dies and stopped on the way out."""
-    embedded = EmbeddedServer(settings.data_dir, durability=settings.durability)
-    embedded.start()
-    embedded.keep()
+def claimed_server(settings: Settings) -> Iterator[EmbeddedServer | None]:
+    """The embedded server of the data directory, not started yet; None if BROKER_REDIS_URL names a store.
+
+    No other process can use the directory until the way out. Raises `ConfigurationError` if one does.
+    """
+    if settings.redis_url is not None:
+        yield None
+        return
+    server = EmbeddedServer(settings.data_dir, durability=settings.durability)
+    server.claim()
     try:
-        yield embedded.url
+        yield server
     finally:
-        embedded.stop()
+        server.stop()
+
+
+@contextlib.contextmanager
+def store_url(settings: Settings, server: EmbeddedServer | None) -> Iterator[str]:
+    """The URL of the store: BROKER_REDIS_URL, or that of the embedded server, which is started, restarted if
+    it dies, and stopped on the way out.
+    """
+    if server is None:
+        assert settings.redis_url is not None  # noqa: S101 `claimed_server` gives None only then
+        yield settings.redis_url
+        return
+    try:
+        server.start()
+        server.keep()
+        yield server.url
+    finally:
+        server.stop()

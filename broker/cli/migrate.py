@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from broker.app import embedded_store, migrate_store
+from broker.app import claimed_server, migrate_store, store_url
 from broker.settings import Settings
 
 
@@ -22,11 +22,8 @@ def migrate() -> None:
         fhir-broker migrate
     """
     settings = Settings.from_environment(os.environ)
-    if settings.redis_url is not None:
-        titles = asyncio.run(migrate_store(settings, settings.redis_url))
-    else:
-        with embedded_store(settings) as url:
-            titles = asyncio.run(migrate_store(settings, url))
+    with claimed_server(settings) as server, store_url(settings, server) as url:
+        titles = asyncio.run(migrate_store(settings, url))
     for title in titles:
         typer.echo(f"Migrated: {title}.")
     if not titles:

@@ -15,7 +15,7 @@ import structlog
 import typer
 
 from broker import failpoints
-from broker.app import ALL_ROLES, Role, Running, bind, embedded_store, running, with_bound_port
+from broker.app import ALL_ROLES, Role, Running, bind, claimed_server, running, store_url, with_bound_port
 from broker.cli import loop, supervisor
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.settings import Settings
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 def _read_settings() -> Settings:
     settings = Settings.from_environment(os.environ)
-    logs.configure(settings.log_level, json=False)
+    logs.configure(settings.log_level, json=settings.log_format == "json")
     failpoints.arm(settings.failpoint)
     return settings
 
@@ -135,12 +135,9 @@ def _run_as_worker(settings: Settings, socket_fd: int) -> None:
 
 def _supervise(settings: Settings, workers: int) -> None:
     settings.refuse_open()
-    with bind(settings) as listening:
+    with claimed_server(settings) as server, bind(settings) as listening:
         settings = with_bound_port(settings, listening)
-        if settings.redis_url is not None:
-            supervisor.supervise(workers, listening, settings.redis_url, settings)
-            return
-        with embedded_store(settings) as url:
+        with store_url(settings, server) as url:
             supervisor.supervise(workers, listening, url, settings)
 
 
@@ -167,11 +164,13 @@ def api() -> None:
 def match() -> None:
     """Run a matcher only, on the store of BROKER_REDIS_URL. Several matchers share the partitions.
 
-    It serves /readyz and /metrics on BROKER_PORT.
+    It serves /readyz and /metrics on BROKER_PORT. BROKER_BASE_URL is the one of the API.
 
     Example:
 
-        BROKER_REDIS_URL=redis://localhost:6379/0 BROKER_PORT=8081 fhir-broker match
+        export BROKER_REDIS_URL=redis://localhost:6379/0 BROKER_BASE_URL=http://127.0.0.1:8080
+
+        BROKER_PORT=8081 fhir-broker match
     """
     _run_role(Role.MATCH)
 
@@ -179,10 +178,12 @@ def match() -> None:
 def dispatch() -> None:
     """Run a dispatcher only, on the store of BROKER_REDIS_URL. Several dispatchers share the subscriptions.
 
-    It serves /readyz and /metrics on BROKER_PORT.
+    It serves /readyz and /metrics on BROKER_PORT. BROKER_BASE_URL is the one of the API.
 
     Example:
 
-        BROKER_REDIS_URL=redis://localhost:6379/0 BROKER_PORT=8082 fhir-broker dispatch
+        export BROKER_REDIS_URL=redis://localhost:6379/0 BROKER_BASE_URL=http://127.0.0.1:8080
+
+        BROKER_PORT=8082 fhir-broker dispatch
     """
     _run_role(Role.DISPATCH)

@@ -8,6 +8,7 @@ what the claim pinned. The dispatcher owns the loop, the leases and the concurre
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping
 
@@ -41,6 +42,8 @@ from broker.store.schedule import Claim, Committed, Schedule
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
+_levels = logging.getLogger(__name__)
+"""Asked before a line of each delivery is built: most brokers log none."""
 DEFAULT_TIMEOUT_S = 10.0
 _DEFER_MS = (100, 300)
 _COMMIT_RETRY_S = 0.2
@@ -149,6 +152,7 @@ class DeliveryEngine:
             failpoints.hit("delivery.answered")
             for event in () if claim.is_repeat else claim.events:
                 metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
+            self._log_delivery(claim)
             return
         _log.warning(
             "notification not delivered",
@@ -176,10 +180,32 @@ class DeliveryEngine:
         elif isinstance(decision, Retry) and _is_down(outcome):
             self._waiting.add(concurrency_key, subscription)
 
+    def _log_delivery(self, claim: Claim) -> None:
+        """At debug, or at info if earlier attempts had failed."""
+        level = logging.INFO if claim.attempts else logging.DEBUG
+        if _levels.isEnabledFor(level):
+            numbers = [event.number for event in claim.events]
+            _log.log(
+                level,
+                "notification delivered",
+                subscription=claim.id,
+                type=claim.type,
+                attempt=claim.attempts + 1,
+                first_event=min(numbers, default=None),
+                last_event=max(numbers, default=None),
+            )
+
     async def _commit(self, claim: Claim, decision: Decision | None, outcome: str = "") -> Committed:
         failpoints.hit("delivery.before-commit")
         committed = await self._commit_until_stored(claim, decision, outcome)
         failpoints.hit("delivery.after-commit")
+        if committed.status not in {None, claim.status}:
+            _log.info(
+                "subscription status changed",
+                subscription=claim.id,
+                status=committed.status,
+                before=claim.status,
+            )
         if isinstance(decision, Retry):
             failpoints.hit("delivery.rescheduled")
         elif isinstance(decision, MarkError | TurnOff):

@@ -7,13 +7,26 @@ A value that is not valid, and a `BROKER_*` variable that is not a setting (usua
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import Field, field
+from dataclasses import Field, field, fields
+from datetime import timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from broker.errors import ConfigurationError
-from broker.settings.kinds import SettingKind
+from broker.settings.kinds import SettingKind, duration_text
 
 PREFIX = "BROKER_"
+
+
+class Agreement(StrEnum):
+    """What happens when processes of one store have different values of a setting."""
+
+    REQUIRED = "required"
+    """The later process is refused."""
+    EXPECTED = "expected"
+    """The later process logs a warning."""
+    NONE = "none"
+    """Nothing: each process may have its own, or the layout record of the store compares it."""
 
 
 class Description(NamedTuple):
@@ -25,13 +38,21 @@ class Description(NamedTuple):
     sentence: str
 
 
-def setting(default: Any, kind: SettingKind, shown: str, sentence: str, *, is_secret: bool = False) -> Any:
+def setting(
+    default: Any,
+    kind: SettingKind,
+    shown: str,
+    sentence: str,
+    *,
+    is_secret: bool = False,
+    agreement: Agreement = Agreement.NONE,
+) -> Any:
     """A field of `Settings`. `shown` is its default as written in the environment, or '' if unset.
 
     A callable `default` is called for each instance. A secret is not part of `repr`. The result is `Any`, so
     that the annotation of the field is its type, as with `dataclasses.field`.
     """
-    metadata = {"kind": kind, "default": shown, "sentence": sentence}
+    metadata = {"kind": kind, "default": shown, "sentence": sentence, "agreement": agreement}
     if callable(default):
         return field(default_factory=default, metadata=metadata, repr=not is_secret)
     return field(default=default, metadata=metadata, repr=not is_secret)
@@ -62,6 +83,26 @@ def describe(settings: tuple["Field[Any]", ...]) -> list[Description]:
         )
         for setting in settings
     ]
+
+
+def values_to_compare(settings: Any, agreement: Agreement) -> dict[str, str]:
+    """The values of a `Settings` with this agreement, by variable, as written in the environment."""
+    return {
+        _variable(setting): _text(getattr(settings, setting.name))
+        for setting in fields(settings)
+        if setting.metadata["agreement"] is agreement
+    }
+
+
+def _text(value: object) -> str:
+    match value:
+        case timedelta():
+            return duration_text(value)
+        case (str() as name, timedelta() | None as duration):  # of BROKER_KEEP
+            return f"{name}={'forever' if duration is None else duration_text(duration)}"
+        case tuple():
+            return ",".join(map(_text, value)) or "unset"
+    return str(value)
 
 
 def _variable(setting: "Field[Any]") -> str:

@@ -1,6 +1,5 @@
 """Every setting: name, type, default, unit, and the sentence of docs/configuration.md."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -10,7 +9,8 @@ from typing import Literal, Self
 from broker import failpoints
 from broker.errors import ConfigurationError
 from broker.settings import environment
-from broker.settings.environment import PREFIX, Description, setting
+from broker.settings.consistency import check_together, is_loopback
+from broker.settings.environment import PREFIX, Agreement, Description, setting
 from broker.settings.kinds import (
     BASE_URL,
     BOOL,
@@ -27,7 +27,6 @@ from broker.settings.kinds import (
     TEXT,
     Network,
     choice,
-    duration_text,
     number,
 )
 
@@ -46,7 +45,7 @@ def _topics_dir() -> Path:
     in_working_directory = Path.cwd() / "topics"
     if in_working_directory.is_dir():
         return in_working_directory
-    return Path(__file__).resolve().parents[2] / "topics"
+    return Path(__file__).resolve().parents[1] / "topics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ class Settings:
         "http://{host}:{port}",
         "The URL by which clients reach the broker, without /r4, /r4b or /r5. Links and full URLs "
         "start with it.",
+        agreement=Agreement.REQUIRED,
     )
     data_dir: Path = setting(
         Path("./broker-data"), PATH, "./broker-data", "The directory for the files of the embedded store."
@@ -115,6 +115,7 @@ class Settings:
         "",
         "Networks with addresses that are not public and may still be notified; plain http is allowed there. "
         "Unset: loopback, if the broker listens on loopback and has the embedded store; otherwise none.",
+        agreement=Agreement.EXPECTED,
     )
     egress_proxy: str | None = setting(
         None,
@@ -135,6 +136,7 @@ class Settings:
         choice("fsync", "everysec"),
         "fsync",
         "When a change is acknowledged. fsync: after it is on disk. everysec: up to a second before that.",
+        agreement=Agreement.REQUIRED,
     )
     replicas: int = setting(
         0,
@@ -142,6 +144,7 @@ class Settings:
         "0",
         "The number of replicas that must have a change before it is acknowledged, and an event "
         "before it is sent.",
+        agreement=Agreement.REQUIRED,
     )
     partitions: int = setting(
         16,
@@ -160,15 +163,21 @@ class Settings:
         DURATION,
         "1s",
         "The delay after the first failed attempt; each further one doubles it.",
+        agreement=Agreement.EXPECTED,
     )
     retry_max: timedelta = setting(
         timedelta(hours=1),
         DURATION,
         "1h",
         "The longest delay between two attempts, whatever a Retry-After header asks for.",
+        agreement=Agreement.EXPECTED,
     )
     retry_budget: timedelta = setting(
-        timedelta(hours=72), DURATION, "72h", "How long after its first failure a notification is retried."
+        timedelta(hours=72),
+        DURATION,
+        "72h",
+        "How long after its first failure a notification is retried.",
+        agreement=Agreement.EXPECTED,
     )
     handshake_grace: timedelta = setting(
         timedelta(seconds=30),
@@ -177,6 +186,7 @@ class Settings:
         "How long a handshake is retried that reaches nobody (no connection, no answer, 502, 503, 504), "
         "before "
         "the subscription goes to error. 0s: one attempt.",
+        agreement=Agreement.EXPECTED,
     )
     resume: Literal["backlog", "newest"] = setting(
         "backlog",
@@ -184,6 +194,7 @@ class Settings:
         "backlog",
         "What a reactivated subscription receives first. backlog: the events it missed. newest: only "
         "new events.",
+        agreement=Agreement.REQUIRED,
     )
     past_end: Literal["off", "ignore"] = setting(
         "off",
@@ -199,12 +210,19 @@ class Settings:
         "info",
         "The lowest level of log lines that are written.",
     )
+    log_format: Literal["text", "json"] = setting(
+        "text",
+        choice("text", "json"),
+        "text",
+        "How log lines are written to stderr. text: one line of key=value. json: one JSON object on a line.",
+    )
     max_body: int = setting(5 * 1024**2, BYTES, "5MiB", "The largest request body that is accepted.")
     max_notification: int = setting(
         4 * 1024**2,
         BYTES,
         "4MiB",
         "The largest size of all resources in one notification. A resource that exceeds it is sent alone.",
+        agreement=Agreement.EXPECTED,
     )
     retention: timedelta = setting(
         timedelta(days=7),
@@ -212,6 +230,7 @@ class Settings:
         "7d",
         "How long events, superseded versions and deletions are kept, and the current versions of the types"
         " in BROKER_KEEP. At least the retry budget.",
+        agreement=Agreement.REQUIRED,
     )
     keep: tuple[tuple[str, timedelta | None], ...] = setting(
         (),
@@ -220,6 +239,7 @@ class Settings:
         "How long the current versions of a type are kept, at least BROKER_RETENTION: a duration or forever. "
         "Unset: AuditEvent, Communication, DiagnosticReport, MedicationAdministration, Observation and "
         "Provenance for the retention, all other types forever.",
+        agreement=Agreement.REQUIRED,
     )
     max_outbox: int = setting(
         1_000_000,
@@ -227,24 +247,28 @@ class Settings:
         "1000000",
         "The number of events kept for one subscription. Above it, delivered events are deleted "
         "first. If undelivered events must be deleted, the subscription goes to error.",
+        agreement=Agreement.EXPECTED,
     )
     max_changes: int = setting(
         1_000_000,
         number(10, 100_000_000),
         "1000000",
         "The number of changes of one partition that may wait to be matched. Above it, producers get 503.",
+        agreement=Agreement.EXPECTED,
     )
     max_refused: int = setting(
         100_000,
         number(1, 100_000_000),
         "100000",
         "The number of refused entries of the inbox stream that are kept of one tenant.",
+        agreement=Agreement.EXPECTED,
     )
     max_dead_letters: int = setting(
         10_000,
         number(1, 100_000_000),
         "10000",
         "The number of unmatchable changes kept as dead letters of one tenant in one partition.",
+        agreement=Agreement.EXPECTED,
     )
     drain: timedelta = setting(
         timedelta(seconds=10),
@@ -283,37 +307,7 @@ class Settings:
             host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
             object.__setattr__(self, "base_url", f"http://{host}:{self.port}")
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
-        if self.auth != "off":
-            raise ConfigurationError(
-                f"{PREFIX}AUTH={self.auth} is not available in this version. Set {PREFIX}AUTH=off."
-            )
-        if "*" in self.cors_origins and self.auth == "off":
-            raise ConfigurationError(
-                f"{PREFIX}CORS_ORIGINS=* with {PREFIX}AUTH=off would let any web page read and write "
-                "everything. List the origins of your apps."
-            )
-        for name in ("retry_base", "max_timeout"):
-            if getattr(self, name) <= timedelta():
-                raise ConfigurationError(f"{PREFIX}{name.upper()} is zero. Set a longer duration.")
-        self._check_order("retry_max", "retry_base", "")
-        self._check_order(
-            "retention", "retry_budget", "; otherwise the resources of a retry could be deleted"
-        )
-
-        for name, kept in self.keep:
-            if kept is not None and kept < self.retention:
-                raise ConfigurationError(
-                    f"{PREFIX}KEEP={name}={duration_text(kept)} is too short. Set at least {PREFIX}RETENTION "
-                    f"({duration_text(self.retention)}); events refer to the versions."
-                )
-
-    def _check_order(self, longer: str, shorter: str, reason: str) -> None:
-        value, minimum = getattr(self, longer), getattr(self, shorter)
-        if value < minimum:
-            raise ConfigurationError(
-                f"{PREFIX}{longer.upper()}={duration_text(value)} is too short. "
-                f"Set at least {PREFIX}{shorter.upper()} ({duration_text(minimum)}){reason}."
-            )
+        check_together(self)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -339,19 +333,9 @@ class Settings:
             return self.data_dir / "high-water.json"
         return self.high_water_file
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
-
     def refuse_open(self) -> None:
         """Raises `ConfigurationError` if anyone on the network could read and write everything."""
-        if self.auth == "off" and not self.is_loopback and not self.allow_open:
+        if self.auth == "off" and not is_loopback(self.host) and not self.allow_open:
             raise ConfigurationError(
                 f"{PREFIX}HOST={self.host} would let anyone on the network read and write everything. "
                 f"Set a loopback address, or {PREFIX}ALLOW_OPEN=true if something else protects the broker."

@@ -1,9 +1,10 @@
 """The embedded server: a real Valkey in the data directory, for a laptop, a demo and the tests.
 
 It listens on a Unix socket that only this user can open, syncs its append-only file before each reply, and
-ends with the process that started it. A second process in the same directory uses the first one's server. Two
-locks prevent that two servers ever write the same files: the broker process holds `owner.lock`, the server
-process holds `valkey.lock`. `keep` restarts a server that dies. The composition root starts and stops it.
+ends with the process that started it. One broker process at a time claims the directory
+(`data_directory.py`). A second lock, `valkey.lock`, is held by the server process: a server whose broker was
+killed has ended before the next one starts. `keep` restarts a server that dies. The composition root starts
+and stops it.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from typing import IO, Literal
 import structlog
 
 from broker.errors import ConfigurationError
+from broker.store.data_directory import DataDirectory
 
 _log = structlog.get_logger(__name__)
 _START_DEADLINE_S = 20.0
@@ -69,13 +71,13 @@ def url_of(data_dir: Path) -> str:
 
 
 class EmbeddedServer:
-    """Starts the server unless one already runs in `data_dir`, and stops the server it started."""
+    """Starts the server of a data directory, and stops it."""
 
     def __init__(self, data_dir: Path, *, durability: Literal["fsync", "everysec"] = "fsync") -> None:
         self.data_dir = data_dir
         self.durability = durability
         self.process: subprocess.Popen[bytes] | None = None
-        self._owner: IO[str] | None = None
+        self._directory = DataDirectory(data_dir)
         self._keeper: threading.Thread | None = None
         self._is_stopping = threading.Event()
 
@@ -83,31 +85,22 @@ class EmbeddedServer:
     def url(self) -> str:
         return url_of(self.data_dir)
 
-    def start(self) -> None:
-        """Returns when the server replies. Raises `ConfigurationError` with the last line of its log if it
-        does not start.
+    def claim(self) -> None:
+        """Claims the data directory, so that no other process starts a server there before `stop`.
+
+        Raises `ConfigurationError` if another process has claimed it, or if it cannot be used.
         """
-        try:
-            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            owner = (self.data_dir / "owner.lock").open("w")
-        except OSError as error:
-            raise ConfigurationError(
-                f"BROKER_DATA_DIR={self.data_dir} cannot be used: {error.strerror}; "
-                "set it to a directory that the broker can write"
-            ) from error
-        if _lock(owner):
-            self._owner = owner
-            self.respawn()
-        else:
-            owner.close()
-            self._await_reply()
+        self._directory.claim()
+
+    def start(self) -> None:
+        """Claims the directory, and returns when the server replies. Raises `ConfigurationError`, with the
+        last line of the server's log if it does not start.
+        """
+        self.claim()
+        self.respawn()
 
     def keep(self) -> None:
-        """Restarts the server whenever it dies before `stop`. Does nothing where another process owns the
-        server.
-        """
-        if self.process is None:
-            return
+        """Restarts the server whenever it dies before `stop`."""
         # one thread for every restart: for the kernel (PR_SET_PDEATHSIG), the thread that starts a process is
         # its parent
         self._keeper = threading.Thread(target=self._keep, name="embedded store", daemon=True)
@@ -205,7 +198,7 @@ class EmbeddedServer:
         return "its log is empty"
 
     def stop(self) -> None:
-        """Stops the server if this object started it. Everything it acknowledged is on disk."""
+        """Stops the server and gives up the claim. Everything the server acknowledged is on disk."""
         self._is_stopping.set()
         self._end()
         if self._keeper is not None:
@@ -213,9 +206,7 @@ class EmbeddedServer:
             self._end()  # the thread may just have restarted the server
         self.process = self._keeper = None
         self._is_stopping.clear()
-        if self._owner is not None:
-            self._owner.close()
-            self._owner = None
+        self._directory.release()
 
     def _end(self) -> None:
         if self.process is not None and self.process.poll() is None:

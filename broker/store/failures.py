@@ -1,16 +1,30 @@
-"""Translates the client library's errors into the broker's own. Only the connection modules use it."""
+"""Translates the client library's errors into the broker's own, and logs the end of an outage. Only the
+connection modules use it.
+"""
 
 import contextlib
 import functools
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from broker.errors import StoreFull, StoreUnavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_log = structlog.get_logger(__name__)
+
+
+class Watched(Protocol):
+    """An object whose methods are `watched`."""
+
+    is_failing: bool
+    """Whether the last call that ended found that the store does not answer."""
+
+
+W = TypeVar("W", bound=Watched)
 
 
 @contextlib.contextmanager
@@ -33,6 +47,27 @@ def translating(
             return await method(self, *args, **kwargs)
         except (RedisError, OSError) as error:
             raise _translation(error) from error
+
+    return wrapper
+
+
+def watched(
+    method: Callable[Concatenate[W, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[W, P], Coroutine[Any, Any, R]]:
+    """`translating`, and logs when the store answers again after an outage."""
+
+    @functools.wraps(method)
+    async def wrapper(self: W, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = await method(self, *args, **kwargs)
+        except (RedisError, OSError) as error:
+            translation = _translation(error)
+            self.is_failing = not isinstance(translation, StoreFull)
+            raise translation from error
+        if self.is_failing:
+            self.is_failing = False
+            _log.info("the store answers again")
+        return result
 
     return wrapper
 

@@ -20,6 +20,9 @@ from broker.model.subscription import SubscriptionId, SubscriptionKey
 LEASES = "broker:leases"
 """Hash: partition, or `inbox` -> `owner token until`. One key, so that all leases are renewed in one slot."""
 LAYOUT = "broker:layout"
+PROCESSES = "broker:processes"
+"""Hash: a process that runs -> until when it counts as running, and its description. `processes.py` reads it.
+"""
 WAKE = "broker:wake"
 """Channel: `<shard or -> <member>…`: a shard in which something became due, and subscriptions whose open
 connections should look at their record.

@@ -16,7 +16,7 @@ from broker.store import keys
 from broker.store.backend import Backend
 from broker.store.cluster import SCHEMES, ClusterConnection
 from broker.store.durability import Durability, DurabilityWait, SafetyCheck
-from broker.store.failures import translated, translating
+from broker.store.failures import translated, watched
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
 from broker.store.protocol import Command, GroupReader, ScriptCall, StreamRow, WriteConcern
@@ -46,6 +46,7 @@ class RedisStore:
         replicas: int,
     ) -> None:
         self.layout = layout
+        self.is_failing = False
         self.append_channel = keys.CHANGED if backend.is_spread else ""
         self._backend = backend
         self._scripts = scripts
@@ -59,7 +60,7 @@ class RedisStore:
         await self.open_unverified(allow_unsafe=allow_unsafe)
         await LayoutRecord(self).verify()
 
-    @translating
+    @watched
     async def open_unverified(self, *, allow_unsafe: bool = False) -> None:
         """`open` for a data set that may need a migration: does not read the layout record."""
         fsync = await self._backend.check(SafetyCheck(self._durability, allow_unsafe))
@@ -69,13 +70,13 @@ class RedisStore:
     def can_run(self, call: ScriptCall) -> bool:
         return not self._backend.is_spread or len({slot_of_key(key) for key in call.keys}) <= 1
 
-    @translating
+    @watched
     async def run(self, call: ScriptCall, concern: WriteConcern = WriteConcern.REPLY) -> Any:
         if self._waits(concern):
             return (await self._execute([call], self._wait))[0]
         return (await self._backend.send([self._scripts.command(call)]))[0]
 
-    @translating
+    @watched
     async def run_many(
         self, calls: Sequence[ScriptCall], concern: WriteConcern = WriteConcern.REPLY
     ) -> list[Any]:
@@ -99,15 +100,15 @@ class RedisStore:
             case WriteConcern.DURABLE:
                 return True
 
-    @translating
+    @watched
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         return await self._backend.send(commands)
 
-    @translating
+    @watched
     async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
         return await self._backend.read_streams(positions) if positions else []
 
-    @translating
+    @watched
     async def create_group(self, stream: str, group: str) -> None:
         (answer,) = await self._backend.execute([("XINFO", "GROUPS", stream)])
         if answer and not isinstance(answer, Exception):
@@ -127,11 +128,11 @@ class RedisStore:
                 async for message in messages:
                     yield message
 
-    @translating
+    @watched
     async def ping(self) -> None:
         await self._backend.ping()
 
-    @translating
+    @watched
     async def has_room(self) -> bool:
         return all(_has_room(memory) for memory in await self._backend.memory())
 

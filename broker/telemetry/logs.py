@@ -1,8 +1,9 @@
 """Log lines: one line for each event on stderr, as `key=value` text or JSON, with secrets and bodies masked.
 
-Values are masked by their key (`authorization`, `body`, …) at any depth. In every text, the user name,
-password and query of a URL are masked. Warnings and errors of other libraries are logged in the same way. The
-commands call `configure` once, at start.
+Every line has a time, a level, a message and the name of its logger; a line that belongs to a request also
+has its `request_id`. Values are masked by their key (`authorization`, `body`, …) at any depth. In every text,
+the user name, password and query of a URL are masked. Warnings and errors of other libraries, uvicorn among
+them, are logged in the same way. The commands call `configure` once, at start.
 """
 
 import logging
@@ -27,6 +28,7 @@ _SECRET_KEY = re.compile(
 )
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
+_HEAD = ("time", "level", "logger", "message")
 _UNQUOTED = re.compile(r"[^\s\"'=\\]+")
 _OTHER_LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "aiohttp", "apscheduler", "asyncio")
 
@@ -35,22 +37,24 @@ def configure(level: str, *, json: bool) -> None:
     """Sets up logging for the whole process; `level` applies to the lines of the broker itself. May be called
     again.
     """
-    rendering: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    rendering: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _in_order]
     if json:
         rendering += [structlog.processors.JSONRenderer(default=str)]
     else:
         rendering += [_as_line]
     # redaction comes after tracebacks were formatted, so that it applies to all text that is written
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
         redact,
     ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -59,11 +63,7 @@ def configure(level: str, *, json: bool) -> None:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared], processors=rendering
-        )
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=rendering))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -111,13 +111,18 @@ def _is_secret(key: str) -> bool:
     return _SECRET_KEY.search(words) is not None
 
 
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What every line has comes first."""
+    return {**{name: event.pop(name, "") for name in _HEAD}, **event}
+
+
 def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """`time level event key=value …`. A traceback follows, indented: only events start at the margin."""
+    """`time level message key=value …`. A traceback follows, indented: only events start at the margin."""
     fields = dict(event)
     head = [
-        str(fields.pop("timestamp", "")),
+        str(fields.pop("time", "")),
         str(fields.pop("level", "")),
-        _one_line(fields.pop("event", "")),
+        _one_line(fields.pop("message", "")),
     ]
     trace = fields.pop("exception", None)
     line = " ".join([*filter(None, head), *(f"{key}={_quoted(value)}" for key, value in fields.items())])

@@ -159,16 +159,20 @@ class MatcherWorker:
         """Processes what a former holder, or this matcher before, read and did not acknowledge."""
         for partition in partitions:
             by_number: Mapping[int, Partition] = {partition.number: partition}
+            recovered = 0
             while not self._stop.is_set():
                 pending = await self._changes.read(
                     reader, {partition.number: "0"}, count=BATCH, block_ms=None
                 )
                 if not pending:
                     partition.is_recovered = True
+                    log = _log.info if recovered else _log.debug
+                    log("partition recovered", partition=partition.number, changes=recovered)
                     break
                 failpoints.hit("matcher.after-read")
                 await self._index.update()
                 await self._processor.process(pending, by_number)
+                recovered += len(pending)
                 if partition.poison.rest_s():
                     break
 

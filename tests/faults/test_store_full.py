@@ -86,6 +86,7 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
         httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
     ):
         client.headers["Content-Type"] = "application/fhir+json"
+        settings = replace(settings, base_url=broker.settings.base_url)
         broker_fixture = BrokerFixture(client, subscriber)
         subscription_id = await broker_fixture.subscribe("a", max_count=2)
         await broker_fixture.send(5)
@@ -94,7 +95,8 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
         await broker_fixture.send(5)
         await limit_memory(valkey, "1kb")
         async with running(settings, with_matcher) as matcher:
-            async with httpx.AsyncClient(base_url=matcher.settings.base_url, trust_env=False) as at_matcher:
+            matcher_base = f"http://127.0.0.1:{matcher.settings.port}"
+            async with httpx.AsyncClient(base_url=matcher_base, trust_env=False) as at_matcher:
 
                 async def has_met_the_full_store() -> bool:
                     return await read_total(at_matcher, "broker_store_errors_total") > 0

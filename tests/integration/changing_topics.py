@@ -63,7 +63,7 @@ async def reason(broker_fixture: BrokerFixture, subscription_id: str) -> str:
 
 def client_of(broker: Running) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        base_url=broker.settings.base_url,
+        base_url=f"http://127.0.0.1:{broker.settings.port}",
         headers={"Content-Type": "application/fhir+json"},
         timeout=10,
         trust_env=False,

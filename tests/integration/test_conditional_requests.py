@@ -318,10 +318,10 @@ async def test_concurrent_conditional_requests_to_two_brokers_make_one_resource(
 
     async with (
         start_broker() as first,
-        start_broker() as second,
+        start_broker(base_url=first.settings.base_url) as second,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        bases = [f"{broker.settings.base_url}/r4" for broker in (first, second)]
+        bases = [f"http://127.0.0.1:{broker.settings.port}/r4" for broker in (first, second)]
         for value in ("1", "2", "3"):
             answers = await asyncio.gather(
                 *(

@@ -164,7 +164,7 @@ async def test_two_api_processes_share_one_reader_and_the_other_takes_over(
 ) -> None:
     roles = frozenset({Role.API})
     async with start_broker(roles) as staying:
-        async with start_broker(roles):
+        async with start_broker(roles, base_url=staying.settings.base_url):
             await asyncio.gather(
                 *(put(store, resource=reading(f"a{n}"), interaction="update") for n in range(50))
             )

@@ -210,27 +210,23 @@ async def test_workers_of_a_killed_supervisor_release_the_port_and_the_data(
             await broker_fixture.until_numbers("a", 3)
 
 
-async def test_a_second_process_in_the_same_folder_uses_the_same_store(
-    tmp_path: Path, subscriber: SimulatedSubscriber
-) -> None:
-    ports = free_port(), free_port()
-    bases = [f"http://127.0.0.1:{port}" for port in ports]
-    with serve(tmp_path, ports[0]) as first:
-        await first.until_ready(bases[0])
-        with serve(tmp_path, ports[1]) as second:
-            await second.until_ready(bases[1])
-            async with (
-                connect(bases[0], subscriber) as first_fixture,
-                connect(bases[1], subscriber) as second_fixture,
-            ):
-                await first_fixture.subscribe("a")
-                await first_fixture.send()
-                await second_fixture.send()
-                await first_fixture.until_numbers("a", 2)
-            assert await second.stop() == 0, second.output
-        async with connect(bases[0], subscriber) as first_fixture:
-            await first_fixture.send()
-            await first_fixture.until_numbers("a", 3)
+async def test_a_process_whose_settings_differ_is_refused_or_warned(tmp_path: Path) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    with serve(tmp_path, port) as first:
+        await first.until_ready(base)
+        same = {
+            "redis_url": f"unix://{tmp_path}/data/valkey.sock",
+            "port": str(free_port()),
+            "base_url": base,
+        }
+        line = error_of(tmp_path, "match", **same | {"base_url": "https://fhir.example", "retention": "4d"})
+        assert f"BROKER_BASE_URL is https://fhir.example here and {base} in process {first.pid} on " in line
+        assert "BROKER_RETENTION is 4d here and 7d in process" in line
+        with Command.of_broker(tmp_path, "dispatch", **same, retry_max="500ms") as second:
+            output = await second.until_output("processes of one store have different settings")
+            assert "variable=BROKER_RETRY_MAX here=500ms there=400ms" in output
+            await second.until_ready(f"http://127.0.0.1:{same['port']}")
 
 
 async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(

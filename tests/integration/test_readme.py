@@ -1,86 +1,124 @@
-"""The commands of the README work."""
+"""The commands of the README work in their order, as a reader runs them in a folder with nothing in it."""
 
 import asyncio
+import contextlib
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
+import pytest
 
-from broker.testing.subscriber import SimulatedSubscriber
-from tests.integration.commands import Command, run
+from tests.integration.commands import REPOSITORY, Command, environment
 from tests.ports import free_port
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
 BLOCKS: list[str] = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def words(part: str) -> list[str]:
-    """The only command of the README that contains `part`, as words."""
-    [line] = [line for line in COMMANDS if part in line]
-    return shlex.split(line)
+def recipe(target: str) -> str:
+    """What `make TARGET` runs after the installation, which these tests have done already."""
+    makefile = (REPOSITORY / "Makefile").read_text()
+    found = re.search(rf"^{target}: install ##.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert found is not None, f"there is no target {target}"
+    return found[1].strip().removeprefix("@").replace("$(BIN)", ".venv/bin")
 
 
-def test_the_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
-    assert {"demo", "test"} <= named <= targets
+class Terminals:
+    """Runs each block of the README; what does not end stays in the background until all have run."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.base = f"http://127.0.0.1:{free_port()}"
+        self._folder = folder
+        self._stack = stack
+        self._listener = str(free_port())
+        self.running: dict[str, Command] = {}
+
+    def _as_here(self, block: str) -> str:
+        """The block with ports that are free here, this environment, and shorter times."""
+        text = block.replace("http://127.0.0.1:8080", self.base).replace("127.0.0.1:9000", self._endpoint)
+        text = text.replace(".venv/bin/fhir-broker", f"{shlex.quote(sys.executable)} -m broker")
+        text = text.replace("--seconds 10", "--seconds 2")
+        return re.sub(r"(broker demo)$", r"\1 --seconds 1", text.strip())
+
+    @property
+    def _endpoint(self) -> str:
+        return f"127.0.0.1:{self._listener}"
+
+    def start(self, name: str, block: str) -> Command:
+        """Starts the block, which must hold one command, in the background."""
+        if name == "listen":
+            block = f"{block.strip()} --port {self._listener}"
+        port = self.base.rpartition(":")[2]
+        env = {key: value for key, value in environment().items() if not key.startswith("BROKER_")}
+        command = ["bash", "-c", f"exec env {self._as_here(block)}"]
+        log = self._folder / f"{name}.log"
+        process = Command(command, log, env | {"BROKER_PORT": port}, self._folder)
+        self.running[name] = self._stack.enter_context(process)
+        return process
+
+    async def run(self, block: str) -> str:
+        """Runs the block to its end, which must be a success; its output."""
+        env = {key: value for key, value in environment().items() if not key.startswith("BROKER_")}
+        env["no_proxy"] = "*"  # for curl
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-euc", self._as_here(block)],
+            cwd=self._folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
 
-def test_every_command_is_tested_here_or_is_a_make_target() -> None:
-    tested = (
-        "make ",
-        "demo --input",
-        "fhir-broker serve",
-        "listen --broker",
-        "simulate --base",
-        "curl ",
-        '"',
-        "  ",
-    )
-    for line in COMMANDS:
-        assert any(part in line for part in tested), line
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README uses curl")
+async def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "us-core-examples").symlink_to(REPOSITORY / "tests" / "fhir" / "examples" / "r4")
+    with contextlib.ExitStack() as stack:
+        terminals = Terminals(tmp_path, stack)
 
+        async def demo(block: str) -> None:
+            assert "Every expected event was notified." in await terminals.run(block)
 
-def test_the_demo_accepts_a_folder_of_fhir_files() -> None:
-    command = words("demo --input")
-    done = run(*command[1:-1], str(ROOT / "tests" / "fhir" / "examples" / "r4"), "--json")
-    assert done.returncode == 0, done.stderr
+        async def make_demo(_block: str) -> None:
+            await demo(recipe("demo"))
 
+        async def serve(block: str) -> None:
+            await terminals.start("serve", block).until_ready(terminals.base)
 
-async def test_serve_listen_simulate_and_the_curl_command_work_together(
-    tmp_path: Path, subscriber: SimulatedSubscriber
-) -> None:
-    port = free_port()
-    base = f"http://127.0.0.1:{port}"
+        async def listen(block: str) -> None:
+            await terminals.start("listen", block).until_output("handshake")
 
-    def local(command: list[str], *more: str) -> Command:
-        arguments = [word.replace("http://127.0.0.1:8080", base) for word in command[1:]]
-        return Command.of_broker(tmp_path, *arguments, *more, port=str(port), data_dir=str(tmp_path / "data"))
+        async def simulate(block: str) -> None:
+            assert "0 not accepted" in await terminals.run(block)
+            await terminals.running["listen"].until_output("event-notification")
 
-    with local(["fhir-broker", "serve"]) as serve:
-        await serve.until_ready(base)
-        with local(words("listen --broker"), "--port", str(free_port())) as listener:
-            await listener.until_output("handshake")
-            with local([*words("simulate --base")[:-1], "2"]) as gateway:
-                await listener.until_output("event-notification")
-                assert gateway.process is not None
-                assert await asyncio.to_thread(gateway.process.wait, 20) == 0
-        by_hand = hand_written()
-        by_hand["endpoint"] = subscriber.url("listen")
-        async with httpx.AsyncClient(trust_env=False) as client:
-            headers = {"Content-Type": "application/fhir+json"}
-            accepted = await client.post(f"{base}/r5/Subscription", json=by_hand, headers=headers)
-        assert accepted.json()["status"] == "requested"
-        assert await subscriber.wait_until(lambda: bool(subscriber.endpoint("listen").of_type("handshake")))
+        async def curl(block: str) -> None:
+            assert json.loads(await terminals.run(block))["status"] == "requested"
+            await terminals.running["listen"].until_output("handshake", times=2)
 
+        async def make_test(_block: str) -> None:
+            assert "scripts/test" in recipe("test")  # this test is part of it
 
-def hand_written() -> dict[str, Any]:
-    """The Subscription of the curl command."""
-    [body] = re.findall(r"-d '(\{.*?\})'", README, re.DOTALL)
-    subscription: dict[str, Any] = json.loads(body)
-    return subscription
+        steps: list[tuple[str, Callable[[str], Awaitable[None]]]] = [
+            ("make demo", make_demo),
+            ("demo --input", demo),
+            ("serve", serve),
+            ("listen --broker", listen),
+            ("simulate --base", simulate),
+            ("curl", curl),
+            ("make test", make_test),
+        ]
+        for block, (part, step) in zip(BLOCKS, steps, strict=True):
+            assert part in block
+            await step(block)
+        for process in terminals.running.values():
+            assert await process.stop() == 0, process.output

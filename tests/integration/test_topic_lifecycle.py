@@ -181,9 +181,9 @@ async def test_every_process_serves_a_new_topic(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with (
-        start_broker(frozenset({Role.MATCH, Role.DISPATCH})),
         start_broker(frozenset({Role.API})) as face,
-        start_broker(frozenset({Role.API})) as other,
+        start_broker(frozenset({Role.MATCH, Role.DISPATCH}), base_url=face.settings.base_url),
+        start_broker(frozenset({Role.API}), base_url=face.settings.base_url) as other,
         client_of(face) as client,
         client_of(other) as elsewhere,
     ):

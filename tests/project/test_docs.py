@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.settings import Settings
+from broker.settings.environment import Agreement, values_to_compare
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -19,6 +20,19 @@ def test_the_table_of_settings_lists_every_setting() -> None:
         assert row in page, f"docs/configuration.md lacks: {row}"
     rows = re.findall(r"^\| `(BROKER_\w+)`", page, re.MULTILINE)
     assert len(rows) == len(Settings.describe())
+
+
+@pytest.mark.parametrize(
+    ("agreement", "effect"),
+    [
+        (Agreement.REQUIRED, "is refused while another process runs"),
+        (Agreement.EXPECTED, "starts, and logs a warning"),
+    ],
+)
+def test_the_settings_that_processes_compare_are_listed(agreement: Agreement, effect: str) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    names = ", ".join(f"`{variable}`" for variable in values_to_compare(Settings(), agreement))
+    assert f"| {effect} | {names} |" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

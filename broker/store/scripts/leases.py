@@ -1,4 +1,6 @@
-"""Scripts on leases: who reads which partition, who reads the inbox, and which matchers are alive."""
+"""Scripts on leases: who reads which partition, who reads the inbox, and which matchers and processes are
+alive.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,3 +30,11 @@ async def fence_partitions(store: Store, tokens: Mapping[int, int]) -> None:
 async def announce_matcher(store: Store, owner: str, ttl_ms: int) -> int:
     """Records that a matcher is alive (a `ttl_ms` of 0: that it stops); how many are alive."""
     return int(await store.run(ScriptCall("announce_matcher", [keys.MATCHERS], [owner, ttl_ms])))
+
+
+async def join_processes(
+    store: Store, process_id: str, ttl_ms: int, description: bytes
+) -> list[tuple[str, bytes]]:
+    """Records that a process runs; id and description of each other one that does."""
+    reply = await store.run(ScriptCall("join_processes", [keys.PROCESSES], [process_id, ttl_ms, description]))
+    return [(other.decode(), text) for other, text in zip(reply[::2], reply[1::2], strict=True)]

@@ -46,6 +46,7 @@ _SCRIPTS = MappingProxyType(
         "end_backoff": _Script(runs_when_full=True),
         "extend_claims": _Script(_BASE, runs_when_full=True),
         "fence_partition": _Script(),
+        "join_processes": _Script(_BASE, runs_when_full=True),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),
         "move_change_to_dead_letters": _Script(_BASE),
         "redrive_change": _Script(_VERSIONS),

@@ -9,6 +9,7 @@ import pytest
 
 from broker.errors import ConfigurationError
 from broker.settings import Settings
+from broker.settings.environment import Agreement, values_to_compare
 
 WITHOUT_WRITTEN_DEFAULT = {"BROKER_BASE_URL", "BROKER_REDIS_URL", "BROKER_TOPICS_DIR", "BROKER_EGRESS_ALLOW"}
 
@@ -161,8 +162,8 @@ def test_topics_in_the_working_directory_come_first(tmp_path: Path, monkeypatch:
     of_the_package = Settings().topics_dir
     (tmp_path / "topics").mkdir()
     assert Settings().topics_dir == tmp_path / "topics"
-    assert of_the_package.name == "topics"
-    assert (of_the_package.parent / "broker").is_dir()
+    assert (of_the_package / "vital-signs.json").is_file()
+    assert (of_the_package.parent / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
@@ -180,3 +181,20 @@ def test_an_open_broker_on_other_addresses_needs_the_flag(host: str) -> None:
 @pytest.mark.parametrize("url", ["redis+cluster://a:7000", "rediss+cluster://user:pw@a:7000,b,[::1]:7002"])
 def test_a_cluster_url_lists_its_nodes(url: str) -> None:
     assert Settings.from_environment({"BROKER_REDIS_URL": url}).redis_url == url
+
+
+def test_values_that_processes_compare_are_written_as_in_the_environment() -> None:
+    required = {
+        "BROKER_BASE_URL": "https://broker.example",
+        "BROKER_DURABILITY": "everysec",
+        "BROKER_REPLICAS": "1",
+        "BROKER_RESUME": "newest",
+        "BROKER_RETENTION": "8d",
+        "BROKER_KEEP": "Observation=9d,Patient=forever",
+    }
+    expected = {"BROKER_EGRESS_ALLOW": "10.0.0.0/8,192.168.1.0/24", "BROKER_RETRY_MAX": "90s"}
+    settings = Settings.from_environment(required | expected)
+    assert values_to_compare(settings, Agreement.REQUIRED) == required
+    compared = values_to_compare(settings, Agreement.EXPECTED)
+    assert expected.items() <= compared.items()
+    assert values_to_compare(Settings(), Agreement.REQUIRED)["BROKER_KEEP"] == "unset"

@@ -28,12 +28,35 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-def test_a_json_line_contains_event_level_time_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_line_contains_time_level_logger_message_and_fields(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logs.configure("info", json=True)
     structlog.get_logger("broker.delivery").warning("not delivered", subscription="s1", attempt=2)
     [line] = written(capsys)
-    assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "not delivered", "level": "warning", "subscription": "s1", "attempt": 2}
+    assert list(line) == ["time", "level", "logger", "message", "subscription", "attempt"]
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "warning",
+        "logger": "broker.delivery",
+        "message": "not delivered",
+        "subscription": "s1",
+        "attempt": 2,
+    }
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_every_line_of_a_request_has_its_id(capsys: pytest.CaptureFixture[str], *, json: bool) -> None:
+    logs.configure("info", json=json)
+    with structlog.contextvars.bound_contextvars(request_id="gateway-7"):
+        structlog.get_logger("broker.x").info("of the broker")
+        logging.getLogger("uvicorn.error").error("of the server")
+    structlog.get_logger("broker.x").info("of nobody")
+    first, second, third = capsys.readouterr().err.splitlines()
+    name = '"request_id": "gateway-7"' if json else "request_id=gateway-7"
+    assert name in first
+    assert name in second
+    assert "request_id" not in third
 
 
 def test_a_text_line_has_keys_and_values_and_is_always_one_line(
@@ -43,7 +66,9 @@ def test_a_text_line_has_keys_and_values_and_is_always_one_line(
     structlog.get_logger("broker.x").info("two\nlines", reason='said "no"\nlevel=error', attempt=2, empty="")
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert line.endswith('Z info two\\nlines reason="said \\"no\\"\\nlevel=error" attempt=2 empty=""\n')
+    assert line.endswith(
+        'Z info two\\nlines logger=broker.x reason="said \\"no\\"\\nlevel=error" attempt=2 empty=""\n'
+    )
 
 
 def test_events_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +77,7 @@ def test_events_below_the_level_are_not_logged(capsys: pytest.CaptureFixture[str
     assert written(capsys) == []
     logs.configure("debug", json=True)
     structlog.get_logger("broker.x").debug("loud")
-    assert [line["event"] for line in written(capsys)] == ["loud"]
+    assert [line["message"] for line in written(capsys)] == ["loud"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +157,7 @@ def test_a_traceback_is_indented_below_its_event(capsys: pytest.CaptureFixture[s
     logs.configure("info", json=False)
     structlog.get_logger("broker.x").error("failed", subscription="s1", exc_info=ValueError("first\nsecond"))
     first, *rest = capsys.readouterr().err.splitlines()
-    assert first.endswith("error failed subscription=s1")
+    assert first.endswith("error failed logger=broker.x subscription=s1")
     assert rest
     assert all(line.startswith("    ") for line in rest)
 
@@ -145,7 +170,7 @@ def test_warnings_of_other_libraries_are_logged_in_the_same_way(
     logging.getLogger(name).info("chatter")
     logging.getLogger(name).error("broken: %s", "https://u:hunter2@h/", exc_info=ValueError("cause"))
     [line] = written(capsys)
-    assert line["event"] == "broken: https://***@h/"
+    assert line["message"] == "broken: https://***@h/"
     assert line["logger"] == name
     assert line["level"] == "error"
     assert "ValueError: cause" in line["exception"]

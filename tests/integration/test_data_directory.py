@@ -1,0 +1,43 @@
+"""One broker process at a time uses a data directory, and the next one starts as soon as it has ended."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from broker.store.process_identity import ProcessIdentity
+from tests.integration.commands import Command, run
+from tests.ports import free_port
+
+
+def serve(folder: Path, port: int, *arguments: str) -> Command:
+    return Command.of_broker(folder, "serve", *arguments, port=str(port), data_dir=str(folder / "data"))
+
+
+@pytest.mark.parametrize(
+    ("workers", "others"), [("1", [["serve", "--workers", "2"], ["migrate"]]), ("2", [["serve"]])]
+)
+async def test_a_second_process_is_refused_by_name_until_the_first_is_killed(
+    tmp_path: Path, workers: str, others: list[list[str]]
+) -> None:
+    data, port = tmp_path / "data", free_port()
+    with serve(tmp_path, port, "--workers", workers) as first:
+        await first.until_ready(f"http://127.0.0.1:{port}")
+        lock = json.loads((data / "owner.lock").read_bytes())
+        owner = ProcessIdentity.from_dict(lock)
+        assert owner.pid == first.pid
+        assert not owner.has_ended()
+        # also on the port of the first: the directory is the reason that the user can act on
+        for other in others:
+            refused = run(*other, port=str(port), data_dir=str(data))
+            assert refused.returncode == 2, refused.stderr
+            assert refused.stderr == (
+                f"fhir-broker: BROKER_DATA_DIR={data} is in use by process {first.pid} since "
+                f"{lock['since']}. Stop that process, or set another BROKER_DATA_DIR.\n"
+            )
+        first.kill()
+        assert owner.has_ended(), "the lock file proves it, for whoever takes over"
+    another = free_port()  # so that its base URL is another one too: no process that runs has the first one
+    with serve(tmp_path, another) as second:
+        await second.until_ready(f"http://127.0.0.1:{another}")
+        assert json.loads((data / "owner.lock").read_bytes())["pid"] == second.pid

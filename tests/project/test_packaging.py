@@ -1,0 +1,100 @@
+"""The package declares what it imports, and the project has the files that its users look for."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+NOT_IMPORTED = {
+    "async-timeout": "redis imports it on Python 3.11.0 to 3.11.2 without declaring it",
+    "pyjwt": "reserved for BROKER_AUTH=smart, so that the lock stays the same",
+    "websockets": "uvicorn imports it when it serves a websocket",
+}
+
+
+def project() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def normal(name: str) -> str:
+    """The normal form of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(requirements: list[str]) -> set[str]:
+    return {normal(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements}
+
+
+def imported() -> dict[str, set[str]]:
+    """The third-party distributions that the package imports, and the files that do."""
+    distributions = packages_distributions()
+    files: dict[str, set[str]] = {}
+    for path in (ROOT / "broker").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module or ""]
+            for library in {module.partition(".")[0] for module in modules} - sys.stdlib_module_names:
+                if library == "broker":
+                    continue
+                # `fhir` is a namespace that several distributions share
+                for distribution in distributions.get(library, [library]):
+                    files.setdefault(normal(distribution), set()).add(str(path.relative_to(ROOT)))
+    return files
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    names = declared(project()["dependencies"])
+    missing = {name: sorted(files) for name, files in imported().items() if name not in names}
+    missing.pop("fhir-core", None)  # its modules are imported through the namespace of fhir.resources
+    assert missing == {}
+
+
+def test_every_library_that_is_declared_is_imported_or_has_a_reason() -> None:
+    unused = declared(project()["dependencies"]) - set(imported())
+    assert unused == set(NOT_IMPORTED)
+
+
+def test_the_locks_have_every_declared_library() -> None:
+    for name, requirements in {
+        "requirements.lock": project()["dependencies"],
+        "requirements-dev.lock": [
+            *project()["dependencies"],
+            *project()["optional-dependencies"]["dev"],
+        ],
+    }.items():
+        locked = set(re.findall(r"^([\w.-]+)==", (ROOT / name).read_text(), re.MULTILINE))
+        assert declared(requirements) <= {normal(library) for library in locked}, name
+
+
+def test_the_license_is_the_one_that_the_metadata_names() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert project()["license"] == "Apache-2.0"
+    assert project()["license-files"] == ["LICENSE"]
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_metadata_says_where_to_read_on_and_on_which_pythons_it_runs() -> None:
+    table = project()
+    assert (ROOT / table["readme"]).is_file()
+    assert table["keywords"]
+    assert all(url.startswith("https://hl7.org/") for url in table["urls"].values())
+    oldest = table["requires-python"].removeprefix(">=")
+    assert f"Programming Language :: Python :: {oldest}" in table["classifiers"]
+
+
+def test_the_pages_for_contributors_and_reporters_exist() -> None:
+    for page in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        assert (ROOT / page).read_text().startswith("# ")
+
+
+def test_the_topics_of_a_wheel_are_those_of_the_repository() -> None:
+    assert (ROOT / "broker" / "topics").resolve() == ROOT / "topics"
