@@ -333,9 +333,14 @@ class Settings:
             return self.data_dir / "high-water.json"
         return self.high_water_file
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
     def refuse_open(self) -> None:
         """Raises `ConfigurationError` if anyone on the network could read and write everything."""
-        if self.auth == "off" and not is_loopback(self.host) and not self.allow_open:
+        if self.auth == "off" and not self.is_loopback and not self.allow_open:
             raise ConfigurationError(
                 f"{PREFIX}HOST={self.host} would let anyone on the network read and write everything. "
                 f"Set a loopback address, or {PREFIX}ALLOW_OPEN=true if something else protects the broker."
