@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Literal
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, VersionKey
@@ -201,6 +201,19 @@ class Model:
         assert length == 0
 
 
+@example(steps=[Step.PUT_OBSERVATION, Step.MATCH, Step.PASS, Step.REPORT, Step.MATCH, Step.SWEEP]).via(
+    "a business event about an old version"
+)
+@example(
+    steps=[
+        Step.PUT_OBSERVATION,
+        Step.MATCH,
+        Step.PASS,
+        Step.PUT_PATIENT,
+        Step.MATCH_WITH_OBSERVATION,
+        Step.SWEEP,
+    ]
+).via("an event that includes an old version")
 @given(steps=st.lists(st.sampled_from(Step), max_size=24))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_needed_is_kept_and_the_rest_goes(shared_store: SharedStore, steps: list[Step]) -> None:
