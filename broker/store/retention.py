@@ -9,6 +9,7 @@ that is not delivered is removed only as a gap that is reported (`lua/shared/gap
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -62,26 +63,32 @@ class Retention:
 
     async def sweep(self) -> None:
         """Removes what became too old since the last sweep."""
-        horizon_ms = await self._now_ms() - self._limits.keep_ms
+        now_ms = await self._now_ms()
+        horizon_ms = now_ms - self._limits.keep_ms
         # before the outboxes are trimmed: the events of a change that is matched later are still to come
-        unmatched = [await self._first_unmatched(p) for p in range(self._store.layout.partitions)]
+        matched = [await self._matched_until_ms(p, now_ms) for p in range(self._store.layout.partitions)]
         await self._trim_outboxes(horizon_ms)
         await self._trim_dead_letters(horizon_ms)
-        for partition, first in enumerate(unmatched):
-            await self._remove_logged(partition, first, horizon_ms)
-            await self._remove_held(partition, horizon_ms)
+        for partition, matched_until_ms in enumerate(matched):
+            # a change that waits longer than the retention still needs its version and the one before
+            limit_ms = max(0, min(horizon_ms, matched_until_ms))
+            await self._remove_logged(partition, limit_ms)
+            await self._remove_held(partition, limit_ms)
 
     async def _now_ms(self) -> int:
         (reply,) = await self._store.send([("TIME",)])
         return int(reply[0]) * 1000 + int(reply[1]) // 1000
 
-    async def _first_unmatched(self, partition: int) -> StreamId:
-        """The id of the oldest change that is not matched, or of the next one."""
+    async def _matched_until_ms(self, partition: int, now_ms: int) -> int:
+        """A moment before which all changes are matched, those included that are still to come."""
         stream = keys.changes(partition)
         groups, pending = await self._store.send([("XINFO", "GROUPS", stream), ("XPENDING", stream, GROUP)])
         if pending[0]:
-            return StreamId.parse(pending[1])
-        return StreamId.parse(mapping_of(groups[0])[b"last-delivered-id"]).next
+            return StreamId.parse(pending[1]).ms
+        group: Mapping[bytes, Any] = mapping_of(groups[0])
+        if group[b"lag"] == 0:
+            return now_ms
+        return StreamId.parse(group[b"last-delivered-id"]).ms
 
     async def _trim_outboxes(self, horizon_ms: int) -> None:
         """Removes events before the horizon; `append_events.lua` limits their number."""
@@ -132,12 +139,11 @@ class Retention:
         if removed:
             _log.warning("dead letters removed by retention", kind=name, number=removed)
 
-    async def _remove_logged(self, partition: int, first_unmatched: StreamId, horizon_ms: int) -> None:
+    async def _remove_logged(self, partition: int, horizon_ms: int) -> None:
         """Removes changes before the horizon from the log, with the versions that they made or superseded."""
-        bound = min(first_unmatched, StreamId(max(horizon_ms, 0), 0))
-        if bound == (0, 0):
+        if horizon_ms == 0:
             return
-        command = ("XRANGE", keys.changes(partition), stream_id.FIRST, f"({bound}", "COUNT", _PAGE)
+        command = ("XRANGE", keys.changes(partition), stream_id.FIRST, f"({horizon_ms}-0", "COUNT", _PAGE)
         while page := entries_of((await self._store.send([command]))[0]):
             changed = [logged_change(fields).key for _, fields in page]
             await intake.remove_versions(

@@ -134,14 +134,18 @@ class Model:
                 actions = DeadLetterActions(self.store)
                 await actions.redrive([letter async for letter in self.walk_dead_letters()])
             case Step.PASS:
-                self.horizon_ms = await self.now_ms()
-                while await self.now_ms() == self.horizon_ms:  # what follows is younger than the horizon
-                    pass
+                await self.let_pass()
             case Step.SWEEP:
                 await self.sweep(self.horizon_ms)
                 await self.check_needed()
             case _:
                 await self.produce(step)
+
+    async def let_pass(self) -> None:
+        """What is there is old from here on: the clock moves on by a millisecond."""
+        self.horizon_ms = await self.now_ms()
+        while await self.now_ms() == self.horizon_ms:
+            pass
 
     async def produce(self, step: Step) -> None:
         match step:
@@ -184,7 +188,8 @@ class Model:
         """Matches all, lets all be old, and checks that only the context resource is left."""
         while await self.next_change() is not None:
             await self.match(includes_observation=False)
-        await self.sweep(await self.now_ms() + HOUR_MS)
+        await self.let_pass()
+        await self.sweep(await self.now_ms())
         assert [letter async for letter in self.walk_dead_letters()] == []
         (left,) = await self.store.send([("KEYS", "*")])
         names = {key.decode() for key in left if b":subscription" not in key}
@@ -201,9 +206,9 @@ class Model:
         assert length == 0
 
 
-@example(steps=[Step.PUT_OBSERVATION, Step.MATCH, Step.PASS, Step.REPORT, Step.MATCH, Step.SWEEP]).via(
-    "a business event about an old version"
-)
+@example(
+    steps=[Step.PUT_OBSERVATION, Step.MATCH, Step.PASS, Step.REPORT, Step.MATCH, Step.SWEEP]
+)  # a business event about an old version
 @example(
     steps=[
         Step.PUT_OBSERVATION,
@@ -213,7 +218,21 @@ class Model:
         Step.MATCH_WITH_OBSERVATION,
         Step.SWEEP,
     ]
-).via("an event that includes an old version")
+)  # an event that includes an old version
+@example(
+    steps=[
+        Step.PUT_OBSERVATION,
+        Step.PUT_OBSERVATION,
+        Step.PUT_OBSERVATION,
+        Step.PASS,
+        Step.PUT_OBSERVATION,
+        Step.MATCH_WITH_OBSERVATION,
+        Step.SWEEP,
+    ]
+)  # an old event that includes a young version
+@example(
+    steps=[Step.PUT_OBSERVATION, Step.FAIL, Step.PUT_OBSERVATION, Step.PASS, Step.SWEEP]
+)  # a dead letter whose version was superseded by a change that is not matched
 @given(steps=st.lists(st.sampled_from(Step), max_size=24))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_needed_is_kept_and_the_rest_goes(shared_store: SharedStore, steps: list[Step]) -> None:

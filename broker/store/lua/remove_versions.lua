@@ -2,14 +2,14 @@
 -- KEYS     changes stream | set of held versions, then for each version: resource, identifier index, prefix
 --          of the reference sets
 -- ARGV     horizon: a moment before which nothing needs a version (ms), id of the oldest entry to keep in the
---          stream or '', then for each version: member of the resource, its id, number of the version, how
+--          stream, or '' if the versions are not from the stream but were held, then for each version: member of the resource, its id, number of the version, how
 --          long the current version stays beyond the horizon (ms, or '' for ever)
 -- Returns  how many versions were removed
 -- Repeat   yes
--- A version is named because an entry of the stream before the horizon made it, or because it was held until
--- then. The version before it was superseded before the horizon.
+-- An entry of the stream before the horizon made its version and superseded the one before. Of a held version
+-- neither is known: it may be young, and held since an older event.
 local FIELDS, KEYS_EACH = 4, 3
-local horizon, removed = tonumber(ARGV[1]), 0
+local horizon, is_from_stream, removed = tonumber(ARGV[1]), ARGV[2] ~= '', 0
 
 -- When the version was held; nil if that is past, or if it never was.
 local function held_at(name)
@@ -47,9 +47,9 @@ for n = 1, (#ARGV - 2) / FIELDS do
       removed = removed + redis.call('UNLINK', resource .. '/' .. version)
     end
   end
-  if number > 1 and not held_at(before) then
+  if is_from_stream and number > 1 and not held_at(before) then
     removed = removed + redis.call('UNLINK', resource .. '/' .. whole(number - 1))
   end
 end
-if ARGV[2] ~= '' then redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2]) end
+if is_from_stream then redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2]) end
 return removed
