@@ -29,6 +29,7 @@ from broker.store.keys import Layout
 from broker.store.protocol import GroupReader, Store
 from broker.store.redis_store import connect
 from broker.testing.subscriber import SimulatedSubscriber
+from tests.loop_blocks import LOOP_BLOCKS
 from tests.metrics import reset_metrics
 from tests.stores import (
     EmbeddedStore,
@@ -52,6 +53,7 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
+LOOP_BLOCKS.install()
 
 
 _FIRST = (
@@ -100,6 +102,16 @@ def _fresh_process_state() -> Iterator[None]:
     structlog.configure(processors=_LOG_PROCESSORS)
     yield
     failpoints.arm(())
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_block() -> Iterator[None]:
+    """Fails a test during which a broker in this process blocked its event loop."""
+    LOOP_BLOCKS.take()
+    yield
+    blocks = LOOP_BLOCKS.take()
+    if blocks:
+        pytest.fail("The event loop was blocked:\n" + "\n".join(blocks), pytrace=False)
 
 
 @pytest.fixture(scope="session")

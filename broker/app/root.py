@@ -35,6 +35,7 @@ from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
 from broker.settings import Settings
 from broker.tasks import SupervisedTask
+from broker.telemetry.loop_lag import measured_lag
 from broker.workers.process_announcer import ProcessAnnouncer
 from broker.workers.topic_sync import TopicSync
 
@@ -106,6 +107,7 @@ async def running(
             app = build_health_app(health, authenticate)
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
         health.workers = {name: task.state for name, task in tasks.items()}
+        stack.enter_context(measured_lag())
         http = await stack.enter_async_context(
             serving(
                 app,

@@ -23,6 +23,12 @@ delivery_latency = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 43_200, 259_200),
     registry=REGISTRY,
 )
+event_loop_lag = Histogram(
+    "broker_event_loop_lag_seconds",
+    "How late the event loop of a process ran a callback that is due ten times a second.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=REGISTRY,
+)
 store_errors = Counter("broker_store_errors", "Requests to the store that failed.", registry=REGISTRY)
 
 
