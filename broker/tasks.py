@@ -1,5 +1,5 @@
-"""The asyncio idioms of the broker: end tasks, sleep or work until an event is set, restart a loop that
-failed.
+"""The asyncio idioms of the broker: end tasks, sleep or work until an event is set, divide long work into
+slices, restart a loop that failed.
 
 Every loop of the broker uses these, so that cancellation is right in one place. `asyncio.wait_for` of Python
 3.11, which redis-py uses for each command, loses a cancellation that arrives together with the result, and
@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import structlog
 
 _log = structlog.get_logger(__name__)
+SLICE_S = 0.005
+"""How long work that could wait runs before it lets others run."""
 _CANCEL_AGAIN_S = 0.2
 _RESTART_AFTER_S = 1.0
 _REPORT_FAILURE_S = 10.0
@@ -67,6 +69,26 @@ async def first_of(work: Awaitable[T], *events: asyncio.Event) -> T | None:
 async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Runs `work` until `stop` is set or the caller is cancelled. Returns or raises early if `work` does."""
     await first_of(work, stop)
+
+
+class Slices:
+    """Divides long work into slices, between which the other tasks of the event loop run.
+
+    `pause` is called after each step of the work; it yields when the slice has taken `slice_s`. What the work
+    itself waits for counts too. `count` is the number of slices that ended so far.
+    """
+
+    def __init__(self, slice_s: float = SLICE_S, now: Callable[[], float] = time.perf_counter) -> None:
+        self.count = 0
+        self._slice_s = slice_s
+        self._now = now
+        self._began = now()
+
+    async def pause(self) -> None:
+        if self._now() - self._began >= self._slice_s:
+            self.count += 1
+            await asyncio.sleep(0)
+            self._began = self._now()
 
 
 class SupervisedTask:

@@ -58,6 +58,11 @@ class CompiledFilters:
         if self._use_counts[filter_] <= 0:
             del self._use_counts[filter_], self._retained[filter_]
 
+    def recompile(self) -> None:
+        """Compiles retained filters again when they are used next."""
+        for compiled in self._retained.values():
+            compiled.clear()
+
     def get(
         self, planner: LookupPlanner, filter_: Filter, release: Release, resource_type: str
     ) -> tuple[str, CompiledFilter]:

@@ -52,6 +52,7 @@ class IndexedMatcher:
         self._compiled = CompiledFilters(context)
         self._topics: dict[str, TopicIndex] = {}
         self._subscriptions: dict[Tenant, dict[SubscriptionId, IndexedSubscription]] = {}
+        self._outdated: list[TopicIndex] = []
         self._concerned: dict[tuple[str, Interaction], list[TopicIndex]] = {}
         self._shared: dict[Filter, Filter] = {}
         self._last_decoded: tuple[Version | None, State] | None = None
@@ -65,9 +66,7 @@ class IndexedMatcher:
         match = Match(tenant, subscription.id, topic_index.topic.canonical)
         indexed = IndexedSubscription(match, subscription.release, filters)
         self._subscriptions.setdefault(tenant, {})[subscription.id] = indexed
-        topic_index.tenants[tenant] += 1
-        for resource_type in topic_index.types:
-            topic_index.type_index(resource_type, indexed.release).put(tenant, indexed)
+        topic_index.put(tenant, indexed)
         for filter_ in filters:
             if depends_on_value_sets(filter_):
                 self._retain(topic_index, filter_, subscription.release)
@@ -79,18 +78,32 @@ class IndexedMatcher:
             return
         if not of_tenant:
             del self._subscriptions[tenant]
-        topic_index = self._topics[indexed.match.topic_canonical]
-        for by_release in topic_index.types.values():
-            by_release[indexed.release].remove(tenant, indexed)
         for filter_ in indexed.filters:
             if depends_on_value_sets(filter_):
                 self._compiled.release(filter_)
-        topic_index.tenants[tenant] -= 1
-        if not topic_index.tenants[tenant]:
-            del topic_index.tenants[tenant]
-        if not topic_index.tenants:
-            del self._topics[indexed.match.topic_canonical]
-            self._concerned.clear()
+        self._index_of(indexed).remove(tenant, indexed)
+        self._drop_empty(indexed.match.topic_canonical)
+
+    def set_topic(self, topic: Topic) -> None:
+        if topic.canonical in self._topics:
+            self._topic_index(topic)
+
+    def refile(self) -> bool:
+        """The index of the old content finds the subscriptions that were not moved yet, so each is in exactly
+        one index at any time.
+        """
+        for outdated in self._outdated:
+            while outdated.leaving:
+                indexed = outdated.leaving.pop()
+                if indexed.filed_in is outdated:
+                    outdated.remove(indexed.match.tenant, indexed)
+                    self._topics[indexed.match.topic_canonical].put(indexed.match.tenant, indexed)
+                    self._drop_empty(indexed.match.topic_canonical)
+                    return True
+        return False
+
+    def recompile(self) -> None:
+        self._compiled.recompile()
 
     def needs(self, change: Change) -> frozenset[Target]:
         key = change.current.key
@@ -140,7 +153,7 @@ class IndexedMatcher:
         if change.events:
             topic_indexes = [
                 topic_index
-                for topic_index in self._topics.values()
+                for topic_index in (*self._topics.values(), *self._outdated)
                 if topic_index.triggers.fires_on_event(change.events, key.type)
             ]
         else:
@@ -149,7 +162,7 @@ class IndexedMatcher:
             if cached is None:
                 cached = self._concerned[kind] = [
                     topic_index
-                    for topic_index in self._topics.values()
+                    for topic_index in (*self._topics.values(), *self._outdated)
                     if topic_index.triggers.concerns(*kind)
                 ]
             topic_indexes = cached
@@ -196,22 +209,41 @@ class IndexedMatcher:
         return ChangeViews(change, change.release if version is None else version.release, state, related)
 
     def _topic_index(self, topic: Topic) -> TopicIndex:
-        """The index of the topic, in which its subscriptions are filed again if the topic has changed."""
+        """The index of the topic; a new one if its content has changed, to which `refile` moves the
+        subscriptions.
+        """
         topic_index = self._topics.get(topic.canonical)
-        if topic_index is None:
-            topic_index = self._topics[topic.canonical] = TopicIndex(topic, self._context)
-        elif topic_index.topic is topic:
-            return topic_index
-        else:
-            has_changed = topic_index.topic != topic
-            topic_index.set_topic(topic)
-            if not has_changed:
+        if topic_index is not None:
+            if topic_index.topic is topic:
                 return topic_index
+            if topic_index.topic == topic:
+                topic_index.set_topic(topic)
+                return topic_index
+            topic_index.leaving = list(self._subscriptions_of(topic_index))
+            self._outdated.append(topic_index)
+        topic_index = self._topics[topic.canonical] = TopicIndex(topic, self._context)
+        topic_index.types = {resource_type: {} for resource_type in topic.focus_types - {ANY_TYPE}}
+        self._drop_empty(topic.canonical, but=topic_index)
         self._concerned.clear()
-        topic_index.types.clear()
-        for resource_type in topic.focus_types - {ANY_TYPE}:
-            self._type_indexes(topic_index, resource_type)
         return topic_index
+
+    def _index_of(self, indexed: IndexedSubscription) -> TopicIndex:
+        topic_index = self._topics[indexed.match.topic_canonical]
+        if indexed.filed_in is topic_index:
+            return topic_index
+        return next(outdated for outdated in self._outdated if outdated is indexed.filed_in)
+
+    def _drop_empty(self, canonical: str, but: TopicIndex | None = None) -> None:
+        """Forgets the indexes of the topic that have no subscriptions; not the one to which others move."""
+        if self._outdated and not all(outdated.tenants for outdated in self._outdated):
+            self._outdated = [outdated for outdated in self._outdated if outdated.tenants]
+            self._concerned.clear()
+        topic_index = self._topics[canonical]
+        if topic_index is but or topic_index.tenants:
+            return
+        if not any(outdated.topic.canonical == canonical for outdated in self._outdated):
+            del self._topics[canonical]
+            self._concerned.clear()
 
     def _type_indexes(self, topic_index: TopicIndex, resource_type: str) -> dict[Release, TypeIndex]:
         by_release = topic_index.types.get(resource_type)
@@ -223,10 +255,9 @@ class IndexedMatcher:
         return by_release
 
     def _subscriptions_of(self, topic_index: TopicIndex) -> Iterator[IndexedSubscription]:
-        canonical = topic_index.topic.canonical
         for tenant in topic_index.tenants:
             for indexed in self._subscriptions[tenant].values():
-                if indexed.match.topic_canonical == canonical:
+                if indexed.filed_in is topic_index:
                     yield indexed
 
     def _retain(self, topic_index: TopicIndex, filter_: Filter, release: Release) -> None:

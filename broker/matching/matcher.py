@@ -34,6 +34,21 @@ class Matcher(Protocol):
         """Ignores an unknown subscription."""
         ...
 
+    def set_topic(self, topic: Topic) -> None:
+        """The topic has new content. Its subscriptions may keep to the old content until `refile` is done.
+
+        Ignores a topic without subscriptions.
+        """
+        ...
+
+    def refile(self) -> bool:
+        """Moves one subscription to the new content of its topic. False when none is left to move."""
+        ...
+
+    def recompile(self) -> None:
+        """The value sets were loaded again: whether a filter can be evaluated is decided once more."""
+        ...
+
     def needs(self, change: Change) -> frozenset[Target]:
         """The resources that chained filters refer to. Empty, at no cost, if no subscription has any. Never
         raises.

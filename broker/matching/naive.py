@@ -107,9 +107,7 @@ class NaiveMatcher:
         if entry is None:
             triggers = TopicTriggers(topic, self._context)
             entry = self._topics[topic.canonical] = _TopicSubscriptions(topic, triggers)
-        elif entry.topic is not topic:
-            entry.topic, entry.triggers = topic, TopicTriggers(topic, self._context)
-            entry.parameters.clear()
+        self.set_topic(topic)
         tenant, release, filters = subscription.tenant, subscription.release, subscription.filters
         entry.by_tenant.setdefault(tenant, {})[subscription.id] = release, filters
         entry.chained.update((tenant, release, filter_) for filter_ in filters if is_chained(filter_))
@@ -138,6 +136,19 @@ class NaiveMatcher:
             if self._use_counts[filter_] <= 0:
                 del self._use_counts[filter_]
                 self._compiled.pop(filter_, None)
+
+    def set_topic(self, topic: Topic) -> None:
+        entry = self._topics.get(topic.canonical)
+        if entry is not None and entry.topic is not topic:
+            entry.topic, entry.triggers = topic, TopicTriggers(topic, self._context)
+            entry.parameters.clear()
+
+    def refile(self) -> bool:
+        return False  # every evaluation reads the content of the topic
+
+    def recompile(self) -> None:
+        for compiled in self._compiled.values():
+            compiled.clear()
 
     def needs(self, change: Change) -> frozenset[Target]:
         key = change.current.key

@@ -30,14 +30,18 @@ _Mark = tuple[Bound, int]
 
 
 class IndexedSubscription:
-    """One subscription in the index. Its match is created once."""
+    """One subscription in the index. Its match is created once.
 
-    __slots__ = ("filters", "match", "release")
+    `filed_in` is the index of its topic, or None after it was removed.
+    """
+
+    __slots__ = ("filed_in", "filters", "match", "release")
 
     def __init__(self, match: Match, release: Release, filters: tuple[Filter, ...]) -> None:
         self.match = match
         self.release = release
         self.filters = filters
+        self.filed_in: object = None
 
 
 MatchedSubscriptions = dict[IndexedSubscription, None]

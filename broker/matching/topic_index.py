@@ -76,17 +76,19 @@ class TypeIndex:
 
 class TopicIndex:
     """The subscriptions of one topic. `tenants` counts them; `types` has an index per focus type and release
-    of the subscribers.
+    of the subscribers. After the content of the topic changed, another index takes the subscriptions in;
+    `leaving` are those that may still be here.
     """
 
     def __init__(self, topic: Topic, context: SearchContext) -> None:
         self.tenants: Counter[Tenant] = Counter()
+        self.leaving: list[IndexedSubscription] = []
         self.types: dict[str, dict[Release, TypeIndex]] = {}
         self._context = context
         self.set_topic(topic)
 
     def set_topic(self, topic: Topic) -> None:
-        """Compiles the triggers. The caller files the subscriptions again if the topic differs."""
+        """Compiles the triggers. The filters of the topic must be the same as before."""
         self.topic = topic
         self.triggers = TopicTriggers(topic, self._context)
         self.keyed_triggers = KeyedTriggers(topic, self.triggers, self._context)
@@ -97,6 +99,20 @@ class TopicIndex:
             if (trigger.query is not None and trigger.query.previous is not None)
             or (trigger.fhirpath is not None and ("previous" in trigger.fhirpath or "\\" in trigger.fhirpath))
         )
+
+    def put(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
+        subscription.filed_in = self
+        self.tenants[tenant] += 1
+        for resource_type in self.types:
+            self.type_index(resource_type, subscription.release).put(tenant, subscription)
+
+    def remove(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
+        subscription.filed_in = None
+        for by_release in self.types.values():
+            by_release[subscription.release].remove(tenant, subscription)
+        self.tenants[tenant] -= 1
+        if not self.tenants[tenant]:
+            del self.tenants[tenant]
 
     def type_index(self, resource_type: str, release: Release) -> TypeIndex:
         """The index of a focus type for subscribers of a release, empty if it is new."""

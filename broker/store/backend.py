@@ -30,7 +30,10 @@ class Backend(Protocol):
     async def execute(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
         """The replies in order, errors among them, from an own pipeline. `wait` follows at each node."""
 
-    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]: ...
+    async def read_streams(self, positions: Mapping[str, bytes], count: int) -> list[StreamRow]: ...
+
+    async def await_entries(self, positions: Mapping[str, bytes], /, wait_s: float) -> None:
+        """`wait_s` is below the timeout of a command."""
 
     def group_reader(self, *, timeout_s: float) -> GroupReader: ...
 

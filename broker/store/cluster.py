@@ -32,6 +32,8 @@ _DEFAULT_PORT = 6379
 _TOPOLOGY_TIMEOUT_S = 2.0
 CHECK_S = 3.0
 """How often a subscription asks whether the Cluster has changed."""
+POLL_S = 1.0
+"""How often streams in several slots are read while their reader waits for entries."""
 UNSURE_S = 10.0
 """How long after a change of the Cluster messages may be lost between its nodes."""
 
@@ -107,8 +109,12 @@ class ClusterConnection:
     async def execute(self, commands: Sequence[Command], wait: DurabilityWait | None = None) -> list[Any]:
         return await self._router.run(commands, wait)
 
-    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
-        return await self._router.read_streams(["XREAD"], positions)
+    async def read_streams(self, positions: Mapping[str, bytes], count: int) -> list[StreamRow]:
+        return await self._router.read_streams(["XREAD", "COUNT", count], positions)
+
+    async def await_entries(self, _positions: Mapping[str, bytes], wait_s: float) -> None:
+        """A node blocks on the streams of one slot only, so the caller reads once in `POLL_S`."""
+        await asyncio.sleep(min(wait_s, POLL_S))
 
     def group_reader(self, *, timeout_s: float) -> GroupReader:
         router = self._new_router(timeout_s=timeout_s, repeats=False)

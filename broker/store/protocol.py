@@ -14,9 +14,10 @@ from broker.store.keys import Layout
 
 Argument = str | bytes | int
 Command = Sequence[Argument]
-StreamRow = tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]
-"""A stream's name and its entries: each its id and its fields, which are empty for an entry that was deleted.
-"""
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+"""Entries of a stream: each its id and its fields, which are empty for an entry that was deleted."""
+StreamRow = tuple[bytes, Entries]
+"""A stream's name and its entries."""
 
 
 class ScriptCall(NamedTuple):
@@ -93,9 +94,15 @@ class Store(Protocol):
         connection.
         """
 
-    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
-        """The entries of each stream after its position, for streams that have any. Does not wait for
-        entries.
+    async def read_streams(self, positions: Mapping[str, bytes], *, count: int) -> list[StreamRow]:
+        """Up to `count` entries of each stream after its position, for streams that have any. Does not wait
+        for entries.
+        """
+
+    async def await_entries(self, positions: Mapping[str, bytes], *, wait_s: float) -> None:
+        """Returns when one of the streams has an entry after its position, or after `wait_s`.
+
+        It may return before: the caller reads, and waits again.
         """
 
     async def create_group(self, stream: str, group: str) -> None:

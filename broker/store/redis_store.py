@@ -105,8 +105,12 @@ class RedisStore:
         return await self._backend.send(commands)
 
     @watched
-    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
-        return await self._backend.read_streams(positions) if positions else []
+    async def read_streams(self, positions: Mapping[str, bytes], *, count: int) -> list[StreamRow]:
+        return await self._backend.read_streams(positions, count) if positions else []
+
+    @watched
+    async def await_entries(self, positions: Mapping[str, bytes], *, wait_s: float) -> None:
+        await self._backend.await_entries(positions, wait_s)
 
     @watched
     async def create_group(self, stream: str, group: str) -> None:

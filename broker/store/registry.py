@@ -1,14 +1,19 @@
 """The registry log: which subscriptions were stored or deleted. Matchers follow it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import islice
 
 from broker.model.subscription import SubscriptionKey
 from broker.store import keys, stream_id
-from broker.store.protocol import Command, Store
+from broker.store.protocol import Command, Entries, Store
 from broker.store.stream_id import StreamId
 from broker.store.subscriptions import Record, Subscriptions
+from broker.tasks import Slices
 
-_PAGE = 1000
+PAGE = 200
+"""Subscriptions whose records are read, and processed, together."""
+_LOG_COUNT = 64
+"""Entries read of each shard's log at a time."""
 _EMPTY = b"0-0"
 
 Changed = Sequence[tuple[SubscriptionKey, Record | None]]
@@ -23,55 +28,72 @@ class RegistryFollower:
         self._subscriptions = Subscriptions(store)
         self._positions: dict[int, bytes] = {}
         self._followed: dict[int, set[SubscriptionKey]] = {}
+        self._pending: dict[SubscriptionKey, None] = {}
 
-    async def changes(self) -> Changed:
-        """Subscriptions stored or deleted since the last call; one round trip if there are none.
+    async def pages(self) -> AsyncGenerator[Changed]:
+        """Subscriptions stored or deleted since the last call, in pages; one round trip if there are none.
 
         Call it after reading a batch of changes and before matching it: then a change that was accepted after
-        an activation meets the activated subscription. A call that failed returns the same subscriptions
-        again the next time.
+        an activation meets the activated subscription. A page is done when the next one is asked for; what
+        was not done, because the call or its caller failed, comes again in the next call.
         """
-        positions = dict(self._positions)
-        changed = dict.fromkeys(await self._read(positions))
-        listed: dict[int, set[SubscriptionKey]] = {}
-        for shard in range(self._store.layout.shards):
-            if shard not in positions:
-                positions[shard] = await self._end_of(shard)
-                listed[shard] = set(await self._subscriptions.in_shard(shard))
-                # with those that were deleted in the part of the log that is gone
-                changed.update(dict.fromkeys(listed[shard] | self._followed.get(shard, set())))
-        wanted = list(changed)
-        records: list[tuple[SubscriptionKey, Record | None]] = []
-        for start in range(0, len(wanted), _PAGE):
-            page = wanted[start : start + _PAGE]
-            records += zip(page, await self._subscriptions.many(page), strict=True)
-        self._positions = positions
-        self._followed.update(listed)
-        for key, record in records:
-            followed = self._followed[self._subscriptions.shard_of(*key)]
-            if record is None:
-                followed.discard(key)
-            else:
-                followed.add(key)
-        return records
+        await self._read_logs()
+        while self._pending:
+            page = list(islice(self._pending, PAGE))
+            records = list(zip(page, await self._subscriptions.many(page), strict=True))
+            for key, record in records:
+                followed = self._followed[self._subscriptions.shard_of(*key)]
+                if record is None:
+                    followed.discard(key)
+                else:
+                    followed.add(key)
+            yield records
+            for key in page:
+                del self._pending[key]
 
-    async def _read(self, positions: dict[int, bytes]) -> list[SubscriptionKey]:
-        """Reads on from `positions` and moves them; removes the position of a log that has lost entries."""
-        if not positions:
-            return []
-        changed = []
-        shards = {keys.registry(shard).encode(): shard for shard in positions}
-        logs = {keys.registry(shard): position for shard, position in positions.items()}
-        for log, entries in await self._store.read_streams(logs):
-            shard = shards[log]
-            for entry_id, fields in entries:
-                if StreamId.parse(entry_id).sequence != StreamId.parse(positions[shard]).sequence + 1:
-                    # entries were trimmed before they were read, or the store forgot entries that were read
-                    del positions[shard]
-                    break
-                positions[shard] = entry_id
-                changed.append(keys.subscription_key(fields[b"member"]))
-        return changed
+    async def wait(self, wait_s: float) -> None:
+        """Returns when a log has an entry that was not read, or after `wait_s`. It may return before."""
+        if len(self._positions) < self._store.layout.shards:
+            return
+        await self._store.await_entries(self._logs(), wait_s=wait_s)
+
+    def repeat(self, subscriptions: Iterable[SubscriptionKey]) -> None:
+        """Makes the next call of `pages` return these too."""
+        self._pending.update(dict.fromkeys(subscriptions))
+
+    async def _read_logs(self) -> None:
+        """Reads the logs to their ends. What changed is pending."""
+        slices = Slices()
+        has_more = bool(self._positions)
+        while has_more:
+            has_more = False
+            shards = {keys.registry(shard).encode(): shard for shard in self._positions}
+            for log, entries in await self._store.read_streams(self._logs(), count=_LOG_COUNT):
+                has_more = has_more or len(entries) == _LOG_COUNT
+                self._follow(shards[log], entries)
+                await slices.pause()
+        for shard in range(self._store.layout.shards):
+            if shard not in self._positions:
+                end = await self._end_of(shard)
+                listed = set(await self._subscriptions.in_shard(shard))
+                # with those that were deleted in the part of the log that is gone
+                self._pending.update(dict.fromkeys(listed | self._followed.get(shard, set())))
+                self._followed[shard] = listed
+                self._positions[shard] = end
+                await slices.pause()
+
+    def _logs(self) -> dict[str, bytes]:
+        return {keys.registry(shard): position for shard, position in self._positions.items()}
+
+    def _follow(self, shard: int, entries: Entries) -> None:
+        """Moves the position behind the entries; removes it if the log has lost entries."""
+        for entry_id, fields in entries:
+            if StreamId.parse(entry_id).sequence != StreamId.parse(self._positions[shard]).sequence + 1:
+                # entries were trimmed before they were read, or the store forgot entries that were read
+                del self._positions[shard]
+                return
+            self._positions[shard] = entry_id
+            self._pending[keys.subscription_key(fields[b"member"])] = None
 
     async def _end_of(self, shard: int) -> bytes:
         command = ("XREVRANGE", keys.registry(shard), stream_id.LAST, stream_id.FIRST, "COUNT", 1)
@@ -79,7 +101,7 @@ class RegistryFollower:
         return bytes(last[0][0]) if last else _EMPTY
 
     def start_over(self) -> None:
-        """Makes the next call of `changes` return every subscription, and those that were deleted since."""
+        """Makes the next call of `pages` return every subscription, and those that were deleted since."""
         self._positions = {}
 
     async def trim(self, keep: int) -> None:

@@ -65,9 +65,18 @@ class ServerConnection:
             return answers[: len(commands)]
         raise StoreUnavailable("the store lost its scripts while they were loaded; is SCRIPT FLUSH running?")
 
-    async def read_streams(self, positions: Mapping[str, bytes]) -> list[StreamRow]:
-        (answer,) = await self._batcher.send([("XREAD", "STREAMS", *positions.keys(), *positions.values())])
+    async def read_streams(self, positions: Mapping[str, bytes], count: int) -> list[StreamRow]:
+        command: Command = ("XREAD", "COUNT", count, "STREAMS", *positions.keys(), *positions.values())
+        (answer,) = await self._batcher.send([command])
         return rows_of(answer)
+
+    async def await_entries(self, positions: Mapping[str, bytes], wait_s: float) -> None:
+        # one entry of each stream at most: the caller reads them all when it is ready
+        block_ms = max(1, int(wait_s * 1000))
+        command: Command = ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *positions, *positions.values())
+        (answer,) = await self._batcher.exchange([command])
+        if isinstance(answer, Exception):
+            raise answer
 
     def group_reader(self, *, timeout_s: float) -> GroupReader:
         return ServerGroupReader(Batcher(pool_at(self._url), timeout_s=timeout_s))

@@ -79,6 +79,20 @@ class BatchProcessor:
         batch is then read again.
         """
         failpoints.hit("matcher.after-follow")
+        async with self._index.matching():
+            batch, resting = await self._match_all(changes, partitions)
+        await self._append(batch, partitions)
+        failpoints.hit("matcher.before-ack")
+        await self._acknowledge(batch)
+        failpoints.hit("matcher.after-ack")
+        for number in resting:
+            partitions[number].is_recovered = False
+            partitions[number].poison.rest()
+
+    async def _match_all(
+        self, changes: Sequence[Change], partitions: Mapping[int, Partition]
+    ) -> tuple[list[MatchedChange], set[int]]:
+        """What is to be appended, and the partitions that have to rest."""
         batch: list[MatchedChange] = []
         resting: set[int] = set()
         for n, change in enumerate(changes):
@@ -94,13 +108,7 @@ class BatchProcessor:
                     batch.append(matched)
             if n % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)  # lets the other loops of this process run
-        await self._append(batch, partitions)
-        failpoints.hit("matcher.before-ack")
-        await self._acknowledge(batch)
-        failpoints.hit("matcher.after-ack")
-        for number in resting:
-            partitions[number].is_recovered = False
-            partitions[number].poison.rest()
+        return batch, resting
 
     async def _match(self, change: Change, partition: Partition) -> MatchedChange | None:
         """None if the matching failed."""

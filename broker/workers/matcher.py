@@ -62,10 +62,13 @@ class MatcherWorker:
         reader = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
             async with asyncio.TaskGroup() as tasks:
-                renewing = tasks.create_task(self._renew_leases())
+                helpers = [
+                    tasks.create_task(self._renew_leases()),
+                    tasks.create_task(self._index.follow()),
+                ]
                 while not self._stop.is_set():
                     await self._step(reader)
-                await end([renewing])
+                await end(helpers)
         finally:
             await self._rollback_detector.save()
             await reader.close()
