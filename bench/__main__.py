@@ -8,7 +8,19 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from bench import backlog, durability, isolation, latency, match, memory, pipeline, report, scale
+from bench import (
+    backlog,
+    durability,
+    idle,
+    isolation,
+    latency,
+    match,
+    memory,
+    pipeline,
+    report,
+    scale,
+    stalls,
+)
 from bench.figures import Figure
 from broker.cli import loop
 
@@ -35,8 +47,9 @@ BENCHES: Mapping[str, Measure] = {
     "isolation": isolation.measure,
     "durability": durability.measure,
     "memory": memory.measure,
+    "stalls": stalls.measure,
     "scale": scale.measure,
-    "idle": scale.measure_idle,
+    "idle": idle.measure,
 }
 
 

@@ -1,14 +1,12 @@
 """Events per second from POST to received notification, with one event per notification, compared with the
 floor in the same run.
 
-One process of the broker and one of the floor, with a store each, run segments in turns. A second part
-compares a broker with ten idle subscriptions and one with a hundred thousand. CPU time per event is measured
-too: it varies less than wall time on a machine with other load.
+One process of the broker and one of the floor, with a store each, run segments in turns. CPU time per
+event is measured too: it varies less than wall time on a machine with other load.
 """
 
 import contextlib
 import statistics
-import time
 from collections.abc import AsyncIterator
 
 from bench.figures import Figure, paired_ratio
@@ -17,12 +15,11 @@ from bench.segments import Segment, drive, listening
 
 BENCH = "pipeline"
 FLOOR_SHARE = 0.6
-IDLE_SHARE = 0.9
 
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     """Yields figures as soon as they are measured."""
-    rounds, count, idle = (3, 1_500, 10_000) if is_quick else (7, 4_000, 100_000)
+    rounds, count = (3, 1_500) if is_quick else (7, 4_000)
     async with contextlib.AsyncExitStack() as stack:
         sink = await listening(stack)
         programs: dict[str, Program] = {
@@ -43,8 +40,6 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
                 if n:  # the first round warms up
                     runs[name].append(segment)
     for figure in _compared_with_floor(runs):
-        yield figure
-    async for figure in _with_idle(rounds, count, idle):
         yield figure
 
 
@@ -75,26 +70,3 @@ def _median(segments: list[Segment]) -> float:
 
 def _cpu(segments: list[Segment]) -> float:
     return statistics.median(sum(segment.cpu_us.values()) for segment in segments)
-
-
-async def _with_idle(rounds: int, count: int, idle: int) -> AsyncIterator[Figure]:
-    async with contextlib.AsyncExitStack() as stack:
-        sink = await listening(stack)
-        started = time.perf_counter()
-        many = await stack.enter_async_context(broker(idle=idle))
-        ready_s = time.perf_counter() - started
-        few = await stack.enter_async_context(broker(idle=10))
-        names = patients("patient")
-        for program in (few, many):
-            await register(program, sink, names)
-        rates: dict[str, list[float]] = {"few": [], "many": []}
-        for n in range(rounds + 1):
-            for name, program in (("few", few), ("many", many)):
-                segment = await drive(program, sink, names, count)
-                if n:
-                    rates[name].append(segment.per_s)
-    yield Figure(BENCH, f"{idle:,} idle subscriptions registered and broker ready", ready_s, "s")
-    yield Figure(BENCH, "with 10 idle", statistics.median(rates["few"]), "events/s")
-    yield Figure(BENCH, f"with {idle:,} idle", statistics.median(rates["many"]), "events/s")
-    share = paired_ratio(rates["many"], rates["few"])
-    yield Figure(BENCH, f"with {idle:,} idle / with 10", share, at_least=IDLE_SHARE)

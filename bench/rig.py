@@ -14,22 +14,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import redis.asyncio as redis
 
-from bench.wire import Sink, request
-from broker.fhir.release import adapter
+from bench.wire import Producer, Sink, request
 from broker.model.change import DEFAULT_TENANT
-from broker.model.release import Release
-from broker.model.resource import Resource
-from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
 from broker.store.redis_store import connect
 from broker.store.subscriptions import Record, Subscriptions
+from broker.store.topics import Topics
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 
@@ -125,7 +124,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _store(stack: contextlib.AsyncExitStack) -> tuple[Path, EmbeddedServer]:
+def fresh_store(stack: contextlib.AsyncExitStack) -> tuple[Path, EmbeddedServer]:
+    """A folder and an empty store in it, which end with the stack."""
     folder = Path(
         stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True))
     )
@@ -143,7 +143,7 @@ def _pid_of(store: EmbeddedServer) -> dict[str, int]:
 async def floor(sink: Sink) -> AsyncIterator[Program]:
     """The floor: one process with its own store."""
     async with contextlib.AsyncExitStack() as stack:
-        folder, store = _store(stack)
+        folder, store = fresh_store(stack)
         port = free_port()
         settings = {"FLOOR_PORT": str(port), "FLOOR_STORE": store.url, "FLOOR_TARGET": sink.url("floor")}
         pid = await _started(stack, ["bench.floor"], settings, port, folder)
@@ -152,57 +152,57 @@ async def floor(sink: Sink) -> AsyncIterator[Program]:
 
 @contextlib.asynccontextmanager
 async def broker(
-    commands: Sequence[str] = ("serve",), *, idle: int = 0, release: str = "r4"
+    commands: Sequence[str] = ("serve",),
+    *,
+    release: str = "r4",
+    store: tuple[Path, EmbeddedServer] | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Program]:
-    """A broker with these processes, the first of which accepts requests, and with `idle` idle subscriptions
-    from its start.
+    """A broker with these processes, the first of which accepts requests.
+
+    With a `store` it can start again on the data that a former one left.
     """
     async with contextlib.AsyncExitStack() as stack:
-        folder, store = _store(stack)
-        if idle:
-            await register_idle(store.url, idle)
+        folder, server = store or fresh_store(stack)
         port, pids = 0, {}
         for n, command in enumerate(commands):
             own_port = free_port()
             port = port or own_port
-            settings = _SETTINGS | {
-                "redis_url": store.url,
+            own = {
+                "redis_url": server.url,
                 "port": str(own_port),
                 "base_url": f"http://127.0.0.1:{port}",
             }
-            named = {f"BROKER_{name.upper()}": value for name, value in settings.items()}
+            all_settings = {**_SETTINGS, **settings, **own}
+            named = {f"BROKER_{name.upper()}": value for name, value in all_settings.items()}
             pids[f"{command} {n}" if len(commands) > 1 else command] = await _started(
                 stack, ["broker", command], named, own_port, folder
             )
-        yield Program(port, f"/{release}/Observation", store.url, pids | _pid_of(store))
+        yield Program(port, f"/{release}/Observation", server.url, pids | _pid_of(server))
 
 
-async def register_idle(store_url: str, count: int) -> None:
-    """Stores active subscriptions, each to a patient without changes, directly through the store."""
-    server = connect(store_url, _LAYOUT)
+async def register_idle(program: Program, sink: Sink, count: int, *, start: int = 0) -> None:
+    """Registers subscriptions through the API, each to a patient without changes, and waits for their
+    handshakes. Their numbers begin with `start`.
+    """
+    documents = (
+        subscription("r4", TOPIC, sink.url("idle"), filters=[f"patient=Patient/idle-{start + n}"])
+        for n in range(count)
+    )
+    path = f"{program.path.rpartition('/')[0]}/Subscription"
+    messages = [request(path, json.dumps(document).encode()) for document in documents]
+    sink.reset()
+    await Producer(program.port).as_fast_as_answered(messages, CONNECTIONS)
+    await sink.until(lambda: sink.requests >= count, 60 + count / 50)
+
+
+async def reload_topics(program: Program) -> None:
+    """Asks the program to read its topics folder again."""
+    server = connect(program.store_url, _LAYOUT)
     try:
-        await server.open()
-        subscriptions = Subscriptions(server)
-        pending = iter(range(count))
-
-        async def work() -> None:
-            for n in pending:
-                await subscriptions.put(_idle(n), create=True)
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(64):  # fewer than the client's maximum number of connections
-                tasks.create_task(work())
+        await Topics(server).announce_folder()
     finally:
         await server.close()
-
-
-def _idle(n: int) -> Subscription:
-    endpoint = "https://hooks.example.org/notify"
-    document = subscription("r4", TOPIC, endpoint, filters=[f"patient=Patient/idle-{n}"])
-    parsed = adapter(Release.R4).parse_subscription(
-        Resource(json.dumps(document).encode()), tenant=DEFAULT_TENANT, id=f"idle-{n}"
-    )
-    return replace(parsed, status=SubscriptionStatus.ACTIVE)
 
 
 async def register(

@@ -1,17 +1,15 @@
-"""Scaling and idling: one and two of each worker in turns, the processor time per event, and the load of an
-idle broker.
+"""Scaling: one and two of each worker in turns, and the processor time per event.
 
 CPU time per event is the capacity model: a process can handle at most its reciprocal, and that of the store
 is the limit of one server, whatever the number of workers.
 """
 
-import asyncio
 import contextlib
 import statistics
 from collections.abc import AsyncIterator
 
 from bench.figures import Figure, paired_ratio
-from bench.rig import broker, commands_per_s, patients, register
+from bench.rig import broker, patients, register
 from bench.segments import Segment, drive, listening
 
 BENCH = "scale"
@@ -46,20 +44,3 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         yield Figure(BENCH, f"CPU of {process.partition(' ')[0]}", cost, "µs/event")
         if process == "store" and cost:
             yield Figure(BENCH, "one store saturates at", 1e6 / cost, "events/s")
-
-
-async def measure_idle(*, is_quick: bool) -> AsyncIterator[Figure]:
-    """An idle broker with one process per role: share of a core, and commands to the store per second."""
-    seconds = 10.0 if is_quick else 30.0
-    async with contextlib.AsyncExitStack() as stack:
-        sink = await listening(stack)
-        program = await stack.enter_async_context(broker(_ONE))
-        await register(program, sink, patients("patient", 10))
-        await asyncio.sleep(5)  # until the work of the start is over
-        cpu = program.cpu_s()
-        commands = await commands_per_s(program, seconds)
-        spent = program.cpu_s()
-    for process in cpu:
-        share = (spent[process] - cpu[process]) / seconds * 100
-        yield Figure("idle", f"CPU of {process.partition(' ')[0]}", share, "% of a core", at_most=1.0)
-    yield Figure("idle", "store commands", commands / len(_ONE), "1/s per process", at_most=2.0)

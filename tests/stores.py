@@ -16,10 +16,13 @@ import redis.asyncio as redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
+from broker.model.subscription import SubscriptionKey
 from broker.store.changes import Changes
 from broker.store.counters import Counters
 from broker.store.embedded import die_with_parent, find_binary
 from broker.store.protocol import Store
+from broker.store.registry import RegistryFollower
+from broker.store.subscriptions import Record
 from broker.telemetry.store_metrics import StoreCounts
 from tests.ports import free_port
 
@@ -35,6 +38,11 @@ def redis_7_binary() -> str | None:
         return None
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
     return path if "v=7.0" in version else None
+
+
+async def changes_of(follower: RegistryFollower) -> list[tuple[SubscriptionKey, Record | None]]:
+    """Everything that changed since the last call."""
+    return [changed async for page in follower.pages() for changed in page]
 
 
 class SharedStore(Protocol):

@@ -1,7 +1,7 @@
 """Liveness, readiness and metrics. Every process answers these, whatever its role."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -29,7 +29,7 @@ class Health:
     change_log: ChangeLog
     counters: Counters
     takes_changes: bool
-    workers: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    workers: dict[str, Callable[[], str]] = field(default_factory=dict)
 
 
 async def livez(_request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Builds the worker of the role `match`."""
+"""Builds the worker of the role `match`, each time that it starts."""
 
 from broker.app.parts import Parts
 from broker.matching.index import IndexedMatcher
@@ -50,3 +50,20 @@ def build_matcher(
         processor,
         parts.stop,
     )
+
+
+class MatcherLoop:
+    """Runs a new matcher with each call of `run`, so that a restart begins with no state."""
+
+    def __init__(self, parts: Parts, topic_sync: TopicSync) -> None:
+        self._parts = parts
+        self._topic_sync = topic_sync
+        self._worker: MatcherWorker | None = None
+
+    async def run(self) -> None:
+        self._worker = build_matcher(self._parts, self._topic_sync)
+        await self._worker.run()
+
+    def state(self) -> str:
+        """What /readyz shows of its index."""
+        return "is started" if self._worker is None else self._worker.state

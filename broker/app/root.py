@@ -27,7 +27,7 @@ from broker.app.dispatcher import build_dispatcher
 from broker.app.housekeeping import build_housekeeper
 from broker.app.http import serving
 from broker.app.listening import bind, with_bound_port
-from broker.app.matcher import build_matcher
+from broker.app.matcher import MatcherLoop
 from broker.app.parts import Parts
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.stores import claimed_server, joined, open_store, store_url
@@ -93,7 +93,8 @@ async def running(
         await topic_sync.sync()
 
         health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
-        loops = _worker_loops(parts, topic_sync, roles)
+        matcher = MatcherLoop(parts, topic_sync)
+        loops = _worker_loops(parts, topic_sync, matcher, roles)
         loops["processes"] = lambda: ProcessAnnouncer(register, parts.stop).run()
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:
@@ -107,6 +108,8 @@ async def running(
             app = build_health_app(health, authenticate)
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
         health.workers = {name: task.state for name, task in tasks.items()}
+        if Role.MATCH in roles:
+            health.workers["subscription index"] = matcher.state
         stack.enter_context(measured_lag())
         http = await stack.enter_async_context(
             serving(
@@ -127,7 +130,9 @@ async def check(settings: Settings, store_url: str) -> None:
         pass
 
 
-def _worker_loops(parts: Parts, topic_sync: TopicSync, roles: frozenset[Role]) -> dict[str, _Loop]:
+def _worker_loops(
+    parts: Parts, topic_sync: TopicSync, matcher: MatcherLoop, roles: frozenset[Role]
+) -> dict[str, _Loop]:
     """The loops by name. Those that hold state build a new worker each time, so that a restart begins with
     none.
     """
@@ -135,7 +140,7 @@ def _worker_loops(parts: Parts, topic_sync: TopicSync, roles: frozenset[Role]) -
     if roles & {Role.API, Role.DISPATCH}:
         loops["wakeups"] = lambda: parts.wakeups.run(parts.stop)
     if Role.MATCH in roles:
-        loops["matcher"] = lambda: build_matcher(parts, topic_sync).run()
+        loops["matcher"] = matcher.run
         loops["housekeeper"] = lambda: build_housekeeper(parts).run()
     if Role.DISPATCH in roles:
         loops["dispatcher"] = lambda: build_dispatcher(parts).run()

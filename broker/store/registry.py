@@ -72,15 +72,14 @@ class RegistryFollower:
                 has_more = has_more or len(entries) == _LOG_COUNT
                 self._follow(shards[log], entries)
                 await slices.pause()
-        for shard in range(self._store.layout.shards):
-            if shard not in self._positions:
-                end = await self._end_of(shard)
-                listed = set(await self._subscriptions.in_shard(shard))
-                # with those that were deleted in the part of the log that is gone
-                self._pending.update(dict.fromkeys(listed | self._followed.get(shard, set())))
-                self._followed[shard] = listed
-                self._positions[shard] = end
-                await slices.pause()
+        unread = [shard for shard in range(self._store.layout.shards) if shard not in self._positions]
+        for shard, end in zip(unread, await self._ends_of(unread), strict=True):
+            listed = set(await self._subscriptions.in_shard(shard))
+            # with those that were deleted in the part of the log that is gone
+            self._pending.update(dict.fromkeys(listed | self._followed.get(shard, set())))
+            self._followed[shard] = listed
+            self._positions[shard] = end
+            await slices.pause()
 
     def _logs(self) -> dict[str, bytes]:
         return {keys.registry(shard): position for shard, position in self._positions.items()}
@@ -95,10 +94,14 @@ class RegistryFollower:
             self._positions[shard] = entry_id
             self._pending[keys.subscription_key(fields[b"member"])] = None
 
-    async def _end_of(self, shard: int) -> bytes:
-        command = ("XREVRANGE", keys.registry(shard), stream_id.LAST, stream_id.FIRST, "COUNT", 1)
-        (last,) = await self._store.send([command])
-        return bytes(last[0][0]) if last else _EMPTY
+    async def _ends_of(self, shards: Sequence[int]) -> list[bytes]:
+        if not shards:
+            return []
+        newest: list[Command] = [
+            ("XREVRANGE", keys.registry(shard), stream_id.LAST, stream_id.FIRST, "COUNT", 1)
+            for shard in shards
+        ]
+        return [bytes(entries[0][0]) if entries else _EMPTY for entries in await self._store.send(newest)]
 
     def start_over(self) -> None:
         """Makes the next call of `pages` return every subscription, and those that were deleted since."""

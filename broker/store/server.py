@@ -73,7 +73,8 @@ class ServerConnection:
     async def await_entries(self, positions: Mapping[str, bytes], wait_s: float) -> None:
         # one entry of each stream at most: the caller reads them all when it is ready
         block_ms = max(1, int(wait_s * 1000))
-        command: Command = ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *positions, *positions.values())
+        streams: Command = ("STREAMS", *positions, *positions.values())
+        command: Command = ("XREAD", "COUNT", 1, "BLOCK", block_ms, *streams)
         (answer,) = await self._batcher.exchange([command])
         if isinstance(answer, Exception):
             raise answer

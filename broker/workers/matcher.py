@@ -58,6 +58,11 @@ class MatcherWorker:
         self._partitions = Partitions()
         self._is_verified = False
 
+    @property
+    def state(self) -> str:
+        """`ok` when it knows every subscription; before, changes wait for the rest of them."""
+        return "ok" if self._index.is_loaded else "reads the subscriptions"
+
     async def run(self) -> None:
         reader = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:

@@ -14,7 +14,7 @@ from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
 from tests.conformance.test_delivery_state import KEY, change
-from tests.stores import counts_of
+from tests.stores import changes_of, counts_of
 from tests.subscriptions import stored_subscription
 
 MOST = 20
@@ -79,7 +79,7 @@ async def test_an_event_beyond_the_limit_marks_the_error_and_reports_the_gap(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     follower = RegistryFollower(store)
-    await follower.changes()
+    await changes_of(follower)
     await broker_fixture.append(1, MOST)
     claim = await broker_fixture.take()
     await broker_fixture.append(MOST + 1, MOST + 1)
@@ -92,7 +92,7 @@ async def test_an_event_beyond_the_limit_marks_the_error_and_reports_the_gap(
     assert await broker_fixture.numbers() == list(range(2, MOST + 2))
     assert (await broker_fixture.schedule.commit(claim, Advance(), take_next=True)).is_stale
     assert (await counts_of(store)).events_given_up[GapReason.SIZE] == 1
-    assert [key for key, _ in await follower.changes()] == [KEY], "the matchers follow"
+    assert [key for key, _ in await changes_of(follower)] == [KEY], "the matchers follow"
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
 
 

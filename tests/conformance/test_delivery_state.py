@@ -22,6 +22,7 @@ from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Registration, Subscriptions
 from tests.conftest import ALL_STORES
+from tests.stores import changes_of
 from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
@@ -374,23 +375,23 @@ async def test_a_follower_gets_every_subscription_first_and_then_the_changed_one
 ) -> None:
     await broker_fixture.activate()
     follower = RegistryFollower(store)
-    changed = await follower.changes()
+    changed = await changes_of(follower)
     assert [(key, record.activation.counts_events if record else None) for key, record in changed] == [
         (KEY, True)
     ]
-    assert await follower.changes() == []
+    assert await changes_of(follower) == []
     await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     await broker_fixture.subscriptions.delete(*KEY)
-    assert await follower.changes() == [(KEY, None)]
+    assert await changes_of(follower) == [(KEY, None)]
 
 
 async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(
     broker_fixture: BrokerFixture, store: Store
 ) -> None:
     follower = RegistryFollower(store)
-    await follower.changes()
+    await changes_of(follower)
     for _ in range(300):
         await broker_fixture.subscriptions.put(stored_subscription(), create=False)
     await follower.trim(keep=1)
-    changed = await follower.changes()
+    changed = await changes_of(follower)
     assert [key for key, record in changed if record] == [KEY]

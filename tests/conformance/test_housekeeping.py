@@ -30,7 +30,7 @@ from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES
-from tests.stores import counts_of, redis_of
+from tests.stores import changes_of, counts_of, redis_of
 from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
@@ -183,11 +183,11 @@ async def test_numbers_continue_after_every_event_was_trimmed(broker_fixture: Br
 
 async def test_a_sweep_keeps_the_end_of_the_registry(broker_fixture: BrokerFixture, store: Store) -> None:
     follower = RegistryFollower(store)
-    await follower.changes()
+    await changes_of(follower)
     for _ in range(30):
         await broker_fixture.subscriptions.put(SUBSCRIPTION, create=False)
     await broker_fixture.sweep(timedelta())
-    assert [key for key, _ in await follower.changes()] == [KEY]
+    assert [key for key, _ in await changes_of(follower)] == [KEY]
     shard = store.layout.shard_of(*KEY)
     assert await redis_of(store).xlen(keys.registry(shard)) == 30
 
@@ -197,13 +197,13 @@ async def test_a_follower_learns_of_deletions_whose_registry_entries_were_trimme
 ) -> None:
     await broker_fixture.activate()
     follower = RegistryFollower(store)
-    await follower.changes()
+    await changes_of(follower)
     await broker_fixture.subscriptions.delete(*KEY)
     other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
     for _ in range(3):
         await broker_fixture.subscriptions.put(other, create=False)
     await redis_of(store).xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
-    changed = {key[1]: record is not None for key, record in await follower.changes()}
+    changed = {key[1]: record is not None for key, record in await changes_of(follower)}
     assert changed == {KEY[1]: False, other.id: True}
 
 
@@ -213,15 +213,15 @@ async def test_a_follower_learns_what_replaced_entries_that_the_store_forgot(
     log = keys.registry(store.layout.shard_of(*KEY))
     await broker_fixture.subscriptions.put(SUBSCRIPTION, create=True)
     follower = RegistryFollower(store)
-    await follower.changes()
+    await changes_of(follower)
     await broker_fixture.subscriptions.put(SUBSCRIPTION, create=False)
-    await follower.changes()
+    await changes_of(follower)
     # what a fail-over to a replica that lacks the last entry does
     newest: Any = await redis_of(store).xrevrange(log, count=1)
     await redis_of(store).xdel(log, newest[0][0])
     other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
     await broker_fixture.subscriptions.put(other, create=True)
-    assert other.id in {key[1] for key, _ in await follower.changes()}
+    assert other.id in {key[1] for key, _ in await changes_of(follower)}
 
 
 def _in_shard(store: Store, shard: int) -> SubscriptionId:

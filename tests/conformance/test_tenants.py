@@ -27,7 +27,7 @@ from broker.store.subscriptions import Registration, Subscriptions
 from broker.store.topics import Topics
 from tests.conformance.dead_letter_fixture import SUBSCRIPTION
 from tests.conftest import ALL_STORES
-from tests.stores import counts_of
+from tests.stores import changes_of, counts_of
 
 STORES = ALL_STORES
 FIRST, SECOND = Tenant("first"), Tenant("second")
@@ -96,11 +96,11 @@ async def test_subscriptions_with_equal_ids_have_their_own_documents_and_events(
 
 async def test_deleting_a_subscription_leaves_that_of_the_other_tenant(subscribers: Subscribers) -> None:
     follower = RegistryFollower(subscribers.store)
-    assert {key for key, _ in await follower.changes()} == {key_of(tenant) for tenant in TENANTS}
+    assert {key for key, _ in await changes_of(follower)} == {key_of(tenant) for tenant in TENANTS}
     await subscribers.append(SECOND, 1)
     status, *_ = await subscribers.subscriptions.delete(*key_of(FIRST))
     assert status is Registration.DELETED
-    assert [key for key, record in await follower.changes() if record is None] == [key_of(FIRST)]
+    assert [key for key, record in await changes_of(follower) if record is None] == [key_of(FIRST)]
     assert await subscribers.subscriptions.tenants() == [SECOND]
     assert await subscribers.subscriptions.get(*key_of(FIRST)) is None
     assert await subscribers.foci(SECOND) == ["second1"]

@@ -3,7 +3,8 @@ pending.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -89,6 +90,10 @@ class FakeMatching:
 
     def drain_problems(self) -> list[object]:
         return []
+
+    @contextlib.asynccontextmanager
+    async def matching(self) -> AsyncIterator[None]:
+        yield
 
     def is_event(self, _match: Match, _change: Change) -> bool:
         return True
