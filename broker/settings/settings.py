@@ -1,4 +1,7 @@
-"""Every setting: name, type, default, unit, and the sentence of docs/configuration.md."""
+"""Every setting: name, type, default, unit, and the sentence of docs/configuration.md.
+
+The groups of delivery and retention have modules of their own.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,6 +13,7 @@ from broker import failpoints
 from broker.errors import ConfigurationError
 from broker.settings import environment
 from broker.settings.consistency import check_together, is_loopback
+from broker.settings.delivery import DeliverySettings
 from broker.settings.environment import PREFIX, Agreement, Description, setting
 from broker.settings.kinds import (
     BASE_URL,
@@ -17,7 +21,6 @@ from broker.settings.kinds import (
     BYTES,
     DURATION,
     FAILPOINTS,
-    KEEP,
     NETWORKS,
     ORIGINS,
     PATH,
@@ -29,16 +32,7 @@ from broker.settings.kinds import (
     choice,
     number,
 )
-
-EVENT_LIKE_TYPES = (
-    "AuditEvent",
-    "Communication",
-    "DiagnosticReport",
-    "MedicationAdministration",
-    "Observation",
-    "Provenance",
-)
-"""Types whose resources report what happened: they come in without end, and the EHR keeps the record."""
+from broker.settings.retention import RetentionSettings
 
 
 def _topics_dir() -> Path:
@@ -48,8 +42,8 @@ def _topics_dir() -> Path:
     return Path(__file__).resolve().parents[1] / "topics"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True)
+class Settings(DeliverySettings, RetentionSettings):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
     More attributes than other classes may have: there is one for each setting.
@@ -158,44 +152,6 @@ class Settings:
         "16",
         "The number of shards of the delivery state. Cannot change once there is data.",
     )
-    retry_base: timedelta = setting(
-        timedelta(seconds=1),
-        DURATION,
-        "1s",
-        "The delay after the first failed attempt; each further one doubles it.",
-        agreement=Agreement.EXPECTED,
-    )
-    retry_max: timedelta = setting(
-        timedelta(hours=1),
-        DURATION,
-        "1h",
-        "The longest delay between two attempts, whatever a Retry-After header asks for.",
-        agreement=Agreement.EXPECTED,
-    )
-    retry_budget: timedelta = setting(
-        timedelta(hours=72),
-        DURATION,
-        "72h",
-        "How long after its first failure a notification is retried.",
-        agreement=Agreement.EXPECTED,
-    )
-    handshake_grace: timedelta = setting(
-        timedelta(seconds=30),
-        DURATION,
-        "30s",
-        "How long a handshake is retried that reaches nobody (no connection, no answer, 502, 503, 504), "
-        "before "
-        "the subscription goes to error. 0s: one attempt.",
-        agreement=Agreement.EXPECTED,
-    )
-    resume: Literal["backlog", "newest"] = setting(
-        "backlog",
-        choice("backlog", "newest"),
-        "backlog",
-        "What a reactivated subscription receives first. backlog: the events it missed. newest: only "
-        "new events.",
-        agreement=Agreement.REQUIRED,
-    )
     past_end: Literal["off", "ignore"] = setting(
         "off",
         choice("off", "ignore"),
@@ -217,70 +173,11 @@ class Settings:
         "How log lines are written to stderr. text: one line of key=value. json: one JSON object on a line.",
     )
     max_body: int = setting(5 * 1024**2, BYTES, "5MiB", "The largest request body that is accepted.")
-    max_notification: int = setting(
-        4 * 1024**2,
-        BYTES,
-        "4MiB",
-        "The largest size of all resources in one notification. A resource that exceeds it is sent alone.",
-        agreement=Agreement.EXPECTED,
-    )
-    retention: timedelta = setting(
-        timedelta(days=7),
-        DURATION,
-        "7d",
-        "How long events, superseded versions and deletions are kept, and the current versions of the types"
-        " in BROKER_KEEP. At least the retry budget.",
-        agreement=Agreement.REQUIRED,
-    )
-    keep: tuple[tuple[str, timedelta | None], ...] = setting(
-        (),
-        KEEP,
-        "",
-        "How long the current versions of a type are kept, at least BROKER_RETENTION: a duration or forever. "
-        "Unset: AuditEvent, Communication, DiagnosticReport, MedicationAdministration, Observation and "
-        "Provenance for the retention, all other types forever.",
-        agreement=Agreement.REQUIRED,
-    )
-    max_outbox: int = setting(
-        1_000_000,
-        number(10, 100_000_000),
-        "1000000",
-        "The number of events kept for one subscription. Above it, delivered events are deleted "
-        "first. If undelivered events must be deleted, the subscription goes to error.",
-        agreement=Agreement.EXPECTED,
-    )
-    max_changes: int = setting(
-        1_000_000,
-        number(10, 100_000_000),
-        "1000000",
-        "The number of changes of one partition that may wait to be matched. Above it, producers get 503.",
-        agreement=Agreement.EXPECTED,
-    )
-    max_refused: int = setting(
-        100_000,
-        number(1, 100_000_000),
-        "100000",
-        "The number of refused entries of the inbox stream that are kept of one tenant.",
-        agreement=Agreement.EXPECTED,
-    )
-    max_dead_letters: int = setting(
-        10_000,
-        number(1, 100_000_000),
-        "10000",
-        "The number of unmatchable changes kept as dead letters of one tenant in one partition.",
-        agreement=Agreement.EXPECTED,
-    )
     drain: timedelta = setting(
         timedelta(seconds=10),
         DURATION,
         "10s",
         "How long a stop waits for requests and notifications in progress.",
-    )
-    max_timeout: timedelta = setting(
-        timedelta(seconds=60),
-        DURATION,
-        "60s",
-        "The longest time an endpoint may take to respond, whatever its subscription asks for.",
     )
     smtp_url: str | None = setting(
         None,
@@ -318,13 +215,6 @@ class Settings:
     def describe(cls) -> list[Description]:
         """Every setting, for the documentation."""
         return environment.describe(fields(cls))
-
-    @property
-    def kept_types(self) -> Mapping[str, timedelta]:
-        """How long the current version of a resource is kept, by type; a type that is absent: forever."""
-        kept: dict[str, timedelta | None] = dict.fromkeys(EVENT_LIKE_TYPES, self.retention)
-        kept.update(self.keep)
-        return {name: duration for name, duration in kept.items() if duration is not None}
 
     @property
     def high_water_path(self) -> Path | None:
