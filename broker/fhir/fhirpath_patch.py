@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from broker.errors import Issue, Malformed, Unprocessable
-from broker.fhir.element_definitions import ElementDefinition, elements_of
+from broker.fhir.element_tables import Element
 from broker.fhir.patch_paths import Evaluate, NotApplicable, PathFinder, Place, indexes_of, parse_path
 from broker.model import json_text
 from broker.model.release import Release
@@ -191,14 +191,14 @@ def _apply(finder: PathFinder, operation: _Operation) -> None:
                 raise NotApplicable("the path does not name a list. End it with the name of an element.")
             owner = finder.one(steps[:-1])
             definition = _definition(finder.definitions(owner), steps[-1].name, "")
-            if not definition.repeats:
+            if not definition.is_list:
                 raise NotApplicable(f"{definition.name} is not a list. Use add or replace.")
-            _change_list(_members(owner), definition, operation)
+            _change_list(finder, _members(owner), definition, operation)
 
 
 def _add(finder: PathFinder, place: Place, name: str, value: _Value) -> None:
     definition = _definition(finder.definitions(place), name, value.type)
-    _put(_members(place), definition, value)
+    _put(finder, _members(place), definition, value)
 
 
 def _members(place: Place) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _members(place: Place) -> dict[str, Any]:
     return companion
 
 
-def _definition(definitions: Mapping[str, ElementDefinition], name: str, type_name: str) -> ElementDefinition:
+def _definition(definitions: Mapping[str, Element], name: str, type_name: str) -> Element:
     """The element of that name, or the type of that choice."""
     definition = definitions.get(name)
     if definition is not None and not definition.choice:
@@ -225,10 +225,10 @@ def _definition(definitions: Mapping[str, ElementDefinition], name: str, type_na
     raise NotApplicable(f"there is no element {name[:40]!r}{f' of type {type_name}' if type_name else ''}.")
 
 
-def _put(owner: dict[str, Any], definition: ElementDefinition, value: _Value) -> None:
+def _put(finder: PathFinder, owner: dict[str, Any], definition: Element, value: _Value) -> None:
     """Sets an element that is not there yet, or appends to its list."""
-    if definition.repeats:
-        _insert(owner, definition, len(indexes_of(owner, definition.name)), value)
+    if definition.is_list:
+        _insert(finder, owner, definition, len(indexes_of(owner, definition.name)), value)
         return
     choices = [name for name in owner if name.removeprefix("_") == definition.name]
     if definition.choice:
@@ -240,35 +240,38 @@ def _put(owner: dict[str, Any], definition: ElementDefinition, value: _Value) ->
         ]
     if choices:
         raise NotApplicable(f"{choices[0]} is there already. Use replace.")
-    _set(owner, definition, value)
+    _set(finder, owner, definition, value)
 
 
-def _set(owner: dict[str, Any], definition: ElementDefinition, value: _Value) -> None:
-    built, name = _build(value, definition), definition.name
+def _set(finder: PathFinder, owner: dict[str, Any], definition: Element, value: _Value) -> None:
+    built, name = _build(finder, value, definition), definition.name
     for key, item in ((name, built), (f"_{name}", value.companion)):
         owner.pop(key, None)
         if item is not None:
             owner[key] = item
 
 
-def _build(value: _Value, definition: ElementDefinition) -> Any:
+def _build(finder: PathFinder, value: _Value, definition: Element) -> Any:
     """The JSON of a value; parts become the elements of the definition's type."""
     if not value.parts:
         return value.value
-    if definition.model is None:
-        raise NotApplicable(f"{definition.name} is a primitive and has no parts. Send a value.")
+    elements = finder.elements_of(definition)
+    if not elements:
+        raise NotApplicable(f"{definition.name} has no parts. Send a value.")
     built: dict[str, Any] = {}
     for name, part in value.parts:
-        _put(built, _definition(elements_of(definition.model), name, part.type), part)
+        _put(finder, built, _definition(elements, name, part.type), part)
     return built
 
 
-def _insert(owner: dict[str, Any], definition: ElementDefinition, index: int, value: _Value) -> None:
+def _insert(
+    finder: PathFinder, owner: dict[str, Any], definition: Element, index: int, value: _Value
+) -> None:
     name = definition.name
     count = len(indexes_of(owner, name))
     if index > count:
         raise NotApplicable(f"the list has {count} elements, so nothing can be inserted at {index}.")
-    built = _build(value, definition)
+    built = _build(finder, value, definition)
     _list(owner, name, count).insert(index, built)
     if f"_{name}" in owner or value.companion is not None:
         _list(owner, f"_{name}", count).insert(index, value.companion)
@@ -289,15 +292,15 @@ def _replace(finder: PathFinder, place: Place, value: _Value) -> None:
     definition = place.definition
     if place.index is not None:
         _remove(finder, place)
-        _insert(place.owner, definition, place.index, value)
+        _insert(finder, place.owner, definition, place.index, value)
         return
     if definition.choice:
         target = _definition(place.siblings, definition.choice, value.type)
         place.owner.pop(place.name, None)
         place.owner.pop(f"_{place.name}", None)
-        _set(place.owner, target, value)
+        _set(finder, place.owner, target, value)
         return
-    _set(place.owner, definition, value)
+    _set(finder, place.owner, definition, value)
 
 
 def _remove(finder: PathFinder, place: Place) -> None:
@@ -314,11 +317,13 @@ def _remove(finder: PathFinder, place: Place) -> None:
                 del place.owner[key]
 
 
-def _change_list(owner: dict[str, Any], definition: ElementDefinition, operation: _Operation) -> None:
+def _change_list(
+    finder: PathFinder, owner: dict[str, Any], definition: Element, operation: _Operation
+) -> None:
     """Insert and move."""
     count, numbers = len(indexes_of(owner, definition.name)), operation.numbers
     if operation.type == "insert":
-        _insert(owner, definition, numbers["index"], operation.value)
+        _insert(finder, owner, definition, numbers["index"], operation.value)
         return
     for name in ("source", "destination"):
         if numbers[name] >= count:

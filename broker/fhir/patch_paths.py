@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from broker.fhir.element_definitions import ElementDefinition, elements_of, resource_model
-from broker.fhir.models import model_class
+from broker.fhir.element_tables import NESTED, Element, table_of_model, table_of_resource, table_of_type
 from broker.model.release import Release
 
 MAX_PATH_CHARS = 1_000
@@ -53,8 +52,8 @@ class Place:
     """
 
     owner: dict[str, Any]
-    definition: ElementDefinition
-    siblings: Mapping[str, ElementDefinition]
+    definition: Element
+    siblings: Mapping[str, Element]
     index: int | None = None
 
     @property
@@ -142,11 +141,10 @@ class PathFinder:
         self._release = release
         self._evaluate = evaluate
         self._criteria = 0
-        model = resource_model(release, str(resource.get("resourceType")))
-        if model is None:
+        if table_of_resource(release, str(resource.get("resourceType"))) is None:
             text = f"the elements of {resource.get('resourceType')} are not known. Send a JSON Patch."
             raise NotApplicable(text)
-        root = ElementDefinition("", repeats=False, choice="", model=model)
+        root = Element("", NESTED, is_list=False, is_required=True, choice="")
         self.root = Place({"": resource}, root, {"": root})
 
     def find(self, steps: Sequence[Step]) -> list[Place]:
@@ -168,14 +166,17 @@ class PathFinder:
             raise NotApplicable(f"the path names {len(places)} elements. Name exactly one.")
         return places[0]
 
-    def definitions(self, place: Place) -> Mapping[str, ElementDefinition]:
+    def definitions(self, place: Place) -> Mapping[str, Element]:
         """The elements that the element may have."""
         value = place.value
         if isinstance(value, dict) and "resourceType" in value:
-            model = resource_model(self._release, str(value["resourceType"]))
-            return {} if model is None else elements_of(model)
-        model = place.definition.model or model_class(self._release, "Element")
-        return elements_of(model)
+            table = table_of_resource(self._release, str(value["resourceType"]))
+            return {} if table is None else table.elements
+        return self.elements_of(place.definition) or table_of_type(self._release, "Element").elements
+
+    def elements_of(self, element: Element) -> Mapping[str, Element]:
+        """The elements of the type of an element; none for a primitive or a resource."""
+        return table_of_model(self._release, element.model).elements if element.model is not None else {}
 
     def _children(self, place: Place, name: str) -> list[Place]:
         definitions = self.definitions(place)

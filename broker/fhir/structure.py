@@ -8,14 +8,21 @@ of primitives, where the extensions of that value are beside it. `validation.py`
 from collections.abc import Collection, Iterator
 
 from broker.errors import Issue
-from broker.fhir.element_tables import NESTED, Element, ElementTable, table_of_model, table_of_type
+from broker.fhir.element_tables import (
+    NESTED,
+    Element,
+    ElementTable,
+    table_of_model,
+    table_of_resource,
+    table_of_type,
+)
 from broker.fhir.primitives import find_problem
-from broker.fhir.resource_types import RESOURCE_TYPES, UNMODELLED
+from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.model.release import Release
 from broker.model.resource import JsonObject
 
 _CONTAINED = "contained"
-_RESOURCES = Element(NESTED, is_list=True, is_required=False, choice="")
+_RESOURCES = Element(_CONTAINED, NESTED, is_list=True, is_required=False, choice="")
 
 
 def find_structure_issues(release: Release, resource_type: str, fields: JsonObject) -> Iterator[Issue]:
@@ -27,9 +34,10 @@ def find_structure_issues(release: Release, resource_type: str, fields: JsonObje
 
 
 def _resource_issues(release: Release, resource_type: str, fields: JsonObject, path: str) -> Iterator[Issue]:
-    if release is Release.R4 and resource_type in UNMODELLED:
+    table = table_of_resource(release, resource_type)
+    if table is None:
         return _untyped_issues(release, fields, path)
-    return _object_issues(release, table_of_type(release, resource_type), fields, path)
+    return _object_issues(release, table, fields, path)
 
 
 def _object_issues(

@@ -7,8 +7,7 @@ that a topic brings; what this analysis can't decide is decided at each evaluati
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from broker.fhir.element_tables import Element, table_of_model, table_of_type
-from broker.fhir.resource_types import RESOURCE_TYPES, UNMODELLED
+from broker.fhir.element_tables import Element, table_of_model, table_of_resource, table_of_type
 from broker.model.release import Release
 
 _Node = Mapping[str, Any]
@@ -46,8 +45,7 @@ def why_not_boolean(expression: _Node, resource_type: str) -> str | None:
     root = frozenset(
         _Type(release, resource_type, None)
         for release in Release
-        if resource_type in RESOURCE_TYPES[release]
-        and not (release is Release.R4 and resource_type in UNMODELLED)
+        if table_of_resource(release, resource_type) is not None
     )
     return _why_not_boolean(expression, root)
 

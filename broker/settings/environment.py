@@ -112,7 +112,9 @@ def _variable(setting: "Field[Any]") -> str:
 def _suggestion(variable: str, by_variable: Mapping[str, object]) -> str:
     names = [name.removeprefix(PREFIX) for name in by_variable]
     near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, 1)
-    return f"Did you mean {PREFIX}{near[0]}?" if near else f"The settings are {', '.join(sorted(by_variable))}."
+    return (
+        f"Did you mean {PREFIX}{near[0]}?" if near else f"The settings are {', '.join(sorted(by_variable))}."
+    )
 
 
 def _read(variable: str, kind: SettingKind, text: str) -> object:
