@@ -157,10 +157,12 @@ async def broker(
     release: str = "r4",
     store: tuple[Path, EmbeddedServer] | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
+    source: Path = ROOT,
 ) -> AsyncIterator[Program]:
     """A broker with these processes, the first of which accepts requests.
 
-    With a `store` it can start again on the data that a former one left.
+    With a `store` it can start again on the data that a former one left. `source` is the directory of another
+    version of the broker, to compare with.
     """
     async with contextlib.AsyncExitStack() as stack:
         folder, server = store or fresh_store(stack)
@@ -176,7 +178,7 @@ async def broker(
             all_settings = {**_SETTINGS, **settings, **own}
             named = {f"BROKER_{name.upper()}": value for name, value in all_settings.items()}
             pids[f"{command} {n}" if len(commands) > 1 else command] = await _started(
-                stack, ["broker", command], named, own_port, folder
+                stack, ["broker", command], named, own_port, folder, source
             )
         yield Program(port, f"/{release}/Observation", server.url, pids | _pid_of(server))
 

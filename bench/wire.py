@@ -198,12 +198,13 @@ class _Connection(asyncio.Protocol):
 
 class Producer:
     """Posts over persistent connections. `sent` maps the assigned id of each resource to its message's index
-    and due time.
+    and due time, `answered` to the time of the answer.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.sent: dict[str, tuple[int, float]] = {}
+        self.answered: dict[str, float] = {}
 
     async def as_fast_as_answered(self, messages: Sequence[bytes], connections: int) -> None:
         """A closed loop: each connection sends its next request after the answer to the previous one."""
@@ -238,6 +239,7 @@ class Producer:
         location = _FOCUS.search(head)
         if location is not None:
             self.sent[location[1].decode()] = n, at
+            self.answered[location[1].decode()] = time.perf_counter()
 
     async def _connect(self, count: int) -> list[_Connection]:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,8 @@
     BrokerError
     ├── ConfigurationError        a setting or a store cannot be used: one line on stderr, exit code 2
     ├── StoreUnavailable          the store does not answer: 503 with Retry-After
-    │   └── StoreFull             the store answers, but has no room: 503 with Retry-After and the reason
+    │   ├── StoreFull             the store answers, but has no room: 503 with Retry-After and the reason
+    │   └── Overloaded            changes come faster than they are delivered: 503 with Retry-After
     └── RequestError              the request cannot be accepted; carries one or more issues
         ├── Malformed             400: not JSON, not FHIR, or not understood
         ├── Forbidden             403: the caller lacks the scope or role
@@ -49,6 +50,14 @@ class StoreUnavailable(BrokerError):  # noqa: N818 named after the condition, as
 
 class StoreFull(StoreUnavailable):
     """The store has no room for more data. Reads still work; writes succeed again once there is room."""
+
+
+class Overloaded(StoreUnavailable):
+    """Changes come faster than the broker delivers them. Nothing was accepted."""
+
+    def __init__(self, text: str, *, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class RequestError(BrokerError):

@@ -6,7 +6,7 @@ import structlog
 
 from broker import errors
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
-from broker.errors import Issue, RequestError, StoreFull, StoreUnavailable
+from broker.errors import Issue, Overloaded, RequestError, StoreFull, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
 from broker.telemetry import metrics
 
@@ -45,6 +45,10 @@ async def respond(handler: Handler, request: FhirRequest) -> FhirResponse:
         _log.warning("change refused, the store is full", path=request.path, error=str(error))
         text = f"The store is full; the change was not accepted. Retry the request later. ({error})"
         return _unavailable(Issue("throttled", text), retry_after_s=5)
+    except Overloaded as error:
+        _log.warning("change refused, the broker is overloaded", path=request.path)
+        text = "The broker is overloaded; the change was not accepted. Retry the request after Retry-After."
+        return _unavailable(Issue("throttled", text), retry_after_s=error.retry_after_s)
     except StoreUnavailable as error:
         metrics.store_errors.inc()
         _log.warning("store unavailable", path=request.path, error=str(error))

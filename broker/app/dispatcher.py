@@ -24,6 +24,7 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
             handshake_grace_ms=milliseconds(settings.handshake_grace),
         ),
         clock=parts.clock,
+        lag=parts.dispatcher_lag,
         stop=parts.stop,
         max_timeout_s=settings.max_timeout.total_seconds(),
     )

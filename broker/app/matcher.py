@@ -48,6 +48,7 @@ def build_matcher(
         PartitionLeases(parts.store),
         index,
         processor,
+        parts.matcher_lag,
         parts.stop,
     )
 

@@ -25,6 +25,7 @@ from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from broker.store.topics import Topics
+from broker.telemetry.lag import DispatcherLag, MatcherLag
 from broker.workers.dispatcher import LEASE_MS
 
 
@@ -47,6 +48,19 @@ class Parts:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def target_lag(self) -> timedelta:
+        """Zero on a Cluster: the lags would compare the clocks of its nodes."""
+        return timedelta() if self.store.append_channel else self.settings.target_lag
+
+    @cached_property
+    def matcher_lag(self) -> MatcherLag:
+        return MatcherLag()
+
+    @cached_property
+    def dispatcher_lag(self) -> DispatcherLag:
+        return DispatcherLag()
 
     @cached_property
     def base_urls(self) -> frozenset[str]:

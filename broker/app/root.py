@@ -24,6 +24,7 @@ from broker.app.api import (
 )
 from broker.app.channels import open_channels
 from broker.app.dispatcher import build_dispatcher
+from broker.app.flow import build_lag_reporter, build_throttle
 from broker.app.housekeeping import build_housekeeper
 from broker.app.http import serving
 from broker.app.listening import bind, with_bound_port
@@ -98,7 +99,9 @@ async def running(
         loops["processes"] = lambda: ProcessAnnouncer(register, parts.stop).run()
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:
-            group = GroupCommit(parts.changes.append)
+            throttle = build_throttle(parts, roles)
+            loops["throttle"] = lambda: throttle.follow(parts.stop)
+            group = GroupCommit(parts.changes.append, throttle)
             tasks["group commit"] = await stack.enter_async_context(_committing(group))
             intake = build_intake(parts, group)
             loops["inbox"] = lambda: build_inbox_worker(parts, intake).run()
@@ -139,6 +142,8 @@ def _worker_loops(
     loops: dict[str, _Loop] = {"topics": lambda: topic_sync.run(parts.stop)}
     if roles & {Role.API, Role.DISPATCH}:
         loops["wakeups"] = lambda: parts.wakeups.run(parts.stop)
+    if roles & {Role.MATCH, Role.DISPATCH}:
+        loops["lag reporter"] = lambda: build_lag_reporter(parts, roles).run()
     if Role.MATCH in roles:
         loops["matcher"] = matcher.run
         loops["housekeeper"] = lambda: build_housekeeper(parts).run()

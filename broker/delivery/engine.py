@@ -10,6 +10,7 @@ what the claim pinned. The dispatcher owns the loop, the leases and the concurre
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Mapping
 
 import structlog
@@ -40,6 +41,7 @@ from broker.model.outcome import (
 from broker.model.subscription import Subscription
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.telemetry import metrics
+from broker.telemetry.lag import DispatcherLag
 
 _log = structlog.get_logger(__name__)
 _levels = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class DeliveryEngine:
         channels: Mapping[str, Channel],
         policy: RetryPolicy,
         clock: Clock,
+        lag: DispatcherLag,
         stop: asyncio.Event,
         *,
         max_timeout_s: float,
@@ -79,6 +82,7 @@ class DeliveryEngine:
         self._channels = channels
         self._policy = policy
         self._clock = clock
+        self._lag = lag
         self._stop = stop
         self._max_timeout_s = max_timeout_s
         self._waiting = WaitingReceivers()
@@ -90,6 +94,19 @@ class DeliveryEngine:
         Raises `StoreUnavailable` if the store failed before anything was sent, and `CancelledError`; in
         both cases nothing was committed and the caller still holds the claim.
         """
+        key = (claim.tenant, claim.id)
+        if claim.events and not claim.is_repeat:
+            age_s = (claim.now_ms - claim.events[0].at_ms) / 1000
+            self._lag.started(key, age_s, is_retry=claim.attempts > 0)
+        committed = None
+        try:
+            committed = await self._attempt(claim, budget)
+        finally:
+            if committed is None or committed.next_claim is None:
+                self._lag.ended(key)
+        return committed
+
+    async def _attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
         failpoints.hit("delivery.claimed")
         concurrency_key = ""
         try:
@@ -129,7 +146,14 @@ class DeliveryEngine:
         if claim.type is NotificationType.HANDSHAKE:
             failpoints.hit("handshake.before")
         timeout_s = min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s)
-        return await channel.send(SendRequest(subscription, built.notification, built.body, timeout_s))
+        started_s = time.monotonic()
+        outcome = await channel.send(SendRequest(subscription, built.notification, built.body, timeout_s))
+        self._lag.sent(
+            (claim.tenant, claim.id),
+            time.monotonic() - started_s,
+            is_delivered=isinstance(outcome, Delivered),
+        )
+        return outcome
 
     def _decide(self, claim: Claim, outcome: DeliveryOutcome) -> Decision:
         return decide(

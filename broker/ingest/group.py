@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from broker import failpoints
 from broker.errors import StoreUnavailable
+from broker.ingest.throttle import Throttle
 from broker.store.proposals import Accepted, Proposal
 
 Append = Callable[[Sequence[Proposal]], Awaitable[list[Accepted]]]
@@ -39,10 +40,12 @@ class GroupCommit:
     A cancelled caller does not withdraw its proposals: they are queued and will be appended.
     """
 
-    def __init__(self, append: Append, *, max_batch: int = 512) -> None:
+    def __init__(self, append: Append, throttle: Throttle | None = None, *, max_batch: int = 512) -> None:
         self._append = append
+        self._throttle = throttle
         self._max_batch = max_batch
         self._queue: list[_Submission] = []
+        self._waiting = 0
         self._appending: list[_Submission] = []
         self._arrived = asyncio.Event()
         self._state = _State.OPEN
@@ -56,16 +59,27 @@ class GroupCommit:
         """Returns once the proposals are durable.
 
         Raises `StoreUnavailable`: the proposals may or may not have been written, unless it was raised at
-        once.
+        once. Raises `Overloaded` at once.
         """
         if self._state is _State.CLOSED:
             raise StoreUnavailable("the broker is stopping")
         if self._state is _State.FAILED:
             raise StoreUnavailable("the group commit has failed and is being restarted")
+        if self._throttle is not None:
+            self._throttle.refuse_late(self._waiting)
         answers: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Submission(proposals, answers))
+        self._waiting += len(proposals)
         self._arrived.set()
         return await answers
+
+    async def reserve(self, changes: int) -> None:
+        """Waits as long as a commit of these changes has to wait. For transactions, which are written alone.
+
+        Raises `Overloaded`.
+        """
+        if self._throttle is not None:
+            await self._throttle.reserve(changes)
 
     async def run(self) -> None:
         """Appends until `close` is called and the queue is empty. May be called again after it has failed."""
@@ -77,6 +91,8 @@ class GroupCommit:
                     self._arrived.clear()
                     await self._arrived.wait()
                     continue
+                if self._throttle is not None and self._state is _State.OPEN:
+                    await self._throttle.turn()
                 await self._append_next()
         except BaseException as error:
             if self._state is _State.OPEN:
@@ -92,6 +108,8 @@ class GroupCommit:
     async def _append_next(self) -> None:
         """Appends one batch. An error of the append goes to the callers of the batch, not to the loop."""
         self._appending = batch = self._take_batch()
+        size = sum(len(submission.proposals) for submission in batch)
+        self._waiting -= size
         try:
             failpoints.hit("intake.before-append")
             answers = await self._append(
@@ -105,6 +123,8 @@ class GroupCommit:
         else:
             self._answer(batch, answers)
         self._appending = []
+        if self._throttle is not None:
+            self._throttle.committed(size)
 
     @staticmethod
     def _answer(batch: Sequence[_Submission], answers: Sequence[Accepted]) -> None:
@@ -117,18 +137,19 @@ class GroupCommit:
 
     def _take_batch(self) -> list[_Submission]:
         """Submissions from the head of the queue: one at least, and no more than `max_batch` proposals
-        together.
+        together, or what the throttle allows.
         """
+        largest = self._max_batch if self._throttle is None else self._throttle.batch_size(self._max_batch)
         count, size = 0, 0
         for submission in self._queue:
-            if count and size + len(submission.proposals) > self._max_batch:
+            if count and size + len(submission.proposals) > largest:
                 break
             count, size = count + 1, size + len(submission.proposals)
         batch, self._queue = self._queue[:count], self._queue[count:]
         return batch
 
     def _fail_all(self, error: BaseException) -> None:
-        failed, self._queue, self._appending = self._appending + self._queue, [], []
+        failed, self._queue, self._appending, self._waiting = self._appending + self._queue, [], [], 0
         for submission in failed:
             if not submission.answers.done():
                 reason = f"the group commit ended: {type(error).__name__}"

@@ -145,6 +145,7 @@ class Intake:
         ]
 
     async def _append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
+        await self._group.reserve(len(proposals))
         try:
             return await self._changes.append_together(proposals)
         except SeveralPartitions as error:

@@ -15,6 +15,7 @@ from broker.settings import environment
 from broker.settings.consistency import check_together, is_loopback
 from broker.settings.delivery import DeliverySettings
 from broker.settings.environment import PREFIX, Agreement, Description, setting
+from broker.settings.flow import FlowSettings
 from broker.settings.kinds import (
     BASE_URL,
     BOOL,
@@ -43,7 +44,7 @@ def _topics_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Settings(DeliverySettings, RetentionSettings):
+class Settings(DeliverySettings, FlowSettings, RetentionSettings):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
     More attributes than other classes may have: there is one for each setting.

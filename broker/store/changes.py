@@ -8,6 +8,7 @@ over reads it again. `change_log.py` looks back at the log.
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from broker.errors import BrokerError
 from broker.model.change import Change, Version, VersionKey
@@ -18,6 +19,7 @@ from broker.store.records import LogEntry, logged_change
 from broker.store.resources import Resources
 from broker.store.scripts import dead_letters, intake
 from broker.store.scripts.intake import AppendedChange
+from broker.store.stream_id import StreamId
 
 GROUP = "match"
 MAX_CHANGES = 1_000_000
@@ -25,6 +27,16 @@ MAX_CHANGES = 1_000_000
 
 Entry = tuple[int, str, Mapping[bytes, bytes]]
 """Partition, entry id and fields."""
+
+
+class Loaded(NamedTuple):
+    """Changes that were just read, the partitions with older pending entries, and the age of the oldest
+    change.
+    """
+
+    changes: list[Change]
+    out_of_order: frozenset[int]
+    age_s: float
 
 
 class SeveralPartitions(BrokerError):  # noqa: N818 a property of the request, for the caller to report
@@ -108,7 +120,7 @@ class Changes:
         """Entries that nobody has read, for `load`. They are pending from here on."""
         return await self._entries(reader, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
 
-    async def load(self, entries: Sequence[Entry]) -> tuple[list[Change], frozenset[int]]:
+    async def load(self, entries: Sequence[Entry]) -> Loaded:
         """The changes of new entries, and the partitions that have older pending entries besides them.
 
         In such a partition a reader that has lost its lease took changes. They must be matched before the
@@ -118,13 +130,17 @@ class Changes:
         sizes = Counter(partition for partition, _, _ in entries)
         pending: list[Command] = [("XPENDING", keys.changes(partition), GROUP) for partition in sizes]
         # in one round trip with the versions
-        changes, totals = await asyncio.gather(self._load(entries), self._store.send(pending))
+        changes, (*totals, (seconds, micros)) = await asyncio.gather(
+            self._load(entries), self._store.send([*pending, ("TIME",)])
+        )
         out_of_order = {
             partition
             for (partition, size), row in zip(sizes.items(), totals, strict=True)
             if int(row[0]) > size
         }
-        return changes, frozenset(out_of_order)
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        oldest_ms = min((StreamId.parse(entry_id).ms for _, entry_id, _ in entries), default=now_ms)
+        return Loaded(changes, frozenset(out_of_order), (now_ms - oldest_ms) / 1000)
 
     async def _entries(
         self, reader: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None

@@ -7,7 +7,7 @@ ended. So `/metrics` is the same whichever worker answers it.
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -15,7 +15,9 @@ SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 REGISTRY = CollectorRegistry(auto_describe=True)
 
 intake_refused = Counter(
-    "broker_intake_refused", "Requests answered 503 because the store had no room.", registry=REGISTRY
+    "broker_intake_refused",
+    "Requests answered 503: the store has no room, or the broker is overloaded.",
+    registry=REGISTRY,
 )
 delivery_latency = Histogram(
     "broker_delivery_latency_seconds",
@@ -27,6 +29,18 @@ event_loop_lag = Histogram(
     "broker_event_loop_lag_seconds",
     "How late the event loop of a process ran a callback that is due ten times a second.",
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=REGISTRY,
+)
+intake_delay = Counter(
+    "broker_intake_delay_seconds",
+    "How long commits of accepted changes waited because the broker was behind.",
+    registry=REGISTRY,
+)
+lag = Gauge(
+    "broker_lag_seconds",
+    "How far the workers of this process are behind with changes and events, by no fault of a subscriber.",
+    ["worker"],
+    multiprocess_mode="livemax",
     registry=REGISTRY,
 )
 store_errors = Counter("broker_store_errors", "Requests to the store that failed.", registry=REGISTRY)

@@ -20,6 +20,7 @@ from broker.store.protocol import GroupReader, Store
 from broker.store.rollback import RollbackDetector
 from broker.tasks import end, first_of, sleep_unless
 from broker.telemetry import metrics
+from broker.telemetry.lag import MatcherLag
 from broker.workers.batch_processor import BatchProcessor
 from broker.workers.partition_leases import PartitionLeases
 from broker.workers.partitions import Partition, Partitions
@@ -46,6 +47,7 @@ class MatcherWorker:
         leases: PartitionLeases,
         index: SubscriptionIndexUpdater,
         processor: BatchProcessor,
+        lag: MatcherLag,
         stop: asyncio.Event,
     ) -> None:
         self._store = store
@@ -54,6 +56,7 @@ class MatcherWorker:
         self._leases = leases
         self._index = index
         self._processor = processor
+        self._lag = lag
         self._stop = stop
         self._partitions = Partitions()
         self._is_verified = False
@@ -154,14 +157,17 @@ class MatcherWorker:
             raise completed
         if isinstance(updated, BaseException):
             raise updated
-        changes, disordered = completed
-        for number in disordered:
+        for number in completed.out_of_order:
             _log.info("a reader without lease took changes; the partition is recovered", partition=number)
             by_number[number].is_recovered = False
-        own = [change for change in changes if change.partition not in disordered]
+        own = [change for change in completed.changes if change.partition not in completed.out_of_order]
         if own:
             self._rollback_detector.record_read(own)
-            await self._processor.process(own, by_number)
+            self._lag.started(completed.age_s)
+            try:
+                await self._processor.process(own, by_number)
+            finally:
+                self._lag.ended()
 
     async def _recover(self, reader: GroupReader, partitions: Sequence[Partition]) -> None:
         """Processes what a former holder, or this matcher before, read and did not acknowledge."""

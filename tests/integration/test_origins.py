@@ -29,6 +29,7 @@ from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
+from broker.telemetry.lag import DispatcherLag
 from broker.workers.dispatcher import LEASE_MS, Dispatcher, DispatchLimits
 from tests.conformance.test_delivery_state import change
 from tests.integration.broker_fixture import until
@@ -98,6 +99,7 @@ async def dispatching(
         {"rest-hook": channel},
         RetryPolicy(base_ms=retry_ms, max_ms=retry_ms, budget_ms=86_400_000, handshake_grace_ms=0),
         SystemClock(),
+        DispatcherLag(),
         stop,
         max_timeout_s=10,
     )

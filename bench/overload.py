@@ -1,0 +1,71 @@
+"""Producers that send as fast as they are answered: rate and latency with and without the throttle.
+
+Two brokers in one process each, in turns; the second one has BROKER_TARGET_LAG=0s. The latency runs from the
+answer to the POST, when the change is accepted, to the arrival of its notification.
+"""
+
+import contextlib
+import statistics
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from bench.figures import Figure, latencies, paired_ratio, spread
+from bench.rig import CONNECTIONS, Program, bodies, broker, patients, register
+from bench.segments import listening
+from bench.wire import Producer, Sink
+
+BENCH = "overload"
+P50_MS = 100.0
+RATE_SHARE = 0.97
+_TIMEOUT_S = 300.0
+
+
+@dataclass(slots=True)
+class _Runs:
+    """The segments of one broker."""
+
+    per_s: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    since_answer: list[float] = field(default_factory=list)
+    since_request: list[float] = field(default_factory=list)
+
+
+async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
+    rounds, count = (2, 1_500) if is_quick else (4, 20_000)
+    async with contextlib.AsyncExitStack() as stack:
+        sink = await listening(stack)
+        programs = {
+            "throttled": await stack.enter_async_context(broker()),
+            "free": await stack.enter_async_context(broker(settings={"target_lag": "0s"})),
+        }
+        names = patients("patient")
+        for program in programs.values():
+            await register(program, sink, names)
+        runs = {name: _Runs() for name in programs}
+        for n in range(rounds + 1):
+            for name, program in programs.items():
+                await _segment(program, sink, names, count, runs[name] if n else _Runs())
+    for name, measured in runs.items():
+        yield Figure(BENCH, f"rate, {name}", statistics.median(measured.per_s), "events/s")
+        yield Figure(BENCH, f"CPU, {name}", statistics.median(measured.cpu_us), "µs/event")
+        for since, seconds in (("answer", measured.since_answer), ("request", measured.since_request)):
+            times = spread(seconds)
+            at_most = P50_MS if (name, since) == ("throttled", "answer") else None
+            yield Figure(BENCH, f"p50 since {since}, {name}", times.p50, "ms", at_most=at_most)
+            yield Figure(BENCH, f"p99 since {since}, {name}", times.p99, "ms")
+    share = paired_ratio(runs["throttled"].per_s, runs["free"].per_s)
+    yield Figure(BENCH, "rate, throttled / free", share, at_least=RATE_SHARE)
+
+
+async def _segment(program: Program, sink: Sink, names: list[str], count: int, runs: _Runs) -> None:
+    messages = [program.message(body) for body in bodies(names, count)]
+    sink.reset()
+    producer = Producer(program.port)
+    before, started = program.cpu_s(), time.perf_counter()
+    await producer.as_fast_as_answered(messages, CONNECTIONS)
+    await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
+    runs.per_s.append(count / (time.perf_counter() - started))
+    runs.cpu_us.append((sum(program.cpu_s().values()) - sum(before.values())) / count * 1e6)
+    runs.since_answer += latencies(producer.answered, sink.arrivals)
+    runs.since_request += latencies({name: at for name, (_, at) in producer.sent.items()}, sink.arrivals)
