@@ -88,6 +88,7 @@ async def _started(
     settings: Mapping[str, str],
     port: int,
     folder: Path,
+    source: Path = ROOT,
 ) -> int:
     """Starts a module as a process that ends with the stack, and waits until it is ready. Its pid.
 
@@ -99,7 +100,7 @@ async def _started(
         process = subprocess.Popen(  # noqa: ASYNC220, S603 our own modules, before anything is measured
             [sys.executable, "-m", *arguments],
             env=inherited | dict(settings),
-            cwd=ROOT,
+            cwd=source,
             stdout=output,
             stderr=output,
             start_new_session=True,
