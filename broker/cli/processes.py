@@ -58,7 +58,7 @@ def _tune_garbage_collection() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(5_000, 10, 800)
 
 
 def _reload_topics_on_hangup(broker: Running) -> Callable[[], object]:

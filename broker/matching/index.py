@@ -219,7 +219,8 @@ class IndexedMatcher:
             if topic_index.topic == topic:
                 topic_index.set_topic(topic)
                 return topic_index
-            topic_index.leaving = list(self._subscriptions_of(topic_index))
+            for tenant in topic_index.tenants:  # with those of other topics, which `refile` passes over
+                topic_index.leaving += self._subscriptions[tenant].values()
             self._outdated.append(topic_index)
         topic_index = self._topics[topic.canonical] = TopicIndex(topic, self._context)
         topic_index.types = {resource_type: {} for resource_type in topic.focus_types - {ANY_TYPE}}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from broker.tasks import SupervisedTask, end, first_of, sleep_unless, work_until
+from broker.tasks import Slices, SupervisedTask, end, first_of, sleep_unless, work_until
 
 
 async def _restarted(task: SupervisedTask, runs: list[int]) -> None:
@@ -138,3 +138,23 @@ async def test_a_supervised_task_restarts_a_loop_that_returns_before_stop() -> N
     assert supervised.state() == "failed (returned early); restarted"
     stop.set()
     await supervised.task
+
+
+async def test_work_in_slices_lets_others_run_after_each() -> None:
+    now = 0.0
+    turns: list[int] = []
+    slices = Slices(0.005, lambda: now)
+
+    async def watch() -> None:
+        while True:
+            turns.append(slices.count)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    for _ in range(10):
+        now += 0.002
+        await slices.pause()
+    await end([watching])
+    assert slices.count == 3, "after the third, sixth and ninth step"
+    assert turns == [0, 1, 2, 3]
