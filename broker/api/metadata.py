@@ -6,7 +6,7 @@ from typing import Any
 
 from broker import __version__
 from broker.api.exchange import FhirRequest, FhirResponse
-from broker.api.searchsets import searchset
+from broker.api.searchsets import each_of, searchset
 from broker.errors import Issue, NotFound
 from broker.fhir.capabilities import Capabilities, SearchCapability
 from broker.fhir.operation_definitions import OPERATIONS, definitions, operation_definitions
@@ -91,9 +91,8 @@ class MetadataHandlers:
 
     async def search_operations(self, request: FhirRequest) -> FhirResponse:
         """Among the operations of this base."""
-        return searchset(
-            request, _DEFINITION, _FIELDS, self._definitions(request), lambda definition: definition
-        )
+        definitions = each_of(self._definitions(request))
+        return await searchset(request, _DEFINITION, _FIELDS, definitions, lambda definition: definition)
 
     def _definitions(self, request: FhirRequest) -> Sequence[Resource]:
         return operation_definitions(

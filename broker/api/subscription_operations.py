@@ -2,6 +2,8 @@
 (R-360..R-367).
 """
 
+from collections.abc import Sequence
+
 import structlog
 
 from broker.api.exchange import FhirRequest, FhirResponse
@@ -31,7 +33,7 @@ class SubscriptionOperationHandlers:
         """Of one Subscription. The parameters `id` and `status` are ignored at this level."""
         read_input(request, {"id", "status"})
         status = await self._events.status(request.principal, request.release, request.params["id"])
-        return _status_bundle(request, [status])
+        return _status_bundle(request, [_status_entry(request, status)])
 
     async def status_of_many(self, request: FhirRequest) -> FhirResponse:
         """Of the Subscriptions with one of the ids and one of the statuses; all without parameters."""
@@ -43,8 +45,8 @@ class SubscriptionOperationHandlers:
             text = f"status takes {', '.join(SubscriptionStatus)}, not {min(unsupported)!r}."
             raise Malformed(Issue("value", text, "status"))
         ids = {reference.rpartition("/")[2] for reference in references}
-        notifications = await self._events.status_of_many(request.principal, request.release, ids, statuses)
-        return _status_bundle(request, notifications)
+        notifications = self._events.status_of_many(request.principal, request.release, ids, statuses)
+        return _status_bundle(request, [_status_entry(request, each) async for each in notifications])
 
     async def events(self, request: FhirRequest) -> FhirResponse:
         """The numbered events of a range, at most 1000 and then the oldest.
@@ -79,14 +81,12 @@ class SubscriptionOperationHandlers:
         )
 
 
-def _status_bundle(request: FhirRequest, notifications: list[Notification]) -> FhirResponse:
-    entries = [
-        bundles.match_entry(
-            f"urn:uuid:{status_id(notification)}",
-            request.adapter.render_status(notification, base=request.base),
-        )
-        for notification in notifications
-    ]
+def _status_entry(request: FhirRequest, notification: Notification) -> bundles.BundleMember:
+    resource = request.adapter.render_status(notification, base=request.base)
+    return bundles.match_entry(f"urn:uuid:{status_id(notification)}", resource)
+
+
+def _status_bundle(request: FhirRequest, entries: Sequence[bundles.BundleMember]) -> FhirResponse:
     return FhirResponse(body=bundles.searchset(entries, request.self_url, total=len(entries)).text)
 
 

@@ -1,5 +1,7 @@
 """Create, read, update, patch, delete and search of Subscription."""
 
+from functools import partial
+
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset
@@ -117,9 +119,15 @@ class SubscriptionHandlers:
 
     async def search(self, request: FhirRequest) -> FhirResponse:
         """By the search parameters of the release (R-388, R-389)."""
-        candidates = [record.subscription async for record in self._subscriptions.all(request.principal)]
-        fields = SUBSCRIPTION_FIELDS[request.release]
-        return searchset(request, "Subscription", fields, candidates, request.adapter.render_subscription)
+        principal = request.principal
+        return await searchset(
+            request,
+            "Subscription",
+            SUBSCRIPTION_FIELDS[request.release],
+            (record.subscription async for record in self._subscriptions.all(principal)),
+            request.adapter.render_subscription,
+            partial(self._subscriptions.page, principal),
+        )
 
 
 def _criteria(request: FhirRequest) -> SearchCriteria[Subscription]:

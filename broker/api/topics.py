@@ -7,7 +7,7 @@ producers.
 
 from broker.api.exchange import FhirRequest, FhirResponse, Handler, id_of_update, version_headers
 from broker.api.preconditions import search_of_create
-from broker.api.searchsets import searchset
+from broker.api.searchsets import each_of, searchset
 from broker.api.write_responses import deleted, written
 from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.fhir import basic_topics
@@ -52,8 +52,10 @@ class TopicHandlers:
     async def search(self, request: FhirRequest) -> FhirResponse:
         """By the search parameters of the release."""
         _refuse_without_topics(request)
-        topics, fields = self._topics.all(request.principal), TOPIC_FIELDS[request.release]
-        return searchset(request, request.adapter.topic_type, fields, topics, request.adapter.render_topic)
+        topics, fields = each_of(self._topics.all(request.principal)), TOPIC_FIELDS[request.release]
+        return await searchset(
+            request, request.adapter.topic_type, fields, topics, request.adapter.render_topic
+        )
 
     async def create(self, request: FhirRequest) -> FhirResponse:
         """201 under an id that the broker assigns; 200 with the topic that meets If-None-Exist."""

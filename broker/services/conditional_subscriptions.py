@@ -123,8 +123,12 @@ class ConditionalSubscriptions:
     async def _match(
         self, principal: Principal, criteria: Criteria, condition: VersionCondition
     ) -> Subscription | None:
-        candidates = [record.subscription async for record in self._subscriptions.all(principal)]
-        match = criteria.single(candidates, _TYPE)
+        matches = [
+            record.subscription
+            async for record in self._subscriptions.all(principal)
+            if criteria.search.passes(record.subscription)
+        ]
+        match = criteria.single(matches, _TYPE)
         if not condition.is_met_by(None if match is None else match.version):
             version = 0 if match is None else match.version
             text = condition.failure(f"The {_TYPE} that matches {criteria.text}", version)

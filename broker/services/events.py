@@ -4,7 +4,7 @@ A subscriber uses these to find out whether it missed anything, and to get it. `
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 from broker.clock import Clock
@@ -87,17 +87,17 @@ class EventService:
         release: Release,
         subscription_ids: Collection[str] = (),
         statuses: Collection[str] = (),
-    ) -> list[Notification]:
-        """Those with one of the ids and one of the statuses; an empty collection restricts nothing."""
+    ) -> AsyncIterator[Notification]:
+        """Those with one of the ids and one of the statuses; an empty collection restricts nothing. They are
+        read in pages, so other work goes on meanwhile.
+        """
         if subscription_ids:
-            records = await self._subscriptions.many(principal, subscription_ids)
+            records = self._subscriptions.many(principal, subscription_ids)
         else:
-            records = [record async for record in self._subscriptions.all(principal)]
-        return [
-            self._query_status(record, release)
-            for record in records
-            if not statuses or record.subscription.status in statuses
-        ]
+            records = self._subscriptions.all(principal)
+        async for record in records:
+            if not statuses or record.subscription.status in statuses:
+                yield self._query_status(record, release)
 
     def _query_status(self, record: Record, release: Release) -> Notification:
         subscription = record.subscription

@@ -71,9 +71,9 @@ class Search(Generic[T]):
     used: Parameters
     ignored: tuple[Issue, ...] = ()
 
-    def run(self, candidates: Iterable[T]) -> list[T]:
-        """The candidates that pass every term."""
-        return [candidate for candidate in candidates if all(term.passes(candidate) for term in self.terms)]
+    def passes(self, candidate: T) -> bool:
+        """Whether the candidate passes every term."""
+        return all(term.passes(candidate) for term in self.terms)
 
 
 def parse_search(

@@ -23,7 +23,7 @@ class SearchCriteria(Generic[T]):
 
     def single(self, candidates: Iterable[T], resource_type: str) -> T | None:
         """The candidate that meets the criteria, or None; raises `PreconditionFailed` for several."""
-        matches = self.search.run(candidates)
+        matches = [candidate for candidate in candidates if self.search.passes(candidate)]
         if len(matches) > 1:
             text = f"{len(matches)} {resource_type} resources match {self.text}. Send criteria of only one."
             raise PreconditionFailed(Issue("multiple-matches", text))

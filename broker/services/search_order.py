@@ -4,9 +4,7 @@ A match without a value of a key comes last, whatever the direction. Of several 
 direction counts.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key
 from typing import Generic, TypeVar
 
 from broker.services.paging import Position
@@ -35,12 +33,6 @@ class SearchOrder(Generic[T]):
 
     def id_of(self, item: T) -> str:
         return next(iter(self.fields["_id"].values(item))) or ""
-
-    def sorted(self, items: Iterable[T]) -> tuple[Sequence[T], Sequence[Position]]:
-        """The items in order, and their positions."""
-        key = cmp_to_key(self.compare)
-        ordered = sorted(((self.position(item), item) for item in items), key=lambda pair: key(pair[0]))
-        return [item for _, item in ordered], [position for position, _ in ordered]
 
     def compare(self, left: Position, right: Position) -> int:
         """Below 0 where `left` comes first, above 0 where `right` does, 0 for the same item."""

@@ -17,8 +17,11 @@ from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.services.paging import Page, PageName
 from broker.services.registration import RegistrationRules
+from broker.services.subscription_pages import page_by_id
 from broker.store.schedule import Schedule
+from broker.store.subscription_ids import PAGE
 from broker.store.subscriptions import Record, Registration, Subscriptions
 
 _HANDSHAKE_DELAY_MS = 1_000
@@ -189,14 +192,21 @@ class SubscriptionService:
     async def _deleted_version(self, principal: Principal, subscription_id: str) -> int | None:
         return await self._subscriptions.deleted_version(principal.tenant, SubscriptionId(subscription_id))
 
-    async def many(self, principal: Principal, subscription_ids: Iterable[str]) -> list[Record]:
+    async def many(self, principal: Principal, subscription_ids: Iterable[str]) -> AsyncIterator[Record]:
         """Those of the ids that exist, ordered by id."""
         wanted = [(principal.tenant, SubscriptionId(each)) for each in sorted(set(subscription_ids))]
-        return [record for record in await self._subscriptions.many(wanted) if record is not None]
+        for start in range(0, len(wanted), PAGE):
+            for record in await self._subscriptions.many(wanted[start : start + PAGE]):
+                if record is not None:
+                    yield record
 
     def all(self, principal: Principal) -> AsyncIterator[Record]:
         """Every Subscription of the tenant."""
         return self._subscriptions.of_tenant(principal.tenant)
+
+    async def page(self, principal: Principal, name: PageName, count: int) -> tuple[Page[Subscription], int]:
+        """The named page of the tenant's Subscriptions by id, and how many there are."""
+        return await page_by_id(self._subscriptions, principal.tenant, name, count)
 
     async def delete(
         self, principal: Principal, subscription_id: str, *, condition: VersionCondition = UNCONDITIONAL

@@ -242,7 +242,7 @@ def dead_event_index(shard: int, tenant: Tenant) -> str:
 
 
 def members(shard: int, tenant: Tenant) -> str:
-    """Set of the ids of a tenant's subscriptions in the shard."""
+    """Sorted set by lexical order: the ids of a tenant's subscriptions in the shard."""
     return f"{tenant_members(shard)}{tenant}"
 
 

@@ -9,12 +9,15 @@ while no broker process uses the store.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from broker.model.change import Tenant
+from broker.store import keys
 from broker.store.protocol import Store
 
-SCHEMA_VERSION = 2
-"""What this broker reads and writes: 2 since resources are one compressed string. Version 0 stands for a data
-set from before the version was stored.
+SCHEMA_VERSION = 3
+"""What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
+subscriptions are ordered by id. Version 0 stands for a data set from before the version was stored.
 """
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,26 @@ class Migration:
     run: Callable[[Store], Awaitable[None]]
 
 
-MIGRATIONS: Sequence[Migration] = ()
+async def _order_members(store: Store) -> None:
+    """Makes each set of a tenant's subscriptions a sorted set. It fills a copy, so no id is lost."""
+    for shard in range(store.layout.shards):
+        (tenants,) = await store.send([("SMEMBERS", keys.tenants(shard))])
+        for tenant in tenants:
+            members = keys.members(shard, Tenant(tenant.decode()))
+            copy = f"{members}:ordered"
+            (kind,) = await store.send([("TYPE", members)])
+            if kind != b"set":
+                continue
+            (ids,) = await store.send([("SMEMBERS", members)])
+            for start in range(0, len(ids), _PAGE):
+                scored = [argument for each in ids[start : start + _PAGE] for argument in (0, each)]
+                await store.send([("ZADD", copy, *scored)])
+            await store.send([("RENAME", copy, members)])
+
+
+MIGRATIONS: Sequence[Migration] = (
+    Migration(3, "subscriptions of a tenant are ordered by id", _order_members),
+)
 """In the order of their versions, without a gap, up to `SCHEMA_VERSION`."""
 
 

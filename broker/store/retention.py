@@ -26,14 +26,13 @@ from broker.store.scripts import dead_letters, intake, outbox
 from broker.store.scripts.dead_letters import DeadLetterStream
 from broker.store.scripts.intake import ExpiringVersion
 from broker.store.stream_id import StreamId
-from broker.store.subscriptions import Subscriptions
+from broker.store.subscription_ids import SubscriptionIds
 
 _log = structlog.get_logger(__name__)
 _PAGE = 200
-"""Subscriptions in one round trip, and versions in one script: the store does nothing else for milliseconds.
-"""
-_ENTRIES_PER_CALL = 5_000
-"""Entries of an outbox that one script looks at."""
+"""Versions in one script: the store does nothing else for milliseconds."""
+_ENTRIES = 2_000
+"""Entries of outboxes that the scripts of one round trip look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Retention:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
         self._limits = limits
-        self._subscriptions = Subscriptions(store)
+        self._ids = SubscriptionIds(store)
         self._gaps = GapReporter()
 
     async def sweep(self) -> None:
@@ -93,9 +92,8 @@ class Retention:
     async def _trim_outboxes(self, horizon_ms: int) -> None:
         """Removes events before the horizon; `append_events.lua` limits their number."""
         for shard in range(self._store.layout.shards):
-            subscriptions = await self._subscriptions.in_shard(shard)
-            for start in range(0, len(subscriptions), _PAGE):
-                waiting = subscriptions[start : start + _PAGE]
+            async for page in self._ids.in_shard(shard):
+                waiting = page
                 while waiting:
                     waiting = await self._trim_page(shard, waiting, horizon_ms)
 
@@ -104,7 +102,11 @@ class Retention:
     ) -> list[SubscriptionKey]:
         """Returns the subscriptions that have more events to remove."""
         trimmed = await outbox.trim_outboxes(
-            self._store, shard, subscriptions, horizon_ms=horizon_ms, limit=_ENTRIES_PER_CALL
+            self._store,
+            shard,
+            subscriptions,
+            horizon_ms=horizon_ms,
+            limit=max(1, _ENTRIES // len(subscriptions)),
         )
         for result in trimmed:
             if result.lost:

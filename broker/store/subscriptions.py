@@ -25,8 +25,8 @@ from broker.store.gaps import gaps_of
 from broker.store.protocol import Command, Store
 from broker.store.records import RegistrationRequest
 from broker.store.scripts import outbox, subscriptions
+from broker.store.subscription_ids import SubscriptionIds
 
-_PAGE = 500
 KEEP_DELETED_MS = 7 * 86_400_000
 """How long it is known that a subscription was deleted, unless the caller says otherwise."""
 _FIELDS = (
@@ -144,6 +144,7 @@ class Subscriptions:
     def __init__(self, store: Store, *, keep_deleted_ms: int = KEEP_DELETED_MS) -> None:
         self._store = store
         self._keep_deleted_ms = keep_deleted_ms
+        self.ids = SubscriptionIds(store)
 
     def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
         return self._store.layout.shard_of(tenant, subscription_id)
@@ -237,11 +238,12 @@ class Subscriptions:
         return await subscriptions.mark_error(self._store, key, record.revision, reason)
 
     async def of_tenant(self, tenant: Tenant) -> AsyncIterator[Record]:
-        """Every subscription of a tenant, by id within each shard."""
+        """Every subscription of a tenant, by id within each shard. It waits for the store between pages, so
+        other work of the process goes on meanwhile.
+        """
         for shard in range(self._store.layout.shards):
-            wanted = sorted(await self.in_shard(shard, [tenant]))
-            for start in range(0, len(wanted), _PAGE):
-                for record in await self.many(wanted[start : start + _PAGE]):
+            async for page in self.ids.in_shard(shard, [tenant]):
+                for record in await self.many(page):
                     if record is not None:
                         yield record
 
@@ -257,14 +259,6 @@ class Subscriptions:
         replies = await self._store.send([("SMEMBERS", keys.tenants(shard)) for shard in shards])
         return sorted({Tenant(tenant.decode()) for tenants in replies for tenant in tenants})
 
-    async def in_shard(self, shard: int, tenants: Sequence[Tenant] | None = None) -> list[SubscriptionKey]:
-        """The subscriptions of some tenants in a shard; None: of every tenant that has any there."""
-        if tenants is None:
-            (reply,) = await self._store.send([("SMEMBERS", keys.tenants(shard))])
-            tenants = [Tenant(tenant.decode()) for tenant in reply]
-        replies = await self._store.send([("SMEMBERS", keys.members(shard, tenant)) for tenant in tenants])
-        return [
-            (tenant, SubscriptionId(subscription_id.decode()))
-            for tenant, ids in zip(tenants, replies, strict=True)
-            for subscription_id in ids
-        ]
+    async def in_shard(self, shard: int) -> list[SubscriptionKey]:
+        """The subscriptions of all tenants in a shard."""
+        return [key async for page in self.ids.in_shard(shard) for key in page]

@@ -31,7 +31,7 @@ if op == 'delete' then
   redis.call('DEL', key.sub, key.outbox, key.dead)
   redis.call('SET', deletion, whole(tonumber(held_version) + 1), 'PX', whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)
-  redis.call('SREM', members, registration.id)
+  redis.call('ZREM', members, registration.id)
   if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
   redis.call('ZREM', key.due, key.member)
   count_status(key, held_status, '')
@@ -55,7 +55,7 @@ if not held_version then
   redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '',
     'count', '0', 'cursor', '0', 'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
 end
-redis.call('SADD', members, registration.id)
+redis.call('ZADD', members, '0', registration.id)
 redis.call('SADD', tenants, registration.tenant)
 count_status(key, held_status, status)
 if status == 'off' or status == 'entered-in-error' then redis.call('HSET', key.sub, 'activated', '') end

@@ -24,7 +24,7 @@ count(KEYS[3], 'rollbacks', 1)
 local by, subscriptions = forgotten + tonumber(ARGV[4]), 0
 local now, time = now_ms(), redis.call('TIME')
 for _, tenant in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  for _, id in ipairs(redis.call('SMEMBERS', ARGV[1] .. tenant)) do
+  for _, id in ipairs(redis.call('ZRANGE', ARGV[1] .. tenant, 0, -1)) do
     local key = {sub = ARGV[2] .. tenant .. ':' .. id, counters = KEYS[3]}
     local held = redis.call('HMGET', key.sub, 'count', 'cursor', 'token')
     subscriptions = subscriptions + 1

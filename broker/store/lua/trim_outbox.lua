@@ -16,7 +16,8 @@ if held[2] and tonumber(held[2]) < horizon then
 end
 local old, seen, position, is_done = 0, 0, '-', false
 while seen < max_entries and not is_done do
-  local page = redis.call('XRANGE', key.outbox, position, '+', 'COUNT', seen == 0 and 1 or 500)
+  local size = seen == 0 and 1 or math.min(500, max_entries - seen)
+  local page = redis.call('XRANGE', key.outbox, position, '+', 'COUNT', size)
   is_done = #page == 0
   if is_done then break end
   for _, entry in ipairs(page) do

@@ -24,7 +24,7 @@ FIELDS: Fields[Item] = {
 
 
 def passes(item: Item, *parameters: tuple[str, str]) -> bool:
-    return bool(parse_search(parameters, FIELDS).run([item]))
+    return parse_search(parameters, FIELDS).passes(item)
 
 
 def test_repeated_parameters_all_apply_and_one_of_several_values_suffices() -> None:
