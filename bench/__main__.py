@@ -13,6 +13,7 @@ from bench import (
     durability,
     idle,
     isolation,
+    large,
     latency,
     match,
     memory,
@@ -50,6 +51,7 @@ BENCHES: Mapping[str, Measure] = {
     "memory": memory.measure,
     "overload": overload.measure,
     "stalls": stalls.measure,
+    "large": large.measure,
     "scale": scale.measure,
     "idle": idle.measure,
 }

@@ -37,7 +37,7 @@ TOPIC = "http://fhir-broker.org/topics/vital-signs"
 CONNECTIONS = 64
 PATIENTS = 200
 START_S = 120.0
-_LAYOUT = Layout(partitions=16, shards=16)
+LAYOUT = Layout(partitions=16, shards=16)
 _SETTINGS = {
     "egress_allow": "127.0.0.0/8",
     "log_level": "error",
@@ -201,7 +201,7 @@ async def register_idle(program: Program, sink: Sink, count: int, *, start: int 
 
 async def reload_topics(program: Program) -> None:
     """Asks the program to read its topics folder again."""
-    server = connect(program.store_url, _LAYOUT)
+    server = connect(program.store_url, LAYOUT)
     try:
         await Topics(server).announce_folder()
     finally:
@@ -255,7 +255,7 @@ async def until_numbered(program: Program, ids: Sequence[str], count: int, timeo
 async def _until(
     program: Program, ids: Sequence[str], holds: Callable[[Record], bool], timeout_s: float
 ) -> None:
-    server = connect(program.store_url, _LAYOUT)
+    server = connect(program.store_url, LAYOUT)
     try:
         wanted = [(DEFAULT_TENANT, SubscriptionId(each)) for each in ids]
         async with asyncio.timeout(timeout_s):

@@ -6,6 +6,8 @@ the rest of the way to the store, and every reading of a device passes here. Eve
 Starlette application: health, metrics, websockets, and what is mounted, such as a console or static files.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 
 from starlette.applications import Starlette
@@ -20,10 +22,10 @@ from broker.api.failures import failure, respond
 from broker.api.limits import read_body
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
 from broker.api.searchsets import is_form, with_form
-from broker.errors import RequestError, UnsupportedMedia
+from broker.errors import Malformed, RequestError, UnsupportedMedia
 from broker.model import json_text
 from broker.model.release import Release
-from broker.model.resource import Resource
+from broker.model.resource import LARGE_BYTES, Resource
 
 _BASES: Mapping[str, Release] = {str(release): release for release in Release}
 _BODILESS = frozenset({204, 304})
@@ -126,6 +128,10 @@ class Application:
             check_accept(headers, query, path, release)
         if is_raw:
             body = binary_of(path, content_type, headers.get("x-security-context", ""), body)
+        resource = Resource(body, json_text.decode_received)
+        if len(body) >= LARGE_BYTES:
+            with contextlib.suppress(Malformed):  # who reads the resource reports it
+                await asyncio.to_thread(lambda: resource.fields)
         return FhirRequest(
             principal,
             release,
@@ -135,7 +141,7 @@ class Application:
             params={},
             query=query,
             headers=headers,
-            resource=Resource(body, json_text.decode_received),
+            resource=resource,
         )
 
 

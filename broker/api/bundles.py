@@ -6,6 +6,7 @@ request.
 """
 
 import asyncio
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -22,8 +23,11 @@ from broker.fhir.bundle_responses import BundleResult, render_bundle_response
 from broker.fhir.identity import check_type
 from broker.ingest.transactions import TransactionEntry, located_at
 from broker.model.resource import Resource
+from broker.tasks import Slices, end
 
 _PHRASES = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
+_TOGETHER = 20
+"""Entries of a batch that start in one turn of the event loop."""
 _NOT_IN_TRANSACTIONS = ("Subscription", "SubscriptionTopic")
 
 
@@ -39,10 +43,22 @@ class BundleHandlers:
         check_type(request.resource, "Bundle")
         bundle = parse_bundle(request.resource)
         if bundle.type == "batch":
-            results = list(await asyncio.gather(*(self._perform(request, entry) for entry in bundle.entries)))
+            results = await self._perform_all(request, bundle.entries)
         else:
             results = await self._transact(request, bundle.entries)
         return FhirResponse(body=render_bundle_response(bundle.type, results))
+
+    async def _perform_all(self, request: FhirRequest, entries: Sequence[BundleEntry]) -> list[BundleResult]:
+        """The entries of a batch, side by side."""
+        tasks: list[asyncio.Task[BundleResult]] = []
+        try:
+            for entry in entries:
+                tasks.append(asyncio.create_task(self._perform(request, entry)))
+                if len(tasks) % _TOGETHER == 0:
+                    await asyncio.sleep(0)  # other requests go on between the entries of a large Bundle
+            return list(await asyncio.gather(*tasks))
+        finally:
+            await end(tasks)
 
     async def _perform(self, request: FhirRequest, entry: BundleEntry) -> BundleResult:
         """One entry of a batch; its failure is its own."""
@@ -60,7 +76,10 @@ class BundleHandlers:
 
     async def _transact(self, request: FhirRequest, entries: tuple[BundleEntry, ...]) -> list[BundleResult]:
         """Submits all entries together."""
-        planned = [self._plan(request, entry, n) for n, entry in enumerate(entries)]
+        planned, slices = [], Slices()
+        for n, entry in enumerate(entries):
+            planned.append(self._plan(request, entry, n))
+            await slices.pause()
         return [_result(response) for response in await self._resources.transact(request, planned)]
 
     def _plan(self, request: FhirRequest, entry: BundleEntry, n: int) -> TransactionEntry:

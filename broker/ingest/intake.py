@@ -5,6 +5,7 @@ accepted. It returns only after the store has made the change durable. The HTTP 
 it.
 """
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Sequence
@@ -24,11 +25,12 @@ from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.validator import REFUSING_SEVERITIES, Validator
 from broker.model.precondition import VersionCondition
 from broker.model.release import Release
-from broker.model.resource import Resource, UnversionedResource
+from broker.model.resource import LARGE_BYTES, Resource, UnversionedResource
 from broker.store import keys
 from broker.store.changes import Changes, SeveralPartitions
 from broker.store.proposals import Acceptance, Accepted, Proposal
 from broker.store.resources import Resources, assign_id
+from broker.tasks import Slices
 
 _log = structlog.get_logger(__name__)
 _NEVER = VersionCondition("0")
@@ -131,8 +133,11 @@ class Intake:
 
         Raises `MatchChanged` if what criteria named has changed meanwhile.
         """
-        warnings = [self.validate(request) for request in requests]
-        proposals = [self.propose(request) for request in requests]
+        warnings, proposals, slices = [], [], Slices()
+        for request in requests:
+            warnings.append(self.validate(request))
+            proposals.append(self.propose(request))
+            await slices.pause()
         answers = await self._append_together(proposals) if proposals else []
         for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
             if accepted.status is not Acceptance.UNTRIED:
@@ -157,6 +162,15 @@ class Intake:
             )
             raise Unprocessable(Issue("not-supported", text, f"Bundle.entry[{error.index}]")) from None
 
+    async def validate_aside(self, request: ChangeRequest) -> ChangeRequest:
+        """The request, validated in a thread if its resource is large, so that others go on meanwhile.
+
+        Requests that come after it may reach the store before it. Raises what `validate` raises.
+        """
+        if request.resource is None or len(request.resource.text) < LARGE_BYTES:
+            return request
+        return request._replace(warnings=await asyncio.to_thread(self.validate, request))
+
     def validate(self, request: ChangeRequest) -> tuple[Issue, ...]:
         """The warnings of the request's resource.
 
@@ -164,6 +178,8 @@ class Intake:
         """
         if request.resource is None:
             return ()
+        if request.warnings is not None:
+            return request.warnings
         issues = tuple(self._validator.validate(request.release, request.type, request.resource))
         if any(issue.severity in REFUSING_SEVERITIES for issue in issues):
             raise Unprocessable(*issues)

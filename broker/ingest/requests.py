@@ -25,7 +25,8 @@ class ChangeRequest(NamedTuple):
     writes nothing if one matches; an update or delete is about the one that matches. The `id` of a
     conditional update is that of its body, or ''. `patch` makes the resource of an update from the stored
     one. `fingerprint` tells requests under one idempotency key apart; it is set once `criteria` and `patch`
-    are resolved (`ingest/conditions.py`), so that a repetition has the same.
+    are resolved (`ingest/conditions.py`), so that a repetition has the same. `warnings` are those of a
+    `resource` that was found valid before (`Intake.validate_aside`), else None.
     """
 
     tenant: Tenant
@@ -41,6 +42,7 @@ class ChangeRequest(NamedTuple):
     fingerprint: str = ""
     events: tuple[Coding, ...] = ()
     trace: str = ""
+    warnings: tuple[Issue, ...] | None = None
 
     @property
     def is_about_stored(self) -> bool:

@@ -20,6 +20,7 @@ from broker.ingest.conditions import MAX_ATTEMPTS
 from broker.ingest.intake import Intake
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.store import keys
+from broker.tasks import Slices
 
 _ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")
 _ORDER = ("delete", "create", "put")
@@ -90,6 +91,7 @@ async def _resolve(
         return intake.plan_id(request, placement)
 
     resolved: list[ChangeRequest | Admission] = []
+    slices = Slices()
     for n, entry in enumerate(entries):
         request = entry.request
         try:
@@ -99,6 +101,7 @@ async def _resolve(
         except RequestError as error:
             raise type(error)(*(located_at(issue, n) for issue in error.issues)) from None
         resolved.append(request._replace(id=plan_id(request)) if request.op == "create" else request)
+        await slices.pause()
     return resolved
 
 

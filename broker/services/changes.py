@@ -37,7 +37,7 @@ class ChangeService:
 
     async def submit(self, request: ChangeRequest) -> Admission:
         """Accepts one change; raises what `Intake.admit` raises."""
-        return await self._intake.admit(request)
+        return await self._intake.admit(await self._intake.validate_aside(request))
 
     async def submit_together(self, entries: Sequence[TransactionEntry]) -> list[Admission]:
         """Accepts all changes or none; the errors name the entries."""
