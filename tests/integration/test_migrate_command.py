@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from broker.store import keys
+from broker.store.migrations import SCHEMA_VERSION
 from broker.store.protocol import Store
 from tests.integration.commands import run
 from tests.stores import SharedStore
 
 
 async def test_a_data_set_of_this_schema_needs_nothing(store: Store, shared_store: SharedStore) -> None:
-    assert await store.send([("HGET", keys.LAYOUT, "schema")]) == [b"1"]
+    assert await store.send([("HGET", keys.LAYOUT, "schema")]) == [str(SCHEMA_VERSION).encode()]
     done = run("migrate", redis_url=shared_store.url)
     assert (done.returncode, done.stdout) == (
         0,
