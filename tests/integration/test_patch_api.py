@@ -202,29 +202,26 @@ async def test_a_repetition_under_the_same_idempotency_key_is_answered_without_a
 async def test_concurrent_patches_lose_no_update(
     client: httpx.AsyncClient, start_broker: StartBroker
 ) -> None:
-    async with start_broker() as broker:
-        base = broker.settings.base_url
-        url = f"{base}/r4/Patient/crowded"
-        async with httpx.AsyncClient(trust_env=False) as one, httpx.AsyncClient(trust_env=False) as two:
-            await put(one, url, name=[{"family": "F"}])
-            responses = await asyncio.gather(
-                *(json_patch(one, url, op("add", "/name/-", value={"family": f"j{n}"})) for n in range(6)),
-                *(
-                    fhirpath_patch(
-                        two,
-                        url,
-                        operation(
-                            "add", "Patient", name="name", value={"valueHumanName": {"family": f"p{n}"}}
-                        ),
-                    )
-                    for n in range(6)
-                ),
-            )
-            assert [response.status_code for response in responses] == [200] * 12
-            families = {name["family"] for name in (await one.get(url)).json()["name"]}
-            assert families == {"F", *(f"j{n}" for n in range(6)), *(f"p{n}" for n in range(6))}
-            versions = {response.headers["etag"] for response in responses}
-            assert len(versions) == 12
+    base, path = str(client.base_url).rstrip("/"), "/r4/Patient/crowded"
+    await put(client, path, name=[{"family": "F"}])
+    async with (
+        start_broker(base_url=base) as second,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{second.settings.port}", headers=client.headers, trust_env=False
+        ) as other,
+    ):
+        responses = await asyncio.gather(
+            *(json_patch(client, path, op("add", "/name/-", value={"family": f"j{n}"})) for n in range(6)),
+            *(fhirpath_patch(other, path, _add_family(f"p{n}")) for n in range(6)),
+        )
+    assert [response.status_code for response in responses] == [200] * 12
+    families = {name["family"] for name in (await client.get(path)).json()["name"]}
+    assert families == {"F", *(f"j{n}" for n in range(6)), *(f"p{n}" for n in range(6))}
+    assert len({response.headers["etag"] for response in responses}) == 12
+
+
+def _add_family(family: str) -> dict[str, Any]:
+    return operation("add", "Patient", name="name", value={"valueHumanName": {"family": family}})
 
 
 async def test_entries_of_a_batch_are_patches_of_both_formats(client: httpx.AsyncClient) -> None:
