@@ -2,9 +2,9 @@
 
 The engine accepts invalid expressions and ignores what it does not understand. This module parses every
 expression to its last token and refuses what can't be evaluated before anything is: unknown and dangerous
-functions, unknown variables, comparisons with quantities, criteria that are never a boolean. The length of an
-expression and the bounds in `fhirpath_functions` limit its cost. An expression that is nested too deeply for
-the engine raises BadExpression.
+functions, unknown variables, comparisons with quantities, criteria that are never a boolean or name elements
+that do not exist. The length of an expression and the bounds in `fhirpath_functions` limit its cost. An
+expression that is nested too deeply for the engine raises BadExpression.
 """
 
 import re
@@ -20,7 +20,7 @@ from fhirpathpy.models import models
 from fhirpathpy.parser.generated import FHIRPathLexer, FHIRPathParser
 
 from broker.errors import BrokerError
-from broker.matching.criteria_types import name_of, why_not_boolean
+from broker.matching.criteria_types import find_unknown_element, name_of, why_not_boolean
 from broker.matching.fhirpath_functions import REFUSED, SUPPLIED, compile_pattern, known_functions
 from broker.matching.problems import EvaluationFailed
 from broker.matching.references import referenced_type
@@ -72,12 +72,17 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
 
 @lru_cache(maxsize=1024)  # the topics are checked again whenever one of them changes
 def check_criteria(expr: str, resource_type: str = "") -> None:
-    """Raises BadExpression for criteria that can't be evaluated, or that are never one boolean.
+    """Raises BadExpression for criteria that can't be evaluated, that name an element which does not exist,
+    or that are never one boolean.
 
     With the resource type of the trigger, the types of paths are known.
     """
     compile_expression(expr)
-    reason = why_not_boolean(_parse(expr)["children"][0], resource_type)
+    tree = _parse(expr)["children"][0]
+    unknown = find_unknown_element(tree, resource_type)
+    if unknown is not None:
+        raise BadExpression(f"the criteria name {unknown}")
+    reason = why_not_boolean(tree, resource_type)
     if reason is not None:
         raise BadExpression(f"{reason} is not a boolean, so the criteria are never true")
 

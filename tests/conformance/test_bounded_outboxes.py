@@ -13,7 +13,7 @@ from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
-from tests.conformance.test_delivery_state import KEY, change
+from tests.conformance.delivery_fixture import KEY, change
 from tests.stores import changes_of, counts_of
 from tests.subscriptions import stored_subscription
 

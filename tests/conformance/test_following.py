@@ -23,7 +23,7 @@ from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule, Wakeup
 from broker.store.subscriptions import Record, Subscriptions
-from tests.conformance.test_delivery_state import KEY, change
+from tests.conformance.delivery_fixture import KEY, change
 from tests.subscriptions import stored_subscription
 
 

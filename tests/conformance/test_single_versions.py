@@ -16,7 +16,7 @@ from broker.store.outbox import Context, Outboxes
 from broker.store.protocol import Store
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
-from tests.conformance.test_delivery_state import KEY
+from tests.conformance.delivery_fixture import KEY
 from tests.subscriptions import stored_subscription
 
 EVENTS = 60

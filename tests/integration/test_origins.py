@@ -31,7 +31,7 @@ from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from broker.telemetry.lag import DispatcherLag
 from broker.workers.dispatcher import LEASE_MS, Dispatcher, DispatchLimits
-from tests.conformance.test_delivery_state import change
+from tests.conformance.delivery_fixture import change
 from tests.integration.broker_fixture import until
 from tests.subscriptions import stored_subscription
 

@@ -20,7 +20,8 @@ from broker.model.resource import Resource
 from broker.model.search import Comparator, Filter
 from broker.model.subscription import Subscription
 from broker.model.topic import FilterDefinition, ResourceTrigger, Topic
-from tests.unit.matching.cross_release_cases import DOCUMENTS, OTHERS, REFUSED, ROWS, Row
+from tests.unit.matching.cross_release_cases import REFUSED, ROWS, Row
+from tests.unit.matching.cross_release_documents import DOCUMENTS, OTHERS
 
 CONTEXT = SearchContext(SearchParameters())
 CONVERTIBLE = sorted(OTHERS)

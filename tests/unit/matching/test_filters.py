@@ -1,56 +1,15 @@
 """Which resources each filter passes."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from broker.matching.context import SearchContext
-from broker.matching.filters import compile_filter
-from broker.matching.problems import EvaluationFailed
-from broker.matching.support import comparators_used, unsupported
-from broker.matching.values import BadFilter, BadValue
-from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
+from broker.matching.support import comparators_used
 from broker.model.release import Release
-from broker.model.search import Comparator, Filter, SearchParameter
+from broker.model.search import Comparator
+from tests.unit.matching.filter_evaluation import Resources, Table, parse, passes
 
-Resources = dict[str, dict[str, Any]]
-BASES = frozenset({"http://broker.example/r4"})
-LOINC = "http://loinc.org"
-VALUE_SETS = ValueSetFolder(
-    codes={
-        "http://sets/pressure": frozenset({(LOINC, "85354-9"), (LOINC, "8480-6")}),
-        "http://sets/heart": frozenset({(LOINC, "8867-4")}),
-        "http://sets/other": frozenset({("http://other", "85354-9")}),
-        "http://sets/final": frozenset({("http://hl7.org/fhir/observation-status", "final")}),
-    },
-    ancestors_by_code={
-        LOINC: {
-            "85354-9": frozenset({"85354-9", "vitals"}),
-            "8480-6": frozenset({"8480-6", "85354-9", "vitals"}),
-            "vitals": frozenset({"vitals"}),
-        }
-    },
-)
 UCUM = "http://unitsofmeasure.org"
-
-
-class Table(Protocol):
-    def find(self, release: Release, resource_type: str, code: str) -> SearchParameter | None: ...
-
-
-def parse(term: str) -> Filter:
-    name, _, value = term.partition("=")
-    code, colon, modifier = name.partition(":")
-    return Filter(code, value, modifier=modifier if colon else None)
-
-
-def passes(table: Table, resource: dict[str, Any], term: str, comparator: Comparator | None = None) -> bool:
-    filter_ = parse(term)
-    if comparator is not None:
-        filter_ = Filter(filter_.parameter, filter_.value, comparator=comparator)
-    parameter = table.find(Release.R4, resource["resourceType"], filter_.parameter)
-    assert parameter is not None
-    return compile_filter(filter_, parameter, Release.R4, SearchContext(table, BASES, VALUE_SETS))(resource)
 
 
 PASSING = [
@@ -188,81 +147,6 @@ def test_a_separate_comparator_means_the_same_as_a_prefix(
 
 
 @pytest.mark.parametrize(
-    ("kind", "filter_"),
-    [
-        ("Observation", Filter("subject", "x", modifier="in")),
-        ("Observation", Filter("subject", "x", modifier="below")),
-        ("Observation", Filter("subject", "x", modifier="not")),
-        ("Observation", Filter("status", "x", modifier="identifier")),
-        ("Observation", Filter("date", "2024", modifier="not")),
-        ("Observation", Filter("_source", "x", modifier="exact")),
-        ("Observation", Filter("code", "x", modifier="text-advanced")),
-        ("Observation", Filter("code", "x", modifier="iterate")),
-        ("Observation", Filter("code", "x", modifier="nonsense")),
-        ("Observation", Filter("code", "x", modifier="exact")),
-        ("Observation", Filter("code", "x", comparator=Comparator.GT)),
-        ("Observation", Filter("value-quantity", "5", comparator=Comparator.GT, modifier="missing")),
-        ("Observation", Filter("subject", "1", modifier="Encounter")),
-        ("Observation", Filter("subject", "1", modifier="iterate")),
-        ("Observation", Filter("combo-code-value-quantity", "true", modifier="missing")),
-        ("Observation", Filter("_in", "Group/1")),
-        ("Observation", Filter("_content", "x")),
-        ("Patient", Filter("phonetic", "x")),
-    ],
-)
-def test_a_filter_that_cannot_be_evaluated_exactly_is_refused(
-    kind: str, filter_: Filter, table: Table
-) -> None:
-    parameter = table.find(Release.R4, kind, filter_.parameter)
-    assert parameter is not None
-    assert unsupported(filter_, parameter)
-    with pytest.raises(BadFilter):
-        compile_filter(filter_, parameter, Release.R4, SearchContext(table))
-
-
-@pytest.mark.parametrize(
-    ("kind", "filter_"),
-    [
-        ("Observation", Filter("code", "")),
-        ("Observation", Filter("code", "a,,b")),
-        ("Observation", Filter("code", "a|b|c")),
-        ("Observation", Filter("code", "yes", modifier="missing")),
-        ("Observation", Filter("value-quantity", "abc")),
-        ("Observation", Filter("value-quantity", "5|mg")),
-        ("Observation", Filter("value-quantity", "le5", comparator=Comparator.GE)),
-        ("Observation", Filter("subject", "1")),
-        ("Observation", Filter("patient", "Group/1")),
-        ("Observation", Filter("date", "soon")),
-        ("Observation", Filter("combo-code-value-quantity", "8480-6")),
-        ("Observation", Filter("identifier", "a|b", modifier="of-type")),
-        ("Observation", Filter("code", "85354-9", modifier="below")),
-        ("Observation", Filter("code", "http://loinc.org|", modifier="above")),
-    ],
-)
-def test_a_value_that_is_invalid_for_the_parameter_is_refused(
-    kind: str, filter_: Filter, table: Table
-) -> None:
-    parameter = table.find(Release.R4, kind, filter_.parameter)
-    assert parameter is not None
-    with pytest.raises(BadValue):
-        compile_filter(filter_, parameter, Release.R4, SearchContext(table))
-
-
-@pytest.mark.parametrize(
-    ("term", "broken"),
-    [
-        ("value-quantity=gt5", {"valueQuantity": {"value": "much"}}),
-        ("date=2024", {"effectiveDateTime": "soon"}),
-        ("code=a", {"code": {"coding": "a"}}),
-        ("code:not=a", {"code": {"coding": "a"}}),
-    ],
-)
-def test_bad_data_fails_instead_of_passing(term: str, broken: dict[str, Any], table: Table) -> None:
-    with pytest.raises(EvaluationFailed):
-        passes(table, {"resourceType": "Observation", **broken}, term)
-
-
-@pytest.mark.parametrize(
     ("term", "used"),
     [
         ("value-quantity=gt5,6", {"gt", "eq"}),
@@ -283,40 +167,6 @@ def test_every_resource_takes_missing_or_not_missing(table: Table, resources: Re
         for name in ("pressure", "temperature"):
             is_missing = passes(table, resources[name], f"{code}:missing=true")
             assert passes(table, resources[name], f"{code}:missing=false") is not is_missing
-
-
-@pytest.mark.parametrize(
-    ("filter_", "named"),
-    [
-        (Filter("code", "http://sets/unheard", modifier="in"), "http://sets/unheard"),
-        (Filter("code", "http://sets/heart,http://sets/unheard", modifier="not-in"), "http://sets/unheard"),
-        (Filter("code", "http://loinc.org|unheard", modifier="below"), "unheard"),
-        (Filter("code", "http://snomed.info/sct|1", modifier="above"), "http://snomed.info/sct"),
-    ],
-)
-def test_unknown_codes_are_refused_by_name(filter_: Filter, named: str, table: Table) -> None:
-    parameter = table.find(Release.R4, "Observation", filter_.parameter)
-    assert parameter is not None
-    with pytest.raises(BadFilter, match=named):
-        compile_filter(filter_, parameter, Release.R4, SearchContext(table, value_sets=VALUE_SETS))
-
-
-def test_a_value_set_that_is_no_longer_loaded_fails_instead_of_passing(
-    table: Table, resources: Resources
-) -> None:
-    parameter = table.find(Release.R4, "Observation", "code")
-    assert parameter is not None
-    current = CurrentValueSets()
-    current.contents = VALUE_SETS
-    tests = [
-        compile_filter(parse(term), parameter, Release.R4, SearchContext(table, value_sets=current))
-        for term in ("code:not-in=http://sets/heart", "code:below=http://loinc.org|vitals")
-    ]
-    assert all(test(resources["pressure"]) for test in tests)
-    current.contents = ValueSetFolder()
-    for test in tests:
-        with pytest.raises(EvaluationFailed, match="no longer loaded"):
-            test(resources["pressure"])
 
 
 @pytest.mark.parametrize("term", ["value-quantity=gt0", "value-quantity=ne5", "value-quantity=5||mV"])
@@ -367,23 +217,3 @@ def test_an_identifier_finds_a_reference_that_does_not_say_its_type(
 ) -> None:
     observation = {"resourceType": "Observation", "subject": subject}
     assert passes(table, observation, term) is expected
-
-
-@pytest.mark.parametrize(
-    "term",
-    [
-        "code=8867-4 ",
-        "code= http://loinc.org|8867-4",
-        "code=a,b ",
-        "code:not=a ",
-        "identifier:of-type=http://t|SNO|17 ",
-        "subject:identifier=7 ",
-        "value-quantity=5||mg ",
-        "_profile=http://example.org/p ",
-        "_profile:below= http://example.org/p",
-        "combo-code-value-quantity=8480-6 $5",
-    ],
-)
-def test_a_value_with_a_blank_at_its_end_is_refused(term: str, table: Table) -> None:
-    with pytest.raises(BadValue, match="blank"):
-        passes(table, {"resourceType": "Observation"}, term)
