@@ -1,15 +1,20 @@
 """Bundles on the inbox stream: a transaction becomes the changes of its entries, anything else is refused."""
 
+from base64 import b64encode
 from typing import Any
 
 import orjson
 import pytest
 
 from broker.errors import RequestError
+from broker.fhir.fhirpath_patch import FhirPathPatch
 from broker.ingest.decoder import Transaction
 from broker.ingest.fhir_decoder import FhirDecoder
+from broker.model.json_patch import JsonPatch
 from broker.model.precondition import MUST_NOT_EXIST, VersionCondition
 from broker.store.inbox import InboxEntry
+from tests.unit.ingest.fhirpath_patches import operation
+from tests.unit.ingest.fhirpath_patches import parameters as fhirpath_parameters
 
 PATIENT = {"resourceType": "Patient"}
 
@@ -97,3 +102,20 @@ def test_a_bundle_is_neither_updated_nor_deleted_and_precondition_fields_are_unk
     for fields in ({"interaction": "update"}, {"interaction": "delete"}, {"if-none-exist": "identifier=1"}):
         with pytest.raises(RequestError):
             decode("transaction", entry("POST", "Patient", PATIENT), **fields)
+
+
+def test_an_entry_may_be_a_patch_of_either_format() -> None:
+    operations = orjson.dumps([{"op": "remove", "path": "/name"}])
+    binary = {
+        "resourceType": "Binary",
+        "contentType": "application/json-patch+json",
+        "data": b64encode(operations).decode(),
+    }
+    parameters = fhirpath_parameters(operation("delete", "Patient.name"))
+    entries = decode(
+        "transaction",
+        entry("PATCH", "Patient/p", binary),
+        entry("PATCH", "Patient?identifier=a|1", parameters),
+    ).entries
+    assert [type(each.request.patch) for each in entries] == [JsonPatch, FhirPathPatch]
+    assert [each.request.id for each in entries] == ["p", ""]
