@@ -35,6 +35,7 @@ from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
 from broker.settings import Settings
+from broker.store.embedded import EmbeddedServer
 from broker.tasks import SupervisedTask
 from broker.telemetry.loop_lag import measured_lag
 from broker.workers.process_announcer import ProcessAnnouncer
@@ -85,7 +86,7 @@ async def running(
         settings = with_bound_port(settings, listening)
         url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
-        register = await stack.enter_async_context(joined(settings, store))
+        register = await stack.enter_async_context(joined(settings, store, server))
         channels = await stack.enter_async_context(open_channels(settings))
         parts = Parts(settings, store, catalog, channels)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
@@ -126,10 +127,12 @@ async def running(
         yield Running(settings, url, by_name | {"http": http}, app, parts.topics.announce_folder)
 
 
-async def check(settings: Settings, store_url: str) -> None:
-    """Raises what `running` would raise for the topics or the store; starts nothing."""
+async def check(settings: Settings, store_url: str, server: EmbeddedServer | None) -> None:
+    """Raises what `running` would raise for the topics or the store, and takes over what processes that ended
+    held in the embedded store; starts nothing.
+    """
     load_catalog(settings)
-    async with open_store(settings, store_url):
+    async with open_store(settings, store_url) as store, joined(settings, store, server):
         pass
 
 

@@ -8,9 +8,11 @@ from broker.settings.environment import Agreement, values_to_compare
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
+from broker.store.leases import void
 from broker.store.processes import ProcessRegister
 from broker.store.protocol import Store
 from broker.store.redis_store import RedisStore, connect
+from broker.workers.dispatcher import LEASE_MS
 
 
 @contextlib.asynccontextmanager
@@ -29,8 +31,14 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
 
 
 @contextlib.asynccontextmanager
-async def joined(settings: Settings, store: Store) -> AsyncIterator[ProcessRegister]:
+async def joined(
+    settings: Settings, store: Store, server: EmbeddedServer | None = None
+) -> AsyncIterator[ProcessRegister]:
     """The register of the store's processes, with this one in it until the way out.
+
+    A process that has started the embedded server itself and finds no other one takes over at once: each
+    lease and claim is of an earlier life. Whoever claimed the data directory before has ended, and so has
+    each process in the register of which the kernel says so; with any other one the leases are waited for.
 
     Raises `ConfigurationError` if a process with settings that must be alike and are not runs.
     """
@@ -38,9 +46,12 @@ async def joined(settings: Settings, store: Store) -> AsyncIterator[ProcessRegis
         store,
         required=values_to_compare(settings, Agreement.REQUIRED),
         expected=values_to_compare(settings, Agreement.EXPECTED),
+        predecessor=server.predecessor if server is not None else None,
     )
-    await register.join()
+    is_alone = await register.join()
     try:
+        if server is not None and is_alone:
+            await void(store, lease_ms=LEASE_MS)
         yield register
     finally:
         await register.leave()

@@ -138,7 +138,7 @@ def _supervise(settings: Settings, workers: int) -> None:
     with claimed_server(settings) as server, bind(settings) as listening:
         settings = with_bound_port(settings, listening)
         with store_url(settings, server) as url:
-            supervisor.supervise(workers, listening, url, settings)
+            supervisor.supervise(workers, listening, url, server, settings)
 
 
 def _run_role(role: Role) -> None:

@@ -22,6 +22,7 @@ import typer
 from broker.app import allowed_networks, check
 from broker.cli import loop
 from broker.settings import Settings
+from broker.store.embedded import EmbeddedServer
 from broker.tasks import first_of, sleep_unless
 from broker.telemetry.metrics import SHARED_DIRECTORY
 
@@ -32,12 +33,18 @@ _CONFIGURATION_ERROR = 2
 """The exit code of a worker that found what the operator has to correct: no restart helps."""
 
 
-def supervise(workers: int, listening: socket.socket, store_url: str, settings: Settings) -> None:
+def supervise(
+    workers: int,
+    listening: socket.socket,
+    store_url: str,
+    server: EmbeddedServer | None,
+    settings: Settings,
+) -> None:
     """Returns when every worker has ended after a stop was requested. Exits with code 2 if a worker did."""
 
     async def run_workers(stop: asyncio.Event) -> bool:
         # so that an error is reported once, not by each worker
-        await check(settings, store_url)
+        await check(settings, store_url, server)
         with tempfile.TemporaryDirectory(prefix="fhir-broker-metrics-") as metrics_directory:
             supervisor = _Supervisor(
                 listening.fileno(),

@@ -19,10 +19,14 @@ _MAX_BYTES = 4096
 
 
 class DataDirectory:
-    """A directory that this process claims until `release` or its end."""
+    """A directory that this process claims until `release` or its end.
+
+    `predecessor` is the process that claimed the directory before: it has ended or released the directory.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.predecessor: ProcessIdentity | None = None
         self._lock: int | None = None
 
     def claim(self) -> None:
@@ -43,12 +47,13 @@ class DataDirectory:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = _owner(os.pread(lock, _MAX_BYTES, 0))
+            owner = _name_of(os.pread(lock, _MAX_BYTES, 0))
             os.close(lock)
             raise ConfigurationError(
                 f"BROKER_DATA_DIR={self.path} is in use by {owner}. "
                 "Stop that process, or set another BROKER_DATA_DIR."
             ) from None
+        self.predecessor = _identity_in(os.pread(lock, _MAX_BYTES, 0))
         text = json.dumps(own_identity().as_dict() | {"since": to_instant(SystemClock().now_ms())}).encode()
         os.pwrite(lock, text, 0)
         os.ftruncate(lock, len(text))  # after the write: who reads meanwhile finds a name
@@ -61,7 +66,17 @@ class DataDirectory:
             self._lock = None
 
 
-def _owner(text: bytes) -> str:
+def _identity_in(text: bytes) -> ProcessIdentity | None:
+    """The process that a lock file names; None for a new file, and for an owner that ended before it wrote
+    its name.
+    """
+    try:
+        return ProcessIdentity.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _name_of(text: bytes) -> str:
     try:
         document = json.loads(text)
         return f"process {ProcessIdentity.from_dict(document).pid} since {document['since']}"

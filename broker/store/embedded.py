@@ -29,6 +29,7 @@ import structlog
 
 from broker.errors import ConfigurationError
 from broker.store.data_directory import DataDirectory
+from broker.store.process_identity import ProcessIdentity
 
 _log = structlog.get_logger(__name__)
 _START_DEADLINE_S = 20.0
@@ -84,6 +85,11 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         return url_of(self.data_dir)
+
+    @property
+    def predecessor(self) -> ProcessIdentity | None:
+        """The process that claimed the data directory before this one, and has ended; None for the first."""
+        return self._directory.predecessor
 
     def claim(self) -> None:
         """Claims the data directory, so that no other process starts a server there before `stop`.

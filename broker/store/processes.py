@@ -37,11 +37,19 @@ class _Difference(NamedTuple):
 
 class ProcessRegister:
     """The entry of this process. `required` and `expected` hold the text of each value by variable: another
-    value of a required one is refused, of an expected one logged.
+    value of a required one is refused, of an expected one logged. `predecessor` has ended.
     """
 
-    def __init__(self, store: Store, *, required: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        required: Mapping[str, str],
+        expected: Mapping[str, str],
+        predecessor: ProcessIdentity | None = None,
+    ) -> None:
         self._store = store
+        self._predecessor = predecessor
         self._required = required
         self._expected = expected
         self._id = uuid.uuid4().hex
@@ -53,8 +61,11 @@ class ProcessRegister:
             }
         ).encode()
 
-    async def join(self) -> None:
-        """Raises `ConfigurationError` if a process that runs has another value of a required setting."""
+    async def join(self) -> bool:
+        """Whether no other process runs, for certain.
+
+        Raises `ConfigurationError` if a process that runs has another value of a required setting.
+        """
         others = await self._others()
         refused = _differences(self._required, others)
         if refused:
@@ -62,6 +73,7 @@ class ProcessRegister:
             raise ConfigurationError(_refusal(refused))
         for difference in _differences(self._expected, others):
             _log.warning("processes of one store have different settings", **difference._asdict())
+        return not others
 
     async def renew(self) -> None:
         """Makes this process count as running for `TTL_MS` from now."""
@@ -77,8 +89,8 @@ class ProcessRegister:
         running, ended = [], []
         for other_id, text in await leases.join_processes(self._store, self._id, TTL_MS, self._description):
             description = json.loads(text)
-            has_ended = ProcessIdentity.from_dict(description["process"]).has_ended()
-            if has_ended:
+            identity = ProcessIdentity.from_dict(description["process"])
+            if identity == self._predecessor or identity.has_ended():
                 ended.append(other_id)
             else:
                 running.append(description)

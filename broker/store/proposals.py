@@ -13,6 +13,7 @@ from broker.model.release import Release
 from broker.model.topic import Coding
 
 _random = random.Random(os.urandom(16))
+os.register_at_fork(after_in_child=_random.seed)  # else it would draw the ids of its parent
 
 
 class Acceptance(StrEnum):

@@ -19,6 +19,7 @@ from broker.store.protocol import Command, Store
 from broker.store.records import INTERACTIONS, RELEASES
 
 _random = random.Random(os.urandom(16))
+os.register_at_fork(after_in_child=_random.seed)  # else it would draw the ids of its parent
 
 
 def assign_id(placement: int, seed: str = "") -> str:

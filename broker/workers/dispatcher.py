@@ -24,8 +24,12 @@ from broker.workers.active_claims import ActiveClaims
 from broker.workers.shard_alarms import ShardAlarms
 
 _log = structlog.get_logger(__name__)
-LEASE_MS = 5_000
-RENEW_S = LEASE_MS / 3000
+LEASE_MS = 3_000
+"""How long a claim lasts: what the loss of a process costs its subscriptions. Longer than a lease on a
+partition, because a claim that is lost to another dispatcher by mistake sends a notification twice
+(decision 176).
+"""
+RENEW_S = LEASE_MS / 4000
 RESCAN_S = 60.0
 RELEASE_TIMEOUT_S = 2.0
 _RETRY_MS = 500

@@ -14,13 +14,12 @@ from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.inbox import InboxIntake
 from broker.store.inbox import Inbox, InboxEntry
-from broker.store.leases import Leases
+from broker.store.leases import LEASE_MS, RENEW_S, Leases
 from broker.store.protocol import GroupReader, Store
 from broker.tasks import first_of, sleep_unless
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-LEASE_MS = 11_000
 BLOCK_MS = 5_000
 BATCH = 64
 _RETRY_S = 0.5
@@ -35,19 +34,22 @@ class InboxWorker:
         self._intake = intake
         self._stop = stop
         self._leases = Leases(store, uuid.uuid4().hex)
+        self._is_reader = False
         self._is_recovered = False
 
     async def run(self) -> None:
         reader = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
-            while not self._stop.is_set():
-                try:
-                    await self._step(reader)
-                except StoreUnavailable as error:
-                    metrics.store_errors.inc()
-                    _log.warning("store unavailable", worker="inbox", error=str(error))
-                    self._is_recovered = False
-                    await sleep_unless(self._stop, _RETRY_S)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._renew_lease())
+                while not self._stop.is_set():
+                    try:
+                        await self._step(reader)
+                    except StoreUnavailable as error:
+                        metrics.store_errors.inc()
+                        _log.warning("store unavailable", worker="inbox", error=str(error))
+                        self._is_recovered = False
+                        await sleep_unless(self._stop, _RETRY_S)
         finally:
             await reader.close()
             with contextlib.suppress(StoreUnavailable):
@@ -55,15 +57,24 @@ class InboxWorker:
 
     async def _step(self, reader: GroupReader) -> None:
         """One batch. Entries that a former reader read and did not finish come first."""
-        if not await self._leases.acquire_inbox(LEASE_MS):
+        free_in_ms = await self._leases.acquire_inbox(LEASE_MS)
+        self._is_reader = free_in_ms == 0
+        if not self._is_reader:
             self._is_recovered = False
-            await sleep_unless(self._stop, LEASE_MS / 2000)
+            await sleep_unless(self._stop, (free_in_ms + 1) / 1000)
             return
         entries = await self._read(reader, ">" if self._is_recovered else "0")
         if entries:
             await self._process(entries)
         else:
             self._is_recovered = True
+
+    async def _renew_lease(self) -> None:
+        """Keeps the lease while a read waits or a batch takes long."""
+        while not await sleep_unless(self._stop, RENEW_S):
+            if self._is_reader:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._leases.acquire_inbox(LEASE_MS)
 
     async def _read(self, reader: GroupReader, position: str) -> list[InboxEntry]:
         """Waits until there are entries or `stop` is set. Entries that a cancelled read has taken are

@@ -15,6 +15,7 @@ import structlog
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
+from broker.store.leases import RENEW_S
 from broker.store.outbox import Fenced, StoreRolledBack
 from broker.store.protocol import GroupReader, Store
 from broker.store.rollback import RollbackDetector
@@ -27,7 +28,6 @@ from broker.workers.partitions import Partition, Partitions
 from broker.workers.subscription_index import SubscriptionIndexUpdater
 
 _log = structlog.get_logger(__name__)
-RENEW_S = 1.9
 BLOCK_MS = 5_000
 BATCH = 128
 RETRY_S = 0.5
@@ -70,13 +70,12 @@ class MatcherWorker:
         reader = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
             async with asyncio.TaskGroup() as tasks:
-                helpers = [
-                    tasks.create_task(self._renew_leases()),
-                    tasks.create_task(self._index.follow()),
-                ]
+                renewing = tasks.create_task(self._renew_leases())
+                following = tasks.create_task(self._index.follow())
                 while not self._stop.is_set():
                     await self._step(reader)
-                await end(helpers)
+                await end([following])
+                await renewing  # to its end: a lease that it takes after the release would be waited out
         finally:
             await self._rollback_detector.save()
             await reader.close()
@@ -198,4 +197,4 @@ class MatcherWorker:
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("leases not renewed", error=str(error))
-            await sleep_unless(self._stop, RENEW_S)
+            await sleep_unless(self._stop, self._leases.renew_in_s)

@@ -10,16 +10,17 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from broker.store.leases import Leases
+from broker.store.leases import LEASE_MS, RENEW_S, Leases
 from broker.store.protocol import Store
 
-LEASE_MS = 4_000
-CERTAIN_S = 3.5
+CERTAIN_S = LEASE_MS / 1000 - 0.5
 """A lease that was renewed longer ago may run out before a read is answered."""
 
 
 class PartitionLeases:
-    """`tokens` has the fencing token of each partition held; `changed` is set when they are others."""
+    """`tokens` has the fencing token of each partition held; `changed` is set when they are others. `renew`
+    is due again in `renew_in_s`.
+    """
 
     def __init__(self, store: Store) -> None:
         self._leases = Leases(store, uuid.uuid4().hex)
@@ -27,6 +28,7 @@ class PartitionLeases:
         self._renewed_at_s = 0.0
         self.tokens: Mapping[int, int] = {}
         self.matchers = 1
+        self.renew_in_s = RENEW_S
         self.changed = asyncio.Event()
 
     @property
@@ -38,7 +40,7 @@ class PartitionLeases:
 
     async def renew(self) -> None:
         """Renews the leases and adjusts them to the share of one matcher. Raises `StoreUnavailable`."""
-        self.matchers = await self._leases.announce(LEASE_MS)
+        self.matchers, next_end_ms = await self._leases.announce(LEASE_MS)
         share = math.ceil(self._partitions / self.matchers)
         mine = sorted(self.tokens)
         kept, excess = mine[:share], mine[share:]
@@ -50,8 +52,11 @@ class PartitionLeases:
             # asks for all partitions, because any of them may be free, and keeps no more than the share
             wanted = kept + [partition for partition in range(self._partitions) if partition not in mine]
         requested_at_s = time.monotonic()
-        tokens = await self._leases.acquire(wanted, LEASE_MS)
+        tokens, next_free_ms = await self._leases.acquire_free(wanted, LEASE_MS)
         self._renewed_at_s = requested_at_s
+        # what a lost matcher held is free as soon as its leases run out, and not a renewal later
+        next_ms = min(next_end_ms or math.inf, next_free_ms or math.inf)
+        self.renew_in_s = min(RENEW_S, (next_ms + 1) / 1000)
         gained = [partition for partition in tokens if partition not in mine]
         surplus = gained[max(0, share - len(kept)) :]
         if surplus:
@@ -63,5 +68,6 @@ class PartitionLeases:
 
     async def release(self) -> None:
         """Gives everything back, so that other matchers need not wait for the leases to run out."""
-        await self._leases.release(list(self.tokens))
+        # also those that a renewal took and did not report
+        await self._leases.release(range(self._partitions))
         await self._leases.withdraw()

@@ -44,6 +44,23 @@ async def test_a_process_with_another_value_is_refused_until_the_first_leaves(st
         await register_of(store).join()
 
 
+async def test_a_process_is_alone_when_each_other_one_has_ended_for_certain(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of another machine or container: only the lock of the data directory can prove that it has ended
+    elsewhere = replace(own_identity(), namespace="pid:[1]")
+    monkeypatch.setattr(processes, "own_identity", lambda: elsewhere)
+    assert await register_of(store).join()
+    monkeypatch.undo()
+    another = ProcessRegister(store, required=_REQUIRED, expected={})
+    assert not await another.join()
+    await another.leave()
+    owner = ProcessRegister(store, required={"BROKER_RETENTION": "9d"}, expected={}, predecessor=elsewhere)
+    assert await owner.join()
+    assert await owner.join()
+    assert len(await entries(store)) == 1
+
+
 async def test_every_difference_is_named_in_one_line(store: Store) -> None:
     await register_of(store).join()
     others = {"BROKER_BASE_URL": "http://b", "BROKER_RETENTION": "8d"}

@@ -10,11 +10,11 @@ import pytest
 from broker.app import Role, Running
 from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
+from broker.store.leases import LEASE_MS
 from broker.store.protocol import Store
 from broker.store.replies import flatten
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
-from broker.workers.inbox import LEASE_MS
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.stores import redis_of

@@ -9,13 +9,30 @@ from broker.store.protocol import Argument, ScriptCall, Store
 
 
 async def acquire_leases(store: Store, names: Sequence[Argument], owner: str, ttl_ms: int) -> list[int]:
-    """Takes or renews leases; the fencing token of each, or 0 where another owner's lease still runs."""
+    """Takes or renews leases; the fencing token of each, or minus the ms for which another owner's lease
+    still runs.
+    """
     reply = await store.run(ScriptCall("acquire_leases", [keys.LEASES], [owner, ttl_ms, *names]))
     return [int(token) for token in reply]
 
 
 async def release_leases(store: Store, names: Sequence[Argument], owner: str) -> None:
     await store.run(ScriptCall("release_leases", [keys.LEASES], [owner, *names]))
+
+
+async def void_leases(store: Store) -> None:
+    """Ends every lease, and the presence of every matcher."""
+    await store.run(ScriptCall("void_leases", [keys.LEASES], []))
+    await store.send([("DEL", keys.MATCHERS)])
+
+
+async def void_claims(store: Store, *, lease_ms: int) -> int:
+    """Makes the subscriptions of claims under way due now; how many there were."""
+    calls = [
+        ScriptCall("void_claims", [keys.due(shard)], [lease_ms, keys.subscriptions(shard)])
+        for shard in range(store.layout.shards)
+    ]
+    return sum(await store.run_many(calls))
 
 
 async def fence_partitions(store: Store, tokens: Mapping[int, int]) -> None:
@@ -27,9 +44,12 @@ async def fence_partitions(store: Store, tokens: Mapping[int, int]) -> None:
     await store.run_many(calls)
 
 
-async def announce_matcher(store: Store, owner: str, ttl_ms: int) -> int:
-    """Records that a matcher is alive (a `ttl_ms` of 0: that it stops); how many are alive."""
-    return int(await store.run(ScriptCall("announce_matcher", [keys.MATCHERS], [owner, ttl_ms])))
+async def announce_matcher(store: Store, owner: str, ttl_ms: int) -> tuple[int, int]:
+    """Records that a matcher is alive (a `ttl_ms` of 0: that it stops); how many are alive, and in how many
+    ms the first of the others counts no longer (0: there is none).
+    """
+    alive, first_end_ms = await store.run(ScriptCall("announce_matcher", [keys.MATCHERS], [owner, ttl_ms]))
+    return int(alive), int(first_end_ms)
 
 
 async def join_processes(

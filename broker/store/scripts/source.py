@@ -61,6 +61,8 @@ _SCRIPTS = MappingProxyType(
         "skip_numbers": _Script(_GAPS, runs_when_full=True),
         "trim_dead_letters": _Script(_BASE, runs_when_full=True),
         "trim_outbox": _Script(_GAPS, runs_when_full=True),
+        "void_claims": _Script(_BASE, runs_when_full=True),
+        "void_leases": _Script(runs_when_full=True),
         "write_topic": _Script(_WRITE),
     }
 )

@@ -8,6 +8,7 @@ import pytest
 
 from broker.errors import ConfigurationError
 from broker.store.data_directory import LOCK_FILE, DataDirectory
+from broker.store.process_identity import own_identity
 
 
 def test_a_claim_is_refused_while_another_holds_it(tmp_path: Path) -> None:
@@ -30,6 +31,25 @@ def test_an_owner_that_has_not_written_its_name_is_another_process(tmp_path: Pat
     (tmp_path / LOCK_FILE).write_text(text)
     with pytest.raises(ConfigurationError, match="in use by another process"):
         DataDirectory(tmp_path).claim()
+    owner.release()
+
+
+def test_the_claim_says_who_had_the_directory_before(tmp_path: Path) -> None:
+    first, second = DataDirectory(tmp_path), DataDirectory(tmp_path)
+    first.claim()
+    assert first.predecessor is None
+    first.release()
+    second.claim()
+    assert second.predecessor == own_identity()
+    second.release()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pid": null}'])
+def test_a_name_that_was_not_written_to_its_end_is_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / LOCK_FILE).write_text(text)
+    owner = DataDirectory(tmp_path)
+    owner.claim()
+    assert owner.predecessor is None
     owner.release()
 
 
