@@ -20,6 +20,7 @@ from bench import (
     overload,
     pipeline,
     report,
+    restart,
     scale,
     stalls,
 )
@@ -52,6 +53,7 @@ BENCHES: Mapping[str, Measure] = {
     "overload": overload.measure,
     "stalls": stalls.measure,
     "large": large.measure,
+    "restart": restart.measure,
     "scale": scale.measure,
     "idle": idle.measure,
 }

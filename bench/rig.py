@@ -38,7 +38,7 @@ CONNECTIONS = 64
 PATIENTS = 200
 START_S = 120.0
 LAYOUT = Layout(partitions=16, shards=16)
-_SETTINGS = {
+SETTINGS = {
     "egress_allow": "127.0.0.0/8",
     "log_level": "error",
     "retry_base": "100ms",
@@ -90,7 +90,16 @@ async def _started(
     folder: Path,
     source: Path = ROOT,
 ) -> int:
-    """Starts a module as a process that ends with the stack, and waits until it is ready. Its pid.
+    """Starts a module as a process that ends with the stack, and waits until it is ready. Its pid."""
+    process = await start_ready(arguments, settings, port, folder, source)
+    stack.callback(_end, process)
+    return process.pid
+
+
+async def start_ready(
+    arguments: Sequence[str], settings: Mapping[str, str], port: int, folder: Path, source: Path = ROOT
+) -> "subprocess.Popen[bytes]":
+    """Starts a module as a process and waits until it is ready.
 
     Raises `RuntimeError` with the end of its log if it does not become ready.
     """
@@ -105,14 +114,14 @@ async def _started(
             stderr=output,
             start_new_session=True,
         )
-    stack.callback(_end, process)
     deadline = asyncio.get_running_loop().time() + START_S
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         while asyncio.get_running_loop().time() < deadline and process.poll() is None:
             with contextlib.suppress(httpx.TransportError):
                 if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
-                    return process.pid
+                    return process
             await asyncio.sleep(0.02)
+    _end(process)
     raise RuntimeError(f"{' '.join(arguments)} did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
@@ -176,7 +185,7 @@ async def broker(
                 "port": str(own_port),
                 "base_url": f"http://127.0.0.1:{port}",
             }
-            all_settings = {**_SETTINGS, **settings, **own}
+            all_settings = {**SETTINGS, **settings, **own}
             named = {f"BROKER_{name.upper()}": value for name, value in all_settings.items()}
             pids[f"{command} {n}" if len(commands) > 1 else command] = await _started(
                 stack, ["broker", command], named, own_port, folder, source

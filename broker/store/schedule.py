@@ -185,7 +185,8 @@ class Schedule:
         """Makes a failed notification due now, and wakes the dispatchers; False where none waits for its next
         attempt.
         """
-        return await delivery.attempt_now(self._store, (tenant, subscription_id))
+        [has_waited] = await delivery.end_backoff(self._store, [(tenant, subscription_id)])
+        return has_waited
 
     async def resend(
         self,

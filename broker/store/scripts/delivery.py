@@ -99,26 +99,18 @@ async def schedule_handshake(store: Store, subscription: SubscriptionKey) -> Non
     await store.run(_due_now(store, "schedule_handshake", subscription))
 
 
-async def attempt_now(store: Store, subscription: SubscriptionKey) -> bool:
-    """Makes a failed notification due now; False where none waits for its next attempt."""
-    return bool(await store.run(_due_now(store, "attempt_now", subscription)))
-
-
 def _due_now(store: Store, script: str, subscription: SubscriptionKey) -> ScriptCall:
     shard = store.layout.shard_of(*subscription)
     script_keys = [keys.subscription(shard, *subscription), keys.due(shard)]
     return ScriptCall(script, script_keys, [keys.member(*subscription), keys.WAKE, shard])
 
 
-async def end_backoff(store: Store, subscriptions: Sequence[SubscriptionKey]) -> None:
-    """Makes subscriptions due now that wait for the next attempt after a failure."""
-    calls = []
-    for subscription in subscriptions:
-        shard = store.layout.shard_of(*subscription)
-        script_keys = [keys.subscription(shard, *subscription), keys.due(shard)]
-        arguments: list[Argument] = [keys.member(*subscription), keys.WAKE, shard]
-        calls.append(ScriptCall("end_backoff", script_keys, arguments))
-    await store.run_many(calls)
+async def end_backoff(store: Store, subscriptions: Sequence[SubscriptionKey]) -> list[bool]:
+    """Makes failed notifications due now, and wakes the dispatchers; for each subscription whether one waited
+    for its next attempt.
+    """
+    calls = [_due_now(store, "end_backoff", subscription) for subscription in subscriptions]
+    return [bool(reply) for reply in await store.run_many(calls)]
 
 
 async def resend_events(

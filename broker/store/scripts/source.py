@@ -37,7 +37,6 @@ _SCRIPTS = MappingProxyType(
         "announce_matcher": _Script(_BASE, runs_when_full=True),
         "append_changes": _Script((*_WRITE, "resource")),
         "append_events": _Script(_GAPS),
-        "attempt_now": _Script(runs_when_full=True),
         "claim": _Script((*_SUBSCRIPTION, "next_notification"), runs_when_full=True),
         "commit": _Script((*_SUBSCRIPTION, "dead_letters", "next_notification"), runs_when_full=True),
         "discard_entries": _Script(_BASE, runs_when_full=True),
