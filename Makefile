@@ -2,6 +2,7 @@
 PYTHON ?= python3
 COVERAGE ?= 1
 SECONDS ?= 60
+SOAK_MINUTES ?= 30
 SKIPPED := 77
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults validate fuzz lock clean
+.PHONY: help install demo test check bench faults soak validate fuzz lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ bench: install ## Measure performance, as ratios within one run
 
 faults: install ## Run the fault campaign and write docs/reliability.md
 	@$(BIN)/python -m tests.faults --report docs/reliability.md
+
+soak: install ## Keep a broker busy for SOAK_MINUTES=30, check that nothing grows, and write docs/reliability.md
+	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --report docs/reliability.md
 
 validate: install ## Have HL7's validator judge what the broker says, and HAPI's client use it; needs a JDK and Maven
 	@$(BIN)/python -m tests.validation $(if $(DEFINITIONS),--definitions $(DEFINITIONS)) || test $$? -eq $(SKIPPED)

@@ -11,6 +11,7 @@ from typing import Protocol
 from bench import (
     backlog,
     durability,
+    files,
     idle,
     isolation,
     large,
@@ -54,6 +55,8 @@ BENCHES: Mapping[str, Measure] = {
     "stalls": stalls.measure,
     "large": large.measure,
     "restart": restart.measure,
+    "rewrite": files.measure_rewrite,
+    "start": files.measure_start,
     "scale": scale.measure,
     "idle": idle.measure,
 }

@@ -19,6 +19,7 @@ from bench.figures import Figure
 from bench.rig import CONNECTIONS, broker, patients, register
 from bench.segments import listening
 from bench.wire import Producer, request
+from broker.store.memory_sample import kind_of
 from broker.testing.readings import HEART_RATE, observation
 
 BENCH = "memory"
@@ -84,7 +85,7 @@ async def _by_kind(store: redis.Redis, count: int) -> dict[str, float]:
     """Memory for each resource by kind of key; estimated from a sample where there are many of a kind."""
     keys: dict[str, list[bytes]] = {}
     async for key in store.scan_iter(count=1_000):
-        keys.setdefault(_kind(key), []).append(key)
+        keys.setdefault(kind_of(key), []).append(key)
     sizes: Counter[str] = Counter()
     for kind, found in keys.items():
         sample = random.Random(1).sample(found, min(len(found), _SAMPLE))
@@ -95,11 +96,6 @@ async def _by_kind(store: redis.Redis, count: int) -> dict[str, float]:
         if replies:  # all of them may have expired
             sizes[kind] = round(sum(replies) / len(replies) * len(found))
     return {kind: size / count for kind, size in sizes.most_common() if size / count >= 0.5}
-
-
-def _kind(key: bytes) -> str:
-    parts = key.decode().removeprefix("broker:").split(":")
-    return parts[1] if parts[0].startswith("{") and len(parts) > 1 else parts[0]
 
 
 def _vital_signs(names: Sequence[str], count: int) -> list[bytes]:

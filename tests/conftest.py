@@ -58,6 +58,7 @@ LOOP_BLOCKS.install()
 
 _FIRST = (
     "tests/faults/test_campaign.py",
+    "tests/soak",
     "tests/faults",
     "tests/docs",
     "tests/integration",

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from broker.errors import StoreUnavailable
 from broker.store.change_log import ChangeLog
 from broker.store.counters import Counters
+from broker.store.disk_space import read_disk_space
 from broker.store.protocol import Store
 from broker.telemetry import metrics, store_metrics
 
@@ -38,21 +39,28 @@ async def livez(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """200 when every part works, else 503 with the state of each part."""
+    """200 when every part works, else 503 with the state of each part. Warnings change no status."""
     health: Health = request.app.state.health
-    parts = {"store": "ok"}
+    parts, warnings = {"store": "ok"}, {}
     try:
         async with asyncio.timeout(_READY_TIMEOUT_S):
             if not await health.store.has_room():
                 parts["store"] = "out of memory: it accepts no more writes"
             if health.takes_changes:
                 parts["intake"] = await _intake(health)
+            if (disk := await read_disk_space(health.store)) and disk.is_low:
+                warnings["disk"] = (
+                    f"{disk.free} bytes are free, and a rewrite of the store's file needs {disk.needed}; "
+                    "free space on the disk"
+                )
     except (StoreUnavailable, TimeoutError):
         parts["store"] = "does not answer"
     parts |= {name: state() for name, state in health.workers.items()}
     is_ready = all(state == "ok" for state in parts.values())
     return JSONResponse(
-        {"status": "ready" if is_ready else "not ready", "parts": parts}, 200 if is_ready else 503
+        {"status": "ready" if is_ready else "not ready", "parts": parts}
+        | ({"warnings": warnings} if warnings else {}),
+        200 if is_ready else 503,
     )
 
 

@@ -1,6 +1,7 @@
 """Builds the housekeeper: retention, which runs in every process with the role `match`."""
 
 from broker.app.parts import Parts, milliseconds
+from broker.store.memory_sample import MemorySample
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
 from broker.workers.housekeeper import Housekeeper, interval_of
@@ -15,4 +16,10 @@ def build_housekeeper(parts: Parts) -> Housekeeper:
         dead_letters=settings.max_dead_letters,
     )
     registry = RegistryFollower(parts.store)
-    return Housekeeper(Retention(parts.store, limits), registry, interval_of(settings.retention), parts.stop)
+    return Housekeeper(
+        Retention(parts.store, limits),
+        registry,
+        MemorySample(parts.store),
+        interval_of(settings.retention),
+        parts.stop,
+    )

@@ -8,6 +8,8 @@ process remembers its own attempts; a subscription that it does not know waits f
 from broker.model.subscription import SubscriptionKey
 
 WOKEN_BY_A_SUCCESS = 2
+MAX_WAITING = 10_000
+"""So many are remembered, the newest: a subscription that was deleted meanwhile is never attempted again."""
 
 
 class WaitingReceivers:
@@ -20,6 +22,8 @@ class WaitingReceivers:
     def add(self, key: str, subscription: SubscriptionKey) -> None:
         """The subscription waits for its next attempt, behind those that wait already."""
         self.discard(subscription)
+        if len(self._keys) >= MAX_WAITING:
+            self.discard(next(iter(self._keys)))
         self._waiting.setdefault(key, {})[subscription] = None
         self._keys[subscription] = key
 

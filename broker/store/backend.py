@@ -41,7 +41,9 @@ class Backend(Protocol):
 
     async def ping(self) -> None: ...
 
-    async def memory(self) -> list[Mapping[str, Any]]:
-        """INFO memory of every primary."""
+    async def usage(self) -> list[Mapping[str, Any]]:
+        """INFO memory and persistence of every primary."""
+
+    async def sample_keys(self, count: int) -> tuple[int, list[bytes]]: ...
 
     async def close(self) -> None: ...

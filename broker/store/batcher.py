@@ -24,6 +24,8 @@ MAX_PIPELINES = 2
 MAX_BATCH = 256
 """Callers whose commands share one pipeline."""
 TIMEOUT_S = 10.0
+IDLE_S = 10.0
+"""How long a connection for `exchange` stays open without use; one stays in any case."""
 
 
 class Batcher:
@@ -35,7 +37,7 @@ class Batcher:
         self._pool = pool
         self._timeout_s = timeout_s
         self._shared = _SharedConnection(pool, timeout_s)
-        self._idle: list[RespConnection] = []
+        self._idle = IdleConnections()
         self._busy: set[RespConnection] = set()
         self._is_closed = False
 
@@ -73,7 +75,7 @@ class Batcher:
         """
         replies: list[Any] = []
         try:
-            await self._exchange(self._take_idle(), commands, replies)
+            await self._exchange(self._idle.take(), commands, replies)
         except (ConnectionLost, OSError):
             if not retry or self._is_closed:
                 raise
@@ -82,13 +84,6 @@ class Batcher:
             # the server may have closed the connection while it was idle
             await self._exchange(None, commands, replies)
         return replies
-
-    def _take_idle(self) -> RespConnection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_open:
-                return connection
-        return None
 
     async def _exchange(
         self, connection: RespConnection | None, commands: Sequence[Command], replies: list[Any]
@@ -110,16 +105,58 @@ class Batcher:
         if self._is_closed:
             connection.abort(ConnectionLost("closed"))
         else:
-            self._idle.append(connection)
+            self._idle.put(connection)
 
     async def close(self) -> None:
         """Closes all connections; commands under way fail."""
         self._is_closed = True
         closed = ConnectionLost("closed")
         await self._shared.close(closed)
-        for connection in (*self._idle, *self._busy):
+        for connection in list(self._busy):
             connection.abort(closed)
-        self._idle.clear()
+        self._idle.close(closed)
+
+
+class IdleConnections:
+    """Connections that wait for their next use. The one used last is taken first, so that those which only a
+    burst needed stay unused and are closed.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[float, RespConnection]] = []
+        """The moment since which each is unused, the longest first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self) -> RespConnection | None:
+        while self._waiting:
+            _, connection = self._waiting.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def put(self, connection: RespConnection) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time(), connection))
+        if self._timer is None and len(self._waiting) > 1:
+            self._timer = loop.call_later(IDLE_S, self._close_unused)
+
+    def _close_unused(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while len(self._waiting) > 1:
+            since, connection = self._waiting[0]
+            if (left_s := since + IDLE_S - loop.time()) > 0:
+                self._timer = loop.call_later(left_s, self._close_unused)
+                return
+            del self._waiting[0]
+            connection.abort(ConnectionLost("unused"))
+
+    def close(self, reason: Exception) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, connection in self._waiting:
+            connection.abort(reason)
+        self._waiting.clear()
 
 
 class _SharedConnection:

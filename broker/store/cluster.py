@@ -22,6 +22,7 @@ from broker.store.clients import client_at, pool_at
 from broker.store.durability import DurabilityWait, SafetyCheck
 from broker.store.group_reader import ClusterGroupReader
 from broker.store.protocol import Command, GroupReader, StreamRow
+from broker.store.replies import key_sample, key_sample_commands
 from broker.store.routing import ClusterNode, Router
 from broker.store.script_loader import ScriptLoader
 from broker.store.slots import Address, Topology
@@ -161,8 +162,16 @@ class ClusterConnection:
         for node in self._primaries():
             await node.client.ping()
 
-    async def memory(self) -> list[Mapping[str, Any]]:
-        return [await node.client.info("memory") for node in self._primaries()]
+    async def usage(self) -> list[Mapping[str, Any]]:
+        return [await node.client.info("memory", "persistence") for node in self._primaries()]
+
+    async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
+        total = 0
+        names: list[bytes] = []
+        for node in self._primaries():
+            number, some = key_sample(await node.batcher.send(key_sample_commands(count)))
+            total, names = total + number, names + some
+        return total, names
 
     async def close(self) -> None:
         await self._router.close()

@@ -23,9 +23,10 @@ from broker.model.subscription import SubscriptionStatus
 from broker.store import keys
 from broker.store.change_log import unmatched_changes
 from broker.store.dead_letter_id import DeadLetterKind
+from broker.store.disk_space import read_disk_space
 from broker.store.protocol import Command, Store
 from broker.store.replies import mapping_of
-from broker.telemetry.store_metrics import DeadLetterCounts, StoreCounts
+from broker.telemetry.store_metrics import DeadLetterCounts, StoreCounts, StoreSize
 
 
 class Counters:
@@ -35,7 +36,7 @@ class Counters:
         self._store = store
 
     async def read(self) -> StoreCounts:
-        """All counters in one round trip. Raises `StoreUnavailable`."""
+        """All counters and the size of the store. Raises `StoreUnavailable`."""
         layout = self._store.layout
         partitions, shards = range(layout.partitions), range(layout.shards)
         commands: list[Command] = [
@@ -45,6 +46,7 @@ class Counters:
         commands.append(("HGETALL", keys.INBOX_COUNTERS))
         commands += [("XINFO", "GROUPS", keys.changes(partition)) for partition in partitions]
         answers: list[Any] = await self._store.send(commands)
+        size = await self._size()
         hashes = [_numbers(answer) for answer in answers[: len(partitions) + len(shards) + 1]]
         of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -1]
         changes, events = _sum(of_partitions), _sum(of_shards)
@@ -75,6 +77,19 @@ class Counters:
                 partition: unmatched_changes(groups)
                 for partition, groups in zip(partitions, answers[len(hashes) :], strict=True)
             },
+            size=size,
+        )
+
+    async def _size(self) -> StoreSize:
+        usage, disk = await self._store.usage(), await read_disk_space(self._store)
+        (by_kind,) = await self._store.send([("HGETALL", keys.MEMORY)])
+        return StoreSize(
+            memory=usage.memory,
+            memory_limit=usage.memory_limit,
+            memory_by_kind=_numbers(by_kind),
+            file=usage.file,
+            disk_free=disk.free if disk else None,
+            rewrite=disk.needed if disk else None,
         )
 
 

@@ -29,6 +29,7 @@ import structlog
 
 from broker.errors import ConfigurationError
 from broker.store.data_directory import DataDirectory
+from broker.store.disk_space import DiskWatch
 from broker.store.process_identity import ProcessIdentity
 
 _log = structlog.get_logger(__name__)
@@ -80,6 +81,7 @@ class EmbeddedServer:
         self.process: subprocess.Popen[bytes] | None = None
         self._directory = DataDirectory(data_dir)
         self._keeper: threading.Thread | None = None
+        self._disk: DiskWatch | None = None
         self._is_stopping = threading.Event()
 
     @property
@@ -106,11 +108,13 @@ class EmbeddedServer:
         self.respawn()
 
     def keep(self) -> None:
-        """Restarts the server whenever it dies before `stop`."""
+        """Restarts the server whenever it dies before `stop`, and watches its disk."""
         # one thread for every restart: for the kernel (PR_SET_PDEATHSIG), the thread that starts a process is
         # its parent
         self._keeper = threading.Thread(target=self._keep, name="embedded store", daemon=True)
         self._keeper.start()
+        self._disk = DiskWatch(self.data_dir, self.url)
+        self._disk.start()
 
     def _keep(self) -> None:
         while self.process is not None and not self._is_stopping.is_set():
@@ -175,6 +179,14 @@ class EmbeddedServer:
         yield 'save ""'
         yield "maxmemory-policy noeviction"
         yield "stream-node-max-entries 128"
+        # rewritten when it has doubled, as a compact snapshot that is synced in small steps; each write is
+        # synced meanwhile too, since it is acknowledged
+        yield "auto-aof-rewrite-percentage 100"
+        yield "auto-aof-rewrite-min-size 64mb"
+        yield "aof-use-rdb-preamble yes"
+        yield "rdb-save-incremental-fsync yes"
+        yield "aof-rewrite-incremental-fsync yes"
+        yield "no-appendfsync-on-rewrite no"
         yield ""
 
     def _await_reply(self) -> None:
@@ -206,11 +218,13 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stops the server and gives up the claim. Everything the server acknowledged is on disk."""
         self._is_stopping.set()
+        if self._disk is not None:
+            self._disk.stop()
         self._end()
         if self._keeper is not None:
             self._keeper.join()
             self._end()  # the thread may just have restarted the server
-        self.process = self._keeper = None
+        self.process = self._keeper = self._disk = None
         self._is_stopping.clear()
         self._directory.release()
 

@@ -32,6 +32,10 @@ connections should look at their record.
 CHANGED = "broker:changed"
 """Channel, on a Cluster only: a partition whose changes stream got an entry."""
 MATCHERS = "broker:matchers"
+MEMORY = "broker:memory"
+"""Hash: kind of key -> bytes of memory, as the last sample estimated (`memory_sample.py`)."""
+DISK_SPACE = "broker:disk-space"
+"""String: `<free bytes> <bytes that a rewrite needs>`; it expires (`disk_space.py`)."""
 
 INBOX = "fhir:inbox"
 """Stream to which gateways write. The keys around it share its slot."""

@@ -45,6 +45,14 @@ class WriteConcern(Enum):
     """The write is on disk, and on as many replicas as the settings ask for."""
 
 
+class StoreUsage(NamedTuple):
+    """Bytes of memory that all primaries use, their limit (0: none), bytes of their append-only files."""
+
+    memory: int
+    memory_limit: int
+    file: int
+
+
 class GroupReader(Protocol):
     """Reads consumer groups on connections of its own, so that a blocking read delays nobody else.
 
@@ -120,5 +128,10 @@ class Store(Protocol):
 
     async def has_room(self) -> bool:
         """Whether the store accepts writes: it has no memory limit, or has not reached it."""
+
+    async def usage(self) -> StoreUsage: ...
+
+    async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
+        """The number of all keys, and up to `count` random ones of each primary; keys may repeat."""
 
     async def close(self) -> None: ...

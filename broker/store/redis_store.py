@@ -19,7 +19,7 @@ from broker.store.durability import Durability, DurabilityWait, SafetyCheck
 from broker.store.failures import translated, watched
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
-from broker.store.protocol import Command, GroupReader, ScriptCall, StreamRow, WriteConcern
+from broker.store.protocol import Command, GroupReader, ScriptCall, StoreUsage, StreamRow, WriteConcern
 from broker.store.script_loader import ScriptLoader
 from broker.store.server import ServerConnection
 from broker.store.slots import slot_of_key
@@ -138,7 +138,17 @@ class RedisStore:
 
     @watched
     async def has_room(self) -> bool:
-        return all(_has_room(memory) for memory in await self._backend.memory())
+        return all(_has_room(memory) for memory in await self._backend.usage())
+
+    @watched
+    async def usage(self) -> StoreUsage:
+        nodes = await self._backend.usage()
+        names = ("used_memory", "maxmemory", "aof_current_size")
+        return StoreUsage(*(sum(int(node.get(name, 0)) for node in nodes) for name in names))
+
+    @watched
+    async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
+        return await self._backend.sample_keys(count)
 
     async def close(self) -> None:
         await self._backend.close()

@@ -107,9 +107,19 @@ class RegistryFollower:
         """Makes the next call of `pages` return every subscription, and those that were deleted since."""
         self._positions = {}
 
-    async def trim(self, keep: int) -> None:
-        """Removes all but about `keep` entries of each log; a follower that is behind them starts over."""
-        commands: list[Command] = [
-            ("XTRIM", keys.registry(shard), "MAXLEN", "~", keep) for shard in range(self._store.layout.shards)
+    async def trim(self, keep: int, keep_ms: int) -> None:
+        """Removes from each log all but about `keep` entries, and those older than `keep_ms`; the last one
+        stays.
+
+        A follower that is behind starts over: it misses entries in front of the next one, or of the last.
+        """
+        shards = range(self._store.layout.shards)
+        (now,) = await self._store.send([("TIME",)])
+        horizon = StreamId(max(0, int(now[0]) * 1000 - keep_ms), 0)
+        ends = [StreamId.parse(end) for end in await self._ends_of(shards)]
+        commands: list[Command] = [("XTRIM", keys.registry(shard), "MAXLEN", "~", keep) for shard in shards]
+        commands += [
+            ("XTRIM", keys.registry(shard), "MINID", "~", str(min(horizon, end)))
+            for shard, end in zip(shards, ends, strict=True)
         ]
         await self._store.send(commands)

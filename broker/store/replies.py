@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.store.protocol import StreamRow
+from broker.store.protocol import Command, StreamRow
 
 
 def mapping_of(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:
@@ -24,3 +24,14 @@ def rows_of(reply: Sequence[Any] | None) -> list[StreamRow]:
 def flatten(mapping: Mapping[Any, Any]) -> list[Any]:
     """The names and values of a mapping in turn, as XADD and HSET take them."""
     return [part for pair in mapping.items() for part in pair]
+
+
+def key_sample_commands(count: int) -> list[Command]:
+    """The commands whose replies `key_sample` reads."""
+    return [("DBSIZE",), *[("RANDOMKEY",)] * count]
+
+
+def key_sample(replies: Sequence[Any]) -> tuple[int, list[bytes]]:
+    """The number of keys, and random ones; the store may have none."""
+    total, *names = replies
+    return total, [name for name in names if name is not None]

@@ -12,7 +12,7 @@ from broker.store.clients import client_at, pool_at
 from broker.store.durability import DurabilityWait, SafetyCheck
 from broker.store.group_reader import ServerGroupReader
 from broker.store.protocol import Command, GroupReader, StreamRow
-from broker.store.replies import rows_of
+from broker.store.replies import key_sample, key_sample_commands, rows_of
 from broker.store.script_loader import ScriptLoader
 
 _TIMEOUT_S = 10.0
@@ -99,8 +99,11 @@ class ServerConnection:
     async def ping(self) -> None:
         await self._client.ping()
 
-    async def memory(self) -> list[Mapping[str, Any]]:
-        return [await self._client.info("memory")]
+    async def usage(self) -> list[Mapping[str, Any]]:
+        return [await self._client.info("memory", "persistence")]
+
+    async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
+        return key_sample(await self._batcher.send(key_sample_commands(count)))
 
     async def close(self) -> None:
         await self._batcher.close()

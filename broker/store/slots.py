@@ -18,7 +18,7 @@ Address = tuple[str, int]
 """Host and port, as the Cluster announces them to its clients."""
 
 _KEYLESS = {"CLUSTER", "INFO", "PING", "PUBLISH", "TIME"}
-_WITH_SUBCOMMAND = {"XGROUP", "XINFO"}
+_WITH_SUBCOMMAND = {"MEMORY", "XGROUP", "XINFO"}
 _ALL_KEYS = {"MGET"}
 _SCRIPTS = {"EVALSHA"}
 _STREAMS = {"XREAD", "XREADGROUP"}

@@ -23,6 +23,20 @@ class DeadLetterCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSize:
+    """Bytes. `memory_limit` is 0 without one. `disk_free`, and `rewrite`, which a rewrite of the append-only
+    file needs at most, are None unless the store is embedded.
+    """
+
+    memory: int
+    memory_limit: int
+    memory_by_kind: Mapping[str, int]
+    file: int
+    disk_free: int | None = None
+    rewrite: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreCounts:
     """Totals over all tenants.
 
@@ -44,6 +58,7 @@ class StoreCounts:
     undelivered_events: int
     dead_letters: Mapping[str, DeadLetterCounts]
     matcher_backlog: Mapping[int, int]
+    size: StoreSize
 
 
 def render(counts: StoreCounts) -> bytes:
@@ -117,6 +132,7 @@ class _Snapshot(Collector):
             "partition",
         )
         yield from _dead_letters(counts.dead_letters)
+        yield from _size(counts.size)
 
 
 def _dead_letters(by_kind: Mapping[str, DeadLetterCounts]) -> Iterable[Metric]:
@@ -147,6 +163,33 @@ def _dead_letters(by_kind: Mapping[str, DeadLetterCounts]) -> Iterable[Metric]:
         "kind",
         "result",
     )
+
+
+def _size(size: StoreSize) -> Iterable[Metric]:
+    yield _gauge("broker_store_memory_bytes", "Memory that the store uses.", {(): size.memory})
+    yield _gauge(
+        "broker_store_memory_limit_bytes",
+        "Memory at which the store refuses writes; 0: no limit.",
+        {(): size.memory_limit},
+    )
+    yield _gauge(
+        "broker_store_key_bytes",
+        "Memory by kind of key, estimated from a sample at the last sweep.",
+        {(kind,): number for kind, number in size.memory_by_kind.items()},
+        "kind",
+    )
+    yield _gauge("broker_store_file_bytes", "Size of the store's append-only file.", {(): size.file})
+    if size.disk_free is not None and size.rewrite is not None:
+        yield _gauge(
+            "broker_store_disk_free_bytes",
+            "Free space on the disk of the embedded store.",
+            {(): size.disk_free},
+        )
+        yield _gauge(
+            "broker_store_rewrite_bytes",
+            "Space that a rewrite of the append-only file needs at most.",
+            {(): size.rewrite},
+        )
 
 
 def _counter(name: str, text: str, numbers: Mapping[tuple[str, ...], int], *labels: str) -> Metric:

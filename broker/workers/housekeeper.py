@@ -11,6 +11,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.errors import StoreUnavailable
+from broker.store.memory_sample import MemorySample
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Retention
 from broker.telemetry import metrics
@@ -21,6 +22,8 @@ MIN_INTERVAL = timedelta(seconds=1)
 SWEEPS_PER_RETENTION = 20
 """So data is kept at most a twentieth longer than the retention, or ten minutes."""
 MAX_REGISTRY_ENTRIES = 10_000
+MAX_REGISTRY_AGE = timedelta(minutes=10)
+"""Every matcher that works has read an older entry."""
 _FIRST_RUN_AFTER = timedelta(minutes=1)
 
 
@@ -33,10 +36,16 @@ class Housekeeper:
     """`run` returns after `stop` is set."""
 
     def __init__(
-        self, retention: Retention, registry: RegistryFollower, interval: timedelta, stop: asyncio.Event
+        self,
+        retention: Retention,
+        registry: RegistryFollower,
+        memory: MemorySample,
+        interval: timedelta,
+        stop: asyncio.Event,
     ) -> None:
         self._retention = retention
         self._registry = registry
+        self._memory = memory
         self._interval = interval
         self._stop = stop
 
@@ -57,11 +66,21 @@ class Housekeeper:
             scheduler.shutdown(wait=False)
 
     async def sweep(self) -> None:
-        """Removes what is too old, and the older part of the registry log, once."""
-        await self._run_all({"retention": self._retention.sweep, "registry": self._trim_registry})
+        """Removes what is too old, trims the registry log, and measures what is left, once."""
+        await self._run_all(
+            {
+                "retention": self._retention.sweep,
+                "registry": self._trim_registry,
+                "memory": self._measure_memory,
+            }
+        )
+
+    async def _measure_memory(self) -> None:
+        await self._memory.take()
 
     async def _trim_registry(self) -> None:
-        await self._registry.trim(MAX_REGISTRY_ENTRIES)
+        keep = min(MAX_REGISTRY_AGE, self._interval * SWEEPS_PER_RETENTION)
+        await self._registry.trim(MAX_REGISTRY_ENTRIES, round(keep.total_seconds() * 1000))
 
     async def _run_all(self, jobs: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
         """Runs the jobs one after the other; one that fails is left for the next sweep."""

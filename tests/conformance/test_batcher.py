@@ -15,6 +15,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as NoReply
 
+from broker.store import batcher as batcher_module
 from broker.store.batcher import Batcher
 from broker.store.embedded import EmbeddedServer
 from tests.faults.certificates import Pair, authority
@@ -262,3 +263,25 @@ async def test_close_fails_the_commands_that_wait() -> None:
         with pytest.raises(ConnectionLost):
             await batcher.send([("PING",)])
     assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 7
+
+
+async def test_connections_that_only_a_burst_needed_are_closed(
+    embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher_module, "IDLE_S", 0.05)
+    name = "burst"
+    pool = redis.Redis.from_url(
+        embedded.url, protocol=2, socket_timeout=None, client_name=name
+    ).connection_pool
+    batcher = Batcher(pool)
+
+    async def connections() -> int:
+        (text,) = await batcher.exchange([("CLIENT", "LIST")])
+        return int(text.decode().count(f" name={name} "))
+
+    await asyncio.gather(*(batcher.exchange([("ECHO", str(n))]) for n in range(20)))
+    async with asyncio.timeout(10):
+        while await connections() > 1:  # noqa: ASYNC110 the server sets no event
+            await asyncio.sleep(0.01)
+    assert await batcher.exchange([("ECHO", "again")]) == [b"again"]
+    await batcher.close()

@@ -12,12 +12,13 @@ from broker.model.subscription import (
     SubscriptionId,
     SubscriptionStatus,
 )
+from broker.store import keys
 from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.schedule import Claim
 from tests.conformance.delivery_fixture import FAILURE, KEY, BrokerFixture, change
 from tests.conftest import ALL_STORES
-from tests.stores import changes_of
+from tests.stores import changes_of, redis_of
 from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
@@ -234,13 +235,15 @@ async def test_a_follower_gets_every_subscription_first_and_then_the_changed_one
     assert await changes_of(follower) == [(KEY, None)]
 
 
+@pytest.mark.parametrize(("keep", "keep_ms"), [(1, 600_000), (10_000, -2_000)], ids=["number", "age"])
 async def test_a_follower_that_fell_behind_the_trimmed_log_starts_over(
-    broker_fixture: BrokerFixture, store: Store
+    broker_fixture: BrokerFixture, store: Store, keep: int, keep_ms: int
 ) -> None:
     follower = RegistryFollower(store)
     await changes_of(follower)
     for _ in range(300):
         await broker_fixture.subscriptions.put(stored_subscription(), create=False)
-    await follower.trim(keep=1)
+    await follower.trim(keep, keep_ms)
+    assert await redis_of(store).xlen(keys.registry(store.layout.shard_of(*KEY))) < 300
     changed = await changes_of(follower)
     assert [key for key, record in changed if record] == [KEY]

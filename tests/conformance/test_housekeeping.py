@@ -21,6 +21,7 @@ from broker.model.subscription import (
 from broker.store import keys
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
+from broker.store.memory_sample import MemorySample
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
 from broker.store.protocol import GroupReader, Store
@@ -76,7 +77,9 @@ class BrokerFixture:
     async def sweep(self, keep: timedelta) -> None:
         limits = Limits(keep_ms=int(keep.total_seconds() * 1000))
         retention, registry = Retention(self.server, limits), RegistryFollower(self.server)
-        keeper = Housekeeper(retention, registry, timedelta(hours=1), asyncio.Event())
+        keeper = Housekeeper(
+            retention, registry, MemorySample(self.server), timedelta(hours=1), asyncio.Event()
+        )
         for _ in range(2):  # as two processes would
             await keeper.sweep()
 

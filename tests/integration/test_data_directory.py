@@ -1,10 +1,16 @@
 """One broker process at a time uses a data directory, and the next one starts as soon as it has ended."""
 
 import json
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from broker.store import embedded
+from broker.store.embedded import EmbeddedServer
 from broker.store.process_identity import ProcessIdentity
 from tests.integration.commands import Command, run
 from tests.ports import free_port
@@ -41,3 +47,34 @@ async def test_a_second_process_is_refused_by_name_until_the_first_is_killed(
     with serve(tmp_path, another) as second:
         await second.until_ready(f"http://127.0.0.1:{another}")
         assert json.loads((data / "owner.lock").read_bytes())["pid"] == second.pid
+
+
+def test_a_start_waits_for_a_store_that_loads_longer_than_its_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = EmbeddedServer(tmp_path)
+    server.start()
+    with redis.Redis.from_url(server.url, protocol=2) as client:
+        for n in range(200):
+            client.set(f"key {n}", os.urandom(1000))
+        client.bgrewriteaof()
+        deadline = time.monotonic() + 20
+        while client.info("persistence")["aof_base_size"] < 200_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    server.stop()
+    configured = EmbeddedServer._configuration
+
+    def slow(self: EmbeddedServer, path: Path) -> Iterator[str]:
+        yield "key-load-delay 5000"  # µs
+        yield "loading-process-events-interval-bytes 1024"
+        yield from configured(self, path)
+
+    monkeypatch.setattr(EmbeddedServer, "_configuration", slow)
+    monkeypatch.setattr(embedded, "_START_DEADLINE_S", 0.5)
+    started = time.monotonic()
+    server.start()
+    assert time.monotonic() - started > 1
+    with redis.Redis.from_url(server.url, protocol=2) as client:
+        assert client.dbsize() == 200
+    server.stop()

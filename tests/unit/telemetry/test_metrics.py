@@ -1,7 +1,7 @@
 """Metrics: their names, those of the process, and those that describe the store."""
 
 from broker.telemetry import metrics, store_metrics
-from broker.telemetry.store_metrics import DeadLetterCounts, StoreCounts
+from broker.telemetry.store_metrics import DeadLetterCounts, StoreCounts, StoreSize
 from tests.metrics import total
 
 COUNTS = StoreCounts(
@@ -17,6 +17,7 @@ COUNTS = StoreCounts(
     undelivered_events=7,
     dead_letters={"change": DeadLetterCounts(3, 10, 4, 2, 1), "event": DeadLetterCounts(0, 0, 0, 0, 0)},
     matcher_backlog={0: 7, 1: 0},
+    size=StoreSize(900, 1_000, {"resource": 400, "outbox": 100}, 3_000, 8_000, 900),
 )
 
 
@@ -57,5 +58,11 @@ def test_metrics_of_the_store_are_rendered_by_their_labels() -> None:
     assert total(page, "broker_undelivered_events") == 7
     assert total(page, "broker_matcher_backlog", partition="0") == 7
     assert total(page, "broker_dead_letters", kind="change") == 3
+    assert total(page, "broker_store_memory_bytes") == 900
+    assert total(page, "broker_store_memory_limit_bytes") == 1_000
+    assert total(page, "broker_store_key_bytes", kind="resource") == 400
+    assert total(page, "broker_store_file_bytes") == 3_000
+    assert total(page, "broker_store_disk_free_bytes") == 8_000
+    assert total(page, "broker_store_rewrite_bytes") == 900
     assert total(page, "broker_dead_letters_created_total", kind="change") == 10
     assert total(page, "broker_dead_letters_settled_total", kind="change", result="discarded") == 2

@@ -1,0 +1,97 @@
+"""The disk of the embedded store: what is reported, and when its file is rewritten early."""
+
+import os
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from broker.api.authentication import authenticate_open
+from broker.api.health import Health
+from broker.app.api import build_health_app
+from broker.store.change_log import ChangeLog
+from broker.store.changes import Changes
+from broker.store.counters import Counters
+from broker.store.disk_space import DiskSpace, DiskWatch, read_disk_space
+from broker.store.embedded import EmbeddedServer
+from broker.store.protocol import Store
+from broker.store.redis_store import connect
+from tests.conftest import LAYOUT
+
+MIB = 1024**2
+
+
+def test_a_file_that_has_grown_is_rewritten_while_there_is_room_for_two_copies() -> None:
+    assert DiskSpace(free=150, needed=100).rewrites_early(200, 100)
+    assert not DiskSpace(free=250, needed=100).rewrites_early(200, 100)
+
+
+def test_a_rewrite_that_gives_little_back_or_has_no_room_is_not_started() -> None:
+    assert not DiskSpace(free=150, needed=100).rewrites_early(120, 100)
+    assert not DiskSpace(free=90, needed=100).rewrites_early(200, 100)
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The free space of every disk; tests change its `f_bavail`."""
+    space = SimpleNamespace(f_bavail=0, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _path: space)
+    return space
+
+
+@pytest.fixture
+async def store(embedded: EmbeddedServer, client: redis.Redis) -> AsyncIterator[Store]:
+    """The embedded store, whatever `--store` says."""
+    client.flushall()
+    store = connect(embedded.url, LAYOUT)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def client(embedded: EmbeddedServer) -> redis.Redis:
+    return redis.Redis.from_url(embedded.url, protocol=2)
+
+
+async def test_a_disk_without_room_is_reported_once_by_log_metric_and_readiness(
+    store: Store, embedded: EmbeddedServer, client: redis.Redis, free: SimpleNamespace
+) -> None:
+    await Changes(store, keep_ms=1_000, max_changes=1_000).prepare()
+    watch = DiskWatch(embedded.data_dir, embedded.url)
+    health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
+    transport = httpx.ASGITransport(build_health_app(health, authenticate_open))
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=transport, base_url="http://broker") as http:
+            assert "warnings" not in (await http.get("/readyz")).json()
+            space = watch.check(client)
+            assert watch.check(client).is_low
+            assert (space.free, space.is_low) == (0, True)
+            assert (await read_disk_space(store) or space).free == 0
+            answer = await http.get("/readyz")
+            assert answer.status_code == 200
+            assert "0 bytes are free" in answer.json()["warnings"]["disk"]
+            assert "broker_store_disk_free_bytes 0.0" in (await http.get("/metrics")).text
+            free.f_bavail = 100 * space.needed
+            watch.check(client)
+            assert "warnings" not in (await http.get("/readyz")).json()
+    assert [(line["log_level"], line["event"].partition(";")[0]) for line in logs] == [
+        ("error", "disk has no room to rewrite the append-only file"),
+        ("info", "disk has room again"),
+    ]
+
+
+async def test_the_file_is_rewritten_before_the_disk_is_full(
+    store: Store, embedded: EmbeddedServer, client: redis.Redis, free: SimpleNamespace
+) -> None:
+    for _ in range(50):
+        client.set("large", os.urandom(MIB // 10).hex())
+    info = client.info("persistence")
+    rewrites = info["aof_rewrites"]
+    free.f_bavail = round(1.5 * client.info("memory")["used_memory"])
+    DiskWatch(embedded.data_dir, embedded.url).check(client)
+    info = client.info("persistence")
+    assert info["aof_rewrites"] + info["aof_rewrite_in_progress"] + info["aof_rewrite_scheduled"] > rewrites

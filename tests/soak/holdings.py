@@ -1,0 +1,128 @@
+"""What a broker and its embedded store hold: memory, descriptors, threads, tasks, timers, connections, keys.
+
+`Probe` reads it from the outside: from /proc (Linux), from the store, and from the report of
+`tests/soak/probed_broker.py`.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio as redis
+
+from broker.store.memory_sample import kind_of
+
+PASSING_KINDS = frozenset(
+    {
+        "dead-letter-index",
+        "dead-letter-tenants",
+        "dead-letters",
+        "deleted-subscription",
+        "held-versions",
+        "id-claim",
+        "idempotency",
+        "identifiers",
+        "outbox",
+        "references",
+        "refused",
+        "resource",
+        "subscription",
+        "token",
+    }
+)
+"""Kinds of keys that belong to resources, subscriptions and dead letters: they go when those go."""
+_REPORT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Memory at one moment, in bytes by what uses it."""
+
+    at_s: float
+    broker: int
+    store_process: int
+    store_data: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What is held while nothing happens; each count by name."""
+
+    counts: Mapping[str, int]
+
+    def beyond(self, before: "Holdings") -> dict[str, int]:
+        """What is held in addition to `before`."""
+        grown = {name: count - before.counts.get(name, 0) for name, count in self.counts.items()}
+        return {name: count for name, count in sorted(grown.items()) if count > 0}
+
+
+class Probe:
+    """Reads the holdings of one broker process, which writes its reports to `report`, and of its store."""
+
+    def __init__(self, broker_pid: int, store: redis.Redis, report: Path) -> None:
+        self._broker = broker_pid
+        self._store = store
+        self._report = report
+
+    async def levels(self, at_s: float) -> Levels:
+        info: Any = await self._store.info()
+        return Levels(
+            at_s,
+            _resident_bytes(self._broker),
+            _resident_bytes(info["process_id"]),
+            info["used_memory"],
+            await self._store.dbsize(),
+        )
+
+    async def passing_keys(self) -> dict[str, int]:
+        """The number of keys of each kind of `PASSING_KINDS`; the refused inbox entries for their stream."""
+        kinds = Counter[str]()
+        async for key in self._store.scan_iter(count=1_000):
+            if (kind := kind_of(key)) in PASSING_KINDS:
+                kinds[f"keys {kind}"] += 1
+        return dict(kinds)
+
+    async def holdings(self) -> Holdings:
+        info: Any = await self._store.info()
+        counts = Counter(await self.passing_keys())
+        for name, pid in (("broker", self._broker), ("store", info["process_id"])):
+            counts[f"{name}: threads"] = _threads(pid)
+            counts.update(f"{name}: descriptors of {kind}" for kind in _descriptors(pid))
+        counts["store: connections"] = info["connected_clients"]
+        counts.update(await self._reported())
+        return Holdings(counts)
+
+    async def _reported(self) -> dict[str, int]:
+        self._report.unlink(missing_ok=True)
+        os.kill(self._broker, signal.SIGUSR1)
+        async with asyncio.timeout(_REPORT_S):
+            while not self._report.exists():  # noqa: ASYNC110 another process sets no event
+                await asyncio.sleep(0.02)
+        return {f"broker: {name}": int(count) for name, count in json.loads(self._report.read_text()).items()}
+
+
+def _resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def _descriptors(pid: int) -> list[str]:
+    kinds = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(descriptor.readlink())
+        except OSError:  # closed in between
+            continue
+        kinds.append(target.partition(":")[0] if ":[" in target or target.startswith("anon") else "files")
+    return kinds
