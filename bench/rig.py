@@ -114,13 +114,17 @@ async def start_ready(
             stderr=output,
             start_new_session=True,
         )
-    deadline = asyncio.get_running_loop().time() + START_S
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        while asyncio.get_running_loop().time() < deadline and process.poll() is None:
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
-                    return process
-            await asyncio.sleep(0.02)
+    try:
+        deadline = asyncio.get_running_loop().time() + START_S
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            while asyncio.get_running_loop().time() < deadline and process.poll() is None:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                        return process
+                await asyncio.sleep(0.02)
+    except BaseException:
+        _end(process)
+        raise
     _end(process)
     raise RuntimeError(f"{' '.join(arguments)} did not start: {log.read_text(errors='replace')[-2000:]}")
 
