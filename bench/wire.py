@@ -15,6 +15,7 @@ from typing import cast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _FOCUS = re.compile(rb"Observation/([0-9A-Za-z.-]+)")
+_ASSIGNED = re.compile(rb"(?:Observation|Subscription)/([0-9A-Za-z.-]+)")
 _EVENT = b'"event-number"'
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -236,7 +237,7 @@ class Producer:
 
     async def _post(self, connection: _Connection, n: int, message: bytes, at: float) -> None:
         head = await connection.post(message)
-        location = _FOCUS.search(head)
+        location = _ASSIGNED.search(head)
         if location is not None:
             self.sent[location[1].decode()] = n, at
             self.answered[location[1].decode()] = time.perf_counter()

@@ -26,6 +26,7 @@ from broker.store.protocol import Command, Store
 from broker.store.records import RegistrationRequest
 from broker.store.scripts import outbox, subscriptions
 from broker.store.subscription_ids import SubscriptionIds
+from broker.store.write_group import WriteGroup
 
 KEEP_DELETED_MS = 7 * 86_400_000
 """How long it is known that a subscription was deleted, unless the caller says otherwise."""
@@ -145,6 +146,7 @@ class Subscriptions:
         self._store = store
         self._keep_deleted_ms = keep_deleted_ms
         self.ids = SubscriptionIds(store)
+        self._group = WriteGroup(store)
 
     def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
         return self._store.layout.shard_of(tenant, subscription_id)
@@ -210,7 +212,7 @@ class Subscriptions:
     async def _register(
         self, request: RegistrationRequest, model: bytes = b""
     ) -> tuple[Registration, int, int]:
-        reply = await subscriptions.register_subscription(self._store, request, model)
+        reply = await subscriptions.register_subscription(self._store, self._group, request, model)
         failpoints.hit("registration.stored")
         return Registration(reply.status), reply.version, reply.at_ms
 

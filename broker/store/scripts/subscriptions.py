@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from broker.model.subscription import SubscriptionKey
 from broker.store import keys
-from broker.store.protocol import ScriptCall, Store, WriteConcern
+from broker.store.protocol import ScriptCall, Store
 from broker.store.records import RegistrationRequest, encode
+from broker.store.write_group import WriteGroup
 
 
 class WriteReply(NamedTuple):
@@ -17,9 +18,9 @@ class WriteReply(NamedTuple):
 
 
 async def register_subscription(
-    store: Store, registration: RegistrationRequest, model: bytes = b""
+    store: Store, group: WriteGroup, registration: RegistrationRequest, model: bytes = b""
 ) -> WriteReply:
-    """Creates, replaces or deletes a subscription. Durable when it returns."""
+    """Creates, replaces or deletes a subscription, together with others. Durable when it returns."""
     tenant, subscription_id = registration.tenant, registration.id
     shard = store.layout.shard_of(tenant, subscription_id)
     call = ScriptCall(
@@ -38,7 +39,7 @@ async def register_subscription(
         ],
         [encode(registration), model],
     )
-    status, version, at_ms = await store.run(call, WriteConcern.DURABLE)
+    status, version, at_ms = await group.run(call)
     return WriteReply(status.decode(), int(version), int(at_ms))
 
 
