@@ -1,7 +1,7 @@
 """Durable script calls of concurrent callers share a round trip and a sync to disk.
 
 A call that comes while others are written waits for them; all that wait then leave together, in their order.
-Alone, a call leaves at once. Registrations and deletions of subscriptions come through here.
+A call alone leaves in the next turn of the loop. Registrations and deletions of subscriptions come through here.
 """
 
 import asyncio
@@ -41,6 +41,7 @@ class WriteGroup:
         batch: list[_Waiting] = []
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # the other requests that arrived with this one leave with it
                 batch, self._waiting = self._waiting[:_MAX_CALLS], self._waiting[_MAX_CALLS:]
                 await self._write_batch(batch)
         finally:
