@@ -1,7 +1,7 @@
 """Durable script calls of concurrent callers share a round trip and a sync to disk.
 
 A call that comes while others are written waits for them; all that wait then leave together, in their order.
-A call alone leaves in the next turn of the loop. Registrations and deletions of subscriptions come through here.
+A call alone leaves in the next turn of the loop. Registrations and deletions of subscriptions come here.
 """
 
 import asyncio
