@@ -132,7 +132,8 @@ async def test_producers_get_503_while_too_many_changes_wait_for_matching(
             ],
         }
         assert (await client.post("/r4", json=transaction)).status_code == 503
-        async with start_broker(frozenset({Role.MATCH}), max_changes=MAX_WAITING):
+        matcher = frozenset({Role.MATCH})
+        async with start_broker(matcher, max_changes=MAX_WAITING, base_url=broker.settings.base_url):
 
             async def is_accepted() -> bool:
                 return (await put()).is_success
