@@ -1,7 +1,7 @@
 -- Asks for delivered events to be sent once more; the notification under way is finished first.
 -- KEYS     subscription hash | due set
--- ARGV     member, revision of the document the request is about, ranges 'low-high,…', most bytes of ranges,
---          wakeup channel, shard
+-- ARGV     member, revision of the document the request is about, ranges 'low-high,…', most bytes of
+--          ranges, wakeup channel, shard
 -- Returns  accepted | changed (another document, or not active any more) | full (too many ranges wait
 --          already)
 -- Repeat   yes; ranges that were the last ones asked for are not added again
