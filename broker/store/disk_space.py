@@ -15,7 +15,9 @@ from typing import Any
 
 import redis
 import structlog
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from broker.store import keys
 from broker.store.protocol import Store
@@ -75,7 +77,9 @@ class DiskWatch:
             self._thread.join()
 
     def _run(self) -> None:
-        with redis.Redis.from_url(self._url, protocol=2, socket_timeout=_TIMEOUT_S) as client:
+        # without retries, so that `stop` never waits for a store that has ended
+        retry = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(self._url, protocol=2, socket_timeout=_TIMEOUT_S, retry=retry) as client:
             while True:
                 try:
                     self.check(client)
