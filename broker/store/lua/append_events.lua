@@ -13,8 +13,8 @@
 --          waits for the first write too
 -- Publishes the shard and the members of the subscriptions that got events and are read by open connections
 -- (expect_reader.lua) or are pull subscriptions. An outbox that is full forgets delivered events; when too
--- many wait, the oldest are given up (gaps.lua). In `error` it keeps nine tenths of them, so that a subscriber
--- that comes back finds room under what goes on arriving.
+-- many wait, the oldest are given up (gaps.lua). In `error` it keeps nine tenths of them, so that a
+-- subscriber that comes back finds room under what goes on arriving.
 local FIELDS, TRIM_EVERY, MAX_GIVEN_UP = 4, 100, 5000
 local partition, token, max_events = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5])
 local token_field, numbered_field = 'token:' .. partition, 'numbered:' .. partition

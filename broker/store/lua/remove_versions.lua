@@ -2,9 +2,9 @@
 -- KEYS     changes stream | set of held versions, then for each version: resource, identifier index, prefix
 --          of the reference sets
 -- ARGV     horizon: a moment before which nothing needs a version (ms), id of the oldest entry to keep in the
---          stream, or '' if the versions are not from the stream but were held, then for each version: member of
---          the resource, its id, number of the version, how long the current version stays beyond the horizon
---          (ms, or '' for ever)
+--          stream, or '' if the versions are not from the stream but were held, then for each version:
+--          member of the resource, its id, number of the version, how long the current version stays beyond
+--          the horizon (ms, or '' for ever)
 -- Returns  how many versions were removed
 -- Repeat   yes
 -- An entry of the stream before the horizon made its version and superseded the one before. Of a held version
