@@ -56,37 +56,40 @@ class Load:
         failing = await self._register(self._rest_hook("failing"))
         await self._register(subscription("r5", ADMISSION, self.subscriber.url("admissions")))
         lanes: list[tuple[str, Callable[[], Awaitable[None]], float]] = [
-            ("patients", self._patient, 0.2),
-            ("subscriptions", self._subscription, 0.1),
-            ("failing endpoint", lambda: self._failing(failing), 1.0),
-            ("websockets", self._websocket, 0.2),
-            ("event streams", self._event_stream, 0.2),
-            ("inbox entries", self._inbox, 0.1),
+            ("patients", self._patient, 0.5),
+            ("subscriptions", self._subscription, 2.5),
+            ("failing endpoint", lambda: self._failing(failing), 5.0),
+            ("websockets", self._websocket, 2.5),
+            ("event streams", self._event_stream, 2.5),
+            ("inbox entries", self._inbox, 0.2),
             ("dead letters discarded", self._discard, 1.0),
-            ("business events", self._business_event, 0.2),
-            ("reads", self._read, 0.2),
+            ("business events", self._business_event, 0.5),
+            ("reads", self._read, 1.0),
             ("forgotten", self._forget, 1.0),
         ]
-        readers = max(1, round(self.per_s / 20))
+        readers = max(1, round(self.per_s / 5))
         lanes += [("readings", self._reading, readers / self.per_s)] * readers
         async with asyncio.TaskGroup() as tasks:
-            for name, step, pause_s in lanes:
-                tasks.create_task(self._repeat(name, step, pause_s, stop))
+            for name, step, period_s in lanes:
+                tasks.create_task(self._repeat(name, step, period_s, stop))
             try:
                 yield
             finally:
                 stop.set()
 
     async def _repeat(
-        self, name: str, step: Callable[[], Awaitable[None]], pause_s: float, stop: asyncio.Event
+        self, name: str, step: Callable[[], Awaitable[None]], period_s: float, stop: asyncio.Event
     ) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while not stop.is_set():
             try:
                 await step()
                 self.done[name] += 1
             except (AssertionError, httpx.HTTPError, OSError, websockets.WebSocketException) as error:
                 self.failed.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
-            await asyncio.sleep(pause_s)
+            due = max(due + period_s, loop.time())  # a steady rate, as long as the machine keeps up
+            await asyncio.sleep(due - loop.time())
 
     async def clean(self) -> None:
         """Deletes what stays until it is deleted, and discards the dead letters."""

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.campaign import short_folder
 from tests.soak.soak import Size, run
 
-SHORT = Size(load_s=12, warm_s=3, sample_s=1, retention_s=3, per_s=40, partitions=4)
+SHORT = Size(load_s=12, warm_s=3, sample_s=1, retention_s=3, per_s=20, partitions=4)
 
 
 @pytest.mark.timeout(240)
