@@ -57,7 +57,7 @@ class MemorySample:
             for tenant in names
         ]
         members = (
-            await self._store.send([("SRANDMEMBER", name, OUTBOXES_PER_TENANT) for _, name in sets])
+            await self._store.send([("ZRANDMEMBER", name, OUTBOXES_PER_TENANT) for _, name in sets])
             if sets
             else []
         )

@@ -22,7 +22,7 @@ from broker.matching.catalog import Catalog
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.model.eligibility import Activation, Eligibility, eligibility
-from broker.model.subscription import SubscriptionKey
+from broker.model.subscription import SubscriptionKey, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.registry import Changed, RegistryFollower
 from broker.store.subscriptions import Record, Subscriptions
@@ -43,11 +43,10 @@ others.
 
 
 class _Filed(NamedTuple):
-    """A subscription in the index: its state, the document that was filed, and the topic."""
+    """A subscription in the index: its state, and the document that was filed."""
 
     activation: Activation
     revision: str
-    canonical: str
 
 
 class SubscriptionIndexUpdater:
@@ -130,16 +129,16 @@ class SubscriptionIndexUpdater:
         self.is_loaded = True
 
     def _apply_topics(self) -> None:
-        """Takes the topics that the catalog has now, and what depends on them, to the index."""
+        """Takes the topics that the catalog has now, and what depends on them, to the index.
+
+        A subscription whose topic is gone stays, with the content that it has: the topic validator keeps the
+        topic for it or sets it to `error`, which the registry log announces.
+        """
         self._index.recompile()
         for topic in self._catalog.all():
             self._index.set_topic(topic)
         served = {topic.canonical for topic in self._catalog.all()}
-        gone = [key for key, filed in self._filed.items() if filed.canonical not in served]
-        served_again = [key for key, canonical in self._unserved.items() if canonical in served]
-        for key in gone:
-            self._filed[key] = self._filed[key]._replace(revision="")
-        self._registry.repeat([*gone, *served_again])
+        self._registry.repeat([key for key, canonical in self._unserved.items() if canonical in served])
 
     async def _apply(self, page: Changed, slices: Slices) -> None:
         has_synced = False
@@ -147,18 +146,27 @@ class SubscriptionIndexUpdater:
             self._unserved.pop(key, None)
             if record is None or not record.activation.counts_events:
                 self._remove(key)
+            elif self._is_unserved(key, record):
+                self._remove(key)
+                self._unserved[key] = record.subscription.topic_canonical
             elif not self._has_filed(key, record):
                 topic = self._bound_topic(record)
-                if topic is None and not has_synced:  # another process may have received the topic just now
+                # another process may have received the topic just now, or this one may have replaced it
+                if topic is None and not has_synced:
                     has_synced = True
-                    await self._topic_sync.sync()
+                    await self._topic_sync.settle()
                     topic = self._bound_topic(record)
                 if topic is None:
                     await self._fail(key, record)
                 else:
                     self._index.put(record.subscription, topic)
-                    self._filed[key] = _Filed(record.activation, record.revision, topic.canonical)
+                    self._filed[key] = _Filed(record.activation, record.revision)
             await slices.pause()
+
+    def _is_unserved(self, key: SubscriptionKey, record: Record) -> bool:
+        """Whether the subscription was in the index and went to `error` because its topic is gone."""
+        is_in_error = record.subscription.status is SubscriptionStatus.ERROR
+        return key in self._filed and is_in_error and self._bound_topic(record) is None
 
     def _has_filed(self, key: SubscriptionKey, record: Record) -> bool:
         """Whether the index has the document; what is announced is then no more than a new status."""

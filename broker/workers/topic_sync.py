@@ -67,6 +67,12 @@ class TopicSync:
                     _log.warning("stored topic hidden by a topic of the folder", topic=topic.id)
             self._reverse_references.set_topics(self._catalog.all())
 
+    async def settle(self) -> None:
+        """As `sync`, and has the validator keep versions that subscriptions are bound to."""
+        await self.sync()
+        if self._validator is not None:
+            await self._validator.validate(self.sync)
+
     async def reload_folder(self) -> None:
         """Reads the folder again. If it cannot be loaded, logs the error and leaves the catalog as it is."""
         async with self._lock:
@@ -96,9 +102,7 @@ class TopicSync:
                         is_reconnected and _stamps_of(self._folder) != self._file_stamps
                     ):
                         await self.reload_folder()
-                    await self.sync()
-                    if self._validator is not None:
-                        await self._validator.validate(self.sync)
+                    await self.settle()
             except StoreUnavailable as error:
                 _log.warning("store unavailable", worker="topics", error=str(error))
                 await asyncio.sleep(_RETRY_S)

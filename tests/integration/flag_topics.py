@@ -27,6 +27,7 @@ TOPICS: list[dict[str, Any]] = [
         "resourceTrigger": ALWAYS,
         "canFilterBy": [{"resource": "Flag", "filterParameter": "patient"}],
     },
+    {"id": "later", "url": f"{T}/later", "resourceTrigger": [{"resource": "Transport"}]},
     {"id": "silent", "url": f"{T}/silent"},
     {"id": "old", "url": f"{T}/versions", "version": "1.9", "resourceTrigger": ALWAYS},
     {"id": "new", "url": f"{T}/versions", "version": "1.10", "resourceTrigger": ALWAYS},

@@ -121,7 +121,7 @@ async def test_r_343_r_120_r_174_an_unsupported_subscription_is_refused_and_not_
         sms = subscription(release, f"{T}/any", NOWHERE)
         sms["channel"]["type"] = "sms"
         query = subscription(release, "Flag?status=active", NOWHERE)
-        full = subscription(release, f"{T}/everything", NOWHERE, content="full-resource")
+        full = subscription(release, f"{T}/later", NOWHERE, content="full-resource")
         for document in (sms, query, full):
             response = await broker_fixture.client.post(f"/{release}/Subscription", json=document)
             assert response.status_code == 422

@@ -254,17 +254,20 @@ async def test_a_new_subscription_is_matched_by_the_new_content_at_once(updated:
     assert updated.matches("anybody") == {"new", "s0", "s1", "s2", "s3", "s4"}
 
 
-async def test_subscriptions_of_a_topic_that_is_gone_leave_and_return_with_it(updated: Updated) -> None:
+async def test_a_subscription_leaves_when_it_failed_for_its_topic_is_gone_and_returns_with_it(
+    updated: Updated,
+) -> None:
     await updated.register("one")
     await updated.updater.update()
     topics = updated.catalog.all()
     updated.catalog.replace_all([topic for topic in topics if topic.url != TOPIC])
     await updated.updater.update()
-    assert updated.matches("one") == set()
+    assert updated.matches("one") == {"one"}, "its topic may be kept for it"
     record = await updated.subscriptions.get(DEFAULT_TENANT, SubscriptionId("one"))
     assert record is not None
-    assert record.subscription.status is SubscriptionStatus.ERROR
+    await updated.subscriptions.fail(record, "the topic is gone")
     await updated.updater.update()
+    assert updated.matches("one") == set()
     updated.catalog.replace_all(topics)
     await updated.updater.update()
     assert updated.matches("one") == {"one"}
