@@ -128,8 +128,13 @@ class PageRunner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(DEADLINE_S):
-            output, errors = await process.communicate()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         assert process.returncode == 0, (
             f"{words[-1]}\nexits with {process.returncode}: {errors.decode()}{output.decode()}"
         )
