@@ -20,7 +20,8 @@ LIMIT_S = 0.25
 _SAMPLE_AFTER_S = 0.1
 _SAMPLE_EVERY_S = 0.05
 _TESTS = str(Path(__file__).parent)
-_NOT_THE_BROKER = (_TESTS, "pytest_asyncio", "_hypothesis", "/pytest", "/pluggy")
+_NOT_THE_BROKER = (_TESTS, "pytest_asyncio", "_hypothesis", "/pytest", "/pluggy", "/aiohttp/web_")
+"""aiohttp serves the subscribers of the tests."""
 
 
 class LoopBlocks:

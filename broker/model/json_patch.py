@@ -17,7 +17,7 @@ from broker.errors import Issue, Malformed, Unprocessable
 from broker.model import json_text
 
 MAX_OPERATIONS = 1_000
-MAX_COPIED_BYTES = 1 << 22
+MAX_COPIED_BYTES = 1 << 20
 """How much the `copy` operations of one patch may add: each may double what the one before has copied."""
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _INVALID_ESCAPE = re.compile(r"~(?![01])")

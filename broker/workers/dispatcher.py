@@ -168,4 +168,5 @@ class Dispatcher:
                 lost = set(await self._schedule.extend(list(lasting.values())))
                 for task, claim in lasting.items():
                     if claim in lost and self._active.is_current(task, claim):
+                        _log.info("claim lost", subscription=claim.id, fence=claim.token)
                         task.cancel()

@@ -17,7 +17,15 @@ from tests.ports import free_port
 
 
 def serve(folder: Path, port: int, *arguments: str) -> Command:
-    return Command.of_broker(folder, "serve", *arguments, port=str(port), data_dir=str(folder / "data"))
+    """Whatever its port, with one base URL: the workers of a killed broker may still be ending."""
+    return Command.of_broker(
+        folder,
+        "serve",
+        *arguments,
+        port=str(port),
+        data_dir=str(folder / "data"),
+        base_url="http://broker.example.org",
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ async def test_a_second_process_is_refused_by_name_until_the_first_is_killed(
             )
         first.kill()
         assert owner.has_ended(), "the lock file proves it, for whoever takes over"
-    another = free_port()  # so that its base URL is another one too: no process that runs has the first one
+    another = free_port()
     with serve(tmp_path, another) as second:
         await second.until_ready(f"http://127.0.0.1:{another}")
         assert json.loads((data / "owner.lock").read_bytes())["pid"] == second.pid
