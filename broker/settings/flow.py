@@ -12,11 +12,12 @@ class FlowSettings:
     """Part of `Settings`."""
 
     target_lag: timedelta = setting(
-        timedelta(milliseconds=50),
+        timedelta(),
         DURATION,
-        "50ms",
+        "0s",
         "How far the matcher and the dispatcher may be behind before answers to producers are slowed down. A"
-        " subscriber that is slow or down does not count. 0s: never slow down. Has no effect on a Cluster.",
+        " subscriber that is slow or down does not count. 0s: never slow down; 50ms is a good start. Has no"
+        " effect on a Cluster.",
     )
     max_delay: timedelta = setting(
         timedelta(seconds=10),

@@ -16,6 +16,7 @@ from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, Script, broker_with, until
 from tests.metrics import read_total
 
+TARGET = timedelta(milliseconds=50)
 DELAY = "broker_intake_delay_seconds_total"
 READING = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 72)
 
@@ -25,7 +26,7 @@ async def a_worker_far_behind(store: Store) -> AsyncIterator[None]:
     """Another process whose dispatcher is 100 s behind."""
     stop = asyncio.Event()
     lags = {"dispatcher": lambda: 100.0}
-    reporter = LagReporter(lags, LagBoard(store), timedelta(milliseconds=50), stop)
+    reporter = LagReporter(lags, LagBoard(store), TARGET, stop)
     reporting = asyncio.create_task(reporter.run())
     try:
         yield
@@ -45,7 +46,10 @@ async def until_delayed(broker_fixture: BrokerFixture) -> None:
 async def test_a_worker_behind_in_another_process_slows_requests_and_the_inbox_down(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
-    async with broker_with(start_broker, subscriber) as broker_fixture, a_worker_far_behind(store):
+    async with (
+        broker_with(start_broker, subscriber, target_lag=TARGET) as broker_fixture,
+        a_worker_far_behind(store),
+    ):
         await until_delayed(broker_fixture)
         before_s = await read_total(broker_fixture.client, DELAY)
         for _ in range(20):
@@ -61,7 +65,9 @@ async def test_a_worker_behind_in_another_process_slows_requests_and_the_inbox_d
 async def test_changes_that_would_wait_too_long_get_503_with_retry_after_until_the_lag_is_over(
     start_broker: StartBroker, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
-    async with broker_with(start_broker, subscriber, max_delay=timedelta(milliseconds=1)) as broker_fixture:
+    async with broker_with(
+        start_broker, subscriber, target_lag=TARGET, max_delay=timedelta(milliseconds=1)
+    ) as broker_fixture:
         client = broker_fixture.client
         async with a_worker_far_behind(store):
 
@@ -85,7 +91,7 @@ async def test_changes_that_would_wait_too_long_get_503_with_retry_after_until_t
 async def test_subscribers_that_are_slow_or_refuse_do_not_slow_the_intake_down(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
-    async with broker_with(start_broker, subscriber) as broker_fixture:
+    async with broker_with(start_broker, subscriber, target_lag=TARGET) as broker_fixture:
         for name in ("silent", "refusing", "well"):
             await broker_fixture.subscribe(name)
         gate = Gate()
