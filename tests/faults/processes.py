@@ -132,6 +132,7 @@ class BrokerProcess(_Child):
             "BROKER_EGRESS_ALLOW": "127.0.0.0/8",
             "BROKER_RETRY_BASE": "50ms",
             "BROKER_RETRY_MAX": "400ms",
+            "BROKER_HANDSHAKE_GRACE": "2s",
             "BROKER_PARTITIONS": "4",
             "BROKER_SHARDS": "4",
             **{f"BROKER_{key.upper()}": value for key, value in settings.items()},
