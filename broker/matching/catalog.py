@@ -14,7 +14,6 @@ from pathlib import Path
 from broker.errors import BrokerError, ConfigurationError
 from broker.matching.context import SearchContext
 from broker.matching.criteria import BadTopic
-from broker.matching.definitions import ANY_TYPE
 from broker.matching.derivation import check_derivation
 from broker.matching.offers import check_offers
 from broker.matching.problems import TopicProblem
@@ -159,10 +158,6 @@ class Catalog:
 
     def all(self) -> list[Topic]:
         return list(self._by_canonical.values())
-
-    def topics_for(self, resource_type: str) -> list[Topic]:
-        """The topics that can notify about the type."""
-        return [topic for topic in self.all() if topic.focus_types & {resource_type, ANY_TYPE}]
 
     def _adopt(self, of_folder: dict[str, Topic], put: dict[str, Topic]) -> None:
         by_id = put | of_folder

@@ -79,7 +79,6 @@ def test_topics_are_found_by_id_and_by_type(catalog: Catalog, folder: Folder) ->
     assert found.url == "http://a"
     assert catalog.get("z") is None
     assert {topic.id for topic in catalog.all()} == {"a", "b", "c"}
-    assert {topic.id for topic in catalog.topics_for("Encounter")} == {"a", "b"}
 
 
 @pytest.mark.parametrize(
