@@ -154,7 +154,7 @@ class SubscriptionIndexUpdater:
                 # another process may have received the topic just now, or this one may have replaced it
                 if topic is None and not has_synced:
                     has_synced = True
-                    await self._topic_sync.settle()
+                    await self._topic_sync.sync_and_validate()
                     topic = self._bound_topic(record)
                 if topic is None:
                     await self._fail(key, record)

@@ -67,7 +67,7 @@ class TopicSync:
                     _log.warning("stored topic hidden by a topic of the folder", topic=topic.id)
             self._reverse_references.set_topics(self._catalog.all())
 
-    async def settle(self) -> None:
+    async def sync_and_validate(self) -> None:
         """As `sync`, and has the validator keep versions that subscriptions are bound to."""
         await self.sync()
         if self._validator is not None:
@@ -102,7 +102,7 @@ class TopicSync:
                         is_reconnected and _stamps_of(self._folder) != self._file_stamps
                     ):
                         await self.reload_folder()
-                    await self.settle()
+                    await self.sync_and_validate()
             except StoreUnavailable as error:
                 _log.warning("store unavailable", worker="topics", error=str(error))
                 await asyncio.sleep(_RETRY_S)
