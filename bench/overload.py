@@ -6,19 +6,17 @@ answer to the POST, when the change is accepted, to the arrival of its notificat
 
 import contextlib
 import statistics
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from bench.figures import Figure, latencies, paired_ratio, spread
-from bench.rig import CONNECTIONS, Program, bodies, broker, patients, register
-from bench.segments import listening
+from bench.rig import Program, broker, patients, register
+from bench.segments import drive, listening
 from bench.wire import Producer, Sink
 
 BENCH = "overload"
 P50_MS = 100.0
 RATE_SHARE = 0.97
-_TIMEOUT_S = 300.0
 
 
 @dataclass(slots=True)
@@ -59,13 +57,9 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
 
 
 async def _segment(program: Program, sink: Sink, names: list[str], count: int, runs: _Runs) -> None:
-    messages = [program.message(body) for body in bodies(names, count)]
-    sink.reset()
     producer = Producer(program.port)
-    before, started = program.cpu_s(), time.perf_counter()
-    await producer.as_fast_as_answered(messages, CONNECTIONS)
-    await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
-    runs.per_s.append(count / (time.perf_counter() - started))
-    runs.cpu_us.append((sum(program.cpu_s().values()) - sum(before.values())) / count * 1e6)
+    segment = await drive(program, sink, names, count, producer=producer)
+    runs.per_s.append(segment.per_s)
+    runs.cpu_us.append(sum(segment.cpu_us.values()))
     runs.since_answer += latencies(producer.answered, sink.arrivals)
     runs.since_request += latencies({name: at for name, (_, at) in producer.sent.items()}, sink.arrivals)

@@ -29,13 +29,15 @@ async def listening(stack: contextlib.AsyncExitStack, ports: int = 1) -> Sink:
     return sink
 
 
-async def drive(program: Program, sink: Sink, names: list[str], count: int) -> Segment:
+async def drive(
+    program: Program, sink: Sink, names: list[str], count: int, *, producer: Producer | None = None
+) -> Segment:
     """Sends as fast as the program answers, with one event per notification. Raises `TimeoutError` if one is
-    missing.
+    missing. A `producer` that the caller passes has the times of the requests and answers.
     """
     messages = [program.message(body) for body in bodies(names, count)]
     sink.reset()
-    producer = Producer(program.port)
+    producer = producer or Producer(program.port)
     before, started = program.cpu_s(), time.perf_counter()
     await producer.as_fast_as_answered(messages, CONNECTIONS)
     await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
