@@ -23,7 +23,8 @@ from typing import Any
 import broker.cli  # noqa: F401 so that no broker has to import it
 from broker.__main__ import main as run_broker
 from broker.app.topics import load_catalog
-from broker.fhir.models import model_class
+from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.validation import prepare
 from broker.model.release import Release
 from broker.settings import Settings
 
@@ -81,8 +82,7 @@ def _become_broker(request: dict[str, Any], parent: int, stdout: int, stderr: in
 def main() -> None:
     load_catalog(Settings(topics_dir=Path(__file__).parents[1] / "topics"))
     for release in Release:
-        for name in _COMMON_TYPES:
-            model_class(release, name)
+        prepare(release, RESOURCE_TYPES[release].intersection(_COMMON_TYPES))
     gc.collect()
     gc.freeze()
     if serve(int(sys.argv[1])) is not None:

@@ -19,7 +19,6 @@ from broker.fhir.element_tables import (
     NESTED,
     Element,
     ElementTable,
-    table_of_model,
     table_of_type,
 )
 from broker.model.release import Release
@@ -141,7 +140,7 @@ def _checking(groups: Sequence[tuple[Sequence[str], bool]], whole: Sequence[str]
     return check
 
 
-_element_types: dict[tuple[Release, str, str], _Type | None] = {}
+_element_types: dict[tuple[Release, str], _Type | None] = {}
 """The types of elements made so far; None while one is being made, so that it is left out of itself."""
 
 
@@ -169,9 +168,8 @@ def _is_left_out(owner: ElementTable, name: str, element: Element) -> bool:
 
 
 def _object(release: Release, element: Element) -> _Type | None:
-    assert element.model is not None  # noqa: S101 `_element` passes primitives and nested resources by
-    key = release, element.model.__module__, element.type_name
+    key = release, element.type_name
     if key not in _element_types:
         _element_types[key] = None
-        _element_types[key] = _struct(release, table_of_model(release, element.model))
+        _element_types[key] = _struct(release, table_of_type(release, element.type_name))
     return _element_types[key]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from broker.fhir.element_tables import NESTED, Element, table_of_model, table_of_resource, table_of_type
+from broker.fhir.element_tables import NESTED, Element, table_of_resource, table_of_type
 from broker.model.release import Release
 
 MAX_PATH_CHARS = 1_000
@@ -176,7 +176,7 @@ class PathFinder:
 
     def elements_of(self, element: Element) -> Mapping[str, Element]:
         """The elements of the type of an element; none for a primitive or a resource."""
-        return table_of_model(self._release, element.model).elements if element.model is not None else {}
+        return table_of_type(self._release, element.type_name).elements if element.has_elements else {}
 
     def _children(self, place: Place, name: str) -> list[Place]:
         definitions = self.definitions(place)

@@ -54,4 +54,4 @@ RESOURCE_TYPES: Mapping[Release, frozenset[str]] = {
 """The concrete resource types of each release."""
 
 UNMODELLED = frozenset((_R4_ONLY + _R4_AND_R5).split()) | {"Evidence", "EvidenceVariable"}
-"""R4 types that R4B removed or restructured: fhir.resources has no class for their R4 structure."""
+"""R4 types that R4B removed or restructured: `elements.tsv` has no row for their R4 structure."""

@@ -12,7 +12,6 @@ from broker.fhir.element_tables import (
     NESTED,
     Element,
     ElementTable,
-    table_of_model,
     table_of_resource,
     table_of_type,
 )
@@ -109,8 +108,8 @@ def _value_issues(release: Release, element: Element, value: object, path: str) 
         yield _structure("may not be empty: leave it out", path)
     elif element.type_name == NESTED:
         yield from _nested_issues(release, value, path)
-    elif element.model is not None:
-        yield from _object_issues(release, table_of_model(release, element.model), value, path)
+    else:
+        yield from _object_issues(release, table_of_type(release, element.type_name), value, path)
 
 
 def _sibling_issues(

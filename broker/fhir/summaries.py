@@ -1,16 +1,15 @@
 """Summaries of a resource: the elements that `_summary` and `_elements` leave, with the tag SUBSETTED.
 
-The models of fhir.resources say which elements belong to a summary and which are mandatory; R4 uses those of
-R4B, and the few types that only R4 has are returned whole. Elements keep their spelling. Searches and reads
-of the HTTP API use it.
+The tables of elements say which belong to a summary and which are mandatory; the few types that only R4 has
+are returned whole. Elements keep their spelling. Searches and reads of the HTTP API use it.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-from broker.fhir.models import model_class
+from broker.fhir.element_tables import table_of_type
 from broker.model import json_text
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -111,16 +110,11 @@ def _summarize(release: Release, parent: str, name: str, text: bytes) -> bytes:
 @cache
 def _type_elements(release: Release, name: str) -> _TypeElements | None:
     try:
-        model: Any = model_class(release, name)
-    except (ValueError, KeyError):
+        table = table_of_type(release, name)
+    except KeyError:
         return None
-    mandatory = {
-        str(field.alias)
-        for field in model.model_fields.values()
-        if field.is_required() or (field.json_schema_extra or {}).get("element_required")
-    }
     return _TypeElements(
-        frozenset(model.elements_sequence()),
-        frozenset(model.summary_elements_sequence()),
-        frozenset(mandatory),
+        frozenset(table.elements),
+        frozenset(element.name for element in table.elements.values() if element.is_summary),
+        frozenset(table.required),
     )

@@ -7,7 +7,7 @@ that a topic brings; what this analysis can't decide is decided at each evaluati
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from broker.fhir.element_tables import NESTED, Element, table_of_model, table_of_resource, table_of_type
+from broker.fhir.element_tables import NESTED, Element, table_of_resource, table_of_type
 from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.model.release import Release
 
@@ -186,8 +186,8 @@ def _step(types: Collection[_Type], name: str) -> Iterator[_Type]:
 def _elements_of(owner: _Type) -> Mapping[str, Element]:
     if owner.element is None:
         return table_of_type(owner.release, owner.name).elements
-    if owner.element.model is not None:
-        return table_of_model(owner.release, owner.element.model).elements
+    if owner.element.has_elements:
+        return table_of_type(owner.release, owner.name).elements
     return table_of_type(owner.release, "Element").elements if owner.element.is_primitive else {}
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from broker.errors import Issue, Malformed, RequestError, Unprocessable
 from broker.fhir import validation
-from broker.fhir.models import model_class
 from broker.fhir.resource_types import RESOURCE_TYPES, UNMODELLED
 from broker.fhir.validation import validate
 from broker.model.release import Release
@@ -190,7 +189,7 @@ def test_the_type_in_the_body_must_be_the_requested_type() -> None:
     assert caught.value.issues[0].code == "not-supported"
 
 
-def test_types_without_a_model_class_get_the_basic_checks() -> None:
+def test_types_without_a_table_get_the_basic_checks() -> None:
     for name in UNMODELLED:
         body = orjson.dumps({"resourceType": name, "anything": [{"goes": 1}]})
         validate(Release.R4, name, Resource(body))
@@ -210,13 +209,6 @@ def test_integers_that_r5_writes_in_quotes_are_valid() -> None:
     validate(Release.R5, "SubscriptionStatus", Resource(orjson.dumps(status)))
 
 
-@pytest.mark.parametrize("release", list(Release))
-def test_each_modelled_type_has_a_class_of_its_release(release: Release) -> None:
-    for name in RESOURCE_TYPES[release]:
-        if not (release is Release.R4 and name in UNMODELLED):
-            assert model_class(release, name).__name__ == name
-
-
 def test_the_releases_have_their_number_of_types() -> None:
     assert {release: len(types) for release, types in RESOURCE_TYPES.items()} == {
         Release.R4: 146,
@@ -226,7 +218,7 @@ def test_the_releases_have_their_number_of_types() -> None:
     assert "SubscriptionTopic" not in RESOURCE_TYPES[Release.R4]
 
 
-def test_prepare_accepts_types_with_and_without_a_model_class() -> None:
+def test_prepare_accepts_types_with_and_without_a_table() -> None:
     validation.prepare(Release.R4, ["Observation", "MedicinalProduct"])
 
 

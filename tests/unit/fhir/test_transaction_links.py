@@ -1,14 +1,14 @@
 """Links between the entries of a transaction: which elements they are in, and what they become."""
 
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
-from broker.fhir.models import model_class
+from broker.fhir.element_tables import table_of_type
+from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.fhir.transaction_links import (
     LINK_MEMBERS,
     LinkTargets,
@@ -104,49 +104,17 @@ def test_replacing_what_does_not_occur_changes_no_byte(value: object) -> None:
 _NEARLY_ALWAYS_A_CODE = {"type", "code", "name", "property", "identifier", "path", "resourceType"}
 
 
-_LINKING_TYPES = (
-    *("Bundle", "Communication", "Composition", "Consent", "Contract", "DocumentReference", "Endpoint"),
-    *(
-        "MessageHeader",
-        "Patient",
-        "PlanDefinition",
-        "Provenance",
-        "Questionnaire",
-        "SubscriptionTopic",
-        "Task",
-    ),
-)
-"""Types with links of every kind; loading the models of all takes half a minute."""
-
-
 def test_every_member_of_a_uri_type_is_in_the_table() -> None:
     missing: dict[str, str] = {}
-    seen: set[type[BaseModel]] = set()
-
-    def walk(model: type[BaseModel]) -> None:
-        if model in seen:
-            return
-        seen.add(model)
-        for name, field in model.model_fields.items():
-            for leaf in _leaves(field.annotation):
-                if isinstance(leaf, str):
-                    if leaf in {"uri", "url", "oid", "uuid"}:
-                        missing[field.alias or name] = f"{model.__name__}.{name}"
-                else:
-                    walk(leaf)
-
-    for resource_type in _LINKING_TYPES:
-        walk(model_class(Release.R5, resource_type))
+    pending, seen = set(RESOURCE_TYPES[Release.R5]), set[str]()
+    while pending:
+        type_name = pending.pop()
+        seen.add(type_name)
+        for element in table_of_type(Release.R5, type_name).elements.values():
+            if element.type_name in {"uri", "url", "oid", "uuid"}:
+                missing[element.name] = f"{type_name}.{element.name}"
+            elif element.has_elements and element.type_name not in seen:
+                pending.add(element.type_name)
     assert {
         name: where for name, where in missing.items() if name not in LINK_MEMBERS | _NEARLY_ALWAYS_A_CODE
     } == {}
-
-
-def _leaves(annotation: Any) -> list[Any]:
-    """The primitives by name, and the models, of an annotation of fhir.resources."""
-    if hasattr(annotation, "get_model_klass"):
-        return [annotation.get_model_klass()]
-    name = getattr(annotation, "__visit_name__", None)
-    if name is not None and get_origin(annotation) is None:
-        return [name]
-    return [leaf for argument in get_args(annotation) for leaf in _leaves(argument)]
