@@ -25,7 +25,6 @@ def _row(result: Result) -> tuple[str, ...]:
         return result.title, "–", "–", "–", "–", "–", "–", f"skipped: {result.skipped}"
     longest = f"{max(result.recoveries_s):.1f} s" if result.recoveries_s else "–"
     figures = "; ".join(f"{name}: {value:g}" for name, value in result.figures.items())
-    broken = ", ".join(f"{rule}: {count}" for rule, count in result.broken.items())
     return (
         result.title,
         str(sum(result.faults.values())),
@@ -34,14 +33,19 @@ def _row(result: Result) -> tuple[str, ...]:
         str(result.lost),
         str(result.duplicates),
         longest,
-        broken or figures,
+        _broken(result) or figures,
     )
+
+
+def _broken(result: Result) -> str:
+    return ", ".join(f"{rule}: {count}" for rule, count in result.broken.items())
 
 
 def line(result: Result) -> str:
     """One line for the terminal while the campaign runs."""
     mark = "–" if result.skipped else "ok" if result.is_good else "BROKEN"
-    return f"{mark:7}{result.title} ({result.seconds:.0f} s)"
+    reason = f": {_broken(result)}" if result.broken else ""
+    return f"{mark:7}{result.title} ({result.seconds:.0f} s){reason}"
 
 
 def table(results: Iterable[Result]) -> Table:
