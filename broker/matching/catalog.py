@@ -7,9 +7,10 @@ and the store, by the same rule. A folder is loaded as a whole or not at all, to
 (`valuesets/`). The caller supplies the parser of topic files, so release differences stay in `fhir/`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from broker.errors import BrokerError, ConfigurationError
 from broker.matching.context import SearchContext
@@ -51,6 +52,14 @@ class CheckedFile:
     @property
     def errors(self) -> tuple[TopicProblem, ...]:
         return tuple(problem for problem in self.problems if problem.is_error)
+
+
+class CatalogContents(NamedTuple):
+    """Topics of the folder and put topics by id, and the value sets of the folder."""
+
+    of_folder: dict[str, Topic]
+    put: dict[str, Topic]
+    value_sets: ValueSetFolder
 
 
 class Catalog:
@@ -126,11 +135,19 @@ class Catalog:
         """
         self._adopt(_without(self._of_folder, topic_id), _without(self._put, topic_id))
 
-    def replace_all(self, topics: Iterable[Topic]) -> None:
-        """Replaces all topics by these, which the caller has examined. Raises BadTopic if two have the same
-        canonical.
-        """
-        self._adopt({}, {topic.id: topic for topic in topics})
+    def empty(self) -> "Catalog":
+        """A catalog without topics that reads topics as this one does."""
+        return Catalog(self._parse, self._parameters)
+
+    @property
+    def contents(self) -> CatalogContents:
+        """What the catalog has now."""
+        return CatalogContents(self._of_folder, self._put, self._value_sets.contents)
+
+    def replace(self, contents: CatalogContents) -> None:
+        """Takes the topics and value sets of another catalog, all at once."""
+        self._adopt(contents.of_folder, contents.put)
+        self._value_sets.contents = contents.value_sets
 
     def check(self, folder: Path) -> list[CheckedFile]:
         """Each topic file with its problems, errors first, and the value sets that can't be used."""

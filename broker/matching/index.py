@@ -19,8 +19,8 @@ from broker.matching.change_evaluation import ChangeViews
 from broker.matching.compiled_filters import CompiledFilters, depends_on_value_sets
 from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
+from broker.matching.indexed_subscription import IndexedSubscription, MatchedSubscriptions
 from broker.matching.matcher import Match
-from broker.matching.postings import IndexedSubscription, MatchedSubscriptions
 from broker.matching.problems import MAX_PROBLEMS, Problem
 from broker.matching.states import (
     NOTHING_RELATED,
@@ -53,6 +53,7 @@ class IndexedMatcher:
         self._topics: dict[str, TopicIndex] = {}
         self._subscriptions: dict[Tenant, dict[SubscriptionId, IndexedSubscription]] = {}
         self._outdated: list[TopicIndex] = []
+        self._remains: list[Iterator[None]] = []
         self._concerned: dict[tuple[str, Interaction], list[TopicIndex]] = {}
         self._shared: dict[Filter, Filter] = {}
         self._last_decoded: tuple[Version | None, State] | None = None
@@ -89,18 +90,26 @@ class IndexedMatcher:
             self._topic_index(topic)
 
     def refile(self) -> bool:
-        """The index of the old content finds the subscriptions that were not moved yet, so each is in exactly
-        one index at any time.
+        """The index of the old content keeps what was filed, and only counts for the subscriptions that were
+        not moved yet, so each counts in exactly one index at any time. It is taken apart at the end.
         """
         for outdated in self._outdated:
             while outdated.leaving:
                 indexed = outdated.leaving.pop()
                 if indexed.filed_in is outdated:
-                    outdated.remove(indexed.match.tenant, indexed)
+                    outdated.leave(indexed.match.tenant)
                     self._topics[indexed.match.topic_canonical].put(indexed.match.tenant, indexed)
                     self._drop_empty(indexed.match.topic_canonical)
                     return True
+        while self._remains:
+            for _ in self._remains[-1]:
+                return True
+            self._remains.pop()
         return False
+
+    def prepare(self, change: Change) -> Iterator[None]:
+        for topic_index in self._topics_of(change):
+            yield from self._build_type(topic_index, change.current.key.type)
 
     def recompile(self) -> None:
         self._compiled.recompile()
@@ -139,7 +148,7 @@ class IndexedMatcher:
             if is_costly and (matched or problems) and not self._fires(topic_index, change, views):
                 continue
             self._problems += problems
-            matches += [indexed.match for indexed in matched]
+            matches += [indexed.match for indexed in matched if indexed.filed_in is topic_index]
         return matches
 
     def drain_problems(self) -> list[Problem]:
@@ -237,6 +246,7 @@ class IndexedMatcher:
     def _drop_empty(self, canonical: str, but: TopicIndex | None = None) -> None:
         """Forgets the indexes of the topic that have no subscriptions; not the one to which others move."""
         if self._outdated and not all(outdated.tenants for outdated in self._outdated):
+            self._remains += [outdated.take_apart() for outdated in self._outdated if not outdated.tenants]
             self._outdated = [outdated for outdated in self._outdated if outdated.tenants]
             self._concerned.clear()
         topic_index = self._topics[canonical]
@@ -247,13 +257,21 @@ class IndexedMatcher:
             self._concerned.clear()
 
     def _type_indexes(self, topic_index: TopicIndex, resource_type: str) -> dict[Release, TypeIndex]:
-        by_release = topic_index.types.get(resource_type)
-        if by_release is None:
-            by_release = topic_index.types[resource_type] = {}
-            for indexed in self._subscriptions_of(topic_index):
-                type_index = topic_index.type_index(resource_type, indexed.release)
-                type_index.put(indexed.match.tenant, indexed)
-        return by_release
+        for _ in self._build_type(topic_index, resource_type):
+            pass
+        return topic_index.types[resource_type]
+
+    def _build_type(self, topic_index: TopicIndex, resource_type: str) -> Iterator[None]:
+        """Files the subscriptions for foci of a type that no change had before, one in a step."""
+        if resource_type in topic_index.types:
+            return
+        by_release: dict[Release, TypeIndex] = {}
+        for indexed in self._subscriptions_of(topic_index):
+            topic_index.type_index(by_release, resource_type, indexed.release).put(
+                indexed.match.tenant, indexed
+            )
+            yield
+        topic_index.types[resource_type] = by_release
 
     def _subscriptions_of(self, topic_index: TopicIndex) -> Iterator[IndexedSubscription]:
         for tenant in topic_index.tenants:
@@ -265,7 +283,8 @@ class IndexedMatcher:
         """Compiles the filter now: the value sets that are loaded now decide whether it can be evaluated."""
         self._compiled.retain(filter_)
         for resource_type in topic_index.topic.focus_types - {ANY_TYPE}:
-            planner = topic_index.type_index(resource_type, release).planner
+            by_release = topic_index.types[resource_type]
+            planner = topic_index.type_index(by_release, resource_type, release).planner
             if planner.applicable((filter_,)):
                 self._compiled.get(planner, filter_, release, resource_type)
 

@@ -4,6 +4,7 @@
 tenants: a change matches only subscriptions of its own tenant.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,11 +43,19 @@ class Matcher(Protocol):
         ...
 
     def refile(self) -> bool:
-        """Moves one subscription to the new content of its topic. False when none is left to move."""
+        """Moves one subscription to the new content of its topic, or forgets a piece of the old one. False
+        when nothing is left to do.
+        """
         ...
 
     def recompile(self) -> None:
         """The value sets were loaded again: whether a filter can be evaluated is decided once more."""
+        ...
+
+    def prepare(self, change: Change) -> Iterator[None]:
+        """The steps that build what `needs` and `match` of the change look up. Most changes need none, and
+        without them `match` takes all of them at once.
+        """
         ...
 
     def needs(self, change: Change) -> frozenset[Target]:

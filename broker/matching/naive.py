@@ -146,6 +146,9 @@ class NaiveMatcher:
     def refile(self) -> bool:
         return False  # every evaluation reads the content of the topic
 
+    def prepare(self, change: Change) -> Iterator[None]:  # noqa: ARG002 the protocol has it
+        return iter(())
+
     def recompile(self) -> None:
         for compiled in self._compiled.values():
             compiled.clear()

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Protocol, TypeVar
 
+from broker.matching.indexed_subscription import IndexedSubscription, MatchedSubscriptions
 from broker.matching.keys import ExtractedKeys
 from broker.matching.lookups import LookupChannel, Predicate
-from broker.matching.matcher import Match
 from broker.matching.planner import LookupPlanner
 from broker.matching.predicates import Bound, Extreme, LookupKey, Threshold, Unit
 from broker.matching.readers import ExtractedExtremes
-from broker.model.release import Release
 from broker.model.search import Filter
 
 SPLIT_SIZE = 8
@@ -27,25 +26,6 @@ SPLIT_SIZE = 8
 
 _Mark = tuple[Bound, int]
 """A threshold as it is sorted."""
-
-
-class IndexedSubscription:
-    """One subscription in the index. Its match is created once.
-
-    `filed_in` is the index of its topic, or None after it was removed.
-    """
-
-    __slots__ = ("filed_in", "filters", "match", "release")
-
-    def __init__(self, match: Match, release: Release, filters: tuple[Filter, ...]) -> None:
-        self.match = match
-        self.release = release
-        self.filters = filters
-        self.filed_in: object = None
-
-
-MatchedSubscriptions = dict[IndexedSubscription, None]
-"""An ordered set."""
 
 
 class FocusEvaluation(Protocol):
@@ -166,6 +146,17 @@ class PostingNode:
             self.size -= 1
             return True
         return False
+
+    def take_apart(self) -> Iterator[None]:
+        """Removes one posting in a step."""
+        for by_key in self.by_key.values():
+            yield from _take_apart(by_key)
+        for by_extreme in self.by_threshold.values():
+            for postings in by_extreme.values():
+                yield from _take_apart(postings.postings)
+        while self.rest.groups:
+            self.rest.groups.popitem()
+            yield
 
     def find(self, focus: FocusEvaluation, matched: MatchedSubscriptions) -> None:
         """Adds the subscriptions whose filters the focus passes."""
@@ -290,6 +281,14 @@ Posting = SinglePosting | PostingList | PostingNode
 _Parent = tuple[PostingNode, LookupChannel]
 """The node that a posting is in, and the channel under which it is filed there."""
 _K = TypeVar("_K")
+
+
+def _take_apart(postings: dict[_K, Posting]) -> Iterator[None]:
+    while postings:
+        _, posting = postings.popitem()
+        if isinstance(posting, PostingNode):
+            yield from posting.take_apart()
+        yield
 
 
 def _mark(threshold: Threshold) -> _Mark:

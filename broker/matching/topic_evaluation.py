@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from broker.matching.change_evaluation import ChangeEvaluation
 from broker.matching.compiled_filters import CompiledFilters
+from broker.matching.indexed_subscription import IndexedSubscription
 from broker.matching.keys import ExtractedKeys
 from broker.matching.lookups import LookupChannel
 from broker.matching.planner import LookupPlanner
-from broker.matching.postings import IndexedSubscription
 from broker.matching.predicates import Unit
 from broker.matching.problems import MAX_PROBLEMS, EvaluationFailed, Problem
 from broker.matching.readers import ExtractedExtremes

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from broker.matching.chains import ChainResolver, is_chained
 from broker.matching.context import SearchContext
+from broker.matching.indexed_subscription import IndexedSubscription
 from broker.matching.keyed_triggers import KeyedTriggers
 from broker.matching.lookups import count_systems
 from broker.matching.planner import LookupPlanner
-from broker.matching.postings import IndexedSubscription, PostingNode
+from broker.matching.postings import PostingNode
 from broker.matching.states import State, Target
 from broker.matching.triggers import TopicTriggers
 from broker.model.change import Tenant
@@ -103,20 +104,32 @@ class TopicIndex:
     def put(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
         subscription.filed_in = self
         self.tenants[tenant] += 1
-        for resource_type in self.types:
-            self.type_index(resource_type, subscription.release).put(tenant, subscription)
+        for resource_type, by_release in self.types.items():
+            self.type_index(by_release, resource_type, subscription.release).put(tenant, subscription)
 
     def remove(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
         subscription.filed_in = None
         for by_release in self.types.values():
             by_release[subscription.release].remove(tenant, subscription)
+        self.leave(tenant)
+
+    def leave(self, tenant: Tenant) -> None:
+        """A subscription of the tenant is in another index now. It stays filed here and no longer counts."""
         self.tenants[tenant] -= 1
         if not self.tenants[tenant]:
             del self.tenants[tenant]
 
-    def type_index(self, resource_type: str, release: Release) -> TypeIndex:
+    def take_apart(self) -> Iterator[None]:
+        """Removes everything, a piece in a step: to free a large index at once stops the process."""
+        for by_release in self.types.values():
+            for type_index in by_release.values():
+                for root in type_index.roots.values():
+                    yield from root.take_apart()
+
+    def type_index(
+        self, by_release: dict[Release, TypeIndex], resource_type: str, release: Release
+    ) -> TypeIndex:
         """The index of a focus type for subscribers of a release, empty if it is new."""
-        by_release = self.types[resource_type]
         type_index = by_release.get(release)
         if type_index is None:
             type_index = TypeIndex(LookupPlanner(self.topic, resource_type, self._context))

@@ -21,6 +21,7 @@ from broker.model.subscription import SubscriptionKey
 from broker.store.changes import Changes
 from broker.store.outbox import Context, Fenced, Outboxes
 from broker.store.resources import Resources
+from broker.tasks import Slices
 from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.partitions import Partition
 from broker.workers.poison import MAX_ATTEMPTS
@@ -95,10 +96,11 @@ class BatchProcessor:
         """What is to be appended, and the partitions that have to rest."""
         batch: list[MatchedChange] = []
         resting: set[int] = set()
+        slices = Slices()
         for n, change in enumerate(changes):
             partition = partitions[change.partition]
             # also behind a failed change, so that the attempts of both count at the same time
-            matched = await self._match(change, partition)
+            matched = await self._match(change, partition, slices)
             if matched is None and not partition.poison.is_exhausted(change.id):
                 resting.add(change.partition)
             elif change.partition not in resting:
@@ -110,10 +112,12 @@ class BatchProcessor:
                 await asyncio.sleep(0)  # lets the other loops of this process run
         return batch, resting
 
-    async def _match(self, change: Change, partition: Partition) -> MatchedChange | None:
+    async def _match(self, change: Change, partition: Partition, slices: Slices) -> MatchedChange | None:
         """None if the matching failed."""
         try:
             _check_readable(change)
+            for _ in self._matcher.prepare(change):
+                await slices.pause()
             targets = self._matcher.needs(change)
             related = (
                 await self._resources.current_many(change.current.key.tenant, targets) if targets else {}

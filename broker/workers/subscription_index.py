@@ -26,7 +26,7 @@ from broker.model.subscription import SubscriptionKey, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.registry import Changed, RegistryFollower
 from broker.store.subscriptions import Record, Subscriptions
-from broker.tasks import SLICE_S, Slices, first_of
+from broker.tasks import BACKGROUND_REST_S, Slices, first_of
 from broker.telemetry import metrics
 from broker.workers.topic_sync import TopicSync
 from broker.workers.topic_validation import unserved
@@ -37,8 +37,8 @@ RETRY_S = 0.5
 GATHER_S = 0.02
 """How long `follow` waits after a first log entry, so that those of a storm are applied together."""
 REFILE_S = 0.05
-"""How long a batch waits for subscriptions that move to the new content of their topic. `follow` moves the
-others.
+"""How long the first batch after a change of topics waits for subscriptions that move to the new content.
+`follow` moves the others.
 """
 
 
@@ -71,6 +71,7 @@ class SubscriptionIndexUpdater:
         self.is_loaded = False
         self._catalog_revision = catalog.revision
         self._starts_over = False
+        self._refile_s = 0.0
         self._has_work = asyncio.Event()
         self._lock = asyncio.Lock()
         self._filed: dict[SubscriptionKey, _Filed] = {}
@@ -99,7 +100,7 @@ class SubscriptionIndexUpdater:
         """Applies everything that was announced before the call."""
         async with self._lock:
             await self._apply_changes()
-            if await self._refile(REFILE_S):
+            if self._refile_s and await self._refile_first():
                 self._has_work.set()
 
     @contextlib.asynccontextmanager
@@ -120,24 +121,27 @@ class SubscriptionIndexUpdater:
             self._starts_over = False
             self._registry.start_over()
         if self._catalog_revision != self._catalog.revision:
-            self._catalog_revision = self._catalog.revision
-            self._apply_topics()
+            await self._apply_topics(slices)
         # what was not applied when this fails comes again in the next update
         async with contextlib.aclosing(self._registry.pages()) as pages:
             async for page in pages:
                 await self._apply(page, slices)
         self.is_loaded = True
 
-    def _apply_topics(self) -> None:
+    async def _apply_topics(self, slices: Slices) -> None:
         """Takes the topics that the catalog has now, and what depends on them, to the index.
 
         A subscription whose topic is gone stays, with the content that it has: the topic validator keeps the
         topic for it or sets it to `error`, which the registry log announces.
         """
+        revision, topics = self._catalog.revision, self._catalog.all()
+        self._refile_s = REFILE_S
         self._index.recompile()
-        for topic in self._catalog.all():
+        for topic in topics:
             self._index.set_topic(topic)
-        served = {topic.canonical for topic in self._catalog.all()}
+            await slices.pause()
+        self._catalog_revision = revision
+        served = {topic.canonical for topic in topics}
         self._registry.repeat([key for key, canonical in self._unserved.items() if canonical in served])
 
     async def _apply(self, page: Changed, slices: Slices) -> None:
@@ -177,16 +181,24 @@ class SubscriptionIndexUpdater:
         return True
 
     async def _refile_all(self) -> None:
-        """Lets a batch have its turn after each slice."""
+        """Moves subscriptions to the new content of their topic, and lets batches have their turn after each
+        slice.
+        """
         while True:
             async with self._lock:
-                if not await self._refile(SLICE_S):
+                slices = Slices.in_background()
+                while self._index.refile():
+                    if slices.is_over:
+                        break
+                else:
+                    self._refile_s = 0.0
                     return
-            await asyncio.sleep(0)
+            await asyncio.sleep(BACKGROUND_REST_S)
 
-    async def _refile(self, seconds: float) -> bool:
-        """Moves subscriptions to the new content of their topic for so long. Whether some are left."""
-        slices, until = Slices(), time.monotonic() + seconds
+    async def _refile_first(self) -> bool:
+        """Moves subscriptions as long as a batch waits for them. Whether some are left."""
+        slices, until = Slices(), time.monotonic() + self._refile_s
+        self._refile_s = 0.0
         while self._index.refile():
             if time.monotonic() >= until:
                 return True

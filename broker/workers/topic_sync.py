@@ -74,23 +74,29 @@ class TopicSync:
             await self._validator.validate(self.sync)
 
     async def reload_folder(self) -> None:
-        """Reads the folder again. If it cannot be loaded, logs the error and leaves the catalog as it is."""
+        """Reads the folder again, in a thread; until that is done, the catalog stays as it is. If the folder
+        cannot be loaded, logs the error and leaves the catalog as it is.
+        """
         async with self._lock:
             self._file_stamps = _stamps_of(self._folder)
-            topics_before = self._catalog.all()
-            for topic in topics_before:
-                self._catalog.remove(topic.id)
             try:
-                self._catalog.load(self._folder)
+                catalog, stored = await asyncio.to_thread(self._read)
             except ConfigurationError as error:
                 _log.error("topics folder not loaded; the topics stay as they were", error=str(error))
-                self._catalog.replace_all(topics_before)
                 return
-            self._folder_ids = {topic.id for topic in self._catalog.all()}
-            stored = [topic for topic in self._stored.values() if topic.id not in self._folder_ids]
-            self._stored = {}
-            self._load(stored)
+            self._catalog.replace(catalog.contents)
+            self._folder_ids = {topic.id for topic in catalog.all()} - stored.keys()
+            self._stored = stored
             _log.info("topics folder loaded", topics=len(self._folder_ids))
+
+    def _read(self) -> tuple[Catalog, dict[str, StoredTopic]]:
+        """A new catalog of the folder and the stored topics, and which stored topics are in it."""
+        catalog = self._catalog.empty()
+        catalog.load(self._folder)
+        hidden = {topic.id for topic in catalog.all()}
+        return catalog, _put_all(
+            catalog, [topic for topic in self._stored.values() if topic.id not in hidden]
+        )
 
     async def _follow(self) -> None:
         while True:
@@ -116,15 +122,22 @@ class TopicSync:
         for topic_id in [topic_id for topic_id in self._stored if topic_id not in ids]:
             self._catalog.remove(topic_id)
             del self._stored[topic_id]
-        for topic in stored:
-            if self._stored.get(topic.id) == topic:
-                continue
-            try:
-                self._catalog.put(parse_topic(Resource(topic.document)))
-            except BrokerError as error:
-                _log.error("stored topic not loaded", topic=topic.id, error=str(error))
-                continue
-            self._stored[topic.id] = topic
+        self._stored |= _put_all(
+            self._catalog, [topic for topic in stored if self._stored.get(topic.id) != topic]
+        )
+
+
+def _put_all(catalog: Catalog, stored: Sequence[StoredTopic]) -> dict[str, StoredTopic]:
+    """Puts the topics into the catalog, and returns by id those that have no error."""
+    loaded = {}
+    for topic in stored:
+        try:
+            catalog.put(parse_topic(Resource(topic.document)))
+        except BrokerError as error:
+            _log.error("stored topic not loaded", topic=topic.id, error=str(error))
+            continue
+        loaded[topic.id] = topic
+    return loaded
 
 
 def _stamps_of(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -69,7 +69,7 @@ class TopicValidator:
         }
         gone = validated.keys() - served.keys()
         if changed or gone or not validated:
-            slices = Slices()
+            slices = Slices.in_background()
             async for record in self._subscriptions.of_all_tenants():
                 await self._check(record, changed, served)
                 await slices.pause()

@@ -1,6 +1,7 @@
 """The folder of topics of a running broker: what a restart, SIGHUP and stored topics make of it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -77,6 +78,41 @@ async def test_a_folder_read_again_serves_what_is_in_it_now(
         await broker_fixture.until_counted(old, 1)
         assert await broker_fixture.status(old) == "active"
         assert "retired" in await refused(broker_fixture, f"{URL}|1")
+
+
+async def test_requests_are_answered_by_the_old_topics_until_the_folder_was_read(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber, tmp_path: Path
+) -> None:
+    write(tmp_path, topic("1"))
+    async with start_broker(topics_dir=tmp_path) as broker, client_of(broker) as client:
+        broker_fixture = BrokerFixture(client, subscriber)
+        flags = await broker_fixture.subscribe("flags", topic=URL)
+        (tmp_path / "valuesets").mkdir()
+        slow = tmp_path / "valuesets" / "slow.json"
+        os.mkfifo(slow)
+        write(tmp_path, topic("2"))
+        await broker.reload_topics()
+        writer: list[int] = []
+
+        async def is_reading() -> bool:
+            with contextlib.suppress(OSError):  # ENXIO: nobody reads
+                writer.append(os.open(slow, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(writer)
+
+        await until(is_reading)
+        assert (await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "1"
+        await raise_flag(broker_fixture)
+        await broker_fixture.until_counted(flags, 1)
+        os.write(
+            writer[0],
+            json.dumps({"resourceType": "ValueSet", "url": "http://v", "compose": {"include": []}}).encode(),
+        )
+        os.close(writer[0])
+
+        async def is_read() -> bool:
+            return bool((await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "2")
+
+        await until(is_read)
 
 
 async def test_a_topic_of_the_folder_takes_precedence_over_a_stored_one(

@@ -158,3 +158,10 @@ async def test_work_in_slices_lets_others_run_after_each() -> None:
     await end([watching])
     assert slices.count == 3, "after the third, sixth and ninth step"
     assert turns == [0, 1, 2, 3]
+
+
+async def test_work_in_the_background_rests_after_a_slice() -> None:
+    slices, rested = Slices(0.0, rest_s=0.01), asyncio.Event()
+    asyncio.get_running_loop().call_later(0.005, rested.set)
+    await slices.pause()
+    assert rested.is_set(), "a timer that was due during the rest has run"

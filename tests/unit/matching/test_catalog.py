@@ -255,14 +255,18 @@ def test_a_topic_with_an_error_is_not_put(
     assert catalog.examine(topic()) == []
 
 
-def test_replace_all_replaces_every_topic(catalog: Catalog, folder: Folder, topic: Topics) -> None:
+def test_a_catalog_takes_the_contents_of_another_at_once(
+    catalog: Catalog, folder: Folder, topic: Topics
+) -> None:
     catalog.load(folder(a={"id": "a", "url": "http://a"}))
     catalog.put(topic(id="b", url="http://b"))
-    catalog.replace_all([topic(id="c", url="http://c")])
+    revision, other = catalog.revision, catalog.empty()
+    other.put(topic(id="c", url="http://c"))
+    assert {topic.id for topic in catalog.all()} == {"a", "b"}
+    catalog.replace(other.contents)
     assert [topic.id for topic in catalog.all()] == ["c"]
-    with pytest.raises(BadTopic, match="topics x and y have the same canonical"):
-        catalog.replace_all([topic(id="x"), topic(id="y")])
-    assert [topic.id for topic in catalog.all()] == ["c"]
+    assert catalog.revision == revision + 1
+    assert catalog.contents == other.contents
 
 
 def test_a_derived_topic_in_a_folder_must_keep_what_its_parent_offers(

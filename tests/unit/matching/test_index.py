@@ -19,7 +19,7 @@ from broker.matching.valuesets import CurrentValueSets, ValueSetFolder
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.release import Release
 from broker.model.resource import Resource
-from broker.model.search import Filter
+from broker.model.search import Comparator, Filter
 from broker.model.subscription import SubscriptionId
 from broker.model.topic import FilterDefinition, QueryCriteria, ResourceTrigger, Topic
 from tests.unit.matching.drawn import (
@@ -184,6 +184,55 @@ def test_a_changed_topic_files_its_subscriptions_again(about: Topic) -> None:
     assert ids(index.match(observed(**is_of(9)))) == {"other"}, "the filter of s is of the old content"
     refile(index)
     assert ids(index.match(observed(**is_of(9)))) == {"s", "other"}
+
+
+def test_a_removed_or_changed_subscription_is_not_found_by_the_old_content(about: Topic) -> None:
+    index = IndexedMatcher(CONTEXT)
+    for name in ("moved", "removed", "changed", "waits"):
+        put(index, about, name, of(1))
+    index.set_topic(replace(about, filters=about.filters[:1]))
+    while ids(index.match(observed(**is_of(1)))) and len(index._outdated[0].leaving) > 1:
+        assert index.refile()
+        assert len(index.match(observed(**is_of(1)))) == 4, "each counts in one of both indexes"
+    index.remove(DEFAULT_TENANT, SubscriptionId("removed"))
+    put(index, index._topics[about.canonical].topic, "changed", of(2))
+    assert ids(index.match(observed(**is_of(1)))) == {"moved", "waits"}
+    refile(index)
+    assert ids(index.match(observed(**is_of(1)))) == {"moved", "waits"}
+    assert ids(index.match(observed(**is_of(2)))) == {"changed"}
+
+
+def test_the_old_content_is_taken_apart_piece_by_piece(about: Topic) -> None:
+    index = IndexedMatcher(CONTEXT)
+    shared = (of(0), Filter("status", "final"), Filter("value-quantity", "5", Comparator.GT))
+    for n in range(40):
+        put(index, about, n, *shared[: n % 4], Filter("code", str(n)))
+    index.set_topic(replace(about, filters=about.filters[:-1]))
+    roots = [
+        root
+        for by_release in index._topics_of(observed())[-1].types.values()
+        for type_index in by_release.values()
+        for root in type_index.roots.values()
+    ]
+    steps = 0
+    while index.refile():
+        steps += 1
+    assert steps > 40 + 40, "each subscription moves, and each posting is freed"
+    assert not index._outdated
+    assert not index._remains
+    assert all(not any(root.by_key.values()) and not root.rest.groups for root in roots)
+
+
+def test_the_index_of_a_type_can_be_built_in_steps_before_its_first_change(topic: Topics) -> None:
+    index = IndexedMatcher(CONTEXT)
+    every = topic(resource_triggers=(ResourceTrigger("Resource", EVERY),))
+    for n in range(5):
+        put(index, every, n, of(n))
+    change = observed(**is_of(1))
+    assert len(list(index.prepare(change))) == 5
+    assert list(index.prepare(change)) == []
+    put(index, every, 5, of(1))
+    assert ids(index.match(change)) == {"1", "5"}
 
 
 def test_a_topic_about_every_type_finds_its_subscriptions_for_a_type_that_arrives_later(

@@ -4,7 +4,7 @@ pending.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -79,6 +79,9 @@ class FakeMatching:
 
     def __init__(self, failing: Iterable[str] = ()) -> None:
         self.failing = set(failing)
+
+    def prepare(self, _change: Change) -> Iterator[None]:
+        return iter(())
 
     def needs(self, _change: Change) -> frozenset[tuple[str, str]]:
         return frozenset()
