@@ -5,15 +5,18 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance, Network
 from broker.egress.client import EgressClient
 from broker.egress.proxy import Proxy
-from broker.egress.smtp import Mailer, relay_of
 from broker.errors import ConfigurationError
 from broker.settings import Settings
+
+if TYPE_CHECKING:
+    from broker.egress.smtp import Mailer
 
 _LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -30,23 +33,29 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
 @contextlib.asynccontextmanager
 async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
     """The channels by their channel-type code; usable until the way out."""
-    mailer = Mailer(relay_of(settings.smtp_url, settings.smtp_from)) if settings.smtp_url else None
+    mailer = _mailer(settings.smtp_url, settings.smtp_from) if settings.smtp_url else None
     proxy = Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None
-    tls = _trusted(settings.egress_ca_file)
+    tls = _trusted(settings.egress_ca_file) if settings.egress_ca_file else None
     async with EgressClient(Allowance(allowed_networks(settings)), tls=tls, proxy=proxy) as egress:
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
         async with opened(by_code):
             yield by_code
 
 
-def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+def _mailer(url: str, sender: str) -> "Mailer":
+    # most brokers have no relay, and need no library for it
+    from broker.egress.smtp import Mailer, relay_of  # noqa: PLC0415
+
+    return Mailer(relay_of(url, sender))
+
+
+def _trusted(ca_file: Path) -> ssl.SSLContext:
     """TLS that trusts the system's authorities and those of `ca_file`. Raises `ConfigurationError`."""
     context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"BROKER_EGRESS_CA_FILE={ca_file} can't be used: {error}. Name a PEM file of certificates."
-            ) from error
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"BROKER_EGRESS_CA_FILE={ca_file} can't be used: {error}. Name a PEM file of certificates."
+        ) from error
     return context

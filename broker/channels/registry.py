@@ -1,19 +1,21 @@
 """The channels that this broker offers. The composition root builds them and opens them (`base.opened`)."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from broker.channels.base import Channel
-from broker.channels.email import EmailChannel
 from broker.channels.message import MessageChannel
 from broker.channels.pull import PullChannel
 from broker.channels.rest_hook import RestHookChannel
 from broker.egress.addresses import Allowance
 from broker.egress.http import HttpPost
-from broker.egress.smtp import Mailer
+
+if TYPE_CHECKING:
+    from broker.egress.smtp import Mailer
 
 
 def channels(
-    post: HttpPost, allowance: Allowance, mailer: Mailer | None, base_url: str
+    post: HttpPost, allowance: Allowance, mailer: "Mailer | None", base_url: str
 ) -> Mapping[str, Channel]:
     """Every channel by its channel-type code (R-105); without a mail relay there is no email channel."""
     rest_hook = RestHookChannel(post, allowance)
@@ -24,5 +26,8 @@ def channels(
         "server-sent-events": PullChannel("an event stream"),
     }
     if mailer is not None:
+        # what mail needs is imported where there is a relay
+        from broker.channels.email import EmailChannel  # noqa: PLC0415
+
         offered["email"] = EmailChannel(mailer.send, mailer.relay.sender)
     return offered

@@ -56,7 +56,7 @@ class EgressClient:
         self._keep_alive_s = keep_alive_s
         self._connector = Connector(
             Resolver(allowance, resolve),
-            tls=tls or ssl.create_default_context(),
+            tls=tls,
             proxy=proxy,
             max_response_bytes=max_response_bytes,
         )

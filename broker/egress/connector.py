@@ -15,8 +15,9 @@ class Connector:
     """Each connection reads at most `max_response_bytes` of a response's body."""
 
     def __init__(
-        self, resolver: Resolver, *, tls: ssl.SSLContext, proxy: Proxy | None, max_response_bytes: int
+        self, resolver: Resolver, *, tls: ssl.SSLContext | None, proxy: Proxy | None, max_response_bytes: int
     ) -> None:
+        """Without `tls`, the system's authorities are trusted. They are loaded for the first https target."""
         self._resolver = resolver
         self._tls = tls
         self._proxy = proxy
@@ -38,9 +39,14 @@ class Connector:
                 continue
         return await self._connect_to(addresses[-1], target)
 
+    def _trusted(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
     async def _connect_to(self, address: str, target: Target) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        tls = self._tls if target.scheme == "https" else None
+        tls = self._trusted() if target.scheme == "https" else None
         name = target.host if tls else None
         connection = HttpConnection(max_body_bytes=self._max_response_bytes)
         if self._proxy is None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped]  # it publishes no types
-from fhirpathpy import compile as engine_compile
+from fhirpathpy import apply_parsed_path
 from fhirpathpy import parser as engine_parser
 from fhirpathpy.engine import nodes as engine_nodes
 from fhirpathpy.models import models
@@ -35,6 +35,7 @@ _MODELS = {Release.R4: "r4", Release.R4B: "r4", Release.R5: "r5"}
 _FUNCTIONS = known_functions() | {"resolve"}
 # the engine's functions have no type annotations
 _create_node: Any = engine_nodes.ResourceNode.create_node
+_apply: Any = apply_parsed_path
 _parse: Any = engine_parser.parse
 _lexer: Any = FHIRPathLexer.FHIRPathLexer
 _parser: Any = FHIRPathParser.FHIRPathParser
@@ -53,17 +54,13 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
     """Raises BadExpression; the compiled expression raises EvaluationFailed. A variable that is None or [] is
     empty.
     """
-    _check(expr)
-    compiled = engine_compile(
-        expr,
-        model=models[_MODELS[release]],
-        options={"userInvocationTable": {**SUPPLIED, "resolve": {"fn": _resolve, "arity": {0: []}}}},
-    )
+    tree, model = _checked_tree(expr), models[_MODELS[release]]
+    options = {"userInvocationTable": {**SUPPLIED, "resolve": {"fn": _resolve, "arity": {0: []}}}}
 
     def evaluate(resource: Any, environment: Mapping[str, Any]) -> list[Any]:
         variables = {name: _node(value) for name, value in environment.items()}
         try:
-            return list(compiled(resource, variables))
+            return list(_apply(resource, tree, variables, model, options))
         except Exception as error:  # the engine raises bare Exception for every failure
             raise EvaluationFailed(f"{type(error).__name__}: {error}"[:300]) from error
 
@@ -78,7 +75,7 @@ def check_criteria(expr: str, resource_type: str = "") -> None:
     With the resource type of the trigger, the types of paths are known.
     """
     compile_expression(expr)
-    tree = _parse(expr)["children"][0]
+    tree = _checked_tree(expr)["children"][0]
     unknown = find_unknown_element(tree, resource_type)
     if unknown is not None:
         raise BadExpression(f"the criteria name {unknown}")
@@ -117,7 +114,9 @@ def _node(value: Any) -> Any:
     return _create_node(value) if isinstance(value, dict) else value
 
 
-def _check(expr: str) -> None:
+@lru_cache(maxsize=1024)  # parsing is what costs most; criteria are compiled for each release
+def _checked_tree(expr: str) -> dict[str, Any]:
+    """The parsed expression, which nobody changes. Raises BadExpression."""
     if len(expr) > MAX_EXPRESSION_CHARS:
         raise BadExpression(f"it is longer than {MAX_EXPRESSION_CHARS} characters")
     if sum(map(expr.count, ".([")) > MAX_STEPS:
@@ -141,6 +140,7 @@ def _check(expr: str) -> None:
         raise BadExpression("it is not FHIRPath: syntax error")
     for node, parents in _nodes(tree):
         _check_node(node, parents)
+    return tree
 
 
 def _refuse(error: Exception) -> None:

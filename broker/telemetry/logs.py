@@ -30,7 +30,7 @@ _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 _HEAD = ("time", "level", "logger", "message")
 _UNQUOTED = re.compile(r"[^\s\"'=\\]+")
-_OTHER_LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "aiohttp", "apscheduler", "asyncio")
+_OTHER_LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "aiohttp", "asyncio")
 
 
 def configure(level: str, *, json: bool) -> None:

@@ -1,19 +1,19 @@
-"""Removes data that is older or larger than its limits, on APScheduler's clock.
+"""Removes data that is older or larger than its limits, at intervals.
 
 No correctness depends on it: every job may run twice, late, or in several processes.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.errors import StoreUnavailable
 from broker.store.memory_sample import MemorySample
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Retention
+from broker.tasks import sleep_unless
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -50,20 +50,10 @@ class Housekeeper:
         self._stop = stop
 
     async def run(self) -> None:
-        scheduler = AsyncIOScheduler(timezone=UTC)
-        scheduler.add_job(
-            self.sweep,
-            "interval",
-            seconds=self._interval.total_seconds(),
-            next_run_time=datetime.now(UTC) + min(self._interval, _FIRST_RUN_AFTER),
-            max_instances=1,
-            coalesce=True,
-        )
-        scheduler.start()
-        try:
-            await self._stop.wait()
-        finally:
-            scheduler.shutdown(wait=False)
+        delay = min(self._interval, _FIRST_RUN_AFTER)
+        while not await sleep_unless(self._stop, delay.total_seconds()):
+            await self.sweep()
+            delay = self._interval
 
     async def sweep(self) -> None:
         """Removes what is too old, trims the registry log, and measures what is left, once."""

@@ -162,7 +162,7 @@ def test_a_traceback_is_indented_below_its_event(capsys: pytest.CaptureFixture[s
     assert all(line.startswith("    ") for line in rest)
 
 
-@pytest.mark.parametrize("name", ["uvicorn.error", "aiohttp.client", "apscheduler.executors", "some.package"])
+@pytest.mark.parametrize("name", ["uvicorn.error", "aiohttp.client", "some.package"])
 def test_warnings_of_other_libraries_are_logged_in_the_same_way(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
