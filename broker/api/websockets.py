@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -22,7 +23,7 @@ from broker.errors import Issue, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import adapter
 from broker.model.change import Tenant
-from broker.model.subscription import SubscriptionId
+from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.model.whole_number import whole_number
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.tokens import Binding
@@ -77,14 +78,20 @@ def _parse(text: str) -> _Command | None:
     return _Command(parts[0], parts[1], since)
 
 
+class _Bound(NamedTuple):
+    """A subscription that is sent over the connection, and the token that bound it last."""
+
+    task: asyncio.Task[None]
+    token: str
+
+
 class _Connection:
     """One open websocket and the subscriptions bound to it."""
 
     def __init__(self, websocket: WebSocket, parts: WebsocketParts) -> None:
         self._websocket = websocket
         self._parts = parts
-        self._bound: dict[tuple[Tenant, SubscriptionId], asyncio.Task[None]] = {}
-        self._by_token: dict[str, Binding] = {}
+        self._bound: dict[SubscriptionKey, _Bound] = {}
         self._sending = asyncio.Lock()
 
     async def serve(self) -> None:
@@ -102,7 +109,8 @@ class _Connection:
         except StoreUnavailable:
             await self._close(_TRY_AGAIN, _UNAVAILABLE)
         finally:
-            await end(self._bound.values())
+            await end([bound.task for bound in self._bound.values()])
+            self._bound.clear()  # each task refers to this connection by the exception that it ended with
 
     async def _receive(self) -> str:
         """The next message; a binary one is read as text. Raises `WebSocketDisconnect`."""
@@ -131,27 +139,26 @@ class _Connection:
             text = "The token is unknown, used or expired. Request a new one by $get-ws-binding-token."
             await self._send_outcome(Issue("security", text))
             return
+        self._bound = {key: bound for key, bound in self._bound.items() if not bound.task.done()}
         if len(self._bound) + len(binding.subscriptions) > MAX_BOUND:
             text = f"More than {MAX_BOUND} subscriptions would be bound. Open another connection."
             await self._send_outcome(Issue("too-costly", text))
             return
-        self._by_token[command.token] = binding
         after = None if command.since is None else max(0, command.since - 1)
         for subscription_id in binding.subscriptions:
-            earlier = self._bound.pop((binding.tenant, subscription_id), None)
+            key = binding.tenant, subscription_id
+            earlier = self._bound.pop(key, None)
             if earlier is not None:  # a renewed token replaces the earlier one
-                await end([earlier])
+                await end([earlier.task])
             task = asyncio.create_task(
                 self._forward(binding, subscription_id, after), name=f"websocket {subscription_id}"
             )
-            self._bound[binding.tenant, subscription_id] = task
+            self._bound[key] = _Bound(task, command.token)
 
     async def _unbind(self, token: str) -> None:
-        binding = self._by_token.pop(token, None)
-        if binding is None:
-            return
-        keys = [(binding.tenant, subscription_id) for subscription_id in binding.subscriptions]
-        await end([task for key in keys if (task := self._bound.pop(key, None)) is not None])
+        """Ends what the token bound, unless another one has bound it since."""
+        keys = [key for key, bound in self._bound.items() if bound.token == token]
+        await end([self._bound.pop(key).task for key in keys])
 
     async def _forward(self, binding: Binding, subscription_id: SubscriptionId, after: int | None) -> None:
         """Sends notifications until the binding expires or the subscription ends."""

@@ -3,7 +3,6 @@
 """
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ import typer
 from broker import failpoints
 from broker.app import ALL_ROLES, Role, Running, bind, claimed_server, running, store_url, with_bound_port
 from broker.cli import loop, supervisor
+from broker.cli.garbage_collection import scheduled_garbage_collection
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.settings import Settings
 from broker.tasks import first_of
@@ -39,26 +39,17 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
         if listening is not None:
             _stop_with_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
-            _tune_garbage_collection()
             ignore_hangup = _reload_topics_on_hangup(broker)
-            _log.info(
-                "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
-            )
-            await first_of(asyncio.shield(broker.tasks["http"]), stop)
+            with scheduled_garbage_collection():
+                _log.info(
+                    "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
+                )
+                await first_of(asyncio.shield(broker.tasks["http"]), stop)
             ignore_hangup()
             _log.info("stopping", pid=os.getpid())
         _log.info("stopped", pid=os.getpid())
 
     loop.run(until_stopped)
-
-
-def _tune_garbage_collection() -> None:
-    """Exempts what was loaded so far, which lives as long as the process, and collects less often
-    (docs/performance.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 10, 800)
 
 
 def _reload_topics_on_hangup(broker: Running) -> Callable[[], object]:

@@ -21,10 +21,16 @@ from broker.egress.proxy import Proxy, ProxyRefused
 from broker.egress.requests import NotSendable, Target, request_head
 from broker.egress.resolver import AddressesRefused, HostUnknown, Resolve, Resolver
 from broker.egress.waits import retry_after_s
+from broker.recently_used import RecentlyUsed
 
 CONNECTIONS_PER_ORIGIN = 32
-_MAX_PREPARED = 10_000
+MAX_PREPARED = 10_000
+MAX_UNUSED_S = 300.0
+"""The requests of a subscription that is gone, or has another endpoint, leave after this time."""
 _MAX_BODY_BYTES = 65_536
+
+_Destination = tuple[str, tuple[tuple[str, str], ...]]
+"""The URL and the headers of a subscription."""
 
 
 class _Prepared(NamedTuple):
@@ -61,7 +67,7 @@ class EgressClient:
             max_response_bytes=max_response_bytes,
         )
         self._clock = clock or SystemClock()
-        self._prepared: dict[tuple[str, tuple[tuple[str, str], ...]], _Prepared | HttpFailure] = {}
+        self._prepared = RecentlyUsed[_Destination, _Prepared | HttpFailure](MAX_PREPARED, MAX_UNUSED_S)
         self._origins: dict[tuple[str, str, int], Origin] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -126,9 +132,7 @@ class EgressClient:
                     prepared = _Prepared(target, request_head(target, headers))
             except NotSendable as error:
                 prepared = HttpFailure("no-response", f"the request could not be sent: {error}")
-            if len(self._prepared) >= _MAX_PREPARED:
-                self._prepared.clear()
-            self._prepared[key] = prepared
+            self._prepared.put(key, prepared)
         return prepared
 
     def _origin(self, target: Target) -> Origin:

@@ -109,6 +109,7 @@ class HttpConnection(asyncio.Protocol):
         self.is_reusable = False
         if self._exchange is not None:
             self._end(self._exchange, ConnectionEnded(is_untouched=not self._exchange.header))
+        del self._parser  # it refers to this object
 
     # what the parser calls
 

@@ -39,7 +39,11 @@ class SearchParameters:
         """The parameter, or None if the release has none of that code for the type, or none with an
         expression.
         """
-        return _find(str(release), resource_type, code)
+        table = _table()
+        for key in ((str(release), resource_type, code), (str(release), EVERY_RESOURCE, code)):
+            if key in table:
+                return _parameter(key)
+        return None
 
     def codes(self, release: Release, resource_type: str) -> frozenset[str]:
         """All codes that `find` has for the type, including those of all resources."""
@@ -50,10 +54,10 @@ class SearchParameters:
 
 
 @cache
-def _find(release: str, resource_type: str, code: str) -> SearchParameter | None:
-    row = _table().get((release, resource_type, code)) or _table().get((release, EVERY_RESOURCE, code))
-    if row is None:
-        return None
+def _parameter(key: _Key) -> SearchParameter:
+    """Only for a key of the table: clients name codes without end that are none."""
+    _, _, code = key
+    row = _table()[key]
     return SearchParameter(
         code=code,
         type=ParameterType(row.type),

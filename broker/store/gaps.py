@@ -6,10 +6,12 @@ import structlog
 
 from broker.model.gap import Gap, GapReason
 from broker.model.subscription import SubscriptionKey
+from broker.recently_used import RecentlyUsed
 
 _log = structlog.get_logger(__name__)
 LOG_EVERY_S = 5.0
 """How often the growing gap of one subscription is logged; `counters.py` counts each event."""
+_MAX_SUBSCRIPTIONS = 10_000
 
 
 def gaps_of(text: str) -> tuple[Gap, ...]:
@@ -27,14 +29,14 @@ class GapReporter:
     """Logs events that were given up: the first at once, a growing gap every `LOG_EVERY_S`."""
 
     def __init__(self) -> None:
-        self._logged_s: dict[SubscriptionKey, float] = {}
+        self._logged_s = RecentlyUsed[SubscriptionKey, float](_MAX_SUBSCRIPTIONS, LOG_EVERY_S)
 
     def report(self, subscription: SubscriptionKey, low: int, high: int, reason: GapReason) -> None:
         """`low` to `high` is the whole gap; earlier calls may have reported part of it."""
         now_s = time.monotonic()
         logged_s = self._logged_s.get(subscription)
         if logged_s is None or now_s - logged_s >= LOG_EVERY_S:
-            self._logged_s[subscription] = now_s
+            self._logged_s.put(subscription, now_s)
             _log.error(
                 "undelivered events given up",
                 subscription=subscription[1],

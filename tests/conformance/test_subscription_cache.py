@@ -33,7 +33,7 @@ async def claim_of(subscriptions: Subscriptions, name: str) -> Claim:
     )
 
 
-@pytest.mark.parametrize(("name", "limit"), [("_MAX_CACHED", 1), ("_MAX_UNUSED_S", 0.0)])
+@pytest.mark.parametrize(("name", "limit"), [("MAX_CACHED", 1), ("MAX_UNUSED_S", 0.0)])
 async def test_subscriptions_that_are_too_many_or_unused_leave(
     store: Store, monkeypatch: pytest.MonkeyPatch, name: str, limit: float
 ) -> None:
@@ -41,12 +41,13 @@ async def test_subscriptions_that_are_too_many_or_unused_leave(
     for subscription_id in ("a", "b"):
         await subscriptions.put(stored_subscription(subscription_id), create=True)
     first, second = [await claim_of(subscriptions, subscription_id) for subscription_id in ("a", "b")]
+    unlimited = SubscriptionCache(subscriptions)
+    cached = await unlimited.get(first)
+    assert await unlimited.get(second)
+    assert cached is await unlimited.get(first)
+    monkeypatch.setattr(subscription_cache, name, limit)
     cache = SubscriptionCache(subscriptions)
     cached = await cache.get(first)
-    assert cached is await cache.get(first)
-    assert await cache.get(second)
-    assert cached is await cache.get(first)
-    monkeypatch.setattr(subscription_cache, name, limit)
     assert await cache.get(second)
     again = await cache.get(first)
     assert again is not None
