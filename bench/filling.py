@@ -11,7 +11,6 @@ import redis.asyncio as redis
 
 from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
-from broker.store.changes import GROUP
 
 PARTITIONS = 16
 _COPIES_PER_SCRIPT = 2_000
@@ -24,12 +23,11 @@ for n = ARGV[2], ARGV[3] - 1 do
   redis.call('XADD', KEYS[1], '*', unpack(change))
   redis.call('XADD', KEYS[4], (n + 1) .. '-0', unpack(event))
 end
-local added = 0
-local stream = redis.call('XINFO', 'STREAM', KEYS[1])
-for i = 1, #stream, 2 do
-  if stream[i] == 'entries-added' then added = stream[i + 1] end
-end
-redis.call('XGROUP', 'SETID', KEYS[1], ARGV[4], '$', 'ENTRIESREAD', added)
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1][1]
+local copies = ARGV[3] - ARGV[2]
+redis.call('HSET', KEYS[5], 'position', last)
+redis.call('HINCRBY', KEYS[5], 'matched', copies)
+redis.call('HINCRBY', KEYS[6], 'changes_accepted:create', copies)
 """
 
 
@@ -44,14 +42,16 @@ async def fill(store: redis.Redis, count: int) -> None:
         if target.encode() != changes:
             newest: Any = await store.xrevrange(changes, count=1)
             await store.xadd(target, newest[0][1])
+            await store.hincrby(keys.matching(partition), "matched", 1)
+            await store.hincrby(keys.partition_counters(partition), "changes_accepted:create", 1)
         copies = f"{keys.partition_tag(partition)}:resource:{DEFAULT_TENANT}:Observation/copy-"
         # the outbox of a subscription that does not exist: nobody numbers events in it
         events = keys.outbox(partition, DEFAULT_TENANT, "copies")
         for start in range(0, each, _COPIES_PER_SCRIPT):
             end = min(each, start + _COPIES_PER_SCRIPT)
-            await store.eval(
-                _SCRIPT, 4, target, outbox, resource, events, copies, str(start), str(end), GROUP
-            )
+            names = (target, outbox, resource, events, keys.matching(partition))
+            counters = keys.partition_counters(partition)
+            await store.eval(_SCRIPT, 6, *names, counters, copies, str(start), str(end))
 
 
 async def _only(store: redis.Redis, pattern: bytes) -> bytes:

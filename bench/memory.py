@@ -1,4 +1,4 @@
-"""Bytes of store memory and of append-only file for each resource, by kind of key.
+"""Bytes of store memory and of append-only file for each resource, by kind of key and by command.
 
 Vital signs of about 700 bytes, each an event of one subscription; ECGs of 100 KB of sampled data; patients.
 The figures are differences of what the server reports, so they contain its own overhead. Those by kind of key
@@ -11,10 +11,12 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis.asyncio as redis
 
+from bench import append_only
 from bench.figures import Figure
 from bench.rig import CONNECTIONS, broker, patients, register
 from bench.segments import listening
@@ -63,7 +65,9 @@ async def _measure(kind: _Kind, names: Sequence[str]) -> AsyncIterator[Figure]:
             await register(program, sink, names)
         store = redis.Redis.from_url(program.store_url, protocol=2, socket_timeout=60)
         stack.push_async_callback(store.aclose)
-        before = await _size(store)
+        data_dir = Path(str((await store.config_get("dir"))["dir"]))
+        before, cpu_s = await _size(store), program.cpu_s()
+        file_before = append_only.positions(data_dir)
         messages = [request(kind.path, body) for body in kind.bodies]
         await Producer(program.port).as_fast_as_answered(messages, CONNECTIONS)
         if kind.is_notified:
@@ -72,8 +76,14 @@ async def _measure(kind: _Kind, names: Sequence[str]) -> AsyncIterator[Figure]:
         yield Figure(BENCH, f"{kind.name}, JSON", len(kind.bodies[0]), "bytes")
         yield Figure(BENCH, f"{kind.name}, store memory", memory, "bytes", at_most=kind.max_memory)
         yield Figure(BENCH, f"{kind.name}, append-only file", file, "bytes", at_most=kind.max_file)
+        for process, seconds in program.cpu_s().items():
+            share = (seconds - cpu_s[process]) / count * 1e6
+            yield Figure(BENCH, f"{kind.name}, processor time of {process}", share, "µs")
         for name, size in (await _by_kind(store, count)).items():
             yield Figure(BENCH, f"{kind.name}, {name}", size, "bytes")
+        for name, total in append_only.bytes_by_command(data_dir, file_before).most_common():
+            if total / count >= 0.5:
+                yield Figure(BENCH, f"{kind.name}, file, {name}", total / count, "bytes")
 
 
 async def _size(store: redis.Redis) -> tuple[int, int]:

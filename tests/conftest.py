@@ -26,7 +26,7 @@ from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store
 from broker.store.redis_store import connect
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.loop_blocks import LOOP_BLOCKS
@@ -166,13 +166,6 @@ async def store(shared_store: SharedStore) -> AsyncIterator[Store]:
     async with redis_client_of(store, shared_store.url):
         yield store
     await store.close()
-
-
-@pytest.fixture
-async def reader(store: Store) -> AsyncIterator[GroupReader]:
-    reader = store.group_reader(timeout_s=20)
-    yield reader
-    await reader.close()
 
 
 @pytest.fixture

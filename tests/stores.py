@@ -17,7 +17,6 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from broker.model.subscription import SubscriptionKey
-from broker.store.changes import Changes
 from broker.store.counters import Counters
 from broker.store.embedded import die_with_parent, find_binary
 from broker.store.protocol import Store
@@ -79,8 +78,7 @@ def redis_of(store: Store) -> Any:
 
 
 async def counts_of(store: Store) -> StoreCounts:
-    """The counters of the store, which read the consumer groups that a starting process creates."""
-    await Changes(store, keep_ms=1).prepare()
+    """The counters of the store."""
     return await Counters(store).read()
 
 

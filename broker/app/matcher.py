@@ -3,6 +3,7 @@
 from broker.app.parts import Parts
 from broker.matching.index import IndexedMatcher
 from broker.matching.matcher import Matcher
+from broker.store.matched_positions import MatchedPositions
 from broker.store.outbox import Outboxes
 from broker.store.registry import RegistryFollower
 from broker.store.rollback import RollbackDetector
@@ -33,6 +34,7 @@ def build_matcher(
     rollback_detector = RollbackDetector(parts.store, settings.high_water_path)
     processor = BatchProcessor(
         parts.changes,
+        MatchedPositions(parts.store),
         outboxes
         or Outboxes(parts.store, max_events=settings.max_outbox, rollback_detector=rollback_detector),
         parts.resources,

@@ -90,7 +90,6 @@ async def running(
         channels = await stack.enter_async_context(open_channels(settings))
         parts = Parts(settings, store, catalog, channels)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
-        await parts.changes.prepare()
         await parts.inbox.prepare()
         await topic_sync.sync()
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from broker.store.durability import DurabilityWait, SafetyCheck
-from broker.store.protocol import Command, GroupReader, StreamRow
+from broker.store.protocol import Command, StreamReader, StreamRow
 
 
 class Backend(Protocol):
@@ -35,7 +35,7 @@ class Backend(Protocol):
     async def await_entries(self, positions: Mapping[str, bytes], /, wait_s: float) -> None:
         """`wait_s` is below the timeout of a command."""
 
-    def group_reader(self, *, timeout_s: float) -> GroupReader: ...
+    def stream_reader(self, *, timeout_s: float, group: str | None = None) -> StreamReader: ...
 
     def subscribe(self, channel: str) -> AsyncGenerator[str | None]: ...
 

@@ -4,7 +4,7 @@ with the next one.
 So each caller pays for a share of a round trip, a write and a read. The commands of one caller are executed
 in order; between callers there is no order. A batcher replaces a lost connection and sends what had no reply
 once more, so callers send only commands that may be repeated: reads and scripts. The connection modules and
-the group reader use it.
+the stream readers use it.
 """
 
 import asyncio

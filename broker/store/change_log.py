@@ -4,12 +4,12 @@ The API calls it: readiness, `$explain` and the dry run of a subscription. Nothi
 """
 
 import heapq
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator
 
 from broker.model.change import Change, Tenant, Version
 from broker.store import keys, stream_id
-from broker.store.changes import GROUP, MAX_CHANGES, Entry, changes_of
+from broker.store.changes import MAX_CHANGES, Entry, changes_of
+from broker.store.matched_positions import MatchedPositions, unmatched
 from broker.store.protocol import Command, Store
 from broker.store.records import logged_change
 from broker.store.replies import entries_of, mapping_of
@@ -30,13 +30,18 @@ class ChangeLog:
         self._max_changes = max_changes
 
     async def backlog(self) -> dict[int, int]:
-        """The unmatched changes of each partition: never read, or read and not acknowledged."""
+        """How many changes of each partition are not matched."""
         partitions = range(self._store.layout.partitions)
-        commands: list[Command] = [("XINFO", "GROUPS", keys.changes(partition)) for partition in partitions]
-        replies = await self._store.send(commands)
+        commands: list[Command] = []
+        for partition in partitions:
+            commands += [
+                ("HGETALL", keys.partition_counters(partition)),
+                ("HGET", keys.matching(partition), "matched"),
+            ]
+        replies = iter(await self._store.send(commands))
         return {
-            partition: unmatched_changes(groups)
-            for partition, groups in zip(partitions, replies, strict=True)
+            partition: unmatched(mapping_of(counters), matched)
+            for partition, counters, matched in zip(partitions, replies, replies, strict=True)
         }
 
     async def fullest(self) -> int | None:
@@ -97,19 +102,6 @@ class ChangeLog:
             entry = logged_change(fields)
             if entry.events or entry.key != version.key:
                 continue  # another change, or a business event about the version
-            commands: list[Command] = [
-                ("XINFO", "GROUPS", stream),
-                ("XPENDING", stream, GROUP, entry_id, entry_id, 1),
-            ]
-            groups, pending = await self._store.send(commands)
-            last_read = mapping_of(groups[0])[b"last-delivered-id"]
-            return StreamId.parse(entry_id) > StreamId.parse(last_read) or bool(pending)
+            position = (await MatchedPositions(self._store).load([partition]))[partition]
+            return StreamId.parse(entry_id) > StreamId.parse(position)
         return False
-
-
-def unmatched_changes(groups: Sequence[Any]) -> int:
-    """How many changes are not matched, from the XINFO GROUPS of a partition."""
-    if not groups:
-        return 0
-    group = mapping_of(groups[0])
-    return int(group[b"lag"] or 0) + int(group[b"pending"])

@@ -1,12 +1,11 @@
 """The intake log: a stream of accepted changes for each partition.
 
-`Changes` appends proposals durably, and reads the log for the matcher that holds a partition's lease. A
-change stays pending until it is acknowledged or becomes a dead letter, so a matcher that takes a partition
-over reads it again. `change_log.py` looks back at the log.
+`Changes` appends proposals durably, and reads the log for the matcher that holds a partition's lease, from
+the position up to which the partition is matched (`matched_positions.py`). `change_log.py` looks back at the
+log.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,14 +13,13 @@ from broker.errors import BrokerError
 from broker.model.change import Change, Version, VersionKey
 from broker.store import keys
 from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
-from broker.store.protocol import Argument, Command, GroupReader, Store
+from broker.store.protocol import Argument, Command, Store, StreamReader
 from broker.store.records import LogEntry, logged_change
 from broker.store.resources import Resources
-from broker.store.scripts import dead_letters, intake
+from broker.store.scripts import intake
 from broker.store.scripts.intake import AppendedChange
 from broker.store.stream_id import StreamId
 
-GROUP = "match"
 MAX_CHANGES = 1_000_000
 """Of one partition, that are not matched: beyond it, it takes no more."""
 
@@ -30,12 +28,9 @@ Entry = tuple[int, str, Mapping[bytes, bytes]]
 
 
 class Loaded(NamedTuple):
-    """Changes that were just read, the partitions with older pending entries, and the age of the oldest
-    change.
-    """
+    """Changes that were just read, and the age of the oldest one."""
 
     changes: list[Change]
-    out_of_order: frozenset[int]
     age_s: float
 
 
@@ -99,60 +94,30 @@ class Changes:
     def _partition_of(self, proposal: Proposal) -> int:
         return self._store.layout.partition_of(proposal.tenant, proposal.id)
 
-    async def prepare(self) -> None:
-        """Creates each partition's consumer group, from the beginning of the stream."""
-        for partition in range(self._store.layout.partitions):
-            await self._store.create_group(keys.changes(partition), GROUP)
-
     async def read(
-        self, reader: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None
-    ) -> list[Change]:
-        """The next changes of some partitions with their versions, in order within each partition.
-
-        A position is `>` for changes that nobody has read, or an entry id: then changes after it that were
-        read and not acknowledged are read again (recovery after a crash).
-        """
-        return await self._load(await self._entries(reader, positions, count=count, block_ms=block_ms))
-
-    async def read_new(
-        self, reader: GroupReader, partitions: Sequence[int], *, count: int, block_ms: int
+        self, reader: StreamReader, positions: Mapping[int, str], *, count: int, block_ms: int
     ) -> list[Entry]:
-        """Entries that nobody has read, for `load`. They are pending from here on."""
-        return await self._entries(reader, dict.fromkeys(partitions, ">"), count=count, block_ms=block_ms)
-
-    async def load(self, entries: Sequence[Entry]) -> Loaded:
-        """The changes of new entries, and the partitions that have older pending entries besides them.
-
-        In such a partition a reader that has lost its lease took changes. They must be matched before the
-        changes returned here (`read` from the beginning returns all of them in order), because an outbox
-        passes over a change that is older than its last one.
+        """Up to `count` entries of each partition after its position, in order within each, for `load`. Waits
+        for one up to `block_ms`.
         """
-        sizes = Counter(partition for partition, _, _ in entries)
-        pending: list[Command] = [("XPENDING", keys.changes(partition), GROUP) for partition in sizes]
-        # in one round trip with the versions
-        changes, (*totals, (seconds, micros)) = await asyncio.gather(
-            self._load(entries), self._store.send([*pending, ("TIME",)])
-        )
-        out_of_order = {
-            partition
-            for (partition, size), row in zip(sizes.items(), totals, strict=True)
-            if int(row[0]) > size
-        }
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
-        oldest_ms = min((StreamId.parse(entry_id).ms for _, entry_id, _ in entries), default=now_ms)
-        return Loaded(changes, frozenset(out_of_order), (now_ms - oldest_ms) / 1000)
-
-    async def _entries(
-        self, reader: GroupReader, positions: Mapping[int, str], *, count: int, block_ms: int | None
-    ) -> list[Entry]:
         streams = {keys.changes(partition): position for partition, position in positions.items()}
-        rows = await reader.read(GROUP, "matcher", streams, count=count, block_ms=block_ms)
+        rows = await reader.read(streams, count=count, block_ms=block_ms)
         partitions = {keys.changes(partition).encode(): partition for partition in positions}
         return [
             (partitions[stream], entry_id.decode(), fields)
             for stream, entries in rows
             for entry_id, fields in entries
         ]
+
+    async def load(self, entries: Sequence[Entry]) -> Loaded:
+        """The changes of entries with their versions."""
+        # in one round trip
+        changes, ((seconds, micros),) = await asyncio.gather(
+            self._load(entries), self._store.send([("TIME",)])
+        )
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        oldest_ms = min((StreamId.parse(entry_id).ms for _, entry_id, _ in entries), default=now_ms)
+        return Loaded(changes, (now_ms - oldest_ms) / 1000)
 
     async def _load(self, entries: Sequence[Entry]) -> list[Change]:
         try:
@@ -169,10 +134,6 @@ class Changes:
             problem = f"the stored version of {logged.key.reference} can't be read: {error}"
             return [Change(entry_id, partition, _without_body(logged), None, problem=problem)]
 
-    async def acknowledge(self, matched: Mapping[int, Sequence[str]]) -> None:
-        """Marks changes as matched, by partition: they are not read again."""
-        await intake.acknowledge_changes(self._store, GROUP, matched)
-
     async def hold(self, since_ms: Mapping[VersionKey, int]) -> None:
         """Has retention treat versions as if they had been written at these moments, because of events that
         include them.
@@ -186,22 +147,6 @@ class Changes:
             for partition, scores in by_partition.items()
         ]
         await self._store.send(commands)
-
-    async def move_to_dead_letters(self, change: Change, token: int, reason: str) -> bool:
-        """Makes a change that can't be matched a dead letter, so that the changes behind it are matched.
-
-        It counts as acknowledged. Repeated calls move it once. False if the partition's lease has moved on:
-        nothing was written.
-        """
-        return await dead_letters.move_change_to_dead_letters(
-            self._store,
-            change.partition,
-            change.current.key,
-            token=token,
-            group=GROUP,
-            change_id=change.id,
-            reason=reason,
-        )
 
 
 async def changes_of(resources: Resources, entries: Sequence[Entry]) -> list[Change]:

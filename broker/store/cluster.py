@@ -20,12 +20,12 @@ from broker.store import keys
 from broker.store.batcher import TIMEOUT_S, Batcher
 from broker.store.clients import client_at, pool_at
 from broker.store.durability import DurabilityWait, SafetyCheck
-from broker.store.group_reader import ClusterGroupReader
-from broker.store.protocol import Command, GroupReader, StreamRow
+from broker.store.protocol import Command, StreamReader, StreamRow
 from broker.store.replies import key_sample, key_sample_commands
 from broker.store.routing import ClusterNode, Router
 from broker.store.script_loader import ScriptLoader
 from broker.store.slots import Address, Topology
+from broker.store.stream_reader import ClusterStreamReader, verb_of
 from broker.store.stream_signals import StreamSignals
 
 SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
@@ -117,9 +117,10 @@ class ClusterConnection:
         """A node blocks on the streams of one slot only, so the caller reads once in `POLL_S`."""
         await asyncio.sleep(min(wait_s, POLL_S))
 
-    def group_reader(self, *, timeout_s: float) -> GroupReader:
+    def stream_reader(self, *, timeout_s: float, group: str | None = None) -> StreamReader:
         router = self._new_router(timeout_s=timeout_s, repeats=False)
-        return ClusterGroupReader(router, StreamSignals(lambda: self.subscribe(keys.CHANGED)))
+        signals = StreamSignals(lambda: self.subscribe(keys.CHANGED))
+        return ClusterStreamReader(router, signals, verb_of(group))
 
     async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
         """Messages from any one node: each node passes on what is published at another.

@@ -5,12 +5,13 @@ data it describes, and a repeated call changes nothing, so no event is counted t
 the cost depends on the number of partitions and shards, not on subscriptions, changes or dead letters.
 `/metrics` is built on it.
 
-Fields of a partition's hash: `changes_accepted:<interaction>`, `changes_matched`, and those of dead letters
-(changes). Fields of a shard's hash: `events_appended`, `events_delivered_correction` (to the delivered event
-notifications), `events_given_up:<reason>`, `undelivered_correction`, `notifications:<type>:<outcome>`,
-`subscriptions:<status>`, `subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The
-inbox's hash has those of dead letters (refused entries): `dead_letters` (how many there are now),
-`dead_letters_created`, `dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
+Fields of a partition's hash: `changes_accepted:<interaction>` and those of dead letters (changes); how many
+are matched is in its matching hash (`keys.matching`). Fields of a shard's hash: `events_appended`,
+`events_delivered_correction` (to the delivered event notifications), `events_given_up:<reason>`,
+`undelivered_correction`, `notifications:<type>:<outcome>`, `subscriptions:<status>`,
+`subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The inbox's hash has those of dead
+letters (refused entries): `dead_letters` (how many there are now), `dead_letters_created`,
+`dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
 """
 
 from collections import Counter
@@ -21,9 +22,9 @@ from broker.model.change import Interaction
 from broker.model.gap import GapReason
 from broker.model.subscription import SubscriptionStatus
 from broker.store import keys
-from broker.store.change_log import unmatched_changes
 from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.disk_space import read_disk_space
+from broker.store.matched_positions import unmatched
 from broker.store.protocol import Command, Store
 from broker.store.replies import mapping_of
 from broker.telemetry.store_metrics import DeadLetterCounts, StoreCounts, StoreSize
@@ -44,10 +45,11 @@ class Counters:
         ]
         commands += [("HGETALL", keys.shard_counters(shard)) for shard in shards]
         commands.append(("HGETALL", keys.INBOX_COUNTERS))
-        commands += [("XINFO", "GROUPS", keys.changes(partition)) for partition in partitions]
+        commands += [("HGET", keys.matching(partition), "matched") for partition in partitions]
         answers: list[Any] = await self._store.send(commands)
         size = await self._size()
         hashes = [_numbers(answer) for answer in answers[: len(partitions) + len(shards) + 1]]
+        matched = answers[len(hashes) :]
         of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -1]
         changes, events = _sum(of_partitions), _sum(of_shards)
         delivered = (
@@ -56,7 +58,7 @@ class Counters:
         passed = delivered - events["undelivered_correction"]
         return StoreCounts(
             changes_accepted={kind: changes[f"changes_accepted:{kind}"] for kind in Interaction},
-            changes_matched=changes["changes_matched"],
+            changes_matched=sum(int(number or 0) for number in matched) - changes["dead_letters_created"],
             events_appended=events["events_appended"],
             events_delivered=delivered,
             events_given_up={
@@ -74,8 +76,8 @@ class Counters:
                 DeadLetterKind.INBOX: _dead_letters(hashes[-1]),
             },
             matcher_backlog={
-                partition: unmatched_changes(groups)
-                for partition, groups in zip(partitions, answers[len(hashes) :], strict=True)
+                partition: unmatched(mapping_of(counters), number)
+                for partition, counters, number in zip(partitions, answers, matched, strict=False)
             },
             size=size,
         )

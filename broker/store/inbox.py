@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.store import keys
-from broker.store.protocol import Command, GroupReader, Store
+from broker.store.protocol import Command, Store, StreamReader
 from broker.store.scripts import dead_letters
 from broker.store.scripts.dead_letters import RefusedEntry
 
@@ -49,11 +49,15 @@ class Inbox:
     async def prepare(self) -> None:
         await self._store.create_group(keys.INBOX, _GROUP)
 
+    def reader(self, *, timeout_s: float) -> StreamReader:
+        """A reader for `read`."""
+        return self._store.stream_reader(timeout_s=timeout_s, group=_GROUP)
+
     async def read(
-        self, reader: GroupReader, position: str, *, count: int, block_ms: int | None
+        self, reader: StreamReader, position: str, *, count: int, block_ms: int | None
     ) -> list[InboxEntry]:
         """Entries from `position`: `>` for new ones, `0` for those that were read and are not finished."""
-        rows = await reader.read(_GROUP, "ingest", {keys.INBOX: position}, count=count, block_ms=block_ms)
+        rows = await reader.read({keys.INBOX: position}, count=count, block_ms=block_ms)
         return [
             InboxEntry(
                 entry_id.decode(), {name.decode(errors="replace"): value for name, value in fields.items()}

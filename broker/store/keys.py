@@ -105,9 +105,11 @@ def partition_counters(partition: int) -> str:
     return f"{partition_tag(partition)}:counters"
 
 
-def partition_lease(partition: int) -> str:
-    """Hash: token, that of the newest lease (`LEASES`) whose owner reads the partition."""
-    return f"{partition_tag(partition)}:lease"
+def matching(partition: int) -> str:
+    """Hash: `token` of the newest lease (`LEASES`) whose owner matches the partition; `position`, id of the
+    last change that is matched; `matched`, how many are, dead letters included.
+    """
+    return f"{partition_tag(partition)}:matching"
 
 
 def resource(partition: int, tenant: Tenant, resource_type: str, resource_id: str) -> str:

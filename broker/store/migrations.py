@@ -10,14 +10,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from broker.model.change import Tenant
-from broker.store import keys
+from broker.store import keys, stream_id
+from broker.store.matched_positions import START, unmatched
 from broker.store.protocol import Store
+from broker.store.replies import mapping_of
+from broker.store.stream_id import text_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
-subscriptions are ordered by id. Version 0 stands for a data set from before the version was stored.
+subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group. Version 0
+stands for a data set from before the version was stored.
 """
 _PAGE = 500
+_GROUP = "match"
+"""Of the matchers, until schema 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,46 @@ async def _order_members(store: Store) -> None:
             await store.send([("RENAME", copy, members)])
 
 
+async def _store_positions(store: Store) -> None:
+    """Replaces the consumer group of each partition by the position up to which it is matched. That is before
+    the oldest pending entry: what was matched behind it is matched again, and adds no event.
+    """
+    for partition in range(store.layout.partitions):
+        stream = keys.changes(partition)
+        (exists,) = await store.send([("EXISTS", stream)])
+        (groups,) = await store.send([("XINFO", "GROUPS", stream)]) if exists else [()]
+        if not groups:
+            continue  # the partition was never used, or is migrated
+        (pending,) = await store.send([("XPENDING", stream, _GROUP)])
+        position = text_of(mapping_of(groups[0])[b"last-delivered-id"])
+        if pending[0]:
+            last = ("XREVRANGE", stream, stream_id.after(pending[1]), stream_id.FIRST, "COUNT", 1)
+            (entries,) = await store.send([last])
+            position = text_of(entries[0][0]) if entries else START
+        counters, old_lease = keys.partition_counters(partition), f"{keys.partition_tag(partition)}:lease"
+        counted, token = await store.send([("HGETALL", counters), ("HGET", old_lease, "token")])
+        matched = unmatched(mapping_of(counted), None) - await _count_after(store, stream, position)
+        fields = ("token", token or 0, "position", position, "matched", matched)
+        await store.send([("HSET", keys.matching(partition), *fields)])
+        # last: its absence says that the partition is migrated
+        await store.send([("DEL", old_lease), ("HDEL", counters, "changes_matched")])
+        await store.send([("XGROUP", "DESTROY", stream, _GROUP)])
+
+
+async def _count_after(store: Store, stream: str, position: str) -> int:
+    count = 0
+    while True:
+        command = ("XRANGE", stream, stream_id.after(position), stream_id.LAST, "COUNT", _PAGE)
+        (page,) = await store.send([command])
+        count += len(page)
+        if len(page) < _PAGE:
+            return count
+        position = text_of(page[-1][0])
+
+
 MIGRATIONS: Sequence[Migration] = (
     Migration(3, "subscriptions of a tenant are ordered by id", _order_members),
+    Migration(4, "partitions have positions in place of consumer groups", _store_positions),
 )
 """In the order of their versions, without a gap, up to `SCHEMA_VERSION`."""
 

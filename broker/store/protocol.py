@@ -53,15 +53,15 @@ class StoreUsage(NamedTuple):
     file: int
 
 
-class GroupReader(Protocol):
-    """Reads consumer groups on connections of its own, so that a blocking read delays nobody else.
+class StreamReader(Protocol):
+    """Reads streams on connections of its own, so that a blocking read delays nobody else.
 
-    A failed read is not repeated: the entries of a lost reply are pending, and a repetition would continue
-    behind them.
+    A failed read is not repeated: the caller has to learn that the store was unavailable, and the entries
+    that a consumer group lost with a reply are pending, so that a repetition would continue behind them.
     """
 
     async def read(
-        self, group: str, consumer: str, positions: Mapping[str, str], *, count: int, block_ms: int | None
+        self, positions: Mapping[str, str], *, count: int, block_ms: int | None
     ) -> list[StreamRow]:
         """Up to `count` entries of each stream after its position; waits up to `block_ms` for one, or not at
         all for None.
@@ -80,7 +80,7 @@ class Store(Protocol):
     def append_channel(self) -> str:
         """Channel on which a script that appends to a changes stream publishes the partition's number.
 
-        Empty where group readers block in the server and need no message.
+        Empty where readers block in the server and need no message.
         """
 
     def can_run(self, call: ScriptCall) -> bool:
@@ -116,7 +116,8 @@ class Store(Protocol):
     async def create_group(self, stream: str, group: str) -> None:
         """Creates the consumer group at the beginning of the stream, and the stream, unless they exist."""
 
-    def group_reader(self, *, timeout_s: float) -> GroupReader: ...
+    def stream_reader(self, *, timeout_s: float, group: str | None = None) -> StreamReader:
+        """A reader of entries by their ids, or for a consumer group and its one consumer of the same name."""
 
     def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
         """The messages of a channel; None after each connection, because messages may have been missed before

@@ -27,8 +27,11 @@ INTERACTIONS = {interaction.encode(): interaction for interaction in Interaction
 
 
 class ProposedChange(msgspec.Struct, frozen=True, gc=False):
-    """What `append_changes.lua` needs; `identifiers` and `references` have one value a line."""
+    """What `append_changes.lua` needs; `identifiers` and `references` have one value a line, `place` is that
+    of the keys of its partition.
+    """
 
+    place: int
     op: Literal["create", "put", "delete", "event"]
     request_id: str
     id: str

@@ -19,7 +19,7 @@ from broker.store.durability import Durability, DurabilityWait, SafetyCheck
 from broker.store.failures import translated, watched
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
-from broker.store.protocol import Command, GroupReader, ScriptCall, StoreUsage, StreamRow, WriteConcern
+from broker.store.protocol import Command, ScriptCall, StoreUsage, StreamReader, StreamRow, WriteConcern
 from broker.store.script_loader import ScriptLoader
 from broker.store.server import ServerConnection
 from broker.store.slots import slot_of_key
@@ -123,8 +123,8 @@ class RedisStore:
         if isinstance(answer, Exception) and not _is_error(answer, "BUSYGROUP"):
             raise answer
 
-    def group_reader(self, *, timeout_s: float) -> GroupReader:
-        return self._backend.group_reader(timeout_s=timeout_s)
+    def stream_reader(self, *, timeout_s: float, group: str | None = None) -> StreamReader:
+        return self._backend.stream_reader(timeout_s=timeout_s, group=group)
 
     async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
         with translated():

@@ -9,7 +9,6 @@ that is not delivered is removed only as a gap that is reported (`lua/shared/gap
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -17,11 +16,11 @@ from broker.model.change import Tenant
 from broker.model.gap import GapReason
 from broker.model.subscription import SubscriptionKey
 from broker.store import keys, stream_id
-from broker.store.changes import GROUP
 from broker.store.gaps import GapReporter
+from broker.store.matched_positions import MatchedPositions
 from broker.store.protocol import Store
 from broker.store.records import logged_change
-from broker.store.replies import entries_of, mapping_of
+from broker.store.replies import entries_of
 from broker.store.scripts import dead_letters, intake, outbox
 from broker.store.scripts.dead_letters import DeadLetterStream
 from broker.store.scripts.intake import ExpiringVersion
@@ -58,6 +57,7 @@ class Retention:
         self._store = store
         self._limits = limits
         self._ids = SubscriptionIds(store)
+        self._positions = MatchedPositions(store)
         self._gaps = GapReporter()
 
     async def sweep(self) -> None:
@@ -80,14 +80,11 @@ class Retention:
 
     async def _matched_until_ms(self, partition: int, now_ms: int) -> int:
         """A moment before which all changes are matched, those included that are still to come."""
-        stream = keys.changes(partition)
-        groups, pending = await self._store.send([("XINFO", "GROUPS", stream), ("XPENDING", stream, GROUP)])
-        if pending[0]:
-            return StreamId.parse(pending[1]).ms
-        group: Mapping[bytes, Any] = mapping_of(groups[0])
-        if group[b"lag"] == 0:
-            return now_ms
-        return StreamId.parse(group[b"last-delivered-id"]).ms
+        position = StreamId.parse((await self._positions.load([partition]))[partition])
+        (newest,) = await self._store.send([("XREVRANGE", keys.changes(partition), "+", "-", "COUNT", 1)])
+        # what is logged after the position was read is later than `now_ms`
+        is_all_matched = not newest or StreamId.parse(newest[0][0]) <= position
+        return now_ms if is_all_matched else position.ms
 
     async def _trim_outboxes(self, horizon_ms: int) -> None:
         """Removes events before the horizon; `append_events.lua` limits their number."""

@@ -10,10 +10,10 @@ from broker.errors import ConfigurationError, StoreUnavailable
 from broker.store.batcher import Batcher
 from broker.store.clients import client_at, pool_at
 from broker.store.durability import DurabilityWait, SafetyCheck
-from broker.store.group_reader import ServerGroupReader
-from broker.store.protocol import Command, GroupReader, StreamRow
+from broker.store.protocol import Command, StreamReader, StreamRow
 from broker.store.replies import key_sample, key_sample_commands, rows_of
 from broker.store.script_loader import ScriptLoader
+from broker.store.stream_reader import ServerStreamReader, verb_of
 
 _TIMEOUT_S = 10.0
 
@@ -79,8 +79,8 @@ class ServerConnection:
         if isinstance(answer, Exception):
             raise answer
 
-    def group_reader(self, *, timeout_s: float) -> GroupReader:
-        return ServerGroupReader(Batcher(pool_at(self._url), timeout_s=timeout_s))
+    def stream_reader(self, *, timeout_s: float, group: str | None = None) -> StreamReader:
+        return ServerStreamReader(Batcher(pool_at(self._url), timeout_s=timeout_s), verb_of(group))
 
     async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
         # this client does not reconnect by itself, because the caller must learn of every reconnection

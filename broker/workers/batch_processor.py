@@ -1,5 +1,5 @@
-"""Turns a batch of changes into events: match, resolve included resources, append to the outboxes,
-acknowledge.
+"""Turns a batch of changes into events: match, resolve included resources, append to the outboxes, move the
+positions up to which the partitions are matched.
 
 Within a partition, changes keep their order, up to the first one whose matching fails; the appends of
 different partitions run concurrently. A repeated batch adds nothing: the outboxes skip changes they already
@@ -19,8 +19,10 @@ from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
 from broker.model.subscription import SubscriptionKey
 from broker.store.changes import Changes
-from broker.store.outbox import Context, Fenced, Outboxes
+from broker.store.matched_positions import START, MatchedPositions
+from broker.store.outbox import Context, Outboxes
 from broker.store.resources import Resources
+from broker.store.scripts.matching import Step
 from broker.tasks import Slices
 from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.partitions import Partition
@@ -32,11 +34,15 @@ _YIELD_EVERY = 32
 
 
 class MatchedChange(NamedTuple):
-    """A change, the subscriptions it is an event of, and the resources their topics include."""
+    """A change, the subscriptions it is an event of, and the resources their topics include.
+
+    `is_poison`: its matching failed for the last time, so it becomes a dead letter.
+    """
 
     change: Change
     matches: Sequence[Match]
     targets: Targets
+    is_poison: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +62,7 @@ class BatchProcessor:
     def __init__(
         self,
         changes: Changes,
+        positions: MatchedPositions,
         outboxes: Outboxes,
         resources: Resources,
         matcher: Matcher,
@@ -65,6 +72,7 @@ class BatchProcessor:
         expiring_types: Collection[str],
     ) -> None:
         self._changes = changes
+        self._positions = positions
         self._outboxes = outboxes
         self._resources = resources
         self._matcher = matcher
@@ -75,19 +83,18 @@ class BatchProcessor:
     async def process(self, changes: Sequence[Change], partitions: Mapping[int, Partition]) -> None:
         """The index must have been updated since the changes were read.
 
-        A change whose matching failed stays pending, with those behind it in its partition: the partition
-        rests and is recovered again. Raises `Fenced`, `StoreRolledBack` and `StoreUnavailable`: the whole
-        batch is then read again.
+        The position stays before a change whose matching failed: the partition rests, and the change is read
+        again with those behind it. Raises `Fenced`, `StoreRolledBack` and `StoreUnavailable`: the whole batch
+        is then read again.
         """
         failpoints.hit("matcher.after-follow")
         async with self._index.matching():
             batch, resting = await self._match_all(changes, partitions)
         await self._append(batch, partitions)
         failpoints.hit("matcher.before-ack")
-        await self._acknowledge(batch)
+        await self._advance(batch, partitions)
         failpoints.hit("matcher.after-ack")
         for number in resting:
-            partitions[number].is_recovered = False
             partitions[number].poison.rest()
 
     async def _match_all(
@@ -104,10 +111,7 @@ class BatchProcessor:
             if matched is None and not partition.poison.is_exhausted(change.id):
                 resting.add(change.partition)
             elif change.partition not in resting:
-                if matched is None:
-                    await self._make_dead_letter(change, partition)
-                else:
-                    batch.append(matched)
+                batch.append(matched or MatchedChange(change, (), {}, is_poison=True))
             if n % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)  # lets the other loops of this process run
         return batch, resting
@@ -144,20 +148,12 @@ class BatchProcessor:
         eligible = [match for match in matches if self._index.is_event(match, change)]
         return MatchedChange(change, eligible, included)
 
-    async def _make_dead_letter(self, change: Change, partition: Partition) -> None:
-        if not await self._changes.move_to_dead_letters(
-            change, partition.token, partition.poison.reason(change.id)
-        ):
-            raise Fenced(f"partition {partition.number} is matched by another process now")
-        partition.poison.forget(change.id)
-        _log.error("change became a dead letter", change=change.id, focus=change.current.key.reference)
-
     async def _append(self, batch: Sequence[MatchedChange], partitions: Mapping[int, Partition]) -> None:
         """Appends to all outboxes. One failed partition does not interrupt the appends of the others."""
         contexts = await self._includes.contexts([(matched.change, matched.targets) for matched in batch])
         await self._hold_included(batch, contexts)
         by_partition: dict[int, _PartitionEvents] = {}
-        for (change, matches, _), by_topic in zip(batch, contexts, strict=True):
+        for (change, matches, *_), by_topic in zip(batch, contexts, strict=True):
             for match in matches:
                 events = by_partition.setdefault(change.partition, _PartitionEvents())
                 key = (match.tenant, match.subscription_id)
@@ -188,11 +184,35 @@ class BatchProcessor:
         await self._outboxes.append(partition.number, partition.token, events.matched, events.contexts)
         failpoints.hit("matcher.between-appends")
 
-    async def _acknowledge(self, batch: Sequence[MatchedChange]) -> None:
-        done: dict[int, list[str]] = {}
+    async def _advance(self, batch: Sequence[MatchedChange], partitions: Mapping[int, Partition]) -> None:
+        """Moves the position of each partition behind its changes, whose events are in the outboxes."""
+        done: dict[int, list[MatchedChange]] = {}
         for matched in batch:
-            done.setdefault(matched.change.partition, []).append(matched.change.id)
-        await self._changes.acknowledge(done)
+            done.setdefault(matched.change.partition, []).append(matched)
+        steps = []
+        for number, changes in done.items():
+            partition, count = partitions[number], 0
+            for matched in changes:
+                count += 1
+                if matched.is_poison:
+                    await self._make_dead_letter(matched.change, partition, count)
+                    count = 0
+            if count:
+                steps.append(_step(partition, changes[-1].change, count))
+        await self._positions.advance(steps)
+        for step in steps:
+            partitions[step.partition].position = step.last
+
+    async def _make_dead_letter(self, change: Change, partition: Partition, count: int) -> None:
+        reason = partition.poison.reason(change.id)
+        await self._positions.move_to_dead_letters(change, _step(partition, change, count), reason)
+        partition.position = change.id
+        partition.poison.forget(change.id)
+        _log.error("change became a dead letter", change=change.id, focus=change.current.key.reference)
+
+
+def _step(partition: Partition, last: Change, count: int) -> Step:
+    return Step(partition.number, partition.token, partition.position or START, last.id, count)
 
 
 def _check_readable(change: Change) -> None:

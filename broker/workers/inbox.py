@@ -15,7 +15,7 @@ from broker.errors import StoreUnavailable
 from broker.ingest.inbox import InboxIntake
 from broker.store.inbox import Inbox, InboxEntry
 from broker.store.leases import LEASE_MS, RENEW_S, Leases
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store, StreamReader
 from broker.tasks import first_of, sleep_unless
 from broker.telemetry import metrics
 
@@ -29,7 +29,6 @@ class InboxWorker:
     """`run` returns after `stop` is set and the current batch is finished."""
 
     def __init__(self, store: Store, inbox: Inbox, intake: InboxIntake, stop: asyncio.Event) -> None:
-        self._store = store
         self._inbox = inbox
         self._intake = intake
         self._stop = stop
@@ -38,7 +37,7 @@ class InboxWorker:
         self._is_recovered = False
 
     async def run(self) -> None:
-        reader = self._store.group_reader(timeout_s=BLOCK_MS / 1000 + 10)
+        reader = self._inbox.reader(timeout_s=BLOCK_MS / 1000 + 10)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._renew_lease())
@@ -55,7 +54,7 @@ class InboxWorker:
             with contextlib.suppress(StoreUnavailable):
                 await self._leases.release_inbox()
 
-    async def _step(self, reader: GroupReader) -> None:
+    async def _step(self, reader: StreamReader) -> None:
         """One batch. Entries that a former reader read and did not finish come first."""
         free_in_ms = await self._leases.acquire_inbox(LEASE_MS)
         self._is_reader = free_in_ms == 0
@@ -76,7 +75,7 @@ class InboxWorker:
                 with contextlib.suppress(StoreUnavailable):
                     await self._leases.acquire_inbox(LEASE_MS)
 
-    async def _read(self, reader: GroupReader, position: str) -> list[InboxEntry]:
+    async def _read(self, reader: StreamReader, position: str) -> list[InboxEntry]:
         """Waits until there are entries or `stop` is set. Entries that a cancelled read has taken are
         pending.
         """

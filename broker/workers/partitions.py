@@ -1,28 +1,22 @@
 """What a matcher knows of each partition whose lease it holds."""
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from broker.workers.poison import PoisonMessages
-
-FIRST_RECHECK_S = 6.0
-"""Longer than the blocked read of a matcher that lost the partition can last (`matcher.BLOCK_MS`)."""
-RECHECK_S = 60.0
 
 
 @dataclass(slots=True)
 class Partition:
     """One record for each lease: losing the partition and taking it over again makes a new one.
 
-    `token` is the lease's fencing token. `is_recovered`: changes that were read and not acknowledged have
-    been processed.
+    `token` is the lease's fencing token, `position` that of the last change that is matched; None: it has to
+    be loaded from the store.
     """
 
     number: int
     token: int
-    is_recovered: bool = False
-    recheck_at_s: float = field(default_factory=lambda: time.monotonic() + FIRST_RECHECK_S)
+    position: str | None = None
     poison: PoisonMessages = field(default_factory=PoisonMessages)
 
 
@@ -44,20 +38,7 @@ class Partitions:
             for number, token in tokens.items()
         }
 
-    def recheck(self) -> None:
-        """Has partitions recovered again: once after a former holder can't read any longer, then every
-        `RECHECK_S`.
-
-        A former holder may have taken the last changes of a partition, and no later change reveals it
-        (`Changes.completed`).
-        """
-        now_s = time.monotonic()
+    def forget_positions(self) -> None:
+        """Has all positions loaded again: the store may hold others."""
         for partition in self:
-            if now_s >= partition.recheck_at_s:
-                partition.recheck_at_s = now_s + RECHECK_S
-                partition.is_recovered = False
-
-    def forget_recovered(self) -> None:
-        """Has all partitions recovered before anything new is read: a read or a batch was interrupted."""
-        for partition in self:
-            partition.is_recovered = False
+            partition.position = None

@@ -12,10 +12,11 @@ from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.leases import Leases
 from broker.store.proposals import Acceptance, Proposal
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store
 from broker.store.resources import Resources, assign_id
 from broker.store.retention import Limits, Retention
 from tests.conftest import ALL_STORES
+from tests.matched import mark_matched, unmatched
 from tests.stores import redis_of
 
 STORES = ALL_STORES
@@ -37,9 +38,7 @@ def proposal(resource_id: str = "a", op: str = "put", **more: object) -> Proposa
 
 @pytest.fixture
 async def changes(store: Store) -> Changes:
-    log = Changes(store, keep_ms=HOUR_MS)
-    await log.prepare()
-    return log
+    return Changes(store, keep_ms=HOUR_MS)
 
 
 async def test_a_put_creates_then_updates_and_every_version_stays_readable(
@@ -149,13 +148,13 @@ def test_an_assigned_id_keeps_its_placement_and_repeats_for_a_seed() -> None:
         assert assign_id(placement, "k") == assign_id(placement, "k") != assign_id(placement, "l")
 
 
-async def test_changes_are_read_in_order_with_both_versions_until_they_are_acknowledged(
-    changes: Changes, store: Store, reader: GroupReader
+async def test_changes_are_read_in_order_with_both_versions_until_they_are_matched(
+    changes: Changes, store: Store
 ) -> None:
     await changes.append([proposal()])
     await changes.append([proposal(), proposal(op="delete")])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+    read = await unmatched(store, partition)
     assert [change.interaction for change in read] == [
         Interaction.CREATE,
         Interaction.UPDATE,
@@ -165,24 +164,22 @@ async def test_changes_are_read_in_order_with_both_versions_until_they_are_ackno
     assert read[1].previous is not None
     assert read[1].previous.key.version == 1
     assert read[2].current.resource is None
-    assert await changes.read(reader, {partition: ">"}, count=10, block_ms=None) == []
-    assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read
-    await changes.acknowledge({partition: [change.id for change in read[:2]]})
-    assert await changes.read(reader, {partition: "0"}, count=10, block_ms=None) == read[2:]
+    assert await unmatched(store, partition) == read
+    await mark_matched(store, read[:2])
+    assert await unmatched(store, partition) == read[2:]
     assert (await ChangeLog(store).backlog())[partition] == 1
 
 
-async def test_trimming_keeps_unmatched_changes(changes: Changes, store: Store, reader: GroupReader) -> None:
+async def test_trimming_keeps_unmatched_changes(changes: Changes, store: Store) -> None:
     for _ in range(300):
         await changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
     await Retention(store, Limits(keep_ms=-60_000)).sweep()
     assert await redis_of(store).xlen(keys.changes(partition)) == 300
-    read = await changes.read(reader, {partition: ">"}, count=299, block_ms=None)
-    await changes.acknowledge({partition: [change.id for change in read]})
+    await mark_matched(store, await unmatched(store, partition, count=299))
     await Retention(store, Limits(keep_ms=-60_000)).sweep()
     assert await redis_of(store).xlen(keys.changes(partition)) < 300
-    rest = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+    rest = await unmatched(store, partition)
     assert [change.current.key.version for change in rest] == [300]
 
 
@@ -198,11 +195,9 @@ async def test_a_lease_has_one_owner_and_a_higher_token_for_the_next(store: Stor
     assert taken[0] > tokens[0]
 
 
-async def test_a_change_carries_the_trace_context_of_its_request(
-    changes: Changes, store: Store, reader: GroupReader
-) -> None:
+async def test_a_change_carries_the_trace_context_of_its_request(changes: Changes, store: Store) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await changes.append([proposal(trace=trace)])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    (change,) = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+    (change,) = await unmatched(store, partition)
     assert change.trace == trace

@@ -28,13 +28,14 @@ from broker.store.dead_letters import DeadLetterFilter, DeadLetters
 from broker.store.leases import Leases
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store
 from broker.store.retention import Limits, Retention
 from broker.store.rollback import RollbackDetector
 from broker.store.schedule import Claim, Schedule
 from broker.store.scripts.outbox import skip_numbers
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES
+from tests.matched import make_dead_letter, mark_matched, unmatched
 from tests.stores import counts_of
 from tests.subscriptions import stored_subscription
 
@@ -103,10 +104,9 @@ def deliveries(store: Store) -> Deliveries:
 
 
 async def test_changes_are_counted_by_interaction_and_when_they_are_matched(
-    store: Store, reader: GroupReader
+    store: Store,
 ) -> None:
     changes = Changes(store, keep_ms=60_000)
-    await changes.prepare()
     put = Proposal(DEFAULT_TENANT, "put", "Basic", "a", Release.R4, b"}}")
     for proposal in (put, put, Proposal(DEFAULT_TENANT, "delete", "Basic", "a", Release.R4)):
         await changes.append([proposal])
@@ -114,9 +114,9 @@ async def test_changes_are_counted_by_interaction_and_when_they_are_matched(
     counts = await counts_of(store)
     assert counts.changes_accepted == {"create": 1, "update": 0, "delete": 1}, "the second is the first again"
     assert counts.matcher_backlog[partition] == 2
-    read = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+    read = await unmatched(store, partition)
     for _ in range(2):
-        await changes.acknowledge({partition: [change.id for change in read]})
+        await mark_matched(store, read)
     counts = await counts_of(store)
     assert counts.changes_matched == 2
     assert counts.matcher_backlog[partition] == 0
@@ -178,7 +178,6 @@ async def test_events_given_up_are_counted_by_reason(deliveries: Deliveries) -> 
     await deliveries.register("a")
     await deliveries.append("a", MAX_EVENTS + 3)
     await deliveries.check()
-    await Changes(deliveries.store, keep_ms=60_000).prepare()
     await Retention(deliveries.store, Limits(keep_ms=60_000)).sweep()
     await deliveries.check()
     counts = await counts_of(deliveries.store)
@@ -202,7 +201,7 @@ async def test_numbers_skipped_after_a_rollback_are_not_counted_as_events(delive
 
 
 async def test_dead_letters_are_counted_as_they_come_and_go(
-    deliveries: Deliveries, reader: GroupReader
+    deliveries: Deliveries,
 ) -> None:
     store = deliveries.store
     await deliveries.register("a")
@@ -211,12 +210,11 @@ async def test_dead_letters_are_counted_as_they_come_and_go(
     await deliveries.commit(await deliveries.claim("a"), MoveToDeadLetters(broken, FAILURE), "unrenderable")
     await deliveries.check()
     changes, partition = Changes(store, keep_ms=60_000), store.layout.partition_of(DEFAULT_TENANT, "a")
-    await changes.prepare()
     await changes.append([Proposal(DEFAULT_TENANT, "put", "Basic", "a", Release.R4, b"}}")])
-    (change,) = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+    (change,) = await unmatched(store, partition)
     tokens = await Leases(store, "me").acquire([partition], 60_000)
     for _ in range(2):
-        await changes.move_to_dead_letters(change, tokens[partition], "ValueError")
+        await make_dead_letter(store, change, tokens[partition], "ValueError")
     letters = [letter async for letter in DeadLetters(store).walk(DEFAULT_TENANT, DeadLetterFilter())]
     actions = DeadLetterActions(store)
     for _ in range(2):

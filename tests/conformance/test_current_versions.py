@@ -17,9 +17,7 @@ STORES = ALL_STORES
 
 @pytest.fixture
 async def changes(store: Store) -> Changes:
-    log = Changes(store, keep_ms=3_600_000)
-    await log.prepare()
-    return log
+    return Changes(store, keep_ms=3_600_000)
 
 
 def proposal(kind: str, resource_id: str, op: Literal["put", "delete"]) -> Proposal:

@@ -15,11 +15,13 @@ from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 from broker.store.inbox import Inbox, Refusal
 from broker.store.leases import Leases
+from broker.store.outbox import Fenced
 from broker.store.proposals import Proposal
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store
 from broker.store.replies import flatten
 from broker.store.retention import Limits, Retention
 from tests.conformance.dead_letter_fixture import FAILURE, KEY, DeadLetterFixture, numbers_of
+from tests.matched import make_dead_letter, unmatched
 from tests.stores import counts_of, redis_of
 
 HOUR_MS = 3_600_000
@@ -55,9 +57,8 @@ async def listed(
 class Log:
     """A partition whose matcher fails on changes."""
 
-    def __init__(self, store: Store, reader: GroupReader) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self.reader = reader
         self.changes = Changes(store, keep_ms=HOUR_MS)
         self.leases = Leases(store, "me")
 
@@ -71,25 +72,22 @@ class Log:
         partition = await self.put(resource_id, tenant)
         tokens = await self.leases.acquire([partition], 60_000)
         for change in await self.read(partition):
-            assert await self.changes.move_to_dead_letters(
-                change, tokens[partition], "RecursionError: too deep"
-            )
+            await make_dead_letter(self.store, change, tokens[partition], "RecursionError: too deep")
         return partition
 
-    async def read(self, partition: int, position: str = ">") -> list[Change]:
-        return await self.changes.read(self.reader, {partition: position}, count=100, block_ms=None)
+    async def read(self, partition: int) -> list[Change]:
+        return await unmatched(self.store, partition)
 
 
 @pytest.fixture
-async def log(store: Store, reader: GroupReader) -> Log:
-    log = Log(store, reader)
-    await log.changes.prepare()
-    return log
+async def log(store: Store) -> Log:
+    return Log(store)
 
 
 async def refuse(store: Store, *entries: dict[str, str]) -> None:
     """Writes entries to the inbox and refuses them, as the worker of the inbox does."""
-    inbox, reader = Inbox(store), store.group_reader(timeout_s=10)
+    inbox = Inbox(store)
+    reader = inbox.reader(timeout_s=10)
     await inbox.prepare()
     for fields in entries:
         await store.send([("XADD", keys.INBOX, "*", *flatten(fields))])
@@ -104,15 +102,15 @@ async def waiting(store: Store) -> dict[str, int]:
     return {kind: letters.waiting for kind, letters in counts.dead_letters.items()}
 
 
-async def test_a_change_becomes_a_dead_letter_once_and_is_not_pending_any_more(
+async def test_a_change_becomes_a_dead_letter_once_and_is_not_read_any_more(
     log: Log, letters: DeadLetters
 ) -> None:
     partition = await log.put("a")
     tokens = await log.leases.acquire([partition], 60_000)
     (change,) = await log.read(partition)
     for _ in range(2):
-        assert await log.changes.move_to_dead_letters(change, tokens[partition], "too deep")
-    assert await log.read(partition, "0") == [], "nothing is pending"
+        await make_dead_letter(log.store, change, tokens[partition], "too deep")
+    assert await log.read(partition) == []
     (letter,) = await listed(letters)
     assert (letter.kind, letter.reason, letter.focus) == (
         DeadLetterKind.CHANGE,
@@ -129,9 +127,10 @@ async def test_a_matcher_that_lost_its_partition_creates_no_dead_letter(
     (change,) = await log.read(partition)
     await log.leases.release([partition])
     await Leases(log.store, "another").acquire([partition], 60_000)
-    assert not await log.changes.move_to_dead_letters(change, tokens[partition], "too deep")
+    with pytest.raises(Fenced):
+        await make_dead_letter(log.store, change, tokens[partition], "too deep")
     assert await listed(letters) == []
-    assert len(await log.read(partition, "0")) == 1, "it is the other's"
+    assert len(await log.read(partition)) == 1, "it is the other's"
 
 
 async def test_a_redriven_change_is_logged_again_with_its_own_time_and_version(
@@ -143,7 +142,7 @@ async def test_a_redriven_change_is_logged_again_with_its_own_time_and_version(
     (letter,) = await listed(letters)
     for expected in (RedriveResult.ACCEPTED, RedriveResult.ABSENT):
         assert await actions.redrive([letter]) == {letter.id: expected}
-    (again,) = await log.read(partition)
+    _, again = await log.read(partition)
     assert again.id > later.id
     assert again.current.key.version == 1
     assert again.current.resource is not None
@@ -259,7 +258,6 @@ async def test_an_event_trimmed_from_its_outbox_can_only_be_discarded(
 ) -> None:
     await broker_fixture.append(1, 2)
     await broker_fixture.deliver(await broker_fixture.create_dead_letters(await broker_fixture.take(), 1))
-    await Changes(store, keep_ms=60_000).prepare()
     await Retention(store, Limits(keep_ms=0)).sweep()
     (letter,) = await listed(letters)
     assert not letter.is_kept

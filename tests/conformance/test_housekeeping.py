@@ -24,13 +24,14 @@ from broker.store.changes import Changes
 from broker.store.memory_sample import MemorySample
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Record, Subscriptions
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES
+from tests.matched import mark_matched, unmatched
 from tests.stores import changes_of, counts_of, redis_of
 from tests.subscriptions import stored_subscription
 
@@ -106,36 +107,31 @@ class BrokerFixture:
 
 @pytest.fixture
 async def broker_fixture(store: Store) -> BrokerFixture:
-    broker_fixture = BrokerFixture(store)
-    await broker_fixture.changes.prepare()
-    return broker_fixture
+    return BrokerFixture(store)
 
 
 async def test_a_sweep_keeps_changes_that_are_not_matched_however_old(
-    broker_fixture: BrokerFixture, store: Store, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     for _ in range(300):
         await broker_fixture.changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await broker_fixture.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
+    read = await unmatched(store, partition)
     await broker_fixture.sweep(timedelta(seconds=-60))
     assert sum((await ChangeLog(store).backlog()).values()) == 300
-    await broker_fixture.changes.acknowledge({partition: [change.id for change in read[:150]]})
+    await mark_matched(store, read[:150])
     await broker_fixture.sweep(timedelta(seconds=-60))
-    pending = await broker_fixture.changes.read(reader, {partition: "0"}, count=200, block_ms=None)
-    assert [change.current.key.version for change in pending] == list(range(151, 201))
-    rest = await broker_fixture.changes.read(reader, {partition: ">"}, count=200, block_ms=None)
-    assert [change.current.key.version for change in rest] == list(range(201, 301))
+    rest = await unmatched(store, partition)
+    assert [change.current.key.version for change in rest] == list(range(151, 301))
 
 
 async def test_a_sweep_keeps_matched_changes_younger_than_the_retention(
-    broker_fixture: BrokerFixture, store: Store, reader: GroupReader
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     for _ in range(300):
         await broker_fixture.changes.append([proposal()])
     partition = store.layout.partition_of(DEFAULT_TENANT, "a")
-    read = await broker_fixture.changes.read(reader, {partition: ">"}, count=300, block_ms=None)
-    await broker_fixture.changes.acknowledge({partition: [change.id for change in read]})
+    await mark_matched(store, await unmatched(store, partition))
     await broker_fixture.sweep(timedelta(hours=1))
     assert await redis_of(store).xlen(keys.changes(partition)) == 300
 

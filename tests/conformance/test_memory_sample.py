@@ -26,7 +26,6 @@ def proposal(n: int) -> Proposal:
 
 async def test_the_sample_estimates_each_kind_of_key_and_every_process_reports_it(store: Store) -> None:
     changes = Changes(store, keep_ms=60_000)
-    await changes.prepare()
     await changes.append([proposal(n) for n in range(READINGS)])
     subscriptions = Subscriptions(store)
     for n in range(SUBSCRIPTIONS):
@@ -50,7 +49,6 @@ async def test_the_sample_estimates_each_kind_of_key_and_every_process_reports_i
 
 
 async def test_a_kind_without_keys_is_not_reported_any_more(store: Store) -> None:
-    await Changes(store, keep_ms=60_000).prepare()
     await store.send([("HSET", keys.MEMORY, "gone", 5)])
     sizes = await MemorySample(store).take()
     assert "gone" not in (await Counters(store).read()).size.memory_by_kind

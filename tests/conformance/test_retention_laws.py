@@ -31,6 +31,7 @@ from broker.store.redis_store import connect
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
 from broker.store.subscriptions import Subscriptions
+from tests.matched import make_dead_letter, mark_matched, unmatched
 from tests.stores import SharedStore
 from tests.subscriptions import stored_subscription
 
@@ -70,10 +71,8 @@ class Model:
         self.token = 0
         self.horizon_ms = 0
         self.has_patient = False
-        self.reader = store.group_reader(timeout_s=20)
 
     async def start(self) -> None:
-        await self.changes.prepare()
         subscription = stored_subscription(status=SubscriptionStatus.ACTIVE)
         await Subscriptions(self.store).put(subscription, create=True)
         self.token = (await Leases(self.store, "me").acquire([self.partition], 60_000))[self.partition]
@@ -99,12 +98,9 @@ class Model:
         )
 
     async def next_change(self) -> Change | None:
-        """What the matcher reads next; it stays pending until the caller acknowledges it."""
-        for position in ("0", ">"):
-            read = await self.changes.read(self.reader, {self.partition: position}, count=1, block_ms=None)
-            if read:
-                return read[0]
-        return None
+        """What the matcher reads next, until the caller records that it is matched."""
+        read = await unmatched(self.store, self.partition, count=1)
+        return read[0] if read else None
 
     async def match(self, *, includes_observation: bool) -> None:
         change = await self.next_change()
@@ -120,7 +116,7 @@ class Model:
                 contexts[KEY, change.id] = Context((Included(found.key, found.release),), 1)
                 await self.changes.hold({found.key: change.current.at_ms})
         await self.outboxes.append(self.partition, self.token, {KEY: [change]}, contexts)
-        await self.changes.acknowledge({self.partition: [change.id]})
+        await mark_matched(self.store, [change], self.token)
 
     async def take(self, step: Step) -> None:
         match step:
@@ -129,7 +125,7 @@ class Model:
             case Step.FAIL:
                 change = await self.next_change()
                 if change is not None:
-                    assert await self.changes.move_to_dead_letters(change, self.token, "broken")
+                    await make_dead_letter(self.store, change, self.token, "broken")
             case Step.REDRIVE:
                 actions = DeadLetterActions(self.store)
                 await actions.redrive([letter async for letter in self.walk_dead_letters()])
@@ -247,7 +243,6 @@ def test_what_is_needed_is_kept_and_the_rest_goes(shared_store: SharedStore, ste
                 await model.take(step)
             await model.end()
         finally:
-            await model.reader.close()
             await store.close()
 
     asyncio.run(play())

@@ -18,7 +18,7 @@ from broker.store.inbox import Inbox, Refusal
 from broker.store.leases import Leases
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
-from broker.store.protocol import GroupReader, Store
+from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
@@ -27,6 +27,7 @@ from broker.store.subscriptions import Registration, Subscriptions
 from broker.store.topics import Topics
 from tests.conformance.dead_letter_fixture import SUBSCRIPTION
 from tests.conftest import ALL_STORES
+from tests.matched import make_dead_letter, unmatched
 from tests.stores import changes_of, counts_of
 
 STORES = ALL_STORES
@@ -109,7 +110,6 @@ async def test_deleting_a_subscription_leaves_that_of_the_other_tenant(subscribe
 async def test_retention_sweeps_every_tenant(subscribers: Subscribers) -> None:
     for tenant in TENANTS:
         await subscribers.append(tenant, 2)
-    await Changes(subscribers.store, keep_ms=60_000).prepare()
     await Retention(subscribers.store, Limits(keep_ms=60_000)).sweep()
     for tenant in TENANTS:
         assert await subscribers.foci(tenant) == []
@@ -135,24 +135,25 @@ async def letters_of(store: Store, tenant: Tenant) -> list[DeadLetter]:
 
 
 async def test_dead_letters_of_each_kind_belong_to_their_tenant(
-    subscribers: Subscribers, reader: GroupReader
+    subscribers: Subscribers,
 ) -> None:
     store = subscribers.store
     changes, inbox = Changes(store, keep_ms=60_000), Inbox(store)
-    await changes.prepare()
     await inbox.prepare()
+    reader = inbox.reader(timeout_s=20)
     for tenant in TENANTS:
         await subscribers.append(tenant, 1)
         decision = MoveToDeadLetters((UnrenderableEvent(1, f"of {tenant}"),), FAILURE)
         await subscribers.schedule.commit(await subscribers.claim(tenant), decision, take_next=False)
         await changes.append([Proposal(tenant, "put", "Basic", "same", Release.R4, b"}}")])
         partition = store.layout.partition_of(tenant, "same")
-        (change,) = await changes.read(reader, {partition: ">"}, count=10, block_ms=None)
+        (change,) = await unmatched(store, partition)
         tokens = await Leases(store, "me").acquire([partition], 60_000)
-        await changes.move_to_dead_letters(change, tokens[partition], f"of {tenant}")
+        await make_dead_letter(store, change, tokens[partition], f"of {tenant}")
         await store.send([("XADD", keys.INBOX, "*", "resource", "{}", "tenant", tenant)])
         entries = await inbox.read(reader, ">", count=10, block_ms=None)
         await inbox.finish([], [Refusal(entry, f"of {tenant}", b"{}") for entry in entries])
+    await reader.close()
     for tenant in TENANTS:
         letters = await letters_of(store, tenant)
         assert [letter.kind for letter in letters] == ["change", "event", "inbox"]

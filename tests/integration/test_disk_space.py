@@ -13,7 +13,6 @@ from broker.api.authentication import authenticate_open
 from broker.api.health import Health
 from broker.app.api import build_health_app
 from broker.store.change_log import ChangeLog
-from broker.store.changes import Changes
 from broker.store.counters import Counters
 from broker.store.disk_space import DiskSpace, DiskWatch, read_disk_space
 from broker.store.embedded import EmbeddedServer
@@ -60,7 +59,6 @@ def client(embedded: EmbeddedServer) -> redis.Redis:
 async def test_a_disk_without_room_is_reported_once_by_log_metric_and_readiness(
     store: Store, embedded: EmbeddedServer, client: redis.Redis, free: SimpleNamespace
 ) -> None:
-    await Changes(store, keep_ms=1_000, max_changes=1_000).prepare()
     watch = DiskWatch(embedded.data_dir, embedded.url)
     health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
     transport = httpx.ASGITransport(build_health_app(health, authenticate_open))

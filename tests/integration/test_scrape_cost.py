@@ -7,7 +7,6 @@ from broker.api.authentication import authenticate_open
 from broker.api.health import Health
 from broker.app.api import build_health_app
 from broker.store.change_log import ChangeLog
-from broker.store.changes import Changes
 from broker.store.counters import Counters
 from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
@@ -42,7 +41,6 @@ async def scrape(store: Store) -> tuple[dict[str, int], str]:
 
 @pytest.mark.timeout(120)
 async def test_a_scrape_costs_the_same_with_few_and_with_many_subscriptions(store: Store) -> None:
-    await Changes(store, keep_ms=1_000, max_changes=1_000).prepare()
     await register(store, 0, FEW)
     commands_for_few, page = await scrape(store)
     assert total(page, "broker_subscriptions", status="requested") == FEW

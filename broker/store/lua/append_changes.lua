@@ -1,10 +1,10 @@
 -- Accepts changes: stores each version, makes it the current one, and logs the change for the matchers.
--- KEYS     counters of the partition, then for each change: resource, set of held versions, changes stream,
---          identifier index, idempotency string, prefix of the reference sets
+-- KEYS     for each partition: counters, matching hash, set of held versions, changes stream; then for each
+--          change: resource, identifier index, idempotency string, prefix of the reference sets
 -- ARGV     mode each|all, how long the answers to idempotency keys are kept (ms), channel to publish the
---          partition of the next argument on, or '', partition, how many changes of a log may be unmatched;
---          then for each change: proposal (msgpack map, `ProposedChange` in records.py), logged change
---          (`LoggedChange`), compressed text
+--          partition of the next argument on, or '', partition, how many changes of a log may be unmatched,
+--          how many partitions; then for each change: proposal (msgpack map, `ProposedChange` in records.py),
+--          logged change (`LoggedChange`), compressed text
 -- Returns  a row {status, version, moment} for each change: created updated deleted reported replayed gone |
 --          exists conflict absent mismatch full
 -- Repeat   yes; a request id that wrote the current version is answered again. It then writes something all
@@ -12,11 +12,25 @@
 -- Mode `each`: the changes are independent. Mode `all`: a transaction; nothing is written if one change gets
 -- a status of the second group, and the others are answered with ''. A business event (op `event`) is about
 -- the current version: it writes none, and is logged as an update without a previous one.
-local FIELDS, KEYS_EACH, FIRST_FIELD, FIRST_KEY = 3, 6, 5, 1
+local FIELDS, KEYS_EACH, FIRST_FIELD = 3, 4, 6
+-- the counters of what was logged (`matched_positions.py` reads them too)
+local LOGGED = {'changes_accepted:create', 'changes_accepted:update', 'changes_accepted:delete',
+  'dead_letters_redriven'}
 local is_atomic, keep_ms, max_unmatched = ARGV[1] == 'all', ARGV[2], tonumber(ARGV[5])
 local now = now_ms()
 local at = whole(now)
-local accepted = {}
+local partitions = {}
+for n = 1, tonumber(ARGV[6]) do
+  local k = (n - 1) * KEYS_EACH
+  partitions[n] = {counters = KEYS[k + 1], matching = KEYS[k + 2], held = KEYS[k + 3], log = KEYS[k + 4],
+    accepted = {}}
+end
+local FIRST_KEY = #partitions * KEYS_EACH
+
+local function count_accepted(change, interaction)
+  local accepted = change.partition.accepted
+  accepted[interaction] = (accepted[interaction] or 0) + 1
+end
 
 -- The answer to a change that need not or can't be written; nil, with version, previous and interaction set,
 -- if it can.
@@ -73,8 +87,8 @@ local function index(change)
 end
 
 local function log(change, interaction, previous)
-  redis.call('XADD', change.log, '*', 'change', change.logged, 'state', change.version .. ' ' .. previous
-    .. ' ' .. interaction .. ' ' .. change.release .. ' ' .. at)
+  local state = table.concat({change.version, previous, interaction, change.release, at}, ' ')
+  redis.call('XADD', change.partition.log, '*', 'change', change.logged, 'state', state)
   if change.digest ~= '' then
     redis.call('SET', change.idempotency, change.digest .. ' ' .. change.version .. ' ' .. at, 'PX', keep_ms)
   end
@@ -84,9 +98,9 @@ local function report(change)
   redis.call('SET', change.resource .. ':event', change.request_id .. ' ' .. at, 'PX', keep_ms)
   -- the event needs the version, however old it is
   local member = string.match(change.resource, ':resource:(.+)$')
-  redis.call('ZADD', change.held, at, member .. '/' .. change.version)
+  redis.call('ZADD', change.partition.held, at, member .. '/' .. change.version)
   log(change, 'update', '-')
-  accepted.update = (accepted.update or 0) + 1
+  count_accepted(change, 'update')
   return {'reported', tonumber(change.version), now}
 end
 
@@ -102,31 +116,26 @@ local function write(change)
     .. at .. ' ' .. change.request_id .. ' ' .. #change.identifiers .. ' ' .. #change.references .. '\n'
     .. change.identifiers .. change.references .. (interaction == 'delete' and '' or change.text))
   log(change, interaction, change.previous)
-  accepted[interaction] = (accepted[interaction] or 0) + 1
+  count_accepted(change, interaction)
   return {STATUS[interaction], tonumber(change.version), now}
 end
 
--- Whether a log takes no more changes because its reader is stopped or too slow. What this call adds does not
--- count.
-local full = {}
-local function is_full(log_key)
-  if full[log_key] == nil then
-    full[log_key] = false
-    if redis.call('XLEN', log_key) >= max_unmatched then
-      local unmatched = 0
-      for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
-        for f = 1, #group, 2 do
-          if group[f] == 'pending' or group[f] == 'lag' then unmatched = unmatched + (group[f + 1] or 0) end
-        end
-      end
-      full[log_key] = unmatched >= max_unmatched
+-- Whether a partition takes no more changes because its matcher is stopped or too slow. What this call adds
+-- does not count.
+local function is_full(partition)
+  if partition.is_full == nil then
+    local logged = 0
+    for _, number in ipairs(redis.call('HMGET', partition.counters, unpack(LOGGED))) do
+      logged = logged + tonumber(number or '0')
     end
+    local matched = tonumber(redis.call('HGET', partition.matching, 'matched') or '0')
+    partition.is_full = logged - matched >= max_unmatched
   end
-  return full[log_key]
+  return partition.is_full
 end
 
 local function answer_without_write(change)
-  return check(change) or (is_full(change.log) and {'full', 0, 0}) or nil
+  return check(change) or (is_full(change.partition) and {'full', 0, 0}) or nil
 end
 
 local changes, answers, is_refused = {}, {}, false
@@ -134,8 +143,8 @@ for n = 1, (#ARGV - FIRST_FIELD) / FIELDS do
   local a, k = FIRST_FIELD + (n - 1) * FIELDS, FIRST_KEY + (n - 1) * KEYS_EACH
   local change = cmsgpack.unpack(ARGV[a + 1])
   change.logged, change.text = ARGV[a + 2], ARGV[a + 3]
-  change.resource, change.held, change.log = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  change.index, change.idempotency, change.referring = KEYS[k + 4], KEYS[k + 5], KEYS[k + 6]
+  change.partition = partitions[change.place]
+  change.resource, change.index, change.idempotency, change.referring = unpack(KEYS, k + 1, k + 4)
   changes[n] = change
 end
 if is_atomic then
@@ -152,6 +161,10 @@ if is_atomic then
 else
   for n, change in ipairs(changes) do answers[n] = answer_without_write(change) or write(change) end
 end
-for interaction, number in pairs(accepted) do count(KEYS[1], 'changes_accepted:' .. interaction, number) end
+for _, partition in ipairs(partitions) do
+  for interaction, number in pairs(partition.accepted) do
+    count(partition.counters, 'changes_accepted:' .. interaction, number)
+  end
+end
 if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return answers

@@ -1,6 +1,6 @@
 -- Copies a lease's token next to the partition's stream, so that scripts can fence what a previous matcher
--- does to the stream.
--- KEYS     lease hash of the partition
+-- records about it.
+-- KEYS     matching hash of the partition
 -- ARGV     token
 -- Returns  1
 -- Repeat   yes; a lower token changes nothing

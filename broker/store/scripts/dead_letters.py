@@ -33,25 +33,6 @@ class DeadLetterStream(NamedTuple):
         return keys.INBOX_COUNTERS if self.partition is None else keys.partition_counters(self.partition)
 
 
-async def move_change_to_dead_letters(
-    store: Store, partition: int, focus: VersionKey, *, token: int, group: str, change_id: str, reason: str
-) -> bool:
-    """Makes a change a dead letter, once. False, and no write, if a newer matcher holds the partition."""
-    call = ScriptCall(
-        "move_change_to_dead_letters",
-        [
-            keys.partition_lease(partition),
-            keys.changes(partition),
-            keys.dead_changes(partition, focus.tenant),
-            keys.dead_change_tenants(partition),
-            keys.partition_counters(partition),
-            keys.held_versions(partition),
-        ],
-        [token, group, change_id, focus.tenant, reason, _member(focus), focus.version],
-    )
-    return int(await store.run(call)) >= 0
-
-
 class DeadChange(NamedTuple):
     """A change that is a dead letter: where it is, and the version it is about."""
 

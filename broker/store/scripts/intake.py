@@ -1,6 +1,6 @@
-"""Scripts on the changes stream of a partition and its versions: append, acknowledge, remove."""
+"""Scripts on the changes stream of a partition and its versions: append, remove."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.model.change import VersionKey
@@ -24,22 +24,29 @@ def append_changes_call(
 ) -> ScriptCall:
     """The call for proposals of one partition; an atomic one may span partitions of one node."""
     layout = store.layout
-    partition = layout.partition_of(proposals[0].tenant, proposals[0].id)
-    script_keys = [keys.partition_counters(partition)]
+    partitions = [layout.partition_of(proposal.tenant, proposal.id) for proposal in proposals]
+    # the first one is the partition that is published
+    places = {partition: place for place, partition in enumerate(dict.fromkeys(partitions), start=1)}
+    script_keys = [key for partition in places for key in _keys_of_partition(partition)]
     mode = "all" if is_atomic else "each"
-    arguments: list[Argument] = [mode, keep_ms, store.append_channel, partition, max_unmatched]
-    for proposal in proposals:
+    arguments: list[Argument] = [
+        mode,
+        keep_ms,
+        store.append_channel,
+        partitions[0],
+        max_unmatched,
+        len(places),
+    ]
+    for proposal, p in zip(proposals, partitions, strict=True):
         tenant, resource_type, resource_id = proposal.tenant, proposal.type, proposal.id
-        p = layout.partition_of(tenant, resource_id)
         script_keys += [
             keys.resource(p, tenant, resource_type, resource_id),
-            keys.held_versions(p),
-            keys.changes(p),
             keys.identifiers(p, tenant, resource_type),
             keys.idempotency(p, tenant, proposal.idempotency_key),
             keys.references(p, tenant),
         ]
         proposed = ProposedChange(
+            places[p],
             proposal.op,
             proposal.request_id,
             resource_id,
@@ -55,25 +62,19 @@ def append_changes_call(
     return ScriptCall("append_changes", script_keys, arguments)
 
 
+def _keys_of_partition(partition: int) -> list[str]:
+    return [
+        keys.partition_counters(partition),
+        keys.matching(partition),
+        keys.held_versions(partition),
+        keys.changes(partition),
+    ]
+
+
 async def append_changes(store: Store, calls: Sequence[ScriptCall]) -> list[list[AppendedChange]]:
     """The rows of each call, in the order of its proposals; returns once they are durable."""
     replies = await store.run_many(calls, WriteConcern.DURABLE)
     return [[AppendedChange(*row) for row in rows] for rows in replies]
-
-
-async def acknowledge_changes(store: Store, group: str, matched: Mapping[int, Sequence[str]]) -> None:
-    """Marks changes as matched, by partition and change id."""
-    calls = [
-        ScriptCall(
-            "acknowledge_changes",
-            [keys.changes(partition), keys.partition_counters(partition)],
-            [group, *change_ids],
-        )
-        for partition, change_ids in matched.items()
-        if change_ids
-    ]
-    if calls:
-        await store.run_many(calls)
 
 
 class ExpiringVersion(NamedTuple):

@@ -38,7 +38,7 @@ async def void_claims(store: Store, *, lease_ms: int) -> int:
 async def fence_partitions(store: Store, tokens: Mapping[int, int]) -> None:
     """Copies the lease token of each partition next to its stream, where scripts check it."""
     calls = [
-        ScriptCall("fence_partition", [keys.partition_lease(partition)], [token])
+        ScriptCall("fence_partition", [keys.matching(partition)], [token])
         for partition, token in tokens.items()
     ]
     await store.run_many(calls)

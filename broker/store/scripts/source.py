@@ -29,10 +29,11 @@ _WRITE = ("base", "preconditions")
 _GAPS = ("base", "subscription", "gaps")
 _DEAD_LETTERS = ("base", "dead_letters")
 _VERSIONS = ("base", "resource")
+_MATCHING = ("base", "matching")
 _SCRIPTS = MappingProxyType(
     {
-        "acknowledge_changes": _Script(_BASE, runs_when_full=True),
         "acquire_leases": _Script(_BASE, runs_when_full=True),
+        "advance_position": _Script(_MATCHING, runs_when_full=True),
         "advance_reader": _Script(_BASE, runs_when_full=True),
         "announce_matcher": _Script(_BASE, runs_when_full=True),
         "append_changes": _Script((*_WRITE, "resource")),
@@ -47,7 +48,7 @@ _SCRIPTS = MappingProxyType(
         "fence_partition": _Script(),
         "join_processes": _Script(_BASE, runs_when_full=True),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),
-        "move_change_to_dead_letters": _Script(_BASE),
+        "move_change_to_dead_letters": _Script(_MATCHING),
         "redrive_change": _Script(_VERSIONS),
         "redrive_events": _Script(_DEAD_LETTERS),
         "redrive_inbox_entry": _Script(_BASE),

@@ -1,5 +1,5 @@
 """A batch of changes: order within a partition, concurrency between partitions, and what an error leaves
-pending.
+unmatched.
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from broker.model.notification import Included
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import SubscriptionId, SubscriptionKey
+from broker.store.matched_positions import START
 from broker.store.outbox import Context
+from broker.store.scripts.matching import Step
 from broker.workers.batch_processor import BatchProcessor
 from broker.workers.partitions import Partition
 from broker.workers.poison import MAX_ATTEMPTS
@@ -36,12 +38,14 @@ def change_of(partition: int, entry_id: str, name: str) -> Change:
 
 
 class FakeStore:
-    """Stands for changes and outboxes: records appends, acknowledgements and dead letters."""
+    """Stands for changes, positions and outboxes: records appends, up to which change each partition is
+    matched and how many they are, and dead letters.
+    """
 
     def __init__(self) -> None:
         self.appended: dict[int, list[str]] = {}
         self.contexts: dict[int, Contexts] = {}
-        self.acknowledged: dict[int, Sequence[str]] = {}
+        self.matched: dict[int, tuple[str, int]] = {}
         self.dead_letters: list[str] = []
         self.under_way = 0
         self.max_under_way = 0
@@ -64,12 +68,16 @@ class FakeStore:
         self.contexts[partition] = contexts
         return 1
 
-    async def acknowledge(self, done: Mapping[int, Sequence[str]]) -> None:
-        self.acknowledged = dict(done)
+    async def advance(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            last, count = self.matched.get(step.partition, (START, 0))
+            assert step.position == last
+            self.matched[step.partition] = (step.last, count + step.changes)
 
-    async def move_to_dead_letters(self, change: Change, _token: int, _reason: str) -> bool:
+    async def move_to_dead_letters(self, change: Change, step: Step, _reason: str) -> None:
+        assert change.id == step.last
+        await self.advance([step])
         self.dead_letters.append(change.id)
-        return True
 
 
 class FakeMatching:
@@ -115,12 +123,12 @@ class FakeMatching:
 
 
 def processor_of(store: FakeStore, matching: FakeMatching) -> BatchProcessor:
-    fakes = (store, store, store, matching, matching, matching)
+    fakes = (store, store, store, store, matching, matching, matching)
     return BatchProcessor(*(cast("Any", fake) for fake in fakes), expiring_types=())
 
 
 def partitions_of(*numbers: int) -> dict[int, Partition]:
-    return {number: Partition(number, token=1, is_recovered=True) for number in numbers}
+    return {number: Partition(number, token=1, position=START) for number in numbers}
 
 
 async def test_partitions_are_appended_concurrently_and_keep_their_order() -> None:
@@ -128,7 +136,7 @@ async def test_partitions_are_appended_concurrently_and_keep_their_order() -> No
     batch = [change_of(0, "1-0", "a"), change_of(1, "1-0", "b"), change_of(0, "2-0", "c")]
     await processor_of(store, FakeMatching()).process(batch, partitions_of(0, 1))
     assert store.appended == {0: ["1-0", "2-0"], 1: ["1-0"]}
-    assert store.acknowledged == {0: ["1-0", "2-0"], 1: ["1-0"]}
+    assert store.matched == {0: ("2-0", 2), 1: ("1-0", 1)}
     assert store.max_under_way == 2
 
 
@@ -142,22 +150,23 @@ async def test_changes_of_two_partitions_with_equal_entry_ids_keep_their_own_inc
     assert included == {0: "a", 1: "b"}
 
 
-async def test_a_failed_append_leaves_the_whole_batch_pending_and_interrupts_no_other_partition() -> None:
+async def test_a_failed_append_leaves_the_whole_batch_unmatched_and_interrupts_no_other_partition() -> None:
     store = FakeStore()
     store.failing = 0
     batch = [change_of(0, "1-0", "a"), change_of(1, "1-0", "b")]
     with pytest.raises(StoreUnavailable):
         await processor_of(store, FakeMatching()).process(batch, partitions_of(0, 1))
     assert store.appended == {1: ["1-0"]}
-    assert store.acknowledged == {}
+    assert store.matched == {}
 
 
 async def test_a_change_that_fails_holds_up_those_behind_it_in_its_partition_only() -> None:
     store, partitions = FakeStore(), partitions_of(0, 1)
     batch = [change_of(0, "1-0", "a"), change_of(0, "2-0", "bad"), change_of(0, "3-0", "c")]
     await processor_of(store, FakeMatching({"bad"})).process([*batch, change_of(1, "1-0", "d")], partitions)
-    assert store.acknowledged == {0: ["1-0"], 1: ["1-0"]}
-    assert (partitions[0].is_recovered, partitions[1].is_recovered) == (False, True)
+    assert store.matched == {0: ("1-0", 1), 1: ("1-0", 1)}
+    assert [partition.position for partition in partitions.values()] == ["1-0", "1-0"]
+    assert partitions[1].poison.rest_s() == 0
     assert partitions[0].poison.rest_s() > 0
 
 
@@ -167,7 +176,8 @@ async def test_after_the_last_attempt_the_change_is_a_dead_letter_and_those_behi
     batch = [change_of(0, "1-0", "bad"), change_of(0, "2-0", "b")]
     for _ in range(MAX_ATTEMPTS - 1):
         await processor.process(batch, partitions)
-        assert store.acknowledged == {}
+        assert store.matched == {}
     await processor.process(batch, partitions)
     assert store.dead_letters == ["1-0"]
-    assert store.acknowledged == {0: ["2-0"]}
+    assert store.matched == {0: ("2-0", 2)}
+    assert partitions[0].position == "2-0"

@@ -3,48 +3,34 @@
 from broker.workers.partitions import Partitions
 
 
-def held(partitions: Partitions) -> dict[int, tuple[int, bool]]:
-    return {partition.number: (partition.token, partition.is_recovered) for partition in partitions}
+def held(partitions: Partitions) -> dict[int, tuple[int, str | None]]:
+    return {partition.number: (partition.token, partition.position) for partition in partitions}
 
 
 def test_a_partition_keeps_its_record_as_long_as_its_lease() -> None:
     partitions = Partitions()
     partitions.update({1: 10, 2: 20})
     for partition in partitions:
-        partition.is_recovered = True
+        partition.position = "5-0"
     partitions.update({1: 10, 3: 30})
-    assert held(partitions) == {1: (10, True), 3: (30, False)}
+    assert held(partitions) == {1: (10, "5-0"), 3: (30, None)}
 
 
 def test_a_partition_taken_over_again_starts_a_new_record() -> None:
     partitions = Partitions()
     partitions.update({1: 10})
     for partition in partitions:
-        partition.is_recovered = True
+        partition.position = "5-0"
         partition.poison.record("1-0", ValueError("bad value"))
     partitions.update({1: 11})
-    assert held(partitions) == {1: (11, False)}
+    assert held(partitions) == {1: (11, None)}
     assert [partition.poison.attempts("1-0") for partition in partitions] == [0]
 
 
-def test_a_recheck_that_is_due_recovers_the_partition_once() -> None:
+def test_forgotten_positions_are_unknown() -> None:
     partitions = Partitions()
     partitions.update({1: 10, 2: 20})
     for partition in partitions:
-        partition.is_recovered = True
-        partition.recheck_at_s = 0 if partition.number == 1 else float("inf")
-    partitions.recheck()
-    assert held(partitions) == {1: (10, False), 2: (20, True)}
-    for partition in partitions:
-        partition.is_recovered = True
-    partitions.recheck()
-    assert held(partitions) == {1: (10, True), 2: (20, True)}
-
-
-def test_an_interruption_recovers_all_partitions() -> None:
-    partitions = Partitions()
-    partitions.update({1: 10, 2: 20})
-    for partition in partitions:
-        partition.is_recovered = True
-    partitions.forget_recovered()
-    assert held(partitions) == {1: (10, False), 2: (20, False)}
+        partition.position = "5-0"
+    partitions.forget_positions()
+    assert held(partitions) == {1: (10, None), 2: (20, None)}
