@@ -5,8 +5,10 @@
     ├── StoreUnavailable          the store does not answer: 503 with Retry-After
     │   ├── StoreFull             the store answers, but has no room: 503 with Retry-After and the reason
     │   └── Overloaded            changes come faster than they are delivered: 503 with Retry-After
+    ├── OAuthError                a request to an OAuth endpoint is refused: 400 in the JSON of RFC 6749
     └── RequestError              the request cannot be accepted; carries one or more issues
         ├── Malformed             400: not JSON, not FHIR, or not understood
+        ├── Unauthenticated       401: no access token, or not a valid one
         ├── Forbidden             403: the caller lacks the scope or role
         ├── NotFound              404: does not exist
         ├── MethodNotAllowed      405: the resource has no such interaction
@@ -22,6 +24,7 @@ Only `api/` maps these to status codes, and only `fhir/outcomes.py` writes them 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,27 @@ class Overloaded(StoreUnavailable):
         self.retry_after_s = retry_after_s
 
 
+OAuthErrorCode = Literal[
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+]
+
+
+class OAuthError(BrokerError):
+    """A request to an OAuth endpoint is refused (RFC 6749, 5.2).
+
+    The message is for the client's developer: what is wrong, and nothing of what was sent.
+    """
+
+    def __init__(self, code: OAuthErrorCode, text: str) -> None:
+        super().__init__(text)
+        self.code: OAuthErrorCode = code
+
+
 class RequestError(BrokerError):
     """The request cannot be accepted; `issues` give the reason for each element."""
 
@@ -72,8 +96,26 @@ class Malformed(RequestError):  # noqa: N818
     """The body or a parameter is not understood."""
 
 
+class Unauthenticated(RequestError):  # noqa: N818
+    """The request has no access token (`was_sent` is False), or one that is not valid.
+
+    The answer is the same whatever is wrong with a token.
+    """
+
+    def __init__(self, *issues: Issue, was_sent: bool = False) -> None:
+        text = "This needs an access token. Request one at the token endpoint of smart-configuration."
+        if was_sent:
+            text = "The access token is not valid, or not any more. Request a new one at the token endpoint."
+        super().__init__(*(issues or (Issue("login", text),)))
+        self.was_sent = was_sent
+
+
 class Forbidden(RequestError):  # noqa: N818
-    """The caller lacks the scope or role for this."""
+    """The caller lacks the scope or role for this; `scope` names the scope."""
+
+    def __init__(self, *issues: Issue, scope: str = "") -> None:
+        super().__init__(*issues)
+        self.scope = scope
 
 
 class NotFound(RequestError):  # noqa: N818

@@ -20,7 +20,7 @@ import pytest
 import structlog
 
 from broker import failpoints
-from broker.api.authentication import Authenticate, authenticate_open
+from broker.api.authentication import Authenticate
 from broker.api.routes import HttpRoute
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.settings import Settings
@@ -193,7 +193,7 @@ def start_broker(store: Store, settings: Settings) -> StartBroker:
     async def start(
         roles: frozenset[Role] = ALL_ROLES,
         *,
-        authenticate: Authenticate = authenticate_open,
+        authenticate: Authenticate | None = None,
         mounts: Sequence[HttpRoute] = (),
         **overrides: Any,
     ) -> AsyncIterator[Running]:

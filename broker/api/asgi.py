@@ -8,7 +8,7 @@ Starlette application: health, metrics, websockets, and what is mounted, such as
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
@@ -22,8 +22,9 @@ from broker.api.failures import failure, respond
 from broker.api.limits import read_body
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
 from broker.api.searchsets import is_form, with_form
-from broker.errors import Malformed, RequestError, UnsupportedMedia
+from broker.errors import Malformed, RequestError, Unauthenticated, UnsupportedMedia
 from broker.model import json_text
+from broker.model.principal import ANONYMOUS, Principal
 from broker.model.release import Release
 from broker.model.resource import LARGE_BYTES, Resource
 
@@ -34,11 +35,15 @@ _ALLOW = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", "Accept-Patch
 
 
 class Application:
-    """Passes a request below a FHIR base to `dispatch`, every other one to `other`."""
+    """Passes a request below a FHIR base to `dispatch`, every other one to `other`.
+
+    A request without a valid principal goes no further, unless `is_public` says so of its method and path.
+    """
 
     def __init__(
         self,
         dispatch: Handler,
+        is_public: Callable[[str, str], bool],
         other: Starlette,
         authenticate: Authenticate,
         *,
@@ -46,6 +51,7 @@ class Application:
         max_body_bytes: int,
     ) -> None:
         self._dispatch = dispatch
+        self._is_public = is_public
         self._other = other
         self._authenticate = authenticate
         self._base_url = base_url
@@ -104,12 +110,13 @@ class Application:
             # lines of one name are one list (RFC 9110, 5.3): ignoring a line would ignore a precondition
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
-        principal = await self._authenticate(headers)
+        method = "GET" if method == "HEAD" else method
+        principal = await self._principal(method, path, headers)
         content_type = headers.get("content-type", "")
         has_form = is_form(method, path, content_type)
         is_raw = is_raw_write(method, path, content_type)
         # the content of a Binary has a media type of its own: `with_content` compares it
-        is_read = method in {"GET", "HEAD"} and is_binary_read(path) and not query.get("_format")
+        is_read = method == "GET" and is_binary_read(path) and not query.get("_format")
         if not (has_form or is_read):
             check_accept(headers, query, path, release)
         body = b""
@@ -136,13 +143,22 @@ class Application:
             principal,
             release,
             self._base_url,
-            method="GET" if method == "HEAD" else method,
+            method=method,
             path=path,
             params={},
             query=query,
             headers=headers,
             resource=resource,
         )
+
+    async def _principal(self, method: str, path: str, headers: Mapping[str, str]) -> Principal:
+        """Raises `Unauthenticated`. What is public is so for a request with an outdated token too."""
+        try:
+            return await self._authenticate(headers)
+        except Unauthenticated:
+            if self._is_public(method, path):
+                return ANONYMOUS
+            raise
 
 
 def _start_of(response: FhirResponse) -> Message:

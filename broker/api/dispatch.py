@@ -68,6 +68,10 @@ class InteractionTable:
             else:
                 self._literal.setdefault((method, path), []).append(entry.interaction)
 
+    def is_public(self, method: str, path: str) -> bool:
+        """Whether a request needs no client at all."""
+        return any(row.access.is_public for row in self._literal.get((method, path), ()))
+
     async def dispatch(self, request: FhirRequest) -> FhirResponse:
         """The response of the row's handler. Raises the errors of `resolve` and of the handler."""
         try:

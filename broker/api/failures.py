@@ -14,6 +14,7 @@ _log = structlog.get_logger(__name__)
 
 STATUS: Mapping[type[RequestError], int] = {
     errors.Malformed: 400,
+    errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -29,7 +30,21 @@ STATUS: Mapping[type[RequestError], int] = {
 
 def failure(error: RequestError) -> FhirResponse:
     """The response to a request that was refused."""
-    return FhirResponse(STATUS[type(error)], operation_outcome(error.issues))
+    return FhirResponse(STATUS[type(error)], operation_outcome(error.issues), _challenge(error))
+
+
+def _challenge(error: RequestError) -> Mapping[str, str]:
+    """WWW-Authenticate of a 401, and of a 403 for lack of a scope (RFC 6750, 3)."""
+    match error:
+        case errors.Unauthenticated(was_sent=True):
+            parameters = ', error="invalid_token"'
+        case errors.Unauthenticated():
+            parameters = ""
+        case errors.Forbidden(scope=str(scope)) if scope:
+            parameters = f', error="insufficient_scope", scope="{scope}"'
+        case _:
+            return {}
+    return {"WWW-Authenticate": f'Bearer realm="fhir-broker"{parameters}'}
 
 
 async def respond(handler: Handler, request: FhirRequest) -> FhirResponse:

@@ -8,6 +8,7 @@ from broker.api.event_stream import EventStreamHandlers
 from broker.api.interactions import Handlers
 from broker.api.metadata import MetadataHandlers, ServerFacts
 from broker.api.resources import ResourceHandlers
+from broker.api.smart_configuration import SmartConfigurationHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
 from broker.api.topics import TopicHandlers
@@ -20,6 +21,7 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
     """The handlers for the interaction table."""
     return Handlers(
         metadata=MetadataHandlers(services.topics, facts),
+        smart_configuration=SmartConfigurationHandlers(is_smart=facts.is_smart),
         business_events=BusinessEventHandlers(services.business_events),
         dead_letters=DeadLetterHandlers(services.dead_letters),
         subscriptions=SubscriptionHandlers(services.subscriptions, services.conditional_subscriptions),

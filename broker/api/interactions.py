@@ -7,6 +7,7 @@ The first row that fits is taken. Tests walk the same rows: none is without `acc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from broker.api import smart_configuration
 from broker.api.bundles import BundleHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
@@ -17,6 +18,7 @@ from broker.api.event_stream import EventStreamHandlers
 from broker.api.metadata import MetadataHandlers
 from broker.api.preconditions import AS_CREATE, BY_CRITERIA, BY_ID, NOTHING, has_criteria
 from broker.api.resources import ResourceHandlers
+from broker.api.smart_configuration import SmartConfigurationHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
 from broker.api.topics import TopicHandlers, carries_topic, is_topic_search
@@ -32,8 +34,8 @@ REGISTER, SUBSCRIPTION, REPLACE, REMOVE, LIST = (
 )
 TOPIC, TOPICS = Access(scope="system/SubscriptionTopic.r"), Access(scope="system/SubscriptionTopic.s")
 DEFINITION = Access(scope="system/OperationDefinition.r")
-PER_ENTRY = Access.PUBLIC
-"""A Bundle needs nothing itself: each of its entries passes the access check of its own row."""
+PER_ENTRY = Access.AUTHENTICATED
+"""A Bundle needs no scope itself: each of its entries passes the access check of its own row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Handlers:
     """One attribute for each group of rows, in the order of the table."""
 
     metadata: MetadataHandlers
+    smart_configuration: SmartConfigurationHandlers
     business_events: BusinessEventHandlers
     dead_letters: DeadLetterHandlers
     subscriptions: SubscriptionHandlers
@@ -67,6 +70,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
     return (
         Interaction("POST", "", bundles.receive, PER_ENTRY, honours=NOTHING),
         Interaction("GET", "metadata", metadata.read, Access.PUBLIC),
+        Interaction("GET", smart_configuration.PATH, h.smart_configuration.read, Access.PUBLIC),
         Interaction("POST", "$business-event", h.business_events.report, UPDATE, type_of=event_type),
         Interaction("GET", "$dead-letters", h.dead_letters.list, OPERATOR),
         Interaction("POST", "$dead-letters", h.dead_letters.list, OPERATOR),

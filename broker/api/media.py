@@ -44,7 +44,12 @@ def _fits(parameters: dict[str, str], release: Release) -> bool:
 
 
 def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, release: Release) -> None:
-    """Raises `NotAcceptable` unless the client accepts JSON of this release. `_format` replaces `Accept`."""
+    """Raises `NotAcceptable` unless the client accepts JSON of this release. `_format` replaces `Accept`.
+
+    Discovery is answered in JSON whatever the client accepts (S-002).
+    """
+    if path.startswith(".well-known/"):
+        return
     accept = query.get("_format") or headers.get("accept") or "*/*"
     if "_format" in query:
         # an unescaped `+` in a query string arrives as a blank

@@ -23,22 +23,25 @@ _OPEN = (
     "No authentication: whoever can connect may do everything. "
     "Meant for one machine or a network that is closed by other means."
 )
+_SMART = (
+    "Clients send access tokens of SMART Backend Services; .well-known/smart-configuration has the endpoints."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What the CapabilityStatement states about this process: start time (ms), channel types, access
-    control.
+    """What the CapabilityStatement states about this process: start time (ms), channel types, and whether
+    clients need access tokens.
     """
 
     started_ms: int
     channels: Sequence[str]
-    auth: str
+    is_smart: bool
 
     @property
     def security(self) -> str:
         """Who may do what, in a sentence."""
-        return _OPEN if self.auth == "off" else f"Access control: {self.auth}."
+        return _SMART if self.is_smart else _OPEN
 
 
 class MetadataHandlers:
@@ -73,6 +76,7 @@ class MetadataHandlers:
             operations={each: definitions(request.release, request.base, each) for each in resources},
             channels=sorted(self._facts.channels),
             security=self._facts.security,
+            is_smart=self._facts.is_smart,
         )
         topics = self._topics.all(request.principal)
         return FhirResponse(body=request.adapter.capability_statement(topics, capabilities).text)

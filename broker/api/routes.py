@@ -4,36 +4,38 @@ Every route has an access, which is checked before its endpoint runs. `build_rou
 application that `Application` passes requests to which are not below a FHIR base.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api import health
+from broker.api import health, oauth
 from broker.api.authentication import Authenticate
 from broker.api.failures import failure
 from broker.api.media import FHIR_JSON
 from broker.api.websockets import websocket
 from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.model.access import Access, authorize
-from broker.model.principal import PrincipalRole
+from broker.model.principal import ANONYMOUS, PrincipalRole
 from broker.model.release import Release
 
 
 class HttpRoute(NamedTuple):
-    """One row: a path, the kind of Starlette route, the endpoint or mounted application, and what a principal
-    needs.
+    """One row: a path, the kind of Starlette route, the endpoint or mounted application, what a principal
+    needs, and the method of a `Route`.
     """
 
     path: str
     route: Callable[..., BaseRoute]
     endpoint: Any
     access: Access
+    method: str = "GET"
 
 
 HEALTH: Sequence[HttpRoute] = (
@@ -45,6 +47,13 @@ HEALTH: Sequence[HttpRoute] = (
 # a browser sends no credentials with a websocket: the binding token that it sends next is the access check
 ROUTES: Sequence[HttpRoute] = (*HEALTH, HttpRoute("/ws", WebSocketRoute, websocket, Access.PUBLIC))
 """The routes of a process that serves the API."""
+OAUTH: Sequence[HttpRoute] = (
+    # the client authenticates by the assertion in the form
+    HttpRoute(oauth.TOKEN_PATH, Route, oauth.token, Access.PUBLIC, "POST"),
+    HttpRoute(oauth.INTROSPECT_PATH, Route, oauth.introspect, Access.AUTHENTICATED, "POST"),
+    HttpRoute(oauth.REVOKE_PATH, Route, oauth.revoke, Access.PUBLIC, "POST"),
+)
+"""The further routes of a process that serves the API with access control."""
 
 
 def mounted(path: str, app: ASGIApp, access: Access) -> HttpRoute:
@@ -63,15 +72,16 @@ def build_routes_app(rows: Sequence[HttpRoute], authenticate: Authenticate) -> S
 def _guarded(row: HttpRoute, authenticate: Authenticate) -> BaseRoute:
     if row.route is Mount:
         return Mount(row.path, app=Guard(row.endpoint, row.access, authenticate))
-    route = row.route(row.path, row.endpoint)
+    methods = {"methods": [row.method]} if row.route is Route else {}
+    route = row.route(row.path, row.endpoint, **methods)
     assert isinstance(route, Route | WebSocketRoute)  # noqa: S101 Starlette's other kinds have no endpoint
     route.app = Guard(route.app, row.access, authenticate)
     return route
 
 
 class Guard:
-    """Passes a connection on if its principal has the access, else refuses it: by 403, or by closing a
-    websocket.
+    """Passes a connection on if its principal has the access, else refuses it: by 401 or 403, or by closing a
+    websocket. Where the access is public, nobody is authenticated.
 
     The application behind it finds the principal in `scope["state"]["principal"]`.
     """
@@ -83,17 +93,25 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            principal = await self._authenticate(HTTPConnection(scope).headers)
-            authorize(principal, self._access)
+            principal = ANONYMOUS
+            if not self._access.is_public:
+                principal = await self._authenticate(_joined(HTTPConnection(scope).headers))
+                authorize(principal, self._access)
         except RequestError as error:
             refusal = failure(error)
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": "access denied"})
                 return
-            await Response(refusal.body, refusal.status, media_type=FHIR_JSON)(scope, receive, send)
+            response = Response(refusal.body, refusal.status, refusal.headers, media_type=FHIR_JSON)
+            await response(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
+
+
+def _joined(headers: Headers) -> Mapping[str, str]:
+    """Lines of one name are one list (RFC 9110, 5.3): two Authorization lines are no credentials."""
+    return {name: ", ".join(headers.getlist(name)) for name in headers}
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

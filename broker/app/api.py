@@ -14,8 +14,9 @@ from broker.api.health import Health
 from broker.api.interactions import interaction_table
 from broker.api.metadata import ServerFacts
 from broker.api.request_log import RequestLog
-from broker.api.routes import HEALTH, ROUTES, HttpRoute, build_routes_app
+from broker.api.routes import HEALTH, OAUTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
+from broker.app.access import build_oauth
 from broker.app.parts import Parts
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
@@ -123,14 +124,18 @@ def build_api_app(
     for release in (Release.R4, Release.R5):
         prepare(release, _FREQUENT_TYPES)
     settings, clock = parts.settings, parts.clock
-    facts = ServerFacts(clock.now_ms(), list(parts.channels), settings.auth)
-    other = build_routes_app([*ROUTES, *mounts], authenticate)
+    is_smart = settings.auth == "smart"
+    facts = ServerFacts(clock.now_ms(), list(parts.channels), is_smart)
+    other = build_routes_app([*ROUTES, *(OAUTH if is_smart else ()), *mounts], authenticate)
+    other.state.oauth = build_oauth(parts) if is_smart else None
     other.state.health = health
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url
     )
+    table = interaction_table(handlers(services, facts))
     app = Application(
-        interaction_table(handlers(services, facts)).dispatch,
+        table.dispatch,
+        table.is_public,
         other,
         authenticate,
         base_url=settings.base_url,

@@ -14,9 +14,13 @@ from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
+from broker.security.client_directory import ClientDirectory
+from broker.services.access_tokens import TokenAuthenticator
 from broker.settings import Settings
+from broker.store.access_tokens import AccessTokens
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
+from broker.store.client_changes import ClientChanges
 from broker.store.counters import Counters
 from broker.store.dead_letters import DeadLetters
 from broker.store.inbox import Inbox
@@ -45,6 +49,7 @@ class Parts:
     store: Store
     catalog: Catalog
     channels: Mapping[str, Channel]
+    clients: ClientDirectory
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)
@@ -65,6 +70,14 @@ class Parts:
     @cached_property
     def base_urls(self) -> frozenset[str]:
         return frozenset(f"{self.settings.base_url}/{release}" for release in Release)
+
+    @cached_property
+    def client_changes(self) -> ClientChanges:
+        return ClientChanges(self.store)
+
+    @cached_property
+    def token_authenticator(self) -> TokenAuthenticator:
+        return TokenAuthenticator(AccessTokens(self.store), self.clients, self.clock)
 
     @cached_property
     def changes(self) -> Changes:

@@ -6,15 +6,17 @@ they hold, the group commit writes what was accepted, and then the channels and 
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from broker.api.authentication import Authenticate, authenticate_open
+from broker.api.authentication import Authenticate
 from broker.api.health import Health
 from broker.api.routes import HttpRoute
+from broker.app.access import build_authenticate, build_client_reload, load_clients
 from broker.app.api import (
     build_api_app,
     build_health_app,
@@ -56,8 +58,10 @@ class Running:
     """
     app: ASGIApp
     """What the HTTP server serves, for callers within the process."""
-    reload_topics: Callable[[], Awaitable[None]]
-    """Makes every process on the same store read its topics folder again. Raises `StoreUnavailable`."""
+    reload: Callable[[], Awaitable[None]]
+    """Makes every process on the same store read its topics folder and its clients again. Raises
+    `StoreUnavailable`.
+    """
 
 
 @contextlib.asynccontextmanager
@@ -66,18 +70,19 @@ async def running(
     roles: frozenset[Role] = ALL_ROLES,
     *,
     listening: socket.socket | None = None,
-    authenticate: Authenticate = authenticate_open,
+    authenticate: Authenticate | None = None,
     mounts: Sequence[HttpRoute] = (),
 ) -> AsyncIterator[Running]:
     """A process with these roles, ready when entered; `listening` is closed on the way out.
 
-    `mounts` are applications beside the FHIR bases, each with its access.
+    `mounts` are applications beside the FHIR bases, each with its access. `authenticate` replaces the one
+    that the settings ask for.
 
     Raises `ConfigurationError` for what the operator has to correct, and `StoreUnavailable`.
     """
     if Role.API in roles:
         settings.refuse_open()
-    catalog = load_catalog(settings)
+    catalog, clients = load_catalog(settings), load_clients(settings)
     async with contextlib.AsyncExitStack() as stack:
         # first: a process that may not use the data directory should hear that, not that the port is in use
         server = stack.enter_context(claimed_server(settings))
@@ -88,7 +93,8 @@ async def running(
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))
         channels = await stack.enter_async_context(open_channels(settings))
-        parts = Parts(settings, store, catalog, channels)
+        parts = Parts(settings, store, catalog, channels, clients)
+        authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
         await parts.inbox.prepare()
         await topic_sync.sync()
@@ -96,6 +102,8 @@ async def running(
         health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
         matcher = MatcherLoop(parts, topic_sync)
         loops = _worker_loops(parts, topic_sync, matcher, roles)
+        if settings.auth == "smart":
+            loops["clients"] = lambda: build_client_reload(parts).run(parts.stop)
         loops["processes"] = lambda: ProcessAnnouncer(register, parts.stop).run()
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:
@@ -123,16 +131,22 @@ async def running(
             )
         )
         by_name = {name: task.task for name, task in tasks.items()}
-        yield Running(settings, url, by_name | {"http": http}, app, parts.topics.announce_folder)
+        yield Running(settings, url, by_name | {"http": http}, app, functools.partial(_reload, parts))
 
 
 async def check(settings: Settings, store_url: str, server: EmbeddedServer | None) -> None:
-    """Raises what `running` would raise for the topics or the store, and takes over what processes that ended
-    held in the embedded store; starts nothing.
+    """Raises what `running` would raise for the topics, the clients or the store, and takes over what
+    processes that ended held in the embedded store; starts nothing.
     """
     load_catalog(settings)
+    load_clients(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):
         pass
+
+
+async def _reload(parts: Parts) -> None:
+    await parts.topics.announce_folder()
+    await parts.client_changes.announce()
 
 
 def _worker_loops(

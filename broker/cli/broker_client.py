@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from broker.cli.credentials import auth_for
 from broker.errors import ConfigurationError
 
 HEADERS: Mapping[str, str] = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
@@ -44,13 +45,14 @@ def fhir_base(base: str) -> str:
 
 class BrokerClient:
     """A client of the R5 base of a broker, whichever base was given: the operations used here are the same at
-    all bases.
+    all bases. `scope` is what the command needs where the broker has access control.
     """
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, scope: str) -> None:
         check_url("--base", base)
         self.url = root_url(base)
-        self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False)
+        auth = auth_for(f"{self.url}/r5", scope)
+        self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,8 @@ from typer import Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from broker.cli import credentials
+
 
 class Command(NamedTuple):
     """A function, or the `Typer` of a group, in a module of this package. `summary` is the first sentence of
@@ -65,6 +67,10 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
+_SENDS = frozenset({"base", "broker"})
+"""A command with one of these parameters sends requests to a broker, and so may need an access token."""
+
+
 class CommandGroup(TyperGroup):
     """The group `fhir-broker`, with the commands of the table."""
 
@@ -89,10 +95,14 @@ class _Deferred(TyperCommand):
 
 
 def load(name: str, command: Command) -> Any:
-    """Imports the command."""
+    """Imports the command, and adds the options of its credentials."""
     target = getattr(importlib.import_module(f"broker.cli.{command.module}"), command.attribute)
-    if isinstance(target, Typer):
-        return get_command(target)
-    single = Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-    single.command(name)(target)
-    return get_command(single)
+    if not isinstance(target, Typer):
+        single = Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+        single.command(name)(target)
+        target = single
+    loaded = get_command(target)
+    for each in (loaded, *getattr(loaded, "commands", {}).values()):
+        if _SENDS & {parameter.name for parameter in each.params}:
+            each.params.extend(credentials.options())
+    return loaded

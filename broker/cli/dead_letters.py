@@ -53,7 +53,7 @@ def list_(
 
         fhir-broker dead-letters list --kind event --subscription ward-3 --json
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.r") as broker:
         dead_letters, has_more = _read(broker, kind, subscription, limit)
     plain = [as_plain(dead_letter) for dead_letter in dead_letters]
     if as_json:
@@ -108,7 +108,7 @@ def show(
 
         fhir-broker dead-letters show event-ward-3-17
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.r") as broker:
         response = broker.operate("$dead-letters", id=dead_letter_id)
     (dead_letter,) = groups(response.get("parameter", []), "dead-letter")
     plain = as_plain(dead_letter)
@@ -194,7 +194,7 @@ def _apply(
             "Give their ids, or --kind and --subscription, or --all."
         )
     selection: dict[str, Any] = {"kind": kind, "subscription": subscription, "all": "true" if every else ""}
-    with BrokerClient(base) as broker, progress_bar() as bar:
+    with BrokerClient(base, "system/Subscription.r") as broker, progress_bar() as bar:
         task = bar.add_task("dead letters", total=len(ids) or None)
         for start in range(0, len(ids), _MAX_PER_REQUEST):
             batch = ids[start : start + _MAX_PER_REQUEST]

@@ -19,6 +19,7 @@ from broker.cli.broker_client import (
     request,
     value,
 )
+from broker.cli.credentials import auth_for
 from broker.cli.output import JsonOption, WideOption, print_json
 from broker.errors import ConfigurationError
 
@@ -61,7 +62,8 @@ def explain(
         fhir-broker explain 2f6c Observation/17 --json
     """
     check_url("--base", base)
-    with httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False) as client:
+    auth = auth_for(fhir_base(base), "system/Subscription.r")
+    with httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth) as client:
         url = f"{fhir_base(base)}/Subscription/{subscription}/$explain"
         response = request(client, "POST", url, content=_input(resource, previous, interaction).encode())
     parts: Parts = response.get("parameter", [])

@@ -13,6 +13,7 @@ import typer
 
 from broker.cli import loop
 from broker.cli.broker_client import check_url, fhir_base
+from broker.cli.credentials import auth_for
 from broker.cli.forwarding import Forwarder
 from broker.cli.listener_subscription import ListenerSubscription
 from broker.errors import ConfigurationError
@@ -35,6 +36,7 @@ class _Options(NamedTuple):
     forward_to: str | None
     keep: bool
     as_json: bool
+    auth: httpx.Auth | None
 
 
 def listen(
@@ -65,6 +67,12 @@ def listen(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the subscription: its events wait for the next run.")
     ] = False,
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="With --client-id: the scopes to request, with one to read what the topic is about."
+        ),
+    ] = "system/Subscription.cruds system/Observation.r",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print each Bundle as one line of JSON.")] = False,
 ) -> None:
@@ -84,7 +92,10 @@ def listen(
     for option, url in (("--broker", broker), ("--endpoint", endpoint), ("--forward-to", forward_to)):
         check_url(option, url)
     base = fhir_base(broker) if broker is not None else None
-    options = _Options(host, port, base, topic, content, filters or [], endpoint, forward_to, keep, as_json)
+    auth = None if base is None else auth_for(base, scope)
+    options = _Options(
+        host, port, base, topic, content, filters or [], endpoint, forward_to, keep, as_json, auth
+    )
     loop.run(functools.partial(_run, options))
 
 
@@ -128,7 +139,9 @@ async def _subscribe(
     options: _Options, client: httpx.AsyncClient, base: str, url: str, stop: asyncio.Event
 ) -> None:
     """Registers, waits for `stop`, and deletes what was registered, whatever ends the wait."""
-    registration = ListenerSubscription(client, base, options.topic, url, options.content, options.filters)
+    registration = ListenerSubscription(
+        client, base, options.topic, url, options.content, options.filters, auth=options.auth
+    )
     try:
         await work_until(stop, _register(options, registration, base))
         await stop.wait()

@@ -38,11 +38,14 @@ class ListenerSubscription:
         endpoint: str,
         content: str,
         filters: list[str],
+        *,
+        auth: httpx.Auth | None = None,
     ) -> None:
         self.id = ""
         self.may_exist = False
         """Whether the broker may have stored it; also true if its answer did not arrive."""
         self._client = client
+        self._auth = auth
         self._base = base
         self._endpoint = endpoint
         self._condition = {"identifier": f"{IDENTIFIER_SYSTEM}|{_escaped(endpoint)}"}
@@ -133,7 +136,7 @@ class ListenerSubscription:
         base = f"{root_url(self._base)}/{release}" if release else self._base
         url = f"{base}/{path}"
         response = await self._client.request(
-            method, url, params=parameters, json=body, headers=dict(HEADERS)
+            method, url, params=parameters, json=body, headers=dict(HEADERS), auth=self._auth
         )
         if not response.is_success:
             raise ConfigurationError(

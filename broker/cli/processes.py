@@ -33,13 +33,13 @@ def _read_settings() -> Settings:
 
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the topics can be read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until topics and clients can be read again
 
     async def until_stopped(stop: asyncio.Event) -> None:
         if listening is not None:
             _stop_with_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
-            ignore_hangup = _reload_topics_on_hangup(broker)
+            ignore_hangup = _reload_on_hangup(broker)
             with scheduled_garbage_collection():
                 _log.info(
                     "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
@@ -52,18 +52,18 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
     loop.run(until_stopped)
 
 
-def _reload_topics_on_hangup(broker: Running) -> Callable[[], object]:
-    """From now on, SIGHUP makes every process on the store read its topics again. Returns the function that
-    ends this.
+def _reload_on_hangup(broker: Running) -> Callable[[], object]:
+    """From now on, SIGHUP makes every process on the store read its topics and clients again. Returns the
+    function that ends this.
     """
     events = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
         try:
-            await broker.reload_topics()
+            await broker.reload()
         except StoreUnavailable as error:
-            _log.warning("topics not reloaded; send SIGHUP again", error=str(error))
+            _log.warning("topics and clients not reloaded; send SIGHUP again", error=str(error))
 
     def handle_hangup() -> None:
         task = asyncio.create_task(reload())
@@ -99,7 +99,7 @@ def serve(
     """Run all roles: API, matcher, dispatcher and, without BROKER_REDIS_URL, the embedded store.
 
     The broker is ready when http://127.0.0.1:8080/readyz returns 200. SIGTERM and Ctrl-C drain
-    and stop it; SIGHUP makes it read the topics folder again.
+    and stop it; SIGHUP makes it read the topics and the clients again.
 
     Examples:
 

@@ -40,7 +40,7 @@ def resend(
     """
     if last is not None and last < first:
         raise ConfigurationError(f"--to {last} is before --from {first}. Give a range in ascending order.")
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.ru") as broker:
         newest = Delivery.read(broker, subscription_id).events
         end = newest if last is None else min(last, newest)
         requested = max(0, (newest if last is None else last) - first + 1)

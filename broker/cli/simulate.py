@@ -10,6 +10,7 @@ import typer
 
 from broker.cli import loop
 from broker.cli.broker_client import check_url, fhir_base
+from broker.cli.credentials import auth_for
 from broker.clock import SystemClock, to_instant
 from broker.model.wording import count_of
 from broker.tasks import first_of, sleep_unless
@@ -51,11 +52,12 @@ def simulate(
         fhir-broker simulate --base http://127.0.0.1:8080 --rate 20 --seconds 10
     """
     check_url("--base", base)
+    auth = auth_for(fhir_base(base), "system/Observation.c")
 
     async def until_stopped(stop: asyncio.Event) -> tuple[int, list[tuple[str, str]]]:
         names = tuple(f"demo-{n + 1}" for n in range(patients))
         count = int(rate * seconds) if seconds else None
-        async with SimulatedGateway(fhir_base(base)) as gateway:
+        async with SimulatedGateway(fhir_base(base), auth=auth) as gateway:
             start = time.monotonic()
             for n, reading in enumerate(itertools.islice(readings(names, seed, current_instants()), count)):
                 if await sleep_unless(stop, start + n / rate - time.monotonic()):

@@ -51,7 +51,7 @@ def retry(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: Json
 
         fhir-broker subscriptions retry ward-3
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.u") as broker:
         answer = broker.operate(f"Subscription/{subscription_id}/$retry")["parameter"]
     result = _Retried(subscription_id, value(answer, "retried"), value(answer, "reason"))
     _report(result, f"{subscription_id}: {result.reason}", as_json=as_json)
@@ -75,7 +75,7 @@ def activate(
 
         fhir-broker subscriptions activate ward-3
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.ru") as broker:
         _put_status(broker, subscription_id, "requested")
         deadline = time.monotonic() + wait
         delivery = Delivery.read(broker, subscription_id)
@@ -99,7 +99,7 @@ def pause(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: Json
 
         fhir-broker subscriptions pause ward-3
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.ru") as broker:
         stored = _put_status(broker, subscription_id, "off")
     result = _Standing(subscription_id, stored["status"], [])
     text = f"{subscription_id} is {result.status}. To start it again: fhir-broker subscriptions activate"
@@ -113,7 +113,7 @@ def delete(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: Jso
 
         fhir-broker subscriptions delete ward-3
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.d") as broker:
         broker.delete(f"Subscription/{subscription_id}")
     _report(_Deleted(subscription_id, deleted=True), f"{subscription_id} is deleted", as_json=as_json)
 
@@ -127,7 +127,7 @@ def send_test(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: 
 
         fhir-broker subscriptions send-test ward-3
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.u") as broker:
         answer = broker.operate(f"Subscription/{subscription_id}/$send-test")["parameter"]
     result = _Tested(
         subscription_id, value(answer, "delivered"), value(answer, "reason"), value(answer, "duration-ms")

@@ -34,7 +34,7 @@ def list_(
 
         fhir-broker subscriptions list --status error --json
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.rs") as broker:
         bundle = broker.operate("Subscription/$status", status=status)
     rows = [SubscriptionRow.of_status(entry["resource"]) for entry in bundle.get("entry", [])]
     print_rows(rows, SubscriptionRow, "subscription", as_json=as_json, wide=wide)
@@ -54,7 +54,7 @@ def show(
 
         fhir-broker subscriptions show ward-3
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.rs") as broker:
         details = SubscriptionDetails.read(broker, subscription_id)
     print_record(details, as_json=as_json, wide=wide, json_only="document")
 

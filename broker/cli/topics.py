@@ -30,7 +30,7 @@ def list_(base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False, wide:
 
         fhir-broker topics list --json
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/SubscriptionTopic.rs") as broker:
         rows = [TopicRow.of(document) for document in broker.search("SubscriptionTopic")]
     print_rows(rows, TopicRow, "topic", as_json=as_json, wide=wide)
 
@@ -51,7 +51,7 @@ def show(
 
         fhir-broker topics show http://fhir-broker.org/topics/vital-signs --json
     """
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/SubscriptionTopic.rs") as broker:
         if ":" in topic:
             url, _, version = topic.partition("|")
             found = list(broker.search("SubscriptionTopic", url=url, version=version))

@@ -18,6 +18,7 @@ _GUIDE = (
 )
 _TOPIC = f"{BASE}capabilitystatement-subscriptiontopic-canonical"
 _WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
+_SECURITY_SERVICE = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _DOCUMENTATION = (
     "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation "
     "(the default) | OperationOutcome on every write; handling=lenient (the default) | strict on searches, "
@@ -44,7 +45,8 @@ class Capabilities:
 
     `searches`: for each resource type that can be searched, its search parameters. `operations`: for each
     resource type ('' for the base, `Resource` for every type), operation -> URL of its definition.
-    `channels`: the channel types. `security`: a sentence on who may do what.
+    `channels`: the channel types. `security`: a sentence on who may do what. `is_smart`: clients need access
+    tokens.
     """
 
     base: str
@@ -55,6 +57,7 @@ class Capabilities:
     operations: Mapping[str, Mapping[str, str]]
     channels: Sequence[str]
     security: str
+    is_smart: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def capability_statement(vocabulary: CapabilityVocabulary, capabilities: Capabil
                 "extension": [{"url": _WEBSOCKET, "valueUri": capabilities.websocket}],
                 "mode": "server",
                 "documentation": _DOCUMENTATION,
-                "security": {"description": capabilities.security},
+                "security": _security(capabilities),
                 "resource": [
                     _resource(name, vocabulary, capabilities) for name in sorted(vocabulary.resource_types)
                 ],
@@ -112,6 +115,11 @@ def capability_statement(vocabulary: CapabilityVocabulary, capabilities: Capabil
     if vocabulary.is_backport:
         statement["implementationGuide"] = [_GUIDE]
     return Resource(orjson.dumps(statement))
+
+
+def _security(capabilities: Capabilities) -> dict[str, Any]:
+    service = {"coding": [{"system": _SECURITY_SERVICE, "code": "SMART-on-FHIR"}]}
+    return ({"service": [service]} if capabilities.is_smart else {}) | {"description": capabilities.security}
 
 
 def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabilities) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from broker.ingest.bundle_decoder import FRAMEWORK_TYPES, decode_transaction
 from broker.ingest.decoder import Entry, Transaction
 from broker.ingest.requests import ChangeRequest
 from broker.model import json_text
-from broker.model.change import DEFAULT_TENANT, Interaction, Tenant
+from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Interaction, Tenant
 from broker.model.release import Release
 from broker.model.resource import Resource
-from broker.store.keys import TENANT_PATTERN
 
 Code = TypeVar("Code", Interaction, Release)
 _FIELDS = frozenset({"resource", "interaction", "release", "tenant", "key"})

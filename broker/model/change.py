@@ -5,6 +5,7 @@ the `id`, `meta.versionId` and `meta.lastUpdated` that the broker assigned; noth
 again on the way out.
 """
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
@@ -18,6 +19,8 @@ Tenant = NewType("Tenant", str)
 """What a client belongs to; nothing crosses tenants."""
 
 DEFAULT_TENANT = Tenant("default")
+TENANT_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What names a tenant: the name is part of keys and metrics."""
 
 
 class Interaction(StrEnum):

@@ -9,33 +9,44 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.scopes import Scopes, parse_scopes
 
 
 class PrincipalRole(StrEnum):
-    """Rights that no scope for a resource type expresses."""
+    """Rights that no scope for a resource type expresses. Each holds within the tenant of the client."""
 
-    ADMIN = "admin"  # changes the topics of the broker
+    ADMIN = "admin"  # changes topics, and sees and changes the subscriptions of all clients
+    AUDITOR = "auditor"  # reads the audit log
     OPERATOR = "operator"  # reads metrics, redrives and discards dead letters
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated client.
-
-    `scopes` are SMART scopes of version 2, such as `system/Observation.cu` or `system/*.rs`. `roles` are
-    names of `PrincipalRole`.
-    """
+    """An authenticated client. `roles` are names of `PrincipalRole`."""
 
     client_id: str
     tenant: Tenant
-    scopes: frozenset[str]
+    scopes: Scopes
     roles: frozenset[str]
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether no client was authenticated: such a principal may use what is public."""
+        return not self.client_id
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it sees and changes what other clients of its tenant own."""
+        return PrincipalRole.ADMIN in self.roles
 
 
 OPEN_PRINCIPAL = Principal(
     client_id="open",
     tenant=DEFAULT_TENANT,
-    scopes=frozenset({"system/*.cruds"}),
+    scopes=parse_scopes("system/*.cruds"),
     roles=frozenset(PrincipalRole),
 )
 """The principal of every request in open mode: it may do everything in the default tenant."""
+
+ANONYMOUS = Principal(client_id="", tenant=DEFAULT_TENANT, scopes=frozenset(), roles=frozenset())
+"""The principal of a request without credentials, where access control is on."""

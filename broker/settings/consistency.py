@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 def check_together(settings: "Settings") -> None:
     """Raises `ConfigurationError`, one line, for the first combination that cannot work."""
-    if settings.auth != "off":
-        raise ConfigurationError(
-            f"{PREFIX}AUTH={settings.auth} is not available in this version. Set {PREFIX}AUTH=off."
-        )
     if "*" in settings.cors_origins and settings.auth == "off":
         raise ConfigurationError(
             f"{PREFIX}CORS_ORIGINS=* with {PREFIX}AUTH=off would let any web page read and write "

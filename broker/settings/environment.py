@@ -16,6 +16,8 @@ from broker.errors import ConfigurationError
 from broker.settings.kinds import SettingKind, duration_text
 
 PREFIX = "BROKER_"
+_OF_COMMANDS = frozenset({"BROKER_CLIENT_ID", "BROKER_CLIENT_KEY"})
+"""The credentials with which commands use a broker: no settings of one."""
 
 
 class Agreement(StrEnum):
@@ -62,7 +64,7 @@ def read(settings: tuple["Field[Any]", ...], environ: Mapping[str, str]) -> dict
     """The values of the variables that are set, by field name. An empty variable counts as unset."""
     by_variable = {_variable(setting): setting for setting in settings}
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable not in by_variable:
+        if variable.startswith(PREFIX) and variable not in by_variable and variable not in _OF_COMMANDS:
             raise ConfigurationError(f"{variable} is not a setting. {_suggestion(variable, by_variable)}")
     values: dict[str, Any] = {}
     for variable, setting in by_variable.items():

@@ -1,6 +1,6 @@
 """Every setting: name, type, default, unit, and the sentence of docs/configuration.md.
 
-The groups of delivery and retention have modules of their own.
+The groups of access, delivery, flow and retention have modules of their own.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from typing import Literal, Self
 from broker import failpoints
 from broker.errors import ConfigurationError
 from broker.settings import environment
+from broker.settings.access import AccessSettings
 from broker.settings.consistency import check_together, is_loopback
 from broker.settings.delivery import DeliverySettings
 from broker.settings.environment import PREFIX, Agreement, Description, setting
@@ -44,7 +45,7 @@ def _topics_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Settings(DeliverySettings, FlowSettings, RetentionSettings):
+class Settings(AccessSettings, DeliverySettings, FlowSettings, RetentionSettings):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
     More attributes than other classes may have: there is one for each setting.
@@ -83,19 +84,6 @@ class Settings(DeliverySettings, FlowSettings, RetentionSettings):
         PATH,
         "./topics, else the topics of the package",
         "The directory of the SubscriptionTopic files.",
-    )
-    auth: Literal["off", "smart"] = setting(
-        "off",
-        choice("off", "smart"),
-        "off",
-        "Access control. off: anyone who can connect may read and write everything. smart is "
-        "reserved: this version does not start with it.",
-    )
-    allow_open: bool = setting(
-        False,
-        BOOL,
-        "false",
-        "Allows a broker without access control to listen on other addresses than loopback.",
     )
     cors_origins: tuple[str, ...] = setting(
         (),
@@ -234,5 +222,6 @@ class Settings(DeliverySettings, FlowSettings, RetentionSettings):
         if self.auth == "off" and not self.is_loopback and not self.allow_open:
             raise ConfigurationError(
                 f"{PREFIX}HOST={self.host} would let anyone on the network read and write everything. "
-                f"Set a loopback address, or {PREFIX}ALLOW_OPEN=true if something else protects the broker."
+                f"Set {PREFIX}AUTH=smart or a loopback address, or {PREFIX}ALLOW_OPEN=true if something else "
+                "protects the broker."
             )

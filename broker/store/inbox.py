@@ -8,7 +8,7 @@ was accepted, or refused: then it is a dead letter of its tenant.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 from broker.store import keys
 from broker.store.protocol import Command, Store, StreamReader
 from broker.store.scripts import dead_letters
@@ -28,7 +28,7 @@ class InboxEntry:
     def tenant(self) -> Tenant | None:
         """The tenant the entry names, the default one if it names none; None for a text that is no tenant."""
         name = self.fields.get("tenant", DEFAULT_TENANT.encode()).decode(errors="replace")
-        return Tenant(name) if keys.TENANT_PATTERN.fullmatch(name) else None
+        return Tenant(name) if TENANT_PATTERN.fullmatch(name) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,12 +44,14 @@ INBOX_TENANTS = "{fhir:inbox}:tenants"
 INBOX_COUNTERS = "{fhir:inbox}:counters"
 """Hash; `counters.py` lists the fields."""
 
+CLIENTS_CHANGED = "broker:clients:changed"
+"""Channel: every process should read the registered clients again."""
+
 TOPIC_TENANTS = "{broker:topics}:tenants"
 """Set of the tenants with topics."""
 TOPICS_CHANGED = "broker:topics:changed"
 """Channel: `topics` or `folder`."""
 
-TENANT_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BROKER_ID = re.compile(r"([0-9a-f]{4})[0-9a-f]{4}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -175,6 +177,16 @@ def id_claim(tenant: Tenant, resource_type: str, name: str) -> str:
 def token(digest: str) -> str:
     """String, JSON: what a binding token stands for; it is removed when the token is redeemed or expires."""
     return f"broker:token:{digest}"
+
+
+def access_token(digest: str) -> str:
+    """String, JSON: what an access token stands for; it is removed when the token is revoked or expires."""
+    return f"broker:access-token:{digest}"
+
+
+def used_assertion(digest: str) -> str:
+    """String: the request that used a client assertion; it expires when the assertion does."""
+    return f"broker:used-assertion:{digest}"
 
 
 def refused_inbox(tenant: Tenant | None) -> str:

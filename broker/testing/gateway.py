@@ -19,16 +19,16 @@ _PAUSE_S = 0.25
 class SimulatedGateway:
     """Sends to one base, for example `http://127.0.0.1:8080/r4`.
 
-    `attempts` bounds the requests for one resource, a quarter of a second apart. `accepted` counts the
-    answers 2xx.
+    `attempts` bounds the requests for one resource, a quarter of a second apart. `auth` authenticates them at
+    a broker with access control. `accepted` counts the answers 2xx.
     """
 
-    def __init__(self, base: str, *, attempts: int = _ATTEMPTS) -> None:
+    def __init__(self, base: str, *, attempts: int = _ATTEMPTS, auth: httpx.Auth | None = None) -> None:
         self.base = base
         self._attempts = attempts
         self.accepted = 0
         self.refused: list[tuple[str, str]] = []
-        self._client = httpx.AsyncClient(timeout=20, trust_env=False)
+        self._client = httpx.AsyncClient(timeout=20, trust_env=False, auth=auth)
 
     async def __aenter__(self) -> Self:
         return self

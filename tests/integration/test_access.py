@@ -13,13 +13,14 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from broker.api.routes import HEALTH, ROUTES, mounted
+from broker.api.routes import HEALTH, OAUTH, ROUTES, mounted
 from broker.app import Running
 from broker.fhir.operation import ANY_TYPE
 from broker.fhir.operation_definitions import OPERATIONS
 from broker.model.access import Access
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.principal import OPEN_PRINCIPAL, Principal, PrincipalRole
+from broker.model.scopes import parse_scopes
 from broker.model.subscription import SubscriptionId
 from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
@@ -36,7 +37,7 @@ DEVICE = {"resourceType": "Device"}
 def principal(
     name: str, *scopes: str, roles: tuple[str, ...] = (), tenant: str = DEFAULT_TENANT
 ) -> Principal:
-    return Principal(name, Tenant(tenant), frozenset(scopes), frozenset(roles))
+    return Principal(name, Tenant(tenant), parse_scopes(" ".join(scopes)), frozenset(roles))
 
 
 PRINCIPALS = {
@@ -85,10 +86,11 @@ def check_forbidden(response: httpx.Response) -> None:
 
 
 def test_every_row_has_an_access_and_only_these_are_public() -> None:
-    accesses = [row.access for row in ROWS] + [row.access for row in ROUTES]
+    accesses = [row.access for row in ROWS] + [row.access for row in (*ROUTES, *OAUTH)]
     assert all(isinstance(access, Access) for access in accesses)
     public = {f"{row.method} {row.path}" for row in ROWS if row.access.is_public}
-    assert public == {"POST ", "GET metadata"}, "a Bundle needs nothing: each entry is checked"
+    assert public == {"GET metadata", "GET .well-known/smart-configuration"}
+    assert {row.path for row in OAUTH if row.access.is_public} == {"/oauth/token", "/oauth/revoke"}
     assert {row.path for row in ROUTES if row.access.is_public} == {"/livez", "/readyz", "/ws"}
     assert set(HEALTH) <= set(ROUTES)
 
@@ -108,7 +110,7 @@ def test_every_operation_has_a_row() -> None:
 async def test_a_principal_without_scopes_is_refused_by_every_row(client: httpx.AsyncClient) -> None:
     for release in ("r4", "r4b", "r5"):
         for row in ROWS:
-            if row.access.is_public:
+            if row.access.is_public or row.access.is_authenticated:
                 continue
             content = b"{}" if row.method in {"POST", "PUT"} else None
             url = f"/{release}/{concrete(row.path)}"

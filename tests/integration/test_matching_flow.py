@@ -19,6 +19,7 @@ from broker.matching.matcher import Match
 from broker.matching.states import NOTHING_RELATED, Related
 from broker.model.change import DEFAULT_TENANT, Change
 from broker.model.subscription import SubscriptionKey
+from broker.security.client_directory import ClientDirectory
 from broker.store import keys
 from broker.store.change_log import ChangeLog
 from broker.store.matched_positions import START
@@ -185,7 +186,7 @@ async def matching(
     broker: Running, store: Store, build: Callable[[Parts], dict[str, Any]]
 ) -> AsyncIterator[None]:
     """Runs a matcher for the broker, with the arguments of `build_matcher` that `build` returns."""
-    parts = Parts(broker.settings, store, load_catalog(broker.settings), {})
+    parts = Parts(broker.settings, store, load_catalog(broker.settings), {}, ClientDirectory(None))
     topic_sync = build_topic_sync(parts, validates=True)
     await topic_sync.sync()
     worker = asyncio.create_task(build_matcher(parts, topic_sync, **build(parts)).run())

@@ -63,10 +63,10 @@ async def test_a_folder_read_again_serves_what_is_in_it_now(
         broker_fixture = BrokerFixture(client, subscriber)
         old = await broker_fixture.subscribe("old", topic=URL)
         (tmp_path / "flags.json").write_text("{")
-        await broker.reload_topics()
+        await broker.reload()
         assert (await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "1"
         write(tmp_path, topic("2", canFilterBy=None))
-        await broker.reload_topics()
+        await broker.reload()
 
         async def is_there() -> bool:
             served = (await client.get("/r5/SubscriptionTopic")).json()["entry"]
@@ -91,7 +91,7 @@ async def test_requests_are_answered_by_the_old_topics_until_the_folder_was_read
         slow = tmp_path / "valuesets" / "slow.json"
         os.mkfifo(slow)
         write(tmp_path, topic("2"))
-        await broker.reload_topics()
+        await broker.reload()
         writer: list[int] = []
 
         async def is_reading() -> bool:
@@ -122,7 +122,7 @@ async def test_a_topic_of_the_folder_takes_precedence_over_a_stored_one(
         broker_fixture = BrokerFixture(client, subscriber)
         await put(broker_fixture, "flags", topic(title="stored"), 201)
         write(tmp_path, topic(title="folder"))
-        await broker.reload_topics()
+        await broker.reload()
 
         async def is_folders() -> bool:
             return str((await client.get("/r5/SubscriptionTopic/flags")).json()["title"]) == "folder"

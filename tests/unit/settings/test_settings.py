@@ -130,11 +130,9 @@ def test_a_misspelled_setting_is_refused_with_the_likely_one() -> None:
     assert "The settings are BROKER_ALLOW_OPEN" in refusal(BROKER_XYZZY="1")
 
 
-def test_access_control_by_smart_is_refused_because_it_is_not_available() -> None:
-    assert (
-        refusal(BROKER_AUTH="smart")
-        == "BROKER_AUTH=smart is not available in this version. Set BROKER_AUTH=off."
-    )
+def test_the_credentials_of_the_commands_are_no_settings_and_stop_no_broker() -> None:
+    Settings.from_environment({"BROKER_CLIENT_ID": "operator", "BROKER_CLIENT_KEY": "key.pem"})
+    assert "BROKER_CLIENTS_DIR" in refusal(BROKER_CLIENT_DIR="clients")
 
 
 def test_retention_covers_the_retry_budget() -> None:
@@ -176,6 +174,7 @@ def test_an_open_broker_on_other_addresses_needs_the_flag(host: str) -> None:
     with pytest.raises(ConfigurationError, match="BROKER_ALLOW_OPEN=true"):
         Settings(host=host).refuse_open()
     Settings(host=host, allow_open=True).refuse_open()
+    Settings(host=host, auth="smart").refuse_open()
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://a:7000", "rediss+cluster://user:pw@a:7000,b,[::1]:7002"])

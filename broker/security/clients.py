@@ -1,0 +1,151 @@
+"""A registered client, and its registration in the terms of RFC 7591."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
+from broker.model.principal import PrincipalRole
+from broker.model.scopes import Scope, Scopes
+from broker.security.public_keys import PublicKey, RegistrationError, parse_key_set
+from broker.security.scope_grants import check_registrable
+
+GRANT_TYPE = "client_credentials"
+AUTH_METHOD = "private_key_jwt"
+_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_MEMBERS = frozenset(
+    {"client_id", "client_name", "scope", "jwks", "jwks_uri", "tenant", "roles", "disabled"}
+    | {"token_endpoint_auth_method", "grant_types"}
+)
+_INFORMATIVE = frozenset(
+    {"client_uri", "logo_uri", "contacts", "tos_uri", "policy_uri", "software_id", "software_version"}
+    | {"client_id_issued_at", "response_types", "redirect_uris"}
+)
+"""Members of RFC 7591 that say nothing to the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that may request access tokens.
+
+    It has `keys`, or the keys behind `jwks_uri`. `scopes` are the most that it is granted. One that is
+    disabled gets no token, and its tokens are not accepted any more.
+    """
+
+    client_id: str
+    name: str
+    tenant: Tenant
+    roles: frozenset[PrincipalRole]
+    scopes: Scopes
+    keys: tuple[PublicKey, ...] = ()
+    jwks_uri: str = ""
+    is_disabled: bool = False
+
+
+class ClientRegistry(Protocol):
+    """Where registered clients are found. It may answer with what was true at most five seconds ago."""
+
+    async def find(self, client_id: str) -> Client | None:
+        """The client of that id, also one that is disabled. Raises `StoreUnavailable`."""
+
+
+def parse_client(registration: object) -> Client:
+    """The client of a registration. Raises `RegistrationError` that names the element.
+
+    A member that means nothing here is refused, so that a misspelled one is not ignored.
+    """
+    if not isinstance(registration, dict):
+        raise RegistrationError("not a JSON object")
+    for member in registration:
+        if member not in _MEMBERS | _INFORMATIVE:
+            raise RegistrationError(
+                f"{member}: not a member of a registration; {', '.join(sorted(_MEMBERS))} are"
+            )
+    client_id = _text(registration, "client_id")
+    if not _CLIENT_ID.fullmatch(client_id):
+        raise RegistrationError("client_id: give 1 to 128 printable ASCII characters without spaces")
+    _check_flow(registration)
+    keys, jwks_uri = _keys(registration)
+    return Client(
+        client_id,
+        name=_text(registration, "client_name", client_id),
+        tenant=_tenant(registration),
+        roles=_roles(registration),
+        scopes=_scopes(registration),
+        keys=keys,
+        jwks_uri=jwks_uri,
+        is_disabled=_is_disabled(registration),
+    )
+
+
+def _text(registration: Mapping[str, Any], member: str, default: str | None = None) -> str:
+    value = registration.get(member, default)
+    if value is None:
+        raise RegistrationError(f"{member}: missing")
+    if not isinstance(value, str):
+        raise RegistrationError(f"{member}: not a string")
+    return value
+
+
+def _check_flow(registration: Mapping[str, Any]) -> None:
+    if _text(registration, "token_endpoint_auth_method", AUTH_METHOD) != AUTH_METHOD:
+        raise RegistrationError(f"token_endpoint_auth_method: only {AUTH_METHOD} is supported")
+    if GRANT_TYPE not in _strings(registration, "grant_types", [GRANT_TYPE]):
+        raise RegistrationError(f"grant_types: {GRANT_TYPE} is missing, and no other is supported")
+
+
+def _keys(registration: Mapping[str, Any]) -> tuple[tuple[PublicKey, ...], str]:
+    has_set, has_url = "jwks" in registration, "jwks_uri" in registration
+    if has_set == has_url:
+        raise RegistrationError("jwks: give either jwks or jwks_uri")
+    if has_url:
+        url = _text(registration, "jwks_uri")
+        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+            raise RegistrationError("jwks_uri: not an https URL")
+        return (), url
+    try:
+        return parse_key_set(registration["jwks"]), ""
+    except ValueError as error:
+        raise RegistrationError(f"jwks.{error}") from error
+
+
+def _tenant(registration: Mapping[str, Any]) -> Tenant:
+    tenant = _text(registration, "tenant", DEFAULT_TENANT)
+    if not TENANT_PATTERN.fullmatch(tenant):
+        raise RegistrationError("tenant: give 1 to 64 letters, digits, - and _")
+    return Tenant(tenant)
+
+
+def _roles(registration: Mapping[str, Any]) -> frozenset[PrincipalRole]:
+    roles = _strings(registration, "roles", [])
+    for role in roles:
+        if role not in set(PrincipalRole):
+            raise RegistrationError(f"roles: {role!r} is not one of {', '.join(PrincipalRole)}")
+    return frozenset(PrincipalRole(role) for role in roles)
+
+
+def _scopes(registration: Mapping[str, Any]) -> Scopes:
+    text = _text(registration, "scope", "")
+    try:
+        scopes = [Scope.parse(word) for word in text.split()]
+        for scope in scopes:
+            check_registrable(scope)
+    except ValueError as error:
+        raise RegistrationError(f"scope: {error}") from error
+    return frozenset(scopes)
+
+
+def _is_disabled(registration: Mapping[str, Any]) -> bool:
+    value = registration.get("disabled", False)
+    if not isinstance(value, bool):
+        raise RegistrationError("disabled: not true or false")
+    return value
+
+
+def _strings(registration: Mapping[str, Any], member: str, default: Sequence[str]) -> list[str]:
+    value = registration.get(member, default)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise RegistrationError(f"{member}: not a list of strings")
+    return value
