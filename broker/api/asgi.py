@@ -26,7 +26,7 @@ from broker.errors import Malformed, RequestError, Unauthenticated, UnsupportedM
 from broker.model import json_text
 from broker.model.principal import ANONYMOUS, Principal
 from broker.model.release import Release
-from broker.model.resource import LARGE_BYTES, Resource
+from broker.model.resource import Resource
 
 _BASES: Mapping[str, Release] = {str(release): release for release in Release}
 _BODILESS = frozenset({204, 304})
@@ -136,7 +136,7 @@ class Application:
         if is_raw:
             body = binary_of(path, content_type, headers.get("x-security-context", ""), body)
         resource = Resource(body, json_text.decode_received)
-        if len(body) >= LARGE_BYTES:
+        if len(body) >= json_text.LARGE_BYTES:
             with contextlib.suppress(Malformed):  # who reads the resource reports it
                 await asyncio.to_thread(lambda: resource.fields)
         return FhirRequest(

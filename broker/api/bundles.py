@@ -22,6 +22,7 @@ from broker.fhir.bundle_requests import BundleEntry, parse_bundle
 from broker.fhir.bundle_responses import BundleResult, render_bundle_response
 from broker.fhir.identity import check_type
 from broker.ingest.transactions import TransactionEntry, located_at
+from broker.model.json_text import LARGE_BYTES
 from broker.model.resource import Resource
 from broker.tasks import Slices, end
 
@@ -41,7 +42,10 @@ class BundleHandlers:
     async def receive(self, request: FhirRequest) -> FhirResponse:
         """200 with one result an entry, in their order."""
         check_type(request.resource, "Bundle")
-        bundle = parse_bundle(request.resource)
+        if len(request.resource.text) >= LARGE_BYTES:
+            bundle = await asyncio.to_thread(parse_bundle, request.resource)
+        else:
+            bundle = parse_bundle(request.resource)
         if bundle.type == "batch":
             results = await self._perform_all(request, bundle.entries)
         else:
@@ -80,7 +84,11 @@ class BundleHandlers:
         for n, entry in enumerate(entries):
             planned.append(self._plan(request, entry, n))
             await slices.pause()
-        return [_result(response) for response in await self._resources.transact(request, planned)]
+        results, slices = [], Slices()
+        for response in await self._resources.transact(request, planned):
+            results.append(_result(response))
+            await slices.pause()
+        return results
 
     def _plan(self, request: FhirRequest, entry: BundleEntry, n: int) -> TransactionEntry:
         """The change that the entry asks for; raises `RequestError` that names the entry."""

@@ -19,6 +19,7 @@ from broker.ingest.transactions import TransactionEntry
 from broker.model.precondition import UNCONDITIONAL
 from broker.services.changes import ChangeService, StoredResource
 from broker.store.proposals import Acceptance
+from broker.tasks import Slices
 
 
 class ResourceHandlers:
@@ -96,8 +97,11 @@ class ResourceHandlers:
 
     async def transact(self, request: FhirRequest, entries: Sequence[TransactionEntry]) -> list[FhirResponse]:
         """Submits the planned changes of a transaction, all or none; one response an entry."""
-        admissions = await self._changes.submit_together(entries)
-        return [await self._respond(request, admission) for admission in admissions]
+        responses, slices = [], Slices()
+        for admission in await self._changes.submit_together(entries):
+            responses.append(await self._respond(request, admission))
+            await slices.pause()
+        return responses
 
     async def _respond(self, request: FhirRequest, admission: Admission) -> FhirResponse:
         resource_type, accepted = admission.request.type, admission.accepted

@@ -23,6 +23,8 @@ from broker.tasks import first_of
 from broker.telemetry import logs
 
 _log = structlog.get_logger(__name__)
+_SWITCH_S = 0.001
+"""A thread that works on a large resource lets the event loop have the interpreter after so long."""
 
 
 def _read_settings() -> Settings:
@@ -40,6 +42,7 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
             _stop_with_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
             ignore_hangup = _reload_on_hangup(broker)
+            sys.setswitchinterval(_SWITCH_S)
             with scheduled_garbage_collection():
                 _log.info(
                     "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()

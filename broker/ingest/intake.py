@@ -23,9 +23,10 @@ from broker.ingest.conditions import MAX_ATTEMPTS, Conditions, fingerprint_of
 from broker.ingest.group import GroupCommit
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.validator import REFUSING_SEVERITIES, Validator
+from broker.model.json_text import LARGE_BYTES
 from broker.model.precondition import VersionCondition
 from broker.model.release import Release
-from broker.model.resource import LARGE_BYTES, Resource, UnversionedResource
+from broker.model.resource import Resource, UnversionedResource
 from broker.store import keys
 from broker.store.changes import Changes, SeveralPartitions
 from broker.store.proposals import Acceptance, Accepted, Proposal
@@ -120,7 +121,10 @@ class Intake:
         return accepted if accepted.status is Acceptance.REPLAYED else None
 
     async def _submit(self, request: ChangeRequest, warnings: tuple[Issue, ...]) -> Admission:
-        proposal = self.propose(request)
+        if request.warnings is not None and _is_large(request):
+            proposal = await asyncio.to_thread(self.propose, request)
+        else:
+            proposal = self.propose(request)
         accepted = (await self._group.submit([proposal]))[0]
         if accepted.status is Acceptance.EXISTS:
             accepted = await self._repeated_create(proposal)
@@ -142,12 +146,12 @@ class Intake:
         for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
             if accepted.status is not Acceptance.UNTRIED:
                 raise_if_refused(request, accepted, f"Bundle.entry[{n}]")
-        return [
-            Admission(request, accepted, stored=_stored(proposal, accepted), warnings=issues)
-            for request, proposal, accepted, issues in zip(
-                requests, proposals, answers, warnings, strict=True
-            )
-        ]
+        admissions = []
+        for request, proposal, accepted, issues in zip(requests, proposals, answers, warnings, strict=True):
+            stored = _stored(proposal, accepted)
+            admissions.append(Admission(request, accepted, stored=stored, warnings=issues))
+            await slices.pause()
+        return admissions
 
     async def _append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
         await self._group.reserve(len(proposals))
@@ -165,9 +169,10 @@ class Intake:
     async def validate_aside(self, request: ChangeRequest) -> ChangeRequest:
         """The request, validated in a thread if its resource is large, so that others go on meanwhile.
 
-        Requests that come after it may reach the store before it. Raises what `validate` raises.
+        Then `admit` proposes it in a thread too. Requests that come after it may reach the store before it.
+        Raises what `validate` raises.
         """
-        if request.resource is None or len(request.resource.text) < LARGE_BYTES:
+        if not _is_large(request):
             return request
         return request._replace(warnings=await asyncio.to_thread(self.validate, request))
 
@@ -239,6 +244,10 @@ class Intake:
         if current is None or current.resource is None:
             return (await self._group.submit([msgspec.structs.replace(proposal, op="put")]))[0]
         return Accepted(Acceptance.REPLAYED, current.key, current.at_ms)
+
+
+def _is_large(request: ChangeRequest) -> bool:
+    return request.resource is not None and len(request.resource.text) >= LARGE_BYTES
 
 
 def _stored(proposal: Proposal, accepted: Accepted) -> Resource | None:

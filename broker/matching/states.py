@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from broker.model.change import Change, Interaction, Version
+from broker.model.json_text import LARGE_BYTES, decode_in_pieces
 
 State = dict[str, Any] | None
 """A resource. None before it was created, after it was deleted, or if it is no longer stored."""
@@ -30,7 +31,16 @@ def state_of(version: Version | None) -> State:
     """Raises msgspec.DecodeError for a text that is not a JSON object."""
     if version is None or version.resource is None:
         return None
-    return _decoder.decode(version.resource.text)
+    text = version.resource.text
+    return _decoder.decode(text) if len(text) < LARGE_BYTES else decode_in_pieces(text)
+
+
+def is_large(change: Change) -> bool:
+    """Whether decoding and evaluating a version of the change takes so long that a thread should do it."""
+    return any(
+        version is not None and version.resource is not None and len(version.resource.text) >= LARGE_BYTES
+        for version in (change.current, change.previous)
+    )
 
 
 def filtered_version(change: Change) -> Version | None:

@@ -5,6 +5,7 @@ an object. `decode_object` reads a text again. The other functions take parts of
 and the Bundle readers and writers in `fhir/` call them.
 """
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -26,6 +27,11 @@ No resource type needs half of it, and every reader of the text can follow it.
 STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 """A regular expression for a JSON string in valid JSON."""
 
+LARGE_BYTES = 262_144
+"""Texts from this size on are decoded in pieces, and by threads where a request or a worker waits for it."""
+_PIECE_BYTES = 65_536
+"""The decoder keeps the interpreter's lock for a piece: about a millisecond."""
+
 _BRACKETS = re.compile(STRING + rb"|[\[\]{}]")
 _MAX_EXPONENT = 4_000
 """FHIR does not bound it. A number beyond it would have as many digits where no exponent is written."""
@@ -43,6 +49,7 @@ def _exact(text: str) -> Decimal:
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any], float_hook=_exact)
 _ANY = msgspec.json.Decoder(Any, float_hook=_exact)
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, ValueError, InvalidOperation)
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -75,17 +82,43 @@ def decode_object(text: bytes) -> dict[str, Any]:
     Raises `Malformed` for a text that is not UTF-8, not JSON, not an object or nested too deep.
     """
     try:
+        if len(text) >= LARGE_BYTES:
+            with contextlib.suppress(*_DECODE_ERRORS):  # raised again below, with the place in the whole text
+                return decode_in_pieces(text)
         values = _OBJECT.decode(text)
     except RecursionError:
         raise Malformed(_too_deep()) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, InvalidOperation) as error:
+    except _DECODE_ERRORS as error:
         if text.lstrip()[:1] not in {b"{", b""} and _is_json(text):
             raise Malformed(
                 Issue("structure", "the body is JSON but not an object, so not a FHIR resource")
             ) from None
         raise Malformed(Issue("structure", f"the body is not valid JSON in UTF-8: {error}")) from None
-    _check_depth(text)
+    _check_depth(text, 0)
     return values
+
+
+def decode_in_pieces(text: bytes) -> dict[str, Any]:
+    """What one call of the decoder gives, by calls for pieces of the text, between which other threads run.
+
+    Raises what the decoder raises for a text that is not a JSON object in UTF-8, and `Malformed` for one that
+    nests too deep.
+    """
+    return {name: _decode_piece(raw, 1) for name, raw in _RAW_MEMBERS.decode(text).items()}
+
+
+def _decode_piece(raw: msgspec.Raw, depth: int) -> Any:
+    """The value, which is in `depth` objects and arrays. Only large objects and arrays are divided."""
+    piece = bytes(raw)
+    if len(piece) >= _PIECE_BYTES and depth < MAX_DEPTH:
+        if piece.startswith(b"{"):
+            return {name: _decode_piece(value, depth + 1) for name, value in _RAW_MEMBERS.decode(raw).items()}
+        if piece.startswith(b"["):
+            return [_decode_piece(value, depth + 1) for value in _RAW_ITEMS.decode(raw)]
+    value: object = _ANY.decode(raw)
+    if isinstance(value, dict | list):
+        _check_depth(piece, depth)
+    return value
 
 
 def decode_value(text: bytes) -> Any:
@@ -163,14 +196,13 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _check_depth(text: bytes) -> None:
-    """Raises `Malformed` for a text deeper than `MAX_DEPTH`.
+def _check_depth(text: bytes, depth: int) -> None:
+    """Raises `Malformed` for a text that is in `depth` objects and arrays and nests deeper than `MAX_DEPTH`.
 
     The text is valid JSON, so each string ends: one pass suffices.
     """
-    if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
+    if depth + text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
         return
-    depth = 0
     for match in _BRACKETS.finditer(text):
         token = match[0]
         if token in b"{[":

@@ -16,8 +16,6 @@ from broker.clock import to_instant
 from broker.errors import Issue, Malformed
 from broker.model import json_text
 
-LARGE_BYTES = 262_144
-"""Texts from this size on are decoded and validated in a thread, where a request waits for it."""
 _SERVER_MEMBERS = frozenset({"versionId", "lastUpdated", "_versionId", "_lastUpdated"})
 _LEADING_MEMBERS = frozenset({"resourceType", "id", "meta"})
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -25,6 +25,7 @@ from broker.store.resources import Resources
 from broker.store.scripts.matching import Step
 from broker.tasks import Slices
 from broker.workers.includes import IncludeResolver, Targets
+from broker.workers.large_changes import run_aside
 from broker.workers.partitions import Partition
 from broker.workers.poison import MAX_ATTEMPTS
 from broker.workers.subscription_index import SubscriptionIndexUpdater
@@ -122,11 +123,11 @@ class BatchProcessor:
             _check_readable(change)
             for _ in self._matcher.prepare(change):
                 await slices.pause()
-            targets = self._matcher.needs(change)
+            targets = await run_aside(change, self._matcher.needs, change)
             related = (
                 await self._resources.current_many(change.current.key.tenant, targets) if targets else {}
             )
-            matches = self._matcher.match(change, related)
+            matches = await run_aside(change, self._matcher.match, change, related)
             included = await self._includes.targets(change, {match.topic_canonical for match in matches})
         except StoreUnavailable:
             raise

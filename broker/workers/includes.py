@@ -15,6 +15,7 @@ from broker.model.change import Change, Tenant, Version
 from broker.model.notification import Included
 from broker.store.outbox import NO_CONTEXT, Context
 from broker.store.resources import Resources
+from broker.workers.large_changes import run_aside
 
 MAX_INCLUDED = 100
 MAX_REFERRING = 100
@@ -62,7 +63,7 @@ class IncludeResolver:
         if shapes is None:
             return ()
         key = change.current.key
-        targets = dict.fromkeys(shapes.includes(change)[:MAX_INCLUDED])
+        targets = dict.fromkeys((await run_aside(change, shapes.includes, change))[:MAX_INCLUDED])
         referrers = shapes.referrers(key.type)
         if referrers:
             referring = await self._resources.referring(

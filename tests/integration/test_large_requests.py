@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from broker.model.resource import LARGE_BYTES
+from broker.model.json_text import LARGE_BYTES
 from broker.testing.readings import HEART_RATE, observation
 
 ENTRIES = 120

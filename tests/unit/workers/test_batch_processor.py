@@ -4,6 +4,8 @@ unmatched.
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
@@ -13,6 +15,7 @@ import pytest
 from broker.errors import StoreUnavailable
 from broker.matching.matcher import Match
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
+from broker.model.json_text import LARGE_BYTES
 from broker.model.notification import Included
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -20,6 +23,7 @@ from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.store.matched_positions import START
 from broker.store.outbox import Context
 from broker.store.scripts.matching import Step
+from broker.tasks import SLICE_S
 from broker.workers.batch_processor import BatchProcessor
 from broker.workers.partitions import Partition
 from broker.workers.poison import MAX_ATTEMPTS
@@ -181,3 +185,45 @@ async def test_after_the_last_attempt_the_change_is_a_dead_letter_and_those_behi
     assert store.dead_letters == ["1-0"]
     assert store.matched == {0: ("2-0", 2)}
     assert partitions[0].position == "2-0"
+
+
+async def test_other_tasks_run_while_a_large_change_is_matched() -> None:
+    has_run = threading.Event()
+
+    class Waiting(FakeMatching):
+        def match(self, change: Change, related: object) -> list[Match]:
+            assert has_run.wait(20), "no other task ran"
+            return super().match(change, related)
+
+    key = VersionKey(DEFAULT_TENANT, "Observation", "large", 1)
+    body = Resource(b'{"resourceType":"Observation","note":"' + b"x" * LARGE_BYTES + b'"}')
+    change = Change("1-0", 0, Version(key, Release.R4, Interaction.CREATE, 0, body), None)
+    store = FakeStore()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(processor_of(store, Waiting()).process([change], partitions_of(0)))
+        await asyncio.sleep(0)
+        has_run.set()
+    assert store.appended == {0: ["1-0"]}
+
+
+async def test_other_tasks_run_while_the_index_of_a_type_is_built() -> None:
+    turns: list[int] = []
+
+    class Building(FakeMatching):
+        def prepare(self, _change: Change) -> Iterator[None]:
+            for _ in range(5):
+                time.sleep(SLICE_S)
+                yield
+            turns.append(-1)
+
+    async def count() -> None:
+        while -1 not in turns:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(
+            processor_of(FakeStore(), Building()).process([change_of(0, "1-0", "a")], partitions_of(0))
+        )
+        tasks.create_task(count())
+    assert turns.count(1) >= 5
