@@ -133,10 +133,10 @@ def _document(resource: Resource, channel_type: ChannelType) -> bytes:
     """The text; a channel that was written as a code outside the binding of `channel.type` moves into the
     extension.
     """
+    if resource.fields["channel"]["type"] in R4_CODES:
+        return resource.text
     members = resource.members
     channel = json_text.members(members["channel"])
-    if orjson.loads(channel["type"]) in R4_CODES:
-        return resource.text
     valid = {name: orjson.dumps(value) for name, value in channel_type_members(channel_type).items()}
     return json_text.join(members | {"channel": json_text.join(channel | valid)})
 
@@ -147,7 +147,7 @@ def parse_subscription(
     """Raises `Malformed` or `Unprocessable`, the latter with one issue per problem."""
     validate(release, "Subscription", resource)
     root = ElementReader(resource.fields, "Subscription")
-    refuse_modifier_extensions(root)
+    refuse_modifier_extensions(root, resource.text)
     status = rules.submitted_status(root)
     topic = root.string("criteria", required=True) or ""
     if topic and not topic.startswith(("http://", "https://", "urn:")):

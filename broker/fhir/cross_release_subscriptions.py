@@ -50,8 +50,11 @@ def elements_for_r5(document: Resource) -> dict[str, Any]:
 
 def r5_name(document: Resource) -> str | None:
     """R5's `name` in the extension of an R4 or R4B document."""
-    name = elements_for_r5(document).get("name")
-    return name if isinstance(name, str) else None
+    for extension in document.fields.get("extension", ()):
+        if extension.get("url") == f"{_URL_PREFIX}name" and "valueString" in extension:
+            name = extension["valueString"]
+            return name if isinstance(name, str) else None
+    return None
 
 
 def _shared(fields: Mapping[str, Any], extensions: list[Any]) -> dict[str, Any]:

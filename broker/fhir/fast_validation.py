@@ -45,6 +45,7 @@ _PRIMITIVES: Mapping[str, _Type] = {
     "xhtml": str,
     "uri": _URI,
     "canonical": _URI,
+    "url": _URI,
     "code": Annotated[str, Meta(pattern=r"^[!-~]+(?: [!-~]+)*\Z")],
     "id": Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}\Z")],
     "decimal": int | float,
@@ -67,7 +68,10 @@ _VALUES = frozenset(
 )
 """The values that an extension may have here."""
 _LEFT_OUT = frozenset({ELEMENT_ID, "ElementDefinition", NESTED})
-"""Types that are left to `structure.py`, as are extensions that are not in the resource itself."""
+"""Types that are left to `structure.py`. So are extensions with extensions, and those that are not in the
+resource itself and whose value is not primitive.
+"""
+_EXTENSION = "Extension"
 _CYCLE = frozenset({"Identifier"})
 """Types whose references are left out, so that a Reference is not part of itself."""
 
@@ -103,11 +107,14 @@ def _struct(release: Release, table: ElementTable) -> _Type:
             choices.setdefault(element.choice, []).append(attribute)
         if element.type_name in _WHOLE:
             whole.append(attribute)
+        if element.is_primitive and not (element.is_list or element.choice or table.type == _EXTENSION):
+            siblings = _siblings(release)
+            optional.append((f"{attribute}siblings", siblings, msgspec.field(default=None, name=f"_{name}")))
         if element.is_required:
             required.append((attribute, inner, msgspec.field(name=name)))
         else:
             optional.append((attribute, inner, msgspec.field(default=None, name=name)))
-    required_choices = table.required_choices | ({"value"} if table.type == "Extension" else set())
+    required_choices = table.required_choices | ({"value"} if table.type == _EXTENSION else set())
     groups = [
         (choices.get(choice, []), choice in required_choices)
         for choice in choices.keys() | required_choices
@@ -146,6 +153,8 @@ _element_types: dict[tuple[Release, str], _Type | None] = {}
 
 def _element(release: Release, owner: ElementTable, name: str, element: Element) -> _Type | None:
     """The type of one element of the owner; None for what is left to `structure.py`."""
+    if element.type_name == _EXTENSION and not owner.is_resource:
+        return None if owner.type == _EXTENSION else _extensions(release)
     if _is_left_out(owner, name, element):
         return None
     inner = _PRIMITIVES.get(element.type_name) if element.is_primitive else _object(release, element)
@@ -156,15 +165,40 @@ def _element(release: Release, owner: ElementTable, name: str, element: Element)
 
 def _is_left_out(owner: ElementTable, name: str, element: Element) -> bool:
     type_name = element.type_name
-    if owner.type == "Extension" and element.choice:
+    if owner.type == _EXTENSION and element.choice:
         return name not in _VALUES
-    if type_name == "Extension":
-        return not owner.is_resource
     return (
         type_name in _LEFT_OUT
         or (type_name == "Reference" and owner.type in _CYCLE)
         or (type_name in _WHOLE and element.is_list)
     )
+
+
+@cache
+def _extensions(release: Release) -> _Type:
+    """Extensions that have a primitive value, wherever they are."""
+    elements = table_of_type(release, _EXTENSION).elements.values()
+    values = [each for each in elements if each.choice and each.type_name in _PRIMITIVES]
+    fields = [
+        (each.name, _PRIMITIVES[each.type_name], msgspec.field(default=None, name=each.name))
+        for each in values
+    ]
+    whole = [each.name for each in values if each.type_name in _WHOLE]
+    extension = msgspec.defstruct(
+        f"Primitive{_EXTENSION}",
+        [("url", _URI), *fields],
+        namespace={"__post_init__": _checking([([each.name for each in values], True)], whole)},
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    return list.__class_getitem__(extension)
+
+
+@cache
+def _siblings(release: Release) -> _Type:
+    """The extensions of a primitive, in the member whose name starts with an underscore."""
+    fields = [("extension", _extensions(release))]
+    return msgspec.defstruct("Siblings", fields, forbid_unknown_fields=True, gc=False)
 
 
 def _object(release: Release, element: Element) -> _Type | None:

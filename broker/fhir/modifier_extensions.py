@@ -6,9 +6,15 @@ from typing import Any
 from broker.fhir.element_reader import ElementReader
 from broker.model.resource import JsonObject
 
+_NAME = b"modifierExtension"
 
-def refuse_modifier_extensions(reader: ElementReader) -> None:
-    """Adds an issue for each modifier extension in the object, contained resources excepted."""
+
+def refuse_modifier_extensions(reader: ElementReader, text: bytes) -> None:
+    """Adds an issue for each modifier extension in the object, contained resources excepted. `text` is that
+    of the object.
+    """
+    if _NAME not in text and b"\\u" not in text:
+        return
     for path in _paths(reader.fields, ""):
         reader.refuse(
             "not-supported",

@@ -88,7 +88,7 @@ def parse_subscription(resource: Resource, *, version: str, tenant: Tenant, id: 
     """Raises `Malformed` or `Unprocessable`, the latter with one issue per problem."""
     validate(Release.R5, "Subscription", resource)
     root = ElementReader(resource.fields, "Subscription")
-    refuse_modifier_extensions(root)
+    refuse_modifier_extensions(root, resource.text)
     subscription = Subscription(
         tenant=tenant,
         id=SubscriptionId(id),

@@ -7,7 +7,7 @@ from the HTTP API and the inbox through intake and the store to matching and del
 `UnversionedResource.with_version` is the only writer of `meta.versionId` and `meta.lastUpdated`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -44,6 +44,10 @@ class JsonObject(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def items(self) -> ItemsView[str, Any]:
+        """In one step, because the view of `Mapping` looks each value up again."""
+        return {name: _view(value) for name, value in self._values.items()}.items()
 
     def __repr__(self) -> str:
         return f"JsonObject({self._values!r})"
@@ -118,18 +122,7 @@ class Resource:
         meta = self.fields.get("meta")
         if meta is not None and not isinstance(meta, JsonObject):
             raise Malformed(Issue("structure", "meta must be an object", f"{type}.meta"))
-        parts = _RAW_MEMBERS.decode(self._text)
-        tail: list[bytes | msgspec.Raw] = []
-        if meta:
-            for name, raw in _RAW_MEMBERS.decode(parts["meta"]).items():
-                if name not in _SERVER_MEMBERS:
-                    tail += (json_text.label(name), raw)
-        tail.append(b"}")
-        for name, raw in parts.items():
-            if name not in _LEADING_MEMBERS:
-                tail += (json_text.label(name), raw)
-        tail.append(b"}")
-        return UnversionedResource(type, id, b"".join(tail))
+        return UnversionedResource.of_members(type, id, _RAW_MEMBERS.decode(self._text), has_meta=bool(meta))
 
     def _string(self, name: str, element: str) -> str:
         value = self.fields.get(name)
@@ -159,6 +152,25 @@ class UnversionedResource(NamedTuple):
     type: str
     id: str
     tail: bytes
+
+    @classmethod
+    def of_members(
+        cls, type: str, id: str, members: Mapping[str, bytes | msgspec.Raw], *, has_meta: bool
+    ) -> "UnversionedResource":
+        """The resource of the members of a checked text, as they are spelled. `has_meta`: its meta is an
+        object with members.
+        """
+        tail: list[bytes | msgspec.Raw] = []
+        if has_meta:
+            for name, raw in _RAW_MEMBERS.decode(members["meta"]).items():
+                if name not in _SERVER_MEMBERS:
+                    tail += (json_text.label(name), raw)
+        tail.append(b"}")
+        for name, value in members.items():
+            if name not in _LEADING_MEMBERS:
+                tail += (json_text.label(name), value)
+        tail.append(b"}")
+        return cls(type, id, b"".join(tail))
 
     def with_version(self, version: int, at_ms: int) -> Resource:
         """The resource as version `version`, written at `at_ms`."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
+
+import msgspec
 
 from broker.model.change import Tenant
 from broker.model.release import Release
@@ -53,8 +55,7 @@ class Channel:
     max_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True, gc=False):
     """One registered subscription.
 
     `document` is the Subscription JSON of release `release` as the client sent it, completed with what the
@@ -79,3 +80,7 @@ class Subscription:
     reason: str | None = None
     error: str | None = None
     owner: str = ""
+
+    def changed(self, **elements: Any) -> "Subscription":
+        """A copy with other values of these elements."""
+        return msgspec.structs.replace(self, **elements)

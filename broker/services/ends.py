@@ -1,7 +1,6 @@
 """The rule for a Subscription whose `end` has passed when it is registered (R-159, decision 104)."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from broker.clock import Clock, to_instant
 from broker.errors import Issue
@@ -23,11 +22,11 @@ class EndRule:
         if not self._has_ended(draft):
             return draft
         if not self._ignores_past_ends:
-            return replace(draft, status=SubscriptionStatus.OFF)
+            return draft.changed(status=SubscriptionStatus.OFF)
         members = Resource(draft.document).members
         for name in ("end", "_end"):
             members.pop(name, None)
-        return replace(draft, end_ms=None, document=json_text.join(members))
+        return draft.changed(end_ms=None, document=json_text.join(members))
 
     def warnings(self, subscription: Subscription) -> Iterator[Issue]:
         """Why the Subscription is off, if its end has passed."""

@@ -49,17 +49,13 @@ class RegistrationRules:
         topic, issues = self._check_topic(draft)
         issues += self._check_channel(draft)
         if topic is not None:
-            elements = adapter(draft.release).filter_elements(draft)
-            issues += [
-                Issue(problem.refusal, problem.text, elements[problem.index])
-                for problem in check_filters(draft, topic, self._context)
-            ]
+            issues += self._check_filters(draft, topic)
             issues += _check_content(draft, topic)
         if issues or topic is None:
             raise Unprocessable(*issues)
-        accepted = self._end_rule.apply(replace(draft, topic_canonical=topic.canonical))
+        accepted = self._end_rule.apply(draft.changed(topic_canonical=topic.canonical))
         if accepted.status is SubscriptionStatus.REQUESTED and not self.channel_of(accepted).is_pushed:
-            return replace(accepted, status=SubscriptionStatus.ACTIVE)
+            return accepted.changed(status=SubscriptionStatus.ACTIVE)
         return accepted
 
     def warnings(self, subscription: Subscription) -> tuple[Issue, ...]:
@@ -86,6 +82,13 @@ class RegistrationRules:
             text = f"The topic {topic.canonical} is {topic.status}. Name a topic that is active."
             return topic, [Issue("not-supported", text, element)]
         return topic, []
+
+    def _check_filters(self, draft: Subscription, topic: Topic) -> list[Issue]:
+        problems = check_filters(draft, topic, self._context)
+        if not problems:
+            return []
+        elements = adapter(draft.release).filter_elements(draft)
+        return [Issue(problem.refusal, problem.text, elements[problem.index]) for problem in problems]
 
     def _check_channel(self, draft: Subscription) -> list[Issue]:
         element = adapter(draft.release).element

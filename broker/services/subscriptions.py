@@ -6,7 +6,7 @@ handshake. Only Subscriptions of the principal's tenant are visible.
 
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
@@ -137,10 +137,10 @@ class SubscriptionService:
         """
         check_type(resource, "Subscription")
         parsed = adapter(release).parse_subscription(resource, tenant=principal.tenant, id=subscription_id)
-        return self._rules.accept(replace(parsed, owner=principal.client_id))
+        return self._rules.accept(parsed.changed(owner=principal.client_id))
 
     def _registered(self, draft: Subscription, version: int, at_ms: int, *, is_created: bool) -> Registered:
-        stored = replace(draft, version=version, updated_ms=at_ms)
+        stored = draft.changed(version=version, updated_ms=at_ms)
         return Registered(stored, is_created=is_created, warnings=self._rules.registration_warnings(stored))
 
     async def _put(

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -117,8 +117,7 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
     since = fields.get("gap_since")
     open_gaps = tuple(gap for gap in gaps if gap.at_ms >= int(since)) if since else ()
     texts = [error.text] if error else [gap.text for gap in open_gaps]
-    subscription = replace(
-        _decode(model),
+    subscription = _decode(model).changed(
         owner=fields["owner"],
         version=int(fields["version"]),
         updated_ms=int(fields["updated"]),

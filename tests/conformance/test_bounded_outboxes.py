@@ -1,7 +1,5 @@
 """An outbox has a limit: delivered events make room silently, waiting ones as a reported gap."""
 
-from dataclasses import replace
-
 import pytest
 
 from broker.model.gap import GapReason
@@ -37,7 +35,7 @@ class BrokerFixture:
         """Puts the document: a handshake is due, or, where nothing is pushed, it is active."""
         document = stored_subscription(max_count=5)
         if not is_pushed:
-            document = replace(document, status=SubscriptionStatus.ACTIVE)
+            document = document.changed(status=SubscriptionStatus.ACTIVE)
         await self.subscriptions.put(document, create=False, is_pushed=is_pushed)
 
     async def activate(self) -> None:

@@ -1,7 +1,5 @@
 """The delivery state machine on a real store: numbering, claims, fencing, retries, status, registry."""
 
-from dataclasses import replace
-
 import pytest
 
 from broker.model.change import DEFAULT_TENANT
@@ -215,7 +213,7 @@ async def test_a_heartbeat_is_due_when_a_period_passed_without_a_notification(
 
 
 async def test_end_turns_a_subscription_off(broker_fixture: BrokerFixture, store: Store) -> None:
-    await broker_fixture.subscriptions.put(replace(stored_subscription(), end_ms=1), create=True)
+    await broker_fixture.subscriptions.put(stored_subscription().changed(end_ms=1), create=True)
     assert (await broker_fixture.schedule.claim(broker_fixture.shard, 10)).claims == ()
     assert await broker_fixture.status() is SubscriptionStatus.OFF
 

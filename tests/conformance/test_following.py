@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -75,7 +74,7 @@ def following_of(
 
 
 async def put_pull_subscription(subscriptions: Subscriptions) -> None:
-    active = replace(stored_subscription(), status=SubscriptionStatus.ACTIVE)
+    active = stored_subscription().changed(status=SubscriptionStatus.ACTIVE)
     await subscriptions.put(active, create=True, is_pushed=False)
 
 
@@ -139,7 +138,7 @@ async def test_the_store_names_a_subscription_of_another_channel_while_a_connect
     store: Store,
 ) -> None:
     subscriptions, schedule = CountingSubscriptions(store), QueuedWakeups()
-    active = replace(stored_subscription(), status=SubscriptionStatus.ACTIVE)
+    active = stored_subscription().changed(status=SubscriptionStatus.ACTIVE)
     await subscriptions.put(active, create=True, is_pushed=True)
     shard = store.layout.shard_of(*KEY)
     wakeups = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog").wakeups()

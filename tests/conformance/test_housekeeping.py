@@ -1,7 +1,6 @@
 """Retention on a real store: what may still be needed stays, the rest goes, and a sweep may run twice."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -198,7 +197,7 @@ async def test_a_follower_learns_of_deletions_whose_registry_entries_were_trimme
     follower = RegistryFollower(store)
     await changes_of(follower)
     await broker_fixture.subscriptions.delete(*KEY)
-    other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
+    other = SUBSCRIPTION.changed(id=_in_shard(store, store.layout.shard_of(*KEY)))
     for _ in range(3):
         await broker_fixture.subscriptions.put(other, create=False)
     await redis_of(store).xtrim(keys.registry(store.layout.shard_of(*KEY)), maxlen=1, approximate=False)
@@ -218,7 +217,7 @@ async def test_a_follower_learns_what_replaced_entries_that_the_store_forgot(
     # what a fail-over to a replica that lacks the last entry does
     newest: Any = await redis_of(store).xrevrange(log, count=1)
     await redis_of(store).xdel(log, newest[0][0])
-    other = replace(SUBSCRIPTION, id=_in_shard(store, store.layout.shard_of(*KEY)))
+    other = SUBSCRIPTION.changed(id=_in_shard(store, store.layout.shard_of(*KEY)))
     await broker_fixture.subscriptions.put(other, create=True)
     assert other.id in {key[1] for key, _ in await changes_of(follower)}
 

@@ -61,7 +61,7 @@ class Delivery:
         self.schedule = Schedule(store, lease_ms=60_000, max_bytes=1_000_000, resume="backlog")
         self.shard = store.layout.shard_of(*KEY)
         plain = stored_subscription()
-        self.document = replace(plain, channel=replace(plain.channel, content=content, max_count=100))
+        self.document = plain.changed(channel=replace(plain.channel, content=content, max_count=100))
 
     async def activate(self) -> None:
         await self.subscriptions.put(self.document, create=True)

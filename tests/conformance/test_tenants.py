@@ -1,7 +1,5 @@
 """Tenants with the same ids share a store: subscriptions, topics and dead letters never mix."""
 
-from dataclasses import replace
-
 import pytest
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
@@ -51,7 +49,7 @@ class Subscribers:
         self.schedule = Schedule(store, lease_ms=60_000, max_bytes=1_000, resume="backlog")
 
     async def activate(self, tenant: Tenant) -> None:
-        await self.subscriptions.put(replace(SUBSCRIPTION, tenant=tenant, id=ID), create=True)
+        await self.subscriptions.put(SUBSCRIPTION.changed(tenant=tenant, id=ID), create=True)
         await self.schedule.commit(await self.claim(tenant), Advance(), take_next=False)
 
     async def claim(self, tenant: Tenant) -> Claim:

@@ -17,6 +17,7 @@ from broker.fhir.structure import find_structure_issues
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.testing.readings import KINDS, observation
+from broker.testing.registration import subscription
 from tests.fhir.test_validation import OWN, dossier_examples, own_examples
 
 _ODD: list[Any] = [
@@ -76,6 +77,8 @@ _NAMES = [
         "text",
         "status",
         "_status",
+        "_criteria",
+        "_payload",
         "resourceType",
     ),
     *(
@@ -100,14 +103,23 @@ _NAMES = [
     ),
     *("multipleBirthInteger", "status__ext", "udiCarrier", "class", "reference", "authorString", "time"),
 ]
-_KINDS = frozenset({"Observation", "Patient", "Device", "DeviceMetric", "Encounter", "DiagnosticReport"})
+_KINDS = frozenset(
+    {"Observation", "Patient", "Device", "DeviceMetric", "Encounter", "DiagnosticReport", "Subscription"}
+)
 
 
 def examples() -> list[tuple[Release, dict[str, Any]]]:
     read = [
         (release, orjson.loads(path.read_bytes())) for release, path in own_examples() + dossier_examples()
     ]
+    read += [(release, _subscription(release)) for release in Release]
     return [(release, resource) for release, resource in read if resource["resourceType"] in _KINDS]
+
+
+def _subscription(release: Release) -> dict[str, Any]:
+    return subscription(
+        release, "urn:topic", "https://example.org/hook", filters=["patient=Patient/p"], max_count=5
+    )
 
 
 _EXAMPLES = examples()
@@ -201,3 +213,14 @@ def test_invalid_resources_are_neither_certainly_valid_nor_valid(changed: dict[s
     assert not is_certainly_valid(Release.R4, "Observation", body)
     with pytest.raises(RequestError):
         validation.validate(Release.R4, "Observation", Resource(body))
+
+
+@pytest.mark.parametrize("release", Release)
+def test_a_usual_subscription_is_certainly_valid(release: Release) -> None:
+    text = orjson.dumps(_subscription(release))
+    assert is_certainly_valid(release, "Subscription", text)
+    twice = [{"url": "urn:x", "valueString": "y", "valueCode": "y"}]
+    for siblings in ({}, {"extension": []}, {"extension": [{"url": "urn:x"}]}, {"extension": twice}):
+        odd = _subscription(release) | {"_reason": siblings}
+        issues = validation.find_issues(release, "Subscription", Resource(orjson.dumps(odd)))
+        assert issues, siblings

@@ -141,9 +141,7 @@ def test_only_the_server_sets_the_error(release: Release) -> None:
     }
     parsed = parse(release, orjson.dumps(forged))
     assert b"forged" not in adapter(release).render_subscription(parsed).text
-    failed = Subscription(
-        **{name: getattr(parsed, name) for name in parsed.__slots__} | {"error": "no answer"}
-    )
+    failed = parsed.changed(error="no answer")
     assert orjson.loads(adapter(release).render_subscription(failed).text)["error"] == "no answer"
 
 

@@ -118,7 +118,7 @@ async def dispatching(
 async def subscribe(store: Store, name: str, endpoint: str) -> SubscriptionId:
     """An active subscription with events to deliver."""
     subscription = stored_subscription(name, status=SubscriptionStatus.ACTIVE)
-    active = replace(subscription, channel=replace(subscription.channel, endpoint=endpoint))
+    active = subscription.changed(channel=replace(subscription.channel, endpoint=endpoint))
     await Subscriptions(store).put(active, create=True)
     key = (DEFAULT_TENANT, active.id)
     await Outboxes(store).append(0, 1, {key: [change(n) for n in range(1, EVENTS + 1)]})

@@ -88,7 +88,7 @@ class Updated:
         filters = (Filter("patient", f"Patient/{patient or name}"),)
         subscription = stored_subscription(name, release=Release.R4, status=SubscriptionStatus.ACTIVE)
         await self.subscriptions.put(
-            replace(subscription, topic_canonical=self.topic.canonical, filters=filters), create=False
+            subscription.changed(topic_canonical=self.topic.canonical, filters=filters), create=False
         )
 
     async def register_many(self, count: int) -> None:

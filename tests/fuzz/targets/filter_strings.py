@@ -37,7 +37,7 @@ def _evaluate(filter_: Filter) -> None:
     )
     topic = replace(TOPIC, filters=(offer,))
     for release in Release:
-        check_filters(replace(SUBSCRIPTION, release=release, filters=(filter_,)), topic, CONTEXT)
+        check_filters(SUBSCRIPTION.changed(release=release, filters=(filter_,)), topic, CONTEXT)
         for resource in RESOURCES:
             parameter = find_in_any(
                 CONTEXT.parameters, release, resource["resourceType"], filter_.parameter, topic

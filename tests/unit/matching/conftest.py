@@ -218,6 +218,6 @@ def subscription() -> Callable[..., Subscription]:
             ),
             document=b"{}",
         )
-        return replace(plain, **more)
+        return plain.changed(**more)
 
     return build

@@ -1,7 +1,5 @@
 """A Subscription whose end has passed when it is registered."""
 
-from dataclasses import replace
-
 import orjson
 import pytest
 
@@ -66,6 +64,6 @@ def test_a_past_end_can_be_ignored_and_then_is_not_shown(release: Release) -> No
 
 
 def test_an_end_that_has_come_is_named_as_the_reason_for_off() -> None:
-    ended = replace(draft(Release.R5, PAST), status=SubscriptionStatus.OFF)
+    ended = draft(Release.R5, PAST).changed(status=SubscriptionStatus.OFF)
     (warning,) = EndRule(FixedClock()).warnings(ended)
     assert "Update it with a later end, or without one" in warning.text
