@@ -6,7 +6,7 @@ health checks, of CORS, and of a path that does not exist. The composition root 
 """
 
 import re
-import uuid
+from secrets import token_hex
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,4 +56,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
             return str(value.decode())
-    return uuid.uuid4().hex
+    return token_hex(16)

@@ -7,6 +7,7 @@ releases. An IPv6 address that embeds an IPv4 address counts as both: it is publ
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from yarl import URL
@@ -99,6 +100,15 @@ class Allowance:
 
 def check_form(url: str) -> list[str]:
     """What is wrong with the form of the URL; empty if a request can be sent to it as written (R-300)."""
+    return list(_form_problems(url))
+
+
+@lru_cache(maxsize=1_024)
+def _form_problems(url: str) -> tuple[str, ...]:
+    return tuple(_find_form_problems(url))
+
+
+def _find_form_problems(url: str) -> list[str]:
     if not _URL_CHARACTERS.fullmatch(url):
         return ["the URL has characters that must be percent-encoded"]
     try:
@@ -143,6 +153,7 @@ def check_url(url: str, allowance: Allowance) -> list[str]:
     return check_form(url) or check_reach(url, allowance)
 
 
+@lru_cache(maxsize=1_024)
 def literal(host: str) -> Address | None:
     """The address if `host` is one in canonical notation and without a zone, otherwise None."""
     if "%" in host:

@@ -147,6 +147,21 @@ def _checking(groups: Sequence[tuple[Sequence[str], bool]], whole: Sequence[str]
     return check
 
 
+def _checking_value(values: int, whole: Sequence[str]) -> Callable[[msgspec.Struct], None]:
+    """What `_checking` gives, for an instance that has a URL and so many possible values, one of which it
+    needs.
+    """
+
+    def check(instance: msgspec.Struct) -> None:
+        if msgspec.structs.astuple(instance).count(None) != values - 1:
+            raise ValueError("an extension needs one value")
+        for name in whole:
+            if getattr(instance, name).__class__ is float:
+                raise ValueError("a whole number has no fraction and no exponent")
+
+    return check
+
+
 _element_types: dict[tuple[Release, str], _Type | None] = {}
 """The types of elements made so far; None while one is being made, so that it is left out of itself."""
 
@@ -187,7 +202,7 @@ def _extensions(release: Release) -> _Type:
     extension = msgspec.defstruct(
         f"Primitive{_EXTENSION}",
         [("url", _URI), *fields],
-        namespace={"__post_init__": _checking([([each.name for each in values], True)], whole)},
+        namespace={"__post_init__": _checking_value(len(values), whole)},
         forbid_unknown_fields=True,
         gc=False,
     )

@@ -28,7 +28,8 @@ class RegistryFollower:
         self._subscriptions = Subscriptions(store)
         self._positions: dict[int, bytes] = {}
         self._followed: dict[int, set[SubscriptionKey]] = {}
-        self._pending: dict[SubscriptionKey, None] = {}
+        self._pending: dict[SubscriptionKey, bool] = {}
+        """Whether the newest entry that was read says that it was deleted: then it needs no read."""
 
     async def pages(self) -> AsyncGenerator[Changed]:
         """Subscriptions stored or deleted since the last call, in pages; one round trip if there are none.
@@ -40,7 +41,9 @@ class RegistryFollower:
         await self._read_logs()
         while self._pending:
             page = list(islice(self._pending, PAGE))
-            records = list(zip(page, await self._subscriptions.many(page), strict=True))
+            stored = [key for key in page if not self._pending[key]]
+            read = dict(zip(stored, await self._subscriptions.many(stored), strict=True)) if stored else {}
+            records = [(key, read.get(key)) for key in page]
             for key, record in records:
                 followed = self._followed[self._subscriptions.shard_of(*key)]
                 if record is None:
@@ -59,7 +62,7 @@ class RegistryFollower:
 
     def repeat(self, subscriptions: Iterable[SubscriptionKey]) -> None:
         """Makes the next call of `pages` return these too."""
-        self._pending.update(dict.fromkeys(subscriptions))
+        self._pending.update(dict.fromkeys(subscriptions, False))
 
     async def _read_logs(self) -> None:
         """Reads the logs to their ends. What changed is pending."""
@@ -76,7 +79,7 @@ class RegistryFollower:
         for shard, end in zip(unread, await self._ends_of(unread), strict=True):
             listed = set(await self._subscriptions.in_shard(shard))
             # with those that were deleted in the part of the log that is gone
-            self._pending.update(dict.fromkeys(listed | self._followed.get(shard, set())))
+            self._pending.update(dict.fromkeys(listed | self._followed.get(shard, set()), False))
             self._followed[shard] = listed
             self._positions[shard] = end
             await slices.pause()
@@ -92,7 +95,7 @@ class RegistryFollower:
                 del self._positions[shard]
                 return
             self._positions[shard] = entry_id
-            self._pending[keys.subscription_key(fields[b"member"])] = None
+            self._pending[keys.subscription_key(fields[b"member"])] = fields[b"operation"] == b"delete"
 
     async def _ends_of(self, shards: Sequence[int]) -> list[bytes]:
         if not shards:

@@ -1,9 +1,8 @@
 """Subscription documents and their delivery state. `registry.py` has the log of their changes."""
 
-import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from secrets import token_hex
 
 import msgspec
 
@@ -47,6 +46,8 @@ _FIELDS = (
     "gaps",
     "gap_since",
 )
+_ERROR_TEXT = _FIELDS.index("error_text")
+_STATUSES = {status.encode(): status for status in SubscriptionStatus}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Subscription).decode
 
@@ -63,8 +64,7 @@ class Registration(StrEnum):
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A subscription and where its delivery stands.
 
     `subscription.status` is the live one; `activated_ms` the moment of the first activation since it was
@@ -103,36 +103,35 @@ class Record:
 
 def _record_of(values: Sequence[bytes | None]) -> Record | None:
     """A record from the hash fields `_FIELDS`; None where there is no subscription."""
-    fields = {
-        name: value.decode() for name, value in zip(_FIELDS[1:], values[1:], strict=True) if value is not None
-    }
-    model = values[0]
-    if model is None:
+    if values[0] is None:
         return None
+    (
+        *(model, owner, version, updated, status, activated, count, cursor),
+        *(error_code, error_text, attempts, revision, dead_letters, gaps_text, gap_since),
+    ) = (value or b"" for value in values)
     error = None
-    if "error_text" in fields:
-        code = fields.get("error_code")
-        error = ErrorReport(DeliveryError(code) if code else None, fields["error_text"])
-    gaps = gaps_of(fields.get("gaps", ""))
-    since = fields.get("gap_since")
-    open_gaps = tuple(gap for gap in gaps if gap.at_ms >= int(since)) if since else ()
+    if values[_ERROR_TEXT] is not None:
+        code = DeliveryError(error_code.decode()) if error_code else None
+        error = ErrorReport(code, error_text.decode())
+    gaps = gaps_of(gaps_text.decode()) if gaps_text else ()
+    open_gaps = tuple(gap for gap in gaps if gap.at_ms >= int(gap_since)) if gap_since else ()
     texts = [error.text] if error else [gap.text for gap in open_gaps]
     subscription = _decode(model).changed(
-        owner=fields["owner"],
-        version=int(fields["version"]),
-        updated_ms=int(fields["updated"]),
-        status=SubscriptionStatus(fields["status"]),
+        owner=owner.decode(),
+        version=int(version),
+        updated_ms=int(updated),
+        status=_STATUSES[status],
         error=texts[0] if texts else None,
     )
     return Record(
         subscription,
-        count=int(fields["count"]),
-        cursor=int(fields["cursor"]),
-        activated_ms=int(fields["activated"] or 0),
+        count=int(count),
+        cursor=int(cursor),
+        activated_ms=int(activated or 0),
         error=error,
-        attempts=int(fields.get("attempts", 0)),
-        revision=fields["revision"],
-        dead_letters=int(fields.get("dead_letters", 0)),
+        attempts=int(attempts or 0),
+        revision=revision.decode(),
+        dead_letters=int(dead_letters or 0),
         gaps=gaps,
         open_gaps=open_gaps,
     )
@@ -170,7 +169,7 @@ class Subscriptions:
             op="create" if create else "put",
             tenant=subscription.tenant,
             id=subscription.id,
-            request_id=uuid.uuid4().hex,
+            request_id=token_hex(16),
             if_match=condition.if_match,
             if_none_match=condition.if_none_match,
             status=subscription.status,
@@ -194,7 +193,7 @@ class Subscriptions:
             op="delete",
             tenant=tenant,
             id=subscription_id,
-            request_id=uuid.uuid4().hex,
+            request_id=token_hex(16),
             if_match=condition.if_match,
             if_none_match=condition.if_none_match,
             keep_deleted_ms=self._keep_deleted_ms,
