@@ -105,10 +105,9 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
     """A record from the hash fields `_FIELDS`; None where there is no subscription."""
     if values[0] is None:
         return None
-    (
-        *(model, owner, version, updated, status, activated, count, cursor),
-        *(error_code, error_text, attempts, revision, dead_letters, gaps_text, gap_since),
-    ) = (value or b"" for value in values)
+    present = [value or b"" for value in values]
+    model, owner, version, updated, status, activated, count, cursor, error_code, error_text = present[:10]
+    attempts, revision, dead_letters, gaps_text, gap_since = present[10:]
     error = None
     if values[_ERROR_TEXT] is not None:
         code = DeliveryError(error_code.decode()) if error_code else None

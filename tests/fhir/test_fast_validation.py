@@ -220,7 +220,10 @@ def test_a_usual_subscription_is_certainly_valid(release: Release) -> None:
     text = orjson.dumps(_subscription(release))
     assert is_certainly_valid(release, "Subscription", text)
     twice = [{"url": "urn:x", "valueString": "y", "valueCode": "y"}]
-    for siblings in ({}, {"extension": []}, {"extension": [{"url": "urn:x"}]}, {"extension": twice}):
+    odd_siblings: list[dict[str, Any]] = [
+        *({}, {"extension": []}, {"extension": [{"url": "urn:x"}]}, {"extension": twice})
+    ]
+    for siblings in odd_siblings:
         odd = _subscription(release) | {"_reason": siblings}
         issues = validation.find_issues(release, "Subscription", Resource(orjson.dumps(odd)))
         assert issues, siblings
