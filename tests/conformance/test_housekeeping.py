@@ -225,3 +225,18 @@ async def test_a_follower_learns_what_replaced_entries_that_the_store_forgot(
 def _in_shard(store: Store, shard: int) -> SubscriptionId:
     names = (SubscriptionId(f"n{n}") for n in range(1_000))
     return next(name for name in names if store.layout.shard_of(DEFAULT_TENANT, name) == shard)
+
+
+async def test_a_follower_reads_what_was_registered_again_after_a_deletion(
+    broker_fixture: BrokerFixture, store: Store
+) -> None:
+    await broker_fixture.subscriptions.put(SUBSCRIPTION, create=False)
+    follower = RegistryFollower(store)
+    await changes_of(follower)
+    await broker_fixture.subscriptions.delete(*KEY)
+    assert [record for key, record in await changes_of(follower) if key == KEY] == [None]
+    await broker_fixture.subscriptions.put(SUBSCRIPTION, create=True)
+    await broker_fixture.subscriptions.delete(*KEY)
+    await broker_fixture.subscriptions.put(SUBSCRIPTION, create=True)
+    [record] = [record for key, record in await changes_of(follower) if key == KEY]
+    assert record is not None

@@ -8,7 +8,7 @@ import pytest
 
 from broker.errors import StoreUnavailable
 from broker.store.protocol import ScriptCall, Store, WriteConcern
-from broker.store.write_group import WriteGroup
+from broker.store.write_group import WORTH_A_WRITE, WriteGroup
 
 
 class Written:
@@ -76,3 +76,19 @@ async def test_a_cancelled_caller_does_not_withdraw_its_call_nor_those_of_others
     assert store.batches == [["a"], ["b", "c"]]
     with pytest.raises(asyncio.CancelledError):
         await cancelled
+
+
+async def test_many_calls_do_not_wait_for_the_write_under_way() -> None:
+    store = Written()
+    group = WriteGroup(cast("Store", store))
+    calls = [started(group, "first")]
+    await settled()
+    many = [str(n) for n in range(WORTH_A_WRITE)]
+    calls += [started(group, name) for name in many]
+    await settled()
+    calls += [started(group, f"later {n}") for n in range(2 * WORTH_A_WRITE)]
+    await settled()
+    assert store.batches == [["first"], many], "two writes are under way, and no more"
+    store.released.set()
+    assert len(await asyncio.gather(*calls)) == 1 + 3 * WORTH_A_WRITE
+    assert sum(map(len, store.batches)) == 1 + 3 * WORTH_A_WRITE
