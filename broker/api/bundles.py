@@ -21,12 +21,15 @@ from broker.errors import Issue, MethodNotAllowed, RequestError, Unprocessable
 from broker.fhir.bundle_requests import BundleEntry, parse_bundle
 from broker.fhir.bundle_responses import BundleResult, render_bundle_response
 from broker.fhir.identity import check_type
+from broker.fhir.references import conditional_references
 from broker.ingest.transactions import TransactionEntry, located_at
+from broker.model.access import Access, authorize
 from broker.model.json_text import LARGE_BYTES
 from broker.model.resource import Resource
 from broker.tasks import Slices, end
 
 _PHRASES = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
+_SEARCH = Access(scope="system/{type}.s")
 _TOGETHER = 20
 """Entries of a batch that start in one turn of the event loop."""
 _NOT_IN_TRANSACTIONS = ("Subscription", "SubscriptionTopic")
@@ -97,6 +100,7 @@ class BundleHandlers:
             interaction, entry_request = self._table.resolve(entry_request)
             if interaction.plan is None:
                 raise _not_in_transactions(entry_request)
+            _authorize_references(entry_request)
             return TransactionEntry(interaction.plan(entry_request), entry.full_url)
         except RequestError as error:
             raise type(error)(*(located_at(issue, n) for issue in error.issues)) from None
@@ -135,6 +139,13 @@ def _entry_request(request: FhirRequest, entry: BundleEntry, n: int | None = Non
         headers={name: value for name, value in headers.items() if value},
         resource=entry.resource or Resource(b""),
     )
+
+
+def _authorize_references(request: FhirRequest) -> None:
+    """A conditional reference is resolved by a search for its target."""
+    if request.resource.text and not _SEARCH.is_met_by(request.principal):
+        for reference in conditional_references(request.resource):
+            authorize(request.principal, _SEARCH, reference.type)
 
 
 def _not_in_transactions(request: FhirRequest) -> RequestError:

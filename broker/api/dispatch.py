@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure
-from broker.api.preconditions import OPERATION, Honoured, refuse_others
+from broker.api.preconditions import OPERATION, Honoured, access_to_criteria, refuse_others
 from broker.api.views import narrowed
 from broker.errors import Issue, MethodNotAllowed, NotFound
 from broker.ingest.requests import ChangeRequest
@@ -84,8 +84,9 @@ class InteractionTable:
     def resolve(self, request: FhirRequest) -> tuple[Interaction, FhirRequest]:
         """The row, and the request with the variables of its path.
 
-        Raises `NotFound`, `MethodNotAllowed`, `Forbidden` where the principal lacks what the row needs, and
-        `Malformed` or `Unprocessable` for a precondition or parameter that the row does not honour.
+        Raises `NotFound`, `MethodNotAllowed`, `Forbidden` where the principal lacks what the row or the
+        criteria need, and `Malformed` or `Unprocessable` for a precondition or parameter that the row does
+        not honour.
         """
         interaction, request = self._find(request)
         if _names_unknown_type(request):
@@ -96,6 +97,9 @@ class InteractionTable:
         authorize(request.principal, interaction.access, resource_type)
         if interaction.method != "GET" and not interaction.is_refusal:
             refuse_others(request, interaction.honours)
+            # an administrator's row needs a role instead of scopes
+            if interaction.access.scope and (access := access_to_criteria(request, interaction.honours)):
+                authorize(request.principal, access, resource_type or request.path)
         return interaction, request
 
     def _not_a_type(self, request: FhirRequest) -> NotFound | MethodNotAllowed:

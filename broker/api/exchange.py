@@ -19,7 +19,7 @@ from broker.fhir.release import ReleaseAdapter, adapter
 from broker.ingest.patches import Patch, parse_patch
 from broker.model.json_patch import parse_json_patch
 from broker.model.precondition import VersionCondition
-from broker.model.principal import Principal
+from broker.model.principal import OPEN_PRINCIPAL, Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 
@@ -81,12 +81,16 @@ class FhirRequest(NamedTuple):
 
     @property
     def idempotency_key(self) -> str:
-        """The Idempotency-Key, '' without one; raises `Unprocessable`."""
+        """The Idempotency-Key, '' without one; raises `Unprocessable`.
+
+        With access control it belongs to the client: another one that sends the same is not answered by it.
+        """
         key = self.headers.get("idempotency-key", "").strip()
         if len(key) > _MAX_KEY_LENGTH:
             text = f"The Idempotency-Key is too long. Send at most {_MAX_KEY_LENGTH} characters."
             raise Unprocessable(Issue("too-long", text))
-        return key
+        is_shared = self.principal.client_id == OPEN_PRINCIPAL.client_id
+        return key if is_shared or not key else f"{self.principal.client_id} {key}"
 
 
 class FhirResponse(NamedTuple):

@@ -16,6 +16,7 @@ from broker.fhir.criteria import (
     parse_criteria,
 )
 from broker.fhir.search_parameters import SearchParameters
+from broker.model.access import Access
 from broker.services.search import Fields
 from broker.services.search_criteria import SearchCriteria, search_criteria
 
@@ -43,6 +44,8 @@ _NAMES = {
     "if-unmodified-since": "If-Unmodified-Since",
 }
 _TABLE = SearchParameters()
+_SEARCH = Access(scope="system/{type}.s")
+_SEARCH_AND_READ = Access(scope="system/{type}.rs")
 
 
 def refuse_others(request: FhirRequest, honoured: Honoured) -> None:
@@ -87,6 +90,17 @@ def _criteria_parameters(request: FhirRequest) -> list[tuple[str, str]]:
             and _TABLE.find(request.release, resource_type, name.partition(":")[0]) is None
         )
     ]
+
+
+def access_to_criteria(request: FhirRequest, honoured: Honoured) -> Access | None:
+    """What a conditional request needs besides the access of its row; None for any other request.
+
+    Its answer says whether a resource meets the criteria, as a search does. A conditional create answers with
+    the match.
+    """
+    if honoured is AS_CREATE and ("if-none-exist" in request.headers or _criteria_parameters(request)):
+        return _SEARCH_AND_READ
+    return _SEARCH if honoured is BY_CRITERIA else None
 
 
 def has_criteria(request: FhirRequest) -> bool:

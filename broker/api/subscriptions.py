@@ -126,7 +126,7 @@ class SubscriptionHandlers:
             SUBSCRIPTION_FIELDS[request.release],
             (record.subscription async for record in self._subscriptions.all(principal)),
             request.adapter.render_subscription,
-            partial(self._subscriptions.page, principal),
+            partial(self._subscriptions.page, principal) if principal.is_admin else None,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
-from broker.model.principal import PrincipalRole
+from broker.model.principal import OPEN_PRINCIPAL, PrincipalRole
 from broker.model.scopes import Scope, Scopes
 from broker.security.public_keys import PublicKey, RegistrationError, parse_key_set
 from broker.security.scope_grants import check_registrable
@@ -66,6 +66,8 @@ def parse_client(registration: object) -> Client:
     client_id = _text(registration, "client_id")
     if not _CLIENT_ID.fullmatch(client_id):
         raise RegistrationError("client_id: give 1 to 128 printable ASCII characters without spaces")
+    if client_id == OPEN_PRINCIPAL.client_id:
+        raise RegistrationError(f"client_id: {client_id!r} is the client of a broker without access control")
     _check_flow(registration)
     keys, jwks_uri = _keys(registration)
     return Client(

@@ -107,7 +107,7 @@ class ConditionalSubscriptions:
             if match is not None:
                 target, expected = str(match.id), VersionCondition(str(match.version))
             else:
-                names = [f"{attempt} {criteria.text}"]
+                names = [f"{principal.client_id} {attempt} {criteria.text}"]
                 target = body_id or await self._claims.claim(
                     principal.tenant, _TYPE, names, str(uuid.uuid4())
                 )

@@ -16,6 +16,7 @@ from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.explain import explain, needed_targets
 from broker.matching.explanations import Explanation
+from broker.model.access import Access, authorize
 from broker.model.change import Change, Interaction, Version, VersionKey
 from broker.model.eligibility import Eligibility, eligibility
 from broker.model.principal import Principal
@@ -29,6 +30,7 @@ from broker.store.subscriptions import Record
 
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]*)/([A-Za-z0-9.-]{1,64})(?:/_history/(\d{1,15}))?")
 _ID_OF_NEW_RESOURCE = "new"
+_READ = Access(scope="system/{type}.r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class ExplainService:
     ) -> ExplainReport:
         """Explains the change that made a stored version, `Type/id` or `Type/id/_history/n`.
 
-        Raises `NotFound` and `Malformed`.
+        Raises `NotFound`, `Malformed`, and `Forbidden` for a type that the principal may not read.
         """
         record = await self._subscriptions.get(principal, subscription_id)
         change = await self._stored_change(principal, reference)
@@ -124,6 +126,7 @@ class ExplainService:
             text = f"{reference[:80]!r} is not a reference. Send Type/id or Type/id/_history/n."
             raise Malformed(Issue("value", text, "reference"))
         resource_type, resource_id, number = parts.groups()
+        authorize(principal, _READ, resource_type)
         if number is None:
             version = await self._resources.current(principal.tenant, resource_type, resource_id)
         else:
@@ -143,6 +146,7 @@ class ExplainService:
         resource_type = hypothetical.resource.type
         resource_id = hypothetical.resource.id or _ID_OF_NEW_RESOURCE
         _check_resource(release, resource_type, resource_id, hypothetical)
+        authorize(principal, _READ, resource_type)  # what is stored under the id may be the previous state
         stored = await self._resources.current(principal.tenant, resource_type, resource_id)
         key = VersionKey(principal.tenant, resource_type, resource_id, stored.key.version if stored else 0)
         previous = stored if stored is not None and stored.resource is not None else None

@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from broker.channels.base import Channel
-from broker.errors import Issue, Unprocessable
+from broker.errors import Forbidden, Issue, Unprocessable
 from broker.fhir.channel_types import system_of, systems_with
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
+from broker.matching.definitions import ANY_TYPE
+from broker.matching.exposure import exposed_types
 from broker.matching.registration import check_filters, filter_warnings
+from broker.model.principal import Principal
+from broker.model.scopes import ANY_TYPE as EVERY_TYPE
+from broker.model.scopes import Scope, covers
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import Topic, TopicStatus
 from broker.services.content_warnings import can_send, content_warnings
@@ -41,8 +46,9 @@ class RegistrationRules:
         """The channel of an accepted subscription."""
         return self._channels[subscription.channel.type.code]
 
-    def accept(self, draft: Subscription) -> Subscription:
-        """The subscription bound to its topic version, with its first status; raises `Unprocessable`.
+    def accept(self, draft: Subscription, principal: Principal) -> Subscription:
+        """The subscription bound to its topic version, with its first status. Raises `Unprocessable`, and
+        `Forbidden` where it exposes what the principal may not read.
 
         A subscription whose channel the broker does not push to needs no handshake and is active at once.
         """
@@ -53,10 +59,24 @@ class RegistrationRules:
             issues += _check_content(draft, topic)
         if issues or topic is None:
             raise Unprocessable(*issues)
+        self._check_reads(draft, topic, principal)
         accepted = self._end_rule.apply(draft.changed(topic_canonical=topic.canonical))
         if accepted.status is SubscriptionStatus.REQUESTED and not self.channel_of(accepted).is_pushed:
             return accepted.changed(status=SubscriptionStatus.ACTIVE)
         return accepted
+
+    def _check_reads(self, draft: Subscription, topic: Topic, principal: Principal) -> None:
+        """A Subscription may not reveal what its creator could not read (S-089, R-450)."""
+        types = exposed_types(draft, topic, self._context)
+        scopes = [Scope("system", EVERY_TYPE if name == ANY_TYPE else name, "r") for name in sorted(types)]
+        missing = " ".join(str(scope) for scope in scopes if not covers(principal.scopes, scope))
+        if missing:
+            text = (
+                f"The Subscription would reveal what the client {principal.client_id!r} may not read: it "
+                f"lacks {missing}. Ask the administrator of the broker to grant it, or ask for less: what a "
+                "topic includes is sent with full-resource only."
+            )
+            raise Forbidden(Issue("forbidden", text), scope=missing)
 
     def warnings(self, subscription: Subscription) -> tuple[Issue, ...]:
         """Why an accepted subscription sends nothing or more than its author may expect; for `$status`."""

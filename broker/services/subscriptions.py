@@ -1,7 +1,8 @@
 """Registers, reads, lists and deletes Subscriptions on behalf of a principal.
 
 A Subscription that is accepted was checked by `RegistrationRules`, is stored durably, and is due for its
-handshake. Only Subscriptions of the principal's tenant are visible.
+handshake. A principal sees and changes its own Subscriptions; to an administrator all of the tenant are
+visible. Those of others answer as if they did not exist.
 """
 
 import uuid
@@ -22,7 +23,7 @@ from broker.services.registration import RegistrationRules
 from broker.services.subscription_pages import page_by_id
 from broker.store.schedule import Schedule
 from broker.store.subscription_ids import PAGE
-from broker.store.subscriptions import Record, Registration, Subscriptions
+from broker.store.subscriptions import ANY_OWNER, Record, Registration, Subscriptions
 
 _HANDSHAKE_DELAY_MS = 1_000
 """The handshake waits for `send_handshake`, which follows the response to the client, at most this long."""
@@ -87,7 +88,10 @@ class SubscriptionService:
         raises.
         """
         draft = self.draft(principal, release, resource, subscription_id)
-        registration, version, at_ms = await self._put(draft, create=False, condition=condition)
+        registration, version, at_ms = await self._put(
+            draft, create=False, condition=condition, owners=_owners_of(principal)
+        )
+        _refuse_foreign(registration, subscription_id)
         _refuse_conflict(registration, version, condition)
         is_created = registration is Registration.CREATED
         return self._registered(draft, version, at_ms, is_created=is_created)
@@ -133,23 +137,30 @@ class SubscriptionService:
     ) -> Subscription:
         """The Subscription as it would be accepted, owned by the principal; nothing is stored.
 
-        Raises `Malformed` or `Unprocessable` with one issue for each problem.
+        Raises `Malformed` or `Unprocessable` with one issue for each problem, and `Forbidden` where it
+        exposes what the principal may not read.
         """
         check_type(resource, "Subscription")
         parsed = adapter(release).parse_subscription(resource, tenant=principal.tenant, id=subscription_id)
-        return self._rules.accept(parsed.changed(owner=principal.client_id))
+        return self._rules.accept(parsed.changed(owner=principal.client_id), principal)
 
     def _registered(self, draft: Subscription, version: int, at_ms: int, *, is_created: bool) -> Registered:
         stored = draft.changed(version=version, updated_ms=at_ms)
         return Registered(stored, is_created=is_created, warnings=self._rules.registration_warnings(stored))
 
     async def _put(
-        self, draft: Subscription, *, create: bool, condition: VersionCondition = UNCONDITIONAL
+        self,
+        draft: Subscription,
+        *,
+        create: bool,
+        condition: VersionCondition = UNCONDITIONAL,
+        owners: str = ANY_OWNER,
     ) -> tuple[Registration, int, int]:
         return await self._subscriptions.put(
             draft,
             create=create,
             condition=condition,
+            only_owner=owners,
             handshake_in_ms=_HANDSHAKE_DELAY_MS,
             is_pushed=self._rules.channel_of(draft).is_pushed,
         )
@@ -160,7 +171,7 @@ class SubscriptionService:
 
     async def get(self, principal: Principal, subscription_id: str) -> Record:
         """The Subscription with its delivery state; raises `NotFound`, or `Gone` where it was deleted."""
-        record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
+        record = await self._find(principal, subscription_id)
         if record is not None:
             return record
         if await self._deleted_version(principal, subscription_id) is not None:
@@ -172,7 +183,7 @@ class SubscriptionService:
 
         Raises `NotFound`, or `Gone` for the version that its deletion was.
         """
-        record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
+        record = await self._find(principal, subscription_id)
         if record is not None and str(record.subscription.version) == number:
             return record
         if record is not None:
@@ -189,23 +200,33 @@ class SubscriptionService:
         text = f"Subscription/{subscription_id} was deleted, and its versions with it. Register it again."
         raise NotFound(Issue("not-found", text))
 
+    async def _find(self, principal: Principal, subscription_id: str) -> Record | None:
+        """None for one that does not exist, or is not visible."""
+        record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
+        return record if record is not None and _is_visible(principal, record) else None
+
     async def _deleted_version(self, principal: Principal, subscription_id: str) -> int | None:
-        return await self._subscriptions.deleted_version(principal.tenant, SubscriptionId(subscription_id))
+        deletion = await self._subscriptions.deletion(principal.tenant, SubscriptionId(subscription_id))
+        if deletion is None or not (principal.is_admin or deletion.owner == principal.client_id):
+            return None
+        return deletion.version
 
     async def many(self, principal: Principal, subscription_ids: Iterable[str]) -> AsyncIterator[Record]:
-        """Those of the ids that exist, ordered by id."""
+        """Those of the ids that exist and are visible, ordered by id."""
         wanted = [(principal.tenant, SubscriptionId(each)) for each in sorted(set(subscription_ids))]
         for start in range(0, len(wanted), PAGE):
             for record in await self._subscriptions.many(wanted[start : start + PAGE]):
-                if record is not None:
+                if record is not None and _is_visible(principal, record):
                     yield record
 
-    def all(self, principal: Principal) -> AsyncIterator[Record]:
-        """Every Subscription of the tenant."""
-        return self._subscriptions.of_tenant(principal.tenant)
+    async def all(self, principal: Principal) -> AsyncIterator[Record]:
+        """Every visible Subscription."""
+        async for record in self._subscriptions.of_tenant(principal.tenant):
+            if _is_visible(principal, record):
+                yield record
 
     async def page(self, principal: Principal, name: PageName, count: int) -> tuple[Page[Subscription], int]:
-        """The named page of the tenant's Subscriptions by id, and how many there are."""
+        """For administrators: the named page of the tenant's Subscriptions by id, and how many there are."""
         return await page_by_id(self._subscriptions, principal.tenant, name, count)
 
     async def delete(
@@ -217,12 +238,30 @@ class SubscriptionService:
         the stored version does not meet `condition`.
         """
         registration, version, _ = await self._subscriptions.delete(
-            principal.tenant, SubscriptionId(subscription_id), condition=condition
+            principal.tenant,
+            SubscriptionId(subscription_id),
+            condition=condition,
+            only_owner=_owners_of(principal),
         )
+        _refuse_foreign(registration, subscription_id)
         _refuse_conflict(registration, version, condition)
         is_absent = registration is Registration.ABSENT
         if is_absent and await self._deleted_version(principal, subscription_id) is None:
             raise _not_found(subscription_id)
+
+
+def _is_visible(principal: Principal, record: Record) -> bool:
+    return principal.is_admin or record.subscription.owner == principal.client_id
+
+
+def _owners_of(principal: Principal) -> str:
+    """Whose Subscriptions the principal may change."""
+    return ANY_OWNER if principal.is_admin else principal.client_id
+
+
+def _refuse_foreign(registration: Registration, subscription_id: str) -> None:
+    if registration is Registration.FOREIGN:
+        raise _not_found(subscription_id)
 
 
 def _not_found(subscription_id: str) -> NotFound:

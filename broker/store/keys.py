@@ -235,7 +235,7 @@ def subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
 
 
 def deleted_subscription(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """String: the version that the deletion of a subscription was. It expires."""
+    """String: the version that the deletion of a subscription was, a space, and its owner. It expires."""
     return f"{shard_tag(shard)}:deleted-subscription:{tenant}:{subscription_id}"
 
 

@@ -195,7 +195,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
     """What `register_subscription.lua` needs besides the model. A deletion needs only the name, and how
-    long it is known.
+    long it is known. With `only_owner`, a subscription of another owner is left alone.
     """
 
     op: Literal["create", "put", "delete"]
@@ -204,6 +204,7 @@ class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     if_match: str
     if_none_match: str
+    only_owner: str = ""
     status: str = ""
     owner: str = ""
     max_count: int = 1

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from secrets import token_hex
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +30,7 @@ from broker.store.write_group import WriteGroup
 
 KEEP_DELETED_MS = 7 * 86_400_000
 """How long it is known that a subscription was deleted, unless the caller says otherwise."""
+ANY_OWNER = ""
 _FIELDS = (
     "model",
     "owner",
@@ -53,7 +55,7 @@ _decode = msgspec.msgpack.Decoder(Subscription).decode
 
 
 class Registration(StrEnum):
-    """What became of a create, put or delete."""
+    """What became of a create, put or delete. `FOREIGN`: nothing, since it has another owner."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -62,6 +64,14 @@ class Registration(StrEnum):
     EXISTS = "exists"
     ABSENT = "absent"
     CONFLICT = "conflict"
+    FOREIGN = "foreign"
+
+
+class Deletion(NamedTuple):
+    """The version that a deletion was, and whose the subscription was ('' if that is not known)."""
+
+    version: int
+    owner: str
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -154,6 +164,7 @@ class Subscriptions:
         *,
         create: bool,
         condition: VersionCondition = UNCONDITIONAL,
+        only_owner: str = ANY_OWNER,
         handshake_in_ms: int = 0,
         is_pushed: bool = True,
     ) -> tuple[Registration, int, int]:
@@ -161,7 +172,8 @@ class Subscriptions:
 
         A `requested` subscription becomes due for its handshake after `handshake_in_ms`: send the response
         first, then call `Schedule.wake`. Without `is_pushed` its subscriber reads the outbox, and no
-        dispatcher claims it. The owner of a subscription is set when it is created; an update keeps it.
+        dispatcher claims it. The owner of a subscription is set when it is created; an update keeps it, and
+        is refused if the stored one is not of `only_owner`.
         """
         channel = subscription.channel
         request = RegistrationRequest(
@@ -171,6 +183,7 @@ class Subscriptions:
             request_id=token_hex(16),
             if_match=condition.if_match,
             if_none_match=condition.if_none_match,
+            only_owner=only_owner,
             status=subscription.status,
             owner=subscription.owner,
             max_count=channel.max_count or 1,
@@ -183,10 +196,15 @@ class Subscriptions:
         return await self._register(request, _encode(subscription))
 
     async def delete(
-        self, tenant: Tenant, subscription_id: SubscriptionId, *, condition: VersionCondition = UNCONDITIONAL
+        self,
+        tenant: Tenant,
+        subscription_id: SubscriptionId,
+        *,
+        condition: VersionCondition = UNCONDITIONAL,
+        only_owner: str = ANY_OWNER,
     ) -> tuple[Registration, int, int]:
         """Removes it at once, with its outbox and all that waits to be retried (R-158). Only the version of
-        the deletion is kept for a while.
+        the deletion and the owner are kept for a while.
         """
         request = RegistrationRequest(
             op="delete",
@@ -195,16 +213,20 @@ class Subscriptions:
             request_id=token_hex(16),
             if_match=condition.if_match,
             if_none_match=condition.if_none_match,
+            only_owner=only_owner,
             keep_deleted_ms=self._keep_deleted_ms,
         )
         return await self._register(request)
 
-    async def deleted_version(self, tenant: Tenant, subscription_id: SubscriptionId) -> int | None:
-        """The version that the deletion of the subscription was; None if it is not known to be deleted."""
+    async def deletion(self, tenant: Tenant, subscription_id: SubscriptionId) -> Deletion | None:
+        """The deletion of the subscription; None if it is not known to be deleted."""
         shard = self.shard_of(tenant, subscription_id)
         key = keys.deleted_subscription(shard, tenant, subscription_id)
-        (version,) = await self._store.send([("GET", key)])
-        return None if version is None else int(version)
+        (stored,) = await self._store.send([("GET", key)])
+        if stored is None:
+            return None
+        version, _, owner = stored.decode().partition(" ")
+        return Deletion(int(version), owner)
 
     async def _register(
         self, request: RegistrationRequest, model: bytes = b""

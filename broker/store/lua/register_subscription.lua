@@ -4,7 +4,7 @@
 --          stream | outbox stream | dead letters | index of dead letters | counters of the shard | version
 --          of the deletion, which expires
 -- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes)
--- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict
+-- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict foreign
 -- Repeat   yes; a request that stored the current document is answered again. It then writes something all
 --          the same: a caller that waits for the disk or for replicas then waits for the first write too
 local registration, model = cmsgpack.unpack(ARGV[1]), ARGV[2]
@@ -14,7 +14,7 @@ local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6],
   index = KEYS[8], counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
 local now = now_ms()
 local held = redis.call('HMGET', key.sub, 'version', 'revision', 'claim_state', 'updated', 'activated',
-  'status', 'count', 'cursor', 'gap_since', 'dead_letters')
+  'status', 'count', 'cursor', 'gap_since', 'dead_letters', 'owner')
 local held_version, held_status = held[1], held[6] or ''
 
 if held[2] == request and op ~= 'delete' then
@@ -22,6 +22,9 @@ if held[2] == request and op ~= 'delete' then
   return {'replayed', tonumber(held_version), tonumber(held[4])}
 end
 if op == 'create' and held_version then return {'exists', tonumber(held_version), 0} end
+if held_version and registration.only_owner ~= '' and held[11] ~= registration.only_owner then
+  return {'foreign', 0, 0}
+end
 if not meets_preconditions(registration.if_match, registration.if_none_match, held_version) then
   return {'conflict', tonumber(held_version or '0'), 0}
 end
@@ -29,7 +32,8 @@ end
 if op == 'delete' then
   if not held_version then return {'absent', 0, 0} end
   redis.call('DEL', key.sub, key.outbox, key.dead)
-  redis.call('SET', deletion, whole(tonumber(held_version) + 1), 'PX', whole(registration.keep_deleted_ms))
+  redis.call('SET', deletion, whole(tonumber(held_version) + 1) .. ' ' .. (held[11] or ''), 'PX',
+    whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)
   redis.call('ZREM', members, registration.id)
   if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
@@ -43,7 +47,7 @@ if op == 'delete' then
 end
 
 -- a version that was deleted is not given out again: its ETag must not fit the new document
-local version = tonumber(held_version or redis.call('GET', deletion) or '0') + 1
+local version = tonumber(held_version or string.match(redis.call('GET', deletion) or '0', '%d+')) + 1
 redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated', whole(now),
   'revision', request, 'status', status, 'max_count', whole(registration.max_count),
   'heartbeat_ms', whole(registration.heartbeat_ms), 'ends', whole(registration.ends),
