@@ -1,6 +1,6 @@
 """What a broker and its embedded store hold: memory, descriptors, threads, tasks, timers, connections, keys.
 
-`Probe` reads it from the outside: from /proc (Linux), from the store, and from the report of
+`Probe` reads it from the outside: from /proc (Linux), from the store, and from the reports of
 `tests/soak/probed_broker.py`.
 """
 
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio as redis
 
@@ -42,11 +42,18 @@ _REPORT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Memory at one moment, in bytes by what uses it."""
+    """Memory at one moment. A process's own pages (`unique`) are what would be free without it; its share of
+    the others is in `proportional`. Bytes, but for blocks, keys and collections.
+    """
 
     at_s: float
-    broker: int
-    store_process: int
+    broker_unique: int
+    broker_proportional: int
+    broker_blocks: int
+    broker_malloc: int
+    broker_collections: int
+    store_unique: int
+    store_proportional: int
     store_data: int
     keys: int
 
@@ -64,19 +71,27 @@ class Holdings:
 
 
 class Probe:
-    """Reads the holdings of one broker process, which writes its reports to `report`, and of its store."""
+    """Reads the holdings of one broker process, which writes its reports to these files, and of its store."""
 
-    def __init__(self, broker_pid: int, store: redis.Redis, report: Path) -> None:
+    def __init__(self, broker_pid: int, store: redis.Redis, report: Path, memory: Path) -> None:
         self._broker = broker_pid
         self._store = store
         self._report = report
+        self._memory = memory
 
     async def levels(self, at_s: float) -> Levels:
         info: Any = await self._store.info()
+        memory = await self._reported(signal.SIGUSR2, self._memory)
+        broker, store = _pages(self._broker), _pages(info["process_id"])
         return Levels(
             at_s,
-            _resident_bytes(self._broker),
-            _resident_bytes(info["process_id"]),
+            broker.unique,
+            broker.proportional,
+            memory["blocks"],
+            memory["malloc"],
+            memory["collections"],
+            store.unique,
+            store.proportional,
             info["used_memory"],
             await self._store.dbsize(),
         )
@@ -96,21 +111,40 @@ class Probe:
             counts[f"{name}: threads"] = _threads(pid)
             counts.update(f"{name}: descriptors of {kind}" for kind in _descriptors(pid))
         counts["store: connections"] = info["connected_clients"]
-        counts.update(await self._reported())
+        reported = await self._reported(signal.SIGUSR1, self._report)
+        counts.update({f"broker: {name}": count for name, count in reported.items()})
         return Holdings(counts)
 
-    async def _reported(self) -> dict[str, int]:
-        self._report.unlink(missing_ok=True)
-        os.kill(self._broker, signal.SIGUSR1)
+    async def _reported(self, request: signal.Signals, file: Path) -> dict[str, int]:
+        _remove(file)
+        os.kill(self._broker, request)
         async with asyncio.timeout(_REPORT_S):
-            while not self._report.exists():  # noqa: ASYNC110 another process sets no event
+            while (text := _text_of(file)) is None:  # noqa: ASYNC110 another process sets no event
                 await asyncio.sleep(0.02)
-        return {f"broker: {name}": int(count) for name, count in json.loads(self._report.read_text()).items()}
+        return {str(name): int(count) for name, count in json.loads(text).items()}
 
 
-def _resident_bytes(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+
+
+def _text_of(file: Path) -> str | None:
+    """None as long as another process has not written it."""
+    return file.read_text() if file.exists() else None
+
+
+class _Pages(NamedTuple):
+    unique: int
+    proportional: int
+
+
+def _pages(pid: int) -> _Pages:
+    """Bytes."""
+    sizes = Counter[str]()
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, kilobytes, *_ = line.split()
+        sizes[name] = int(kilobytes) * 1024
+    return _Pages(sizes["Private_Clean:"] + sizes["Private_Dirty:"], sizes["Pss:"])
 
 
 def _threads(pid: int) -> int:

@@ -5,34 +5,47 @@ from pathlib import Path
 from tests.soak.flatness import Trend
 from tests.soak.soak import Result, Size
 
+_MAX_SHOWN = 5
 BEGIN, END = "<!-- soak -->", "<!-- end of soak -->"
 
 
 def markdown(result: Result, size: Size) -> str:
-    """The result as a paragraph and two tables."""
+    """The result as a paragraph and three tables."""
     failures = f"{len(result.failed)} steps failed" if result.failed else "no step failed"
     left = ", ".join(f"{count} {name}" for name, count in result.left_over.items()) or "nothing"
+    overdue = ", ".join(result.lifetimes.overdue[:_MAX_SHOWN]) or "nothing"
+    verdict = "passed" if result.is_clean and result.is_flat else "**failed**"
+    head = (
+        f"`python -m tests.soak --minutes {result.seconds / 60:g}`: {verdict}. "
+        f"`BROKER_RETENTION={size.retention_s}s`, {size.per_s:g} readings in a second, "
+        f"{size.warm_s / 60:.1f} minutes of load before; {failures}. "
+        f"The broker collected all of its garbage {result.collections} times."
+    )
     lines = [
-        f"{result.seconds / 60:g} minutes of load with `BROKER_RETENTION={size.retention_s}s`; {failures}.",
-        f"Left over: {left}.",
+        head,
         "",
-        "| measured over the second half | level | growth in an hour | standard error | flat |",
+        f"Left over: {left}. Beyond its lifetime: {overdue}.",
+        "",
+        "| measured over the second half | level | growth in an hour | interval of 99 % | flat |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, trend in result.trends.items():
-        cells = (_amount(name, trend.level), _growth(trend), _amount(name, trend.error_per_hour))
+        interval = f"{_growth(trend, trend.at_least_per_hour)} to {_growth(trend, trend.at_most_per_hour)}"
+        cells = (_amount(name, trend.level), _growth(trend, trend.per_hour), interval)
         lines.append(f"| {name} | {' | '.join(cells)} | {'yes' if trend.is_flat else '**no**'} |")
+    lines += ["", "| entries of the store whose lifetime passed | number |", "| --- | --- |"]
+    lines += [f"| {kind} | {count:,} |" for kind, count in sorted(result.lifetimes.compared.items())]
     lines += ["", "| actors | steps |", "| --- | --- |"]
-    lines += [f"| {name} | {count} |" for name, count in sorted(result.done.items())]
+    lines += [f"| {name} | {count:,} |" for name, count in sorted(result.done.items())]
     return "\n".join(lines)
 
 
 def _amount(name: str, value: float) -> str:
-    return f"{value:,.0f}" if name.startswith("keys") else f"{value / 1024**2:.2f} MiB"
+    return f"{value:,.0f}" if "keys" in name or "blocks" in name else f"{value / 1024**2:.2f} MiB"
 
 
-def _growth(trend: Trend) -> str:
-    return f"{trend.share_per_hour:+.1%}"
+def _growth(trend: Trend, per_hour: float) -> str:
+    return f"{trend.share(per_hour):+.1%}"
 
 
 def write(page: Path, text: str) -> None:

@@ -21,18 +21,25 @@ from broker.testing.subscriber import SimulatedSubscriber
 from tests.ports import free_port
 from tests.soak.flatness import Trend, second_half, trend_of
 from tests.soak.holdings import Holdings, Levels, Probe
+from tests.soak.lifetimes import Lifetimes
 from tests.soak.load import Load
-from tests.soak.probed_broker import REPORT
+from tests.soak.probed_broker import MEMORY, REPORT
 from tests.spawning import dies_with_parent
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_S = 60.0
 _SERIES: Mapping[str, Callable[[Levels], int]] = {
-    "resident memory of the broker": lambda levels: levels.broker,
-    "resident memory of the store": lambda levels: levels.store_process,
-    "memory of the store's data": lambda levels: levels.store_data,
-    "keys of the store": lambda levels: levels.keys,
+    "broker: own memory (USS)": lambda levels: levels.broker_unique,
+    "broker: with its share of what it shares (PSS)": lambda levels: levels.broker_proportional,
+    "broker: blocks of Python objects": lambda levels: levels.broker_blocks,
+    "broker: memory allocated from C": lambda levels: levels.broker_malloc,
+    "store: own memory (USS)": lambda levels: levels.store_unique,
+    "store: with its share of what it shares (PSS)": lambda levels: levels.store_proportional,
+    "store: memory of the data": lambda levels: levels.store_data,
+    "store: keys": lambda levels: levels.keys,
 }
+SWEEPS_S = 10.0
+"""How long entries may stay after their lifetime: a sweep comes 20 times in a retention and takes a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +56,24 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`left_over` is what is held in addition afterwards, `log` what the broker logged as errors."""
+    """`left_over` is what is held in addition afterwards, `log` what the broker logged as errors. `lifetimes`
+    has the entries of the store that stayed too long; `collections` says how often the broker collected all
+    of its garbage.
+    """
 
     seconds: float
     done: Mapping[str, int]
     failed: Sequence[str]
     trends: Mapping[str, Trend]
     left_over: Mapping[str, int]
+    lifetimes: Lifetimes
+    collections: int
     log: str
 
     @property
     def is_clean(self) -> bool:
-        """Whether every step succeeded and nothing is left over."""
-        return not self.failed and not self.left_over
+        """Whether every step succeeded, nothing is left over and nothing stayed too long."""
+        return not self.failed and not self.left_over and not self.lifetimes.overdue
 
     @property
     def is_flat(self) -> bool:
@@ -71,15 +83,16 @@ class Result:
 async def run(folder: Path, size: Size, progress: Callable[[str, float], None]) -> Result:
     """`progress` gets what happens and the share of the load that is done."""
     async with contextlib.AsyncExitStack() as stack:
-        report, log = folder / "report.json", folder / "broker.log"
-        base, pid = await stack.enter_async_context(_broker(folder, report, log, size))
+        log = folder / "broker.log"
+        base, pid = await stack.enter_async_context(_broker(folder, log, size))
         # one connection, so that it never counts as a connection more
         pool = redis.BlockingConnectionPool.from_url(
             url_of(folder / "data"), protocol=2, socket_timeout=30, max_connections=1
         )
         store = redis.Redis.from_pool(pool)
         stack.push_async_callback(store.aclose)
-        probe = Probe(pid, store, report)
+        probe = Probe(pid, store, folder / REPORT, folder / MEMORY)
+        lifetimes = Lifetimes(store, size.retention_s + SWEEPS_S)
         progress("warming up", 0.0)
         _, failed_early = await _work(base, store, size, size.warm_s)
         progress("waiting until what is old is removed", 0.0)
@@ -94,14 +107,26 @@ async def run(folder: Path, size: Size, progress: Callable[[str, float], None]) 
                 progress("load", min(1.0, at_s / size.load_s))
                 await asyncio.sleep(size.sample_s)
 
-        sampling = asyncio.create_task(sample())
+        observers = [asyncio.create_task(sample()), asyncio.create_task(lifetimes.run())]
         done, failed = await _work(base, store, size, size.load_s)
-        sampling.cancel()
-        await asyncio.wait([sampling])
+        for observer in observers:
+            observer.cancel()
+        for ended in await asyncio.gather(*observers, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+        await lifetimes.begin()
         progress("waiting until what is old is removed", 1.0)
         after = await _quiet(probe, size, before)
+        await lifetimes.compare()
     return Result(
-        size.load_s, done, failed_early + failed, _trends(levels), after.beyond(before), log.read_text()
+        size.load_s,
+        done,
+        failed_early + failed,
+        _trends(levels),
+        after.beyond(before),
+        lifetimes,
+        levels[-1].broker_collections - levels[0].broker_collections,
+        log.read_text(),
     )
 
 
@@ -143,7 +168,7 @@ async def _quiet(probe: Probe, size: Size, before: Holdings | None = None) -> Ho
 
 
 @contextlib.asynccontextmanager
-async def _broker(folder: Path, report: Path, log: Path, size: Size) -> AsyncIterator[tuple[str, int]]:
+async def _broker(folder: Path, log: Path, size: Size) -> AsyncIterator[tuple[str, int]]:
     port = free_port()
     settings = {
         "PORT": str(port),
@@ -158,7 +183,8 @@ async def _broker(folder: Path, report: Path, log: Path, size: Size) -> AsyncIte
         "HANDSHAKE_GRACE": "1s",
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
-    environment |= {f"BROKER_{name}": value for name, value in settings.items()} | {REPORT: str(report)}
+    environment |= {f"BROKER_{name}": value for name, value in settings.items()}
+    environment |= {name: str(folder / name) for name in (REPORT, MEMORY)}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 our own module, before anything is measured
             [sys.executable, "-m", "tests.soak.probed_broker", "serve"],

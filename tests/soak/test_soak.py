@@ -17,5 +17,7 @@ async def test_nothing_is_left_over_after_load_of_every_kind() -> None:
         result = await run(folder, SHORT, lambda _text, _share: None)
     assert result.failed == []
     assert result.left_over == {}
+    assert {"changes", "resource"} <= result.lifetimes.compared.keys()
+    assert result.lifetimes.overdue == []
     assert all(result.done.values())
     assert "Traceback" not in result.log

@@ -1,4 +1,4 @@
-"""The verdict of a soak about a series of measurements."""
+"""The judgement of the soak on series of measurements."""
 
 import random
 
@@ -6,41 +6,55 @@ import pytest
 
 from tests.soak.flatness import second_half, trend_of
 
-LEVEL = 100.0
+MIB = 1024.0**2
+BASE = 100 * MIB
+TIMES = [float(second) for second in range(0, 900, 3)]
+"""A quarter of an hour."""
 
 
-def series(per_hour: float, noise: float, count: int = 240) -> list[tuple[float, float]]:
-    source = random.Random(7)
-    return [(5.0 * n, LEVEL + per_hour * n * 5 / 3600 + source.gauss(0, noise)) for n in range(count)]
+def noisy(values: list[float], seed: int = 1) -> list[tuple[float, float]]:
+    generator = random.Random(seed)
+    return [(at, value + generator.gauss(0, 0.1 * MIB)) for at, value in zip(TIMES, values, strict=True)]
 
 
-def test_noise_without_growth_is_flat() -> None:
-    assert trend_of(series(0, 5)).is_flat
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_flat(seed: int) -> None:
+    trend = trend_of(noisy([BASE for _ in TIMES], seed))
+    assert trend.is_flat
+    assert trend.level == pytest.approx(BASE, rel=0.01)
+    assert trend.at_least_per_hour <= trend.per_hour <= trend.at_most_per_hour
 
 
-def test_growth_within_the_noise_is_flat() -> None:
-    assert trend_of(series(4, 20)).is_flat
-
-
-def test_growth_of_at_most_three_percent_an_hour_is_flat() -> None:
-    assert trend_of(series(2.9, 0)).is_flat
-
-
-def test_growth_beyond_three_percent_and_the_noise_is_not_flat() -> None:
-    trend = trend_of(series(30, 1))
+def test_a_leak_is_not_flat() -> None:
+    trend = trend_of(noisy([BASE + at * 2 * MIB / 900 for at in TIMES]))
     assert not trend.is_flat
-    assert trend.share_per_hour == pytest.approx(0.3, rel=0.2)
+    assert trend.per_hour == pytest.approx(8 * MIB, rel=0.1)
+    assert trend.share(trend.per_hour) == pytest.approx(0.08, rel=0.1)
 
 
-def test_a_series_that_shrinks_is_flat() -> None:
-    assert trend_of(series(-50, 1)).is_flat
+def test_a_leak_within_the_limit_is_flat() -> None:
+    assert trend_of(noisy([BASE + at * 0.5 * MIB / 900 for at in TIMES])).is_flat
 
 
-def test_a_step_in_the_first_half_does_not_count() -> None:
-    points = [(float(n), 50.0 if n < 40 else 100.0) for n in range(100)]
-    assert trend_of(second_half(points)).is_flat
+def test_one_step_is_flat_and_a_staircase_is_not() -> None:
+    assert trend_of(noisy([BASE + MIB * (at > 300) for at in TIMES])).is_flat
+    assert not trend_of(noisy([BASE + MIB * (at // 180) for at in TIMES])).is_flat
 
 
-def test_a_trend_needs_three_points() -> None:
-    with pytest.raises(ValueError, match="three points"):
-        trend_of([(0.0, 1.0), (1.0, 2.0)])
+def test_a_sawtooth_is_flat_and_one_on_a_leak_is_not() -> None:
+    teeth = [BASE + (at % 60) / 60 * 2 * MIB for at in TIMES]
+    assert trend_of(noisy(teeth)).is_flat
+    rising = [tooth + at * 3 * MIB / 900 for tooth, at in zip(teeth, TIMES, strict=True)]
+    assert not trend_of(noisy(rising)).is_flat
+
+
+def test_what_shrinks_and_what_is_nothing_is_flat() -> None:
+    assert trend_of(noisy([BASE - at * 5 * MIB / 900 for at in TIMES])).is_flat
+    assert trend_of([(at, 0.0) for at in TIMES]).is_flat
+
+
+def test_only_the_second_half_counts() -> None:
+    points = [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (3.0, 4.0), (4.0, 5.0)]
+    assert second_half(points) == [(2.0, 3.0), (3.0, 4.0), (4.0, 5.0)]
+    with pytest.raises(ValueError, match="four points"):
+        trend_of(second_half(points))
