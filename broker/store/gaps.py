@@ -1,6 +1,7 @@
 """Gaps as the scripts store them, and the log message about events that are given up."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -28,12 +29,13 @@ def gaps_of(text: str) -> tuple[Gap, ...]:
 class GapReporter:
     """Logs events that were given up: the first at once, a growing gap every `LOG_EVERY_S`."""
 
-    def __init__(self) -> None:
-        self._logged_s = RecentlyUsed[SubscriptionKey, float](_MAX_SUBSCRIPTIONS, LOG_EVERY_S)
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._logged_s = RecentlyUsed[SubscriptionKey, float](_MAX_SUBSCRIPTIONS, LOG_EVERY_S, now_s)
 
     def report(self, subscription: SubscriptionKey, low: int, high: int, reason: GapReason) -> None:
         """`low` to `high` is the whole gap; earlier calls may have reported part of it."""
-        now_s = time.monotonic()
+        now_s = self._now_s()
         logged_s = self._logged_s.get(subscription)
         if logged_s is None or now_s - logged_s >= LOG_EVERY_S:
             self._logged_s.put(subscription, now_s)
