@@ -2,14 +2,18 @@
 exit code 2; Ctrl-C is one line, with exit code 130.
 """
 
+import gc
 import sys
 
 from broker.errors import ConfigurationError, StoreUnavailable
 
 _INTERRUPTED = 130
+_COLLECT_RARELY = (50_000, 20, 100)
+"""A start creates many objects, nearly all of which live as long as the process."""
 
 
 def main() -> None:
+    gc.set_threshold(*_COLLECT_RARELY)
     try:
         # inside the try, so that Ctrl-C during the import prints no traceback
         from broker.cli import main as run  # noqa: PLC0415

@@ -6,6 +6,7 @@ process; the other modules build the parts of one role each (`api.py`, `matcher.
 commands and the tests call `running`.
 """
 
+from broker.app.api import prepare_requests
 from broker.app.channels import allowed_networks
 from broker.app.listening import bind, with_bound_port
 from broker.app.roles import ALL_ROLES, Role
@@ -21,6 +22,7 @@ __all__ = [
     "check",
     "claimed_server",
     "migrate_store",
+    "prepare_requests",
     "running",
     "store_url",
     "with_bound_port",

@@ -2,6 +2,7 @@
 both share.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp
@@ -51,7 +52,6 @@ from broker.workers.inbox import InboxWorker
 from broker.workers.topic_sync import TopicSync
 
 _FREQUENT_TYPES = ("Observation", "Subscription")
-"""Their models are loaded at start, so that the first request does not wait for them."""
 
 
 def build_intake(parts: Parts, group: GroupCommit) -> Intake:
@@ -121,8 +121,6 @@ def build_api_app(
     mounts: Sequence[HttpRoute] = (),
 ) -> ASGIApp:
     """The ASGI application: the FHIR bases, websockets, health, metrics and `mounts`."""
-    for release in (Release.R4, Release.R5):
-        prepare(release, _FREQUENT_TYPES)
     settings, clock = parts.settings, parts.clock
     is_smart = settings.auth == "smart"
     facts = ServerFacts(clock.now_ms(), list(parts.channels), is_smart)
@@ -142,6 +140,16 @@ def build_api_app(
         max_body_bytes=settings.max_body,
     )
     return RequestLog(allow_origins(app, settings.cors_origins))
+
+
+async def prepare_requests() -> None:
+    """Loads the tables of frequent types, between other work, so that their first request does not wait for
+    them. The commands call it when the process is ready.
+    """
+    for release in (Release.R4, Release.R5):
+        for name in _FREQUENT_TYPES:
+            prepare(release, [name])
+            await asyncio.sleep(0)
 
 
 def build_health_app(health: Health, authenticate: Authenticate) -> ASGIApp:

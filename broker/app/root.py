@@ -82,13 +82,15 @@ async def running(
     """
     if Role.API in roles:
         settings.refuse_open()
-    catalog, clients = load_catalog(settings), load_clients(settings)
     async with contextlib.AsyncExitStack() as stack:
         # first: a process that may not use the data directory should hear that, not that the port is in use
         server = stack.enter_context(claimed_server(settings))
         listening = listening or bind(settings)
         stack.callback(listening.close)
         settings = with_bound_port(settings, listening)
+        if server is not None:
+            server.launch()  # it loads its data while the topics are read
+        catalog, clients = load_catalog(settings), load_clients(settings)
         url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))

@@ -14,7 +14,17 @@ import structlog
 import typer
 
 from broker import failpoints
-from broker.app import ALL_ROLES, Role, Running, bind, claimed_server, running, store_url, with_bound_port
+from broker.app import (
+    ALL_ROLES,
+    Role,
+    Running,
+    bind,
+    claimed_server,
+    prepare_requests,
+    running,
+    store_url,
+    with_bound_port,
+)
 from broker.cli import loop, supervisor
 from broker.cli.garbage_collection import scheduled_garbage_collection
 from broker.errors import ConfigurationError, StoreUnavailable
@@ -35,6 +45,7 @@ def _read_settings() -> Settings:
 
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
+    gc.freeze()  # the modules live as long as the process: no collection looks at them again
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until topics and clients can be read again
 
     async def until_stopped(stop: asyncio.Event) -> None:
@@ -47,6 +58,8 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
                 _log.info(
                     "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
                 )
+                if Role.API in roles:
+                    await prepare_requests()
                 await first_of(asyncio.shield(broker.tasks["http"]), stop)
             ignore_hangup()
             _log.info("stopping", pid=os.getpid())

@@ -100,12 +100,20 @@ class EmbeddedServer:
         """
         self._directory.claim()
 
+    def launch(self) -> None:
+        """Claims the directory and starts the server process, which loads its data while the caller does
+        other things before `start`.
+        """
+        self.claim()
+        self._spawn()
+
     def start(self) -> None:
         """Claims the directory, and returns when the server replies. Raises `ConfigurationError`, with the
         last line of the server's log if it does not start.
         """
-        self.claim()
-        self.respawn()
+        if self.process is None:
+            self.launch()
+        self._await_reply()
 
     def keep(self) -> None:
         """Restarts the server whenever it dies before `stop`, and watches its disk."""
@@ -129,7 +137,11 @@ class EmbeddedServer:
                 self._is_stopping.wait(_RESPAWN_S)
 
     def respawn(self) -> None:
-        """Starts the server process and waits until it replies."""
+        """Starts the server process again and waits until it replies."""
+        self._spawn()
+        self._await_reply()
+
+    def _spawn(self) -> None:
         server_lock = self._await_end_of_predecessor()
         path = socket_path(self.data_dir)
         path.unlink(missing_ok=True)
@@ -150,7 +162,6 @@ class EmbeddedServer:
             raise ConfigurationError("the embedded server accepts no configuration")
         stdin.write("\n".join(self._configuration(path)).encode())
         stdin.close()
-        self._await_reply()
 
     def _await_end_of_predecessor(self) -> IO[str]:
         """The server's lock. A server whose broker was killed shuts down first."""
