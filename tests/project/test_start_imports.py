@@ -15,7 +15,6 @@ _ON_DEMAND = {
     "aiohttp": "broker.testing",
     "httpx": "commands that ask a broker",
     "jwt": "signed requests",
-    "cryptography": "signed requests",
 }
 _SERVE = """
 import asyncio, os, sys
