@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket

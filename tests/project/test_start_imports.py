@@ -14,7 +14,6 @@ _ON_DEMAND = {
     "pint": "filters of quantities",
     "aiohttp": "broker.testing",
     "httpx": "commands that ask a broker",
-    "jwt": "signed requests",
 }
 _SERVE = """
 import asyncio, os, sys
@@ -47,7 +46,13 @@ def modules(code: str, **settings: str) -> set[str]:
 def test_the_command_line_imports_no_part_of_the_broker_before_a_command_runs() -> None:
     imported = modules("import sys, broker.cli; print(*sys.modules)")
     of_the_broker = {name for name in imported if name.startswith("broker")}
-    assert of_the_broker == {"broker", "broker.cli", "broker.cli.commands", "broker.errors"}
+    assert of_the_broker == {
+        "broker",
+        "broker.cli",
+        "broker.cli.commands",
+        "broker.cli.credentials",
+        "broker.errors",
+    }
     assert imported.isdisjoint(_NEVER | _ON_DEMAND.keys() | {"asyncio", "redis", "rich", "structlog"})
 
 
