@@ -21,8 +21,10 @@ import redis.asyncio as redis
 from bench.figures import Figure
 from bench.rig import LAYOUT, Program, broker, register
 from bench.segments import listening
-from broker.model.change import DEFAULT_TENANT
+from broker.model.change import DEFAULT_TENANT, Interaction
+from broker.model.release import Release
 from broker.store import keys
+from broker.store.records import EventRecord, encode
 from broker.testing.readings import HEART_RATE, observation
 
 BENCH = "large"
@@ -95,11 +97,13 @@ async def _wait(program: Program, subscription_id: str, count: int) -> None:
     store = redis.Redis.from_url(program.store_url, protocol=2)
     shard = LAYOUT.shard_of(DEFAULT_TENANT, subscription_id)
     outbox = keys.outbox(shard, DEFAULT_TENANT, subscription_id)
-    record = bytes.fromhex("95ab") + b"Observation" + b"\xa1x\x01\xa2r4\xa6create"
+    event = EventRecord(
+        "Observation", "x", 1, Release.R4, Interaction.CREATE, at_ms=1_750_000_000_000, size=100
+    )
     for start in range(1, count + 1, 1_000):
         pipeline = store.pipeline(transaction=False)
         for number in range(start, start + 1_000):
-            pipeline.xadd(outbox, {"event": record, "at": 1_750_000_000_000, "bytes": 100}, id=f"{number}-0")
+            pipeline.xadd(outbox, {"event": encode(event)}, id=f"{number}-0")
         await pipeline.execute()
     await store.hset(keys.subscription(shard, DEFAULT_TENANT, subscription_id), "count", count)
     await store.aclose()

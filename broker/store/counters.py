@@ -8,7 +8,8 @@ the cost depends on the number of partitions and shards, not on subscriptions, c
 Fields of a partition's hash: `changes_accepted:<interaction>` and those of dead letters (changes); how many
 are matched is in its matching hash (`keys.matching`). Fields of a shard's hash: `events_appended`,
 `events_delivered_correction` (to the delivered event notifications), `events_given_up:<reason>`,
-`undelivered_correction`, `notifications:<type>:<outcome>`, `subscriptions:<status>`,
+`undelivered_correction`, `delivered` (event notifications), `notifications:<type>:<outcome>` (all others),
+`subscriptions:<status>`,
 `subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The inbox's hash has those of dead
 letters (refused entries): `dead_letters` (how many there are now), `dead_letters_created`,
 `dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
@@ -52,9 +53,7 @@ class Counters:
         matched = answers[len(hashes) :]
         of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -1]
         changes, events = _sum(of_partitions), _sum(of_shards)
-        delivered = (
-            events["notifications:event-notification:delivered"] + events["events_delivered_correction"]
-        )
+        delivered = events["delivered"] + events["events_delivered_correction"]
         passed = delivered - events["undelivered_correction"]
         return StoreCounts(
             changes_accepted={kind: changes[f"changes_accepted:{kind}"] for kind in Interaction},
@@ -107,7 +106,7 @@ def _sum(hashes: Iterable[Counter[str]]) -> Counter[str]:
 
 
 def _notifications(events: Counter[str]) -> dict[tuple[str, str], int]:
-    counted = {}
+    counted = {("event-notification", "delivered"): events["delivered"]}
     for name, number in events.items():
         if name.startswith("notifications:"):
             _, notification_type, outcome = name.split(":")

@@ -190,6 +190,8 @@ class EmbeddedServer:
         yield 'save ""'
         yield "maxmemory-policy noeviction"
         yield "stream-node-max-entries 128"
+        # a stream has room for one node from its first entry on, and most outboxes have few
+        yield "stream-node-max-bytes 1024"
         # rewritten when it has doubled, as a compact snapshot that is synced in small steps; each write is
         # synced meanwhile too, since it is acknowledged
         yield "auto-aof-rewrite-percentage 100"

@@ -14,12 +14,13 @@ from broker.store import keys, stream_id
 from broker.store.matched_positions import START, unmatched
 from broker.store.protocol import Store
 from broker.store.replies import mapping_of
+from broker.store.short_records import shorten_records
 from broker.store.stream_id import text_of
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
-subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group. Version 0
-stands for a data set from before the version was stored.
+subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group,
+5 since records are shorter. Version 0 stands for a data set from before the version was stored.
 """
 _PAGE = 500
 _GROUP = "match"
@@ -94,6 +95,7 @@ async def _count_after(store: Store, stream: str, position: str) -> int:
 MIGRATIONS: Sequence[Migration] = (
     Migration(3, "subscriptions of a tenant are ordered by id", _order_members),
     Migration(4, "partitions have positions in place of consumer groups", _store_positions),
+    Migration(5, "records are shorter", shorten_records),
 )
 """In the order of their versions, without a gap, up to `SCHEMA_VERSION`."""
 

@@ -134,6 +134,6 @@ def _new_event(change: Change, context: Context, encoded: dict[tuple[str, int], 
     if event is None:
         current = change.current
         size = (len(current.resource.text) if current.resource is not None else 0) + context.size
-        event = NewEvent(change.id, current.at_ms, size, encode_event(change, context.included))
+        event = NewEvent(change.id, encode_event(change, size, context.included))
         encoded[key] = event
     return event

@@ -76,9 +76,12 @@ def encode_logged(
 
 
 def logged_change(fields: Mapping[bytes, bytes]) -> LogEntry:
-    """Reads an entry of a changes stream, or of the dead letters made from one."""
-    logged = _decode_logged(fields[b"change"])
-    version, previous, interaction, release, at_ms = fields[b"state"].split(b" ")
+    """Reads an entry of a changes stream, or of the dead letters made from one. Its field `change` has the
+    line that `append_changes.lua` writes, and the record.
+    """
+    state, _, record = fields[b"change"].partition(b"\n")
+    logged = _decode_logged(record)
+    version, previous, interaction, release, at_ms = state.split(b" ")
     return LogEntry(
         VersionKey(logged.tenant, logged.type, logged.id, int(version)),
         VersionKey(logged.tenant, logged.type, logged.id, int(previous)) if previous != b"-" else None,
@@ -100,13 +103,17 @@ class IncludedRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An event as its outbox stores it; number, tenant and moment are outside."""
+    """An event as its outbox stores it; number and tenant are outside. `size` is how many bytes its resources
+    have. Scripts read it (`EVENT` in `lua/shared/subscription.lua`).
+    """
 
     type: str
     id: str
     version: int
     release: Release
     interaction: Interaction
+    at_ms: int
+    size: int
     included: tuple[IncludedRecord, ...] = ()
     trace: str = ""
 
@@ -114,7 +121,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
 _decode_event = msgspec.msgpack.Decoder(EventRecord).decode
 
 
-def encode_event(change: Change, included: Sequence[Included] = ()) -> bytes:
+def encode_event(change: Change, size: int, included: Sequence[Included] = ()) -> bytes:
     current = change.current
     record = EventRecord(
         current.key.type,
@@ -122,6 +129,8 @@ def encode_event(change: Change, included: Sequence[Included] = ()) -> bytes:
         current.key.version,
         current.release,
         current.interaction,
+        current.at_ms,
+        size,
         tuple(
             IncludedRecord(resource.key.type, resource.key.id, resource.key.version, resource.release)
             for resource in included
@@ -132,11 +141,11 @@ def encode_event(change: Change, included: Sequence[Included] = ()) -> bytes:
 
 
 def event_of(tenant: Tenant, entry_id: bytes, flat: Sequence[bytes]) -> Event:
-    """Reads an outbox entry; `flat` has its fields `event`, `at` and `bytes`, names and values in turn."""
+    """Reads an outbox entry; `flat` has its one field `event`, name and value."""
     record = _decode_event(flat[1])
     return Event(
         number=event_number(entry_id),
-        at_ms=int(flat[3]),
+        at_ms=record.at_ms,
         focus=VersionKey(tenant, record.type, record.id, record.version),
         release=record.release,
         interaction=record.interaction,

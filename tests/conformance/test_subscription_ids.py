@@ -5,12 +5,14 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.model.change import DEFAULT_TENANT
+from broker.model.change import DEFAULT_TENANT, Interaction
+from broker.model.release import Release
 from broker.services.paging import PageName
 from broker.services.subscription_pages import page_by_id
 from broker.store import keys
 from broker.store.layout_record import LayoutRecord
 from broker.store.protocol import Store
+from broker.store.records import EventRecord, encode
 from broker.store.retention import Limits, Retention
 from broker.store.subscription_ids import PAGE
 from broker.store.subscriptions import Subscriptions
@@ -110,8 +112,9 @@ async def test_a_sweep_looks_at_a_bounded_number_of_entries_in_one_script(store:
     redis = redis_of(store)
     shard = subscriptions.shard_of(DEFAULT_TENANT, ids_of(0)[0])  # type: ignore[arg-type]
     outbox = keys.outbox(shard, DEFAULT_TENANT, ids_of(0)[0])
+    record = encode(EventRecord("Basic", "a", 1, Release.R4, Interaction.CREATE, at_ms=1, size=0))
     for number in range(1, 5_001):
-        await redis.xadd(outbox, {"event": b"x", "at": 1, "bytes": 0}, id=f"{number}-0")
+        await redis.xadd(outbox, {"event": record}, id=f"{number}-0")
     await redis.hset(keys.subscription(shard, DEFAULT_TENANT, ids_of(0)[0]), mapping={"cursor": 5000})
     retention = Retention(store, Limits(keep_ms=1_000))
     calls = await commands(store, lambda: retention._trim_outboxes(2_000))
@@ -129,5 +132,5 @@ async def test_a_data_set_with_unordered_ids_is_migrated(store: Store) -> None:
         if listed:
             await redis.sadd(members, *(subscription_id for _, subscription_id in listed))
     await redis.hset(keys.LAYOUT, "schema", 2)
-    assert [step.version for step in await LayoutRecord(store).migrate()] == [3, 4]
+    assert [step.version for step in await LayoutRecord(store).migrate()] == [3, 4, 5]
     assert {shard: await subscriptions.in_shard(shard) for shard in expected} == expected

@@ -88,7 +88,7 @@ end
 
 local function log(change, interaction, previous)
   local state = table.concat({change.version, previous, interaction, change.release, at}, ' ')
-  redis.call('XADD', change.partition.log, '*', 'change', change.logged, 'state', state)
+  redis.call('XADD', change.partition.log, '*', 'change', state .. '\n' .. change.logged)
   if change.digest ~= '' then
     redis.call('SET', change.idempotency, change.digest .. ' ' .. change.version .. ' ' .. at, 'PX', keep_ms)
   end

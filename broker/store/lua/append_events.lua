@@ -3,8 +3,8 @@
 --          stream of each subscription
 -- ARGV     partition, lease token, wakeup channel, shard, most events an outbox may hold, how many events of
 --          the partition the caller knows this shard to have numbered; then for each subscription its member
---          and the count of its events, and for each event change id, moment of the change, bytes of its
---          resources, record (`EventRecord` in records.py)
+--          and the count of its events, and for each event change id and record (`EventRecord` in
+--          records.py)
 -- Returns  {number of events added, how many the shard has numbered from the partition, then member, first
 --          and last number of the gap of each subscription that lost events}. The first is -1 if a newer
 --          matcher holds the partition, -2 if the shard has forgotten what it numbered
@@ -15,7 +15,7 @@
 -- (expect_reader.lua) or are pull subscriptions. An outbox that is full forgets delivered events; when too
 -- many wait, the oldest are given up (gaps.lua). In `error` it keeps nine tenths of them, so that a
 -- subscriber that comes back finds room under what goes on arriving.
-local FIELDS, TRIM_EVERY, MAX_GIVEN_UP = 4, 100, 5000
+local FIELDS, TRIM_EVERY, MAX_GIVEN_UP = 2, 100, 5000
 local partition, token, max_events = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5])
 local token_field, numbered_field = 'token:' .. partition, 'numbered:' .. partition
 local last_change = 'last_change:' .. partition
@@ -56,8 +56,7 @@ while k <= #KEYS do
       local f = a + e * FIELDS
       if is_after(ARGV[f], last) then
         number, last = number + 1, ARGV[f]
-        redis.call('XADD', outbox, whole(number) .. '-0', 'event', ARGV[f + 3], 'at', ARGV[f + 1],
-          'bytes', ARGV[f + 2])
+        redis.call('XADD', outbox, whole(number) .. '-0', 'event', ARGV[f + 1])
         added = added + 1
       end
     end

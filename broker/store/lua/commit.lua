@@ -25,7 +25,8 @@ end
 
 if whole(s.token) ~= token or s.claim_state ~= 'in-flight' then
   -- the reply to this commit was lost, if nobody has claimed since
-  if s.last_commit ~= token .. ':' .. whole(s.token) then return {'stale'} end
+  local since = tonumber(s.last_commit)
+  if not since or whole(s.token - since) ~= token then return {'stale'} end
   if s.claim_state ~= 'in-flight' then
     return {s.status, whole(now), redis.call('ZSCORE', key.due, key.member) or '0'}
   elseif verdict.takes_next then
@@ -36,9 +37,8 @@ if whole(s.token) ~= token or s.claim_state ~= 'in-flight' then
   save(key, s)
   return answer
 end
-s.committed = token
-local this_commit = token .. ':' .. token
-change(s, 'last_commit', this_commit)
+s.committed = verdict.token
+change(s, 'last_commit', '0')
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
 local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_revision ~= s.revision)
@@ -48,8 +48,12 @@ local is_delivered = decision == 'advance' and s.notification_type == 'event-not
 local delivered = is_delivered and verdict.events or 0
 if verdict.outcome ~= '' then
   local attempts = verdict.type .. ':' .. verdict.outcome
-  count(key.counters, 'notifications:' .. attempts, 1)
-  if attempts == 'event-notification:delivered' then delivered = delivered - 1 end
+  if attempts == 'event-notification:delivered' then
+    count(key.counters, 'delivered', 1)
+    delivered = delivered - 1
+  else
+    count(key.counters, 'notifications:' .. attempts, 1)
+  end
 end
 count(key.counters, 'events_delivered_correction', delivered)
 
@@ -83,8 +87,7 @@ local function advance()
     s.status = 'active'
   end
   s.last_sent, s.notification_type, s.attempts, s.failing_since = now, '', 0, 0
-  change(s, 'cursor', whole(s.cursor), 'last_sent', whole(now), 'notification_type', '', 'attempts', '0',
-    'failing_since', '0')
+  change(s, 'cursor', whole(s.cursor), 'last_sent', whole(now), 'attempts', '0', 'failing_since', '0')
 end
 
 -- Makes the events that can't be rendered dead letters; the rest of the notification is sent without them.
@@ -113,8 +116,7 @@ local function move_to_dead_letters()
     s.notification_type = ''
   end
   s.attempts, s.failing_since = 0, 0
-  change(s, 'notification_type', s.notification_type, 'last_event', whole(s.last_event), 'pinned_at',
-    whole(s.pinned_at), 'attempts', '0', 'failing_since', '0', unpack(failure))
+  change(s, 'attempts', '0', 'failing_since', '0', unpack(failure))
 end
 
 -- Ends the deliveries: status `off` or `error`.

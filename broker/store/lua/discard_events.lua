@@ -5,8 +5,9 @@
 -- Returns  how many there were
 -- Repeat   yes
 local key = {sub = KEYS[1], dead = KEYS[2], index = KEYS[3], counters = KEYS[4], member = ARGV[1]}
-local held = redis.call('HMGET', key.sub, 'resend_ranges', 'notification_type', 'last_event')
-local under_way = held[2] == 'resend' and tonumber(held[3]) or 0
+local held = redis.call('HMGET', key.sub, 'resend_ranges', 'notification')
+local notification_type, last_event = notification_of(held[2])
+local under_way = notification_type == 'resend' and last_event or 0
 local first = tonumber(string.match(held[1] or '', '^(%d+)') or '0')
 local discarded, numbers = 0, {}
 for a = 2, #ARGV do

@@ -26,12 +26,17 @@ local now, time = now_ms(), redis.call('TIME')
 for _, tenant in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   for _, id in ipairs(redis.call('ZRANGE', ARGV[1] .. tenant, 0, -1)) do
     local key = {sub = ARGV[2] .. tenant .. ':' .. id, counters = KEYS[3]}
-    local held = redis.call('HMGET', key.sub, 'count', 'cursor', 'token')
+    local held = redis.call('HMGET', key.sub, 'count', 'cursor', 'token', 'notification')
     subscriptions = subscriptions + 1
     if held[1] then
       local last, token = tonumber(held[1]), math.max(tonumber(held[3]) + 1, time[1] * 1000000 + time[2])
       record_gap(key, last + 1, last + by, 'rollback', now)
-      redis.call('HSET', key.sub, 'count', whole(last + by), 'token', whole(token))
+      local notification_type, last_event, pinned_at = notification_of(held[4])
+      -- the moment of its first attempt stays
+      pinned_at = pinned_at or moment_of(tonumber(held[3]))
+      local notification = notification_text(notification_type, last_event, pinned_at)
+      redis.call('HSET', key.sub, 'count', whole(last + by), 'token', whole(token),
+        'notification', notification)
       count(key.counters, 'undelivered_correction', by)
       if held[2] == held[1] then pass_over(key, last, last + by) end
     end

@@ -21,11 +21,7 @@ while seen < max_entries and not is_done do
   is_done = #page == 0
   if is_done then break end
   for _, entry in ipairs(page) do
-    local at
-    for f = 1, #entry[2], 2 do
-      if entry[2][f] == 'at' then at = tonumber(entry[2][f + 1]) end
-    end
-    is_done = at >= horizon
+    is_done = cmsgpack.unpack(entry[2][2])[EVENT.AT] >= horizon
     if is_done then break end
     old, seen = entry_number(entry[1]), seen + 1
   end

@@ -13,11 +13,9 @@ FORGOT_NUMBERS = -2
 
 
 class NewEvent(NamedTuple):
-    """An event to append: the id and moment of its change, bytes of its resources, and its record."""
+    """An event to append: the id of its change, and its record."""
 
     change_id: str
-    at_ms: int
-    size: int
     record: bytes
 
 

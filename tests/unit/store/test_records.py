@@ -21,7 +21,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def fields(record: bytes, previous: str = "2") -> dict[bytes, bytes]:
-    return {b"change": record, b"state": f"3 {previous} update {Release.R5} 7".encode()}
+    return {b"change": f"3 {previous} update {Release.R5} 7\n".encode() + record}
 
 
 def test_a_logged_change_is_read_with_its_events_and_trace() -> None:
@@ -42,8 +42,8 @@ def test_a_logged_change_without_a_previous_version_has_none() -> None:
 def test_an_event_is_read_with_its_included_resources_and_trace() -> None:
     version = Version(KEY, Release.R4, Interaction.CREATE, 7, None)
     included = Included(VersionKey(DEFAULT_TENANT, "Patient", "p", 1), Release.R5)
-    record = encode_event(Change("9-0", 0, version, None, trace=TRACE), [included])
-    assert event_of(DEFAULT_TENANT, b"12-0", [b"event", record, b"at", b"7", b"bytes", b"40"]) == Event(
+    record = encode_event(Change("9-0", 0, version, None, trace=TRACE), 40, [included])
+    assert event_of(DEFAULT_TENANT, b"12-0", [b"event", record]) == Event(
         number=12,
         at_ms=7,
         focus=KEY,
@@ -58,10 +58,10 @@ def test_stored_records_are_arrays_in_the_order_that_lua_reads() -> None:
     logged = msgspec.msgpack.decode(encode_logged(DEFAULT_TENANT, "Observation", "o1", (), ""))
     assert logged == ["default", "Observation", "o1", [], ""]
     version = Version(KEY, Release.R4, Interaction.CREATE, 7, None)
-    event = msgspec.msgpack.decode(encode_event(Change("9-0", 0, version, None)))
-    assert event == ["Observation", "o1", 3, "r4", "create", [], ""]
+    event = msgspec.msgpack.decode(encode_event(Change("9-0", 0, version, None), 40))
+    assert event == ["Observation", "o1", 3, "r4", "create", 7, 40, [], ""]
     assert EventRecord.__struct_fields__[:3] == ("type", "id", "version")
-    assert EventRecord.__struct_fields__[5] == "included"
+    assert EventRecord.__struct_fields__[5:8] == ("at_ms", "size", "included")
 
 
 def test_a_record_that_a_script_unpacks_has_every_field() -> None:

@@ -3,29 +3,30 @@
 -- hash are collected by `change` and written by `save`, in one command with the fields that differ: most of
 -- the append-only file of a notification would otherwise be these fields.
 local MAX_PINNED_EVENTS = 100000
-local LOADED = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification_type',
-  'last_event', 'pinned_at', 'attempts', 'failing_since', 'last_sent', 'token', 'revision',
-  'carries_resources', 'pinned_revision', 'is_pull', 'resend_ranges', 'skipped_numbers', 'build_failures',
-  'last_commit', 'claim_state', 'error_text'}
+local LOADED = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification', 'attempts',
+  'failing_since', 'last_sent', 'token', 'revision', 'carries_resources', 'pinned_revision', 'is_pull',
+  'resend_ranges', 'skipped_numbers', 'build_failures', 'last_commit', 'claim_state', 'error_text'}
 
 local function load(sub)
   local v = redis.call('HMGET', sub, unpack(LOADED))
   if not v[1] then return nil end
   local stored = {}
   for n, name in ipairs(LOADED) do stored[name] = v[n] end
+  local notification_type, last_event, pinned_at = notification_of(v[7])
+  local token = tonumber(v[11])
   return {
     stored = stored, changed = {},
     status = v[1], count = tonumber(v[2]), cursor = tonumber(v[3]), max_count = tonumber(v[4]),
-    heartbeat_ms = tonumber(v[5]), ends = tonumber(v[6]), notification_type = v[7] or '',
-    last_event = tonumber(v[8]) or 0, pinned_at = tonumber(v[9]) or 0, attempts = tonumber(v[10]) or 0,
-    failing_since = tonumber(v[11]) or 0, last_sent = tonumber(v[12]) or 0, token = tonumber(v[13]),
-    revision = v[14], carries_resources = v[15], pinned_revision = v[16], is_pull = v[17],
-    resend_ranges = v[18] or '', skipped_numbers = v[19] or '', build_failures = v[20] or '',
-    last_commit = v[21], claim_state = v[22], has_error = v[23] ~= false,
+    heartbeat_ms = tonumber(v[5]), ends = tonumber(v[6]), notification_type = notification_type,
+    last_event = last_event, pinned_at = pinned_at or moment_of(token), attempts = tonumber(v[8]) or 0,
+    failing_since = tonumber(v[9]) or 0, last_sent = tonumber(v[10]) or 0, token = token, revision = v[12],
+    carries_resources = v[13], pinned_revision = v[14], is_pull = v[15], resend_ranges = v[16] or '',
+    skipped_numbers = v[17] or '', build_failures = v[18] or '', last_commit = v[19], claim_state = v[20],
+    has_error = v[21] ~= false,
   }
 end
 
--- Has `save` write fields: names and values in turn.
+-- Has `save` write fields: names and values in turn. It writes `notification` by itself.
 local function change(s, ...)
   local pairs_given = {...}
   for n = 1, #pairs_given, 2 do s.changed[pairs_given[n]] = pairs_given[n + 1] end
@@ -34,6 +35,8 @@ end
 -- Writes the fields that differ from what is stored. Every script that changes `s` ends with it.
 local function save(key, s)
   local fields = {}
+  local pinned_at = s.pinned_at ~= moment_of(s.token) and s.pinned_at or nil
+  change(s, 'notification', notification_text(s.notification_type, s.last_event, pinned_at))
   for name, value in pairs(s.changed) do
     if s.stored[name] ~= value then
       fields[#fields + 1], fields[#fields + 2] = name, value
@@ -59,7 +62,8 @@ local function rest(key, s)
     at = s.last_sent + s.heartbeat_ms
   end
   if s.ends > 0 and s.status ~= 'off' and (at == 0 or s.ends < at) then at = s.ends end
-  change(s, 'claim_state', '', 'notification_type', '', 'attempts', '0', 'failing_since', '0')
+  s.notification_type = ''
+  change(s, 'claim_state', '', 'attempts', '0', 'failing_since', '0')
   if at == 0 then redis.call('ZREM', key.due, key.member)
   else redis.call('ZADD', key.due, whole(at), key.member) end
   return at
@@ -78,14 +82,12 @@ local function without_gap(entries)
   return run
 end
 
--- Whether a resource of an outbox entry is in `versions` (by `<type>/<id>`) in another version; if not, adds
--- the entry's resources. Inside an entry the focus comes first, as in the notification. `single_versions` in
+-- Whether a resource of an event is in `versions` (by `<type>/<id>`) in another version; if not, adds the
+-- event's resources. Inside an event the focus comes first, as in the notification. `single_versions` in
 -- model/notification.py is the same rule.
-local function adds_second_version(versions, entry)
-  local event, own = cmsgpack.unpack(entry[2][2]), {}
-  -- `EventRecord` and `IncludedRecord` in records.py: type, id, version, release, interaction, included
-  own[event[1] .. '/' .. event[2]] = event[3]
-  for _, included in ipairs(event[6] or {}) do
+local function adds_second_version(versions, event)
+  local own = {[event[EVENT.TYPE] .. '/' .. event[EVENT.ID]] = event[EVENT.VERSION]}
+  for _, included in ipairs(event[EVENT.INCLUDED]) do -- `IncludedRecord`
     local name = included[1] .. '/' .. included[2]
     own[name] = own[name] or included[3]
   end
@@ -106,10 +108,9 @@ local function fitting_events(key, s, first, last, is_pinned, max_bytes)
   if is_pinned or s.carries_resources ~= '1' or #entries == 1 then return entries end
   local bytes, versions, fitting = 0, {}, {}
   for n, entry in ipairs(entries) do
-    for f = 1, #entry[2], 2 do
-      if entry[2][f] == 'bytes' then bytes = bytes + tonumber(entry[2][f + 1]) end
-    end
-    if adds_second_version(versions, entry) or (n > 1 and bytes > max_bytes) then break end
+    local event = cmsgpack.unpack(entry[2][2])
+    bytes = bytes + event[EVENT.SIZE]
+    if adds_second_version(versions, event) or (n > 1 and bytes > max_bytes) then break end
     fitting[n] = entry
   end
   return fitting
@@ -235,10 +236,10 @@ local function take(key, s, now, lease_ms, max_bytes)
   end
   -- also above the tokens that were given out before a rollback of the store
   s.token = math.max(s.token + 1, now * 1000)
-  change(s, 'notification_type', notification_type, 'last_event', whole(s.last_event),
-    'pinned_at', whole(s.pinned_at), 'pinned_revision', s.revision, 'token', whole(s.token),
-    'claim_state', 'in-flight', 'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
-    'last_commit', (s.committed or '') .. ':' .. whole(s.token))
+  s.notification_type = notification_type
+  change(s, 'pinned_revision', s.revision, 'token', whole(s.token), 'claim_state', 'in-flight',
+    'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
+    'last_commit', s.committed and whole(s.token - s.committed) or '')
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
   return claim_of(key, s, notification_type, events, now)
 end

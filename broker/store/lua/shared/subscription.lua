@@ -19,9 +19,12 @@
 --   token                             fencing token of the newest claim; a new subscription starts with the
 --                                     time in microseconds, above the tokens of a deleted subscription with
 --                                     its id
---   last_commit                       `<token committed last>:<token since>`
---   notification_type, last_event,    the notification under way, pinned so that each attempt sends the same,
---   pinned_at, pinned_revision        and the revision of the document it was made for
+--   last_commit                       by how much the token has grown since the one that was committed last:
+--                                     0, or more where that commit claimed; '' where another claim followed
+--   notification, pinned_revision     the notification under way, pinned so that each attempt sends the same:
+--                                     `<type> <last event>`, then the moment of the first attempt if it is
+--                                     not that of the token, or ''; and the revision it was made for. The
+--                                     type `event` stands for event-notification
 --   attempts, failing_since           failed attempts of it, and the moment of the first failure
 --   build_failures                    `<pinned_at>:<n>`: how often the notification could not be built
 --   resend_ranges                     event numbers to send once more: `low-high,…`
@@ -68,6 +71,27 @@ local function change_status(key, from, to)
   announce(key, 'put')
 end
 
+-- Where an event record (`EventRecord` in records.py) has what scripts read.
+local EVENT = {TYPE = 1, ID = 2, VERSION = 3, AT = 6, SIZE = 7, INCLUDED = 8}
+
+-- The parts of the field `notification`: type ('' for none), last event, and the moment of the first attempt
+-- or nil.
+local function notification_of(text)
+  local notification_type, last_event, pinned_at = string.match(text or '', '^(%S+) (%d+) ?(%d*)$')
+  if notification_type == 'event' then notification_type = 'event-notification' end
+  return notification_type or '', tonumber(last_event) or 0, tonumber(pinned_at)
+end
+
+-- The field `notification`; without `pinned_at` its moment is that of the token.
+local function notification_text(notification_type, last_event, pinned_at)
+  if notification_type == '' then return '' end
+  local name = notification_type == 'event-notification' and 'event' or notification_type
+  return name .. ' ' .. whole(last_event) .. (pinned_at and ' ' .. whole(pinned_at) or '')
+end
+
+-- The moment of the claim with this token: that of the first attempt, unless `notification` has another one.
+local function moment_of(token) return math.floor(token / 1000) end
+
 -- Moves the cursor over events that are not delivered.
 local function pass_over(key, cursor, to)
   redis.call('HSET', key.sub, 'cursor', whole(to))
@@ -76,8 +100,7 @@ end
 
 -- Ends the claim and forgets the notification under way, so that nothing of it is sent again.
 local function cancel_notification(key)
-  redis.call('HSET', key.sub, 'claim_state', '', 'notification_type', '', 'attempts', '0',
-    'failing_since', '0')
+  redis.call('HSET', key.sub, 'claim_state', '', 'notification', '', 'attempts', '0', 'failing_since', '0')
 end
 
 -- Makes the subscription due at its end only.
