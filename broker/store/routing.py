@@ -37,6 +37,8 @@ from broker.store.slots import Address, Topology, node_address, slot_of, slot_of
 PATIENCE_S = 5.0
 PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)
 REDIRECTIONS = 4
+DEPARTED_S = 60.0
+"""How long the connections to a node that left the Cluster stay: longer than any command."""
 _LATER = (ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 _SCRIPT_INTERRUPTED = ("non local key", "cluster is down")
 """What a script's error says when a key moved to another node, or the Cluster went down, while it ran."""
@@ -82,6 +84,8 @@ class Router:
         self._scripts = scripts
         self._repeats = repeats
         self._nodes: dict[Address, ClusterNode] = {}
+        self._departed_s: dict[Address, float] = {}
+        """Since when a node has not been part of the Cluster."""
 
     def node(self, address: Address) -> ClusterNode:
         node = self._nodes.get(address)
@@ -166,6 +170,19 @@ class Router:
             await self._topology.refresh(seen)
         except (RedisError, OSError):
             return  # no node answers now: the waiting commands are tried again until the deadline
+        await self._close_departed()
+
+    async def _close_departed(self) -> None:
+        """Closes the connections to nodes that left the Cluster when no command can be under way any more."""
+        members = {*self._topology.primaries, *self._topology.replicas}
+        now_s = time.monotonic()
+        self._departed_s = {
+            address: self._departed_s.get(address, now_s) for address in self._nodes if address not in members
+        }
+        for address, since_s in list(self._departed_s.items()):
+            if now_s - since_s >= DEPARTED_S:
+                del self._departed_s[address]
+                await self._nodes.pop(address).close()
 
     async def read_streams(
         self, verb: Sequence[Argument], positions: Mapping[str, Position]
