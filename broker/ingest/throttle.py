@@ -8,8 +8,10 @@ slow or down causes no lag (`telemetry/lag.py`).
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import takewhile
 
 import structlog
 
@@ -19,33 +21,36 @@ from broker.tasks import sleep_unless
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-MIN_UNDER_WAY = 256
-"""So many changes may be accepted and not yet on their way to a subscriber, whatever the lag is."""
-_FREE_BELOW = 0.5
-"""The share of the target lag up to which the intake is not slowed down at all."""
+MIN_UNDER_WAY = 160
+"""So many changes may be accepted and not yet on their way to a subscriber, whatever the lag is: fewer would
+leave the batches of matcher and dispatcher half empty.
+"""
+_LEAST_BATCH = 64
+"""For how many changes there must be room before the next ones are committed, for the same reason."""
 _LEAST_SHARE = 0.1
 """The intake never falls below this share of what it was in the last minute, however long the lag is."""
 _LEAST_RATE = 50.0
+_LONGEST_LAG_S = 5.0
 _RATE_OVER_S = 0.5
-_REFERENCE_OVER_S = 3.0
 _PEAK_OVER_S = 60.0
+_SHORTEST_S = 0.02
 _LONGEST_GAP_S = 0.05
 """A longer pause between two commits is counted as this long: no producer wanted more."""
 _LONGEST_PAUSE_S = 0.5
-_BATCH_S = 0.02
-_LEAST_BATCH = 64
-"""How much is committed at once while the intake is slowed down: smaller batches cost more in every part."""
+_LOOK_AGAIN_S = 0.01
+"""How soon the lag is asked for again while the intake waits."""
 _READ_EVERY_S = 0.1
 Clock = Callable[[], float]
 
 
 class Throttle:
-    """Sets the rate of accepted changes in proportion to the lag.
+    """Bounds the changes that are accepted and not yet on their way to a subscriber.
 
-    At the target lag it is the rate of the last seconds, which then is that of the deliveries; at twice the
-    target half of it. The target grows where the changes under way would be fewer than `MIN_UNDER_WAY`: on a
-    slow machine a lag is no queue, and slowing down would only leave the workers idle. A `target` of zero
-    switches the throttle off; a `max_delay` of zero refuses nothing.
+    By Little's law those are the changes that were accepted within the last *lag* seconds. Their limit is
+    what is delivered within the target lag, and `MIN_UNDER_WAY` at least: on a slow machine a lag is no
+    queue, and slowing down would only leave the workers idle. So the intake keeps the pace of the deliveries:
+    it goes on when older changes have left. A `target` of zero switches the throttle off; a `max_delay` of
+    zero refuses nothing.
     """
 
     def __init__(
@@ -63,28 +68,36 @@ class Throttle:
         self._others_s = 0.0
         self._clock = clock
         self._recent = _RecentRate()
-        self._last_turn = -math.inf
-        self._next_turn = -math.inf
+        self._commits: deque[tuple[float, int]] = deque()
+        """When how many changes were committed, as far back as the longest lag that counts."""
         self._is_used = False
 
     def lag_s(self) -> float:
-        return max((self._others_s, *(lag() for lag in self._own_lags)))
+        """The longest lag of the workers. Above a bound it does not count: the intake never stops."""
+        lag_s = max((self._others_s, *(lag() for lag in self._own_lags)))
+        longest_s = self.limit() / max(_LEAST_RATE, self._recent.peak * _LEAST_SHARE)
+        return min(lag_s, longest_s, _LONGEST_LAG_S)
 
-    def rate(self) -> float:
-        """The changes per second that may be accepted now; infinite while there is no lag to speak of."""
-        reference = self._recent.reference
-        if not self._target_s or not reference:
+    def limit(self) -> int:
+        """How many changes may be under way."""
+        return max(MIN_UNDER_WAY, round(self._recent.rate * self._target_s))
+
+    def room(self) -> float:
+        """How many changes may be committed now; infinite if the throttle is off."""
+        if not self._target_s:
             return math.inf
-        share = self.lag_s() / max(self._target_s, MIN_UNDER_WAY / reference)
-        if share <= _FREE_BELOW:
-            return math.inf
-        return max(_LEAST_RATE, self._recent.peak * _LEAST_SHARE, reference / share)
+        since = self._clock() - self.lag_s()
+        under_way = takewhile(lambda commit: commit[0] > since, reversed(self._commits))
+        return self.limit() - sum(changes for _, changes in under_way)
 
     def refuse_late(self, waiting: int) -> None:
         """Raises `Overloaded` if a change behind `waiting` others would wait longer than `max_delay`."""
         if not self._max_delay_s or not waiting:
             return
-        delay_s = waiting / self.rate()
+        behind = waiting - self.room()
+        if behind <= 0:
+            return
+        delay_s = self.lag_s() * behind / self.limit()
         if delay_s > self._max_delay_s:
             metrics.intake_refused.inc()
             text = "the broker is overloaded: changes would wait longer than BROKER_MAX_DELAY"
@@ -93,31 +106,29 @@ class Throttle:
     async def reserve(self, changes: int) -> None:
         """Returns when changes that bypass the group commit may be written, and counts them."""
         self.refuse_late(1)
-        pause_s = min(_LONGEST_PAUSE_S, self._next_turn - self._clock())
+        await self.turn()
         self.committed(changes)
-        if pause_s > 0:
-            metrics.intake_delay.inc(pause_s)
-            await asyncio.sleep(pause_s)
 
     async def turn(self) -> None:
-        """Returns when the next changes may be committed."""
-        pause_s = min(_LONGEST_PAUSE_S, self._next_turn - self._clock())
-        if pause_s > 0:
-            metrics.intake_delay.inc(pause_s)
-            await asyncio.sleep(pause_s)
+        """Returns when there is room for the next changes, or after `_LONGEST_PAUSE_S`."""
+        started = self._clock()
+        while self.room() < _LEAST_BATCH and (waited_s := self._clock() - started) < _LONGEST_PAUSE_S:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            metrics.intake_delay.inc(self._clock() - started - waited_s)
 
     def batch_size(self, largest: int) -> int:
         """How many changes the next commit may have."""
-        rate = self.rate()
-        return largest if rate == math.inf else min(largest, max(_LEAST_BATCH, int(rate * _BATCH_S)))
+        return round(min(largest, max(_LEAST_BATCH, self.room())))
 
     def committed(self, changes: int) -> None:
-        """Changes were committed: the next ones have to wait in proportion."""
+        """Changes were committed: they are under way."""
         now = self._clock()
         self._is_used = True
-        self._recent.add(changes, min(now - self._last_turn, _LONGEST_GAP_S))
-        self._last_turn = now
-        self._next_turn = max(now, self._next_turn) + changes / self.rate()
+        self._recent.add(changes, now)
+        if self._target_s:
+            self._commits.append((now, changes))
+            while self._commits[0][0] < now - _LONGEST_LAG_S:
+                self._commits.popleft()
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Reads the lags of all processes while changes are committed."""
@@ -134,25 +145,25 @@ class Throttle:
 
 
 class _RecentRate:
-    """The rate of commits, not counting the time in which nothing was to be done.
-
-    `reference` follows the rate up at once and down within seconds, `peak` within a minute.
+    """The rate of commits, not counting the time in which nothing was to be done. `peak` is the highest of
+    the last minute.
     """
 
     def __init__(self) -> None:
         self._count = 0.0
         self._seconds = 0.0
-        self.reference = 0.0
+        self._last_at = -math.inf
         self.peak = 0.0
 
-    def add(self, count: int, seconds: float) -> None:
+    @property
+    def rate(self) -> float:
+        return self._count / max(self._seconds, _SHORTEST_S)
+
+    def add(self, count: int, now: float) -> None:
+        seconds = min(now - self._last_at, _LONGEST_GAP_S)
+        self._last_at = now
         kept = math.exp(-seconds / _RATE_OVER_S)
         self._count = self._count * kept + count
         self._seconds = self._seconds * kept + seconds
-        rate = self._count / max(self._seconds, _BATCH_S)
-        self.reference = max(rate, _decayed(self.reference, rate, seconds / _REFERENCE_OVER_S))
-        self.peak = max(rate, _decayed(self.peak, rate, seconds / _PEAK_OVER_S))
-
-
-def _decayed(value: float, towards: float, times: float) -> float:
-    return towards + (value - towards) * math.exp(-times)
+        fade = math.exp(-seconds / _PEAK_OVER_S)
+        self.peak = max(self.rate, self.rate + (self.peak - self.rate) * fade)

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from broker.ingest.throttle import MIN_UNDER_WAY
 from broker.store import keys
 from broker.store.lag_board import LagBoard
 from broker.store.protocol import Store
@@ -35,8 +36,16 @@ async def a_worker_far_behind(store: Store) -> AsyncIterator[None]:
         await reporting
 
 
+async def fill(broker_fixture: BrokerFixture) -> None:
+    """Sends as many changes as may be under way, together. They may be refused."""
+    entry = {"resource": READING, "request": {"method": "POST", "url": "Observation"}}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry] * MIN_UNDER_WAY}
+    assert (await broker_fixture.client.post("/r4", json=bundle)).status_code in {200, 503}
+
+
 async def until_delayed(broker_fixture: BrokerFixture) -> None:
     async def is_delayed() -> bool:
+        await fill(broker_fixture)
         await broker_fixture.send(2)
         return await read_total(broker_fixture.client, DELAY) > 0
 
@@ -51,15 +60,18 @@ async def test_a_worker_behind_in_another_process_slows_requests_and_the_inbox_d
         a_worker_far_behind(store),
     ):
         await until_delayed(broker_fixture)
-        before_s = await read_total(broker_fixture.client, DELAY)
-        for _ in range(20):
-            await store.send([("XADD", keys.INBOX, "*", "resource", json.dumps(READING))])
 
         async def is_accepted() -> bool:
             return bool((await store.send([("XLEN", keys.INBOX)]))[0] == 0)
 
-        await until(is_accepted)
-        assert await read_total(broker_fixture.client, DELAY) > before_s
+        async def is_inbox_delayed() -> bool:
+            await fill(broker_fixture)
+            before_s = await read_total(broker_fixture.client, DELAY)
+            await store.send([("XADD", keys.INBOX, "*", "resource", json.dumps(READING))])
+            await until(is_accepted)
+            return await read_total(broker_fixture.client, DELAY) > before_s
+
+        await until(is_inbox_delayed)
 
 
 async def test_changes_that_would_wait_too_long_get_503_with_retry_after_until_the_lag_is_over(
@@ -72,6 +84,7 @@ async def test_changes_that_would_wait_too_long_get_503_with_retry_after_until_t
         async with a_worker_far_behind(store):
 
             async def is_refused() -> bool:
+                await fill(broker_fixture)
                 answers = await asyncio.gather(
                     *(client.post("/r4/Observation", json=READING) for _ in range(8))
                 )
