@@ -5,7 +5,7 @@ others.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from starlette.datastructures import QueryParams
@@ -17,12 +17,14 @@ from broker.fhir.summaries import known_elements, summarize
 from broker.model.resource import Resource
 from broker.services.paging import Page, PageName, PageSelector, parse_page
 from broker.services.result_parameters import parse_result_parameters
-from broker.services.search import Fields, parse_search
+from broker.services.search import Fields, Search, parse_search
 from broker.services.search_order import SearchOrder
 
 T = TypeVar("T")
 PageById = Callable[[PageName, int], Awaitable[tuple[Page[T], int]]]
 """The named page of all candidates by id, of at most so many, and how many there are."""
+Candidates = Callable[[Search[T]], AsyncIterator[T]]
+"""Everything that may pass a search."""
 _SLICE = 25
 """Entries rendered without a pause."""
 FORM = "application/x-www-form-urlencoded"
@@ -40,17 +42,21 @@ def with_form(query: QueryParams, form: bytes) -> QueryParams:
     return QueryParams([*query.multi_items(), *parameters.multi_items()])
 
 
-async def each_of(items: Iterable[T]) -> AsyncIterator[T]:
+def each_of(items: Iterable[T]) -> Candidates[T]:
     """The items, for a search among what is in memory."""
-    for item in items:
-        yield item
+
+    async def candidates(_search: Search[T]) -> AsyncIterator[T]:
+        for item in items:
+            yield item
+
+    return candidates
 
 
 async def searchset(
     request: FhirRequest,
     resource_type: str,
     fields: Fields[T],
-    candidates: AsyncIterable[T],
+    candidates: Candidates[T],
     render: Callable[[T], Resource],
     page_by_id: PageById[T] | None = None,
 ) -> FhirResponse:
@@ -78,7 +84,7 @@ async def searchset(
         page, number = await page_by_id(page_name, count)
     else:
         selector = PageSelector[T](page_name, count, order.compare)
-        async for candidate in candidates:
+        async for candidate in candidates(search):
             if search.passes(candidate):
                 selector.add(order.position(candidate), candidate)
         page, number = selector.page(), selector.total

@@ -1,13 +1,16 @@
 """Create, read, update, patch, delete and search of Subscription."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset
 from broker.api.write_responses import deleted, written
+from broker.model.principal import Principal
 from broker.model.subscription import Subscription
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
+from broker.services.search import Search
 from broker.services.search_criteria import SearchCriteria, search_criteria
 from broker.services.subscription_fields import SUBSCRIPTION_FIELDS
 from broker.services.subscriptions import Registered, SubscriptionService
@@ -124,10 +127,16 @@ class SubscriptionHandlers:
             request,
             "Subscription",
             SUBSCRIPTION_FIELDS[request.release],
-            (record.subscription async for record in self._subscriptions.all(principal)),
+            partial(self._candidates, principal),
             request.adapter.render_subscription,
             partial(self._subscriptions.page, principal) if principal.is_admin else None,
         )
+
+    async def _candidates(
+        self, principal: Principal, search: Search[Subscription]
+    ) -> AsyncIterator[Subscription]:
+        async for record in self._subscriptions.all(principal, search.stored_texts):
+            yield record.subscription
 
 
 def _criteria(request: FhirRequest) -> SearchCriteria[Subscription]:

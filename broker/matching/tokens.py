@@ -102,7 +102,9 @@ def _in(url: str, value_sets: ValueSets) -> ElementTest:
         if codes is None:
             raise EvaluationFailed(f"the value set {url} is no longer loaded")
         for system, code in token_pairs(element):
-            if (system, code) in codes or (system is None and any(listed == code for _, listed in codes)):
+            if (system, code) in codes:
+                return True
+            if system is None and code is not None and value_sets.lists(url, code):
                 return True
         return False
 

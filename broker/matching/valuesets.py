@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from broker.errors import BrokerError, ConfigurationError
 from broker.matching.versions import version_order
+from broker.model.json_text import decode_object
 
 Codes = frozenset[tuple[str, str]]
 """Pairs of system and code."""
@@ -32,6 +31,10 @@ class ValueSets(Protocol):
         """The codes of the value set `url` or `url|version`; None if it is not loaded."""
         ...
 
+    def lists(self, url: str, code: str) -> bool:
+        """Whether the value set has the code in any system."""
+        ...
+
     def ancestors(self, system: str, code: str) -> frozenset[str] | None:
         """The code and all codes that subsume it; None if the hierarchy is not loaded or lacks the code."""
         ...
@@ -43,9 +46,17 @@ class ValueSetFolder:
 
     codes: Mapping[str, Codes] = field(default_factory=dict)
     ancestors_by_code: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    _without_system: dict[str, frozenset[str]] = field(default_factory=dict, compare=False)
+    """The codes of those value sets that were asked for a code without a system."""
 
     def resolve(self, url: str) -> Codes | None:
         return self.codes.get(url)
+
+    def lists(self, url: str, code: str) -> bool:
+        codes = self._without_system.get(url)
+        if codes is None:
+            codes = self._without_system[url] = frozenset(listed for _, listed in self.codes.get(url, ()))
+        return code in codes
 
     def ancestors(self, system: str, code: str) -> frozenset[str] | None:
         return self.ancestors_by_code.get(system, {}).get(code)
@@ -71,7 +82,7 @@ class ValueSetFolder:
         for path in sorted(folder.glob("*.json")):
             try:
                 name, document = _document(path)
-            except (BrokerError, msgspec.DecodeError, OSError) as error:
+            except (BrokerError, OSError) as error:
                 problems.append((path, " ".join(str(error).split())))
                 continue
             if name in documents:
@@ -110,6 +121,9 @@ class CurrentValueSets:
     def resolve(self, url: str) -> Codes | None:
         return self.contents.resolve(url)
 
+    def lists(self, url: str, code: str) -> bool:
+        return self.contents.lists(url, code)
+
     def ancestors(self, system: str, code: str) -> frozenset[str] | None:
         return self.contents.ancestors(system, code)
 
@@ -122,7 +136,7 @@ class _NotEnumerable(BrokerError):  # noqa: N818 named for what is the case
 
 
 def _document(path: Path) -> tuple[str, dict[str, Any]]:
-    document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    document = decode_object(path.read_bytes())
     if document.get("resourceType") not in {"ValueSet", "CodeSystem"}:
         raise _NotEnumerable("it is neither a ValueSet nor a CodeSystem")
     if not isinstance(document.get("url"), str):

@@ -125,7 +125,7 @@ class ConditionalSubscriptions:
     ) -> Subscription | None:
         matches = [
             record.subscription
-            async for record in self._subscriptions.all(principal)
+            async for record in self._subscriptions.all(principal, criteria.search.stored_texts)
             if criteria.search.passes(record.subscription)
         ]
         match = criteria.single(matches, _TYPE)

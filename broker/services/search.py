@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from broker.errors import Issue, Malformed
 from broker.model.search import ParameterType
 from broker.services.result_parameters import RESULT_PARAMETERS, Parameters
-from broker.services.search_values import check_date, matches_value, split_values
+from broker.services.search_values import check_date, matches_value, split_values, unescaped
 
 T = TypeVar("T")
 _MODIFIERS: Mapping[ParameterType, frozenset[str]] = {
@@ -34,6 +34,8 @@ class SearchField(Generic[T]):
 
     type: ParameterType
     values: Callable[[T], Iterable[str | None]]
+    is_stored: bool = False
+    """Whether the store has each value, or a longer text that contains it, as it is."""
 
 
 Fields = Mapping[str, SearchField[T]]
@@ -70,6 +72,17 @@ class Search(Generic[T]):
     terms: Sequence[SearchTerm[T]]
     used: Parameters
     ignored: tuple[Issue, ...] = ()
+
+    @property
+    def stored_texts(self) -> Sequence[Sequence[str]]:
+        """What the store has of each candidate that passes: of each group at least one text. The store can
+        leave others out without decoding them.
+        """
+        return [
+            [unescaped(wanted) for wanted in term.wanted]
+            for term in self.terms
+            if term.field.is_stored and not term.modifier
+        ]
 
     def passes(self, candidate: T) -> bool:
         """Whether the candidate passes every term."""

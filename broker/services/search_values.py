@@ -41,14 +41,14 @@ def matches_value(parameter_type: ParameterType, modifier: str, wanted: str, val
         case ParameterType.TOKEN:
             return _matches_token(wanted, value)
         case ParameterType.DATE:
-            return _matches_date(_unescaped(wanted), value)
+            return _matches_date(unescaped(wanted), value)
         case ParameterType.STRING:
-            return _matches_string(modifier, _unescaped(wanted), value)
+            return _matches_string(modifier, unescaped(wanted), value)
         case ParameterType.REFERENCE:
-            target = f"{modifier}/{_unescaped(wanted)}" if modifier else _unescaped(wanted)
+            target = f"{modifier}/{unescaped(wanted)}" if modifier else unescaped(wanted)
             return value == target or value.endswith("/" + target)
         case _:
-            return _matches_uri(modifier, _unescaped(wanted), value)
+            return _matches_uri(modifier, unescaped(wanted), value)
 
 
 def sort_text(parameter_type: ParameterType, value: str, *, is_end: bool) -> str | None:
@@ -73,7 +73,8 @@ def sort_text(parameter_type: ParameterType, value: str, *, is_end: bool) -> str
             return value
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """A value as it is compared."""
     return _ESCAPE.sub(r"\1", text)
 
 
@@ -86,7 +87,7 @@ def _folded(text: str) -> str:
 def _matches_token(wanted: str, value: str) -> bool:
     """R-403; a value without a bar is a code whose system is implied."""
     system, bar, code = value.rpartition("|")
-    parts = [_unescaped(part) for part in _BAR.split(wanted)]
+    parts = [unescaped(part) for part in _BAR.split(wanted)]
     # an unescaped `+` of a query string, as in application/fhir+json, arrives as a blank
     is_code = code in {parts[-1], _MEDIA_TYPE.sub(r"\1+\2", parts[-1])}
     if len(parts) == 1:

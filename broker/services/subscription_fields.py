@@ -57,9 +57,9 @@ _COMMON: Fields[Subscription] = {
     "identifier": SearchField(_TOKEN, _identifiers),
     "payload": SearchField(_TOKEN, lambda subscription: [subscription.channel.content_type]),
     "status": SearchField(_TOKEN, lambda subscription: [f"{_STATUSES}|{subscription.status}"]),
-    "topic": SearchField(_URI, _topics),
+    "topic": SearchField(_URI, _topics, is_stored=True),
     "type": SearchField(_TOKEN, _channel_type),
-    "url": SearchField(_URI, lambda subscription: [subscription.channel.endpoint]),
+    "url": SearchField(_URI, lambda subscription: [subscription.channel.endpoint], is_stored=True),
 }
 _R5: Fields[Subscription] = {
     **_COMMON,

@@ -6,7 +6,7 @@ visible. Those of others answer as if they did not exist.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed
@@ -219,9 +219,13 @@ class SubscriptionService:
                 if record is not None and _is_visible(principal, record):
                     yield record
 
-    async def all(self, principal: Principal) -> AsyncIterator[Record]:
-        """Every visible Subscription."""
-        async for record in self._subscriptions.of_tenant(principal.tenant):
+    async def all(
+        self, principal: Principal, stored_texts: Sequence[Sequence[str]] = ()
+    ) -> AsyncIterator[Record]:
+        """Every visible Subscription; those without the texts of a search are left out where the store can
+        tell (`Search.stored_texts`).
+        """
+        async for record in self._subscriptions.of_tenant(principal.tenant, stored_texts):
             if _is_visible(principal, record):
                 yield record
 

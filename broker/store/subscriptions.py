@@ -27,6 +27,7 @@ from broker.store.records import RegistrationRequest
 from broker.store.scripts import outbox, subscriptions
 from broker.store.subscription_ids import SubscriptionIds
 from broker.store.write_group import WriteGroup
+from broker.tasks import Slices
 
 KEEP_DELETED_MS = 7 * 86_400_000
 """How long it is known that a subscription was deleted, unless the caller says otherwise."""
@@ -146,6 +147,10 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
     )
 
 
+def _contains(model: bytes | None, texts: Sequence[Sequence[bytes]]) -> bool:
+    return model is not None and all(any(text in model for text in group) for group in texts)
+
+
 class Subscriptions:
     """Registers, reads and lists."""
 
@@ -248,25 +253,32 @@ class Subscriptions:
 
     async def many(self, wanted: Sequence[SubscriptionKey]) -> list[Record | None]:
         """Records in the order of `wanted`, None where there is none; one round trip."""
-        commands: list[Command] = [
-            ("HMGET", keys.subscription(self.shard_of(*key), *key), *_FIELDS) for key in wanted
-        ]
-        return [_record_of(values) for values in await self._store.send(commands)]
+        return [_record_of(values) for values in await self._store.send(self._reads(wanted))]
+
+    def _reads(self, wanted: Sequence[SubscriptionKey]) -> list[Command]:
+        return [("HMGET", keys.subscription(self.shard_of(*key), *key), *_FIELDS) for key in wanted]
 
     async def fail(self, record: Record, reason: str) -> bool:
         """Sets it to `error`; False if it was stored again meanwhile, or is not active or requested."""
         key: SubscriptionKey = (record.subscription.tenant, record.subscription.id)
         return await subscriptions.mark_error(self._store, key, record.revision, reason)
 
-    async def of_tenant(self, tenant: Tenant) -> AsyncIterator[Record]:
-        """Every subscription of a tenant, by id within each shard. It waits for the store between pages, so
-        other work of the process goes on meanwhile.
+    async def of_tenant(self, tenant: Tenant, texts: Sequence[Sequence[str]] = ()) -> AsyncIterator[Record]:
+        """Every subscription of a tenant, by id within each shard; of those only the ones whose stored values
+        contain a text of each group, as they are.
+
+        It runs in slices, with what the caller does with each, and rests between them: with very many
+        subscriptions, others go on meanwhile.
         """
+        wanted, slices = [[text.encode() for text in group] for group in texts], Slices.in_background()
         for shard in range(self._store.layout.shards):
             async for page in self.ids.in_shard(shard, [tenant]):
-                for record in await self.many(page):
-                    if record is not None:
-                        yield record
+                for values in await self._store.send(self._reads(page)):
+                    if _contains(values[0], wanted):
+                        record = _record_of(values)
+                        if record is not None:
+                            yield record
+                    await slices.pause()
 
     async def of_all_tenants(self) -> AsyncIterator[Record]:
         """Every subscription, tenant by tenant."""

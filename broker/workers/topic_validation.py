@@ -22,7 +22,6 @@ from broker.model.subscription import Subscription, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store.subscriptions import Record, Subscriptions
 from broker.store.topics import Topics
-from broker.tasks import Slices
 
 _log = structlog.get_logger(__name__)
 _VALIDATED = {SubscriptionStatus.REQUESTED, SubscriptionStatus.ACTIVE}
@@ -69,10 +68,8 @@ class TopicValidator:
         }
         gone = validated.keys() - served.keys()
         if changed or gone or not validated:
-            slices = Slices.in_background()
             async for record in self._subscriptions.of_all_tenants():
                 await self._check(record, changed, served)
-                await slices.pause()
         documents = {
             name: topic.document for name, topic in served.items() if validated.get(name) != topic.document
         }

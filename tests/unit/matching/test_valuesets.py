@@ -174,3 +174,9 @@ def test_ancestors_are_transitive(above: dict[int, int]) -> None:
     for found in climbed.values():
         for code in found:
             assert climbed.get(code, {code}) <= found
+
+
+def test_a_code_without_system_is_listed_whatever_its_system(folder: Folder) -> None:
+    value_sets = ValueSetFolder.read(folder(value_set("x", ONE, {"system": "t", "concept": [{"code": "c"}]})))
+    assert [value_sets.lists("http://sets/x", code) for code in ("a", "b", "c", "d")] == [True] * 3 + [False]
+    assert not value_sets.lists("http://sets/other", "a")

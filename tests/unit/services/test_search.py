@@ -1,5 +1,7 @@
 """Search over the broker's own resources: parsing, modifiers, and how values compare."""
 
+from dataclasses import replace
+
 import pytest
 
 from broker.errors import Malformed
@@ -50,6 +52,13 @@ def test_an_unsupported_parameter_is_refused_or_ignored_with_a_warning(unsupport
     search = parse_search([unsupported, ("code", "a"), ("_count", "2")], FIELDS, ignores_unsupported=True)
     assert search.used == [("code", "a")], "_count selects nothing: result_parameters.py reads it"
     assert [(issue.severity, issue.expression) for issue in search.ignored] == [("warning", code)]
+
+
+def test_a_search_names_the_texts_that_the_store_has_of_every_match() -> None:
+    fields: Fields[Item] = {**FIELDS, "url": replace(FIELDS["url"], is_stored=True)}
+    parameters = [("url", r"http://a\,b,http://c"), ("url:below", "http://d"), ("name", "x")]
+    assert parse_search(parameters, fields).stored_texts == [["http://a,b", "http://c"]]
+    assert parse_search([("name", "x")], fields).stored_texts == []
 
 
 def test_a_known_parameter_is_never_ignored() -> None:
