@@ -80,6 +80,7 @@ class IncludeResolver:
             return None
         shapes = self._shapes.get(canonical)
         if shapes is None or shapes.topic is not topic:
+            self._shapes = {name: each for name, each in self._shapes.items() if self._catalog.bound(name)}
             shapes = self._shapes[canonical] = NotificationShapes(topic, self._context)
         return shapes
 
