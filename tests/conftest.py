@@ -23,6 +23,7 @@ from broker import failpoints
 from broker.api.authentication import Authenticate
 from broker.api.routes import HttpRoute
 from broker.app import ALL_ROLES, Role, Running, running
+from broker.app.secrets import new_ring
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
@@ -168,12 +169,21 @@ async def store(shared_store: SharedStore) -> AsyncIterator[Store]:
     await store.close()
 
 
+@pytest.fixture(scope="session")
+def key_ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key ring of the brokers that share a store."""
+    path: Path = tmp_path_factory.mktemp("key-ring") / "key-ring.json"
+    new_ring().write(path, is_new=True)
+    return path
+
+
 @pytest.fixture
-def settings(shared_store: SharedStore) -> Settings:
+def settings(shared_store: SharedStore, key_ring: Path) -> Settings:
     """Settings of a broker on the shared store: it may notify loopback addresses, and it retries quickly."""
     return Settings(
         port=0,
         redis_url=shared_store.url,
+        key_ring=key_ring,
         egress_allow=LOOPBACK,
         partitions=LAYOUT.partitions,
         shards=LAYOUT.shards,

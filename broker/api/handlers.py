@@ -8,6 +8,7 @@ from broker.api.event_stream import EventStreamHandlers
 from broker.api.interactions import Handlers
 from broker.api.metadata import MetadataHandlers, ServerFacts
 from broker.api.resources import ResourceHandlers
+from broker.api.signing_secrets import SigningSecretHandlers
 from broker.api.smart_configuration import SmartConfigurationHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
@@ -27,6 +28,7 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
         subscriptions=SubscriptionHandlers(services.subscriptions, services.conditional_subscriptions),
         operations=SubscriptionOperationHandlers(services.events),
         delivery=DeliveryControlHandlers(services.delivery_control),
+        signing=SigningSecretHandlers(services.signing_secrets),
         tokens=WebsocketTokenHandlers(services.websocket_tokens),
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
         event_stream=EventStreamHandlers(services.subscriptions, services.following),

@@ -18,6 +18,7 @@ from broker.api.event_stream import EventStreamHandlers
 from broker.api.metadata import MetadataHandlers
 from broker.api.preconditions import AS_CREATE, BY_CRITERIA, BY_ID, NOTHING, has_criteria
 from broker.api.resources import ResourceHandlers
+from broker.api.signing_secrets import SigningSecretHandlers
 from broker.api.smart_configuration import SmartConfigurationHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
@@ -49,6 +50,7 @@ class Handlers:
     subscriptions: SubscriptionHandlers
     operations: SubscriptionOperationHandlers
     delivery: DeliveryControlHandlers
+    signing: SigningSecretHandlers
     tokens: WebsocketTokenHandlers
     diagnosis: DiagnosisHandlers
     event_stream: EventStreamHandlers
@@ -120,6 +122,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("POST", "Subscription/{id}/$delivery", h.delivery.report, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$retry", h.delivery.retry, REPLACE),
         Interaction("POST", "Subscription/{id}/$send-test", h.delivery.send_test, REPLACE),
+        Interaction("POST", "Subscription/{id}/$rotate-secret", h.signing.rotate, REPLACE),
         Interaction("POST", "Subscription/{id}/$explain", h.diagnosis.explain, SUBSCRIPTION),
         Interaction("GET", "Subscription/{id}/$stream", h.event_stream.stream, SUBSCRIPTION),
         Interaction("GET", "SubscriptionTopic", topics.search, TOPICS),

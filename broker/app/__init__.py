@@ -11,7 +11,7 @@ from broker.app.channels import allowed_networks
 from broker.app.listening import bind, with_bound_port
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.root import Running, check, running
-from broker.app.stores import claimed_server, migrate_store, store_url
+from broker.app.stores import claimed_server, migrate_store, reachable_store, store_url
 
 __all__ = [
     "ALL_ROLES",
@@ -23,6 +23,7 @@ __all__ = [
     "claimed_server",
     "migrate_store",
     "prepare_requests",
+    "reachable_store",
     "running",
     "store_url",
     "with_bound_port",

@@ -18,7 +18,7 @@ from broker.api.request_log import RequestLog
 from broker.api.routes import HEALTH, OAUTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.access import build_oauth
-from broker.app.parts import Parts
+from broker.app.parts import Parts, milliseconds
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.validation import StructureValidator, prepare
@@ -40,6 +40,7 @@ from broker.services.ends import EndRule
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.registration import RegistrationRules
+from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
 from broker.services.validation import ValidationService
@@ -47,6 +48,7 @@ from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.id_claims import IdClaims
 from broker.store.outbox import Outboxes
+from broker.store.sealed_secrets import SealedSecrets
 from broker.store.tokens import Tokens
 from broker.workers.inbox import InboxWorker
 from broker.workers.topic_sync import TopicSync
@@ -73,7 +75,9 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
     catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
     ends = EndRule(parts.clock, ignores_past_ends=parts.settings.past_end == "ignore")
     rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url, ends)
-    subscriptions = SubscriptionService(parts.subscriptions, parts.schedule, rules)
+    subscriptions = SubscriptionService(
+        parts.subscriptions, parts.schedule, rules, parts.secrets, parts.sealing_keys
+    )
     actions = DeadLetterActions(parts.store)
     return ApplicationServices(
         changes=ChangeService(intake, parts.resources),
@@ -88,7 +92,17 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
             NotificationRenderer(base_url),
             parts.channels,
             parts.clock,
+            parts.secrets,
             max_timeout_s=parts.settings.max_timeout.total_seconds(),
+        ),
+        signing_secrets=SigningSecretService(
+            subscriptions,
+            SealedSecrets(parts.store),
+            parts.sealing_keys,
+            parts.secrets,
+            parts.channels,
+            parts.clock,
+            overlap_ms=milliseconds(parts.settings.secret_overlap),
         ),
         explain=ExplainService(
             subscriptions,

@@ -14,7 +14,7 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
     settings = parts.settings
     engine = DeliveryEngine(
         schedule=parts.schedule,
-        subscriptions=SubscriptionCache(parts.subscriptions),
+        subscriptions=SubscriptionCache(parts.subscriptions, parts.secrets),
         builder=NotificationBuilder(parts.composer, NotificationRenderer(settings.base_url)),
         channels=parts.channels,
         policy=RetryPolicy(

@@ -15,6 +15,7 @@ from broker.matching.context import SearchContext
 from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
 from broker.security.client_directory import ClientDirectory
+from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.access_tokens import TokenAuthenticator
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
@@ -27,6 +28,7 @@ from broker.store.inbox import Inbox
 from broker.store.protocol import Store
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
+from broker.store.sealing_keys import SealingKeys
 from broker.store.subscriptions import Subscriptions
 from broker.store.topics import Topics
 from broker.telemetry.lag import DispatcherLag, MatcherLag
@@ -50,6 +52,7 @@ class Parts:
     catalog: Catalog
     channels: Mapping[str, Channel]
     clients: ClientDirectory
+    secrets: SubscriptionSecrets
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)
@@ -99,6 +102,10 @@ class Parts:
     @cached_property
     def subscriptions(self) -> Subscriptions:
         return Subscriptions(self.store, keep_deleted_ms=milliseconds(self.settings.retention))
+
+    @cached_property
+    def sealing_keys(self) -> SealingKeys:
+        return SealingKeys(self.store)
 
     @cached_property
     def inbox(self) -> Inbox:

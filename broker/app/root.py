@@ -33,9 +33,11 @@ from broker.app.listening import bind, with_bound_port
 from broker.app.matcher import MatcherLoop
 from broker.app.parts import Parts
 from broker.app.roles import ALL_ROLES, Role
+from broker.app.secrets import open_key_ring
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
+from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.tasks import SupervisedTask
@@ -95,7 +97,8 @@ async def running(
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))
         channels = await stack.enter_async_context(open_channels(settings))
-        parts = Parts(settings, store, catalog, channels, clients)
+        secrets = SubscriptionSecrets(await open_key_ring(settings, store))
+        parts = Parts(settings, store, catalog, channels, clients, secrets)
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
         await parts.inbox.prepare()
@@ -143,7 +146,7 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
     load_catalog(settings)
     load_clients(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):
-        pass
+        await open_key_ring(settings, store)
 
 
 async def _reload(parts: Parts) -> None:

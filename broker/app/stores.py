@@ -3,15 +3,19 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
+from broker.app.secrets import open_key_ring, sealing
+from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
 from broker.settings.environment import Agreement, values_to_compare
-from broker.store.embedded import EmbeddedServer
+from broker.store.embedded import EmbeddedServer, is_answering, url_of
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
 from broker.store.leases import void
+from broker.store.migrations import MIGRATIONS, migrations
 from broker.store.processes import ProcessRegister
 from broker.store.protocol import Store
 from broker.store.redis_store import RedisStore, connect
+from broker.store.sealing_keys import SealingKeys
 from broker.workers.dispatcher import LEASE_MS
 
 
@@ -65,7 +69,13 @@ async def migrate_store(settings: Settings, url: str) -> list[str]:
     store = _connect(settings, url)
     try:
         await store.open_unverified(allow_unsafe=settings.allow_unsafe_store)
-        return [migration.title for migration in await LayoutRecord(store).migrate()]
+        ring = await open_key_ring(settings, store)
+        steps = MIGRATIONS
+        if ring is not None:
+            await SealingKeys(store).record(ring.active_id)
+            steps = migrations(sealing(SubscriptionSecrets(ring)))
+        record = LayoutRecord(store, migrations=steps)
+        return [migration.title for migration in await record.migrate()]
     finally:
         await store.close()
 
@@ -90,6 +100,18 @@ def claimed_server(settings: Settings) -> Iterator[EmbeddedServer | None]:
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def reachable_store(settings: Settings) -> Iterator[str]:
+    """The URL of the store for a command that works beside running brokers: an embedded server that no broker
+    has started runs for the command.
+    """
+    if settings.redis_url is None and is_answering(settings.data_dir):
+        yield url_of(settings.data_dir)
+        return
+    with claimed_server(settings) as server, store_url(settings, server) as url:
+        yield url
 
 
 @contextlib.contextmanager

@@ -13,25 +13,31 @@ from broker.model.notification import Notification
 from broker.model.outcome import DeliveryOutcome
 from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription
+from broker.security.webhook_signatures import UNSIGNED, WebhookSigner
 
 
 class SendRequest(NamedTuple):
-    """One attempt: `body` is the rendered `notification`. The channel sends it as it is or wraps it."""
+    """One attempt: `body` is the rendered `notification`. The channel sends it as it is or wraps it, and
+    signs what it sends by `signer` if it is a channel that is signed. `subscription` has the values of its
+    headers.
+    """
 
     subscription: Subscription
     notification: Notification
     body: bytes
     timeout_s: float
+    signer: WebhookSigner = UNSIGNED
 
 
 class Channel(Protocol):
     """One way to reach subscribers, shared by all subscriptions that use it.
 
     `is_pushed`: the dispatcher sends. Otherwise subscribers connect and read, and a subscription is active
-    without a handshake (R-153).
+    without a handshake (R-153). `is_signed`: what it sends has a signature once there is a secret.
     """
 
     is_pushed: bool
+    is_signed: bool
 
     async def open(self) -> None:
         """Acquires what `send` needs (connections, files). Called once, before the first `send`."""
@@ -62,6 +68,8 @@ class Channel(Protocol):
 
 class StatelessChannel:
     """Base of channels that hold nothing between attempts, or use what the composition root opens."""
+
+    is_signed = False
 
     async def open(self) -> None:
         """Nothing to acquire."""

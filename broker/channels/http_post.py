@@ -7,10 +7,10 @@ The status codes mean what R-304 and R-305 say; other packages see only the outc
 from http import HTTPStatus
 from typing import assert_never
 
+from broker.channels.base import SendRequest
 from broker.egress.http import HttpFailure, HttpPost, HttpResponse
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import Delivered, DeliveryOutcome, EndpointGone, Refused, Unreachable
-from broker.model.subscription import Channel as ChannelSettings
 
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
@@ -21,12 +21,14 @@ _ERROR_CODES = {
 }
 
 
-async def post_notification(
-    post: HttpPost, url: str, channel: ChannelSettings, body: bytes, *, timeout_s: float
-) -> DeliveryOutcome:
-    """One POST with the registered headers, as they were registered (R-302)."""
+async def post_notification(post: HttpPost, url: str, request: SendRequest, body: bytes) -> DeliveryOutcome:
+    """One POST with the registered headers, as they were registered (R-302), and the body's signature."""
+    channel = request.subscription.channel
     headers = (("Content-Type", channel.content_type), *channel.headers)
-    answer = await post(url, headers=headers, body=body, timeout_s=timeout_s)
+    signature = request.signer.headers(request.notification.id, body)
+    answer = await post(
+        url, headers=headers, attempt_headers=signature, body=body, timeout_s=request.timeout_s
+    )
     match answer:
         case HttpResponse():
             return _outcome_of(answer)

@@ -21,6 +21,7 @@ class MessageChannel(StatelessChannel):
     """The endpoint is the base URL of a FHIR server; the settings are checked as those of a rest-hook."""
 
     is_pushed = True
+    is_signed = True
 
     def __init__(self, post: HttpPost, rest_hook: RestHookChannel, base_url: str) -> None:
         self._post = post
@@ -35,7 +36,7 @@ class MessageChannel(StatelessChannel):
         rendered = Resource(request.body)
         message = message_bundle(request.notification, rendered, base=base, destination=channel.endpoint)
         url = f"{channel.endpoint.rstrip('/')}/{OPERATION}"
-        return await post_notification(self._post, url, channel, message.text, timeout_s=request.timeout_s)
+        return await post_notification(self._post, url, request, message.text)
 
     def concurrency_key(self, subscription: Subscription) -> str:
         return origin_of(subscription)

@@ -31,6 +31,7 @@ RESERVED_HEADERS = frozenset(
     }
 )
 """Headers that break framing or routing; `Proxy-*` are refused too (R-303)."""
+SIGNATURE_HEADERS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?")
 
@@ -41,6 +42,7 @@ class RestHookChannel(StatelessChannel):
     """
 
     is_pushed = True
+    is_signed = True
 
     def __init__(self, post: HttpPost, allowance: Allowance) -> None:
         self._post = post
@@ -50,9 +52,7 @@ class RestHookChannel(StatelessChannel):
         channel = request.subscription.channel
         if channel.endpoint is None:
             return Unreachable(ErrorReport(None, "the subscription has no endpoint"))
-        return await post_notification(
-            self._post, channel.endpoint, channel, request.body, timeout_s=request.timeout_s
-        )
+        return await post_notification(self._post, channel.endpoint, request, request.body)
 
     def concurrency_key(self, subscription: Subscription) -> str:
         """The origin (scheme and authority): connections are shared by it."""
@@ -98,6 +98,9 @@ def _check_headers(channel: ChannelSettings) -> Iterator[Issue]:
             yield Issue("invalid", f"{name!r} is not a valid header name", where)
         elif name.lower() in RESERVED_HEADERS or name.lower().startswith("proxy-"):
             text = f"the header {name} belongs to the connection and can't be set; leave it out"
+            yield Issue("forbidden", text, where)
+        elif name.lower() in SIGNATURE_HEADERS:
+            text = f"the broker sets {name}; to have notifications signed, call $rotate-secret"
             yield Issue("forbidden", text, where)
         elif not _VALUE.fullmatch(value):
             text = f"the value of {name} may only hold visible ASCII characters, with blanks between them"

@@ -61,7 +61,10 @@ COMMANDS: Mapping[str, Command] = {
     "subscriptions": Command(
         "subscriptions",
         "app",
-        "Show Subscriptions, pause, activate, delete, retry and test them, and resend events.",
+        "Show Subscriptions, pause, activate, delete, sign, retry and test them, and resend events.",
+    ),
+    "key-ring": Command(
+        "key_ring", "app", "Make, show, rotate and drop the keys that seal secrets in the store."
     ),
     "topics": Command("topics", "app", "List and show the topics of a broker, and check topic files."),
 }

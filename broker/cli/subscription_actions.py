@@ -1,4 +1,4 @@
-"""What `subscriptions` does to one Subscription: retry, activate, pause, delete, send a test."""
+"""What `subscriptions` does to one Subscription: retry, activate, pause, delete, test and sign."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -34,6 +34,13 @@ class _Standing:
     id: str
     status: str
     error: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rotated:
+    id: str
+    secret: str
+    previous_until: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,32 @@ def send_test(subscription_id: Id, base: BaseOption = DEFAULT_BASE, *, as_json: 
     raise typer.Exit(0 if result.delivered else 1)
 
 
+def rotate_secret(
+    subscription_id: Id,
+    end_previous: Annotated[
+        bool, typer.Option("--end-previous", help="The previous secret signs no more, instead of both.")
+    ] = False,
+    base: BaseOption = DEFAULT_BASE,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a secret that signs the notifications of a Subscription, and show it once.
+
+    The previous secret signs too for BROKER_SECRET_OVERLAP, so that the subscriber can change.
+
+    Example:
+
+        fhir-broker subscriptions rotate-secret ward-3
+    """
+    with BrokerClient(base, "system/Subscription.u") as broker:
+        answer = broker.operate(
+            f"Subscription/{subscription_id}/$rotate-secret", endPrevious="true" if end_previous else ""
+        )["parameter"]
+    result = _Rotated(subscription_id, value(answer, "secret"), value(answer, "previous-until"))
+    until = f"\nThe previous secret signs too until {result.previous_until}." if result.previous_until else ""
+    _report(result, f"{result.secret}{until}", as_json=as_json)
+
+
 def _put_status(broker: BrokerClient, subscription_id: str, status: str) -> dict[str, Any]:
     """Stores the Subscription with another status, in its own release: another one would change what it
     receives.
@@ -147,7 +180,9 @@ def _put_status(broker: BrokerClient, subscription_id: str, status: str) -> dict
     return broker.put(path, broker.get(path, release) | {"status": status}, release)
 
 
-def _report(result: _Retried | _Tested | _Standing | _Deleted, text: str, *, as_json: bool) -> None:
+def _report(
+    result: _Retried | _Tested | _Standing | _Rotated | _Deleted, text: str, *, as_json: bool
+) -> None:
     if as_json:
         print_json(asdict(result))
     else:

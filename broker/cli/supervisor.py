@@ -71,6 +71,8 @@ def _environment(settings: Settings, store_url: str, metrics_directory: str) -> 
         environment["BROKER_EGRESS_ALLOW"] = " ".join(map(str, allowed))
     if settings.high_water_path:
         environment["BROKER_HIGH_WATER_FILE"] = str(settings.high_water_path)
+    if settings.key_ring_path:
+        environment["BROKER_KEY_RING"] = str(settings.key_ring_path)
     return environment
 
 

@@ -22,7 +22,7 @@ from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
 from broker.delivery.policy import RetryPolicy, decide
 from broker.delivery.recovery import WaitingReceivers
-from broker.delivery.subscription_cache import SubscriptionCache
+from broker.delivery.subscription_cache import Deliverable, SubscriptionCache
 from broker.errors import StoreUnavailable
 from broker.model.notification import DeliveryError, ErrorReport, NotificationType
 from broker.model.outcome import (
@@ -38,7 +38,8 @@ from broker.model.outcome import (
     Unreachable,
     Unrenderable,
 )
-from broker.model.subscription import Subscription
+from broker.security.key_ring import SecretUnreadable
+from broker.security.webhook_signatures import signer_of
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.telemetry import metrics
 from broker.telemetry.lag import DispatcherLag
@@ -47,6 +48,7 @@ _log = structlog.get_logger(__name__)
 _levels = logging.getLogger(__name__)
 """Asked before a line of each delivery is built: most brokers log none."""
 DEFAULT_TIMEOUT_S = 10.0
+_UNREADABLE = "the broker cannot open the secrets of the subscription; its operator has to restore the key"
 _DEFER_MS = (100, 300)
 _COMMIT_RETRY_S = 0.2
 _METRIC_NAMES: Mapping[type[DeliveryOutcome], str] = {
@@ -110,10 +112,11 @@ class DeliveryEngine:
         failpoints.hit("delivery.claimed")
         concurrency_key = ""
         try:
-            subscription = await self._subscriptions.get(claim)
-            if subscription is None:
+            deliverable = await self._subscriptions.get(claim)
+            if deliverable is None:
                 # deleted or replaced since it was claimed: the commit returns what to send now, if anything
                 return await self._commit(claim, None)
+            subscription = deliverable.subscription
             channel = self._channels.get(subscription.channel.type.code)
             if channel is None:
                 text = f"this broker has no channel {subscription.channel.type.code!r}"
@@ -123,9 +126,12 @@ class DeliveryEngine:
                 with budget.slot(concurrency_key) as is_granted:
                     if not is_granted:
                         return await self._commit(claim, Defer(random.randint(*_DEFER_MS)))
-                    outcome = await self._send(claim, subscription, channel)
+                    outcome = await self._send(claim, deliverable, channel)
         except StoreUnavailable:
             raise
+        except SecretUnreadable as error:
+            _log.error("secrets of a subscription cannot be opened", subscription=claim.id, error=str(error))
+            outcome = Unreachable(ErrorReport(None, _UNREADABLE))
         except Exception as error:  # noqa: BLE001 whatever fails, the subscriber's `$status` reports it
             _log.exception("delivery attempt failed", subscription=claim.id, type=claim.type)
             outcome = Unreachable(ErrorReport(None, f"the attempt failed: {type(error).__name__}"))
@@ -138,7 +144,8 @@ class DeliveryEngine:
         await self._wake_others(claim, concurrency_key, outcome, decision)
         return committed
 
-    async def _send(self, claim: Claim, subscription: Subscription, channel: Channel) -> DeliveryOutcome:
+    async def _send(self, claim: Claim, deliverable: Deliverable, channel: Channel) -> DeliveryOutcome:
+        subscription = deliverable.subscription
         built = await self._builder.build(claim, subscription)
         if isinstance(built, Unrenderable):
             return built
@@ -147,7 +154,10 @@ class DeliveryEngine:
             failpoints.hit("handshake.before")
         timeout_s = min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s)
         started_s = time.monotonic()
-        outcome = await channel.send(SendRequest(subscription, built.notification, built.body, timeout_s))
+        signer = signer_of(deliverable.signing, self._clock.now_ms())
+        outcome = await channel.send(
+            SendRequest(subscription, built.notification, built.body, timeout_s, signer)
+        )
         self._lag.sent(
             (claim.tenant, claim.id),
             time.monotonic() - started_s,

@@ -18,7 +18,7 @@ from broker.egress.http import HttpFailure, HttpResponse
 from broker.egress.http_connection import ConnectionEnded, HttpConnection, NotHttp
 from broker.egress.origin import KEEP_ALIVE_S, Origin
 from broker.egress.proxy import Proxy, ProxyRefused
-from broker.egress.requests import NotSendable, Target, request_head
+from broker.egress.requests import NotSendable, Target, header_lines, request_head
 from broker.egress.resolver import AddressesRefused, HostUnknown, Resolve, Resolver
 from broker.egress.waits import retry_after_s
 from broker.recently_used import RecentlyUsed
@@ -84,9 +84,17 @@ class EgressClient:
         self._connector.close()
 
     async def post(
-        self, url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
+        self,
+        url: str,
+        *,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout_s: float,
+        attempt_headers: tuple[tuple[str, str], ...] = (),
     ) -> HttpResponse | HttpFailure:
         """One attempt within `timeout_s`, lookup included (R-306). Raises nothing but `CancelledError`.
+
+        The head of `headers` is kept for the next attempt, that of `attempt_headers` is not.
 
         Requests beyond an origin's connections wait outside the time limit: its own queue is never taken for
         its silence.
@@ -96,9 +104,12 @@ class EgressClient:
             return prepared
         target, head = prepared
         try:
+            lines = header_lines(attempt_headers)
             answer = await self._origin(target).exchange(
-                b"%b%d\r\n\r\n%b" % (head, len(body), body), timeout_s
+                b"%b%d\r\n%b\r\n%b" % (head, len(body), lines, body), timeout_s
             )
+        except NotSendable as error:
+            return _not_sendable(error)
         except TimeoutError as error:
             # the operating system's own time limit carries a number; ours does not
             reason = (
@@ -131,7 +142,7 @@ class EgressClient:
                     target = Target.of(url)
                     prepared = _Prepared(target, request_head(target, headers))
             except NotSendable as error:
-                prepared = HttpFailure("no-response", f"the request could not be sent: {error}")
+                prepared = _not_sendable(error)
             self._prepared.put(key, prepared)
         return prepared
 
@@ -162,6 +173,10 @@ class EgressClient:
         self._sweep = None
         if self._origins:
             self._sweep = asyncio.get_running_loop().call_later(self._keep_alive_s, self._sweep_idle)
+
+
+def _not_sendable(error: NotSendable) -> HttpFailure:
+    return HttpFailure("no-response", f"the request could not be sent: {error}")
 
 
 def _failure_of(error: Exception, target: Target) -> HttpFailure:

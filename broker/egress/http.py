@@ -31,7 +31,15 @@ class HttpPost(Protocol):
     """One POST within `timeout_s`."""
 
     async def __call__(
-        self, url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
+        self,
+        url: str,
+        *,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout_s: float,
+        attempt_headers: tuple[tuple[str, str], ...] = (),
     ) -> HttpResponse | HttpFailure:
-        """Sends the headers as they are given, repeated names included. Raises only `CancelledError`."""
+        """Sends the headers as they are given, repeated names included, and those that differ in each
+        attempt. Raises only `CancelledError`.
+        """
         ...

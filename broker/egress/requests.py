@@ -1,6 +1,7 @@
 """Serializes the POST requests of notifications, and refuses what would break their framing."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yarl import URL
@@ -45,17 +46,21 @@ def request_head(target: Target, headers: tuple[tuple[str, str], ...]) -> bytes:
         fields.append(("User-Agent", USER_AGENT))
     if "accept" not in names:
         fields.append(("Accept", "*/*"))
+    if _UNSAFE.search(target.path) or " " in target.path:
+        raise NotSendable("the path of the URL holds a blank, a line break or a NUL")
+    return b"%bContent-Length: " % (_encoded(f"POST {target.path} HTTP/1.1\r\n") + header_lines(fields))
+
+
+def header_lines(fields: Sequence[tuple[str, str]]) -> bytes:
+    """The lines of headers. Raises `NotSendable`; its text repeats no header value."""
     for name, value in fields:
         if _UNSAFE.search(name) or _UNSAFE.search(value) or not name:
             raise NotSendable(f"the header {name!r} holds a line break or a NUL")
-    if _UNSAFE.search(target.path) or " " in target.path:
-        raise NotSendable("the path of the URL holds a blank, a line break or a NUL")
-    lines = [
-        f"POST {target.path} HTTP/1.1",
-        *(f"{name}: {value}" for name, value in fields),
-        "Content-Length: ",
-    ]
+    return _encoded("".join([f"{name}: {value}\r\n" for name, value in fields]))
+
+
+def _encoded(text: str) -> bytes:
     try:
-        return "\r\n".join(lines).encode("latin-1")
+        return text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise NotSendable("a header holds characters beyond ISO 8859-1") from error

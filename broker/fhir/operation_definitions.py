@@ -78,6 +78,7 @@ OPERATIONS: Sequence[Operation] = (
             ("delivery", "Report the delivery of a Subscription", False),
             ("retry", "Attempt a failed notification now", True),
             ("send-test", "Send a heartbeat and report its outcome", False),
+            ("rotate-secret", "Make a new secret that signs notifications", True),
         )
     ),
     *(

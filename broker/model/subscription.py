@@ -43,7 +43,11 @@ class ChannelType:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where and how notifications are sent. `headers` are sent unchanged, repeated names included (R-302)."""
+    """Where and how notifications are sent.
+
+    `headers` are sent unchanged, repeated names included (R-302). In a Subscription that is stored, each
+    value is a mask: `Subscription.sealed_headers` has the values.
+    """
 
     type: ChannelType
     endpoint: str | None
@@ -61,7 +65,8 @@ class Subscription(msgspec.Struct, frozen=True, gc=False):
     `document` is the Subscription JSON of release `release` as the client sent it, completed with what the
     server assigned (`id`, `meta`, defaults, `status`); what a client PUTs comes back, unknown elements
     included. `topic` is the canonical as written; `topic_canonical` the topic version it was bound to at
-    registration (R-013). `owner` is the client id of the principal that created it.
+    registration (R-013). `owner` is the client id of the principal that created it. `sealed_headers` are
+    the values of the headers, sealed (`security/subscription_secrets.py`).
     """
 
     tenant: Tenant
@@ -80,6 +85,7 @@ class Subscription(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
     error: str | None = None
     owner: str = ""
+    sealed_headers: bytes = b""
 
     def changed(self, **elements: Any) -> "Subscription":
         """A copy with other values of these elements."""

@@ -11,6 +11,7 @@ from broker.services.delivery_control import DeliveryControl
 from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
+from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
 from broker.services.validation import ValidationService
@@ -27,6 +28,7 @@ class ApplicationServices:
     conditional_subscriptions: ConditionalSubscriptions
     events: EventService
     delivery_control: DeliveryControl
+    signing_secrets: SigningSecretService
     explain: ExplainService
     dry_run: DryRunService
     topics: TopicService

@@ -13,12 +13,15 @@ from broker.clock import Clock
 from broker.delivery.building import Render
 from broker.delivery.composing import Composer
 from broker.delivery.engine import DEFAULT_TIMEOUT_S
-from broker.errors import Issue, Unprocessable
+from broker.errors import Conflict, Issue, Unprocessable
 from broker.fhir.release import adapter
 from broker.model.notification import NotificationType
 from broker.model.outcome import Delivered, DeliveryOutcome
 from broker.model.principal import Principal
 from broker.model.subscription import Subscription, SubscriptionStatus
+from broker.security.key_ring import SecretUnreadable
+from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.security.webhook_signatures import signer_of
 from broker.services.subscriptions import SubscriptionService
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record
@@ -67,6 +70,7 @@ class DeliveryControl:
         render: Render,
         channels: Mapping[str, Channel],
         clock: Clock,
+        secrets: SubscriptionSecrets,
         *,
         max_timeout_s: float,
     ) -> None:
@@ -76,6 +80,7 @@ class DeliveryControl:
         self._render = render
         self._channels = channels
         self._clock = clock
+        self._secrets = secrets
         self._max_timeout_s = max_timeout_s
 
     async def report(self, principal: Principal, subscription_id: str) -> DeliveryReport:
@@ -102,7 +107,7 @@ class DeliveryControl:
 
     async def send_test(self, principal: Principal, subscription_id: str) -> TrialReport:
         """Sends a heartbeat and waits for the answer. Raises `Unprocessable` for a channel over which the
-        broker does not send.
+        broker does not send, and `Conflict` where its secrets cannot be opened.
         """
         record = await self._subscriptions.get(principal, subscription_id)
         subscription = record.subscription
@@ -125,8 +130,16 @@ class DeliveryControl:
     async def _send(
         self, record: Record, subscription: Subscription, channel: Channel, at_ms: int
     ) -> DeliveryOutcome:
+        try:
+            revealed = self._secrets.reveal(subscription)
+            signing = self._secrets.open_signing(subscription, record.signing_secrets)
+        except SecretUnreadable as error:
+            text = f"The secrets of the Subscription cannot be opened: {error}."
+            raise Conflict(Issue("exception", text)) from error
         heartbeat = await self._composer.compose(
             subscription, NotificationType.HEARTBEAT, (), count=record.count, at_ms=at_ms
         )
         timeout_s = min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s)
-        return await channel.send(SendRequest(subscription, heartbeat, self._render(heartbeat), timeout_s))
+        signer = signer_of(signing, self._clock.now_ms())
+        body = self._render(heartbeat)
+        return await channel.send(SendRequest(revealed, heartbeat, body, timeout_s, signer))

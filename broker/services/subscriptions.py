@@ -18,10 +18,13 @@ from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.security.key_ring import key_id_of
+from broker.security.subscription_secrets import SubscriptionSecrets, has_masks
 from broker.services.paging import Page, PageName
 from broker.services.registration import RegistrationRules
 from broker.services.subscription_pages import page_by_id
 from broker.store.schedule import Schedule
+from broker.store.sealing_keys import SealingKeys
 from broker.store.subscription_ids import PAGE
 from broker.store.subscriptions import ANY_OWNER, Record, Registration, Subscriptions
 
@@ -51,10 +54,19 @@ class Registered:
 class SubscriptionService:
     """Subscriptions of the principal's tenant."""
 
-    def __init__(self, subscriptions: Subscriptions, schedule: Schedule, rules: RegistrationRules) -> None:
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        schedule: Schedule,
+        rules: RegistrationRules,
+        secrets: SubscriptionSecrets,
+        sealing_keys: SealingKeys,
+    ) -> None:
         self._subscriptions = subscriptions
         self._schedule = schedule
         self._rules = rules
+        self._secrets = secrets
+        self._sealing_keys = sealing_keys
 
     async def create(
         self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
@@ -67,11 +79,12 @@ class SubscriptionService:
         name = f"{principal.tenant}/{idempotency_key}"
         subscription_id = str(uuid.uuid5(_IDS_OF_KEYS, name) if idempotency_key else uuid.uuid4())
         draft = self.draft(principal, release, resource, subscription_id)
-        registration, version, at_ms = await self._put(draft, create=True)
+        concealed = self._secrets.conceal(draft, None)
+        registration, version, at_ms = await self._put(concealed, create=True)
         if registration is Registration.EXISTS:
             record = await self.get(principal, subscription_id)
             return Registered(record.subscription, is_created=False, is_new=False)
-        return self._registered(draft, version, at_ms, is_created=True)
+        return self._registered(concealed, version, at_ms, is_created=True)
 
     async def update(
         self,
@@ -88,13 +101,23 @@ class SubscriptionService:
         raises.
         """
         draft = self.draft(principal, release, resource, subscription_id)
-        registration, version, at_ms = await self._put(
-            draft, create=False, condition=condition, owners=_owners_of(principal)
-        )
-        _refuse_foreign(registration, subscription_id)
-        _refuse_conflict(registration, version, condition)
-        is_created = registration is Registration.CREATED
-        return self._registered(draft, version, at_ms, is_created=is_created)
+        for _ in range(MAX_ATTEMPTS):
+            stored = await self._source_of_masks(principal, draft)
+            expected = condition
+            if stored is not None and condition.is_met_by(stored.version):
+                # the values come from this version: it must still be the stored one
+                expected = VersionCondition(str(stored.version))
+            concealed = self._secrets.conceal(draft, stored)
+            registration, version, at_ms = await self._put(
+                concealed, create=False, condition=expected, owners=_owners_of(principal)
+            )
+            _refuse_foreign(registration, subscription_id)
+            if registration is Registration.CONFLICT and expected is not condition:
+                continue  # it has changed since
+            _refuse_conflict(registration, version, condition)
+            is_created = registration is Registration.CREATED
+            return self._registered(concealed, version, at_ms, is_created=is_created)
+        raise _keeps_changing(subscription_id)
 
     async def patch(
         self,
@@ -129,13 +152,13 @@ class SubscriptionService:
                 )
             except PreconditionFailed:  # it has changed since
                 continue
-        text = f"Subscription/{subscription_id} keeps changing. Retry the request."
-        raise Conflict(Issue("conflict", text))
+        raise _keeps_changing(subscription_id)
 
     def draft(
         self, principal: Principal, release: Release, resource: Resource, subscription_id: str
     ) -> Subscription:
-        """The Subscription as it would be accepted, owned by the principal; nothing is stored.
+        """The Subscription as it would be accepted, owned by the principal, with the values of its headers;
+        nothing is stored.
 
         Raises `Malformed` or `Unprocessable` with one issue for each problem, and `Forbidden` where it
         exposes what the principal may not read.
@@ -156,6 +179,8 @@ class SubscriptionService:
         condition: VersionCondition = UNCONDITIONAL,
         owners: str = ANY_OWNER,
     ) -> tuple[Registration, int, int]:
+        if draft.sealed_headers:
+            await self._sealing_keys.record(key_id_of(draft.sealed_headers))
         return await self._subscriptions.put(
             draft,
             create=create,
@@ -164,6 +189,11 @@ class SubscriptionService:
             handshake_in_ms=_HANDSHAKE_DELAY_MS,
             is_pushed=self._rules.channel_of(draft).is_pushed,
         )
+
+    async def _source_of_masks(self, principal: Principal, draft: Subscription) -> Subscription | None:
+        """The stored Subscription whose values the masks of the draft stand for; None without masks."""
+        record = await self._find(principal, draft.id) if has_masks(draft) else None
+        return record.subscription if record is not None else None
 
     async def send_handshake(self, subscription: Subscription) -> None:
         """Makes the handshake due now, instead of after the delay that lets the response go first."""
@@ -266,6 +296,11 @@ def _owners_of(principal: Principal) -> str:
 def _refuse_foreign(registration: Registration, subscription_id: str) -> None:
     if registration is Registration.FOREIGN:
         raise _not_found(subscription_id)
+
+
+def _keeps_changing(subscription_id: str) -> Conflict:
+    text = f"Subscription/{subscription_id} keeps changing. Retry the request."
+    return Conflict(Issue("conflict", text))
 
 
 def _not_found(subscription_id: str) -> NotFound:

@@ -35,6 +35,7 @@ from broker.settings.kinds import (
     number,
 )
 from broker.settings.retention import RetentionSettings
+from broker.settings.sealing import SealingSettings
 
 
 def _topics_dir() -> Path:
@@ -45,7 +46,7 @@ def _topics_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Settings(AccessSettings, DeliverySettings, FlowSettings, RetentionSettings):
+class Settings(AccessSettings, DeliverySettings, FlowSettings, RetentionSettings, SealingSettings):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
     More attributes than other classes may have: there is one for each setting.
@@ -211,6 +212,13 @@ class Settings(AccessSettings, DeliverySettings, FlowSettings, RetentionSettings
         if self.high_water_file is None and self.redis_url is None:
             return self.data_dir / "high-water.json"
         return self.high_water_file
+
+    @property
+    def key_ring_path(self) -> Path | None:
+        """The file of the key ring; None if there is none."""
+        if self.key_ring is None and self.redis_url is None:
+            return self.data_dir / "key-ring.json"
+        return self.key_ring
 
     @property
     def is_loopback(self) -> bool:

@@ -72,6 +72,16 @@ def url_of(data_dir: Path) -> str:
     return f"unix://{socket_path(data_dir)}"
 
 
+def is_answering(data_dir: Path) -> bool:
+    """Whether the server of this data directory runs."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(socket_path(data_dir)))
+        except OSError:
+            return False
+        return True
+
+
 class EmbeddedServer:
     """Starts the server of a data directory, and stops it."""
 

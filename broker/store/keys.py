@@ -20,6 +20,8 @@ from broker.model.subscription import SubscriptionId, SubscriptionKey
 LEASES = "broker:leases"
 """Hash: partition, or `inbox` -> `owner token until`. One key, so that all leases are renewed in one slot."""
 LAYOUT = "broker:layout"
+SEALING_KEYS = "broker:sealing-keys"
+"""Ids of the keys under which values are sealed."""
 LAGS = "broker:lags"
 """Hash: a process -> how far its workers are behind, in ms, and the number of the report."""
 PROCESSES = "broker:processes"

@@ -9,18 +9,21 @@ while no broker process uses the store.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from broker.errors import ConfigurationError
 from broker.model.change import Tenant
 from broker.store import keys, stream_id
 from broker.store.matched_positions import START, unmatched
 from broker.store.protocol import Store
 from broker.store.replies import mapping_of
+from broker.store.sealed_secrets import Change, Sealed, SealedSecrets
 from broker.store.short_records import shorten_records
 from broker.store.stream_id import text_of
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
-subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group,
-5 since records are shorter. Version 0 stands for a data set from before the version was stored.
+subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group, 5 since
+records are shorter, 6 since header values of subscriptions are sealed. Version 0 stands for a data set from
+before the version was stored.
 """
 _PAGE = 500
 _GROUP = "match"
@@ -92,12 +95,32 @@ async def _count_after(store: Store, stream: str, position: str) -> int:
         position = text_of(page[-1][0])
 
 
-MIGRATIONS: Sequence[Migration] = (
-    Migration(3, "subscriptions of a tenant are ordered by id", _order_members),
-    Migration(4, "partitions have positions in place of consumer groups", _store_positions),
-    Migration(5, "records are shorter", shorten_records),
-)
-"""In the order of their versions, without a gap, up to `SCHEMA_VERSION`."""
+def _refuse_headers(sealed: Sealed) -> Sealed:
+    if sealed.subscription.channel.headers:
+        raise ConfigurationError(
+            "The data set has Subscriptions with headers, and there is no key ring to seal their values with."
+            " Set BROKER_KEY_RING, then run `fhir-broker migrate` again."
+        )
+    return sealed
+
+
+def migrations(seal: Change = _refuse_headers) -> Sequence[Migration]:
+    """In the order of their versions, without a gap, up to `SCHEMA_VERSION`. `seal` seals header values;
+    without it, a data set that has any is refused.
+    """
+
+    async def seal_headers(store: Store) -> None:
+        await SealedSecrets(store).change_all(seal)
+
+    return (
+        Migration(3, "subscriptions of a tenant are ordered by id", _order_members),
+        Migration(4, "partitions have positions in place of consumer groups", _store_positions),
+        Migration(5, "records are shorter", shorten_records),
+        Migration(6, "header values of subscriptions are sealed", seal_headers),
+    )
+
+
+MIGRATIONS = migrations()
 
 
 def path_from(version: int, target: int, migrations: Sequence[Migration]) -> list[Migration] | None:

@@ -170,6 +170,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, gc=False):
     failing_since: int
     now: int
     revision: str
+    secrets_id: str
     build_failures: int
 
 

@@ -34,7 +34,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
     `count` is the highest event number up to and including this notification; `since_ms` the moment of the
     first failed attempt (0: none); `now_ms` store time. `revision` names the document, because a subscription
-    may be deleted and created again with the same id and versions. `is_repeat`: its events were delivered
+    may be deleted and created again with the same id and versions; `secrets_id` names its signing
+    secrets ('' for none). `is_repeat`: its events were delivered
     before and are sent once more on request (R-367). `build_failures` counts the failed attempts in which the
     notification could not even be built.
     """
@@ -53,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
     revision: str
     is_repeat: bool = False
+    secrets_id: str = ""
     build_failures: int = 0
 
 
@@ -277,5 +279,6 @@ def _claim_of(shard: int, reply: ClaimReply) -> Claim:
         events=tuple(event_of(tenant, entry_id, flat) for entry_id, flat in reply.entries),
         revision=record.revision,
         is_repeat=is_repeat,
+        secrets_id=record.secrets_id,
         build_failures=record.build_failures,
     )

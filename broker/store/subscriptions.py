@@ -34,6 +34,7 @@ KEEP_DELETED_MS = 7 * 86_400_000
 ANY_OWNER = ""
 _FIELDS = (
     "model",
+    "signing_secrets",
     "owner",
     "version",
     "updated",
@@ -51,8 +52,9 @@ _FIELDS = (
 )
 _ERROR_TEXT = _FIELDS.index("error_text")
 _STATUSES = {status.encode(): status for status in SubscriptionStatus}
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Subscription).decode
+encode_model = msgspec.msgpack.Encoder().encode
+"""The field `model` of a subscription; status, version and owner are fields of their own."""
+decode_model = msgspec.msgpack.Decoder(Subscription).decode
 
 
 class Registration(StrEnum):
@@ -80,6 +82,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     `subscription.status` is the live one; `activated_ms` the moment of the first activation since it was
     created or off, or 0. `revision` names this document among all that were ever stored under the id.
+    `signing_secrets` are the sealed secrets that sign its notifications, b'' for none.
     `dead_letters` counts its events that are dead letters. `gaps` are numbers that no notification will
     carry, the newest last; `open_gaps` those since the client last stored the document.
     """
@@ -91,6 +94,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     error: ErrorReport | None
     attempts: int
     revision: str
+    signing_secrets: bytes = b""
     dead_letters: int = 0
     gaps: tuple[Gap, ...] = ()
     open_gaps: tuple[Gap, ...] = ()
@@ -117,8 +121,8 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
     if values[0] is None:
         return None
     present = [value or b"" for value in values]
-    model, owner, version, updated, status, activated, count, cursor, error_code, error_text = present[:10]
-    attempts, revision, dead_letters, gaps_text, gap_since = present[10:]
+    model, signing_secrets, owner, version, updated, status, activated, count, cursor = present[:9]
+    error_code, error_text, attempts, revision, dead_letters, gaps_text, gap_since = present[9:]
     error = None
     if values[_ERROR_TEXT] is not None:
         code = DeliveryError(error_code.decode()) if error_code else None
@@ -126,7 +130,7 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
     gaps = gaps_of(gaps_text.decode()) if gaps_text else ()
     open_gaps = tuple(gap for gap in gaps if gap.at_ms >= int(gap_since)) if gap_since else ()
     texts = [error.text] if error else [gap.text for gap in open_gaps]
-    subscription = _decode(model).changed(
+    subscription = decode_model(model).changed(
         owner=owner.decode(),
         version=int(version),
         updated_ms=int(updated),
@@ -141,6 +145,7 @@ def _record_of(values: Sequence[bytes | None]) -> Record | None:
         error=error,
         attempts=int(attempts or 0),
         revision=revision.decode(),
+        signing_secrets=signing_secrets,
         dead_letters=int(dead_letters or 0),
         gaps=gaps,
         open_gaps=open_gaps,
@@ -198,7 +203,7 @@ class Subscriptions:
             carries_resources=channel.content is PayloadContent.FULL_RESOURCE,
             is_pull=not is_pushed,
         )
-        return await self._register(request, _encode(subscription))
+        return await self._register(request, encode_model(subscription))
 
     async def delete(
         self,

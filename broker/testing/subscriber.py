@@ -5,7 +5,7 @@ recorded anyway.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -15,12 +15,13 @@ from aiohttp import web
 
 from broker.clock import SystemClock, to_instant
 from broker.testing.notifications import ReceivedNotification, read_notification
+from broker.testing.signatures import NotVerified, verify
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """One request. `notification` is None if the body is not a notification; `answered` is the status of the
-    response.
+    response; `problem` says why the signature was refused ('' if it was not).
     """
 
     body: bytes
@@ -28,6 +29,7 @@ class Received:
     at_ms: int
     notification: ReceivedNotification | None
     answered: int
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ async def _accept(_request: bytes) -> Answer:
 class Endpoint:
     """One path of the subscriber.
 
-    The lists grow in the order of arrival. `numbers` and `latencies_ms` are of events answered 2xx, without
+    With `secrets`, requests that none of them has signed, and old ones, are answered 401. The lists grow in
+    the order of arrival. `numbers` and `latencies_ms` are of events answered 2xx, without
     duplicates.
     """
 
@@ -56,6 +59,7 @@ class Endpoint:
     latencies_ms: list[float] = field(default_factory=list)
     duplicates: int = 0
     answer: Callable[[bytes], Awaitable[Answer]] = _accept
+    secrets: Sequence[str] = ()
     last: ReceivedNotification | None = None
 
     @property
@@ -64,6 +68,16 @@ class Endpoint:
 
     def of_type(self, notification_type: str) -> list[ReceivedNotification]:
         return [notification for notification in self.notifications if notification.type == notification_type]
+
+    def problem_of(self, headers: Mapping[str, str], body: bytes, now_s: float) -> str:
+        """Why the request is refused; '' if it is signed, or need not be."""
+        if not self.secrets:
+            return ""
+        try:
+            verify(headers, body, self.secrets, now_s)
+        except NotVerified as problem:
+            return str(problem)
+        return ""
 
     def record(self, received: Received) -> None:
         self.received.append(received)
@@ -121,12 +135,14 @@ class SimulatedSubscriber:
         body = await request.read()
         at_ms = self._clock.now_ms()
         endpoint = self.endpoint(request.match_info["name"])
-        answer = await endpoint.answer(body)
+        problem = endpoint.problem_of(request.headers, body, at_ms / 1000)
+        answer = Answer(401) if problem else await endpoint.answer(body)
         try:
             notification = read_notification(body)
         except (KeyError, ValueError, TypeError):
             notification = None
-        endpoint.record(Received(body, tuple(request.headers.items()), at_ms, notification, answer.status))
+        headers = tuple(request.headers.items())
+        endpoint.record(Received(body, headers, at_ms, notification, answer.status, problem))
         self._changed.set()
         return web.Response(status=answer.status, headers=answer.headers)
 

@@ -282,7 +282,12 @@ async def test_a_function_can_stand_in_for_the_http_client(code: str) -> None:
     urls: list[str] = []
 
     async def post(
-        url: str, *, headers: tuple[tuple[str, str], ...], body: bytes, timeout_s: float
+        url: str,
+        *,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout_s: float,
+        attempt_headers: tuple[tuple[str, str], ...] = (),
     ) -> HttpResponse | HttpFailure:
         urls.append(url)
         return HttpResponse(503, 2.5, b"")

@@ -7,6 +7,7 @@ from broker.delivery.subscription_cache import SubscriptionCache
 from broker.model.change import DEFAULT_TENANT
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
+from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.store.protocol import Store
 from broker.store.schedule import Claim
 from broker.store.subscriptions import Subscriptions
@@ -41,18 +42,18 @@ async def test_subscriptions_that_are_too_many_or_unused_leave(
     for subscription_id in ("a", "b"):
         await subscriptions.put(stored_subscription(subscription_id), create=True)
     first, second = [await claim_of(subscriptions, subscription_id) for subscription_id in ("a", "b")]
-    unlimited = SubscriptionCache(subscriptions)
+    unlimited = SubscriptionCache(subscriptions, SubscriptionSecrets(None))
     cached = await unlimited.get(first)
     assert await unlimited.get(second)
     assert cached is await unlimited.get(first)
     monkeypatch.setattr(subscription_cache, name, limit)
-    cache = SubscriptionCache(subscriptions)
+    cache = SubscriptionCache(subscriptions, SubscriptionSecrets(None))
     cached = await cache.get(first)
     assert await cache.get(second)
     again = await cache.get(first)
     assert again is not None
     assert again is not cached
-    assert again.id == "a"
+    assert again.subscription.id == "a"
 
 
 async def test_a_claim_of_another_revision_gets_no_subscription(store: Store) -> None:
@@ -60,4 +61,4 @@ async def test_a_claim_of_another_revision_gets_no_subscription(store: Store) ->
     await subscriptions.put(stored_subscription("a"), create=True)
     claim = await claim_of(subscriptions, "a")
     await subscriptions.delete(DEFAULT_TENANT, SubscriptionId("a"))
-    assert await SubscriptionCache(subscriptions).get(claim) is None
+    assert await SubscriptionCache(subscriptions, SubscriptionSecrets(None)).get(claim) is None

@@ -12,7 +12,17 @@ from tests.docs.page import ANSWERS, RUNNABLE, Block, steps
 from tests.docs.running import PageRunner
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("http-api", "topics", "business-events", "streams", "inbox", "backup", "sizing")
+PAGES = (
+    "http-api",
+    "topics",
+    "business-events",
+    "streams",
+    "inbox",
+    "backup",
+    "sizing",
+    "secrets",
+    "signatures",
+)
 USED = ("curl", "redis-cli")
 """Programs that the pages use and that are not installed with the broker."""
 

@@ -20,6 +20,7 @@ from broker.matching.states import NOTHING_RELATED, Related
 from broker.model.change import DEFAULT_TENANT, Change
 from broker.model.subscription import SubscriptionKey
 from broker.security.client_directory import ClientDirectory
+from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.store import keys
 from broker.store.change_log import ChangeLog
 from broker.store.matched_positions import START
@@ -186,7 +187,8 @@ async def matching(
     broker: Running, store: Store, build: Callable[[Parts], dict[str, Any]]
 ) -> AsyncIterator[None]:
     """Runs a matcher for the broker, with the arguments of `build_matcher` that `build` returns."""
-    parts = Parts(broker.settings, store, load_catalog(broker.settings), {}, ClientDirectory(None))
+    clients, secrets = ClientDirectory(None), SubscriptionSecrets(None)
+    parts = Parts(broker.settings, store, load_catalog(broker.settings), {}, clients, secrets)
     topic_sync = build_topic_sync(parts, validates=True)
     await topic_sync.sync()
     worker = asyncio.create_task(build_matcher(parts, topic_sync, **build(parts)).run())

@@ -24,6 +24,7 @@ from broker.model.outcome import Delivered, DeliveryOutcome, Refused, Unreachabl
 from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
+from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
 from broker.store.resources import Resources
@@ -94,7 +95,7 @@ async def dispatching(
     stop = asyncio.Event()
     engine = DeliveryEngine(
         schedule,
-        SubscriptionCache(Subscriptions(store)),
+        SubscriptionCache(Subscriptions(store), SubscriptionSecrets(None)),
         NotificationBuilder(Composer(Resources(store), NoTopics()), NotificationRenderer("http://broker")),
         {"rest-hook": channel},
         RetryPolicy(base_ms=retry_ms, max_ms=retry_ms, budget_ms=86_400_000, handshake_grace_ms=0),

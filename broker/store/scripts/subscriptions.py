@@ -1,10 +1,10 @@
-"""Scripts on the subscription document: register, and mark as erroneous."""
+"""Scripts on the subscription document: register, replace its secrets, and mark as erroneous."""
 
 from typing import NamedTuple
 
 from broker.model.subscription import SubscriptionKey
 from broker.store import keys
-from broker.store.protocol import ScriptCall, Store
+from broker.store.protocol import ScriptCall, Store, WriteConcern
 from broker.store.records import RegistrationRequest, encode
 from broker.store.write_group import WriteGroup
 
@@ -41,6 +41,29 @@ async def register_subscription(
     )
     status, version, at_ms = await group.run(call)
     return WriteReply(status.decode(), int(version), int(at_ms))
+
+
+class Secrets(NamedTuple):
+    """What a subscription has sealed: its model, with the sealed headers, and its signing secrets (b'' for
+    none).
+    """
+
+    model: bytes
+    signing: bytes
+
+
+async def replace_secrets(
+    store: Store, subscription: SubscriptionKey, before: Secrets, after: Secrets, secrets_id: str = ""
+) -> bool:
+    """Stores the secrets; False if others were stored since `before` was read. Durable when it returns.
+
+    `secrets_id` names new signing secrets.
+    """
+    shard = store.layout.shard_of(*subscription)
+    call = ScriptCall(
+        "replace_secrets", [keys.subscription(shard, *subscription)], [*before, *after, secrets_id]
+    )
+    return bool(await store.run(call, WriteConcern.DURABLE))
 
 
 async def mark_error(store: Store, subscription: SubscriptionKey, revision: str, reason: str) -> bool:

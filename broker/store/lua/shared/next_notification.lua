@@ -5,7 +5,8 @@
 local MAX_PINNED_EVENTS = 100000
 local LOADED = {'status', 'count', 'cursor', 'max_count', 'heartbeat_ms', 'ends', 'notification', 'attempts',
   'failing_since', 'last_sent', 'token', 'revision', 'carries_resources', 'pinned_revision', 'is_pull',
-  'resend_ranges', 'skipped_numbers', 'build_failures', 'last_commit', 'claim_state', 'error_text'}
+  'resend_ranges', 'skipped_numbers', 'build_failures', 'last_commit', 'claim_state', 'error_text',
+  'secrets_id'}
 
 local function load(sub)
   local v = redis.call('HMGET', sub, unpack(LOADED))
@@ -22,7 +23,7 @@ local function load(sub)
     failing_since = tonumber(v[9]) or 0, last_sent = tonumber(v[10]) or 0, token = token, revision = v[12],
     carries_resources = v[13], pinned_revision = v[14], is_pull = v[15], resend_ranges = v[16] or '',
     skipped_numbers = v[17] or '', build_failures = v[18] or '', last_commit = v[19], claim_state = v[20],
-    has_error = v[21] ~= false,
+    has_error = v[21] ~= false, secrets_id = v[22] or '',
   }
 end
 
@@ -170,7 +171,8 @@ local function claim_of(key, s, notification_type, events, now)
   local record = cmsgpack.pack({
     member = key.member, token = s.token, type = notification_type,
     status = s.status, count = s.last_event, at = s.pinned_at, attempts = s.attempts,
-    failing_since = s.failing_since, now = now, revision = s.revision, build_failures = build_failures(s),
+    failing_since = s.failing_since, now = now, revision = s.revision, secrets_id = s.secrets_id,
+    build_failures = build_failures(s),
   })
   return {record, events}
 end

@@ -2,6 +2,8 @@
 --
 -- Moments are milliseconds since 1970 by the store's clock. Fields of the hash:
 --   model, created                    the document as last registered; moment of the creation
+--   signing_secrets, secrets_id       sealed secrets that sign notifications, and an id that changes with
+--                                     them
 --   version, updated                  version of the resource and moment of it: a new one with each document
 --                                     and each status
 --   owner                             the client that created it

@@ -1,0 +1,66 @@
+"""Opens the key ring of a process, and connects what seals with what is stored."""
+
+import contextlib
+
+from broker.clock import SystemClock, to_instant
+from broker.errors import ConfigurationError
+from broker.security.key_ring import KeyRing, RingFile, RingKey
+from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.settings import Settings
+from broker.store.protocol import Store
+from broker.store.sealed_secrets import Change, Sealed
+from broker.store.sealing_keys import SealingKeys
+
+
+async def open_key_ring(settings: Settings, store: Store) -> KeyRing | None:
+    """The ring of BROKER_KEY_RING, or that of the data directory, which the first start makes; None for a
+    shared store without one.
+
+    Raises `ConfigurationError` if the store has values under keys that the ring lacks, or the file cannot
+    be used.
+    """
+    path, needed = settings.key_ring_path, await SealingKeys(store).all()
+    if path is None:
+        if needed:
+            raise ConfigurationError(
+                "The store has sealed secrets, and BROKER_KEY_RING is not set. Set it to the key ring of the"
+                " other processes."
+            )
+        return None
+    if not path.exists() and not needed and settings.redis_url is None:
+        with contextlib.suppress(FileExistsError):  # another process was first
+            new_ring().write(path, is_new=True)
+    if not path.exists():
+        lost = f" The store has values sealed under {', '.join(sorted(needed))}." if needed else ""
+        raise ConfigurationError(
+            f"There is no key ring at {path}.{lost} Restore it from its backup, or make one with"
+            " `fhir-broker key-ring create` if nothing is sealed yet."
+        )
+    ring = KeyRing(path)
+    missing = needed - ring.key_ids
+    if missing:
+        raise ConfigurationError(
+            f"The key ring {path} has no key {', '.join(sorted(missing))}, under which secrets in the store"
+            " are sealed. Restore the key from the backup of the key ring."
+        )
+    return ring
+
+
+def new_ring() -> RingFile:
+    """A ring with one new key."""
+    key = new_key()
+    return RingFile(key.id, (key,))
+
+
+def new_key() -> RingKey:
+    return RingKey.generate(to_instant(SystemClock().now_ms()))
+
+
+def sealing(secrets: SubscriptionSecrets) -> Change:
+    """The change that seals everything of a subscription under the active key."""
+
+    def seal(before: Sealed) -> Sealed:
+        subscription = before.subscription
+        return Sealed(secrets.reseal(subscription), secrets.reseal_signing(subscription, before.signing))
+
+    return seal
