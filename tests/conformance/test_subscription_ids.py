@@ -88,7 +88,7 @@ async def test_a_search_reads_only_subscriptions_whose_stored_values_contain_wha
     await register(subscriptions, 0, 5)
     endpoint = 'http://ä.example/a"b\\c?d=e|f'
     one = stored_subscription("one")
-    one = replace(one, topic_canonical=f"{one.topic}|2", channel=replace(one.channel, endpoint=endpoint))
+    one = one.changed(topic_canonical=f"{one.topic}|2", channel=replace(one.channel, endpoint=endpoint))
     await subscriptions.put(one, create=True)
     stored = [
         field for fields in SUBSCRIPTION_FIELDS.values() for field in fields.values() if field.is_stored
