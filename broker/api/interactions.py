@@ -29,7 +29,9 @@ from broker.model.access import Access
 from broker.model.principal import PrincipalRole
 
 ADMIN, OPERATOR = Access(role=PrincipalRole.ADMIN), Access(role=PrincipalRole.OPERATOR)
-CREATE, READ, UPDATE, DELETE, SEARCH = (Access(scope=f"system/{{type}}.{letter}") for letter in "cruds")
+CREATE, UPDATE, DELETE, SEARCH = (Access(scope=f"system/{{type}}.{letter}") for letter in "cuds")
+READ_RESTRICTED = Access(scope="system/{type}.r", is_restrictable=True)
+"""`ChangeService` applies the restrictions of the scopes to what it reads."""
 REGISTER, SUBSCRIPTION, REPLACE, REMOVE, LIST = (
     Access(scope=f"system/Subscription.{letter}") for letter in "cruds"
 )
@@ -140,7 +142,9 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "Basic/_search", topics.search, TOPICS, only=searches),
         Interaction("POST", "Basic/_search", topics.search, TOPICS, only=searches),
         Interaction("GET", "Basic/{id}", topics.read, TOPIC, only=names),
-        Interaction("GET", "Basic/{id}", topics.or_deleted(resources.read), READ, type_of=lambda _: "Basic"),
+        Interaction(
+            "GET", "Basic/{id}", topics.or_deleted(resources.read), READ_RESTRICTED, type_of=lambda _: "Basic"
+        ),
         Interaction("POST", "Basic", topics.create, ADMIN, only=carries, honours=AS_CREATE),
         Interaction("PUT", "Basic/{id}", topics.update, ADMIN, only=carries, honours=BY_ID),
         Interaction("PATCH", "Basic/{id}", topics.patch, ADMIN, only=names, honours=BY_ID),
@@ -188,7 +192,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("DELETE", "{type}", resources.refuse_conditional, DELETE, is_refusal=True),
         Interaction("GET", "{type}/_search", resources.refuse_search, SEARCH, is_refusal=True),
         Interaction("POST", "{type}/_search", resources.refuse_search, SEARCH, is_refusal=True),
-        Interaction("GET", "{type}/{id}", resources.read, READ),
+        Interaction("GET", "{type}/{id}", resources.read, READ_RESTRICTED),
         Interaction(
             "PUT", "{type}/{id}", resources.update, UPDATE, plan=resources.plan_update, honours=BY_ID
         ),
@@ -198,5 +202,5 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction(
             "PATCH", "{type}/{id}", resources.patch, UPDATE, plan=resources.plan_patch, honours=BY_ID
         ),
-        Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ),
+        Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ_RESTRICTED),
     )

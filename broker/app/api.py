@@ -27,6 +27,7 @@ from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
 from broker.ingest.intake import Intake
+from broker.matching.restrictions import Restrictions
 from broker.model.release import Release
 from broker.services.application import ApplicationServices
 from broker.services.business_events import BusinessEventService
@@ -80,7 +81,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
     )
     actions = DeadLetterActions(parts.store)
     return ApplicationServices(
-        changes=ChangeService(intake, parts.resources),
+        changes=ChangeService(intake, parts.resources, Restrictions(parts.search_context)),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from broker.errors import Forbidden, Issue, Unauthenticated
 from broker.model.principal import Principal, PrincipalRole
-from broker.model.scopes import ANY_TYPE, Scope, covers
+from broker.model.scopes import ANY_TYPE, Scope, alternatives, covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,13 @@ class Access:
     """What a row needs: a scope, a role, a client of any kind (`Access.AUTHENTICATED`), or nothing
     (`Access.PUBLIC`).
 
-    In `scope`, `{type}` stands for the resource type of the request. Raises `ValueError` unless exactly one
-    is set.
+    In `scope`, `{type}` stands for the resource type of the request. With `is_restrictable`, a scope with a
+    restriction meets it, and the handler applies the restriction to the resource. Raises `ValueError` unless
+    exactly one of the others is set.
     """
 
     scope: str = ""
+    is_restrictable: bool = False
     role: PrincipalRole | None = None
     is_authenticated: bool = False
     is_public: bool = False
@@ -46,7 +48,12 @@ class Access:
             return not principal.is_anonymous
         if self.role is not None:
             return self.role in principal.roles
-        return covers(principal.scopes, self.needed_scope(resource_type))
+        needed = self.needed_scope(resource_type)
+        if covers(principal.scopes, needed):
+            return True
+        return self.is_restrictable and all(
+            alternatives(principal.scopes, needed.resource_type, letter) for letter in needed.letters
+        )
 
     def needed_scope(self, resource_type: str) -> Scope:
         """The scope that the row needs for a resource type."""

@@ -53,6 +53,10 @@ class Scope:
             raise ValueError(f"{text!r} has other permissions than the letters of cruds in this order")
         return cls(context, resource_type, permissions, _restrictions(text, suffix), text)
 
+    @property
+    def letters(self) -> tuple[Permission, ...]:
+        return tuple(letter for letter in PERMISSIONS if letter in self.permissions)
+
     def __str__(self) -> str:
         return self.text or f"{self.context}/{self.resource_type}.{self.permissions}"
 
@@ -93,6 +97,24 @@ def covers(granted: Scopes, needed: Scope) -> bool:
     return all(any(scope.contains(part) for scope in granted) for part in needed.parts())
 
 
+Alternatives = tuple[tuple[Restriction, ...], ...]
+
+
+@lru_cache(maxsize=4096)
+def alternatives(granted: Scopes, resource_type: str, permission: Permission) -> Alternatives:
+    """Under which restrictions a permission of a system is granted for a type: those of each scope that
+    grants it, `((),)` without any, and `()` where none does.
+    """
+    found = {
+        scope.restrictions
+        for scope in granted
+        if scope.context == "system"
+        and scope.resource_type in {ANY_TYPE, resource_type}
+        and permission in scope.permissions
+    }
+    return ((),) if () in found else tuple(sorted(found))
+
+
 def _restrictions(text: str, suffix: str | None) -> tuple[Restriction, ...]:
     if suffix is None:
         return ()
@@ -100,7 +122,7 @@ def _restrictions(text: str, suffix: str | None) -> tuple[Restriction, ...]:
     for pair in suffix.split("&"):
         name, _, value = pair.partition("=")
         values = tuple(sorted({unquote(each) for each in value.split(",")}))
-        if not name or not all(values):
+        if not name or not all(values) or "\\" in value:
             raise ValueError(f"{text!r} has a restriction that is not of the form parameter=value")
         restrictions.add((name, values))
     return tuple(sorted(restrictions))

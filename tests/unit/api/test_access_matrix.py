@@ -84,13 +84,13 @@ def is_allowed(needs: str, held: tuple[Held, ...], roles: frozenset[str], *, is_
     kind, _, role = needs.partition(" ")
     if kind == "role":
         return role in roles
-    resource_type, _, letters = needs.partition(".")
+    resource_type, _, letters = needs.rstrip("?").partition(".")
     return all(
         any(
             each.context == "system"
             and each.type in {resource_type, "*"}
             and letter in each.letters
-            and not each.suffix
+            and (needs.endswith("?") or not each.suffix)
             for each in held
         )
         for letter in letters

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.model.scopes import Scope, Scopes, covers, parse_scopes
+from broker.model.scopes import Scope, Scopes, alternatives, covers, parse_scopes
 
 CONTEXTS = ("system", "user")
 TYPES = ("Observation", "Patient", "Device")
@@ -50,6 +50,7 @@ def test_a_scope_is_read_and_written_as_it_was(text: str, permissions: str) -> N
         "system/Observation.read?category=a",
         "system/Observation.*?category=a",
         "system/Observation.rs\n",
+        "system/Observation.rs?category=a\\,b",
         "encounter/Observation.rs",
     ],
 )
@@ -87,6 +88,16 @@ def test_a_restricted_scope_covers_only_what_is_as_narrow() -> None:
     assert not covers(granted, Scope.parse("system/Observation.s?category=c"))
     assert not covers(granted, Scope.parse("system/Observation.r?code=x"))
     assert not covers(granted, Scope.parse("system/Observation.r"))
+
+
+def test_the_alternatives_of_a_permission_are_the_restrictions_of_each_scope() -> None:
+    granted = parse_scopes("system/Observation.rs?category=a system/*.r?_tag=b&_security=c user/*.rs")
+    by_category, by_labels = (("category", ("a",)),), (("_security", ("c",)), ("_tag", ("b",)))
+    assert set(alternatives(granted, "Observation", "r")) == {by_category, by_labels}
+    assert alternatives(granted, "Observation", "s") == (by_category,)
+    assert alternatives(granted, "Patient", "r") == (by_labels,)
+    assert alternatives(granted, "Patient", "s") == ()
+    assert alternatives(granted | parse_scopes("system/Patient.r"), "Patient", "r") == ((),)
 
 
 def _text(
