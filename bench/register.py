@@ -23,11 +23,11 @@ _TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """`cpu_us` is the CPU time of each process for one registration and its deletion, in µs."""
+    """`cpu_us` is the CPU time for one registration or deletion, in µs, by kind and process."""
 
     created_per_s: float
     deleted_per_s: float
-    cpu_us: Mapping[str, float]
+    cpu_us: Mapping[tuple[str, str], float]
 
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
@@ -55,9 +55,9 @@ async def compare(sources: Mapping[str, Path], rounds: int, count: int) -> Async
         deleted = statistics.median(segment.deleted_per_s for segment in segments)
         yield Figure(BENCH, f"registered with handshake{shown}", created, "/s")
         yield Figure(BENCH, f"deleted{shown}", deleted, "/s")
-        for process in segments[0].cpu_us:
-            cpu_us = statistics.median(segment.cpu_us[process] for segment in segments)
-            yield Figure(BENCH, f"CPU of {process} for both{shown}", cpu_us, "µs")
+        for kind, process in segments[0].cpu_us:
+            cpu_us = statistics.median(segment.cpu_us[kind, process] for segment in segments)
+            yield Figure(BENCH, f"CPU of {process}, {kind}{shown}", cpu_us, "µs")
     *others, last = runs
     for name in others:
         created_ratio = paired_ratio(
@@ -70,6 +70,14 @@ async def compare(sources: Mapping[str, Path], rounds: int, count: int) -> Async
         )
         yield Figure(BENCH, f"registered, {name} / {last}", created_ratio)
         yield Figure(BENCH, f"deleted, {name} / {last}", deleted_ratio)
+        for kind in ("registered", "deleted"):
+            cpu_ratio = paired_ratio(_cpu(runs[name], kind), _cpu(runs[last], kind))
+            yield Figure(BENCH, f"CPU, {kind}, {name} / {last}", cpu_ratio)
+
+
+def _cpu(segments: list[_Segment], kind: str) -> list[float]:
+    """The CPU time of all processes, of each segment."""
+    return [sum(us for (of, _), us in segment.cpu_us.items() if of == kind) for segment in segments]
 
 
 async def _segment(program: Program, sink: Sink, count: int) -> _Segment:
@@ -84,13 +92,12 @@ async def _segment(program: Program, sink: Sink, count: int) -> _Segment:
     await producer.as_fast_as_answered(messages, CONNECTIONS)
     await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
     created_s = time.perf_counter() - started
+    between = program.cpu_s()
     deletions = [f"DELETE {path}/{each} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for each in producer.sent]
     started = time.perf_counter()
     await Producer(program.port).as_fast_as_answered(deletions, CONNECTIONS)
     deleted_s = time.perf_counter() - started
     after = program.cpu_s()
-    return _Segment(
-        count / created_s,
-        count / deleted_s,
-        {name: (after[name] - before[name]) / count * 1e6 for name in after},
-    )
+    cpu_us = {("registered", name): (between[name] - before[name]) / count * 1e6 for name in after}
+    cpu_us |= {("deleted", name): (after[name] - between[name]) / count * 1e6 for name in after}
+    return _Segment(count / created_s, count / deleted_s, cpu_us)
