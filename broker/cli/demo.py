@@ -12,7 +12,8 @@ from rich.console import Console
 
 from broker.app import running
 from broker.cli import demo_view, loop
-from broker.cli.demo_run import DemoRun, Summary
+from broker.cli.demo_clients import DemoClients
+from broker.cli.demo_run import PLANS, REPLAY_PLANS, DemoRun, Summary
 from broker.settings import Settings
 from broker.telemetry import logs
 from broker.testing.inputs import Input, read_folder
@@ -31,7 +32,8 @@ def demo(
 ) -> None:
     """Start a broker, subscribers of three FHIR releases and a gateway, and show them.
 
-    The data is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was
+    The broker has access control: each subscriber and the gateway is a client with a key of its own. The data
+    is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was
     notified, 1 if not, 130 after Ctrl-C.
 
     Examples:
@@ -66,14 +68,19 @@ async def _demo(
     logs.configure("error", json=False)
     console = Console(quiet=as_json)
     with tempfile.TemporaryDirectory(prefix="fhir-broker-demo-") as temporary:
+        clients_dir = Path(temporary) / "clients"
+        plans = PLANS if inputs is None else REPLAY_PLANS
+        clients = DemoClients(clients_dir, [plan.name for plan in plans])
         settings = Settings(
             port=0,
-            data_dir=Path(temporary),
+            data_dir=Path(temporary) / "data",
+            auth="smart",
+            clients_dir=clients_dir,
             egress_allow=(ipaddress.ip_network("127.0.0.0/8"),),
         )
         async with running(settings) as broker, SimulatedSubscriber() as subscriber:
-            run = DemoRun(broker.settings.base_url, subscriber, stop)
-            await run.register(with_filters=inputs is None)
+            run = DemoRun(broker.settings.base_url, subscriber, stop, clients)
+            await run.register(plans)
             with demo_view.live(
                 console, run, None if forever or inputs is not None else int(seconds * rate), inputs
             ):

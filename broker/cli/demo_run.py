@@ -1,14 +1,16 @@
 """Runs a demo: registers subscriptions, sends readings, and computes itself which events must arrive."""
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
 
+from broker.cli.demo_clients import GATEWAY, DemoClients
 from broker.cli.simulate import current_instants
 from broker.errors import ConfigurationError
 from broker.tasks import sleep_unless
@@ -118,18 +120,22 @@ class Summary:
 class DemoRun:
     """One run against a broker that is ready."""
 
-    def __init__(self, base_url: str, subscriber: SimulatedSubscriber, stop: asyncio.Event) -> None:
+    def __init__(
+        self, base_url: str, subscriber: SimulatedSubscriber, stop: asyncio.Event, clients: DemoClients
+    ) -> None:
         self.base_url = base_url
+        self.clients = clients
         self.rows: list[Row] = []
         self.sent = 0
-        self.gateway = SimulatedGateway(f"{base_url}/r4")
+        self.gateway = SimulatedGateway(f"{base_url}/r4", auth=clients.auth(GATEWAY, f"{base_url}/r4"))
         self._subscriber = subscriber
         self._stop = stop
 
-    async def register(self, *, with_filters: bool) -> None:
-        """Registers the subscriptions over HTTP and waits until all are active."""
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
-            for plan in PLANS if with_filters else REPLAY_PLANS:
+    async def register(self, plans: Sequence[Plan]) -> None:
+        """Registers the subscriptions over HTTP, each by its own client, and waits until all are active."""
+        async with contextlib.AsyncExitStack() as stack:
+            clients: dict[str, httpx.AsyncClient] = {}
+            for plan in plans:
                 base = f"{self.base_url}/{plan.release}"
                 document = subscription(
                     plan.release,
@@ -139,10 +145,15 @@ class DemoRun:
                     filters=plan.filters,
                     max_count=plan.max_count,
                 )
+                auth = self.clients.auth(plan.name, base)
+                client = await stack.enter_async_context(
+                    httpx.AsyncClient(timeout=10, trust_env=False, auth=auth)
+                )
+                clients[plan.name] = client
                 accepted = await register_subscription(client, base, document)
                 self.rows.append(Row(plan, accepted["id"], self._subscriber.endpoint(plan.name)))
             deadline = time.monotonic() + _ACTIVATION_S
-            while not all([await self._is_active(client, row) for row in self.rows]):
+            while not all([await self._is_active(clients[row.plan.name], row) for row in self.rows]):
                 if time.monotonic() > deadline:
                     raise ConfigurationError(
                         f"The subscriptions did not become active within {_ACTIVATION_S:g} s. "

@@ -37,7 +37,8 @@ class _View:
 
 
 def _table(run: DemoRun) -> Table:
-    table = Table(title=f"Subscriptions at {run.base_url}", expand=True)
+    title = f"Subscriptions at {run.base_url}, for {len(run.clients)} clients with access tokens"
+    table = Table(title=title, expand=True)
     for name in ("FHIR", "topic", "filter", "content", "status"):
         table.add_column(name, overflow="fold")
     for name in ("last event", "expected", "received"):

@@ -89,6 +89,7 @@ async def test_ctrl_c_ends_the_demo_with_its_summary_and_deletes_its_data(tmp_pa
         assert str(temporary) in processes(), "the store's process shows where it listens"
         assert await demo.stop(signal.SIGINT) == 130, demo.output[-3000:]
         output = _STYLING.sub("", demo.output)
+    assert "for 4 clients with access tokens" in output
     assert "Summary" in output
     assert "Every expected event was notified." in output
     assert "Traceback" not in output
