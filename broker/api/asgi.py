@@ -15,16 +15,15 @@ from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from broker.api.authentication import Authenticate
 from broker.api.binaries import binary_of, is_binary_read, is_raw_write
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure, respond
 from broker.api.limits import read_body
+from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
 from broker.api.searchsets import is_form, with_form
-from broker.errors import Malformed, RequestError, Unauthenticated, UnsupportedMedia
+from broker.errors import Malformed, RequestError, UnsupportedMedia
 from broker.model import json_text
-from broker.model.principal import ANONYMOUS, Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 
@@ -45,7 +44,7 @@ class Application:
         dispatch: Handler,
         is_public: Callable[[str, str], bool],
         other: Starlette,
-        authenticate: Authenticate,
+        login: LoginAudit,
         *,
         base_url: str,
         max_body_bytes: int,
@@ -53,7 +52,7 @@ class Application:
         self._dispatch = dispatch
         self._is_public = is_public
         self._other = other
-        self._authenticate = authenticate
+        self._login = login
         self._base_url = base_url
         self._max_body_bytes = max_body_bytes
 
@@ -111,7 +110,10 @@ class Application:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         method = "GET" if method == "HEAD" else method
-        principal = await self._principal(method, path, headers)
+        address = address_of(scope)
+        principal = await self._login.principal_of(
+            headers, address, is_public=lambda: self._is_public(method, path)
+        )
         content_type = headers.get("content-type", "")
         has_form = is_form(method, path, content_type)
         is_raw = is_raw_write(method, path, content_type)
@@ -149,16 +151,8 @@ class Application:
             query=query,
             headers=headers,
             resource=resource,
+            address=address,
         )
-
-    async def _principal(self, method: str, path: str, headers: Mapping[str, str]) -> Principal:
-        """Raises `Unauthenticated`. What is public is so for a request with an outdated token too."""
-        try:
-            return await self._authenticate(headers)
-        except Unauthenticated:
-            if self._is_public(method, path):
-                return ANONYMOUS
-            raise
 
 
 def _start_of(response: FhirResponse) -> Message:

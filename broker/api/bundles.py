@@ -85,7 +85,7 @@ class BundleHandlers:
         """Submits all entries together."""
         planned, slices = [], Slices()
         for n, entry in enumerate(entries):
-            planned.append(self._plan(request, entry, n))
+            planned.append(await self._plan(request, entry, n))
             await slices.pause()
         results, slices = [], Slices()
         for response in await self._resources.transact(request, planned):
@@ -93,11 +93,11 @@ class BundleHandlers:
             await slices.pause()
         return results
 
-    def _plan(self, request: FhirRequest, entry: BundleEntry, n: int) -> TransactionEntry:
+    async def _plan(self, request: FhirRequest, entry: BundleEntry, n: int) -> TransactionEntry:
         """The change that the entry asks for; raises `RequestError` that names the entry."""
         try:
             entry_request = _entry_request(request, entry, n)
-            interaction, entry_request = self._table.resolve(entry_request)
+            interaction, entry_request = await self._table.resolve_audited(entry_request)
             if interaction.plan is None:
                 raise _not_in_transactions(entry_request)
             _authorize_references(entry_request)

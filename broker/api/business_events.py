@@ -49,10 +49,14 @@ class BusinessEventHandlers:
         report, key = _read(request), request.idempotency_key
         focus = report.focus
         if report.resource is not None:
-            focus = await self._events.store_focus(request.principal, request.release, report.resource, key)
+            focus = await self._events.store_focus(
+                request.principal, request.release, report.resource, key, request.address
+            )
         if focus is None:
             raise Unprocessable(Issue("required", "The focus is missing. Send focus or resource.", "focus"))
-        version = await self._events.report(request.principal, request.release, report.codings, focus, key)
+        version = await self._events.report(
+            request.principal, request.release, report.codings, focus, key, request.address
+        )
         reference = request.url(f"{version.reference}/_history/{version.version}")
         value = {"reference": reference, "type": version.type}
         parameters = [{"name": "focus", "valueReference": value}]

@@ -5,10 +5,13 @@ Redrive and discard take ids, a filter, or `all`. A filter is processed a thousa
 `next` in the response continues it.
 """
 
+from collections.abc import Sequence
+
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.named_values import Part, flag, group, instant, render, text, whole
 from broker.api.operation_input import Input, read_input, single
 from broker.errors import Issue, Malformed
+from broker.model.audit import AuditEntity
 from broker.model.subscription import SubscriptionId
 from broker.model.whole_number import whole_number
 from broker.services.dead_letters import EVERY, MAX_COUNT, DeadLetterService, Selection
@@ -32,7 +35,7 @@ class DeadLetterHandlers:
         selection = _selection(values, _count(values))
         page = await self._dead_letters.list(request.principal, selection)
         listed = [_dead_letter(each, in_full=bool(selection.ids)) for each in page.dead_letters]
-        return FhirResponse(body=render(*listed, text("next", page.next)))
+        return FhirResponse(body=render(*listed, text("next", page.next)), accessed=_foci(page.dead_letters))
 
     async def redrive(self, request: FhirRequest) -> FhirResponse:
         """How many were redriven; each that was refused stays, with the reason."""
@@ -47,13 +50,24 @@ class DeadLetterHandlers:
                 whole("refused", len(report.refused)),
                 *problems,
                 text("next", report.next),
-            )
+            ),
+            accessed=_foci(report.selected),
         )
 
     async def discard(self, request: FhirRequest) -> FhirResponse:
         """How many were deleted; what they hold is never processed."""
         report = await self._dead_letters.discard(request.principal, _selected(request))
-        return FhirResponse(body=render(whole("discarded", report.discarded), text("next", report.next)))
+        body = render(whole("discarded", report.discarded), text("next", report.next))
+        return FhirResponse(body=body, accessed=_foci(report.selected))
+
+
+def _foci(dead_letters: Sequence[DeadLetter]) -> list[AuditEntity]:
+    """The versions that dead letters are about; a refused inbox entry has none."""
+    return [
+        AuditEntity(each.focus.type, each.focus.id, each.focus.version)
+        for each in dead_letters
+        if each.focus is not None
+    ]
 
 
 def _selected(request: FhirRequest) -> Selection:

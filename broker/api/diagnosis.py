@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from broker.api.accessed import entity_of
 from broker.api.dry_run import read_count, render_dry_run
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.explain import render_explanation
@@ -30,7 +31,8 @@ class DiagnosisHandlers:
             report = await self._explain_stored(request, values)
         else:
             report = await self._explain_hypothetical(request, values)
-        return FhirResponse(body=render_explanation(report))
+        accessed = (entity_of(report.change.current),) if "reference" in values else ()
+        return FhirResponse(body=render_explanation(report), accessed=accessed)
 
     async def _explain_stored(self, request: FhirRequest, values: Mapping[str, Value]) -> ExplainReport:
         for name in ("previous", "interaction"):
@@ -57,7 +59,8 @@ class DiagnosisHandlers:
         count = read_count(values.get("count"))
         subscription: Resource = resource(values, "subscription")
         report = await self._dry_run.run(request.principal, request.release, subscription, count)
-        return FhirResponse(body=render_dry_run(report))
+        accessed = [entity_of(change.current) for change in report.matches]
+        return FhirResponse(body=render_dry_run(report), accessed=accessed)
 
 
 def _interaction(value: Value | None) -> Interaction | None:

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from broker.api.auditing import Auditor
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure
 from broker.api.preconditions import OPERATION, Honoured, access_to_criteria, refuse_others
 from broker.api.views import narrowed
-from broker.errors import Issue, MethodNotAllowed, NotFound
+from broker.errors import BrokerError, Forbidden, Issue, MethodNotAllowed, NotFound
 from broker.ingest.requests import ChangeRequest
 from broker.model.access import Access, authorize
 
@@ -55,7 +56,12 @@ class _Pattern(NamedTuple):
 class InteractionTable:
     """The rows of the FHIR bases. `build` makes them; the row for Bundles is given the table itself."""
 
-    def __init__(self, build: Callable[["InteractionTable"], Sequence[Interaction]]) -> None:
+    def __init__(
+        self,
+        build: Callable[["InteractionTable"], Sequence[Interaction]],
+        auditor: Auditor | None = None,
+    ) -> None:
+        self._auditor = auditor
         self.rows = build(self)
         self._patterns = [_Pattern(row, _compile(row.path)) for row in self.rows]
         self._literal: dict[tuple[str, str], list[Interaction]] = {}
@@ -73,13 +79,37 @@ class InteractionTable:
         return any(row.access.is_public for row in self._literal.get((method, path), ()))
 
     async def dispatch(self, request: FhirRequest) -> FhirResponse:
-        """The response of the row's handler. Raises the errors of `resolve` and of the handler."""
+        """The response of the row's handler, after the audit trail has it.
+
+        Raises the errors of `resolve` and of the handler.
+        """
         try:
-            interaction, request = self.resolve(request)
-            response = await interaction.handler(request)
+            interaction, request = await self.resolve_audited(request)
+            response = await self._answer(interaction, request)
             return narrowed(request, response) if interaction.reads_resource else response
         except MethodNotAllowed as error:
             return failure(error)._replace(headers={"Allow": ", ".join(self.allowed(request))})
+
+    async def _answer(self, interaction: Interaction, request: FhirRequest) -> FhirResponse:
+        if self._auditor is None:
+            return await interaction.handler(request)
+        row = (interaction.method, interaction.path)
+        try:
+            response = await interaction.handler(request)
+        except BrokerError as error:
+            await self._auditor.record_failure(row, request, error)
+            raise
+        await self._auditor.record(row, request, response)
+        return response
+
+    async def resolve_audited(self, request: FhirRequest) -> tuple[Interaction, FhirRequest]:
+        """`resolve`; a refusal by the access check is in the audit trail."""
+        try:
+            return self.resolve(request)
+        except Forbidden as error:
+            if self._auditor is not None:
+                await self._auditor.record_forbidden(request, error)
+            raise
 
     def resolve(self, request: FhirRequest) -> tuple[Interaction, FhirRequest]:
         """The row, and the request with the variables of its path.

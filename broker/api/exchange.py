@@ -2,7 +2,7 @@
 its own.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from broker.fhir.identity import check_id
 from broker.fhir.preconditions import version_condition
 from broker.fhir.release import ReleaseAdapter, adapter
 from broker.ingest.patches import Patch, parse_patch
+from broker.model.audit import AuditEntity, Requester
 from broker.model.json_patch import parse_json_patch
 from broker.model.precondition import VersionCondition
 from broker.model.principal import OPEN_PRINCIPAL, Principal
@@ -31,7 +32,7 @@ class FhirRequest(NamedTuple):
 
     `base_url` is the URL of the broker. `path` is the part behind the FHIR base, without a leading slash;
     `params` are the variables of the row's path. Names of `headers` are in lower case. `resource` holds the
-    body, empty without one.
+    body, empty without one. `address` is the network address that the request came from.
     """
 
     principal: Principal
@@ -43,6 +44,12 @@ class FhirRequest(NamedTuple):
     query: QueryParams
     headers: Mapping[str, str]
     resource: Resource
+    address: str = ""
+
+    @property
+    def requester(self) -> Requester:
+        """Who asks, for the audit trail."""
+        return Requester(self.principal.client_id, self.address)
 
     @property
     def adapter(self) -> ReleaseAdapter:
@@ -97,7 +104,9 @@ class FhirResponse(NamedTuple):
     """The response to a `FhirRequest`.
 
     `after` runs once the response has left. With `chunks`, they are the body, in `media_type`. `is_outcome`:
-    the body is an OperationOutcome about a request that succeeded.
+    the body is an OperationOutcome about a request that succeeded. `accessed` are the resources whose content
+    or existence the response shows, for the audit trail; a write names none, since its entry is written
+    with it.
     """
 
     status: int = 200
@@ -107,6 +116,7 @@ class FhirResponse(NamedTuple):
     media_type: str = FHIR_JSON
     chunks: AsyncIterator[bytes] | None = None
     is_outcome: bool = False
+    accessed: Sequence[AuditEntity] = ()
 
 
 Handler = Callable[[FhirRequest], Awaitable[FhirResponse]]

@@ -1,5 +1,6 @@
 """Builds the handlers of a FHIR base, each with the services it uses. Called once by the composition root."""
 
+from broker.api.audit_events import AuditEventHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
 from broker.api.delivery_control import DeliveryControlHandlers
@@ -23,6 +24,7 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
     return Handlers(
         metadata=MetadataHandlers(services.topics, facts),
         smart_configuration=SmartConfigurationHandlers(is_smart=facts.is_smart),
+        audit=AuditEventHandlers(services.audit),
         business_events=BusinessEventHandlers(services.business_events),
         dead_letters=DeadLetterHandlers(services.dead_letters),
         subscriptions=SubscriptionHandlers(services.subscriptions, services.conditional_subscriptions),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.api import smart_configuration
+from broker.api.audit_events import AuditEventHandlers
+from broker.api.auditing import Auditor
 from broker.api.bundles import BundleHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
@@ -37,6 +39,8 @@ REGISTER, SUBSCRIPTION, REPLACE, REMOVE, LIST = (
 )
 TOPIC, TOPICS = Access(scope="system/SubscriptionTopic.r"), Access(scope="system/SubscriptionTopic.s")
 DEFINITION = Access(scope="system/OperationDefinition.r")
+AUDITOR = Access(role=PrincipalRole.AUDITOR)
+ADD_AUDIT, CHANGE_AUDIT, REMOVE_AUDIT = (Access(scope=f"system/AuditEvent.{letter}") for letter in "cud")
 PER_ENTRY = Access.AUTHENTICATED
 """A Bundle needs no scope itself: each of its entries passes the access check of its own row."""
 
@@ -47,6 +51,7 @@ class Handlers:
 
     metadata: MetadataHandlers
     smart_configuration: SmartConfigurationHandlers
+    audit: AuditEventHandlers
     business_events: BusinessEventHandlers
     dead_letters: DeadLetterHandlers
     subscriptions: SubscriptionHandlers
@@ -61,15 +66,16 @@ class Handlers:
     resources: ResourceHandlers
 
 
-def interaction_table(handlers: Handlers) -> InteractionTable:
-    """The table with its handlers."""
-    return InteractionTable(lambda table: _rows(handlers, BundleHandlers(table, handlers.resources)))
+def interaction_table(handlers: Handlers, auditor: Auditor | None = None) -> InteractionTable:
+    """The table with its handlers. `auditor` records what passes it."""
+    return InteractionTable(lambda table: _rows(handlers, BundleHandlers(table, handlers.resources)), auditor)
 
 
 def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
     h, metadata, topics, resources = handlers, handlers.metadata, handlers.topics, handlers.resources
     subscriptions, operations, tokens = handlers.subscriptions, handlers.operations, handlers.tokens
     carries, names, searches = carries_topic, topics.names_topic, is_topic_search
+    audit = handlers.audit
     event_type, own = h.business_events.focus_type, metadata.is_own_operation
     return (
         Interaction("POST", "", bundles.receive, PER_ENTRY, honours=NOTHING),
@@ -154,6 +160,22 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "OperationDefinition/_search", metadata.search_operations, DEFINITION),
         Interaction("POST", "OperationDefinition/_search", metadata.search_operations, DEFINITION),
         Interaction("GET", "OperationDefinition/{id}", metadata.read_operation, DEFINITION, only=own),
+        Interaction("GET", "AuditEvent", audit.search, AUDITOR),
+        Interaction("GET", "AuditEvent/_search", audit.search, AUDITOR),
+        Interaction("POST", "AuditEvent/_search", audit.search, AUDITOR),
+        Interaction("GET", "AuditEvent/$export-trail", audit.export, AUDITOR),
+        Interaction("POST", "AuditEvent/$export-trail", audit.export, AUDITOR),
+        Interaction("GET", "AuditEvent/$verify-trail", audit.verify, AUDITOR),
+        Interaction("POST", "AuditEvent/$verify-trail", audit.verify, AUDITOR),
+        Interaction("GET", "AuditEvent/{id}", audit.read, AUDITOR),
+        Interaction("GET", "AuditEvent/{id}/_history/{version}", audit.read_version, AUDITOR),
+        Interaction("POST", "AuditEvent", audit.refuse_write, ADD_AUDIT, is_refusal=True),
+        Interaction("PUT", "AuditEvent", audit.refuse_write, CHANGE_AUDIT, is_refusal=True),
+        Interaction("PATCH", "AuditEvent", audit.refuse_write, CHANGE_AUDIT, is_refusal=True),
+        Interaction("DELETE", "AuditEvent", audit.refuse_write, REMOVE_AUDIT, is_refusal=True),
+        Interaction("PUT", "AuditEvent/{id}", audit.refuse_write, CHANGE_AUDIT, is_refusal=True),
+        Interaction("PATCH", "AuditEvent/{id}", audit.refuse_write, CHANGE_AUDIT, is_refusal=True),
+        Interaction("DELETE", "AuditEvent/{id}", audit.refuse_write, REMOVE_AUDIT, is_refusal=True),
         Interaction(
             "POST", "{type}", resources.create, CREATE, plan=resources.plan_create, honours=AS_CREATE
         ),

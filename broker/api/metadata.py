@@ -13,6 +13,7 @@ from broker.fhir.operation_definitions import OPERATIONS, definitions, operation
 from broker.fhir.search_parameter_urls import search_parameter_url
 from broker.model.resource import Resource
 from broker.model.search import ParameterType
+from broker.services.audit_fields import AUDIT_FIELDS
 from broker.services.search import Fields, SearchField
 from broker.services.subscription_fields import SUBSCRIPTION_FIELDS
 from broker.services.topic_fields import TOPIC_FIELDS
@@ -54,6 +55,7 @@ class MetadataHandlers:
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The CapabilityStatement of the base."""
         searches: Mapping[str, Fields[Any]] = {
+            "AuditEvent": AUDIT_FIELDS[request.release],
             "Subscription": SUBSCRIPTION_FIELDS[request.release],
             request.adapter.topic_type: TOPIC_FIELDS[request.release],
             _DEFINITION: _FIELDS,

@@ -8,6 +8,7 @@ together.
 
 from collections.abc import Sequence
 
+from broker.api.accessed import entity_of, entity_of_version
 from broker.api.binaries import with_content
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import criteria_of_create, criteria_of_url
@@ -112,15 +113,20 @@ class ResourceHandlers:
                 request.principal, request.release, resource_type, admission.existing_id
             )
             headers = _headers(stored) | {"Location": _location(request, stored)}
-            return written(request, 200, stored.resource, headers)
+            return written(request, 200, stored.resource, headers)._replace(
+                accessed=(entity_of(stored.version),)
+            )
         headers = version_headers(accepted.key.version, accepted.at_ms)
         if admission.request.op == "delete" or accepted.status is Acceptance.GONE:
             return deleted(request, {"ETag": headers["ETag"]})
         headers["Location"] = request.url(f"{accepted.key.reference}/_history/{accepted.key.version}")
         resource, status = admission.stored, 201 if accepted.status is Acceptance.CREATED else 200
+        response = written(request, status, resource, headers)
         if accepted.status is Acceptance.REPLAYED:
             resource = await self._changes.stored_resource(accepted.key)
-        return written(request, status, resource, headers)
+            response = written(request, status, resource, headers)
+            response = response._replace(accessed=(entity_of_version(accepted.key, resource),))
+        return response
 
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The current version in the release of the base; 406 where no conversion exists."""
@@ -163,6 +169,7 @@ def _change(request: FhirRequest) -> ChangeRequest:
         resource=request.resource,
         condition=request.condition,
         idempotency_key=f"key:{key}" if key else "",
+        requester=request.requester,
     )
 
 
@@ -177,8 +184,8 @@ def _location(request: FhirRequest, stored: StoredResource) -> str:
 
 def _respond_read(request: FhirRequest, stored: StoredResource) -> FhirResponse:
     """The resource, or the content of a Binary; 304 where the client has this version already."""
-    headers = _headers(stored)
+    headers, accessed = _headers(stored), (entity_of(stored.version),)
     if is_not_modified(request, stored.version.key.version, stored.version.at_ms):
-        return FhirResponse(304, headers=headers)
-    response = FhirResponse(200, stored.resource.text, headers)
+        return FhirResponse(304, headers=headers, accessed=accessed)
+    response = FhirResponse(200, stored.resource.text, headers, accessed=accessed)
     return with_content(request, response) if request.params["type"] == "Binary" else response

@@ -16,8 +16,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api import health, oauth
-from broker.api.authentication import Authenticate
 from broker.api.failures import failure
+from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import FHIR_JSON
 from broker.api.websockets import websocket
 from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
@@ -61,21 +61,21 @@ def mounted(path: str, app: ASGIApp, access: Access) -> HttpRoute:
     return HttpRoute(path, Mount, app, access)
 
 
-def build_routes_app(rows: Sequence[HttpRoute], authenticate: Authenticate) -> Starlette:
+def build_routes_app(rows: Sequence[HttpRoute], login: LoginAudit) -> Starlette:
     """The application of the rows. An unknown path gets a 404 with an OperationOutcome that names the FHIR
     bases.
     """
-    routes = [_guarded(row, authenticate) for row in rows]
+    routes = [_guarded(row, login) for row in rows]
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _method_not_allowed})
 
 
-def _guarded(row: HttpRoute, authenticate: Authenticate) -> BaseRoute:
+def _guarded(row: HttpRoute, login: LoginAudit) -> BaseRoute:
     if row.route is Mount:
-        return Mount(row.path, app=Guard(row.endpoint, row.access, authenticate))
+        return Mount(row.path, app=Guard(row.endpoint, row.access, login))
     methods = {"methods": [row.method]} if row.route is Route else {}
     route = row.route(row.path, row.endpoint, **methods)
     assert isinstance(route, Route | WebSocketRoute)  # noqa: S101 Starlette's other kinds have no endpoint
-    route.app = Guard(route.app, row.access, authenticate)
+    route.app = Guard(route.app, row.access, login)
     return route
 
 
@@ -86,16 +86,17 @@ class Guard:
     The application behind it finds the principal in `scope["state"]["principal"]`.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, authenticate: Authenticate) -> None:
+    def __init__(self, app: ASGIApp, access: Access, login: LoginAudit) -> None:
         self._app = app
         self._access = access
-        self._authenticate = authenticate
+        self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             principal = ANONYMOUS
             if not self._access.is_public:
-                principal = await self._authenticate(_joined(HTTPConnection(scope).headers))
+                headers = _joined(HTTPConnection(scope).headers)
+                principal = await self._login.principal_of(headers, address_of(scope))
                 authorize(principal, self._access)
         except RequestError as error:
             refusal = failure(error)

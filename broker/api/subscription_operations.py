@@ -9,10 +9,12 @@ import structlog
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.named_values import render, whole
 from broker.api.operation_input import Input, event_number, instant_ms, read_input
+from broker.delivery.attempt_audit import entities_of
 from broker.errors import Issue, Malformed
 from broker.fhir import bundles
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.subscription_status import status_id
+from broker.model.audit import AuditEntity
 from broker.model.notification import Notification
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionStatus
@@ -46,7 +48,11 @@ class SubscriptionOperationHandlers:
             raise Malformed(Issue("value", text, "status"))
         ids = {reference.rpartition("/")[2] for reference in references}
         notifications = self._events.status_of_many(request.principal, request.release, ids, statuses)
-        return _status_bundle(request, [_status_entry(request, each) async for each in notifications])
+        entries, accessed = [], []
+        async for each in notifications:
+            entries.append(_status_entry(request, each))
+            accessed.append(AuditEntity("Subscription", each.subscription))
+        return _status_bundle(request, entries)._replace(accessed=accessed)
 
     async def events(self, request: FhirRequest) -> FhirResponse:
         """The numbered events of a range, at most 1000 and then the oldest.
@@ -57,7 +63,8 @@ class SubscriptionOperationHandlers:
         notification = await self._events.query(
             request.principal, request.release, request.params["id"], _range(values), _content(values)
         )
-        return FhirResponse(body=request.adapter.render_notification(notification, base=request.base).text)
+        body = request.adapter.render_notification(notification, base=request.base).text
+        return FhirResponse(body=body, accessed=entities_of(notification))
 
     async def resend(self, request: FhirRequest) -> FhirResponse:
         """How many events are sent again, and how many others of the range are not, and why.

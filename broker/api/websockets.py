@@ -17,11 +17,13 @@ from typing import NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from broker.api.login_audit import LoginAudit, address_of
 from broker.clock import Clock
 from broker.delivery.following import Following
 from broker.errors import Issue, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import adapter
+from broker.model.audit import Requester
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.model.whole_number import whole_number
@@ -48,6 +50,7 @@ class WebsocketParts:
     following: Following
     clock: Clock
     base_url: str
+    login: LoginAudit
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class _Connection:
         self._parts = parts
         self._bound: dict[SubscriptionKey, _Bound] = {}
         self._sending = asyncio.Lock()
+        self._address = address_of(websocket.scope)
 
     async def serve(self) -> None:
         """Reads commands until the connection is closed."""
@@ -136,6 +140,7 @@ class _Connection:
         """Binds the subscriptions of a token, or answers why not."""
         binding = await self._parts.tokens.redeem(command.token)
         if binding is None:
+            await self._parts.login.record_failure(self._address, "binding token refused")
             text = "The token is unknown, used or expired. Request a new one by $get-ws-binding-token."
             await self._send_outcome(Issue("security", text))
             return
@@ -173,7 +178,9 @@ class _Connection:
                 await self._close(_TRY_AGAIN, _UNAVAILABLE)
 
     async def _send_all(self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None) -> None:
-        async for notification in self._parts.following.follow(tenant, subscription_id, after):
+        async for notification in self._parts.following.follow(
+            tenant, subscription_id, after, Requester("", self._address)
+        ):
             base = f"{self._parts.base_url}/{notification.release}"
             body = adapter(notification.release).render_notification(notification, base=base).text
             if not await self._send(body.decode()):

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp
 
 from broker.api.asgi import Application
-from broker.api.authentication import Authenticate
+from broker.api.auditing import Auditor
 from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
 from broker.api.health import Health
 from broker.api.interactions import interaction_table
+from broker.api.login_audit import LoginAudit
 from broker.api.metadata import ServerFacts
 from broker.api.request_log import RequestLog
 from broker.api.routes import HEALTH, OAUTH, ROUTES, HttpRoute, build_routes_app
@@ -30,6 +31,7 @@ from broker.ingest.intake import Intake
 from broker.matching.restrictions import Restrictions
 from broker.model.release import Release
 from broker.services.application import ApplicationServices
+from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
@@ -65,6 +67,7 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
         Conditions(parts.resources, IdClaims(parts.store)),
         StructureValidator(),
         parts.reverse_references.references,
+        parts.audit_journal,
     )
 
 
@@ -81,6 +84,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
     )
     actions = DeadLetterActions(parts.store)
     return ApplicationServices(
+        audit=AuditService(parts.audit_trail),
         changes=ChangeService(intake, parts.resources, Restrictions(parts.search_context)),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
@@ -122,7 +126,13 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         dead_letters=DeadLetterService(parts.dead_letters, actions),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
         following=Following(
-            parts.subscriptions, outboxes, parts.composer, parts.wakeups, parts.channels, parts.clock
+            parts.subscriptions,
+            outboxes,
+            parts.composer,
+            parts.wakeups,
+            parts.channels,
+            parts.clock,
+            parts.audit_journal,
         ),
         validation=ValidationService(intake, StructureValidator()),
     )
@@ -132,25 +142,25 @@ def build_api_app(
     parts: Parts,
     services: ApplicationServices,
     health: Health,
-    authenticate: Authenticate,
+    login: LoginAudit,
     mounts: Sequence[HttpRoute] = (),
 ) -> ASGIApp:
     """The ASGI application: the FHIR bases, websockets, health, metrics and `mounts`."""
     settings, clock = parts.settings, parts.clock
     is_smart = settings.auth == "smart"
     facts = ServerFacts(clock.now_ms(), list(parts.channels), is_smart)
-    other = build_routes_app([*ROUTES, *(OAUTH if is_smart else ()), *mounts], authenticate)
+    other = build_routes_app([*ROUTES, *(OAUTH if is_smart else ()), *mounts], login)
     other.state.oauth = build_oauth(parts) if is_smart else None
     other.state.health = health
     other.state.websockets = WebsocketParts(
-        services.websocket_tokens, services.following, clock, settings.base_url
+        services.websocket_tokens, services.following, clock, settings.base_url, login
     )
-    table = interaction_table(handlers(services, facts))
+    table = interaction_table(handlers(services, facts), Auditor(parts.audit_journal))
     app = Application(
         table.dispatch,
         table.is_public,
         other,
-        authenticate,
+        login,
         base_url=settings.base_url,
         max_body_bytes=settings.max_body,
     )
@@ -167,8 +177,8 @@ async def prepare_requests() -> None:
             await asyncio.sleep(0)
 
 
-def build_health_app(health: Health, authenticate: Authenticate) -> ASGIApp:
+def build_health_app(health: Health, login: LoginAudit) -> ASGIApp:
     """The ASGI application of a process without the role `api`: health and metrics alone."""
-    app = build_routes_app(HEALTH, authenticate)
+    app = build_routes_app(HEALTH, login)
     app.state.health = health
     return RequestLog(app)

@@ -27,5 +27,6 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
         lag=parts.dispatcher_lag,
         stop=parts.stop,
         max_timeout_s=settings.max_timeout.total_seconds(),
+        audit=parts.audit_journal,
     )
     return Dispatcher(parts.schedule, engine, parts.wakeups, parts.stop, drain=settings.drain)

@@ -19,6 +19,8 @@ from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.access_tokens import TokenAuthenticator
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
+from broker.store.audit_journal import AuditJournal
+from broker.store.audit_trail import AuditTrail
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.client_changes import ClientChanges
@@ -90,6 +92,14 @@ class Parts:
     @cached_property
     def change_log(self) -> ChangeLog:
         return ChangeLog(self.store, max_changes=self.settings.max_changes)
+
+    @cached_property
+    def audit_journal(self) -> AuditJournal:
+        return AuditJournal(self.store, is_on=self.settings.audit)
+
+    @cached_property
+    def audit_trail(self) -> AuditTrail:
+        return AuditTrail(self.store)
 
     @cached_property
     def counters(self) -> Counters:

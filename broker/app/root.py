@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from broker.api.authentication import Authenticate
 from broker.api.health import Health
+from broker.api.login_audit import LoginAudit
 from broker.api.routes import HttpRoute
 from broker.app.access import build_authenticate, build_client_reload, load_clients
 from broker.app.api import (
@@ -42,6 +43,8 @@ from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.tasks import SupervisedTask
 from broker.telemetry.loop_lag import measured_lag
+from broker.workers.audit_chainer import AuditChainer
+from broker.workers.audit_upkeep import recorded_start
 from broker.workers.process_announcer import ProcessAnnouncer
 from broker.workers.topic_sync import TopicSync
 
@@ -104,6 +107,7 @@ async def running(
         await parts.inbox.prepare()
         await topic_sync.sync()
 
+        login = LoginAudit(authenticate, parts.audit_journal)
         health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
         matcher = MatcherLoop(parts, topic_sync)
         loops = _worker_loops(parts, topic_sync, matcher, roles)
@@ -119,9 +123,9 @@ async def running(
             intake = build_intake(parts, group)
             loops["inbox"] = lambda: build_inbox_worker(parts, intake).run()
             services = build_services(parts, intake, topic_sync)
-            app = build_api_app(parts, services, health, authenticate, mounts)
+            app = build_api_app(parts, services, health, login, mounts)
         else:
-            app = build_health_app(health, authenticate)
+            app = build_health_app(health, login)
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
         health.workers = {name: task.state for name, task in tasks.items()}
         if Role.MATCH in roles:
@@ -136,6 +140,7 @@ async def running(
             )
         )
         by_name = {name: task.task for name, task in tasks.items()}
+        await stack.enter_async_context(recorded_start(parts.audit_journal, " ".join(sorted(roles))))
         yield Running(settings, url, by_name | {"http": http}, app, functools.partial(_reload, parts))
 
 
@@ -161,6 +166,8 @@ def _worker_loops(
     none.
     """
     loops: dict[str, _Loop] = {"topics": lambda: topic_sync.run(parts.stop)}
+    if parts.settings.audit:
+        loops["audit chainer"] = AuditChainer(parts.audit_trail, parts.audit_journal, parts.stop).run
     if roles & {Role.API, Role.DISPATCH}:
         loops["wakeups"] = lambda: parts.wakeups.run(parts.stop)
     if roles & {Role.MATCH, Role.DISPATCH}:

@@ -51,6 +51,7 @@ class BrokerClient:
     def __init__(self, base: str, scope: str) -> None:
         check_url("--base", base)
         self.url = root_url(base)
+        self.base = fhir_base(base)
         auth = auth_for(f"{self.url}/r5", scope)
         self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth)
 
@@ -78,12 +79,43 @@ class BrokerClient:
         """The resources of every page. Only the query of a next link is used: its host is the broker's name
         for itself.
         """
-        query = urlencode({name: text for name, text in parameters.items() if text} | {"_count": "1000"})
+        return self.search_many(resource_type, "r5", **{name: [text] for name, text in parameters.items()})
+
+    def search_many(
+        self, resource_type: str, release: str, **parameters: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """`search` in a release, for parameters that may be repeated; empty values are left out."""
+        pairs = [(name, text) for name, texts in parameters.items() for text in texts if text]
+        query = urlencode([*pairs, ("_count", "1000")])
         while query:
-            page = self.get(f"{resource_type}?{query}")
+            page = self.get(f"{resource_type}?{query}", release)
             yield from (entry["resource"] for entry in page.get("entry", []))
             links = {link["relation"]: link["url"] for link in page.get("link", [])}
             query = urlsplit(links.get("next", "")).query
+
+    def get_with(self, path: str, parameters: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
+        """The resource at a path with query parameters, which may be repeated."""
+        return request(self._client, "GET", f"{self.url}/r5/{path}", params=parameters)
+
+    def lines(self, path: str, parameters: Mapping[str, str]) -> Iterator[str]:
+        """The lines of an answer while it arrives, from the base that was given; empty parameters are left
+        out.
+        """
+        sent = {name: text for name, text in parameters.items() if text}
+        headers = {"Accept": "application/fhir+ndjson, application/fhir+json"}
+        try:
+            with self._client.stream("GET", f"{self.base}/{path}", params=sent, headers=headers) as response:
+                if not response.is_success:
+                    response.read()
+                    reason = reason_of(response)
+                    raise ConfigurationError(
+                        f"The broker refused the request ({response.status_code}): {reason}"
+                    )
+                yield from response.iter_lines()
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise ConfigurationError(
+                f"The broker at {self.base} does not answer to the end ({error}). Run the command again."
+            ) from error
 
     def operate(self, path: str, **inputs: str | int | Sequence[str]) -> dict[str, Any]:
         """The response of an operation. `inputs` are its parameters by name; empty ones are left out."""

@@ -11,19 +11,21 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from broker import failpoints
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
+from broker.delivery.attempt_audit import entries_of_attempt, entry_of_interrupted
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
 from broker.delivery.policy import RetryPolicy, decide
 from broker.delivery.recovery import WaitingReceivers
 from broker.delivery.subscription_cache import Deliverable, SubscriptionCache
 from broker.errors import StoreUnavailable
+from broker.model.audit import AuditEntry
 from broker.model.notification import DeliveryError, ErrorReport, NotificationType
 from broker.model.outcome import (
     Decision,
@@ -38,8 +40,10 @@ from broker.model.outcome import (
     Unreachable,
     Unrenderable,
 )
+from broker.model.subscription import Subscription
 from broker.security.key_ring import SecretUnreadable
 from broker.security.webhook_signatures import signer_of
+from broker.store.audit_journal import AuditJournal
 from broker.store.schedule import Claim, Committed, Schedule
 from broker.telemetry import metrics
 from broker.telemetry.lag import DispatcherLag
@@ -77,6 +81,7 @@ class DeliveryEngine:
         stop: asyncio.Event,
         *,
         max_timeout_s: float,
+        audit: AuditJournal | None = None,
     ) -> None:
         self._schedule = schedule
         self._subscriptions = subscriptions
@@ -87,6 +92,7 @@ class DeliveryEngine:
         self._lag = lag
         self._stop = stop
         self._max_timeout_s = max_timeout_s
+        self._audit = audit
         self._waiting = WaitingReceivers()
 
     async def attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
@@ -111,6 +117,7 @@ class DeliveryEngine:
     async def _attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
         failpoints.hit("delivery.claimed")
         concurrency_key = ""
+        subscription: Subscription | None = None
         try:
             deliverable = await self._subscriptions.get(claim)
             if deliverable is None:
@@ -140,7 +147,10 @@ class DeliveryEngine:
         self._record(claim, outcome, decision)
         if claim.type is NotificationType.HANDSHAKE:
             failpoints.hit("handshake.after")
-        committed = await self._commit(claim, decision, _METRIC_NAMES[type(outcome)])
+        audited: Sequence[AuditEntry] = ()
+        if self._is_audited(claim) and subscription is not None:
+            audited = entries_of_attempt(claim, subscription, outcome, decision)
+        committed = await self._commit(claim, decision, _METRIC_NAMES[type(outcome)], audited)
         await self._wake_others(claim, concurrency_key, outcome, decision)
         return committed
 
@@ -229,9 +239,26 @@ class DeliveryEngine:
                 last_event=max(numbers, default=None),
             )
 
-    async def _commit(self, claim: Claim, decision: Decision | None, outcome: str = "") -> Committed:
+    def _is_audited(self, claim: Claim) -> bool:
+        if self._audit is None or not self._audit.is_on:
+            return False
+        self._audit.note(claim.tenant)
+        return True
+
+    async def release(self, claim: Claim) -> None:
+        """Gives a claim back whose attempt was cancelled."""
+        audited = [entry_of_interrupted(claim)] if self._is_audited(claim) else []
+        await self._schedule.commit(claim, None, take_next=False, audited=audited)
+
+    async def _commit(
+        self,
+        claim: Claim,
+        decision: Decision | None,
+        outcome: str = "",
+        audited: Sequence[AuditEntry] = (),
+    ) -> Committed:
         failpoints.hit("delivery.before-commit")
-        committed = await self._commit_until_stored(claim, decision, outcome)
+        committed = await self._commit_until_stored(claim, decision, outcome, audited)
         failpoints.hit("delivery.after-commit")
         if committed.status not in {None, claim.status}:
             _log.info(
@@ -246,14 +273,16 @@ class DeliveryEngine:
             failpoints.hit("status.changed")
         return committed
 
-    async def _commit_until_stored(self, claim: Claim, decision: Decision | None, outcome: str) -> Committed:
+    async def _commit_until_stored(
+        self, claim: Claim, decision: Decision | None, outcome: str, audited: Sequence[AuditEntry]
+    ) -> Committed:
         """Retries while the store is unavailable: the receiver has answered, so a lost commit means a
         duplicate.
         """
         while True:
             try:
                 return await self._schedule.commit(
-                    claim, decision, take_next=not self._stop.is_set(), outcome=outcome
+                    claim, decision, take_next=not self._stop.is_set(), outcome=outcome, audited=audited
                 )
             except StoreUnavailable as error:
                 metrics.store_errors.inc()

@@ -12,11 +12,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from broker.channels.base import Channel
 from broker.clock import Clock
+from broker.delivery.attempt_audit import entities_of
 from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
+from broker.model.audit import NOBODY, AuditAction, AuditEntry, Requester
 from broker.model.change import Tenant
 from broker.model.notification import Event, Notification, NotificationType, single_versions
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionKey, SubscriptionStatus
+from broker.store.audit_journal import AuditJournal
 from broker.store.outbox import Outboxes
 from broker.store.subscriptions import Record, Subscriptions
 from broker.tasks import sleep_unless
@@ -38,6 +41,7 @@ class Following:
         wakeups: WakeupListener,
         channels: Mapping[str, Channel],
         clock: Clock,
+        audit: AuditJournal | None = None,
     ) -> None:
         self._subscriptions = subscriptions
         self._outboxes = outboxes
@@ -45,15 +49,21 @@ class Following:
         self._wakeups = wakeups
         self._channels = channels
         self._clock = clock
+        self._audit = audit
 
     async def follow(
-        self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None
+        self,
+        tenant: Tenant,
+        subscription_id: SubscriptionId,
+        after: int | None,
+        receiver: Requester = NOBODY,
     ) -> AsyncIterator[Notification]:
         """A handshake, then every event after number `after`, in order (None: after the last event sent
         before).
 
         Heartbeats are sent at the subscription's period. Ends when the subscription is deleted, off, or in
-        error.
+        error. Each notification with events is in the audit trail before it is returned; `receiver` is who
+        gets it, without an agent the owner of the subscription.
         """
         key = (tenant, subscription_id)
         record = await self._active_record(key)
@@ -76,6 +86,7 @@ class Following:
                 if record.count > position:
                     async for notification in self._events(record, position):
                         position = notification.events_since_start
+                        await self._record(record, notification, receiver)
                         yield notification
                         sent_ms = self._clock.now_ms()
                         await self._subscriptions.advance(tenant, subscription_id, position)
@@ -89,6 +100,17 @@ class Following:
                     sent_ms = self._clock.now_ms()
                     continue
                 await sleep_unless(woken, rest_s)
+
+    async def _record(self, record: Record, notification: Notification, receiver: Requester) -> None:
+        if self._audit is not None:
+            agent = receiver.agent or record.subscription.owner
+            entry = AuditEntry(
+                AuditAction.STREAM,
+                agent=agent,
+                address=receiver.address,
+                entities=entities_of(notification),
+            )
+            await self._audit.record(record.subscription.tenant, entry)
 
     async def _active_record(self, key: SubscriptionKey) -> Record | None:
         record = await self._subscriptions.get(*key)

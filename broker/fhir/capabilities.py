@@ -134,6 +134,15 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
             "conditionalUpdate": False,
             "conditionalDelete": "not-supported",
         }
+    elif name == "AuditEvent":
+        rest = {
+            "interaction": _codes("read", "vread", "search-type"),
+            "documentation": "The audit trail of the broker, for auditors. No client writes it.",
+            "updateCreate": False,
+            "conditionalCreate": False,
+            "conditionalUpdate": False,
+            "conditionalDelete": "not-supported",
+        }
     else:
         rest = {
             "interaction": _codes(

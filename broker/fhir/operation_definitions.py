@@ -90,6 +90,13 @@ OPERATIONS: Sequence[Operation] = (
             ("discard-dead-letters", "Discard dead letters", True),
         )
     ),
+    *(
+        Operation(code, title, at_type=True, at_instance=False, affects_state=False, resource="AuditEvent")
+        for code, title in (
+            ("export-trail", "Export the audit trail"),
+            ("verify-trail", "Verify the audit trail"),
+        )
+    ),
     Operation(
         "validate",
         "Validate a resource",

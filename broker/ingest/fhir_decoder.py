@@ -19,6 +19,7 @@ from broker.ingest.bundle_decoder import FRAMEWORK_TYPES, decode_transaction
 from broker.ingest.decoder import Entry, Transaction
 from broker.ingest.requests import ChangeRequest
 from broker.model import json_text
+from broker.model.audit import Requester
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Interaction, Tenant
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -30,6 +31,10 @@ _OPS: Mapping[Interaction, Literal["create", "put", "delete"]] = {
     Interaction.UPDATE: "put",
     Interaction.DELETE: "delete",
 }
+
+
+INBOX = Requester("fhir:inbox")
+"""Who writes what comes through the inbox stream: the store does not say which gateway it was."""
 
 
 class FhirDecoder:
@@ -75,6 +80,7 @@ class FhirDecoder:
             id="" if interaction is Interaction.CREATE else resource_id,
             resource=None if interaction is Interaction.DELETE else resource,
             idempotency_key=f"key:{key}" if key else f"entry:{entry.id}",
+            requester=INBOX,
         )
         if resource_type == "Bundle":
             return decode_transaction(resource, request)

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from broker import failpoints
-from broker.errors import Conflict, Issue, Malformed, RequestError, Unprocessable
+from broker.errors import Conflict, Issue, Malformed, MethodNotAllowed, RequestError, Unprocessable
 from broker.fhir.identifiers import index_entries
 from broker.fhir.references import conditional_references, patient_reference
 from broker.ingest import patches
@@ -23,11 +23,13 @@ from broker.ingest.conditions import MAX_ATTEMPTS, Conditions, fingerprint_of
 from broker.ingest.group import GroupCommit
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.validator import REFUSING_SEVERITIES, Validator
+from broker.model.audit import NOBODY
 from broker.model.json_text import LARGE_BYTES
 from broker.model.precondition import VersionCondition
 from broker.model.release import Release
 from broker.model.resource import Resource, UnversionedResource
 from broker.store import keys
+from broker.store.audit_journal import AuditJournal
 from broker.store.changes import Changes, SeveralPartitions
 from broker.store.proposals import Acceptance, Accepted, Proposal
 from broker.store.resources import Resources, assign_id
@@ -49,7 +51,7 @@ class Intake:
     """The only way in for changes.
 
     `conditions` resolves the criteria of conditional requests, `validator` decides which resources are
-    accepted, `references` feeds the reference index.
+    accepted, `references` feeds the reference index. With `audit`, changes leave their entry in its trail.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Intake:
         conditions: Conditions,
         validator: Validator,
         references: References = lambda _release, _type, _resource: (),
+        audit: AuditJournal | None = None,
     ) -> None:
         self._changes = changes
         self._resources = resources
@@ -67,6 +70,7 @@ class Intake:
         self.conditions = conditions
         self._validator = validator
         self._references = references
+        self._audit = audit
 
     async def admit(self, request: ChangeRequest) -> Admission:
         """Accepts one change.
@@ -197,7 +201,13 @@ class Intake:
         return issues
 
     def propose(self, request: ChangeRequest) -> Proposal:
-        """The change for the store: id, placement, text, and what makes its repetition harmless."""
+        """The change for the store: id, placement, text, and what makes its repetition harmless.
+
+        Raises `MethodNotAllowed` for an AuditEvent (decision 212).
+        """
+        if request.type == "AuditEvent":
+            text = "AuditEvent is the audit trail of the broker, which no producer writes. Leave it out."
+            raise MethodNotAllowed(Issue("not-supported", text))
         resource, resource_id = request.resource, request.id or self.plan_id(request)
         tail = b""
         tokens: tuple[str, ...] = ()
@@ -206,6 +216,11 @@ class Intake:
             tail = resource.without_version(type=request.type, id=resource_id).tail
             tokens = tuple(index_entries(resource))
             references = self._references(request.release, request.type, resource)
+        requester = NOBODY
+        if self._audit is not None and self._audit.is_on:
+            requester = request.requester
+            self._audit.note(request.tenant)
+        patient = patient_reference(resource) if requester.agent and resource is not None else None
         return Proposal(
             tenant=request.tenant,
             op=request.op,
@@ -220,6 +235,8 @@ class Intake:
             events=request.events,
             references=references,
             trace=request.trace,
+            requester=requester,
+            patient=patient or "",
         )
 
     def plan_id(self, request: ChangeRequest, placement: int | None = None) -> str:

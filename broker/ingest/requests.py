@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 from broker.errors import Issue
 from broker.fhir.criteria import Criteria
 from broker.ingest.patches import Patch
+from broker.model.audit import NOBODY, Requester
 from broker.model.change import Tenant
 from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.release import Release
@@ -26,7 +27,8 @@ class ChangeRequest(NamedTuple):
     conditional update is that of its body, or ''. `patch` makes the resource of an update from the stored
     one. `fingerprint` tells requests under one idempotency key apart; it is set once `criteria` and `patch`
     are resolved (`ingest/conditions.py`), so that a repetition has the same. `warnings` are those of a
-    `resource` that was found valid before (`Intake.validate_aside`), else None.
+    `resource` that was found valid before (`Intake.validate_aside`), else None. `requester` is who the audit
+    trail names.
     """
 
     tenant: Tenant
@@ -42,6 +44,7 @@ class ChangeRequest(NamedTuple):
     fingerprint: str = ""
     events: tuple[Coding, ...] = ()
     trace: str = ""
+    requester: Requester = NOBODY
     warnings: tuple[Issue, ...] | None = None
 
     @property

@@ -60,7 +60,8 @@ class Change(NamedTuple):
     `id` is the entry id in the partition's stream: changes of one partition are ordered by it. `previous` is
     the version before (None on create). On delete `current.resource` is None. A change with `events` reports
     a business event about the resource, not a new state of it: only event triggers fire on it (R-052). A
-    change with a `problem` could not be read in full. `trace` is the W3C traceparent of its request.
+    change with a `problem` could not be read in full. `trace` is the W3C traceparent of its request,
+    `patient` the `Patient/id` that the resource is about, or empty: the audit trail names it.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Change(NamedTuple):
     events: "tuple[Coding, ...]" = ()
     problem: str = ""
     trace: str = ""
+    patient: str = ""
 
     @property
     def interaction(self) -> Interaction:

@@ -49,7 +49,8 @@ class Included(NamedTuple):
 class Event(NamedTuple):
     """A change that matched one subscription. `number` starts at 1 and has no gaps (R-270).
 
-    `context` was determined when the change was matched, so that a retry sends the same (R-209).
+    `context` was determined when the change was matched, so that a retry sends the same (R-209). `patient`
+    is that of the change.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Event(NamedTuple):
     interaction: Interaction
     context: tuple[Included, ...] = ()
     trace: str = ""
+    patient: str = ""
 
 
 def single_versions(events: Sequence[Event]) -> Sequence[Event]:

@@ -16,7 +16,7 @@ class PrincipalRole(StrEnum):
     """Rights that no scope for a resource type expresses. Each holds within the tenant of the client."""
 
     ADMIN = "admin"  # changes topics, and sees and changes the subscriptions of all clients
-    AUDITOR = "auditor"  # reads the audit log
+    AUDITOR = "auditor"  # searches, exports and verifies the audit trail
     OPERATOR = "operator"  # reads metrics, redrives and discards dead letters
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from broker.delivery.following import Following
+from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
@@ -22,6 +23,7 @@ from broker.services.websocket_tokens import WebsocketTokenService
 class ApplicationServices:
     """One attribute for each thing that can be done; each handler gets only the services it uses."""
 
+    audit: AuditService
     changes: ChangeService
     business_events: BusinessEventService
     subscriptions: SubscriptionService

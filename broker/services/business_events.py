@@ -8,6 +8,7 @@ event; the key is remembered with the focus, so a repetition names the same focu
 from broker.errors import Issue, RequestError
 from broker.ingest.intake import Intake
 from broker.ingest.requests import ChangeRequest
+from broker.model.audit import Requester
 from broker.model.change import VersionKey
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -28,6 +29,7 @@ class BusinessEventService:
         codings: tuple[Coding, ...],
         focus: tuple[str, str],
         idempotency_key: str = "",
+        address: str = "",
     ) -> VersionKey:
         """Records that `codings` happened to the resource (type, id); the version the event is about.
 
@@ -43,13 +45,19 @@ class BusinessEventService:
                 id=resource_id,
                 idempotency_key=f"event:{idempotency_key}" if idempotency_key else "",
                 events=codings,
+                requester=Requester(principal.client_id, address),
             )
         )
         version = admission.accepted.key.version if admission.accepted else 0
         return VersionKey(principal.tenant, resource_type, resource_id, version)
 
     async def store_focus(
-        self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
+        self,
+        principal: Principal,
+        release: Release,
+        resource: Resource,
+        idempotency_key: str = "",
+        address: str = "",
     ) -> tuple[str, str]:
         """Stores the focus that came with the report; its type and id. A repetition finds what the first call
         stored.
@@ -65,6 +73,7 @@ class BusinessEventService:
                     id=resource_id,
                     resource=resource,
                     idempotency_key=f"event-focus:{idempotency_key}" if idempotency_key else "",
+                    requester=Requester(principal.client_id, address),
                 )
             )
         except RequestError as error:

@@ -51,20 +51,22 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class RedriveReport:
     """How many dead letters were redriven, those refused with their reason, and where the selection
-    continues.
+    continues. `selected` are all of them.
     """
 
     redriven: int
     refused: Sequence[tuple[str, str]]
     next: str
+    selected: Sequence[DeadLetter] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DiscardReport:
-    """How many dead letters were discarded, and where the selection continues."""
+    """How many of the `selected` dead letters were discarded, and where the selection continues."""
 
     discarded: int
     next: str
+    selected: Sequence[DeadLetter] = ()
 
 
 class DeadLetterService:
@@ -108,7 +110,7 @@ class DeadLetterService:
             redriven=redriven,
             refused=len(refused),
         )
-        return RedriveReport(redriven, refused, page.next)
+        return RedriveReport(redriven, refused, page.next, page.dead_letters)
 
     async def discard(self, principal: Principal, selection: Selection) -> DiscardReport:
         """Deletes them for good: what they hold is never processed."""
@@ -120,7 +122,7 @@ class DeadLetterService:
             client=principal.client_id,
             discarded=discarded,
         )
-        return DiscardReport(discarded, page.next)
+        return DiscardReport(discarded, page.next, page.dead_letters)
 
 
 def _check(selection: Selection) -> None:

@@ -98,6 +98,10 @@ def values_to_compare(settings: Any, agreement: Agreement) -> dict[str, str]:
 
 def _text(value: object) -> str:
     match value:
+        case None:  # of BROKER_AUDIT_RETENTION
+            return "forever"
+        case bool():
+            return str(value).lower()
         case timedelta():
             return duration_text(value)
         case (str() as name, timedelta() | None as duration):  # of BROKER_KEEP

@@ -41,6 +41,10 @@ def duration_text(duration: timedelta) -> str:
     return f"{duration // timedelta(**{_UNITS[unit]: 1})}{unit}"
 
 
+def _read_period(text: str) -> timedelta | None:
+    return None if text.lower() == "forever" else _read_duration(text)
+
+
 def _read_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d{1,12}) ?(|KiB|MiB|GiB)", text)
     if not match or int(match[1]) == 0:
@@ -143,6 +147,7 @@ KEEP = SettingKind(
     "resource types, each with a duration or forever, such as Observation=24h,Encounter=forever",
     _read_keep,
 )
+PERIOD = SettingKind("duration", "a duration such as 72h or 2192d, or forever", _read_period)
 BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes)
 NETWORKS = SettingKind(
     "networks", "networks such as 10.0.0.0/8, separated by commas or spaces", _read_networks

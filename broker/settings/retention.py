@@ -8,7 +8,6 @@ from broker.settings.environment import Agreement, setting
 from broker.settings.kinds import DURATION, KEEP, number
 
 EVENT_LIKE_TYPES = (
-    "AuditEvent",
     "Communication",
     "DiagnosticReport",
     "MedicationAdministration",
@@ -35,7 +34,7 @@ class RetentionSettings:
         KEEP,
         "",
         "How long the current versions of a type are kept, at least BROKER_RETENTION: a duration or forever. "
-        "Unset: AuditEvent, Communication, DiagnosticReport, MedicationAdministration, Observation and "
+        "Unset: Communication, DiagnosticReport, MedicationAdministration, Observation and "
         "Provenance for the retention, all other types forever.",
         agreement=Agreement.REQUIRED,
     )

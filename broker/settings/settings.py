@@ -13,6 +13,7 @@ from broker import failpoints
 from broker.errors import ConfigurationError
 from broker.settings import environment
 from broker.settings.access import AccessSettings
+from broker.settings.audit import AuditSettings
 from broker.settings.consistency import check_together, is_loopback
 from broker.settings.delivery import DeliverySettings
 from broker.settings.environment import PREFIX, Agreement, Description, setting
@@ -46,7 +47,9 @@ def _topics_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Settings(AccessSettings, DeliverySettings, FlowSettings, RetentionSettings, SealingSettings):
+class Settings(
+    AccessSettings, AuditSettings, DeliverySettings, FlowSettings, RetentionSettings, SealingSettings
+):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
     More attributes than other classes may have: there is one for each setting.

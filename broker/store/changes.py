@@ -162,7 +162,11 @@ async def changes_of(resources: Resources, entries: Sequence[Entry]) -> list[Cha
         if entry.events:  # the event happened at the moment of the entry, whenever the resource was written
             version = version._replace(at_ms=entry.at_ms, interaction=entry.interaction)
         previous = versions.get(entry.previous) if entry.previous else None
-        changes.append(Change(entry_id, partition, version, previous, entry.events, trace=entry.trace))
+        changes.append(
+            Change(
+                entry_id, partition, version, previous, entry.events, trace=entry.trace, patient=entry.patient
+            )
+        )
     return changes
 
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from broker.model.audit import NOBODY, Requester
 from broker.model.change import Tenant, VersionKey
 from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.release import Release
@@ -53,7 +54,8 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
 
     An `event` writes no version: `events` are the codings of what happened to the current one. `references`
     are the search parameters by which the resource is found, each with the `Type/id` it refers to. `trace` is
-    the W3C traceparent of the request, or empty.
+    the W3C traceparent of the request, or empty. `requester` and `patient` (`Patient/id`, or empty) are for
+    the audit trail.
     """
 
     tenant: Tenant
@@ -69,6 +71,8 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     events: tuple[Coding, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
     trace: str = ""
+    requester: Requester = NOBODY
+    patient: str = ""
     request_id: str = msgspec.field(default_factory=lambda: f"{_random.getrandbits(64):016x}")
 
     def key(self, version: int) -> VersionKey:

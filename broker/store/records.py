@@ -51,6 +51,7 @@ class LoggedChange(msgspec.Struct, frozen=True, gc=False, array_like=True):
     id: str
     events: tuple[tuple[str | None, str], ...] = ()
     trace: str = ""
+    patient: str = ""
 
 
 class LogEntry(NamedTuple):
@@ -63,16 +64,22 @@ class LogEntry(NamedTuple):
     at_ms: int
     events: tuple[Coding, ...]
     trace: str
+    patient: str
 
 
 _decode_logged = msgspec.msgpack.Decoder(LoggedChange).decode
 
 
 def encode_logged(
-    tenant: Tenant, resource_type: str, resource_id: str, events: Sequence[Coding], trace: str
+    tenant: Tenant,
+    resource_type: str,
+    resource_id: str,
+    events: Sequence[Coding],
+    trace: str,
+    patient: str = "",
 ) -> bytes:
     codings = tuple((event.system, event.code) for event in events)
-    return encode(LoggedChange(tenant, resource_type, resource_id, codings, trace))
+    return encode(LoggedChange(tenant, resource_type, resource_id, codings, trace, patient))
 
 
 def logged_change(fields: Mapping[bytes, bytes]) -> LogEntry:
@@ -90,6 +97,7 @@ def logged_change(fields: Mapping[bytes, bytes]) -> LogEntry:
         int(at_ms),
         tuple(Coding(system, code) for system, code in logged.events),
         logged.trace,
+        logged.patient,
     )
 
 
@@ -116,6 +124,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     size: int
     included: tuple[IncludedRecord, ...] = ()
     trace: str = ""
+    patient: str = ""
 
 
 _decode_event = msgspec.msgpack.Decoder(EventRecord).decode
@@ -136,6 +145,7 @@ def encode_event(change: Change, size: int, included: Sequence[Included] = ()) -
             for resource in included
         ),
         change.trace,
+        change.patient,
     )
     return encode(record)
 
@@ -154,6 +164,7 @@ def event_of(tenant: Tenant, entry_id: bytes, flat: Sequence[bytes]) -> Event:
             for included in record.included
         ),
         trace=record.trace,
+        patient=record.patient,
     )
 
 
@@ -172,6 +183,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, gc=False):
     revision: str
     secrets_id: str
     build_failures: int
+    is_takeover: bool = False
 
 
 decode_claim = msgspec.msgpack.Decoder(ClaimRecord).decode

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from broker.model.audit import AuditEntry
 from broker.model.change import Tenant
 from broker.model.notification import ErrorReport, Event, NotificationType
 from broker.model.outcome import Advance, Decision, Defer, MarkError, MoveToDeadLetters, Retry, TurnOff
@@ -37,7 +38,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     may be deleted and created again with the same id and versions; `secrets_id` names its signing
     secrets ('' for none). `is_repeat`: its events were delivered
     before and are sent once more on request (R-367). `build_failures` counts the failed attempts in which the
-    notification could not even be built.
+    notification could not even be built. `is_takeover`: the claim before it ended without a commit, so its
+    dispatcher may have sent the notification.
     """
 
     tenant: Tenant
@@ -56,6 +58,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     is_repeat: bool = False
     secrets_id: str = ""
     build_failures: int = 0
+    is_takeover: bool = False
 
 
 class ResendResult(StrEnum):
@@ -117,18 +120,26 @@ class Schedule:
         return Claimed(claims, _wait(reply.now_ms, reply.next_due_ms))
 
     async def commit(
-        self, claim: Claim, decision: Decision | None, *, take_next: bool, outcome: str = ""
+        self,
+        claim: Claim,
+        decision: Decision | None,
+        *,
+        take_next: bool,
+        outcome: str = "",
+        audited: Sequence[AuditEntry] = (),
     ) -> Committed:
         """Applies the decision (None: releases the claim as it is) and, if asked, claims the next
         notification.
 
         `outcome` is the word under which the attempt is counted; an empty one is not counted.
+        `audited` are entries of the audit trail, which are written if the claim is still held.
         """
         verdict = _verdict(claim, decision, takes_next=take_next, outcome=outcome)
         reply = await delivery.commit(
             self._store,
             (claim.tenant, claim.id),
             verdict,
+            audited,
             resume=self._resume,
             lease_ms=self._lease_ms,
             max_bytes=self._max_bytes,
@@ -281,4 +292,5 @@ def _claim_of(shard: int, reply: ClaimReply) -> Claim:
         is_repeat=is_repeat,
         secrets_id=record.secrets_id,
         build_failures=record.build_failures,
+        is_takeover=record.is_takeover,
     )

@@ -146,7 +146,7 @@ class Dispatcher:
             try:
                 committed = await self._engine.attempt(claim, self._budget)
             except asyncio.CancelledError:
-                await asyncio.shield(self._schedule.commit(claim, None, take_next=False))
+                await asyncio.shield(self._engine.release(claim))
                 raise
             if committed.is_stale:
                 _log.info("claim lost", subscription=claim.id, fence=claim.token)

@@ -6,6 +6,7 @@ No correctness depends on it: every job may run twice, late, or in several proce
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 
 import structlog
 
@@ -33,7 +34,7 @@ def interval_of(retention: timedelta) -> timedelta:
 
 
 class Housekeeper:
-    """`run` returns after `stop` is set."""
+    """`run` returns after `stop` is set. `others` are further jobs by name."""
 
     def __init__(
         self,
@@ -42,12 +43,14 @@ class Housekeeper:
         memory: MemorySample,
         interval: timedelta,
         stop: asyncio.Event,
+        others: Mapping[str, Callable[[], Awaitable[None]]] = MappingProxyType({}),
     ) -> None:
         self._retention = retention
         self._registry = registry
         self._memory = memory
         self._interval = interval
         self._stop = stop
+        self._others = others
 
     async def run(self) -> None:
         delay = min(self._interval, _FIRST_RUN_AFTER)
@@ -62,6 +65,7 @@ class Housekeeper:
                 "retention": self._retention.sweep,
                 "registry": self._trim_registry,
                 "memory": self._measure_memory,
+                **self._others,
             }
         )
 

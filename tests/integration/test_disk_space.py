@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 
 from broker.api.authentication import authenticate_open
 from broker.api.health import Health
+from broker.api.login_audit import LoginAudit
 from broker.app.api import build_health_app
+from broker.store.audit_journal import AuditJournal
 from broker.store.change_log import ChangeLog
 from broker.store.counters import Counters
 from broker.store.disk_space import DiskSpace, DiskWatch, read_disk_space
@@ -61,7 +63,9 @@ async def test_a_disk_without_room_is_reported_once_by_log_metric_and_readiness(
 ) -> None:
     watch = DiskWatch(embedded.data_dir, embedded.url)
     health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
-    transport = httpx.ASGITransport(build_health_app(health, authenticate_open))
+    transport = httpx.ASGITransport(
+        build_health_app(health, LoginAudit(authenticate_open, AuditJournal(store)))
+    )
     with capture_logs() as logs:
         async with httpx.AsyncClient(transport=transport, base_url="http://broker") as http:
             assert "warnings" not in (await http.get("/readyz")).json()

@@ -5,7 +5,9 @@ import pytest
 
 from broker.api.authentication import authenticate_open
 from broker.api.health import Health
+from broker.api.login_audit import LoginAudit
 from broker.app.api import build_health_app
+from broker.store.audit_journal import AuditJournal
 from broker.store.change_log import ChangeLog
 from broker.store.counters import Counters
 from broker.store.protocol import Store
@@ -26,7 +28,9 @@ async def register(store: Store, first: int, end: int) -> None:
 async def scrape(store: Store) -> tuple[dict[str, int], str]:
     """The number of calls of each command that one scrape sends, and the page that it returns."""
     health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
-    transport = httpx.ASGITransport(build_health_app(health, authenticate_open))
+    transport = httpx.ASGITransport(
+        build_health_app(health, LoginAudit(authenticate_open, AuditJournal(store)))
+    )
     redis = redis_of(store)
     await redis.config_resetstat()
     async with httpx.AsyncClient(transport=transport, base_url="http://broker") as client:

@@ -41,11 +41,10 @@ _R4_AND_R4B = _ALIKE | {
         "subject": ANA,
         "effectiveDateTime": WHEN,
     },
-    "AuditEvent": {
-        "type": {"code": "rest"},
+    "Provenance": {
+        "target": [ANA],
         "recorded": WHEN,
-        "agent": [{"who": ANA, "requestor": True}],
-        "source": {"observer": {"display": "x"}},
+        "agent": [{"who": ANA, "onBehalfOf": {"display": "x"}}],
     },
 }
 RESOURCES: dict[Release, dict[str, Document]] = {
@@ -59,12 +58,7 @@ RESOURCES: dict[Release, dict[str, Document]] = {
             "subject": ANA,
             "occurenceDateTime": WHEN,
         },
-        "AuditEvent": {
-            "code": CODE,
-            "recorded": WHEN,
-            "agent": [{"who": ANA}],
-            "source": {"observer": {"display": "x"}},
-        },
+        "Provenance": {"target": [ANA], "recorded": WHEN, "agent": [{"who": ANA}]},
         "Transport": {
             "intent": "order",
             "requestedLocation": {"display": "x"},

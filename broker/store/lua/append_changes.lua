@@ -1,10 +1,12 @@
 -- Accepts changes: stores each version, makes it the current one, and logs the change for the matchers.
 -- KEYS     for each partition: counters, matching hash, set of held versions, changes stream; then for each
---          change: resource, identifier index, idempotency string, prefix of the reference sets
+--          change: resource, identifier index, idempotency string, prefix of the reference sets, journal of
+--          the audit trail
 -- ARGV     mode each|all, how long the answers to idempotency keys are kept (ms), channel to publish the
 --          partition of the next argument on, or '', partition, how many changes of a log may be unmatched,
 --          how many partitions; then for each change: proposal (msgpack map, `ProposedChange` in records.py),
---          logged change (`LoggedChange`), compressed text
+--          logged change (`LoggedChange`), compressed text, audit entry (`encode_change` in audit_blocks.py)
+--          or ''
 -- Returns  a row {status, version, moment} for each change: created updated deleted reported replayed gone |
 --          exists conflict absent mismatch full
 -- Repeat   yes; a request id that wrote the current version is answered again. It then writes something all
@@ -12,7 +14,7 @@
 -- Mode `each`: the changes are independent. Mode `all`: a transaction; nothing is written if one change gets
 -- a status of the second group, and the others are answered with ''. A business event (op `event`) is about
 -- the current version: it writes none, and is logged as an update without a previous one.
-local FIELDS, KEYS_EACH, FIRST_FIELD = 3, 4, 6
+local FIELDS, KEYS_EACH, FIRST_FIELD, KEYS_OF_PARTITION = 4, 5, 6, 4
 -- the counters of what was logged (`matched_positions.py` reads them too)
 local LOGGED = {'changes_accepted:create', 'changes_accepted:update', 'changes_accepted:delete',
   'dead_letters_redriven'}
@@ -21,11 +23,11 @@ local now = now_ms()
 local at = whole(now)
 local partitions = {}
 for n = 1, tonumber(ARGV[6]) do
-  local k = (n - 1) * KEYS_EACH
+  local k = (n - 1) * KEYS_OF_PARTITION
   partitions[n] = {counters = KEYS[k + 1], matching = KEYS[k + 2], held = KEYS[k + 3], log = KEYS[k + 4],
     accepted = {}}
 end
-local FIRST_KEY = #partitions * KEYS_EACH
+local FIRST_KEY = #partitions * KEYS_OF_PARTITION
 
 local function count_accepted(change, interaction)
   local accepted = change.partition.accepted
@@ -86,6 +88,22 @@ local function index(change)
   for line in lines(change.references) do redis.call('ZADD', change.referring .. line, at, change.id) end
 end
 
+-- The audit entries of what this call accepts are one record for each journal: with the change, or neither.
+-- A long one is divided: `unpack` has a limit.
+local audited = {}
+local function audit(change, interaction)
+  if change.audited == '' then return end
+  local record = audited[change.journal] or {}
+  if #record >= 2000 then
+    redis.call('XADD', change.journal, '*', unpack(record))
+    record = {}
+  end
+  audited[change.journal] = record
+  local n = #record
+  record[n + 1], record[n + 2] = 'change', change.audited
+  record[n + 3], record[n + 4] = 'state', change.version .. ' ' .. interaction
+end
+
 local function log(change, interaction, previous)
   local state = table.concat({change.version, previous, interaction, change.release, at}, ' ')
   redis.call('XADD', change.partition.log, '*', 'change', state .. '\n' .. change.logged)
@@ -100,6 +118,7 @@ local function report(change)
   local member = string.match(change.resource, ':resource:(.+)$')
   redis.call('ZADD', change.partition.held, at, member .. '/' .. change.version)
   log(change, 'update', '-')
+  audit(change, 'report')
   count_accepted(change, 'update')
   return {'reported', tonumber(change.version), now}
 end
@@ -116,6 +135,7 @@ local function write(change)
     .. at .. ' ' .. change.request_id .. ' ' .. #change.identifiers .. ' ' .. #change.references .. '\n'
     .. change.identifiers .. change.references .. (interaction == 'delete' and '' or change.text))
   log(change, interaction, change.previous)
+  audit(change, interaction)
   count_accepted(change, interaction)
   return {STATUS[interaction], tonumber(change.version), now}
 end
@@ -142,9 +162,10 @@ local changes, answers, is_refused = {}, {}, false
 for n = 1, (#ARGV - FIRST_FIELD) / FIELDS do
   local a, k = FIRST_FIELD + (n - 1) * FIELDS, FIRST_KEY + (n - 1) * KEYS_EACH
   local change = cmsgpack.unpack(ARGV[a + 1])
-  change.logged, change.text = ARGV[a + 2], ARGV[a + 3]
+  change.logged, change.text, change.audited = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   change.partition = partitions[change.place]
   change.resource, change.index, change.idempotency, change.referring = unpack(KEYS, k + 1, k + 4)
+  change.journal = KEYS[k + 5]
   changes[n] = change
 end
 if is_atomic then
@@ -161,6 +182,7 @@ if is_atomic then
 else
   for n, change in ipairs(changes) do answers[n] = answer_without_write(change) or write(change) end
 end
+for journal, record in pairs(audited) do redis.call('XADD', journal, '*', unpack(record)) end
 for _, partition in ipairs(partitions) do
   for interaction, number in pairs(partition.accepted) do
     count(partition.counters, 'changes_accepted:' .. interaction, number)

@@ -1,8 +1,8 @@
 -- Ends an attempt: applies the decision about it, and claims the next notification of the same subscription.
 -- KEYS     due set | registry stream | counters of the shard | subscription hash | outbox stream | dead
---          letters | index of dead letters
+--          letters | index of dead letters | journal of the tenant's audit trail
 -- ARGV     verdict (msgpack map, `Verdict` in records.py), resume backlog|newest, lease ms, bytes of
---          resources a notification may carry
+--          resources a notification may carry; then the entries of the audit trail (msgpack)
 -- Returns  {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, claim or
 --          nothing}
 -- Repeat   yes; a call whose reply was lost gets that reply again: the claim that was taken, or when to look
@@ -43,6 +43,13 @@ change(s, 'last_commit', '0')
 local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_revision ~= s.revision)
 local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
+if #ARGV > 4 then
+  local record = {}
+  for n = 5, #ARGV do
+    record[#record + 1], record[#record + 2] = 'entry', ARGV[n]
+  end
+  redis.call('XADD', KEYS[8], '*', unpack(record))
+end
 -- counts the attempt, and the events it delivered beyond the one that a delivered attempt stands for
 local is_delivered = decision == 'advance' and s.notification_type == 'event-notification'
 local delivered = is_delivered and verdict.events or 0

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from broker.model.audit import AuditEntry
 from broker.model.subscription import SubscriptionKey
 from broker.store import keys
+from broker.store.audit_blocks import encode_entry
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 from broker.store.records import ClaimRecord, Verdict, decode_claim, encode
 
@@ -56,6 +58,7 @@ async def commit(
     store: Store,
     subscription: SubscriptionKey,
     verdict: Verdict,
+    audited: Sequence[AuditEntry],
     *,
     resume: str,
     lease_ms: int,
@@ -73,8 +76,9 @@ async def commit(
             keys.outbox(shard, *subscription),
             keys.dead_events(shard, *subscription),
             keys.dead_event_index(shard, subscription[0]),
+            keys.audit_of_shard(shard, subscription[0]),
         ],
-        [encode(verdict), resume, lease_ms, max_bytes],
+        [encode(verdict), resume, lease_ms, max_bytes, *map(encode_entry, audited)],
     )
     reply = await store.run(call, WriteConcern.REPLICATED)
     if reply[0] == b"stale":

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from broker.model.change import VersionKey
 from broker.store import keys
+from broker.store.audit_blocks import encode_change
 from broker.store.compression import compress
 from broker.store.proposals import Proposal
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
@@ -44,6 +45,7 @@ def append_changes_call(
             keys.identifiers(p, tenant, resource_type),
             keys.idempotency(p, tenant, proposal.idempotency_key),
             keys.references(p, tenant),
+            keys.audit_of_partition(p, tenant),
         ]
         proposed = ProposedChange(
             places[p],
@@ -57,8 +59,11 @@ def append_changes_call(
             "\n".join(proposal.identifiers),
             "\n".join(f"{target}:{resource_type}:{parameter}" for parameter, target in proposal.references),
         )
-        logged = encode_logged(tenant, resource_type, resource_id, proposal.events, proposal.trace)
-        arguments += [encode(proposed), logged, compress(proposal.tail) if proposal.tail else b""]
+        logged = encode_logged(
+            tenant, resource_type, resource_id, proposal.events, proposal.trace, proposal.patient
+        )
+        audited = encode_change(proposal.requester, resource_type, resource_id, proposal.patient)
+        arguments += [encode(proposed), logged, compress(proposal.tail) if proposal.tail else b"", audited]
     return ScriptCall("append_changes", script_keys, arguments)
 
 

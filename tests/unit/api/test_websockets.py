@@ -53,6 +53,7 @@ class Socket:
         self._commands = [f"bind-with-token t{number}" for number in range(tokens)]
         self._has_bound = False
         self.sent: list[str] = []
+        self.scope: dict[str, Any] = {}
 
     async def receive(self) -> dict[str, Any]:
         if self._has_bound:
@@ -68,7 +69,9 @@ class Socket:
 
 
 def connection(socket: Socket, following: Following) -> websockets._Connection:
-    parts = WebsocketParts(cast("Any", Tokens()), cast("Any", following), SystemClock(), "http://b")
+    parts = WebsocketParts(
+        cast("Any", Tokens()), cast("Any", following), SystemClock(), "http://b", cast("Any", None)
+    )
     return websockets._Connection(cast("WebSocket", socket), parts)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from broker.errors import Malformed, RequestError, Unprocessable
 from broker.ingest.decoder import Transaction
-from broker.ingest.fhir_decoder import FhirDecoder
+from broker.ingest.fhir_decoder import INBOX, FhirDecoder
 from broker.ingest.requests import ChangeRequest
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -38,6 +38,7 @@ def test_an_entry_with_a_resource_alone_is_a_create_in_r4_whose_key_is_the_entry
         id="",
         resource=Resource(PATIENT.encode()),
         idempotency_key="entry:1-0",
+        requester=INBOX,
     )
 
 

@@ -190,6 +190,9 @@ def test_values_that_processes_compare_are_written_as_in_the_environment() -> No
         "BROKER_RESUME": "newest",
         "BROKER_RETENTION": "8d",
         "BROKER_KEEP": "Observation=9d,Patient=forever",
+        "BROKER_AUTH": "off",
+        "BROKER_AUDIT": "false",
+        "BROKER_AUDIT_RETENTION": "forever",
     }
     expected = {"BROKER_EGRESS_ALLOW": "10.0.0.0/8,192.168.1.0/24", "BROKER_RETRY_MAX": "90s"}
     settings = Settings.from_environment(required | expected)

@@ -56,10 +56,10 @@ def test_an_event_is_read_with_its_included_resources_and_trace() -> None:
 
 def test_stored_records_are_arrays_in_the_order_that_lua_reads() -> None:
     logged = msgspec.msgpack.decode(encode_logged(DEFAULT_TENANT, "Observation", "o1", (), ""))
-    assert logged == ["default", "Observation", "o1", [], ""]
+    assert logged == ["default", "Observation", "o1", [], "", ""]
     version = Version(KEY, Release.R4, Interaction.CREATE, 7, None)
     event = msgspec.msgpack.decode(encode_event(Change("9-0", 0, version, None), 40))
-    assert event == ["Observation", "o1", 3, "r4", "create", 7, 40, [], ""]
+    assert event == ["Observation", "o1", 3, "r4", "create", 7, 40, [], "", ""]
     assert EventRecord.__struct_fields__[:3] == ("type", "id", "version")
     assert EventRecord.__struct_fields__[5:8] == ("at_ms", "size", "included")
 

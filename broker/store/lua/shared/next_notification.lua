@@ -168,11 +168,14 @@ end
 -- A claim as a dispatcher receives it: a msgpack map (`ClaimRecord` in records.py), and the outbox entries of
 -- its events.
 local function claim_of(key, s, notification_type, events, now)
+  -- the claim before ended without a commit: its dispatcher may have sent something
+  local is_takeover = s.claim_state == 'in-flight' and not s.committed
   local record = cmsgpack.pack({
     member = key.member, token = s.token, type = notification_type,
     status = s.status, count = s.last_event, at = s.pinned_at, attempts = s.attempts,
     failing_since = s.failing_since, now = now, revision = s.revision, secrets_id = s.secrets_id,
     build_failures = build_failures(s),
+    is_takeover = is_takeover,
   })
   return {record, events}
 end
