@@ -62,6 +62,7 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("GET", "Subscription/{id}/$delivery"): _OPERATION,
     ("POST", "Subscription/{id}/$delivery"): _OPERATION,
     ("POST", "Subscription/{id}/$retry"): _OPERATION,
+    ("POST", "Subscription/{id}/$rotate-secret"): _OPERATION,
     ("POST", "Subscription/{id}/$send-test"): _OPERATION,
     ("POST", "Subscription/{id}/$explain"): _OPERATION,
     ("GET", "Subscription/{id}/$stream"): _OPERATION,
