@@ -27,6 +27,8 @@ class Trend:
     per_hour: float
     at_least_per_hour: float
     at_most_per_hour: float
+    tolerance_per_hour: float = 0.0
+    """Growth that is not judged: what an allocator keeps of each new peak."""
 
     def share(self, per_hour: float) -> float:
         """Growth in an hour as a share of the level."""
@@ -34,8 +36,8 @@ class Trend:
 
     @property
     def is_flat(self) -> bool:
-        """False if it certainly grows by more than 3 % of its level in an hour."""
-        return self.share(self.at_least_per_hour) <= MAX_SHARE_PER_HOUR
+        """False if it certainly grows by more than 3 % of its level in an hour and more than is tolerated."""
+        return self.at_least_per_hour <= max(MAX_SHARE_PER_HOUR * self.level, self.tolerance_per_hour)
 
 
 def second_half(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -44,7 +46,7 @@ def second_half(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
     return [point for point in points if point[0] >= middle]
 
 
-def trend_of(points: Sequence[tuple[float, float]]) -> Trend:
+def trend_of(points: Sequence[tuple[float, float]], tolerance_per_hour: float = 0.0) -> Trend:
     """Raises `ValueError` for fewer than four points: no interval can be given."""
     size = max(1, len(points) // BLOCKS)
     blocks = [
@@ -64,4 +66,5 @@ def trend_of(points: Sequence[tuple[float, float]]) -> Trend:
     deviation = (number * (number - 1) * (2 * number + 5) / 18) ** 0.5
     lowest = max(0, round((len(slopes) - _DEVIATIONS * deviation) / 2))
     level = statistics.fmean(value for _, value in blocks)
-    return Trend(level, statistics.median(slopes), slopes[lowest], slopes[len(slopes) - 1 - lowest])
+    highest = len(slopes) - 1 - lowest
+    return Trend(level, statistics.median(slopes), slopes[lowest], slopes[highest], tolerance_per_hour)

@@ -36,6 +36,13 @@ def test_a_leak_within_the_limit_is_flat() -> None:
     assert trend_of(noisy([BASE + at * 0.5 * MIB / 900 for at in TIMES])).is_flat
 
 
+def test_growth_of_a_small_process_is_tolerated_up_to_a_limit() -> None:
+    points = [(at, 5 * MIB + at * 0.2 * MIB / 900) for at in TIMES]
+    assert not trend_of(points).is_flat
+    assert trend_of(points, MIB).is_flat
+    assert not trend_of(points, 0.5 * MIB).is_flat
+
+
 def test_one_step_is_flat_and_a_staircase_is_not() -> None:
     assert trend_of(noisy([BASE + MIB * (at > 300) for at in TIMES])).is_flat
     assert not trend_of(noisy([BASE + MIB * (at // 180) for at in TIMES])).is_flat
