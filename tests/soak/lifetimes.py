@@ -84,13 +84,18 @@ class Lifetimes:
 
 
 async def _scan(store: redis.Redis) -> Scan:
-    """Registrations are read first: what is registered meanwhile is in no earlier scan."""
-    entries, registered = set[Entry](), set[str]()
-    async for key in store.scan_iter(match="*}:members:*", count=1_000):
-        registered.update(await _replies(store, "ZRANGE", key, 0, -1))
+    """What is registered, or deleted, while the entries are read counts as registered."""
+    entries, registered = set[Entry](), await _registered(store)
     async for key in store.scan_iter(count=1_000):
         entries.update(await _entries_of(store, key.decode()))
-    return Scan(frozenset(entries), frozenset(registered))
+    return Scan(frozenset(entries), frozenset(registered | await _registered(store)))
+
+
+async def _registered(store: redis.Redis) -> set[str]:
+    registered = set[str]()
+    async for key in store.scan_iter(match="*}:members:*", count=1_000):
+        registered.update(await _replies(store, "ZRANGE", key, 0, -1))
+    return registered
 
 
 async def _entries_of(store: redis.Redis, key: str) -> list[Entry]:
