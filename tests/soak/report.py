@@ -17,7 +17,8 @@ def markdown(result: Result, size: Size) -> str:
     verdict = "passed" if result.is_clean and result.is_flat else "**failed**"
     head = (
         f"`python -m tests.soak --minutes {result.seconds / 60:g}`: {verdict}. "
-        f"`BROKER_RETENTION={size.retention_s}s`, {size.per_s:g} readings in a second, "
+        f"`BROKER_RETENTION={size.retention_s}s`; {result.done['readings'] / result.seconds:.0f} readings "
+        f"in a second, of {size.per_s:g} that were to come; "
         f"{size.warm_s / 60:.1f} minutes of load before; {failures}. "
         f"The broker collected all of its garbage {result.collections} times."
     )
