@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import (
+    audit,
     backlog,
     durability,
     files,
@@ -54,6 +55,7 @@ BENCHES: Mapping[str, Measure] = {
     "durability": durability.measure,
     "memory": memory.measure,
     "overload": overload.measure,
+    "audit": audit.measure,
     "neighbour": neighbour.measure,
     "register": register.measure,
     "stalls": stalls.measure,
