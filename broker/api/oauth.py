@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from broker.api.limits import read_body
-from broker.errors import OAuthError, RequestError, StoreUnavailable, TooLarge
+from broker.errors import KeysUnavailable, OAuthError, RequestError, StoreUnavailable, TooLarge
 from broker.security.client_assertion import ASSERTION_TYPE
 from broker.security.clients import GRANT_TYPE, Client
 from broker.services.access_tokens import TokenService
@@ -51,10 +51,9 @@ def _endpoint(answer: _Answer) -> _Endpoint:
             return _refusal(400, error.code, str(error))
         except StoreUnavailable as error:
             _log.warning("store unavailable", path=request.url.path, error=str(error))
-            text = "Store unavailable. Retry the request."
-            response = _refusal(503, "temporarily_unavailable", text)
-            response.headers["Retry-After"] = "2"
-            return response
+            return _unavailable("Store unavailable. Retry the request.", 2)
+        except KeysUnavailable as error:
+            return _unavailable(str(error), error.retry_after_s)
         except TooLarge as error:
             return _refusal(413, "invalid_request", str(error))
         except RequestError as error:
@@ -148,6 +147,12 @@ def _required(form: Mapping[str, str], name: str) -> str:
     if not value:  # RFC 6749, 3.2: a parameter without a value counts as omitted
         raise OAuthError("invalid_request", f"{name} is missing.")
     return value
+
+
+def _unavailable(text: str, retry_after_s: int) -> Response:
+    response = _refusal(503, "temporarily_unavailable", text)
+    response.headers["Retry-After"] = str(retry_after_s)
+    return response
 
 
 def _refusal(status: int, code: str, text: str) -> Response:

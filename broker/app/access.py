@@ -2,9 +2,13 @@
 
 from broker.api.authentication import Authenticate, authenticate_open, bearer
 from broker.api.oauth import OAuthParts
+from broker.app.channels import allowed_networks
 from broker.app.parts import Parts
-from broker.security.client_assertion import AssertionVerifier, RegisteredKeys
+from broker.egress.addresses import Allowance, check_url
+from broker.egress.documents import DocumentClient, NotFetched
+from broker.security.client_assertion import AssertionVerifier
 from broker.security.client_directory import ClientDirectory
+from broker.security.key_sets import Fetch, KeySet, NoKeySet, client_keys
 from broker.services.access_tokens import TokenService
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens, UsedAssertions
@@ -15,7 +19,9 @@ def load_clients(settings: Settings) -> ClientDirectory:
     """The clients of the files, none without access control. Raises `ConfigurationError` for a file that is
     not valid.
     """
-    clients = ClientDirectory(settings.clients_dir if settings.auth == "smart" else None)
+    folder = settings.clients_dir if settings.auth == "smart" else None
+    allowance = Allowance(allowed_networks(settings))
+    clients = ClientDirectory(folder, lambda url: check_url(url, allowance))
     clients.load()
     return clients
 
@@ -28,9 +34,23 @@ def build_authenticate(parts: Parts) -> Authenticate:
 
 
 def build_oauth(parts: Parts) -> OAuthParts:
-    verifier = AssertionVerifier(parts.clients, RegisteredKeys(), UsedAssertions(parts.store), parts.clock)
+    verifier = AssertionVerifier(
+        parts.clients, client_keys(key_sets_of(parts.documents)), UsedAssertions(parts.store), parts.clock
+    )
     tokens = TokenService(verifier, AccessTokens(parts.store), parts.token_authenticator)
     return OAuthParts(tokens, parts.settings.base_url)
+
+
+def key_sets_of(documents: DocumentClient) -> Fetch:
+    """Fetches key sets as documents."""
+
+    async def fetch(url: str) -> KeySet:
+        try:
+            return KeySet(*await documents.get(url))
+        except NotFetched as error:
+            raise NoKeySet(str(error)) from error
+
+    return fetch
 
 
 def build_client_reload(parts: Parts) -> ClientReload:

@@ -11,6 +11,7 @@ from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance, Network
 from broker.egress.client import EgressClient
+from broker.egress.documents import DocumentClient
 from broker.egress.proxy import Proxy
 from broker.errors import ConfigurationError
 from broker.settings import Settings
@@ -34,12 +35,24 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
 async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
     """The channels by their channel-type code; usable until the way out."""
     mailer = _mailer(settings.smtp_url, settings.smtp_from) if settings.smtp_url else None
-    proxy = Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None
-    tls = _trusted(settings.egress_ca_file) if settings.egress_ca_file else None
+    tls, proxy = _tls(settings), _proxy(settings)
     async with EgressClient(Allowance(allowed_networks(settings)), tls=tls, proxy=proxy) as egress:
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
         async with opened(by_code):
             yield by_code
+
+
+def document_client(settings: Settings) -> DocumentClient:
+    """Fetches documents from the addresses that channels may reach."""
+    return DocumentClient(Allowance(allowed_networks(settings)), tls=_tls(settings), proxy=_proxy(settings))
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    return _trusted(settings.egress_ca_file) if settings.egress_ca_file else None
+
+
+def _proxy(settings: Settings) -> Proxy | None:
+    return Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None
 
 
 def _mailer(url: str, sender: str) -> "Mailer":

@@ -10,6 +10,7 @@ from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
+from broker.egress.documents import DocumentClient
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.shapes import ReverseReferences
@@ -55,6 +56,7 @@ class Parts:
     channels: Mapping[str, Channel]
     clients: ClientDirectory
     secrets: SubscriptionSecrets
+    documents: DocumentClient
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)

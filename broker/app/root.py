@@ -25,7 +25,7 @@ from broker.app.api import (
     build_intake,
     build_services,
 )
-from broker.app.channels import open_channels
+from broker.app.channels import document_client, open_channels
 from broker.app.dispatcher import build_dispatcher
 from broker.app.flow import build_lag_reporter, build_throttle
 from broker.app.housekeeping import build_housekeeper
@@ -101,7 +101,8 @@ async def running(
         register = await stack.enter_async_context(joined(settings, store, server))
         channels = await stack.enter_async_context(open_channels(settings))
         secrets = SubscriptionSecrets(await open_key_ring(settings, store))
-        parts = Parts(settings, store, catalog, channels, clients, secrets)
+        documents = stack.enter_context(document_client(settings))
+        parts = Parts(settings, store, catalog, channels, clients, secrets, documents)
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
         await parts.inbox.prepare()

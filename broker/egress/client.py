@@ -14,12 +14,13 @@ from typing import NamedTuple, Self
 from broker.clock import Clock, SystemClock
 from broker.egress.addresses import Allowance, check_url
 from broker.egress.connector import Connector
+from broker.egress.failures import failure_of
 from broker.egress.http import HttpFailure, HttpResponse
 from broker.egress.http_connection import ConnectionEnded, HttpConnection, NotHttp
 from broker.egress.origin import KEEP_ALIVE_S, Origin
-from broker.egress.proxy import Proxy, ProxyRefused
+from broker.egress.proxy import Proxy
 from broker.egress.requests import NotSendable, Target, header_lines, request_head
-from broker.egress.resolver import AddressesRefused, HostUnknown, Resolve, Resolver
+from broker.egress.resolver import Resolve, Resolver
 from broker.egress.waits import retry_after_s
 from broker.recently_used import RecentlyUsed
 
@@ -119,7 +120,7 @@ class EgressClient:
             )
             return HttpFailure("no-response", reason)
         except (OSError, ConnectionEnded, NotHttp) as error:
-            return _failure_of(error, target)
+            return failure_of(error, target)
         wait_s = (
             retry_after_s(answer.retry_after, answer.date, self._clock.now_ms())
             if answer.retry_after
@@ -177,22 +178,3 @@ class EgressClient:
 
 def _not_sendable(error: NotSendable) -> HttpFailure:
     return HttpFailure("no-response", f"the request could not be sent: {error}")
-
-
-def _failure_of(error: Exception, target: Target) -> HttpFailure:
-    match error:
-        case AddressesRefused():
-            return HttpFailure("refused-address", f"{target.host} has no address that may be notified")
-        case HostUnknown():
-            return HttpFailure("dns", f"{target.host} can't be resolved")
-        case ProxyRefused() | ConnectionEnded() | NotHttp():
-            return HttpFailure("no-response", str(error))
-        case ssl.SSLCertVerificationError():
-            return HttpFailure("no-response", f"the certificate is not accepted: {error.verify_message}")
-        case ssl.SSLError():
-            return HttpFailure("no-response", "no TLS connection could be made")
-        case ConnectionResetError():
-            return HttpFailure("no-response", "the connection was closed before an answer")
-        case OSError(errno=number) if number:
-            return HttpFailure("no-response", f"no connection: {os.strerror(number)}")
-    return HttpFailure("no-response", "no connection: no address answers")

@@ -7,6 +7,7 @@ of step. `EgressClient` opens connections; nothing else uses them.
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 import httptools
@@ -15,17 +16,21 @@ MAX_HEADER_BYTES = 65_536
 BODY_S = 1.0
 """How long an answer's body may take after its header. The body is for people to read: the status is known.
 """
+_CACHING = frozenset({b"cache-control", b"age", b"expires", b"date"})
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 
 
 class HttpAnswer(NamedTuple):
-    """What the endpoint sent. `body` is at most the first `max_body_bytes` of it."""
+    """What the endpoint sent. `body` is at most the first `max_body_bytes` of it. `caching` are the headers
+    that say for how long it may be kept, by their names in lower case.
+    """
 
     status: int
     retry_after: str | None
     date: str | None
     body: bytes
+    caching: Mapping[str, str]
 
 
 class ConnectionEnded(Exception):  # noqa: N818 an expected end, told apart by its attribute
@@ -123,8 +128,10 @@ class HttpConnection(asyncio.Protocol):
             lowered = name.lower()
             if lowered == b"retry-after":
                 exchange.retry_after = value.decode("latin-1")
-            elif lowered == b"date":
-                exchange.date = value.decode("latin-1")
+            elif lowered in _CACHING:
+                field, text = lowered.decode(), value.decode("latin-1")
+                before = exchange.caching.get(field)
+                exchange.caching[field] = text if before is None else f"{before}, {text}"
 
     def on_headers_complete(self) -> None:
         exchange = self._exchange
@@ -132,7 +139,8 @@ class HttpConnection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200 and status != 101:
-            exchange.retry_after = exchange.date = None
+            exchange.retry_after = None
+            exchange.caching.clear()
             return  # an interim answer; the final one follows (RFC 9110, 15.2)
         exchange.status = status
         exchange.keeps_alive = self._parser.should_keep_alive()
@@ -177,7 +185,13 @@ class HttpConnection(asyncio.Protocol):
         self._exchange = None
         if not exchange.answer.done():
             exchange.answer.set_result(
-                HttpAnswer(exchange.status, exchange.retry_after, exchange.date, bytes(exchange.body))
+                HttpAnswer(
+                    exchange.status,
+                    exchange.retry_after,
+                    exchange.caching.get("date"),
+                    bytes(exchange.body),
+                    exchange.caching,
+                )
             )
 
 
@@ -188,7 +202,7 @@ class _Exchange:
         "answer",
         "body",
         "body_room",
-        "date",
+        "caching",
         "header",
         "is_reading_body",
         "keeps_alive",
@@ -207,7 +221,7 @@ class _Exchange:
         self.keeps_alive = False
         self.status = 0
         self.retry_after: str | None = None
-        self.date: str | None = None
+        self.caching: dict[str, str] = {}
         self.body = bytearray()
         self.body_room = body_room
 

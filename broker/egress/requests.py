@@ -1,4 +1,6 @@
-"""Serializes the POST requests of notifications, and refuses what would break their framing."""
+"""Serializes the POST requests of notifications and the GET requests for documents, and refuses what would
+break their framing.
+"""
 
 import re
 from collections.abc import Sequence
@@ -46,9 +48,25 @@ def request_head(target: Target, headers: tuple[tuple[str, str], ...]) -> bytes:
         fields.append(("User-Agent", USER_AGENT))
     if "accept" not in names:
         fields.append(("Accept", "*/*"))
+    _check_path(target)
+    return b"%bContent-Length: " % (_encoded(f"POST {target.path} HTTP/1.1\r\n") + header_lines(fields))
+
+
+def get_request(target: Target, accept: str) -> bytes:
+    """A whole GET, after whose response the server closes the connection. Raises `NotSendable`."""
+    _check_path(target)
+    fields = [
+        ("Host", target.authority),
+        ("User-Agent", USER_AGENT),
+        ("Accept", accept),
+        ("Connection", "close"),
+    ]
+    return _encoded(f"GET {target.path} HTTP/1.1\r\n") + header_lines(fields) + b"\r\n"
+
+
+def _check_path(target: Target) -> None:
     if _UNSAFE.search(target.path) or " " in target.path:
         raise NotSendable("the path of the URL holds a blank, a line break or a NUL")
-    return b"%bContent-Length: " % (_encoded(f"POST {target.path} HTTP/1.1\r\n") + header_lines(fields))
 
 
 def header_lines(fields: Sequence[tuple[str, str]]) -> bytes:

@@ -35,7 +35,10 @@ class KeySource(Protocol):
     """Where the public keys of a client are found."""
 
     async def keys_of(self, client: Client, kid: str) -> Sequence[PublicKey]:
-        """The keys registered for the client, with the one of `kid` if there is any."""
+        """The keys registered for the client, with the one of `kid` if there is any.
+
+        Raises `KeysUnavailable`.
+        """
 
 
 class AssertionUses(Protocol):
@@ -43,13 +46,6 @@ class AssertionUses(Protocol):
 
     async def use(self, issuer: str, jti: str, lifetime_ms: int) -> bool:
         """Whether this is the first use of the assertion; raises `StoreUnavailable`."""
-
-
-class RegisteredKeys:
-    """The keys that a registration has itself."""
-
-    async def keys_of(self, client: Client, kid: str) -> Sequence[PublicKey]:  # noqa: ARG002 that of `KeySource`
-        return client.keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class AssertionVerifier:
     async def verify(self, assertion: str, audiences: Collection[str], client_id: str = "") -> Client:
         """The client that signed the assertion for one of the audiences; it is `client_id`, where given.
 
-        Raises `OAuthError` with `invalid_client`, and `StoreUnavailable`.
+        Raises `OAuthError` with `invalid_client`, `KeysUnavailable`, and `StoreUnavailable`.
         """
         unverified = _read(assertion)
         if client_id and client_id != unverified.issuer:

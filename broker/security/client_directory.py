@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from broker.errors import ConfigurationError
-from broker.security.clients import Client, parse_client
+from broker.security.clients import Client, UrlProblems, parse_client
 
 
 class ClientDirectory:
@@ -14,8 +14,9 @@ class ClientDirectory:
     `load` replaces all clients at once; where it raises, those of before stay.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, url_problems: UrlProblems) -> None:
         self._folder = folder
+        self._url_problems = url_problems
         self._clients: Mapping[str, Client] = {}
 
     def load(self) -> None:
@@ -31,7 +32,7 @@ class ClientDirectory:
         files: dict[str, Path] = {}
         clients: dict[str, Client] = {}
         for path in sorted(self._folder.glob("*.json")):
-            client = _read(path)
+            client = self._read(path)
             if client.client_id in clients:
                 raise ConfigurationError(
                     f"{path}: client_id: {client.client_id!r} is also in {files[client.client_id]}. "
@@ -44,17 +45,18 @@ class ClientDirectory:
         """The client of that id, also one that is disabled."""
         return self._clients.get(client_id)
 
+    def _read(self, path: Path) -> Client:
+        try:
+            return parse_client(
+                json.loads(path.read_bytes(), object_pairs_hook=_without_duplicates), self._url_problems
+            )
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}. Correct its permissions.") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"{path}: {error}. Correct the file.") from error
+
     def __len__(self) -> int:
         return len(self._clients)
-
-
-def _read(path: Path) -> Client:
-    try:
-        return parse_client(json.loads(path.read_bytes(), object_pairs_hook=_without_duplicates))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}. Correct its permissions.") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: {error}. Correct the file.") from error
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -1,10 +1,9 @@
 """A registered client, and its registration in the terms of RFC 7591."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 from broker.model.principal import OPEN_PRINCIPAL, PrincipalRole
@@ -51,7 +50,11 @@ class ClientRegistry(Protocol):
         """The client of that id, also one that is disabled. Raises `StoreUnavailable`."""
 
 
-def parse_client(registration: object) -> Client:
+UrlProblems = Callable[[str], Sequence[str]]
+"""Why nothing can be fetched from a URL, as far as no lookup is needed; empty if it may be tried."""
+
+
+def parse_client(registration: object, url_problems: UrlProblems) -> Client:
     """The client of a registration. Raises `RegistrationError` that names the element.
 
     A member that means nothing here is refused, so that a misspelled one is not ignored.
@@ -69,7 +72,7 @@ def parse_client(registration: object) -> Client:
     if client_id == OPEN_PRINCIPAL.client_id:
         raise RegistrationError(f"client_id: {client_id!r} is the client of a broker without access control")
     _check_flow(registration)
-    keys, jwks_uri = _keys(registration)
+    keys, jwks_uri = _keys(registration, url_problems)
     return Client(
         client_id,
         name=_text(registration, "client_name", client_id),
@@ -98,14 +101,14 @@ def _check_flow(registration: Mapping[str, Any]) -> None:
         raise RegistrationError(f"grant_types: {GRANT_TYPE} is missing, and no other is supported")
 
 
-def _keys(registration: Mapping[str, Any]) -> tuple[tuple[PublicKey, ...], str]:
+def _keys(registration: Mapping[str, Any], url_problems: UrlProblems) -> tuple[tuple[PublicKey, ...], str]:
     has_set, has_url = "jwks" in registration, "jwks_uri" in registration
     if has_set == has_url:
         raise RegistrationError("jwks: give either jwks or jwks_uri")
     if has_url:
         url = _text(registration, "jwks_uri")
-        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
-            raise RegistrationError("jwks_uri: not an https URL")
+        for problem in url_problems(url):
+            raise RegistrationError(f"jwks_uri: {problem}")
         return (), url
     try:
         return parse_key_set(registration["jwks"]), ""

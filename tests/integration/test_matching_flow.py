@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 
 from broker.app import ALL_ROLES, Role, Running
+from broker.app.access import load_clients
+from broker.app.channels import document_client
 from broker.app.matcher import build_matcher
 from broker.app.parts import Parts
 from broker.app.topics import build_topic_sync, load_catalog
@@ -19,7 +21,6 @@ from broker.matching.matcher import Match
 from broker.matching.states import NOTHING_RELATED, Related
 from broker.model.change import DEFAULT_TENANT, Change
 from broker.model.subscription import SubscriptionKey
-from broker.security.client_directory import ClientDirectory
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.store import keys
 from broker.store.change_log import ChangeLog
@@ -187,8 +188,16 @@ async def matching(
     broker: Running, store: Store, build: Callable[[Parts], dict[str, Any]]
 ) -> AsyncIterator[None]:
     """Runs a matcher for the broker, with the arguments of `build_matcher` that `build` returns."""
-    clients, secrets = ClientDirectory(None), SubscriptionSecrets(None)
-    parts = Parts(broker.settings, store, load_catalog(broker.settings), {}, clients, secrets)
+    settings = broker.settings
+    parts = Parts(
+        settings,
+        store,
+        load_catalog(settings),
+        {},
+        load_clients(settings),
+        SubscriptionSecrets(None),
+        document_client(settings),
+    )
     topic_sync = build_topic_sync(parts, validates=True)
     await topic_sync.sync()
     worker = asyncio.create_task(build_matcher(parts, topic_sync, **build(parts)).run())

@@ -13,10 +13,19 @@ from broker.model.change import DEFAULT_TENANT
 from broker.model.principal import PrincipalRole
 from broker.model.scopes import parse_scopes
 from broker.security.client_directory import ClientDirectory
-from broker.security.clients import parse_client
+from broker.security.clients import Client, parse_client
 from broker.security.private_keys import PrivateKey
 from broker.security.public_keys import select_key
 from tests.smart_clients import key_of, register, registration
+
+
+def https_only(url: str) -> list[str]:
+    return [] if url.startswith("https://") else ["use https"]
+
+
+def _parse(registration: object) -> Client:
+    return parse_client(registration, https_only)
+
 
 GATEWAY = registration("gateway", "system/Observation.c")
 
@@ -26,7 +35,7 @@ def keys(*jwks: object) -> dict[str, Any]:
 
 
 def test_a_registration_in_the_terms_of_rfc_7591_is_read() -> None:
-    client = parse_client(
+    client = _parse(
         GATEWAY
         | {
             "client_name": "The gateway",
@@ -44,7 +53,7 @@ def test_a_registration_in_the_terms_of_rfc_7591_is_read() -> None:
 
 
 def test_what_is_left_out_has_the_least_rights() -> None:
-    client = parse_client(GATEWAY)
+    client = _parse(GATEWAY)
     assert (client.name, client.tenant, client.roles, client.is_disabled) == (
         "gateway",
         DEFAULT_TENANT,
@@ -92,7 +101,7 @@ JWK = dict(key_of("gateway").public_jwk)
         ({"token_endpoint_auth_method": "client_secret_basic"}, "token_endpoint_auth_method:"),
         ({"grant_types": ["authorization_code"]}, "grant_types:"),
         ({"jwks_uri": "https://gateway.example/jwks"}, "jwks: give either"),
-        ({"jwks": None, "jwks_uri": "http://gateway.example/jwks"}, "jwks_uri: not an https URL"),
+        ({"jwks": None, "jwks_uri": "http://gateway.example/jwks"}, "jwks_uri: use https"),
         ({"jwks": None}, "jwks: give either"),
         ({"jwks": []}, "jwks.keys: give a JSON Web Key Set"),
         (keys(), "jwks.keys: none"),
@@ -110,19 +119,19 @@ JWK = dict(key_of("gateway").public_jwk)
 def test_a_mistake_is_named_with_its_element(change: dict[str, Any], element: str) -> None:
     changed = {name: value for name, value in (GATEWAY | change).items() if value is not None}
     with pytest.raises(ValueError, match=r".+") as refused:
-        parse_client(changed)
+        _parse(changed)
     assert str(refused.value).startswith(element)
     assert "secret" not in str(refused.value).removeprefix("client_secret")
 
 
 def test_a_restriction_is_registered_where_the_type_has_the_parameter() -> None:
     scope = "system/Observation.rs?category=vital-signs&patient=Patient/1 system/*.rs?_security=R"
-    assert parse_client(GATEWAY | {"scope": scope}).scopes == parse_scopes(scope)
+    assert _parse(GATEWAY | {"scope": scope}).scopes == parse_scopes(scope)
 
 
 def test_a_key_is_selected_by_kid_and_type_and_only_if_it_is_the_only_one() -> None:
     rsa_key, ec_key = PrivateKey.generate("RS384").public_jwk, PrivateKey.generate().public_jwk
-    client = parse_client(GATEWAY | keys(rsa_key, ec_key))
+    client = _parse(GATEWAY | keys(rsa_key, ec_key))
     assert select_key(client.keys, rsa_key["kid"], "RS384") == client.keys[0]
     assert select_key(client.keys, rsa_key["kid"], "ES384") is None
     assert select_key(client.keys, "other", "ES384") is None
@@ -130,7 +139,7 @@ def test_a_key_is_selected_by_kid_and_type_and_only_if_it_is_the_only_one() -> N
 
 
 async def test_a_directory_is_loaded_again_or_stays_as_it_was(tmp_path: Path) -> None:
-    directory = ClientDirectory(tmp_path)
+    directory = ClientDirectory(tmp_path, https_only)
     directory.load()
     assert len(directory) == 0
     register(tmp_path, "gateway", "system/Observation.c")
@@ -153,4 +162,4 @@ async def test_a_directory_is_loaded_again_or_stays_as_it_was(tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match=r"gateway\.json"):
         directory.load()
     with pytest.raises(ConfigurationError, match="not a directory"):
-        ClientDirectory(tmp_path / "none").load()
+        ClientDirectory(tmp_path / "none", https_only).load()
