@@ -32,9 +32,9 @@ def demo(
 ) -> None:
     """Start a broker, subscribers of three FHIR releases and a gateway, and show them.
 
-    The broker has access control: each subscriber and the gateway is a client with a key of its own. The data
-    is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was
-    notified, 1 if not, 130 after Ctrl-C.
+    The broker has access control: each subscriber and the gateway is a client with a key of its own. The
+    subscribers have fhir.resources read each Bundle. The data is in a temporary folder, which is deleted at
+    the end. Exit code 0 if every expected event was notified in a valid Bundle, 1 if not, 130 after Ctrl-C.
 
     Examples:
 
@@ -78,7 +78,7 @@ async def _demo(
             clients_dir=clients_dir,
             egress_allow=(ipaddress.ip_network("127.0.0.0/8"),),
         )
-        async with running(settings) as broker, SimulatedSubscriber() as subscriber:
+        async with running(settings) as broker, SimulatedSubscriber(validates=True) as subscriber:
             run = DemoRun(broker.settings.base_url, subscriber, stop, clients)
             await run.register(plans)
             with demo_view.live(

@@ -104,14 +104,17 @@ class Summary:
     unexpected: int
     duplicates: int
     out_of_order: int
+    invalid: int
     latency_p50_ms: float
     latency_p99_ms: float
     reasons: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    """Why readings were refused, and what is not valid in the Bundles."""
 
     @property
     def is_complete(self) -> bool:
-        wrong = self.refused + self.lost + self.unexpected + self.duplicates + self.out_of_order
-        return wrong == 0 and self.matched > 0
+        unwanted = self.unexpected + self.duplicates + self.out_of_order + self.invalid
+        return self.refused + self.lost + unwanted == 0 and self.matched > 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -197,6 +200,13 @@ class DemoRun:
     def summary(self) -> Summary:
         latencies = sorted(latency for row in self.rows for latency in row.endpoint.latencies_ms)
 
+        findings = [
+            f"{row.plan.name}: {finding}"
+            for row in self.rows
+            for request in row.endpoint.received
+            for finding in request.findings
+        ]
+
         def percentile(part: float) -> float:
             return round(latencies[int((len(latencies) - 1) * part)], 1) if latencies else 0.0
 
@@ -209,9 +219,11 @@ class DemoRun:
             unexpected=sum(max(0, len(row.endpoint.numbers) - row.expected) for row in self.rows),
             duplicates=sum(row.endpoint.duplicates for row in self.rows),
             out_of_order=sum(_count_out_of_order(row.endpoint.numbers) for row in self.rows),
+            invalid=sum(bool(request.findings) for row in self.rows for request in row.endpoint.received),
             latency_p50_ms=percentile(0.5),
             latency_p99_ms=percentile(0.99),
             reasons=[f"{label}: {reason}" for label, reason in self.gateway.refused[:_MAX_REASONS]],
+            findings=findings[:_MAX_REASONS],
         )
 
 

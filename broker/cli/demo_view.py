@@ -88,10 +88,13 @@ def conclude(console: Console, run: DemoRun, summary: Summary) -> None:
     table.add_row("unexpected", str(summary.unexpected))
     table.add_row("duplicates", str(summary.duplicates))
     table.add_row("out of order", str(summary.out_of_order))
+    table.add_row("invalid Bundles", str(summary.invalid))
     table.add_row("latency p50 / p99", f"{summary.latency_p50_ms:g} ms / {summary.latency_p99_ms:g} ms")
     console.print(table)
     for reason in summary.reasons:
         console.print(f"[red]refused[/] {reason}", highlight=False)
+    for finding in summary.findings:
+        console.print(f"[red]invalid[/] {finding}", highlight=False)
     if summary.is_complete:
         console.print("[green]Every expected event was notified.[/]")
     else:

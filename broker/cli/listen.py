@@ -78,7 +78,8 @@ def listen(
 ) -> None:
     """Receive notifications, print each, and forward them if asked.
 
-    With --broker, it registers a subscription first and deletes it at the end. Exit code 0 after SIGTERM, 130
+    Each Bundle is read by the models of fhir.resources; what they refuse is reported below it. With
+    --broker, it registers a subscription first and deletes it at the end. Exit code 0 after SIGTERM, 130
     after Ctrl-C, 2 if it cannot listen, register or be reached by the broker.
 
     Examples:
@@ -121,7 +122,7 @@ async def _run(options: _Options, stop: asyncio.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def _listening(options: _Options) -> AsyncIterator[SimulatedSubscriber]:
-    subscriber = SimulatedSubscriber(options.host, options.port)
+    subscriber = SimulatedSubscriber(options.host, options.port, validates=True)
     try:
         await subscriber.__aenter__()
     except OSError as error:
@@ -176,6 +177,8 @@ async def _print_all(options: _Options, subscriber: SimulatedSubscriber) -> None
         await subscriber.wait_for_more(endpoint, printed, _POLL_S)
         for notification in endpoint.received[printed:]:
             _print(notification, as_json=options.as_json)
+            for finding in notification.findings:
+                _say(options, f"not a valid Bundle of its release: {finding}")
         printed = len(endpoint.received)
 
 

@@ -21,7 +21,8 @@ from broker.testing.signatures import NotVerified, verify
 @dataclass(frozen=True, slots=True)
 class Received:
     """One request. `notification` is None if the body is not a notification; `answered` is the status of the
-    response; `problem` says why the signature was refused ('' if it was not).
+    response; `problem` says why the signature was refused ('' if it was not); `findings` is what is not valid
+    in the Bundle, if the subscriber validates.
     """
 
     body: bytes
@@ -30,6 +31,7 @@ class Received:
     notification: ReceivedNotification | None
     answered: int
     problem: str = ""
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,15 @@ def _epoch_ms(instant: str) -> float:
 
 
 class SimulatedSubscriber:
-    """Listens while it is entered. `url(name)` is an endpoint for a Subscription."""
+    """Listens while it is entered. `url(name)` is an endpoint for a Subscription.
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    One that `validates` has fhir.resources read each notification, in a thread and before it answers.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, validates: bool = False) -> None:
         self._host = host
         self._port = port
+        self._validates = validates
         self._endpoints: dict[str, Endpoint] = {}
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Event()
@@ -141,8 +147,11 @@ class SimulatedSubscriber:
             notification = read_notification(body)
         except (KeyError, ValueError, TypeError):
             notification = None
+        findings: tuple[str, ...] = ()
+        if self._validates and notification is not None:
+            findings = await asyncio.to_thread(_findings_in, body)
         headers = tuple(request.headers.items())
-        endpoint.record(Received(body, headers, at_ms, notification, answer.status, problem))
+        endpoint.record(Received(body, headers, at_ms, notification, answer.status, problem, findings))
         self._changed.set()
         return web.Response(status=answer.status, headers=answer.headers)
 
@@ -162,6 +171,13 @@ class SimulatedSubscriber:
         time.
         """
         return await self.wait_until(lambda: len(endpoint.received) > count, timeout_s)
+
+
+def _findings_in(body: bytes) -> tuple[str, ...]:
+    # with the first notification: what listens without one does not wait for the library
+    from broker.testing.validity import findings_in  # noqa: PLC0415
+
+    return findings_in(body)
 
 
 def summary_line(notification: ReceivedNotification) -> str:

@@ -1,9 +1,10 @@
-"""Removes data that is older or larger than its limits, at intervals.
+"""Removes data that is older or larger than its limits, at the intervals of an APScheduler.
 
 No correctness depends on it: every job may run twice, late, or in several processes.
 """
 
 import asyncio
+import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -25,7 +26,7 @@ SWEEPS_PER_RETENTION = 20
 MAX_REGISTRY_ENTRIES = 10_000
 MAX_REGISTRY_AGE = timedelta(minutes=10)
 """Every matcher that works has read an older entry."""
-_FIRST_RUN_AFTER = timedelta(minutes=1)
+_FIRST_SWEEP_AFTER = timedelta(minutes=1)
 
 
 def interval_of(retention: timedelta) -> timedelta:
@@ -34,7 +35,9 @@ def interval_of(retention: timedelta) -> timedelta:
 
 
 class Housekeeper:
-    """`run` returns after `stop` is set. `others` are further jobs by name."""
+    """`run` returns after `stop` is set, or raises what a sweep raises. `others` are further jobs by
+    name.
+    """
 
     def __init__(
         self,
@@ -53,10 +56,13 @@ class Housekeeper:
         self._others = others
 
     async def run(self) -> None:
-        delay = min(self._interval, _FIRST_RUN_AFTER)
-        while not await sleep_unless(self._stop, delay.total_seconds()):
-            await self.sweep()
-            delay = self._interval
+        if await sleep_unless(self._stop, min(self._interval, _FIRST_SWEEP_AFTER).total_seconds()):
+            return
+        # a start does not wait for APScheduler, and the event loop does not wait for the import
+        await asyncio.to_thread(importlib.import_module, "broker.workers.intervals")
+        from broker.workers.intervals import run_at_intervals  # noqa: PLC0415
+
+        await run_at_intervals(self.sweep, self._interval, self._stop)
 
     async def sweep(self) -> None:
         """Removes what is too old, trims the registry log, and measures what is left, once."""

@@ -116,6 +116,36 @@ async def test_a_notification_is_forwarded_and_answered_as_the_application_answe
         assert await refused.stop() == 0
 
 
+async def test_a_bundle_that_is_not_valid_is_reported(tmp_path: Path) -> None:
+    port = free_port()
+    with Command.of_broker(tmp_path, "listen", "--port", str(port)) as listener:
+        await listener.until_output("listening on")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for name in ("empty", "wrong"):
+                bundle = {
+                    "resourceType": "Bundle",
+                    "id": name,
+                    "type": "subscription-notification",
+                    "entry": [{"resource": status(name)}],
+                }
+                assert (await client.post(url(port), json=bundle)).status_code == 200
+        await listener.until_output("not a valid Bundle of its release: Bundle.entry[0].resource.")
+        assert "resource.error" in last_line(listener)
+        assert listener.output.count("not a valid Bundle") == 1
+        assert await listener.stop() == 0
+
+
+def status(name: str) -> dict[str, object]:
+    """Of R5: valid if it is `empty`."""
+    reference = {"reference": f"http://127.0.0.1/r5/Subscription/{name}"}
+    status: dict[str, object] = {
+        "resourceType": "SubscriptionStatus",
+        "type": "handshake",
+        "subscription": reference,
+    }
+    return status if name == "empty" else status | {"error": "none"}
+
+
 async def test_a_listener_that_the_broker_cannot_reach_is_reported_and_leaves_nothing(
     machine: Machine,
 ) -> None:
