@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
@@ -25,7 +26,12 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: ASGIApp, listening: socket.socket, *, has_websockets: bool, drain_s: float
+    app: ASGIApp,
+    listening: socket.socket,
+    *,
+    has_websockets: bool,
+    drain_s: float,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Accepts requests while it is entered; gives the server's task, which ends early only if the server
     fails.
@@ -33,20 +39,21 @@ async def serving(
     On the way out it accepts no more requests and waits up to `drain_s` (at least a second) for those in
     progress.
     """
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            proxy_headers=False,
-            ws="websockets-sansio" if has_websockets else "none",
-            ws_max_size=_MAX_WEBSOCKET_MESSAGE_BYTES,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(drain_s)),
-        )
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        ws="websockets-sansio" if has_websockets else "none",
+        ws_max_size=_MAX_WEBSOCKET_MESSAGE_BYTES,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
     )
+    config.load()
+    config.ssl = tls
+    server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     try:
         while not server.started:

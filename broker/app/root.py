@@ -36,6 +36,7 @@ from broker.app.parts import Parts
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.secrets import open_key_ring
 from broker.app.stores import claimed_server, joined, open_store, store_url
+from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
 from broker.security.subscription_secrets import SubscriptionSecrets
@@ -64,8 +65,8 @@ class Running:
     app: ASGIApp
     """What the HTTP server serves, for callers within the process."""
     reload: Callable[[], Awaitable[None]]
-    """Makes every process on the same store read its topics folder and its clients again. Raises
-    `StoreUnavailable`.
+    """Makes every process on the same store read its topics folder and its clients again, and this one its
+    TLS files. Raises `StoreUnavailable`.
     """
 
 
@@ -93,6 +94,7 @@ async def running(
         listening = listening or bind(settings)
         stack.callback(listening.close)
         settings = with_bound_port(settings, listening)
+        tls = listener_tls(settings)
         if server is not None:
             server.launch()  # it loads its data while the topics are read
         catalog, clients = load_catalog(settings), load_clients(settings)
@@ -114,6 +116,8 @@ async def running(
         loops = _worker_loops(parts, topic_sync, matcher, roles)
         if settings.auth == "smart":
             loops["clients"] = lambda: build_client_reload(parts).run(parts.stop)
+        if tls is not None:
+            loops["TLS files"] = functools.partial(tls.watch, parts.stop)
         loops["processes"] = lambda: ProcessAnnouncer(register, parts.stop).run()
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:
@@ -138,11 +142,12 @@ async def running(
                 listening,
                 has_websockets=Role.API in roles,
                 drain_s=settings.drain.total_seconds(),
+                tls=None if tls is None else tls.context,
             )
         )
         by_name = {name: task.task for name, task in tasks.items()}
         await stack.enter_async_context(recorded_start(parts.audit_journal, " ".join(sorted(roles))))
-        yield Running(settings, url, by_name | {"http": http}, app, functools.partial(_reload, parts))
+        yield Running(settings, url, by_name | {"http": http}, app, functools.partial(_reload, parts, tls))
 
 
 async def check(settings: Settings, store_url: str, server: EmbeddedServer | None) -> None:
@@ -151,11 +156,14 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
     """
     load_catalog(settings)
     load_clients(settings)
+    listener_tls(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):
         await open_key_ring(settings, store)
 
 
-async def _reload(parts: Parts) -> None:
+async def _reload(parts: Parts, tls: ListenerTls | None) -> None:
+    if tls is not None:
+        tls.reload()
     await parts.topics.announce_folder()
     await parts.client_changes.announce()
 

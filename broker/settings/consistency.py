@@ -19,6 +19,9 @@ def check_together(settings: "Settings") -> None:
             f"{PREFIX}CORS_ORIGINS=* with {PREFIX}AUTH=off would let any web page read and write "
             "everything. List the origins of your apps."
         )
+    for name in ("tls_key", "tls_client_ca"):
+        if getattr(settings, name) is not None and settings.tls_cert is None:
+            raise ConfigurationError(f"{PREFIX}{name.upper()} needs {PREFIX}TLS_CERT. Set both.")
     for name in ("retry_base", "max_timeout"):
         if getattr(settings, name) <= timedelta():
             raise ConfigurationError(f"{PREFIX}{name.upper()} is zero. Set a longer duration.")

@@ -37,6 +37,7 @@ from broker.settings.kinds import (
 )
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
+from broker.settings.tls import TlsSettings
 
 
 def _topics_dir() -> Path:
@@ -48,7 +49,13 @@ def _topics_dir() -> Path:
 
 @dataclass(frozen=True)
 class Settings(
-    AccessSettings, AuditSettings, DeliverySettings, FlowSettings, RetentionSettings, SealingSettings
+    AccessSettings,
+    AuditSettings,
+    DeliverySettings,
+    FlowSettings,
+    RetentionSettings,
+    SealingSettings,
+    TlsSettings,
 ):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.
 
@@ -62,7 +69,7 @@ class Settings(
         BASE_URL,
         "http://{host}:{port}",
         "The URL by which clients reach the broker, without /r4, /r4b or /r5. Links and full URLs "
-        "start with it.",
+        "start with it. With BROKER_TLS_CERT the default is https.",
         agreement=Agreement.REQUIRED,
     )
     data_dir: Path = setting(
@@ -195,7 +202,8 @@ class Settings(
     def __post_init__(self) -> None:
         if not self.base_url:
             host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
-            object.__setattr__(self, "base_url", f"http://{host}:{self.port}")
+            scheme = "http" if self.tls_cert is None else "https"
+            object.__setattr__(self, "base_url", f"{scheme}://{host}:{self.port}")
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
         check_together(self)
 
