@@ -11,6 +11,7 @@ from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance, Network
 from broker.egress.client import EgressClient
+from broker.egress.client_certificates import ClientCertificates
 from broker.egress.documents import DocumentClient
 from broker.egress.proxy import Proxy
 from broker.errors import ConfigurationError
@@ -35,8 +36,9 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
 async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
     """The channels by their channel-type code; usable until the way out."""
     mailer = _mailer(settings.smtp_url, settings.smtp_from) if settings.smtp_url else None
-    tls, proxy = _tls(settings), _proxy(settings)
-    async with EgressClient(Allowance(allowed_networks(settings)), tls=tls, proxy=proxy) as egress:
+    tls, proxy, allowance = _tls(settings), _proxy(settings), Allowance(allowed_networks(settings))
+    certificates = _client_certificates(settings)
+    async with EgressClient(allowance, tls=tls, proxy=proxy, certificates=certificates) as egress:
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
         async with opened(by_code):
             yield by_code
@@ -62,9 +64,22 @@ def _mailer(url: str, sender: str) -> "Mailer":
     return Mailer(relay_of(url, sender))
 
 
-def _trusted(ca_file: Path) -> ssl.SSLContext:
+def _client_certificates(settings: Settings) -> ClientCertificates | None:
+    directory = settings.egress_client_certs
+    if directory is None:
+        return None
+    if not directory.is_dir():
+        raise ConfigurationError(
+            f"BROKER_EGRESS_CLIENT_CERTS={directory} is no directory. Name the one of the certificates."
+        )
+    return ClientCertificates(directory, lambda: _trusted(settings.egress_ca_file))
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
     """TLS that trusts the system's authorities and those of `ca_file`. Raises `ConfigurationError`."""
     context = ssl.create_default_context()
+    if ca_file is None:
+        return context
     try:
         context.load_verify_locations(ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -27,7 +27,12 @@ async def post_notification(post: HttpPost, url: str, request: SendRequest, body
     headers = (("Content-Type", channel.content_type), *channel.headers)
     signature = request.signer.headers(request.notification.id, body)
     answer = await post(
-        url, headers=headers, attempt_headers=signature, body=body, timeout_s=request.timeout_s
+        url,
+        headers=headers,
+        attempt_headers=signature,
+        body=body,
+        timeout_s=request.timeout_s,
+        tenant=request.subscription.tenant,
     )
     match answer:
         case HttpResponse():

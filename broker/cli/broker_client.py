@@ -3,6 +3,7 @@ the reason.
 """
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeAlias
@@ -43,6 +44,11 @@ def fhir_base(base: str) -> str:
     return f"{trimmed}/r4" if trimmed == root_url(trimmed) else trimmed
 
 
+def trusted() -> ssl.SSLContext:
+    """TLS that trusts the authorities of the system, or those of SSL_CERT_FILE."""
+    return ssl.create_default_context()
+
+
 class BrokerClient:
     """A client of the R5 base of a broker, whichever base was given: the operations used here are the same at
     all bases. `scope` is what the command needs where the broker has access control.
@@ -53,7 +59,9 @@ class BrokerClient:
         self.url = root_url(base)
         self.base = fhir_base(base)
         auth = auth_for(f"{self.url}/r5", scope)
-        self._client = httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth)
+        self._client = httpx.Client(
+            headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth, verify=trusted()
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from broker.cli.broker_client import (
     check_url,
     fhir_base,
     request,
+    trusted,
     value,
 )
 from broker.cli.credentials import auth_for
@@ -63,7 +64,9 @@ def explain(
     """
     check_url("--base", base)
     auth = auth_for(fhir_base(base), "system/Subscription.r")
-    with httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth) as client:
+    with httpx.Client(
+        headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth, verify=trusted()
+    ) as client:
         url = f"{fhir_base(base)}/Subscription/{subscription}/$explain"
         response = request(client, "POST", url, content=_input(resource, previous, interaction).encode())
     parts: Parts = response.get("parameter", [])

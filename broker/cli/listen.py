@@ -12,7 +12,7 @@ import httpx
 import typer
 
 from broker.cli import loop
-from broker.cli.broker_client import check_url, fhir_base
+from broker.cli.broker_client import check_url, fhir_base, trusted
 from broker.cli.credentials import auth_for
 from broker.cli.forwarding import Forwarder
 from broker.cli.listener_subscription import ListenerSubscription
@@ -102,7 +102,7 @@ def listen(
 
 async def _run(options: _Options, stop: asyncio.Event) -> None:
     async with (
-        httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as client,
+        httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=trusted()) as client,
         _listening(options) as subscriber,
     ):
         if options.forward_to is not None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 from broker.clock import Clock, SystemClock
 from broker.egress.addresses import Allowance, check_url
+from broker.egress.client_certificates import ClientCertificates, Identity
 from broker.egress.connector import Connector
 from broker.egress.failures import failure_of
 from broker.egress.http import HttpFailure, HttpResponse
@@ -57,6 +58,7 @@ class EgressClient:
         proxy: Proxy | None = None,
         resolve: Resolve | None = None,
         clock: Clock | None = None,
+        certificates: ClientCertificates | None = None,
     ) -> None:
         self.allowance = allowance
         self._connections_per_origin = connections_per_origin
@@ -69,7 +71,8 @@ class EgressClient:
         )
         self._clock = clock or SystemClock()
         self._prepared = RecentlyUsed[_Destination, _Prepared | HttpFailure](MAX_PREPARED, MAX_UNUSED_S)
-        self._origins: dict[tuple[str, str, int], Origin] = {}
+        self._certificates = certificates
+        self._origins: dict[tuple[str, str, int, Identity | None], Origin] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -92,6 +95,7 @@ class EgressClient:
         body: bytes,
         timeout_s: float,
         attempt_headers: tuple[tuple[str, str], ...] = (),
+        tenant: str = "",
     ) -> HttpResponse | HttpFailure:
         """One attempt within `timeout_s`, lookup included (R-306). Raises nothing but `CancelledError`.
 
@@ -106,7 +110,7 @@ class EgressClient:
         target, head = prepared
         try:
             lines = header_lines(attempt_headers)
-            answer = await self._origin(target).exchange(
+            answer = await self._origin(target, tenant).exchange(
                 b"%b%d\r\n%b\r\n%b" % (head, len(body), lines, body), timeout_s
             )
         except NotSendable as error:
@@ -147,13 +151,18 @@ class EgressClient:
             self._prepared.put(key, prepared)
         return prepared
 
-    def _origin(self, target: Target) -> Origin:
-        key = (target.scheme, target.host, target.port)
+    def _origin(self, target: Target, tenant: str) -> Origin:
+        """Connections with different client certificates are never shared."""
+        certificates, identity = self._certificates, None
+        if certificates is not None and target.scheme == "https":
+            identity = certificates.identity(tenant, target.host)
+        key = (target.scheme, target.host, target.port, identity)
         origin = self._origins.get(key)
         if origin is None:
 
             async def open_connection() -> HttpConnection:
-                return await self._connector.connect(target)
+                tls = certificates.context(identity) if certificates and identity else None
+                return await self._connector.connect(target, tls)
 
             origin = Origin(
                 open_connection,

@@ -27,26 +27,28 @@ class Connector:
         """Ends the lookups; open connections stay."""
         self._resolver.close()
 
-    async def connect(self, target: Target) -> HttpConnection:
-        """A new connection to the first permitted address that accepts one."""
+    async def connect(self, target: Target, tls: ssl.SSLContext | None = None) -> HttpConnection:
+        """A new connection to the first permitted address that accepts one; `tls` replaces the usual one."""
         addresses = await self._resolver.permitted(target.scheme, target.host, target.port)
         for address in addresses[:-1]:
             try:
-                return await self._connect_to(address, target)
+                return await self._connect_to(address, target, tls)
             except ssl.SSLError:
                 raise
             except OSError:
                 continue
-        return await self._connect_to(addresses[-1], target)
+        return await self._connect_to(addresses[-1], target, tls)
 
     def _trusted(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
 
-    async def _connect_to(self, address: str, target: Target) -> HttpConnection:
+    async def _connect_to(
+        self, address: str, target: Target, with_certificate: ssl.SSLContext | None
+    ) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        tls = self._trusted() if target.scheme == "https" else None
+        tls = (with_certificate or self._trusted()) if target.scheme == "https" else None
         name = target.host if tls else None
         connection = HttpConnection(max_body_bytes=self._max_response_bytes)
         if self._proxy is None:

@@ -38,8 +38,10 @@ class HttpPost(Protocol):
         body: bytes,
         timeout_s: float,
         attempt_headers: tuple[tuple[str, str], ...] = (),
+        tenant: str = "",
     ) -> HttpResponse | HttpFailure:
         """Sends the headers as they are given, repeated names included, and those that differ in each
-        attempt. Raises only `CancelledError`.
+        attempt, with the client certificate that the tenant has for the endpoint. Raises only
+        `CancelledError`.
         """
         ...

@@ -1,4 +1,6 @@
-"""The settings of TLS on the listener. They are fields of `Settings`."""
+"""The settings of TLS: of the listener, and of client certificates for endpoints. They are fields of
+`Settings`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,4 +39,11 @@ class TlsSettings:
         "required",
         "With BROKER_TLS_CLIENT_CA. required: a client without a certificate of these authorities cannot "
         "connect. optional: it can, and a certificate of another authority is refused.",
+    )
+    egress_client_certs: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "The directory of the client certificates for endpoints that ask for one (mTLS): "
+        "{tenant}/{host}.pem with certificate, chain and key. Renewed files are read again.",
     )

@@ -288,6 +288,7 @@ async def test_a_function_can_stand_in_for_the_http_client(code: str) -> None:
         body: bytes,
         timeout_s: float,
         attempt_headers: tuple[tuple[str, str], ...] = (),
+        tenant: str = "",
     ) -> HttpResponse | HttpFailure:
         urls.append(url)
         return HttpResponse(503, 2.5, b"")
