@@ -113,12 +113,11 @@ async def running(
         login = LoginAudit(authenticate, parts.audit_journal)
         health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
         matcher = MatcherLoop(parts, topic_sync)
-        loops = _worker_loops(parts, topic_sync, matcher, roles)
-        if settings.auth == "smart":
-            loops["clients"] = lambda: build_client_reload(parts).run(parts.stop)
+        loops = _worker_loops(parts, topic_sync, matcher, roles) | {
+            "processes": lambda: ProcessAnnouncer(register, parts.stop).run()
+        }
         if tls is not None:
             loops["TLS files"] = functools.partial(tls.watch, parts.stop)
-        loops["processes"] = lambda: ProcessAnnouncer(register, parts.stop).run()
         tasks: dict[str, SupervisedTask] = {}
         if Role.API in roles:
             throttle = build_throttle(parts, roles)
@@ -175,6 +174,8 @@ def _worker_loops(
     none.
     """
     loops: dict[str, _Loop] = {"topics": lambda: topic_sync.run(parts.stop)}
+    if parts.settings.auth == "smart":
+        loops["clients"] = lambda: build_client_reload(parts).run(parts.stop)
     if parts.settings.audit:
         loops["audit chainer"] = AuditChainer(parts.audit_trail, parts.audit_journal, parts.stop).run
     if roles & {Role.API, Role.DISPATCH}:

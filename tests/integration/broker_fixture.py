@@ -13,6 +13,13 @@ from typing import Any
 
 import httpx
 
+from broker.app import Running
+from broker.app.access import load_clients
+from broker.app.channels import document_client
+from broker.app.parts import Parts
+from broker.app.topics import load_catalog
+from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
@@ -172,3 +179,17 @@ async def broker_with(
         ) as client,
     ):
         yield BrokerFixture(client, subscriber)
+
+
+def parts_of(broker: Running, store: Store) -> Parts:
+    """What builds further workers for a broker: they have no channels and no secrets."""
+    settings = broker.settings
+    return Parts(
+        settings,
+        store,
+        load_catalog(settings),
+        {},
+        load_clients(settings),
+        SubscriptionSecrets(None),
+        document_client(settings),
+    )

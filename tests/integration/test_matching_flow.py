@@ -9,11 +9,9 @@ from typing import Any
 import httpx
 
 from broker.app import ALL_ROLES, Role, Running
-from broker.app.access import load_clients
-from broker.app.channels import document_client
 from broker.app.matcher import build_matcher
 from broker.app.parts import Parts
-from broker.app.topics import build_topic_sync, load_catalog
+from broker.app.topics import build_topic_sync
 from broker.errors import StoreUnavailable
 from broker.matching.context import SearchContext
 from broker.matching.index import IndexedMatcher
@@ -21,7 +19,6 @@ from broker.matching.matcher import Match
 from broker.matching.states import NOTHING_RELATED, Related
 from broker.model.change import DEFAULT_TENANT, Change
 from broker.model.subscription import SubscriptionKey
-from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.store import keys
 from broker.store.change_log import ChangeLog
 from broker.store.matched_positions import START
@@ -33,7 +30,7 @@ from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.poison import MAX_ATTEMPTS
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.broker_fixture import BrokerFixture, parts_of, until
 from tests.stores import redis_of
 
 _NOW = "2025-03-01T08:00:00Z"
@@ -188,16 +185,7 @@ async def matching(
     broker: Running, store: Store, build: Callable[[Parts], dict[str, Any]]
 ) -> AsyncIterator[None]:
     """Runs a matcher for the broker, with the arguments of `build_matcher` that `build` returns."""
-    settings = broker.settings
-    parts = Parts(
-        settings,
-        store,
-        load_catalog(settings),
-        {},
-        load_clients(settings),
-        SubscriptionSecrets(None),
-        document_client(settings),
-    )
+    parts = parts_of(broker, store)
     topic_sync = build_topic_sync(parts, validates=True)
     await topic_sync.sync()
     worker = asyncio.create_task(build_matcher(parts, topic_sync, **build(parts)).run())
