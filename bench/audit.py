@@ -15,7 +15,7 @@ from bench.figures import Figure, paired_ratio
 from bench.rig import Program, broker, patients, register
 from bench.segments import Segment, drive, listening
 from broker.model.change import DEFAULT_TENANT
-from broker.store import keys
+from broker.store import audit_keys
 
 BENCH = "audit"
 MOST_CPU = 1.05
@@ -66,8 +66,8 @@ def _cpu(segments: list[Segment]) -> list[float]:
 async def _sizes(program: Program) -> AsyncIterator[Figure]:
     """The bytes of memory of the chain for each entry."""
     async with redis.Redis.from_url(program.store_url, protocol=2) as client:
-        chain = keys.audit_chain(DEFAULT_TENANT)
-        entries = int(await client.hget(keys.audit_head(DEFAULT_TENANT), "sequence") or 1)
+        chain = audit_keys.audit_chain(DEFAULT_TENANT)
+        entries = int(await client.hget(audit_keys.audit_head(DEFAULT_TENANT), "sequence") or 1)
         used = int(await client.memory_usage(chain, samples=0) or 0)
         yield Figure(BENCH, "entries", entries)
         yield Figure(BENCH, "chain, memory for an entry", used / entries, "bytes")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from broker.model.audit import AuditEntry
 from broker.model.change import Tenant
-from broker.store import keys
+from broker.store import audit_keys
 from broker.store.audit_blocks import encode_entries
 from broker.store.protocol import ScriptCall, Store, WriteConcern
 
@@ -91,5 +91,5 @@ class AuditJournal:
 
 
 def _append_call(tenant: Tenant, entries: Sequence[AuditEntry]) -> ScriptCall:
-    script_keys = [keys.audit_journal(tenant), keys.audit_marker(tenant, secrets.token_hex(8))]
+    script_keys = [audit_keys.audit_journal(tenant), audit_keys.audit_marker(tenant, secrets.token_hex(8))]
     return ScriptCall("append_audit", script_keys, [encode_entries(entries), _REPEATED_MS])

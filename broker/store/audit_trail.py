@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from broker.model.audit import ChainedEntry, ChainHead, ChainProblem
 from broker.model.change import Tenant
-from broker.store import keys
+from broker.store import audit_keys
 from broker.store.audit_blocks import MAX_BLOCK, Block, entries_of, first_digest
 from broker.store.protocol import Command, ScriptCall, Store, WriteConcern
 from broker.store.replies import entries_of as stream_entries
@@ -51,22 +51,22 @@ class AuditTrail:
 
     async def tenants(self) -> list[Tenant]:
         """The tenants that have a trail."""
-        (names,) = await self._store.send([("SMEMBERS", keys.AUDIT_TENANTS)])
+        (names,) = await self._store.send([("SMEMBERS", audit_keys.AUDIT_TENANTS)])
         return sorted(Tenant(name.decode()) for name in names)
 
     async def add_tenant(self, tenant: Tenant) -> None:
-        await self._store.send([("SADD", keys.AUDIT_TENANTS, tenant)])
+        await self._store.send([("SADD", audit_keys.AUDIT_TENANTS, tenant)])
 
     async def take_turn(self, tenant: Tenant, ms: int) -> bool:
         """Whether no other process chains the trail for the next `ms`. Only saves work: `chain` is safe."""
-        (reply,) = await self._store.send([("SET", keys.audit_turn(tenant), 1, "NX", "PX", ms)])
+        (reply,) = await self._store.send([("SET", audit_keys.audit_turn(tenant), 1, "NX", "PX", ms)])
         return reply is not None
 
     async def chain(self, tenant: Tenant) -> int:
         """Moves what the journals hold into the chain; returns how many entries this call moved."""
         number, slices = 0, Slices()
         while True:
-            (now, flat) = await self._store.send([("TIME",), ("HGETALL", keys.audit_head(tenant))])
+            (now, flat) = await self._store.send([("TIME",), ("HGETALL", audit_keys.audit_head(tenant))])
             head = _head(tenant, flat)
             now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
             pending, has_more = await self._pending(tenant, head, now_ms)
@@ -86,7 +86,7 @@ class AuditTrail:
 
     async def _pending(self, tenant: Tenant, head: _Head, now_ms: int) -> tuple[list[_Pending], bool]:
         """The records behind the head, in the order of their moments, and whether there are more."""
-        journals = keys.audit_journals(self._store.layout, tenant)
+        journals = audit_keys.audit_journals(self._store.layout, tenant)
         commands: list[Command] = [
             ("XRANGE", journal, f"({head.positions.get(journal, '0-0')}", "+", "COUNT", _RECORDS)
             for journal in journals
@@ -109,7 +109,7 @@ class AuditTrail:
     async def _append(self, tenant: Tenant, head: _Head, head_after: _Head, block: Block) -> bool:
         call = ScriptCall(
             "chain_audit",
-            [keys.audit_head(tenant), keys.audit_chain(tenant)],
+            [audit_keys.audit_head(tenant), audit_keys.audit_chain(tenant)],
             [
                 *(head.sequence, block.first, block.last, block.previous, block.digest),
                 *(block.marks, block.entries, head_after.recorded_ms),
@@ -139,7 +139,7 @@ class AuditTrail:
         return ChainHead(head.anchor, head.anchor_digest.hex())
 
     async def _read_head(self, tenant: Tenant) -> _Head:
-        (flat,) = await self._store.send([("HGETALL", keys.audit_head(tenant))])
+        (flat,) = await self._store.send([("HGETALL", audit_keys.audit_head(tenant))])
         return _head(tenant, flat)
 
     async def get(self, tenant: Tenant, sequence: int) -> ChainedEntry | None:
@@ -150,7 +150,7 @@ class AuditTrail:
         return block.chained()[sequence - block.first]
 
     async def _block_with(self, tenant: Tenant, sequence: int) -> Block | None:
-        command = ("XREVRANGE", keys.audit_chain(tenant), f"{sequence}-0", "-", "COUNT", 1)
+        command = ("XREVRANGE", audit_keys.audit_chain(tenant), f"{sequence}-0", "-", "COUNT", 1)
         rows = stream_entries((await self._store.send([command]))[0])
         return Block.read(*rows[0]) if rows else None
 
@@ -177,7 +177,7 @@ class AuditTrail:
     async def backward(self, tenant: Tenant, last: int) -> AsyncIterator[ChainedEntry]:
         """The entries up to number `last`, newest first."""
         while last > 0:
-            command = ("XREVRANGE", keys.audit_chain(tenant), f"{last}-0", "-", "COUNT", _PAGE)
+            command = ("XREVRANGE", audit_keys.audit_chain(tenant), f"{last}-0", "-", "COUNT", _PAGE)
             rows = stream_entries((await self._store.send([command]))[0])
             for block in (Block.read(*row) for row in rows):
                 for entry in reversed(block.chained()):
@@ -192,7 +192,7 @@ class AuditTrail:
         containing = await self._block_with(tenant, first)
         start = f"{containing.first}-0" if containing is not None else "-"
         while True:
-            command = ("XRANGE", keys.audit_chain(tenant), start, "+", "COUNT", _PAGE)
+            command = ("XRANGE", audit_keys.audit_chain(tenant), start, "+", "COUNT", _PAGE)
             rows = stream_entries((await self._store.send([command]))[0])
             if not rows:
                 return
@@ -250,7 +250,7 @@ class AuditTrail:
             previous = block
         if kept is None:
             return 0
-        script_keys = [keys.audit_head(tenant), keys.audit_chain(tenant)]
+        script_keys = [audit_keys.audit_head(tenant), audit_keys.audit_chain(tenant)]
         call = ScriptCall("trim_audit", script_keys, [kept.first, kept.previous])
         return kept.first - 1 if await self._store.run(call, WriteConcern.DURABLE) else 0
 

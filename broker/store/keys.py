@@ -1,4 +1,4 @@
-"""Every key name and hash tag of the store, built here and nowhere else.
+"""Every key name and hash tag of the store, built here and, for the audit trail, in `audit_keys.py`.
 
 Two hash tags spread the data: an intake partition `{p03}` has the changes and versions of its resources, a
 delivery shard `{s03}` the subscriptions with their outboxes and due times. The inbox and the topics have a
@@ -301,55 +301,3 @@ def numbered_field(partition: int) -> str:
 def shard_counters(shard: int) -> str:
     """Hash; `counters.py` lists the fields."""
     return f"{shard_tag(shard)}:counters"
-
-
-AUDIT_TENANTS = "broker:audit-tenants"
-"""Set of the tenants that have an audit trail."""
-
-
-def audit_of_partition(partition: int, tenant: Tenant) -> str:
-    """Stream: audit entries of changes that were accepted, until they are chained (a journal)."""
-    return f"{partition_tag(partition)}:audit:{tenant}"
-
-
-def audit_of_shard(shard: int, tenant: Tenant) -> str:
-    """Stream: audit entries of delivery attempts, until they are chained (a journal)."""
-    return f"{shard_tag(shard)}:audit:{tenant}"
-
-
-def audit_journal(tenant: Tenant) -> str:
-    """Stream: all other audit entries, until they are chained."""
-    return f"{{audit:{tenant}}}:journal"
-
-
-def audit_marker(tenant: Tenant, batch: str) -> str:
-    """String: a batch of audit entries is in the journal. It expires."""
-    return f"{{audit:{tenant}}}:batch:{batch}"
-
-
-def audit_chain(tenant: Tenant) -> str:
-    """Stream of the blocks of the trail; the entry id is `<sequence number of the first entry>-0`."""
-    return f"{{audit:{tenant}}}:chain"
-
-
-def audit_head(tenant: Tenant) -> str:
-    """Hash: `sequence` and `digest` of the last entry of the chain, `recorded` its moment.
-
-    `anchor` and `anchor_digest` are those of the last entry that retention removed, `position:<journal>` is
-    the last record of a journal that is chained.
-    """
-    return f"{{audit:{tenant}}}:head"
-
-
-def audit_turn(tenant: Tenant) -> str:
-    """String: a process chains the trail at the moment. It expires."""
-    return f"{{audit:{tenant}}}:turn"
-
-
-def audit_journals(layout: Layout, tenant: Tenant) -> list[str]:
-    """Every journal of a tenant."""
-    return [
-        audit_journal(tenant),
-        *(audit_of_partition(partition, tenant) for partition in range(layout.partitions)),
-        *(audit_of_shard(shard, tenant) for shard in range(layout.shards)),
-    ]

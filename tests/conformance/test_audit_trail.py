@@ -11,7 +11,7 @@ from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.notification import NotificationType
 from broker.model.outcome import Advance
 from broker.model.release import Release
-from broker.store import keys
+from broker.store import audit_keys
 from broker.store.audit_journal import AuditJournal
 from broker.store.audit_trail import AuditTrail
 from broker.store.changes import Changes
@@ -127,7 +127,7 @@ async def test_an_entry_is_chained_once_although_its_journal_was_not_trimmed(sto
     journal, trail = AuditJournal(store), AuditTrail(store)
     await journal.record(DEFAULT_TENANT, AuditEntry(AuditAction.READ))
     redis = redis_of(store)
-    name = keys.audit_journal(DEFAULT_TENANT)
+    name = audit_keys.audit_journal(DEFAULT_TENANT)
     ((record_id, fields),) = await redis.xrange(name)
     assert await trail.chain(DEFAULT_TENANT) == 1
     assert await redis.xlen(name) == 0
@@ -142,17 +142,17 @@ async def test_an_entry_is_chained_once_although_its_journal_was_not_trimmed(sto
 async def test_a_removed_block_and_a_cut_tail_are_found(store: Store, number: int) -> None:
     await fill(store, 5)
     assert await problem(store) == 0
-    await redis_of(store).xdel(keys.audit_chain(DEFAULT_TENANT), f"{number}-0")
+    await redis_of(store).xdel(audit_keys.audit_chain(DEFAULT_TENANT), f"{number}-0")
     assert await problem(store) == number
 
 
 async def test_a_tail_that_was_cut_together_with_the_head_needs_a_recorded_head(store: Store) -> None:
     await fill(store, 3)
-    redis, head = redis_of(store), keys.audit_head(DEFAULT_TENANT)
+    redis, head = redis_of(store), audit_keys.audit_head(DEFAULT_TENANT)
     older = await redis.hgetall(head)
     await fill(store, 1)
     recorded = await AuditTrail(store).head(DEFAULT_TENANT)
-    await redis.xdel(keys.audit_chain(DEFAULT_TENANT), "4-0")
+    await redis.xdel(audit_keys.audit_chain(DEFAULT_TENANT), "4-0")
     await redis.hset(head, mapping=older)
     assert await problem(store) == 0, "the store alone cannot tell"
     assert await problem(store, recorded=recorded) == 4
@@ -160,7 +160,7 @@ async def test_a_tail_that_was_cut_together_with_the_head_needs_a_recorded_head(
 
 async def test_an_altered_block_is_found_and_named(store: Store) -> None:
     await fill(store, 3, each=4)
-    redis, chain = redis_of(store), keys.audit_chain(DEFAULT_TENANT)
+    redis, chain = redis_of(store), audit_keys.audit_chain(DEFAULT_TENANT)
     rows = await redis.xrange(chain)
     await redis.delete(chain)
     for n, (block_id, fields) in enumerate(rows):

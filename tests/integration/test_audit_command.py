@@ -5,7 +5,7 @@ import json
 import httpx
 
 from broker.model.change import DEFAULT_TENANT
-from broker.store import keys
+from broker.store import audit_keys
 from broker.store.protocol import Store
 from tests.conftest import StartBroker
 from tests.integration.test_subscriptions_command import Operator
@@ -39,7 +39,7 @@ async def test_the_trail_is_listed_exported_and_verified(start_broker: StartBrok
         head = verified.splitlines()[-1].removeprefix("head ")
         assert (await operator.json("audit", "verify", "--head", head))["problem"] is None
 
-        redis, chain = redis_of(store), keys.audit_chain(DEFAULT_TENANT)
+        redis, chain = redis_of(store), audit_keys.audit_chain(DEFAULT_TENANT)
         ((block_id, _fields), *_) = await redis.xrange(chain, count=1)
         await redis.xdel(chain, block_id)
         problem = await operator.run("audit", "verify", code=1)

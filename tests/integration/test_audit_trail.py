@@ -1,6 +1,7 @@
 """The audit trail over HTTP: each kind of act leaves exactly its entry, and only auditors read it."""
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,6 +44,7 @@ READING = {
 PRINCIPALS = {
     "": OPEN_PRINCIPAL,
     "gateway": Principal("gateway", DEFAULT_TENANT, parse_scopes("system/*.cruds"), frozenset()),
+    "open": replace(OPEN_PRINCIPAL, client_id="opened"),
     "nobody": Principal("nobody", DEFAULT_TENANT, frozenset(), frozenset()),
     "auditor": Principal("auditor", DEFAULT_TENANT, frozenset(), frozenset({PrincipalRole.AUDITOR})),
 }
@@ -193,6 +195,45 @@ async def test_deliveries_name_the_receiver_and_what_it_got(
     address = f"{endpoint.scheme}://{endpoint.netloc}"
     assert delivered["agent"][0]["network"] == {"address": address, "type": "5"}
     assert "secret-path" not in str(events)
+
+
+async def test_operations_tokens_topics_and_streams_leave_their_entries(
+    client: httpx.AsyncClient, trail: AuditReader, subscriber: SimulatedSubscriber
+) -> None:
+    registered = await BrokerFixture(client, subscriber).subscribe("a", content="id-only")
+    await client.put("/r4/Observation/o1", json=READING)
+    await BrokerFixture(client, subscriber).until_numbers("a", 1)
+    base = f"/r5/Subscription/{registered}"
+    for path in (f"{base}/$status", f"{base}/$events?eventsSinceNumber=1", f"{base}/$delivery"):
+        assert (await client.get(path, headers=as_client("open"))).status_code == 200
+    reference = {"name": "reference", "valueReference": {"reference": "Observation/o1/_history/1"}}
+    explain = {"resourceType": "Parameters", "parameter": [reference]}
+    assert (await client.post(f"{base}/$explain", json=explain, headers=as_client("open"))).status_code == 200
+    await client.get(f"{base}/$get-ws-binding-token", headers=as_client("open"))
+    await client.get("/r5/$dead-letters", headers=as_client("open"))
+    await client.post("/r5/$discard-dead-letters?all=true", json={}, headers=as_client("open"))
+    await client.delete("/r5/SubscriptionTopic/none", headers=as_client("open"))
+    async with client.stream(
+        "GET", f"{base}/$stream?eventsSinceNumber=1", headers=as_client("open")
+    ) as stream:
+        async for line in stream.aiter_lines():
+            if line == "event: event-notification":
+                break
+    events = [event for event in await trail.export() if agent(event) == "opened"]
+    about = [f"Subscription/{registered}", "Observation/o1/_history/1", "Patient/ana"]
+    seen = {
+        (word(event), event.get("outcomeDesc", "")): (event["outcome"], references(event)) for event in events
+    }
+    assert seen[("operation", "$events")] == ("0", about)
+    assert seen[("operation", "$explain")] == ("0", about)
+    assert seen[("stream", "")] == ("0", about)
+    assert seen[("operation", "$status")] == ("0", about[:1])
+    assert seen[("operation", "$delivery")] == ("0", about[:1])
+    assert seen[("operation", "$stream")] == ("0", about[:1])
+    assert seen[("operation", "$dead-letters")] == ("0", [])
+    assert [key for key in seen if key[0] == "token"] != []
+    assert [key for key in seen if key[0] == "discard"] != []
+    assert seen[("delete", "not-found")] == ("4", ["SubscriptionTopic/none"])
 
 
 async def test_no_content_of_a_resource_is_in_the_trail(

@@ -196,6 +196,7 @@ async def _broker(folder: Path, log: Path, size: Size) -> AsyncIterator[tuple[st
         "PARTITIONS": str(size.partitions),
         "SHARDS": str(size.partitions),
         "RETENTION": f"{size.retention_s}s",
+        "AUDIT_RETENTION": f"{size.retention_s}s",
         "RETRY_BUDGET": f"{max(1, size.retention_s // 5)}s",
         "RETRY_BASE": "100ms",
         "RETRY_MAX": "1s",

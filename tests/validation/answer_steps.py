@@ -105,3 +105,19 @@ class AnswerSteps(Collector):
                 )
                 assert response.status_code >= 400, f"{release} {name}: {response.status_code}"
                 self.documents.add(release, f"outcome-{name}", response.content)
+
+    async def audit_events(self) -> None:
+        """A search of the audit trail, and one AuditEvent of each act that the steps before left."""
+        for release in RELEASES:
+            page = await self.client.get(f"/{release}/AuditEvent?_count=50")
+            assert page.status_code == 200, page.text
+            self.documents.add(release, "audit-search", page.content)
+            export = await self.client.get(f"/{release}/AuditEvent/$export-trail")
+            seen: set[str] = set()
+            for line in export.text.splitlines():
+                event = json.loads(line)
+                codings = event["code"]["coding"] if release == "r5" else event["subtype"]
+                act = f"audit-{codings[0]['code']}-{'entities' if 'entity' in event else 'alone'}"
+                if act not in seen:
+                    seen.add(act)
+                    self.documents.add(release, act, line.encode())

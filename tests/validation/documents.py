@@ -54,6 +54,7 @@ async def collect(folder: Path) -> None:
             collector.preferences,
             collector.patches_and_validations,
             collector.outcomes,
+            collector.audit_events,
         ):
             await step()
 

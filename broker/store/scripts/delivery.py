@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from broker.model.audit import AuditEntry
 from broker.model.subscription import SubscriptionKey
-from broker.store import keys
+from broker.store import audit_keys, keys
 from broker.store.audit_blocks import encode_entry
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 from broker.store.records import ClaimRecord, Verdict, decode_claim, encode
@@ -76,7 +76,7 @@ async def commit(
             keys.outbox(shard, *subscription),
             keys.dead_events(shard, *subscription),
             keys.dead_event_index(shard, subscription[0]),
-            keys.audit_of_shard(shard, subscription[0]),
+            audit_keys.audit_of_shard(shard, subscription[0]),
         ],
         [encode(verdict), resume, lease_ms, max_bytes, *map(encode_entry, audited)],
     )

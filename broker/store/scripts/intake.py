@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.model.change import VersionKey
-from broker.store import keys
+from broker.store import audit_keys, keys
 from broker.store.audit_blocks import encode_change
 from broker.store.compression import compress
 from broker.store.proposals import Proposal
@@ -45,7 +45,7 @@ def append_changes_call(
             keys.identifiers(p, tenant, resource_type),
             keys.idempotency(p, tenant, proposal.idempotency_key),
             keys.references(p, tenant),
-            keys.audit_of_partition(p, tenant),
+            audit_keys.audit_of_partition(p, tenant),
         ]
         proposed = ProposedChange(
             places[p],
