@@ -18,7 +18,15 @@ _REQUEST_HEADERS = (
     "X-Request-Id",
     "traceparent",
 )
-_RESPONSE_HEADERS = ("Content-Location", "ETag", "Last-Modified", "Location", "Retry-After", "X-Request-Id")
+_RESPONSE_HEADERS = (
+    "Content-Location",
+    "ETag",
+    "Last-Modified",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
 
 
 def allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

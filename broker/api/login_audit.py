@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from broker.api.authentication import Authenticate
 from broker.errors import RequestError, StoreUnavailable, Unauthenticated
-from broker.model.audit import AuditAction, AuditEntry, AuditOutcome
+from broker.model.audit import UNKNOWN_AGENT, AuditAction, AuditEntry, AuditOutcome
 from broker.model.change import DEFAULT_TENANT
 from broker.model.principal import ANONYMOUS, Principal
 from broker.store.audit_journal import AuditJournal
@@ -23,7 +23,6 @@ from broker.telemetry import metrics
 _log = structlog.get_logger(__name__)
 _EVERY_S = 1.0
 _ADDRESSES = 10_000
-_UNKNOWN = "unauthenticated"
 
 
 def address_of(scope: Scope) -> str:
@@ -68,7 +67,9 @@ class LoginAudit:
         if len(self._failing) > _ADDRESSES:
             self._failing.popitem(last=False)
         detail = f"{reason}; {others} more before it" if others else reason
-        entry = AuditEntry(AuditAction.AUTHENTICATE, AuditOutcome.MINOR_FAILURE, _UNKNOWN, address, detail)
+        entry = AuditEntry(
+            AuditAction.AUTHENTICATE, AuditOutcome.MINOR_FAILURE, UNKNOWN_AGENT, address, detail
+        )
         try:
             await self._journal.record(DEFAULT_TENANT, entry)
         except StoreUnavailable as error:  # the request is refused all the same

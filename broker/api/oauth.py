@@ -15,10 +15,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from broker.api.limits import read_body
+from broker.api.login_audit import LoginAudit, address_of
 from broker.errors import KeysUnavailable, OAuthError, RequestError, StoreUnavailable, TooLarge
+from broker.model.audit import AuditAction, AuditEntry, AuditOutcome
+from broker.model.change import Tenant
+from broker.model.principal import Principal
 from broker.security.client_assertion import ASSERTION_TYPE
 from broker.security.clients import GRANT_TYPE, Client
 from broker.services.access_tokens import TokenService
+from broker.store.audit_journal import AuditJournal
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 no secret
 INTROSPECT_PATH = "/oauth/introspect"
@@ -26,6 +31,7 @@ REVOKE_PATH = "/oauth/revoke"
 _FORM = "application/x-www-form-urlencoded"
 _MAX_BODY_BYTES = 65_536
 _MAX_FIELDS = 20
+_SUCCESS = AuditOutcome.SUCCESS
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _log = structlog.get_logger(__name__)
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -37,7 +43,16 @@ class OAuthParts:
     """What the endpoints use; the composition root puts it into the application's state as `oauth`."""
 
     tokens: TokenService
+    login: LoginAudit
+    journal: AuditJournal
     base_url: str
+
+    async def record(
+        self, request: Request, client_id: str, tenant: Tenant, detail: str, outcome: AuditOutcome = _SUCCESS
+    ) -> None:
+        """Records what became of a client's request in the audit trail. Raises `StoreUnavailable`."""
+        entry = AuditEntry(AuditAction.TOKEN, outcome, client_id, address_of(request.scope), detail)
+        await self.journal.record(tenant, entry)
 
 
 def _endpoint(answer: _Answer) -> _Endpoint:
@@ -48,6 +63,8 @@ def _endpoint(answer: _Answer) -> _Endpoint:
         try:
             return JSONResponse(await answer(parts, request, await _form(request)), headers=_NO_STORE)
         except OAuthError as error:
+            if error.code == "invalid_client":
+                await parts.login.record_failure(address_of(request.scope), error.code)
             return _refusal(400, error.code, str(error))
         except StoreUnavailable as error:
             _log.warning("store unavailable", path=request.url.path, error=str(error))
@@ -68,7 +85,12 @@ async def _token(parts: OAuthParts, request: Request, form: Mapping[str, str]) -
         raise OAuthError("unsupported_grant_type", f"Only grant_type={GRANT_TYPE} is supported.")
     scope = _required(form, "scope")
     client = await _client(parts, request, form)
-    issued = await parts.tokens.issue(client, scope)
+    try:
+        issued = await parts.tokens.issue(client, scope)
+    except OAuthError as error:
+        await parts.record(request, client.client_id, client.tenant, error.code, AuditOutcome.MINOR_FAILURE)
+        raise
+    await parts.record(request, client.client_id, client.tenant, "issued")
     return {
         "access_token": issued.secret,
         "token_type": "bearer",
@@ -79,7 +101,9 @@ async def _token(parts: OAuthParts, request: Request, form: Mapping[str, str]) -
 
 async def _introspect(parts: OAuthParts, request: Request, form: Mapping[str, str]) -> Mapping[str, object]:
     """S-090 to S-093. The caller has an access token of its own."""
-    token = await parts.tokens.introspect(request.state.principal, _required(form, "token"))
+    principal: Principal = request.state.principal
+    token = await parts.tokens.introspect(principal, _required(form, "token"))
+    await parts.record(request, principal.client_id, principal.tenant, "introspected")
     if token is None:
         return {"active": False}
     return {
@@ -93,7 +117,9 @@ async def _introspect(parts: OAuthParts, request: Request, form: Mapping[str, st
 
 async def _revoke(parts: OAuthParts, request: Request, form: Mapping[str, str]) -> Mapping[str, object]:
     token = _required(form, "token")
-    await parts.tokens.revoke(await _client(parts, request, form), token)
+    client = await _client(parts, request, form)
+    await parts.tokens.revoke(client, token)
+    await parts.record(request, client.client_id, client.tenant, "revoked")
     return {}
 
 

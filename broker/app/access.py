@@ -1,6 +1,7 @@
 """Builds access control: the registered clients, how requests are authenticated, and the OAuth endpoints."""
 
 from broker.api.authentication import Authenticate, authenticate_open, bearer
+from broker.api.login_audit import LoginAudit
 from broker.api.oauth import OAuthParts
 from broker.app.channels import allowed_networks
 from broker.app.parts import Parts
@@ -33,12 +34,12 @@ def build_authenticate(parts: Parts) -> Authenticate:
     return bearer(parts.token_authenticator.authenticate)
 
 
-def build_oauth(parts: Parts) -> OAuthParts:
+def build_oauth(parts: Parts, login: LoginAudit) -> OAuthParts:
     verifier = AssertionVerifier(
         parts.clients, client_keys(key_sets_of(parts.documents)), UsedAssertions(parts.store), parts.clock
     )
     tokens = TokenService(verifier, AccessTokens(parts.store), parts.token_authenticator)
-    return OAuthParts(tokens, parts.settings.base_url)
+    return OAuthParts(tokens, login, parts.audit_journal, parts.settings.base_url)
 
 
 def key_sets_of(documents: DocumentClient) -> Fetch:

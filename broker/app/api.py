@@ -150,7 +150,7 @@ def build_api_app(
     is_smart = settings.auth == "smart"
     facts = ServerFacts(clock.now_ms(), list(parts.channels), is_smart)
     other = build_routes_app([*ROUTES, *(OAUTH if is_smart else ()), *mounts], login)
-    other.state.oauth = build_oauth(parts) if is_smart else None
+    other.state.oauth = build_oauth(parts, login) if is_smart else None
     other.state.health = health
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url, login

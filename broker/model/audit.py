@@ -11,6 +11,8 @@ from broker.model.change import Interaction
 
 BROKER_AGENT = "fhir-broker"
 """The agent of what the broker does by itself. No client can have this id."""
+UNKNOWN_AGENT = "unauthenticated"
+"""The agent of a request without valid credentials. No client can have this id."""
 
 
 class AuditAction(StrEnum):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from broker.model.audit import BROKER_AGENT, UNKNOWN_AGENT
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 from broker.model.principal import OPEN_PRINCIPAL, PrincipalRole
 from broker.model.scopes import Scope, Scopes
@@ -13,6 +14,10 @@ from broker.security.scope_grants import check_registrable
 
 GRANT_TYPE = "client_credentials"
 AUTH_METHOD = "private_key_jwt"
+_RESERVED = frozenset({OPEN_PRINCIPAL.client_id, BROKER_AGENT, UNKNOWN_AGENT})
+"""They stand for the client of a broker without access control, and in the audit trail for the broker and for
+nobody.
+"""
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _MEMBERS = frozenset(
     {"client_id", "client_name", "scope", "jwks", "jwks_uri", "tenant", "roles", "disabled"}
@@ -69,8 +74,8 @@ def parse_client(registration: object, url_problems: UrlProblems) -> Client:
     client_id = _text(registration, "client_id")
     if not _CLIENT_ID.fullmatch(client_id):
         raise RegistrationError("client_id: give 1 to 128 printable ASCII characters without spaces")
-    if client_id == OPEN_PRINCIPAL.client_id:
-        raise RegistrationError(f"client_id: {client_id!r} is the client of a broker without access control")
+    if client_id in _RESERVED:
+        raise RegistrationError(f"client_id: {client_id!r} has a meaning of its own. Choose another")
     _check_flow(registration)
     keys, jwks_uri = _keys(registration, url_problems)
     return Client(

@@ -13,6 +13,7 @@ from broker.model.release import Release
 from broker.security.private_keys import PrivateKey
 from broker.testing.gateway import SimulatedGateway
 from tests.conftest import StartBroker
+from tests.integration.audit_client import AuditReader, agent, word
 from tests.integration.broker_fixture import until
 from tests.integration.smart_broker import SmartBroker, smart_broker
 from tests.smart_clients import auth_of, register, registration
@@ -26,6 +27,7 @@ async def smart(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Smar
     register(tmp_path, "gateway", READ_WRITE)
     register(tmp_path, "other", "system/*.rs")
     register(tmp_path, "root", "system/*.cruds", roles=["admin", "operator"])
+    register(tmp_path, "watcher", "system/AuditEvent.rs", roles=["auditor"])
     register(tmp_path, "elsewhere", "system/*.cruds", roles=["admin"], tenant="elsewhere")
     async with smart_broker(start_broker, tmp_path) as running:
         yield running
@@ -197,6 +199,26 @@ async def test_a_token_is_revoked_by_its_own_client_only(smart: SmartBroker) -> 
     assert (await revoke("gateway", "unknown")).status_code == 200
     assert (await revoke("gateway", token)).status_code == 200
     assert (await introspect(smart, "root", token)) == {"active": False}
+
+
+async def test_what_becomes_of_tokens_is_in_the_audit_trail(smart: SmartBroker) -> None:
+    token = await smart.token("gateway", READ_WRITE)
+    form = smart.form("gateway", "system/Patient.d")
+    assert (await smart.client.post("/oauth/token", data=form)).json()["error"] == "invalid_scope"
+    forged = smart.form("gateway", READ_WRITE, client_assertion=smart.assertion("gateway", aud="https://x"))
+    assert (await smart.client.post("/oauth/token", data=forged)).json()["error"] == "invalid_client"
+    await introspect(smart, "gateway", token)
+    async with smart.as_client("watcher", "system/AuditEvent.rs") as client:
+        events = await AuditReader(client).export()
+    of_gateway = [(agent(event), word(event), event["outcome"]) for event in events if word(event) == "token"]
+    assert ("gateway", "token", "0") in of_gateway
+    assert ("gateway", "token", "4") in of_gateway
+    assert ("watcher", "token", "0") in of_gateway
+    details = [event.get("outcomeDesc", "") for event in events if agent(event) == "gateway"]
+    assert {"issued", "invalid_scope", "introspected"} <= set(details)
+    failed = [event for event in events if agent(event) == "unauthenticated"]
+    assert failed[-1]["outcomeDesc"].startswith("invalid_client")
+    assert token not in json.dumps(events)
 
 
 async def test_a_client_that_is_disabled_or_reduced_loses_its_access(smart: SmartBroker) -> None:

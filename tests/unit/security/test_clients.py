@@ -82,6 +82,8 @@ JWK = dict(key_of("gateway").public_jwk)
         ({"client_id": "two words"}, "client_id:"),
         ({"client_id": 7}, "client_id:"),
         ({"client_id": "open"}, "client_id:"),
+        ({"client_id": "fhir-broker"}, "client_id:"),
+        ({"client_id": "unauthenticated"}, "client_id:"),
         ({"scopes": "system/*.rs"}, "scopes: not a member"),
         ({"client_secret": "s"}, "client_secret: not a member"),
         ({"scope": "system/Observation.dus"}, "scope:"),
