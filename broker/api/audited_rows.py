@@ -101,13 +101,14 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("DELETE", "{type}/{id}"): _DELETED,
     ("GET", "{type}/{id}/_history/{version}"): _VREAD,
 }
+BUNDLE: Row = ("POST", "")
 _TOPICS = "topics hold no patient data; changes of topics are audited"
 _DEFINITIONS = "describes the broker, holds no patient data"
 _NOTHING_STORED = "reaches no stored data: the resource comes with the request and is not kept"
 _REFUSED = "reaches no data: the broker refuses every such search or change"
 
 EXEMPT: Mapping[Row, str] = {
-    ("POST", ""): "a Bundle is nothing itself: each of its entries is audited by its own row",
+    BUNDLE: "each entry is audited by its own row; only a Bundle that is refused as a whole is an entry",
     ("GET", "metadata"): _DEFINITIONS,
     ("GET", ".well-known/smart-configuration"): _DEFINITIONS,
     ("GET", "SubscriptionTopic"): _TOPICS,

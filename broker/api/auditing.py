@@ -6,7 +6,7 @@ goes to the caller.
 
 import re
 
-from broker.api.audited_rows import AUDITED, Row
+from broker.api.audited_rows import AUDITED, BUNDLE, AuditRule, Row
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.errors import BrokerError, Forbidden, RequestError, StoreUnavailable
 from broker.model.audit import AuditAction, AuditEntity, AuditEntry, AuditOutcome
@@ -48,11 +48,11 @@ class Auditor:
 
     async def record_failure(self, row: Row, request: FhirRequest, error: BrokerError) -> None:
         """The entry of a request that was refused, or that the broker failed on."""
-        rule = AUDITED.get(row)
+        rule = AuditRule(AuditAction.OPERATION) if row == BUNDLE else AUDITED.get(row)
         if rule is None or isinstance(error, StoreUnavailable):
             return  # nothing was done, and the store that would take the entry does not answer
         reason = error.issues[0].code if isinstance(error, RequestError) else type(error).__name__
-        detail = f"{_operation(request)} {reason}".strip()
+        detail = f"{'Bundle' if row == BUNDLE else _operation(request)} {reason}".strip()
         entities = _named(request, FhirResponse(), ())
         await self._record(request, rule.action, AuditOutcome.MINOR_FAILURE, detail, entities)
 

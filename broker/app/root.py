@@ -39,6 +39,8 @@ from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
+from broker.model.audit import AuditAction, AuditEntry
+from broker.model.change import DEFAULT_TENANT
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
@@ -165,6 +167,8 @@ async def _reload(parts: Parts, tls: ListenerTls | None) -> None:
         tls.reload()
     await parts.topics.announce_folder()
     await parts.client_changes.announce()
+    entry = AuditEntry(AuditAction.ADMINISTER, detail="topics, clients and certificates are read again")
+    await parts.audit_journal.record(DEFAULT_TENANT, entry)
 
 
 def _worker_loops(

@@ -147,6 +147,22 @@ async def test_entries_of_bundles_are_audited_one_by_one(
     ]
 
 
+async def test_a_transaction_that_is_refused_is_one_entry(
+    client: httpx.AsyncClient, trail: AuditReader
+) -> None:
+    wrong = READING | {"status": "wrong"}
+    entries = [
+        {"resource": PATIENT, "request": {"method": "PUT", "url": "Patient/ana"}},
+        {"resource": wrong, "request": {"method": "PUT", "url": "Observation/o1"}},
+    ]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    response = await client.post("/r4", json=bundle, headers=as_client("gateway"))
+    assert response.status_code == 422
+    (event,) = [event for event in await trail.export() if agent(event) == "gateway"]
+    assert (word(event), event["outcome"], references(event)) == ("operation", "4", [])
+    assert event["outcomeDesc"].startswith("Bundle ")
+
+
 async def test_refused_access_and_failed_authentication_are_recorded(
     client: httpx.AsyncClient, trail: AuditReader
 ) -> None:
@@ -298,7 +314,7 @@ async def test_nobody_writes_audit_events(client: httpx.AsyncClient) -> None:
     assert (await client.post("/r4", json=bundle)).status_code == 405
 
 
-async def test_start_and_stop_are_recorded_and_a_trail_that_is_off_stays_empty(
+async def test_start_stop_and_reload_are_recorded_and_a_trail_that_is_off_stays_empty(
     start_broker: StartBroker,
 ) -> None:
     async def words(running: Running) -> list[str]:
@@ -309,8 +325,9 @@ async def test_start_and_stop_are_recorded_and_a_trail_that_is_off_stays_empty(
     async with start_broker():
         pass
     async with start_broker() as second:
+        await second.reload()
         first_words = await words(second)
-        assert first_words == ["110120", "110121", "110120", "read", "operation"]
+        assert first_words == ["110120", "110121", "110120", "administer", "read", "operation"]
     async with start_broker(audit=False) as third:
         assert await words(third) == [*first_words, "110121"]
 
