@@ -26,6 +26,7 @@ from bench import (
     report,
     restart,
     scale,
+    signatures,
     stalls,
 )
 from bench.figures import Figure
@@ -65,6 +66,7 @@ BENCHES: Mapping[str, Measure] = {
     "start": files.measure_start,
     "scale": scale.measure,
     "idle": idle.measure,
+    "signatures": signatures.measure,
 }
 
 

@@ -10,7 +10,7 @@ from broker.security.private_keys import PrivateKey
 GATEWAY = "gateway"
 GATEWAY_SCOPE = "system/*.cu"
 SUBSCRIBER_SCOPE = (
-    "system/Subscription.cr system/Observation.r system/Patient.r system/Device.r system/DeviceMetric.r"
+    "system/Subscription.cru system/Observation.r system/Patient.r system/Device.r system/DeviceMetric.r"
 )
 """With full-resource, the topics of the demo include the patient and the device of a reading."""
 

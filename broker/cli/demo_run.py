@@ -18,7 +18,7 @@ from broker.testing.gateway import SimulatedGateway
 from broker.testing.inputs import Input
 from broker.testing.readings import GLUCOSE, HEART_RATE, Reading, readings
 from broker.testing.registration import register_subscription, subscription
-from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+from broker.testing.subscriber import Endpoint, Received, SimulatedSubscriber
 
 TOPICS = "http://fhir-broker.org/topics/"
 PATIENTS = ("demo-1", "demo-2", "demo-3")
@@ -105,6 +105,7 @@ class Summary:
     duplicates: int
     out_of_order: int
     invalid: int
+    signed: int
     latency_p50_ms: float
     latency_p99_ms: float
     reasons: list[str] = field(default_factory=list)
@@ -135,7 +136,9 @@ class DemoRun:
         self._stop = stop
 
     async def register(self, plans: Sequence[Plan]) -> None:
-        """Registers the subscriptions over HTTP, each by its own client, and waits until all are active."""
+        """Registers the subscriptions over HTTP, each by its own client, waits until all are active, and has
+        their notifications signed.
+        """
         async with contextlib.AsyncExitStack() as stack:
             clients: dict[str, httpx.AsyncClient] = {}
             for plan in plans:
@@ -163,6 +166,16 @@ class DemoRun:
                         "Run the demo again when this machine is less busy."
                     )
                 await asyncio.sleep(0.02)
+            for row in self.rows:
+                await self._sign(clients[row.plan.name], row)
+
+    async def _sign(self, client: httpx.AsyncClient, row: Row) -> None:
+        """From now on, the endpoint refuses what is not signed by the secret that the broker has made."""
+        url = f"{self.base_url}/{row.plan.release}/Subscription/{row.id}/$rotate-secret"
+        response = await client.post(url)
+        if not response.is_success:
+            raise ConfigurationError(f"The notifications of {row.plan.name} are not signed: {response.text}")
+        row.endpoint.secrets = [response.json()["parameter"][0]["valueString"]]
 
     async def _is_active(self, client: httpx.AsyncClient, row: Row) -> bool:
         read = await client.get(f"{self.base_url}/{row.plan.release}/Subscription/{row.id}")
@@ -204,7 +217,7 @@ class DemoRun:
             f"{row.plan.name}: {finding}"
             for row in self.rows
             for request in row.endpoint.received
-            for finding in request.findings
+            for finding in (*request.findings, *filter(None, [request.problem]))
         ]
 
         def percentile(part: float) -> float:
@@ -219,12 +232,23 @@ class DemoRun:
             unexpected=sum(max(0, len(row.endpoint.numbers) - row.expected) for row in self.rows),
             duplicates=sum(row.endpoint.duplicates for row in self.rows),
             out_of_order=sum(_count_out_of_order(row.endpoint.numbers) for row in self.rows),
-            invalid=sum(bool(request.findings) for row in self.rows for request in row.endpoint.received),
+            invalid=sum(
+                bool(request.findings or request.problem)
+                for row in self.rows
+                for request in row.endpoint.received
+            ),
+            signed=sum(_is_signed(request) for row in self.rows for request in row.endpoint.received),
             latency_p50_ms=percentile(0.5),
             latency_p99_ms=percentile(0.99),
             reasons=[f"{label}: {reason}" for label, reason in self.gateway.refused[:_MAX_REASONS]],
             findings=findings[:_MAX_REASONS],
         )
+
+
+def _is_signed(request: Received) -> bool:
+    """Whether the subscriber has verified a signature."""
+    names = {name.lower() for name, _ in request.headers}
+    return "webhook-signature" in names and not request.problem
 
 
 def _count_out_of_order(numbers: list[int]) -> int:

@@ -44,6 +44,7 @@ def test_the_demo_notifies_every_expected_event_and_reports_it() -> None:
     assert summary["matched"] == summary["notified"] > 0
     wrong = ("lost", "refused", "unexpected", "duplicates", "out_of_order", "invalid")
     assert [summary[name] for name in wrong] == [0] * 6
+    assert summary["signed"] > 0, "and each was verified"
     assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
 
 
