@@ -1,6 +1,9 @@
 """Opens the key ring of a process, and connects what seals with what is stored."""
 
 import contextlib
+import stat
+
+import structlog
 
 from broker.clock import SystemClock, to_instant
 from broker.errors import ConfigurationError
@@ -10,6 +13,8 @@ from broker.settings import Settings
 from broker.store.protocol import Store
 from broker.store.sealed_secrets import Change, Sealed
 from broker.store.sealing_keys import SealingKeys
+
+_log = structlog.get_logger(__name__)
 
 
 async def open_key_ring(settings: Settings, store: Store) -> KeyRing | None:
@@ -36,6 +41,8 @@ async def open_key_ring(settings: Settings, store: Store) -> KeyRing | None:
             f"There is no key ring at {path}.{lost} Restore it from its backup, or make one with"
             " `fhir-broker key-ring create` if nothing is sealed yet."
         )
+    if path.stat().st_mode & stat.S_IROTH:
+        _log.warning("every user of this machine can read the key ring; set its mode to 0600", path=str(path))
     ring = KeyRing(path)
     missing = needed - ring.key_ids
     if missing:

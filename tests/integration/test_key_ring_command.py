@@ -102,6 +102,9 @@ async def test_a_start_without_a_key_that_the_store_needs_is_refused(
     async with broker_with(start_broker, subscriber, key_ring=own) as fixture:
         await fixture.subscribe("b", headers=HEADERS)
     key_id = RingFile.read(own).active_id
+    own.chmod(0o644)
+    lists = await asyncio.to_thread(run, "key-ring", "list", key_ring=str(own), **settings)
+    assert "every user of this machine can read the key ring" in lists.stdout + lists.stderr
     without = await asyncio.to_thread(run, "serve", **settings)
     assert (without.returncode, without.stderr.count("\n")) == (2, 1)
     assert "BROKER_KEY_RING is not set" in without.stderr
