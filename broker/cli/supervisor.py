@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 import typer
@@ -24,7 +25,7 @@ from broker.cli import loop
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.tasks import first_of, sleep_unless
-from broker.telemetry.metrics import SHARED_DIRECTORY
+from broker.telemetry.metrics import SHARED_DIRECTORY, forget_process
 
 _log = structlog.get_logger(__name__)
 _GRACE_S = 10.0
@@ -145,3 +146,4 @@ class _Supervisor:
 
     def _forget(self, process: asyncio.subprocess.Process, _ended: object) -> None:
         self._running.discard(process)
+        forget_process(process.pid, Path(self._environment[SHARED_DIRECTORY]))

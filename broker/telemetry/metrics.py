@@ -6,9 +6,12 @@ ended. So `/metrics` is the same whichever worker answers it.
 """
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that prometheus_client reads when it is imported."""
@@ -51,5 +54,33 @@ def render() -> bytes:
     if SHARED_DIRECTORY not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+    registry.register(_Workers(Path(os.environ[SHARED_DIRECTORY])))
     return generate_latest(registry)
+
+
+def forget_process(pid: int, directory: Path) -> None:
+    """Removes the current values (lags) of a worker that has ended; what it counted stays in the sums."""
+    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+
+
+class _Workers(Collector):
+    """Reads the files of all workers.
+
+    A file that a worker has just created is empty for a moment. It has no value yet, and prometheus_client
+    fails to read it; so it is left out.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in self._directory.glob("*.db") if not _is_empty(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        return file.stat().st_size == 0
+    except FileNotFoundError:  # of a worker that has ended
+        return True

@@ -105,6 +105,11 @@ def delivered_by_worker(folder: Path) -> list[int]:
     return counts
 
 
+def lag_files(folder: Path) -> set[str]:
+    """The names of the files that hold the current values of the workers."""
+    return {file.name for file in folder.glob("fhir-broker-metrics-*/gauge_livemax_*.db")}
+
+
 async def is_steadily_ready(base: str, done: asyncio.Event) -> bool:
     while not done.is_set():
         async with httpx.AsyncClient(base_url=base, timeout=5, trust_env=False) as client:
@@ -178,9 +183,13 @@ async def test_a_scrape_answers_for_all_workers_also_for_one_that_has_ended(
                     assert total(page, "broker_changes_accepted_total", interaction="create") == sent
 
             await assert_scrapes_report_all()
-            os.kill(int(_READY_PID.findall(output)[0]), signal.SIGKILL)
+            killed = int(_READY_PID.findall(output)[0])
+            os.kill(killed, signal.SIGKILL)
             await command.until_output("ready ", times=3)
             await assert_scrapes_report_all()
+        lags = lag_files(tmp_path)
+        assert len(lags) == 2, "of the workers that run"
+        assert f"gauge_livemax_{killed}.db" not in lags
         assert await command.stop() == 0
     assert delivered_by_worker(tmp_path) == [], "the directory is deleted"
 

@@ -1,5 +1,10 @@
 """Metrics: their names, those of the process, and those that describe the store."""
 
+from pathlib import Path
+
+import pytest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
 from broker.telemetry import metrics, store_metrics
 from broker.telemetry.store_metrics import DeadLetterCounts, StoreCounts, StoreSize
 from tests.metrics import total
@@ -66,3 +71,38 @@ def test_metrics_of_the_store_are_rendered_by_their_labels() -> None:
     assert total(page, "broker_store_rewrite_bytes") == 900
     assert total(page, "broker_dead_letters_created_total", kind="change") == 10
     assert total(page, "broker_dead_letters_settled_total", kind="change", result="discarded") == 2
+
+
+def write_value(file: Path, name: str, value: float) -> None:
+    """Adds a value to a worker's file, as prometheus_client does in the worker."""
+    values = MmapedDict(str(file))  # type: ignore[no-untyped-call]
+    values.write_value(mmap_key(name, name, [], [], "help"), value, 0.0)  # type: ignore[no-untyped-call]
+    values.close()  # type: ignore[no-untyped-call]
+
+
+def test_a_worker_that_is_just_creating_its_files_does_not_break_the_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_value(tmp_path / "counter_1.db", "broker_things_total", 2.0)
+    write_value(tmp_path / "counter_2.db", "broker_things_total", 3.0)
+    (tmp_path / "counter_3.db").touch()  # opened
+    (tmp_path / "histogram_3.db").write_bytes(bytes(1 << 16))  # extended, and still without a value
+    monkeypatch.setenv(metrics.SHARED_DIRECTORY, str(tmp_path))
+    page = metrics.render().decode()
+    assert total(page, "broker_things_total") == 5
+    write_value(tmp_path / "counter_3.db", "broker_things_total", 4.0)
+    assert total(metrics.render().decode(), "broker_things_total") == 9
+
+
+def test_the_current_values_of_a_worker_that_ended_are_forgotten_and_its_counts_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for worker in (1, 2):
+        write_value(tmp_path / f"counter_{worker}.db", "broker_things_total", 1.0)
+        write_value(tmp_path / f"gauge_livemax_{worker}.db", "broker_lag_seconds", 10.0 * worker)
+    monkeypatch.setenv(metrics.SHARED_DIRECTORY, str(tmp_path))
+    assert total(metrics.render().decode(), "broker_lag_seconds") == 20
+    metrics.forget_process(2, tmp_path)
+    page = metrics.render().decode()
+    assert total(page, "broker_lag_seconds") == 10
+    assert total(page, "broker_things_total") == 2
