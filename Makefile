@@ -55,12 +55,14 @@ fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a w
 		|| echo "atheris could not be installed: it has wheels for Linux on x86-64 only"
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS) || test $$? -eq $(SKIPPED)
 
-lock: install ## Update both lock files
+lock: install ## Update the lock files
 	@$(PIP) install pip-tools
 	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['fuzz'], sep='\n')" \
 		| $(COMPILE) --output-file requirements-fuzz.lock -
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['hsm'], sep='\n')" \
+		| $(COMPILE) --output-file requirements-hsm.lock -
 
 clean: ## Remove the environment and all caches
 	@rm -rf $(VENV) *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api import health, oauth
+from broker.api import health, jwks, oauth
 from broker.api.failures import failure
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import FHIR_JSON
@@ -45,7 +45,12 @@ HEALTH: Sequence[HttpRoute] = (
 )
 """Every process has these, whatever its role."""
 # a browser sends no credentials with a websocket: the binding token that it sends next is the access check
-ROUTES: Sequence[HttpRoute] = (*HEALTH, HttpRoute("/ws", WebSocketRoute, websocket, Access.PUBLIC))
+ROUTES: Sequence[HttpRoute] = (
+    *HEALTH,
+    HttpRoute("/ws", WebSocketRoute, websocket, Access.PUBLIC),
+    HttpRoute(jwks.PATH, Route, jwks.jwks, Access.PUBLIC),
+    HttpRoute(jwks.TENANT_PATH, Route, jwks.jwks, Access.PUBLIC),
+)
 """The routes of a process that serves the API."""
 OAUTH: Sequence[HttpRoute] = (
     # the client authenticates by the assertion in the form

@@ -4,6 +4,7 @@ S-013).
 
 import orjson
 
+from broker.api import jwks
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.oauth import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
 from broker.errors import Issue, NotFound
@@ -32,6 +33,7 @@ class SmartConfigurationHandlers:
             "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
             "introspection_endpoint": request.base_url + INTROSPECT_PATH,
             "revocation_endpoint": request.base_url + REVOKE_PATH,
+            "jwks_uri": request.base_url + jwks.PATH,
             "grant_types_supported": [GRANT_TYPE],
             "scopes_supported": list(SUPPORTED),
             # required of every server, although there is no authorization endpoint here (S-008)

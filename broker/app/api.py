@@ -13,6 +13,7 @@ from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
 from broker.api.health import Health
 from broker.api.interactions import interaction_table
+from broker.api.jwks import KeySets
 from broker.api.login_audit import LoginAudit
 from broker.api.metadata import ServerFacts
 from broker.api.request_log import RequestLog
@@ -30,6 +31,7 @@ from broker.ingest.inbox import InboxIntake
 from broker.ingest.intake import Intake
 from broker.matching.restrictions import Restrictions
 from broker.model.release import Release
+from broker.security.broker_keys import BrokerKeys
 from broker.services.application import ApplicationServices
 from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
@@ -151,6 +153,7 @@ def build_api_app(
     facts = ServerFacts(clock.now_ms(), list(parts.channels), is_smart)
     other = build_routes_app([*ROUTES, *(OAUTH if is_smart else ()), *mounts], login)
     other.state.oauth = build_oauth(parts, login) if is_smart else None
+    other.state.key_sets = KeySets(BrokerKeys(settings.keys_dir), clock)
     other.state.health = health
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url, login

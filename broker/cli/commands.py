@@ -67,6 +67,9 @@ COMMANDS: Mapping[str, Command] = {
     "key-ring": Command(
         "key_ring", "app", "Make, show, rotate and drop the keys that seal secrets in the store."
     ),
+    "keys": Command(
+        "keys", "app", "List, rotate and check the keys with which the broker gets tokens from others."
+    ),
     "topics": Command("topics", "app", "List and show the topics of a broker, and check topic files."),
 }
 

@@ -11,9 +11,7 @@ The file is read again when it has changed, so a running process uses a new key 
 import base64
 import contextlib
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.errors import BrokerError, ConfigurationError
+from broker.security.secret_files import write_secret
 
 _log = structlog.get_logger(__name__)
 _FORMAT = b"\x01"
@@ -130,25 +129,7 @@ class RingFile:
                 for key in self.keys
             ],
         }
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # has mode 0600
-        draft = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(json.dumps(document, indent=2).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if is_new:
-                path.hardlink_to(draft)
-            else:
-                draft.replace(path)
-            directory = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)  # a lost key cannot be made again
-            finally:
-                os.close(directory)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_secret(path, json.dumps(document, indent=2).encode() + b"\n", is_new=is_new)
 
 
 class KeyRing:

@@ -3,9 +3,6 @@
 The kid of a key is the thumbprint of its public part (RFC 7638), so that it need not be stored beside it.
 """
 
-import base64
-import hashlib
-import json
 import time
 import uuid
 from collections.abc import Mapping
@@ -19,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from broker.errors import ConfigurationError
+from broker.security.public_keys import to_jwk
 
 RSA_BITS = 3072
 LIFETIME_S = 60
 """For how long an assertion is valid: it is used at once, and its clock may differ from the server's."""
-_THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y")}
 _SIGNER = jwt.PyJWT({"enforce_minimum_key_length": True})
 
 
@@ -69,15 +66,7 @@ class PrivateKey:
     @property
     def public_jwk(self) -> Mapping[str, str]:
         """The public part, to be registered."""
-        public = self._key.public_key()
-        if isinstance(public, rsa.RSAPublicKey):
-            members = json.loads(RSAAlgorithm.to_jwk(public))
-        else:
-            members = json.loads(ECAlgorithm.to_jwk(public))
-        bare = {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
-        canonical = json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()
-        kid = base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
-        return {"kid": kid, "use": "sig", "alg": self.algorithm} | bare
+        return to_jwk(self._key.public_key())
 
     @property
     def kid(self) -> str:
@@ -90,14 +79,23 @@ class PrivateKey:
 
     def client_assertion(self, client_id: str, token_url: str) -> str:
         """A new assertion, for one request to the token endpoint (S-040 to S-045, S-102)."""
-        now_s = int(time.time())
-        return self.sign(
-            {
-                "iss": client_id,
-                "sub": client_id,
-                "aud": token_url,
-                "iat": now_s,
-                "exp": now_s + LIFETIME_S,
-                "jti": uuid.uuid4().hex,
-            }
-        )
+        return self.sign(assertion_claims(client_id, token_url))
+
+    def signature(self, signing_input: bytes) -> bytes:
+        """The signature of a JWS."""
+        if isinstance(self._key, rsa.RSAPrivateKey):
+            return RSAAlgorithm(RSAAlgorithm.SHA384).sign(signing_input, self._key)
+        return ECAlgorithm(ECAlgorithm.SHA384).sign(signing_input, self._key)
+
+
+def assertion_claims(client_id: str, token_url: str) -> Mapping[str, object]:
+    """The claims of a new assertion, whose jti is used for the first time."""
+    now_s = int(time.time())
+    return {
+        "iss": client_id,
+        "sub": client_id,
+        "aud": token_url,
+        "iat": now_s,
+        "exp": now_s + LIFETIME_S,
+        "jti": uuid.uuid4().hex,
+    }

@@ -3,6 +3,9 @@
 A set with a private or symmetric key is refused: whoever sent it has disclosed the key (S-025).
 """
 
+import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +20,8 @@ ALGORITHMS: Mapping[str, str] = {"RS384": "RSA", "ES384": "EC"}
 """The signatures that are verified, each with the type of its key."""
 MIN_RSA_BITS = 2048
 MAX_KEYS = 100
+_ALGORITHM_OF = {kty: algorithm for algorithm, kty in ALGORITHMS.items()}
+_THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y")}
 _PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 
@@ -77,6 +82,16 @@ def select_key(keys: Sequence[PublicKey], kid: str, algorithm: str) -> PublicKey
     kty = ALGORITHMS[algorithm]
     fitting = [key for key in keys if key.kid == kid and key.kty == kty]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def to_jwk(key: RSAPublicKey | EllipticCurvePublicKey) -> Mapping[str, str]:
+    """The key as a JWK for signatures; its kid is its thumbprint (RFC 7638)."""
+    text = RSAAlgorithm.to_jwk(key) if isinstance(key, RSAPublicKey) else ECAlgorithm.to_jwk(key)
+    members = json.loads(text)
+    bare = {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
+    canonical = json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()
+    kid = base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
+    return {"kid": kid, "use": "sig", "alg": _ALGORITHM_OF[members["kty"]]} | bare
 
 
 def _is_for_assertions(jwk: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ from broker.settings.kinds import (
     choice,
     number,
 )
+from broker.settings.outbound import OutboundSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
 from broker.settings.tls import TlsSettings
@@ -53,6 +54,7 @@ class Settings(
     AuditSettings,
     DeliverySettings,
     FlowSettings,
+    OutboundSettings,
     RetentionSettings,
     SealingSettings,
     TlsSettings,

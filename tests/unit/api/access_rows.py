@@ -109,6 +109,8 @@ ROUTE_NEEDS = {
     "GET /readyz": "public",
     "GET /metrics": "role operator",
     "GET /ws": "public",
+    "GET /oauth/jwks": "public",
+    "GET /oauth/jwks/{tenant}": "public",
     "POST /oauth/token": "public",
     "POST /oauth/introspect": "client",
     "POST /oauth/revoke": "public",

@@ -1,0 +1,20 @@
+"""The settings of the broker as a client of others: its own keys."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.settings.environment import setting
+from broker.settings.kinds import PATH
+
+
+@dataclass(frozen=True)
+class OutboundSettings:
+    """Part of `Settings`."""
+
+    keys_dir: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "The directory of the broker's own keys, a folder for each tenant; fhir-broker keys rotate makes"
+        " them. /oauth/jwks publishes their public parts.",
+    )
