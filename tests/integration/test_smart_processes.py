@@ -14,12 +14,16 @@ import httpx
 import pytest
 
 from broker.security.client_assertion import ASSERTION_TYPE
+from broker.testing.readings import HEART_RATE, observation
+from tests.conftest import StartBroker
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import until
 from tests.integration.commands import Command, run
+from tests.integration.smart_broker import smart_broker
 from tests.ports import free_port
 from tests.smart_clients import auth_of, key_of, register
 
+_NOW = "2025-03-01T08:00:00Z"
 SCOPE = "system/Observation.rs"
 BASE = "http://broker.example"
 """What both processes call themselves, as behind a load balancer."""
@@ -210,3 +214,30 @@ def test_a_registration_that_is_not_valid_stops_the_start_in_one_line(tmp_path: 
         assert ended.returncode == 2
         [line] = ended.stderr.splitlines()
         assert f"{path}: scope: 'system/Observation.dus'" in line
+
+
+async def test_a_listener_registers_and_deletes_its_subscription_as_a_client(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    clients_dir, key = tmp_path / "clients", tmp_path / "listener.pem"
+    clients_dir.mkdir()
+    key.write_bytes(key_of("listener").pem)
+    register(clients_dir, "listener", "system/Subscription.cruds system/Observation.r")
+    register(clients_dir, "root", "system/*.cruds", roles=["admin"])
+    async with (
+        smart_broker(start_broker, clients_dir) as smart,
+        smart.as_client("root", "system/*.crs") as root,
+    ):
+        listener = Command.of_broker(
+            tmp_path,
+            "listen",
+            *("--port", "0", "--broker", smart.base_url, "--client-id", "listener", "--key", str(key)),
+        )
+        with listener:
+            await listener.until_output("is active")
+            created = await root.post("/r4/Observation", json=observation(HEART_RATE, "ana", _NOW, 72))
+            assert created.status_code == 201
+            await listener.until_output(f"Observation/{created.json()['id']}")
+            assert (await root.get("/r5/Subscription")).json()["total"] == 1
+            assert await listener.stop() == 0, listener.output
+        assert (await root.get("/r5/Subscription")).json()["total"] == 0
