@@ -202,10 +202,11 @@ class EmbeddedServer:
         yield "stream-node-max-entries 128"
         # a stream has room for one node from its first entry on, and most outboxes have few
         yield "stream-node-max-bytes 1024"
-        # rewritten when it has doubled, as a compact snapshot that is synced in small steps; each write is
-        # synced meanwhile too, since it is acknowledged
-        yield "auto-aof-rewrite-percentage 100"
-        yield "auto-aof-rewrite-min-size 64mb"
+        # rewritten when it has grown by half, since a start after a crash replays what was written since
+        # (decision 198), as a compact snapshot that is synced in small steps; each write is synced meanwhile
+        # too, since it is acknowledged
+        yield "auto-aof-rewrite-percentage 50"
+        yield "auto-aof-rewrite-min-size 16mb"
         yield "aof-use-rdb-preamble yes"
         yield "rdb-save-incremental-fsync yes"
         yield "aof-rewrite-incremental-fsync yes"

@@ -21,6 +21,7 @@ from broker.store.embedded import EmbeddedServer
 from broker.store.protocol import Store
 from broker.store.redis_store import connect
 from tests.conftest import LAYOUT
+from tests.integration.broker_fixture import until
 
 MIB = 1024**2
 
@@ -97,3 +98,24 @@ async def test_the_file_is_rewritten_before_the_disk_is_full(
     DiskWatch(embedded.data_dir, embedded.url).check(client)
     info = client.info("persistence")
     assert info["aof_rewrites"] + info["aof_rewrite_in_progress"] + info["aof_rewrite_scheduled"] > rewrites
+
+
+async def test_a_file_of_a_small_store_is_rewritten_before_it_takes_long_to_replay(
+    embedded: EmbeddedServer, client: redis.Redis
+) -> None:
+    client.flushall()
+    client.bgrewriteaof()
+    value = os.urandom(MIB // 10).hex()
+    rewrites = 0
+
+    async def is_rewritten() -> bool:
+        info = client.info("persistence")
+        is_due = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
+        return not is_due and info["aof_rewrites"] > rewrites
+
+    await until(is_rewritten)
+    rewrites = client.info("persistence")["aof_rewrites"]
+    for _ in range(100):  # 20 MiB in all
+        client.set("large", value)
+    await until(is_rewritten)
+    assert client.info("persistence")["aof_current_size"] < 16 * MIB
