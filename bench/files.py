@@ -21,7 +21,7 @@ import redis.asyncio as redis
 
 from bench.figures import Figure, latencies, percentile
 from bench.filling import fill
-from bench.rig import CONNECTIONS, ROOT, Program, bodies, broker, free_port, patients, register
+from bench.rig import CONNECTIONS, ROOT, WITH_BYTECODE, Program, bodies, broker, free_port, patients, register
 from bench.segments import listening
 from bench.wire import Producer, Sink
 from broker.store.embedded import url_of
@@ -113,7 +113,7 @@ class _Served:
         started = time.perf_counter()
         self._process = subprocess.Popen(  # noqa: ASYNC220 before anything else is measured
             [sys.executable, "-m", "broker", "serve"],
-            env=inherited | settings | {"BROKER_LOG_LEVEL": "error"},
+            env=inherited | WITH_BYTECODE | settings | {"BROKER_LOG_LEVEL": "error"},
             cwd=ROOT,
             start_new_session=True,
         )

@@ -44,6 +44,8 @@ SETTINGS = {
     "retry_base": "100ms",
     "retry_max": "1s",
 }
+WITH_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""A checkout may forbid it, and an installed wheel has it: measured programs start as installed ones do."""
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -108,7 +110,7 @@ async def start_ready(
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220, S603 our own modules, before anything is measured
             [sys.executable, "-m", *arguments],
-            env=inherited | dict(settings),
+            env=inherited | WITH_BYTECODE | dict(settings),
             cwd=source,
             stdout=output,
             stderr=output,
