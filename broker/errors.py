@@ -79,11 +79,12 @@ OAuthErrorCode = Literal[
     "unauthorized_client",
     "unsupported_grant_type",
     "invalid_scope",
+    "invalid_client_metadata",
 ]
 
 
 class OAuthError(BrokerError):
-    """A request to an OAuth endpoint is refused (RFC 6749, 5.2).
+    """A request to an OAuth endpoint is refused (RFC 6749, 5.2, and RFC 7591, 3.2.2).
 
     The message is for the client's developer: what is wrong, and nothing of what was sent.
     """

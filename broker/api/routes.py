@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api import health, jwks, oauth
+from broker.api import clients, health, jwks, oauth
 from broker.api.failures import failure
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import FHIR_JSON
@@ -52,11 +52,17 @@ ROUTES: Sequence[HttpRoute] = (
     HttpRoute(jwks.TENANT_PATH, Route, jwks.jwks, Access.PUBLIC),
 )
 """The routes of a process that serves the API."""
+_ADMIN = Access(role=PrincipalRole.ADMIN)
 OAUTH: Sequence[HttpRoute] = (
     # the client authenticates by the assertion in the form
     HttpRoute(oauth.TOKEN_PATH, Route, oauth.token, Access.PUBLIC, "POST"),
     HttpRoute(oauth.INTROSPECT_PATH, Route, oauth.introspect, Access.AUTHENTICATED, "POST"),
     HttpRoute(oauth.REVOKE_PATH, Route, oauth.revoke, Access.PUBLIC, "POST"),
+    HttpRoute(clients.CLIENTS_PATH, Route, clients.list_clients, _ADMIN),
+    HttpRoute(clients.CLIENTS_PATH, Route, clients.add_client, _ADMIN, "POST"),
+    HttpRoute(clients.CLIENT_PATH, Route, clients.show_client, _ADMIN),
+    HttpRoute(clients.CLIENT_PATH, Route, clients.replace_client, _ADMIN, "PUT"),
+    HttpRoute(clients.CLIENT_PATH, Route, clients.remove_client, _ADMIN, "DELETE"),
 )
 """The further routes of a process that serves the API with access control."""
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from broker.api.asgi import Application
 from broker.api.auditing import Auditor
+from broker.api.clients import ClientParts
 from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
 from broker.api.health import Health
@@ -154,6 +155,7 @@ def build_api_app(
     other = build_routes_app([*ROUTES, *(OAUTH if is_smart else ()), *mounts], login)
     other.state.oauth = build_oauth(parts, login) if is_smart else None
     other.state.key_sets = KeySets(BrokerKeys(settings.keys_dir), clock)
+    other.state.clients = ClientParts(parts.clients, parts.audit_journal, settings.base_url)
     other.state.health = health
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url, login

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 
+from broker.app.channels import allowed_networks
 from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.wakeups import WakeupListener
+from broker.egress.addresses import Allowance, check_url
 from broker.egress.documents import DocumentClient
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
@@ -18,6 +20,7 @@ from broker.model.release import Release
 from broker.security.client_directory import ClientDirectory
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.access_tokens import TokenAuthenticator
+from broker.services.clients import ClientService
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
 from broker.store.audit_journal import AuditJournal
@@ -29,6 +32,7 @@ from broker.store.counters import Counters
 from broker.store.dead_letters import DeadLetters
 from broker.store.inbox import Inbox
 from broker.store.protocol import Store
+from broker.store.registered_clients import RegisteredClients
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
 from broker.store.sealing_keys import SealingKeys
@@ -54,7 +58,7 @@ class Parts:
     store: Store
     catalog: Catalog
     channels: Mapping[str, Channel]
-    clients: ClientDirectory
+    client_files: ClientDirectory
     secrets: SubscriptionSecrets
     documents: DocumentClient
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -81,6 +85,14 @@ class Parts:
     @cached_property
     def client_changes(self) -> ClientChanges:
         return ClientChanges(self.store)
+
+    @cached_property
+    def clients(self) -> ClientService:
+        allowance = Allowance(allowed_networks(self.settings))
+        stored = RegisteredClients(self.store)
+        return ClientService(
+            self.client_files, stored, self.client_changes, lambda url: check_url(url, allowance)
+        )
 
     @cached_property
     def token_authenticator(self) -> TokenAuthenticator:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeAlias
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import typer
@@ -125,6 +125,18 @@ class BrokerClient:
                 f"The broker at {self.base} does not answer to the end ({error}). Run the command again."
             ) from error
 
+    def clients(
+        self, method: str, client_id: str = "", registration: Mapping[str, Any] | None = None, etag: str = ""
+    ) -> tuple[dict[str, Any], str]:
+        """The JSON of a request to the API for registered clients, and its entity tag. With `etag`, only what
+        has it is changed.
+        """
+        url = f"{self.url}/oauth/clients" + (f"/{quote(client_id, safe='')}" if client_id else "")
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers |= {"If-Match": etag} if etag else {}
+        answer, given = _exchange(self._client, method, url, json=registration, headers=headers)
+        return answer, given.get("ETag", "")
+
     def operate(self, path: str, **inputs: str | int | Sequence[str]) -> dict[str, Any]:
         """The response of an operation. `inputs` are its parameters by name; empty ones are left out."""
         parameter = [
@@ -141,6 +153,13 @@ def request(client: httpx.Client, method: str, url: str, **options: Any) -> dict
     """The JSON of a successful response. Raises `ConfigurationError` if there is none, with the reason that
     the broker gave.
     """
+    return _exchange(client, method, url, **options)[0]
+
+
+def _exchange(
+    client: httpx.Client, method: str, url: str, **options: Any
+) -> tuple[dict[str, Any], httpx.Headers]:
+    """The JSON and the headers of a successful response, as `request` says."""
     try:
         response = client.request(method, url, **options)
     except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -150,7 +169,7 @@ def request(client: httpx.Client, method: str, url: str, **options: Any) -> dict
     try:
         if response.is_success:
             body: dict[str, Any] = response.json() if response.content else {}
-            return body
+            return body, response.headers
     except ValueError as error:
         raise ConfigurationError(f"{url} does not answer in JSON. Correct --base.") from error
     raise ConfigurationError(
@@ -161,7 +180,10 @@ def request(client: httpx.Client, method: str, url: str, **options: Any) -> dict
 def reason_of(response: httpx.Response) -> str:
     """Why a request was refused: the texts of the OperationOutcome, or the beginning of what came instead."""
     try:
-        return " ".join(issue["diagnostics"] for issue in response.json()["issue"])
+        answer = response.json()
+        if "error_description" in answer:  # an endpoint of OAuth
+            return str(answer["error_description"])
+        return " ".join(issue["diagnostics"] for issue in answer["issue"])
     except (ValueError, KeyError, TypeError):
         return " ".join(response.text[:200].split()) or response.reason_phrase
 

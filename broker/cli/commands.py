@@ -64,6 +64,9 @@ COMMANDS: Mapping[str, Command] = {
         "app",
         "Show Subscriptions, pause, activate, delete, sign, retry and test them, and resend events.",
     ),
+    "clients": Command(
+        "clients", "app", "Register, list, show, enable, disable and remove clients, and rotate their keys."
+    ),
     "key-ring": Command(
         "key_ring", "app", "Make, show, rotate and drop the keys that seal secrets in the store."
     ),

@@ -1,11 +1,10 @@
 """The clients of the files `BROKER_CLIENTS_DIR/*.json`, one registration a file."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from broker.errors import ConfigurationError
-from broker.security.clients import Client, UrlProblems, parse_client
+from broker.security.clients import Registration, UrlProblems, decode_registration, parse_client
 
 
 class ClientDirectory:
@@ -17,7 +16,7 @@ class ClientDirectory:
     def __init__(self, folder: Path | None, url_problems: UrlProblems) -> None:
         self._folder = folder
         self._url_problems = url_problems
-        self._clients: Mapping[str, Client] = {}
+        self._registrations: Mapping[str, Registration] = {}
 
     def load(self) -> None:
         """Raises `ConfigurationError`, one line with the file and the element, for the first file that is not
@@ -30,37 +29,32 @@ class ClientDirectory:
                 f"BROKER_CLIENTS_DIR={self._folder} is not a directory. Make it, or name another."
             )
         files: dict[str, Path] = {}
-        clients: dict[str, Client] = {}
+        registrations: dict[str, Registration] = {}
         for path in sorted(self._folder.glob("*.json")):
-            client = self._read(path)
-            if client.client_id in clients:
+            registration = self._read(path)
+            client_id = registration.client.client_id
+            if client_id in registrations:
                 raise ConfigurationError(
-                    f"{path}: client_id: {client.client_id!r} is also in {files[client.client_id]}. "
-                    "Remove one of them."
+                    f"{path}: client_id: {client_id!r} is also in {files[client_id]}. Remove one of them."
                 )
-            files[client.client_id], clients[client.client_id] = path, client
-        self._clients = clients
+            files[client_id], registrations[client_id] = path, registration
+        self._registrations = registrations
 
-    async def find(self, client_id: str) -> Client | None:
-        """The client of that id, also one that is disabled."""
-        return self._clients.get(client_id)
+    def find(self, client_id: str) -> Registration | None:
+        """The registration of that id, also one that is disabled."""
+        return self._registrations.get(client_id)
 
-    def _read(self, path: Path) -> Client:
+    def all(self) -> Sequence[Registration]:
+        return list(self._registrations.values())
+
+    def _read(self, path: Path) -> Registration:
         try:
-            return parse_client(
-                json.loads(path.read_bytes(), object_pairs_hook=_without_duplicates), self._url_problems
-            )
+            members = decode_registration(path.read_bytes())
+            return Registration(parse_client(members, self._url_problems), members, is_file=True)
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror}. Correct its permissions.") from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ConfigurationError(f"{path}: {error}. Correct the file.") from error
 
     def __len__(self) -> int:
-        return len(self._clients)
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a member is given twice")
-    return members
+        return len(self._registrations)

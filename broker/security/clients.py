@@ -1,5 +1,6 @@
 """A registered client, and its registration in the terms of RFC 7591."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,32 @@ class ClientRegistry(Protocol):
         """The client of that id, also one that is disabled. Raises `StoreUnavailable`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A client with the JSON it was registered by. One of a file is changed in the file only."""
+
+    client: Client
+    members: Mapping[str, Any]
+    is_file: bool = False
+
+
 UrlProblems = Callable[[str], Sequence[str]]
 """Why nothing can be fetched from a URL, as far as no lookup is needed; empty if it may be tried."""
+
+
+def decode_registration(text: bytes) -> Any:
+    """The JSON of a registration. Raises `ValueError`, also for a member that is given twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member is given twice")
+    return members
 
 
 def parse_client(registration: object, url_problems: UrlProblems) -> Client:

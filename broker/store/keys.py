@@ -46,6 +46,8 @@ INBOX_TENANTS = "{fhir:inbox}:tenants"
 INBOX_COUNTERS = "{fhir:inbox}:counters"
 """Hash; `counters.py` lists the fields."""
 
+CLIENTS = "broker:clients"
+"""Hash: client id -> the JSON of its registration, of the clients that are not registered by files."""
 CLIENTS_CHANGED = "broker:clients:changed"
 """Channel: every process should read the registered clients again."""
 

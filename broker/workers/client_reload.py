@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from broker.errors import ConfigurationError, StoreUnavailable
-from broker.security.client_directory import ClientDirectory
+from broker.services.clients import ClientService
 from broker.store.client_changes import ClientChanges
 from broker.tasks import work_until
 
@@ -16,7 +16,7 @@ _RETRY_S = 0.5
 class ClientReload:
     """One a process. A folder that cannot be loaded is logged, and the clients of before stay."""
 
-    def __init__(self, clients: ClientDirectory, changes: ClientChanges) -> None:
+    def __init__(self, clients: ClientService, changes: ClientChanges) -> None:
         self._clients = clients
         self._changes = changes
 
@@ -34,14 +34,14 @@ class ClientReload:
 
     async def _load(self) -> None:
         try:
-            await asyncio.to_thread(self._clients.load)
+            count = await self._clients.reload()
         except ConfigurationError as error:
             _log.error("clients not loaded; they stay as they were", error=str(error))
             return
-        if len(self._clients):
-            _log.info("clients loaded", clients=len(self._clients))
+        if count:
+            _log.info("clients loaded", clients=count)
         else:
             _log.warning(
-                "no client is registered, so nobody can use the broker; put a registration into "
-                "BROKER_CLIENTS_DIR and send SIGHUP (docs/security.md)"
+                "no client is registered, so nobody can use the broker; make an administrator with "
+                "`fhir-broker clients add --dir`, in BROKER_CLIENTS_DIR, and send SIGHUP (docs/security.md)"
             )

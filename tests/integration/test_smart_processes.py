@@ -21,7 +21,7 @@ from tests.integration.broker_fixture import until
 from tests.integration.commands import Command, run
 from tests.integration.smart_broker import smart_broker
 from tests.ports import free_port
-from tests.smart_clients import auth_of, key_of, register
+from tests.smart_clients import auth_of, key_of, register, registration
 
 _NOW = "2025-03-01T08:00:00Z"
 SCOPE = "system/Observation.rs"
@@ -137,6 +137,47 @@ async def test_tokens_assertions_and_registrations_hold_in_every_process(two: Tw
     await two.until_statuses(token, 401, 401)
     refused = await two.request_token(1, "new")
     assert refused.json()["error"] == "invalid_client"
+
+
+async def test_a_client_that_is_registered_by_one_process_is_known_and_disabled_in_every_process(
+    two: TwoProcesses,
+) -> None:
+    register(two.folder, "root", "system/*.cruds", roles=["admin"])
+    two.reload()
+
+    async def token_of(client_id: str, scope: str) -> str:
+        form = {
+            "grant_type": "client_credentials",
+            "scope": scope,
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": key_of(client_id).client_assertion(client_id, TOKEN_URL),
+        }
+        answer = await two.clients[1].post("/oauth/token", data=form)
+        return str(answer.json().get("access_token", ""))
+
+    async def is_root_known() -> bool:
+        token = await token_of("root", "system/*.cruds")
+        if not token:
+            return False
+        headers["Authorization"] = f"Bearer {token}"
+        return (await two.clients[0].get("/oauth/clients", headers=headers)).status_code == 200
+
+    headers: dict[str, str] = {}
+    await until(is_root_known)
+    members = registration("ehr", SCOPE)
+    assert (await two.clients[0].post("/oauth/clients", json=members, headers=headers)).status_code == 201
+    tokens = [await token_of("ehr", SCOPE) for _ in range(2)]
+    for token in tokens:
+        assert await two.statuses(token) == [404, 404]
+    disabled = members | {"disabled": True}
+    answer = await two.clients[0].put("/oauth/clients/ehr", json=disabled, headers=headers)
+    assert answer.status_code == 200
+    assert await token_of("ehr", SCOPE) == ""
+    await two.until_statuses(tokens[0], 401, 401)
+    await two.clients[1].put("/oauth/clients/ehr", json=members, headers=headers)
+    await two.until_statuses(tokens[1], 404, 404)
+    await two.clients[1].delete("/oauth/clients/ehr", headers=headers)
+    await two.until_statuses(tokens[1], 401, 401)
 
 
 async def test_commands_get_tokens_and_a_broker_without_clients_says_what_to_do(tmp_path: Path) -> None:

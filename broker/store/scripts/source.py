@@ -67,6 +67,7 @@ _SCRIPTS = MappingProxyType(
         "trim_outbox": _Script(_GAPS, runs_when_full=True),
         "void_claims": _Script(_BASE, runs_when_full=True),
         "void_leases": _Script(runs_when_full=True),
+        "write_client": _Script(runs_when_full=True),
         "write_topic": _Script(_WRITE),
     }
 )

@@ -114,4 +114,9 @@ ROUTE_NEEDS = {
     "POST /oauth/token": "public",
     "POST /oauth/introspect": "client",
     "POST /oauth/revoke": "public",
+    "GET /oauth/clients": "role admin",
+    "POST /oauth/clients": "role admin",
+    "GET /oauth/clients/{client_id:path}": "role admin",
+    "PUT /oauth/clients/{client_id:path}": "role admin",
+    "DELETE /oauth/clients/{client_id:path}": "role admin",
 }

@@ -140,14 +140,14 @@ def test_a_key_is_selected_by_kid_and_type_and_only_if_it_is_the_only_one() -> N
     assert select_key([*client.keys, client.keys[1]], ec_key["kid"], "ES384") is None
 
 
-async def test_a_directory_is_loaded_again_or_stays_as_it_was(tmp_path: Path) -> None:
+def test_a_directory_is_loaded_again_or_stays_as_it_was(tmp_path: Path) -> None:
     directory = ClientDirectory(tmp_path, https_only)
     directory.load()
     assert len(directory) == 0
     register(tmp_path, "gateway", "system/Observation.c")
     directory.load()
-    assert await directory.find("gateway") is not None
-    assert await directory.find("other") is None
+    assert directory.find("gateway") is not None
+    assert directory.find("other") is None
     broken = tmp_path / "other.json"
     for text in (
         '{"client_id": "other"',
