@@ -61,10 +61,8 @@ def _endpoint(answer: _Answer) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         parts: OAuthParts = request.app.state.oauth
         try:
-            return JSONResponse(await answer(parts, request, await _form(request)), headers=_NO_STORE)
+            return JSONResponse(await _answered(parts, request, answer), headers=_NO_STORE)
         except OAuthError as error:
-            if error.code == "invalid_client":
-                await parts.login.record_failure(address_of(request.scope), error.code)
             return _refusal(400, error.code, str(error))
         except StoreUnavailable as error:
             _log.warning("store unavailable", path=request.url.path, error=str(error))
@@ -79,17 +77,28 @@ def _endpoint(answer: _Answer) -> _Endpoint:
     return endpoint
 
 
+async def _answered(parts: OAuthParts, request: Request, answer: _Answer) -> Mapping[str, object]:
+    """The answer; a refusal is recorded, of the client that is authenticated or else as a failed login."""
+    try:
+        return await answer(parts, request, await _form(request))
+    except (OAuthError, RequestError) as error:
+        code = error.code if isinstance(error, OAuthError) else "invalid_request"
+        principal: Principal = request.state.principal
+        client: Client | Principal = getattr(request.state, "client", principal)
+        if not client.client_id:
+            await parts.login.record_failure(address_of(request.scope), code)
+        else:
+            await parts.record(request, client.client_id, client.tenant, code, AuditOutcome.MINOR_FAILURE)
+        raise
+
+
 async def _token(parts: OAuthParts, request: Request, form: Mapping[str, str]) -> Mapping[str, object]:
     """S-060 to S-068."""
     if _required(form, "grant_type") != GRANT_TYPE:
         raise OAuthError("unsupported_grant_type", f"Only grant_type={GRANT_TYPE} is supported.")
     scope = _required(form, "scope")
     client = await _client(parts, request, form)
-    try:
-        issued = await parts.tokens.issue(client, scope)
-    except OAuthError as error:
-        await parts.record(request, client.client_id, client.tenant, error.code, AuditOutcome.MINOR_FAILURE)
-        raise
+    issued = await parts.tokens.issue(client, scope)
     await parts.record(request, client.client_id, client.tenant, "issued")
     return {
         "access_token": issued.secret,
@@ -136,7 +145,9 @@ async def _client(parts: OAuthParts, request: Request, form: Mapping[str, str]) 
         raise OAuthError("invalid_client", f"client_assertion_type is not {ASSERTION_TYPE}.")
     assertion = _required(form, "client_assertion")
     audience = f"{parts.base_url}{request.url.path}"
-    return await parts.tokens.authenticate_client(assertion, audience, form.get("client_id", ""))
+    client = await parts.tokens.authenticate_client(assertion, audience, form.get("client_id", ""))
+    request.state.client = client
+    return client
 
 
 async def _form(request: Request) -> Mapping[str, str]:

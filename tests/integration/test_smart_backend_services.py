@@ -208,6 +208,11 @@ async def test_what_becomes_of_tokens_is_in_the_audit_trail(smart: SmartBroker) 
     forged = smart.form("gateway", READ_WRITE, client_assertion=smart.assertion("gateway", aud="https://x"))
     assert (await smart.client.post("/oauth/token", data=forged)).json()["error"] == "invalid_client"
     await introspect(smart, "gateway", token)
+    url = f"{smart.base_url}/oauth/revoke"
+    assertions = {client_id: smart.assertion(client_id, aud=url) for client_id in ("other", "gateway")}
+    for client_id, status in (("other", 400), ("gateway", 200)):
+        form = smart.form(client_id, "", client_assertion=assertions[client_id]) | {"token": token}
+        assert (await smart.client.post("/oauth/revoke", data=form)).status_code == status
     async with smart.as_client("watcher", "system/AuditEvent.rs") as client:
         events = await AuditReader(client).export()
     of_gateway = [(agent(event), word(event), event["outcome"]) for event in events if word(event) == "token"]
@@ -215,10 +220,27 @@ async def test_what_becomes_of_tokens_is_in_the_audit_trail(smart: SmartBroker) 
     assert ("gateway", "token", "4") in of_gateway
     assert ("watcher", "token", "0") in of_gateway
     details = [event.get("outcomeDesc", "") for event in events if agent(event) == "gateway"]
-    assert {"issued", "invalid_scope", "introspected"} <= set(details)
+    assert {"issued", "invalid_scope", "introspected", "revoked"} <= set(details)
+    refusals = [event for event in events if agent(event) == "other"]
+    assert [(word(each), each["outcome"], each["outcomeDesc"]) for each in refusals] == [
+        ("token", "4", "invalid_grant")
+    ], "the token of another client"
+    entries = json.dumps(events)
+    assert [each for each in assertions.values() if each in entries] == []
     failed = [event for event in events if agent(event) == "unauthenticated"]
     assert failed[-1]["outcomeDesc"].startswith("invalid_client")
-    assert token not in json.dumps(events)
+    assert token not in entries
+
+
+async def test_a_token_request_that_names_no_client_is_recorded_by_its_address(smart: SmartBroker) -> None:
+    form = smart.form("gateway", READ_WRITE) | {"grant_type": "password"}
+    refused = await smart.client.post("/oauth/token", data=form)
+    assert refused.json()["error"] == "unsupported_grant_type"
+    async with smart.as_client("watcher", "system/AuditEvent.rs") as client:
+        events = await AuditReader(client).export()
+    (failed,) = [event for event in events if agent(event) == "unauthenticated"]
+    assert (failed["outcome"], failed["outcomeDesc"]) == ("4", "unsupported_grant_type")
+    assert failed["agent"][0]["network"]["address"]
 
 
 async def test_a_client_that_is_disabled_or_reduced_loses_its_access(smart: SmartBroker) -> None:
