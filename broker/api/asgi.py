@@ -17,12 +17,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broker.api.binaries import binary_of, is_binary_read, is_raw_write
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
-from broker.api.failures import failure, respond
+from broker.api.failures import failure, respond, response_to
 from broker.api.limits import read_body
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
 from broker.api.searchsets import is_form, with_form
-from broker.errors import Malformed, RequestError, UnsupportedMedia
+from broker.errors import BrokerError, Malformed, UnsupportedMedia
 from broker.model import json_text
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -91,8 +91,8 @@ class Application:
         except UnsupportedMedia as error:
             headers = {"Accept-Patch": ACCEPT_PATCH} if scope["method"] == "PATCH" else {}
             return failure(error)._replace(headers=headers)
-        except RequestError as error:
-            return failure(error)
+        except BrokerError as error:  # authentication needs the store, and keys of issuers
+            return response_to(error, scope["method"], scope["path"])
         response = await respond(self._dispatch, request)
         if response.media_type == FHIR_JSON and request.query.get("_pretty") == "true":
             return response._replace(body=json_text.indented(response.body))

@@ -6,7 +6,15 @@ import structlog
 
 from broker import errors
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
-from broker.errors import Issue, Overloaded, RequestError, StoreFull, StoreUnavailable
+from broker.errors import (
+    BrokerError,
+    Issue,
+    KeysUnavailable,
+    Overloaded,
+    RequestError,
+    StoreFull,
+    StoreUnavailable,
+)
 from broker.fhir.outcomes import operation_outcome
 from broker.telemetry import metrics
 
@@ -53,28 +61,45 @@ async def respond(handler: Handler, request: FhirRequest) -> FhirResponse:
     """
     try:
         return await handler(request)
-    except RequestError as error:
-        return failure(error)
-    except StoreFull as error:
-        metrics.intake_refused.inc()
-        _log.warning("change refused, the store is full", path=request.path, error=str(error))
-        text = f"The store is full; the change was not accepted. Retry the request later. ({error})"
-        return _unavailable(Issue("throttled", text), retry_after_s=5)
-    except Overloaded as error:
-        _log.warning("change refused, the broker is overloaded", path=request.path)
-        text = "The broker is overloaded; the change was not accepted. Retry the request after Retry-After."
-        return _unavailable(Issue("throttled", text), retry_after_s=error.retry_after_s)
-    except StoreUnavailable as error:
-        metrics.store_errors.inc()
-        _log.warning("store unavailable", path=request.path, error=str(error))
-        text = "Store unavailable; the change was not accepted. Retry the request."
-        if request.method == "GET":
-            text = "Store unavailable. Retry the request."
-        return _unavailable(Issue("transient", text), retry_after_s=2)
+    except BrokerError as error:
+        return response_to(error, request.method, request.path)
     except Exception:  # noqa: BLE001 the client gets a 500, the log the reason
         _log.exception("request failed", path=request.path)
-        text = "The broker failed on this request. Retry it; if it fails again, report it with the time."
-        return FhirResponse(500, operation_outcome([Issue("exception", text)]))
+        return _failed()
+
+
+def response_to(error: BrokerError, method: str, path: str) -> FhirResponse:
+    """The response to an error that the broker raises on purpose, wherever in a request."""
+    match error:
+        case RequestError():
+            return failure(error)
+        case StoreFull():
+            metrics.intake_refused.inc()
+            _log.warning("change refused, the store is full", path=path, error=str(error))
+            text = f"The store is full; the change was not accepted. Retry the request later. ({error})"
+            return _unavailable(Issue("throttled", text), retry_after_s=5)
+        case Overloaded():
+            _log.warning("change refused, the broker is overloaded", path=path)
+            text = (
+                "The broker is overloaded; the change was not accepted. Retry the request after Retry-After."
+            )
+            return _unavailable(Issue("throttled", text), retry_after_s=error.retry_after_s)
+        case StoreUnavailable():
+            metrics.store_errors.inc()
+            _log.warning("store unavailable", path=path, error=str(error))
+            text = "Store unavailable; the change was not accepted. Retry the request."
+            if method == "GET":
+                text = "Store unavailable. Retry the request."
+            return _unavailable(Issue("transient", text), retry_after_s=2)
+        case KeysUnavailable():
+            return _unavailable(Issue("transient", str(error)), retry_after_s=error.retry_after_s)
+    _log.error("request failed", path=path, error=str(error), kind=type(error).__name__, exc_info=error)
+    return _failed()
+
+
+def _failed() -> FhirResponse:
+    text = "The broker failed on this request. Retry it; if it fails again, report it with the time."
+    return FhirResponse(500, operation_outcome([Issue("exception", text)]))
 
 
 def _unavailable(issue: Issue, *, retry_after_s: int) -> FhirResponse:

@@ -16,11 +16,11 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api import clients, health, jwks, oauth
-from broker.api.failures import failure
+from broker.api.failures import failure, response_to
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import FHIR_JSON
 from broker.api.websockets import websocket
-from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
+from broker.errors import BrokerError, Issue, MethodNotAllowed, NotFound
 from broker.model.access import Access, authorize
 from broker.model.principal import ANONYMOUS, PrincipalRole
 from broker.model.release import Release
@@ -109,8 +109,8 @@ class Guard:
                 headers = _joined(HTTPConnection(scope).headers)
                 principal = await self._login.principal_of(headers, address_of(scope))
                 authorize(principal, self._access)
-        except RequestError as error:
-            refusal = failure(error)
+        except BrokerError as error:
+            refusal = response_to(error, scope.get("method", "GET"), scope["path"])
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": "access denied"})
                 return

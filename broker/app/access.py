@@ -7,8 +7,11 @@ from broker.app.channels import allowed_networks
 from broker.app.parts import Parts
 from broker.egress.addresses import Allowance, check_url
 from broker.egress.documents import DocumentClient, NotFetched
+from broker.model.principal import Principal
 from broker.security.client_assertion import AssertionVerifier
 from broker.security.client_directory import ClientDirectory
+from broker.security.issuer_tokens import IssuerTokens
+from broker.security.issuers import IssuerFile
 from broker.security.key_sets import Fetch, KeySet, NoKeySet, client_keys
 from broker.services.access_tokens import TokenService
 from broker.settings import Settings
@@ -27,11 +30,30 @@ def load_clients(settings: Settings) -> ClientDirectory:
     return clients
 
 
+def load_issuers(settings: Settings) -> IssuerFile:
+    """The external issuers of the file, none without access control. Raises `ConfigurationError` for a file
+    that is not valid.
+    """
+    allowance = Allowance(allowed_networks(settings))
+    path = settings.issuers if settings.auth == "smart" else None
+    issuers = IssuerFile(path, lambda url: check_url(url, allowance))
+    issuers.load()
+    return issuers
+
+
 def build_authenticate(parts: Parts) -> Authenticate:
     """How a process with these settings authenticates requests."""
     if parts.settings.auth == "off":
         return authenticate_open
-    return bearer(parts.token_authenticator.authenticate)
+    own = parts.token_authenticator
+    external = IssuerTokens(parts.issuers, key_sets_of(parts.documents), parts.clock)
+
+    async def principal_of(token: str) -> Principal:
+        if external.may_have_issued(token):
+            return await external.authenticate(token)
+        return await own.authenticate(token)
+
+    return bearer(principal_of)
 
 
 def build_oauth(parts: Parts, login: LoginAudit) -> OAuthParts:

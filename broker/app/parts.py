@@ -18,6 +18,7 @@ from broker.matching.context import SearchContext
 from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
 from broker.security.client_directory import ClientDirectory
+from broker.security.issuers import IssuerFile
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.access_tokens import TokenAuthenticator
 from broker.services.clients import ClientService
@@ -59,6 +60,7 @@ class Parts:
     catalog: Catalog
     channels: Mapping[str, Channel]
     client_files: ClientDirectory
+    issuers: IssuerFile
     secrets: SubscriptionSecrets
     documents: DocumentClient
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,7 +93,11 @@ class Parts:
         allowance = Allowance(allowed_networks(self.settings))
         stored = RegisteredClients(self.store)
         return ClientService(
-            self.client_files, stored, self.client_changes, lambda url: check_url(url, allowance)
+            self.client_files,
+            stored,
+            self.issuers,
+            self.client_changes,
+            lambda url: check_url(url, allowance),
         )
 
     @cached_property

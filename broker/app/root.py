@@ -17,7 +17,7 @@ from broker.api.authentication import Authenticate
 from broker.api.health import Health
 from broker.api.login_audit import LoginAudit
 from broker.api.routes import HttpRoute
-from broker.app.access import build_authenticate, build_client_reload, load_clients
+from broker.app.access import build_authenticate, build_client_reload, load_clients, load_issuers
 from broker.app.api import (
     build_api_app,
     build_health_app,
@@ -99,14 +99,14 @@ async def running(
         tls = listener_tls(settings)
         if server is not None:
             server.launch()  # it loads its data while the topics are read
-        catalog, clients = load_catalog(settings), load_clients(settings)
+        catalog, clients, issuers = load_catalog(settings), load_clients(settings), load_issuers(settings)
         url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))
         channels = await stack.enter_async_context(open_channels(settings))
         secrets = SubscriptionSecrets(await open_key_ring(settings, store))
         documents = stack.enter_context(document_client(settings))
-        parts = Parts(settings, store, catalog, channels, clients, secrets, documents)
+        parts = Parts(settings, store, catalog, channels, clients, issuers, secrets, documents)
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
         await parts.inbox.prepare()
@@ -158,6 +158,7 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
     load_catalog(settings)
     load_clients(settings)
     listener_tls(settings)
+    load_issuers(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):
         await open_key_ring(settings, store)
 

@@ -19,7 +19,7 @@ _RESERVED = frozenset({OPEN_PRINCIPAL.client_id, BROKER_AGENT, UNKNOWN_AGENT})
 """They stand for the client of a broker without access control, and in the audit trail for the broker and for
 nobody.
 """
-_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _MEMBERS = frozenset(
     {"client_id", "client_name", "scope", "jwks", "jwks_uri", "tenant", "roles", "disabled"}
     | {"token_endpoint_auth_method", "grant_types"}
@@ -97,7 +97,7 @@ def parse_client(registration: object, url_problems: UrlProblems) -> Client:
                 f"{member}: not a member of a registration; {', '.join(sorted(_MEMBERS))} are"
             )
     client_id = _text(registration, "client_id")
-    if not _CLIENT_ID.fullmatch(client_id):
+    if not CLIENT_ID.fullmatch(client_id):
         raise RegistrationError("client_id: give 1 to 128 printable ASCII characters without spaces")
     if client_id in _RESERVED:
         raise RegistrationError(f"client_id: {client_id!r} has a meaning of its own. Choose another")

@@ -22,7 +22,7 @@ MIN_RSA_BITS = 2048
 MAX_KEYS = 100
 _ALGORITHM_OF = {kty: algorithm for algorithm, kty in ALGORITHMS.items()}
 _THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y")}
-_PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 
 class RegistrationError(ValueError):
@@ -66,7 +66,7 @@ def _checked_kid(jwk: object, element: str) -> str:
     """The kid of a public key."""
     if not isinstance(jwk, dict):
         raise RegistrationError(f"{element}: not a JSON object")
-    for member in _PRIVATE_MEMBERS:
+    for member in PRIVATE_MEMBERS:
         if member in jwk:
             raise RegistrationError(
                 f"{element}.{member}: the key is not public. Make a new key, and register its public part"

@@ -23,6 +23,7 @@ from broker.security.clients import (
     decode_registration,
     parse_client,
 )
+from broker.security.issuers import IssuerFile
 from broker.store.client_changes import ClientChanges
 from broker.store.registered_clients import RegisteredClients
 
@@ -38,17 +39,21 @@ class ClientService:
         self,
         files: ClientDirectory,
         stored: RegisteredClients,
+        issuers: IssuerFile,
         changes: ClientChanges,
         url_problems: UrlProblems,
     ) -> None:
         self._files = files
         self._stored = stored
+        self._issuers = issuers
         self._changes = changes
         self._url_problems = url_problems
         self._parsed: RecentlyUsed[bytes, Registration] = RecentlyUsed(_MAX_PARSED, _MAX_UNUSED_S)
 
     async def find(self, client_id: str) -> Client | None:
-        """As `ClientRegistry` says."""
+        """As `ClientRegistry` says; also of an external issuer."""
+        if self._issuers.claims_id(client_id):
+            return self._issuers.client(client_id)
         file = self._files.find(client_id)
         if file is not None:
             return file.client
@@ -56,8 +61,12 @@ class ClientService:
         return None if text is None else self._read(text).client
 
     async def reload(self) -> int:
-        """Reads the files again; the number of clients there are then. Raises `ConfigurationError`."""
+        """Reads the files of clients and issuers again; the number of registered clients there are then.
+
+        Raises `ConfigurationError`.
+        """
         await asyncio.to_thread(self._files.load)
+        await asyncio.to_thread(self._issuers.load)
         return len(self._files) + await self._stored.count()
 
     async def all(self, tenant: Tenant) -> list[Registration]:
@@ -144,6 +153,10 @@ class ClientService:
             registration = Registration(parse_client(members, self._url_problems), members)
         except ValueError as error:
             raise OAuthError("invalid_client_metadata", f"{error}.") from error
+        client_id = registration.client.client_id
+        if self._issuers.claims_id(client_id):
+            text = f"client_id: {client_id!r} begins like those of an issuer of BROKER_ISSUERS."
+            raise OAuthError("invalid_client_metadata", text)
         if registration.client.tenant != tenant:
             text = "tenant: an administrator registers clients of its own tenant; use a file for others."
             raise OAuthError("invalid_client_metadata", text)

@@ -33,3 +33,10 @@ class AccessSettings:
         "The directory of the registered clients, one *.json file each. SIGHUP makes every process read it "
         "again.",
     )
+    issuers: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "The TOML file of the external issuers whose access tokens are accepted, such as an identity "
+        "provider (docs/security.md). SIGHUP makes every process read it again.",
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from broker.app import Running
-from broker.app.access import load_clients
+from broker.app.access import load_clients, load_issuers
 from broker.app.channels import document_client
 from broker.app.parts import Parts
 from broker.app.topics import load_catalog
@@ -190,6 +190,7 @@ def parts_of(broker: Running, store: Store) -> Parts:
         load_catalog(settings),
         {},
         load_clients(settings),
+        load_issuers(settings),
         SubscriptionSecrets(None),
         document_client(settings),
     )
