@@ -43,7 +43,7 @@ class EventStreamHandlers:
         yield b": connected\n\n"
         try:
             async for notification in self._following.follow(
-                request.principal.tenant, subscription_id, after, request.requester
+                request.principal.tenant, subscription_id, after, request.requester, request.principal
             ):
                 base = f"{request.base_url}/{notification.release}"
                 body = adapter(notification.release).render_notification(notification, base=base).text

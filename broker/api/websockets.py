@@ -24,7 +24,6 @@ from broker.errors import Issue, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import adapter
 from broker.model.audit import Requester
-from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.model.whole_number import whole_number
 from broker.services.websocket_tokens import WebsocketTokenService
@@ -151,7 +150,7 @@ class _Connection:
             return
         after = None if command.since is None else max(0, command.since - 1)
         for subscription_id in binding.subscriptions:
-            key = binding.tenant, subscription_id
+            key = binding.reader.tenant, subscription_id
             earlier = self._bound.pop(key, None)
             if earlier is not None:  # a renewed token replaces the earlier one
                 await end([earlier.task])
@@ -171,15 +170,16 @@ class _Connection:
         with contextlib.suppress(TimeoutError):
             try:
                 async with asyncio.timeout(max(0.0, rest_s)):
-                    await self._send_all(binding.tenant, subscription_id, after)
+                    await self._send_all(binding, subscription_id, after)
             except (WebSocketDisconnect, RuntimeError):  # RuntimeError: closed during a send
                 return
             except StoreUnavailable:
                 await self._close(_TRY_AGAIN, _UNAVAILABLE)
 
-    async def _send_all(self, tenant: Tenant, subscription_id: SubscriptionId, after: int | None) -> None:
+    async def _send_all(self, binding: Binding, subscription_id: SubscriptionId, after: int | None) -> None:
+        reader = binding.reader
         async for notification in self._parts.following.follow(
-            tenant, subscription_id, after, Requester("", self._address)
+            reader.tenant, subscription_id, after, Requester(reader.client_id, self._address), reader
         ):
             base = f"{self._parts.base_url}/{notification.release}"
             body = adapter(notification.release).render_notification(notification, base=base).text

@@ -16,6 +16,7 @@ from broker.security.key_sets import Fetch, KeySet, NoKeySet, client_keys
 from broker.services.access_tokens import TokenService
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens, UsedAssertions
+from broker.workers.access_review import AccessReview
 from broker.workers.client_reload import ClientReload
 
 
@@ -74,6 +75,10 @@ def key_sets_of(documents: DocumentClient) -> Fetch:
             raise NoKeySet(str(error)) from error
 
     return fetch
+
+
+def build_access_review(parts: Parts) -> AccessReview:
+    return AccessReview(parts.subscriptions, parts.access, parts.client_changes, parts.clock)
 
 
 def build_client_reload(parts: Parts) -> ClientReload:

@@ -92,7 +92,9 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),
-        events=EventService(subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock),
+        events=EventService(
+            subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock, parts.access
+        ),
         delivery_control=DeliveryControl(
             subscriptions,
             parts.schedule,
@@ -100,6 +102,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
             NotificationRenderer(base_url),
             parts.channels,
             parts.clock,
+            parts.access,
             parts.secrets,
             max_timeout_s=parts.settings.max_timeout.total_seconds(),
         ),
@@ -121,7 +124,12 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
             parts.clock,
         ),
         dry_run=DryRunService(
-            subscriptions, parts.change_log, parts.resources, catalog, parts.search_context
+            subscriptions,
+            parts.change_log,
+            parts.resources,
+            catalog,
+            parts.search_context,
+            Restrictions(parts.search_context),
         ),
         topics=TopicService(
             catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync
@@ -135,6 +143,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
             parts.wakeups,
             parts.channels,
             parts.clock,
+            parts.access,
             parts.audit_journal,
         ),
         validation=ValidationService(intake, StructureValidator()),

@@ -27,6 +27,7 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
         lag=parts.dispatcher_lag,
         stop=parts.stop,
         max_timeout_s=settings.max_timeout.total_seconds(),
+        access=parts.access,
         audit=parts.audit_journal,
     )
     return Dispatcher(parts.schedule, engine, parts.wakeups, parts.stop, drain=settings.drain)

@@ -41,6 +41,7 @@ def build_matcher(
         matcher,
         IncludeResolver(parts.catalog, parts.search_context, parts.resources),
         index,
+        parts.access,
         expiring_types=settings.kept_types.keys(),
     )
     return MatcherWorker(

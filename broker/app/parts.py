@@ -10,6 +10,7 @@ from broker.app.channels import allowed_networks
 from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
 from broker.delivery.composing import Composer
+from broker.delivery.owner_access import DeliveryAccess, OpenAccess, OwnerAccess
 from broker.delivery.wakeups import WakeupListener
 from broker.egress.addresses import Allowance, check_url
 from broker.egress.documents import DocumentClient
@@ -169,6 +170,15 @@ class Parts:
     @cached_property
     def wakeups(self) -> WakeupListener:
         return WakeupListener(self.schedule)
+
+    @cached_property
+    def access(self) -> DeliveryAccess:
+        """What the owners of subscriptions may see."""
+        if self.settings.auth == "off":
+            return OpenAccess()
+        return OwnerAccess(
+            self.clients, self.subscriptions, self.resources, self.catalog, self.search_context
+        )
 
     @cached_property
     def composer(self) -> Composer:

@@ -17,7 +17,13 @@ from broker.api.authentication import Authenticate
 from broker.api.health import Health
 from broker.api.login_audit import LoginAudit
 from broker.api.routes import HttpRoute
-from broker.app.access import build_authenticate, build_client_reload, load_clients, load_issuers
+from broker.app.access import (
+    build_access_review,
+    build_authenticate,
+    build_client_reload,
+    load_clients,
+    load_issuers,
+)
 from broker.app.api import (
     build_api_app,
     build_health_app,
@@ -189,6 +195,8 @@ def _worker_loops(
         loops["lag reporter"] = lambda: build_lag_reporter(parts, roles).run()
     if Role.MATCH in roles:
         loops["matcher"] = matcher.run
+        if parts.settings.auth == "smart":
+            loops["access review"] = lambda: build_access_review(parts).run(parts.stop)
         loops["housekeeper"] = lambda: build_housekeeper(parts).run()
     if Role.DISPATCH in roles:
         loops["dispatcher"] = lambda: build_dispatcher(parts).run()

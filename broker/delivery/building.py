@@ -1,14 +1,15 @@
 """Builds notifications and, when a build fails, finds the events that cannot be rendered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
 
 from broker.delivery.composing import Composer
+from broker.delivery.owner_access import PermittedEvents
 from broker.delivery.policy import BUILD_ATTEMPTS
 from broker.errors import StoreUnavailable
-from broker.model.notification import ErrorReport, Event, Notification
+from broker.model.notification import ErrorReport, Notification
 from broker.model.outcome import Unrenderable, UnrenderableEvent
 from broker.model.subscription import Subscription
 from broker.store.schedule import Claim
@@ -32,12 +33,14 @@ class NotificationBuilder:
         self._composer = composer
         self._render = render
 
-    async def build(self, claim: Claim, subscription: Subscription) -> BuiltNotification | Unrenderable:
+    async def build(
+        self, claim: Claim, subscription: Subscription, permitted: PermittedEvents
+    ) -> BuiltNotification | Unrenderable:
         """The notification; in the last attempt to build it, the events that break it. Raises
         `StoreUnavailable`.
         """
         try:
-            return await self._build(claim, subscription, claim.events)
+            return await self._build(claim, subscription, permitted)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever fails, the subscriber's `$status` reports it
@@ -46,14 +49,18 @@ class NotificationBuilder:
                 _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
             # the subscriber reads this text: it must not repeat content of the resource
             report = ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
-            return Unrenderable(report, await self._unrenderable(claim, subscription) if is_last else ())
+            return Unrenderable(
+                report, await self._unrenderable(claim, subscription, permitted) if is_last else ()
+            )
 
-    async def _unrenderable(self, claim: Claim, subscription: Subscription) -> tuple[UnrenderableEvent, ...]:
+    async def _unrenderable(
+        self, claim: Claim, subscription: Subscription, permitted: PermittedEvents
+    ) -> tuple[UnrenderableEvent, ...]:
         """The events that can't be rendered alone, in order."""
         unrenderable = []
-        for event in claim.events:
+        for event in permitted.events:
             try:
-                await self._build(claim, subscription, (event,))
+                await self._build(claim, subscription, PermittedEvents((event,)))
             except StoreUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 whatever fails makes the event a dead letter
@@ -68,7 +75,7 @@ class NotificationBuilder:
         return tuple(unrenderable)
 
     async def _build(
-        self, claim: Claim, subscription: Subscription, events: Sequence[Event]
+        self, claim: Claim, subscription: Subscription, events: PermittedEvents
     ) -> BuiltNotification:
         notification = await self._composer.compose(
             subscription,

@@ -3,26 +3,18 @@
 Both delivery and the API (`$events`, `$status`, open connections) compose through this module.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from broker.delivery.owner_access import BoundTopics, PermittedEvents
 from broker.fhir.conversion import convert
 from broker.model.change import Version, VersionKey
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
-from broker.model.topic import RelatedQuery, Topic
+from broker.model.topic import RelatedQuery
 from broker.model.uuids import uuid_of_names
 from broker.store.resources import Resources
-
-
-class BoundTopics(Protocol):
-    """The topic catalog, as far as composing needs it."""
-
-    def bound(self, canonical: str) -> Topic | None:
-        """The topic version that a subscription is bound to; None if it is no longer served."""
-        ...
 
 
 class Composer:
@@ -36,7 +28,7 @@ class Composer:
         self,
         subscription: Subscription,
         kind: NotificationType,
-        events: Sequence[Event],
+        permitted: PermittedEvents,
         *,
         count: int,
         at_ms: int,
@@ -50,6 +42,7 @@ class Composer:
         `release`, `content` and `status` default to those of the subscription.
         """
         release, content = release or subscription.release, content or subscription.channel.content
+        events = permitted.events
         numbers = f"{events[0].number}-{events[-1].number}" if events else str(count)
         return Notification(
             id=uuid_of_names("notification", subscription.tenant, subscription.id, kind, numbers, str(at_ms)),
@@ -61,7 +54,7 @@ class Composer:
             content=content,
             events_since_start=count,
             at_ms=at_ms,
-            foci=await self.foci(events, release, content),
+            foci=await self.foci(permitted, release, content),
             errors=errors,
             related=self.related(subscription.topic_canonical) if events else (),
         )
@@ -72,9 +65,10 @@ class Composer:
         return topic.related if topic is not None else ()
 
     async def foci(
-        self, events: Sequence[Event], release: Release, content: PayloadContent
+        self, permitted: PermittedEvents, release: Release, content: PayloadContent
     ) -> tuple[Focus, ...]:
         """The events with the resources that the content level includes, read in one round trip."""
+        events = permitted.events
         if content is not PayloadContent.FULL_RESOURCE:
             return tuple(Focus(event, None, (None,) * len(event.context)) for event in events)
         releases = {event.focus: event.release for event in events}

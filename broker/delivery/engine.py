@@ -21,6 +21,7 @@ from broker.clock import Clock
 from broker.delivery.attempt_audit import entries_of_attempt, entry_of_interrupted
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
+from broker.delivery.owner_access import RETRY_MS, AccessLost, DeliveryAccess, PermittedEvents
 from broker.delivery.policy import RetryPolicy, decide
 from broker.delivery.recovery import WaitingReceivers
 from broker.delivery.subscription_cache import Deliverable, SubscriptionCache
@@ -39,6 +40,7 @@ from broker.model.outcome import (
     TurnOff,
     Unreachable,
     Unrenderable,
+    Withhold,
 )
 from broker.model.subscription import Subscription
 from broker.security.key_ring import SecretUnreadable
@@ -81,6 +83,7 @@ class DeliveryEngine:
         stop: asyncio.Event,
         *,
         max_timeout_s: float,
+        access: DeliveryAccess,
         audit: AuditJournal | None = None,
     ) -> None:
         self._schedule = schedule
@@ -92,6 +95,7 @@ class DeliveryEngine:
         self._lag = lag
         self._stop = stop
         self._max_timeout_s = max_timeout_s
+        self._access = access
         self._audit = audit
         self._waiting = WaitingReceivers()
 
@@ -124,6 +128,10 @@ class DeliveryEngine:
                 # deleted or replaced since it was claimed: the commit returns what to send now, if anything
                 return await self._commit(claim, None)
             subscription = deliverable.subscription
+            permitted = await self._permitted(claim, subscription)
+            if isinstance(permitted, Committed):
+                return permitted
+            claim = claim.with_events(permitted.events)
             channel = self._channels.get(subscription.channel.type.code)
             if channel is None:
                 text = f"this broker has no channel {subscription.channel.type.code!r}"
@@ -133,7 +141,7 @@ class DeliveryEngine:
                 with budget.slot(concurrency_key) as is_granted:
                     if not is_granted:
                         return await self._commit(claim, Defer(random.randint(*_DEFER_MS)))
-                    outcome = await self._send(claim, deliverable, channel)
+                    outcome = await self._send(claim, permitted, deliverable, channel)
         except StoreUnavailable:
             raise
         except SecretUnreadable as error:
@@ -154,9 +162,24 @@ class DeliveryEngine:
         await self._wake_others(claim, concurrency_key, outcome, decision)
         return committed
 
-    async def _send(self, claim: Claim, deliverable: Deliverable, channel: Channel) -> DeliveryOutcome:
+    async def _permitted(self, claim: Claim, subscription: Subscription) -> PermittedEvents | Committed:
+        """The events as the owner may see them; or what was committed because it may not see all of them."""
+        try:
+            permitted = await self._access.permit(subscription, claim.events)
+        except AccessLost as lost:
+            if not await self._access.end(subscription, claim.revision, lost, claim.now_ms):
+                return await self._commit(claim, Defer(RETRY_MS))
+            _log.warning("subscription off: access lost", subscription=claim.id, reason=str(lost))
+            return await self._commit(claim, None)  # it is off, and the claim void
+        if permitted.withheld:
+            return await self._commit(claim, Withhold(permitted.withheld))
+        return permitted
+
+    async def _send(
+        self, claim: Claim, permitted: PermittedEvents, deliverable: Deliverable, channel: Channel
+    ) -> DeliveryOutcome:
         subscription = deliverable.subscription
-        built = await self._builder.build(claim, subscription)
+        built = await self._builder.build(claim, subscription, permitted)
         if isinstance(built, Unrenderable):
             return built
         failpoints.hit("delivery.built")

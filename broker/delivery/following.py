@@ -14,19 +14,21 @@ from broker.channels.base import Channel
 from broker.clock import Clock
 from broker.delivery.attempt_audit import entities_of
 from broker.delivery.composing import Composer
+from broker.delivery.owner_access import NO_EVENTS, AccessLost, DeliveryAccess
 from broker.delivery.wakeups import WakeupListener
 from broker.model.audit import NOBODY, AuditAction, AuditEntry, Requester
 from broker.model.change import Tenant
 from broker.model.notification import Event, Notification, NotificationType, single_versions
+from broker.model.principal import Principal
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store.audit_journal import AuditJournal
 from broker.store.outbox import Outboxes
 from broker.store.subscriptions import Record, Subscriptions
 from broker.tasks import sleep_unless
 
-CHECK_S = 15.0
-"""A wakeup may be lost: each connection reads its record at least this often."""
-_EXPECTED_MS = int(4 * CHECK_S * 1000)
+CHECK_S = 5.0
+"""A wakeup may be lost, and the owner may lose access: each connection looks at least this often."""
+_EXPECTED_MS = 60_000
 """How long the store expects a connection that follows a subscription of another channel."""
 
 
@@ -41,6 +43,7 @@ class Following:
         wakeups: WakeupListener,
         channels: Mapping[str, Channel],
         clock: Clock,
+        access: DeliveryAccess,
         audit: AuditJournal | None = None,
     ) -> None:
         self._subscriptions = subscriptions
@@ -49,6 +52,7 @@ class Following:
         self._wakeups = wakeups
         self._channels = channels
         self._clock = clock
+        self._access = access
         self._audit = audit
 
     async def follow(
@@ -57,19 +61,20 @@ class Following:
         subscription_id: SubscriptionId,
         after: int | None,
         receiver: Requester = NOBODY,
+        reader: Principal | None = None,
     ) -> AsyncIterator[Notification]:
         """A handshake, then every event after number `after`, in order (None: after the last event sent
-        before).
+        before), as far as the owner of the subscription may see it; another `reader` has to be allowed too.
 
         Heartbeats are sent at the subscription's period. Ends when the subscription is deleted, off, or in
-        error. Each notification with events is in the audit trail before it is returned; `receiver` is who
-        gets it, without an agent the owner of the subscription.
+        error, and when its owner has lost access. Each notification with events is in the audit trail before
+        it is returned; `receiver` is who gets it, without an agent the owner of the subscription.
         """
         key = (tenant, subscription_id)
         record = await self._active_record(key)
         if record is None:
             return
-        is_pushed = self._channels[record.subscription.channel.type.code].is_pushed
+        is_pushed = self._is_pushed(record)
         expected_until_ms = 0
         with self._wakeups.of_subscription(key) as woken:
             position = record.cursor if after is None else after
@@ -84,15 +89,17 @@ class Following:
                 if record is None:
                     return
                 if record.count > position:
-                    async for notification in self._events(record, position):
-                        position = notification.events_since_start
-                        await self._record(record, notification, receiver)
-                        yield notification
-                        sent_ms = self._clock.now_ms()
-                        await self._subscriptions.advance(tenant, subscription_id, position)
-                    position = max(
-                        position, record.count
-                    )  # events behind the last one read are no longer stored
+                    try:
+                        async for notification in self._events(record, position, reader):
+                            position = notification.events_since_start
+                            await self._record(record, notification, receiver)
+                            yield notification
+                            sent_ms = self._clock.now_ms()
+                            await self._subscriptions.advance(tenant, subscription_id, position)
+                    except AccessLost:
+                        continue  # what is read next ends the connection
+                    # events behind the last one read are withheld or no longer stored
+                    position = max(position, record.count)
                     continue
                 rest_s = self._rest_s(record, sent_ms)
                 if rest_s <= 0:
@@ -100,6 +107,9 @@ class Following:
                     sent_ms = self._clock.now_ms()
                     continue
                 await sleep_unless(woken, rest_s)
+
+    def _is_pushed(self, record: Record) -> bool:
+        return self._channels[record.subscription.channel.type.code].is_pushed
 
     async def _record(self, record: Record, notification: Notification, receiver: Requester) -> None:
         if self._audit is not None:
@@ -113,8 +123,14 @@ class Following:
             await self._audit.record(record.subscription.tenant, entry)
 
     async def _active_record(self, key: SubscriptionKey) -> Record | None:
+        """The subscription; None if it is not active, or its owner has no access."""
         record = await self._subscriptions.get(*key)
         if record is None or record.subscription.status is not SubscriptionStatus.ACTIVE:
+            return None
+        try:
+            await self._access.check(record.subscription)
+        except AccessLost as lost:
+            await self._access.end(record.subscription, record.revision, lost, self._clock.now_ms())
             return None
         return record
 
@@ -125,9 +141,11 @@ class Following:
             return CHECK_S
         return min(heartbeat_s - (self._clock.now_ms() - sent_ms) / 1000, CHECK_S)
 
-    async def _events(self, record: Record, after: int) -> AsyncIterator[Notification]:
+    async def _events(
+        self, record: Record, after: int, reader: Principal | None
+    ) -> AsyncIterator[Notification]:
         """The waiting events, `maxCount` a notification and, with resources, one version of each; numbers
-        that are no longer stored are skipped.
+        that are withheld or no longer stored are skipped. Raises `AccessLost`.
         """
         subscription = record.subscription
         limit = subscription.channel.max_count or 1
@@ -141,14 +159,20 @@ class Following:
             if has_resources:
                 events = single_versions(events)
             after = events[-1].number
-            yield await self._composer.compose(
-                subscription,
-                NotificationType.EVENT_NOTIFICATION,
-                events,
-                count=after,
-                at_ms=self._clock.now_ms(),
-            )
+            permitted = await self._access.permit(subscription, events, reader)
+            if permitted.withheld and not self._is_pushed(record):  # else the dispatcher does it
+                await self._outboxes.withhold(subscription.tenant, subscription.id, permitted.withheld)
+            for run in permitted.runs():
+                yield await self._composer.compose(
+                    subscription,
+                    NotificationType.EVENT_NOTIFICATION,
+                    run,
+                    count=run.events[-1].number,
+                    at_ms=self._clock.now_ms(),
+                )
 
     async def _compose(self, record: Record, kind: NotificationType) -> Notification:
         now_ms = self._clock.now_ms()
-        return await self._composer.compose(record.subscription, kind, (), count=record.count, at_ms=now_ms)
+        return await self._composer.compose(
+            record.subscription, kind, NO_EVENTS, count=record.count, at_ms=now_ms
+        )

@@ -22,16 +22,27 @@ def exposed_types(subscription: Subscription, topic: Topic, context: SearchConte
 
     The subscription was accepted: its filters are valid.
     """
-    foci = {focus for focus in topic.focus_types if sends(subscription.filters, topic, focus)}
-    types = set(foci)
-    for focus in foci:
-        for filter_ in subscription.filters:
-            if filter_applies(filter_, topic, focus):
-                types.update(_tested_types(filter_, subscription.release, focus, topic, context))
+    foci = _foci(subscription, topic)
+    types = {*foci, *tested_types(subscription, topic, context)}
     if subscription.channel.content is PayloadContent.FULL_RESOURCE:
         for focus in foci:
             types.update(_included_types(focus, topic, context))
     return frozenset(types)
+
+
+def tested_types(subscription: Subscription, topic: Topic, context: SearchContext) -> frozenset[str]:
+    """The types whose elements a chained filter of the subscription tests."""
+    return frozenset(
+        tested
+        for focus in _foci(subscription, topic)
+        for filter_ in subscription.filters
+        if filter_applies(filter_, topic, focus)
+        for tested in _tested_types(filter_, subscription.release, focus, topic, context)
+    )
+
+
+def _foci(subscription: Subscription, topic: Topic) -> set[str]:
+    return {focus for focus in topic.focus_types if sends(subscription.filters, topic, focus)}
 
 
 def _tested_types(

@@ -13,12 +13,14 @@ class GapReason(StrEnum):
     SIZE = "size"  # more events waited than an outbox holds
     AGE = "age"  # they waited for longer than events are kept
     ROLLBACK = "rollback"  # the store came back with older data
+    ACCESS = "access"  # the client may not see them
 
 
 _WHY = {
     GapReason.SIZE: "more events waited than are kept (BROKER_MAX_OUTBOX), so the oldest were given up",
     GapReason.AGE: "they waited longer than events are kept (BROKER_RETENTION) and were given up",
     GapReason.ROLLBACK: "the store came back with older data; these events were delivered before or are lost",
+    GapReason.ACCESS: "the client that owns the subscription was not allowed to see them",
 }
 
 

@@ -122,4 +122,13 @@ class MoveToDeadLetters:
     error: ErrorReport
 
 
-Decision = Advance | Retry | MarkError | TurnOff | Defer | MoveToDeadLetters
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """Nothing was attempted: the owner of the subscription may not see these events, which are given up. The
+    rest of the notification is sent.
+    """
+
+    events: tuple[int, ...]
+
+
+Decision = Advance | Retry | MarkError | TurnOff | Defer | MoveToDeadLetters | Withhold

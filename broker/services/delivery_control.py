@@ -13,6 +13,7 @@ from broker.clock import Clock
 from broker.delivery.building import Render
 from broker.delivery.composing import Composer
 from broker.delivery.engine import DEFAULT_TIMEOUT_S
+from broker.delivery.owner_access import NO_EVENTS, AccessLost, DeliveryAccess
 from broker.errors import Conflict, Issue, Unprocessable
 from broker.fhir.release import adapter
 from broker.model.notification import NotificationType
@@ -70,6 +71,7 @@ class DeliveryControl:
         render: Render,
         channels: Mapping[str, Channel],
         clock: Clock,
+        access: DeliveryAccess,
         secrets: SubscriptionSecrets,
         *,
         max_timeout_s: float,
@@ -80,6 +82,7 @@ class DeliveryControl:
         self._render = render
         self._channels = channels
         self._clock = clock
+        self._access = access
         self._secrets = secrets
         self._max_timeout_s = max_timeout_s
 
@@ -107,7 +110,8 @@ class DeliveryControl:
 
     async def send_test(self, principal: Principal, subscription_id: str) -> TrialReport:
         """Sends a heartbeat and waits for the answer. Raises `Unprocessable` for a channel over which the
-        broker does not send, and `Conflict` where its secrets cannot be opened.
+        broker does not send, and `Conflict` where its secrets cannot be opened or its owner
+        has lost access.
         """
         record = await self._subscriptions.get(principal, subscription_id)
         subscription = record.subscription
@@ -120,6 +124,11 @@ class DeliveryControl:
             raise Unprocessable(
                 Issue("not-supported", text, adapter(subscription.release).element("channelType"))
             )
+        try:
+            await self._access.check(subscription)
+        except AccessLost as lost:
+            text = f"Nothing is sent: {lost}."
+            raise Conflict(Issue("business-rule", text)) from lost
         started_ms = self._clock.now_ms()
         outcome = await self._send(record, subscription, channel, started_ms)
         duration_ms = max(0, self._clock.now_ms() - started_ms)
@@ -137,7 +146,7 @@ class DeliveryControl:
             text = f"The secrets of the Subscription cannot be opened: {error}."
             raise Conflict(Issue("exception", text)) from error
         heartbeat = await self._composer.compose(
-            subscription, NotificationType.HEARTBEAT, (), count=record.count, at_ms=at_ms
+            subscription, NotificationType.HEARTBEAT, NO_EVENTS, count=record.count, at_ms=at_ms
         )
         timeout_s = min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s)
         signer = signer_of(signing, self._clock.now_ms())

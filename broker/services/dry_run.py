@@ -10,10 +10,13 @@ from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.naive import NaiveMatcher
 from broker.matching.problems import Problem
+from broker.matching.restrictions import Restrictions
+from broker.matching.states import filtered_version
 from broker.model.change import Change
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.model.scopes import alternatives
 from broker.services.subscriptions import SubscriptionService
 from broker.store.change_log import ChangeLog
 from broker.store.resources import Resources
@@ -54,12 +57,14 @@ class DryRunService:
         resources: Resources,
         catalog: Catalog,
         context: SearchContext,
+        restrictions: Restrictions,
     ) -> None:
         self._subscriptions = subscriptions
         self._change_log = change_log
         self._resources = resources
         self._catalog = catalog
         self._context = context
+        self._restrictions = restrictions
 
     async def run(
         self, principal: Principal, release: Release, resource: Resource, count: int = DEFAULT_COUNT
@@ -67,7 +72,8 @@ class DryRunService:
         """Examines the newest `count` changes of the tenant.
 
         Chained filters see the resources they refer to as they are now, not as they were at the time of the
-        change. Raises `Malformed` or `Unprocessable` for a Subscription that registration would refuse.
+        change. A change that the principal may not see does not match. Raises `Malformed` or `Unprocessable`
+        for a Subscription that registration would refuse.
         """
         draft = self._subscriptions.draft(principal, release, resource, "dry-run")
         topic = self._catalog.bound(draft.topic_canonical)
@@ -85,7 +91,7 @@ class DryRunService:
                 await asyncio.sleep(0)
             wanted = matcher.needs(change)
             related = await self._resources.current_many(principal.tenant, wanted) if wanted else {}
-            if matcher.match(change, related):
+            if matcher.match(change, related) and self._may_see(principal, change):
                 matched += 1
                 if matched <= MAX_MATCHES:
                     matches.append(change)
@@ -95,3 +101,8 @@ class DryRunService:
         return DryRunReport(
             examined, matched, oldest_ms, examined < count, tuple(matches), failed, tuple(problems)
         )
+
+    def _may_see(self, principal: Principal, change: Change) -> bool:
+        version = filtered_version(change)
+        allowed = alternatives(principal.scopes, change.current.key.type, "r")
+        return version is not None and self._restrictions.allow(allowed, version)

@@ -4,17 +4,18 @@ A subscriber uses these to find out whether it missed anything, and to get it. `
 """
 
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from broker.clock import Clock
 from broker.delivery.composing import Composer
+from broker.delivery.owner_access import NO_EVENTS, AccessLost, DeliveryAccess, PermittedEvents
 from broker.errors import Conflict, Issue, Unprocessable
 from broker.fhir.release import adapter
 from broker.model.notification import ErrorReport, Event, Notification, NotificationType
 from broker.model.principal import Principal
 from broker.model.release import Release
-from broker.model.subscription import PayloadContent, SubscriptionStatus
+from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.services.event_numbers import missing_numbers, runs
 from broker.services.registration import RegistrationRules
 from broker.services.subscriptions import SubscriptionService
@@ -69,6 +70,7 @@ class EventService:
         composer: Composer,
         rules: RegistrationRules,
         clock: Clock,
+        access: DeliveryAccess,
     ) -> None:
         self._subscriptions = subscriptions
         self._outboxes = outboxes
@@ -76,6 +78,7 @@ class EventService:
         self._composer = composer
         self._rules = rules
         self._clock = clock
+        self._access = access
 
     async def status(self, principal: Principal, release: Release, subscription_id: str) -> Notification:
         """The status of one Subscription; raises `NotFound`."""
@@ -136,6 +139,7 @@ class EventService:
             principal.tenant, subscription.id, events.first, events.last, limit=MAX_EVENTS
         )
         is_cut = len(stored) == MAX_EVENTS
+        permitted, hidden = await self._permitted(principal, subscription, stored)
         return Notification(
             id=str(uuid.uuid4()),
             type=NotificationType.QUERY_EVENT,
@@ -146,13 +150,26 @@ class EventService:
             content=level,
             events_since_start=record.count,
             at_ms=self._clock.now_ms(),
-            foci=await self._composer.foci(stored, release, level),
+            foci=await self._composer.foci(permitted, release, level),
             related=self._composer.related(subscription.topic_canonical),
             errors=(
                 *record.errors,
                 *missing_numbers(record, events.first, events.last, stored, is_cut=is_cut),
+                *hidden,
             ),
         )
+
+    async def _permitted(
+        self, principal: Principal, subscription: Subscription, stored: Sequence[Event]
+    ) -> tuple[PermittedEvents, Sequence[ErrorReport]]:
+        """What of the events the owner and the principal may see, and reports of the others (R-365)."""
+        try:
+            permitted = await self._access.permit(subscription, stored, principal)
+        except AccessLost as lost:
+            return NO_EVENTS, [ErrorReport(None, f"no event is shown: {lost}")] if stored else []
+        shown = {event.number for event in permitted.events}
+        numbers = [event.number for event in stored if event.number not in shown]
+        return permitted, [ErrorReport(None, _hidden(low, high)) for low, high in runs(numbers)]
 
     async def resend(
         self, principal: Principal, release: Release, subscription_id: str, events: EventRange
@@ -221,3 +238,8 @@ class EventService:
                 raise Conflict(Issue("throttled", text))
             case ResendResult.ACCEPTED:
                 pass
+
+
+def _hidden(low: int, high: int) -> str:
+    numbers = f"event {low} is" if low == high else f"events {low} to {high} are"
+    return f"{numbers} not shown: their resources may not be seen now"

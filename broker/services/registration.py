@@ -14,11 +14,11 @@ from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.definitions import ANY_TYPE
-from broker.matching.exposure import exposed_types
+from broker.matching.exposure import exposed_types, tested_types
 from broker.matching.registration import check_filters, filter_warnings
 from broker.model.principal import Principal
 from broker.model.scopes import ANY_TYPE as EVERY_TYPE
-from broker.model.scopes import Scope, covers
+from broker.model.scopes import Scope, alternatives, covers
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
 from broker.model.topic import Topic, TopicStatus
 from broker.services.content_warnings import can_send, content_warnings
@@ -66,10 +66,19 @@ class RegistrationRules:
         return accepted
 
     def _check_reads(self, draft: Subscription, topic: Topic, principal: Principal) -> None:
-        """A Subscription may not reveal what its creator could not read (S-089, R-450)."""
-        types = exposed_types(draft, topic, self._context)
-        scopes = [Scope("system", EVERY_TYPE if name == ANY_TYPE else name, "r") for name in sorted(types)]
-        missing = " ".join(str(scope) for scope in scopes if not covers(principal.scopes, scope))
+        """A Subscription may not reveal what its creator could not read (S-089, R-450).
+
+        A restricted scope is enough where each delivery applies the restriction: not for the types whose
+        elements a chained filter tests.
+        """
+        tested = {_needed(name) for name in tested_types(draft, topic, self._context)}
+        scopes = sorted({_needed(name) for name in exposed_types(draft, topic, self._context)}, key=str)
+        missing = " ".join(
+            str(scope)
+            for scope in scopes
+            if not alternatives(principal.scopes, scope.resource_type, "r")
+            or (scope in tested and not covers(principal.scopes, scope))
+        )
         if missing:
             text = (
                 f"The Subscription would reveal what the client {principal.client_id!r} may not read: it "
@@ -129,6 +138,10 @@ class RegistrationRules:
             replace(issue, expression=element(issue.expression) if issue.expression else None)
             for issue in channel.check(draft.channel)
         ]
+
+
+def _needed(type_name: str) -> Scope:
+    return Scope("system", EVERY_TYPE if type_name == ANY_TYPE else type_name, "r")
 
 
 def _check_content(draft: Subscription, topic: Topic) -> list[Issue]:

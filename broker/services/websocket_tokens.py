@@ -50,7 +50,7 @@ class WebsocketTokenService:
         if not ids:
             text = "There is no active subscription with the channel websocket. Register one first."
             raise NotFound(Issue("not-found", text))
-        token, expires_ms = await self._tokens.issue(principal.tenant, ids, LIFETIME_MS)
+        token, expires_ms = await self._tokens.issue(principal, ids, LIFETIME_MS)
         return IssuedToken(token, expires_ms, ids)
 
     async def redeem(self, token: str) -> Binding | None:

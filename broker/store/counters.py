@@ -61,7 +61,8 @@ class Counters:
             events_appended=events["events_appended"],
             events_delivered=delivered,
             events_given_up={
-                reason: events[f"events_given_up:{reason}"] for reason in (GapReason.SIZE, GapReason.AGE)
+                reason: events[f"events_given_up:{reason}"]
+                for reason in (GapReason.SIZE, GapReason.AGE, GapReason.ACCESS)
             },
             notifications=_notifications(events),
             # each rollback is recorded in every shard

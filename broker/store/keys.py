@@ -180,7 +180,7 @@ def id_claim(tenant: Tenant, resource_type: str, name: str) -> str:
 
 def token(digest: str) -> str:
     """String, JSON: what a binding token stands for; it is removed when the token is redeemed or expires."""
-    return f"broker:token:{digest}"
+    return f"broker:binding-token:{digest}"
 
 
 def access_token(digest: str) -> str:

@@ -126,6 +126,10 @@ class Outboxes:
         (entries,) = await self._store.send([command])
         return [event_of(tenant, entry_id, flat) for entry_id, flat in entries]
 
+    async def withhold(self, tenant: Tenant, subscription_id: SubscriptionId, numbers: Sequence[int]) -> None:
+        """Removes events that the owner of the subscription may not see; `$status` reports the gap."""
+        await outbox.withhold_events(self._store, (tenant, subscription_id), numbers)
+
 
 def _new_event(change: Change, context: Context, encoded: dict[tuple[str, int], NewEvent]) -> NewEvent:
     """The event of a change; subscriptions with the same included resources share it through `encoded`."""

@@ -189,7 +189,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, gc=False):
 decode_claim = msgspec.msgpack.Decoder(ClaimRecord).decode
 
 
-DecisionWord = Literal["advance", "retry", "error", "off", "release", "defer", "dead-letter"]
+DecisionWord = Literal["advance", "retry", "error", "off", "release", "defer", "dead-letter", "withhold"]
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -213,6 +213,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     error_text: str = ""
     is_build_failure: bool = False
     dead_letters: tuple[tuple[int, str], ...] = ()
+    withheld: tuple[int, ...] = ()
 
 
 class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):

@@ -14,7 +14,16 @@ import msgspec
 from broker.model.audit import AuditEntry
 from broker.model.change import Tenant
 from broker.model.notification import ErrorReport, Event, NotificationType
-from broker.model.outcome import Advance, Decision, Defer, MarkError, MoveToDeadLetters, Retry, TurnOff
+from broker.model.outcome import (
+    Advance,
+    Decision,
+    Defer,
+    MarkError,
+    MoveToDeadLetters,
+    Retry,
+    TurnOff,
+    Withhold,
+)
 from broker.model.subscription import SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store import keys
 from broker.store.protocol import Command, Store
@@ -59,6 +68,10 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     secrets_id: str = ""
     build_failures: int = 0
     is_takeover: bool = False
+
+    def with_events(self, events: tuple[Event, ...]) -> "Claim":
+        """The claim with its events as they are sent."""
+        return self if events == self.events else msgspec.structs.replace(self, events=events)
 
 
 class ResendResult(StrEnum):
@@ -234,6 +247,7 @@ def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outco
     word: DecisionWord = "release"
     delay_ms, is_build_failure, error = 0, False, ErrorReport(None, "")
     dead_letters: tuple[tuple[int, str], ...] = ()
+    withheld: tuple[int, ...] = ()
     match decision:
         case None:
             pass
@@ -246,6 +260,8 @@ def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outco
         case MoveToDeadLetters(error=error, events=unrenderable):
             word = "dead-letter"
             dead_letters = tuple((event.number, event.reason) for event in unrenderable)
+        case Withhold(events=withheld):
+            word = "withhold"
         case MarkError(error=error):
             word = "error"
         case TurnOff(error=error):
@@ -264,6 +280,7 @@ def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outco
         error_text=error.text,
         is_build_failure=is_build_failure,
         dead_letters=dead_letters,
+        withheld=withheld,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from broker import failpoints
 from broker.model.change import Tenant
 from broker.model.eligibility import Activation
-from broker.model.gap import Gap
+from broker.model.gap import Gap, GapReason
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.subscription import (
@@ -21,7 +21,7 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store import keys
-from broker.store.gaps import gaps_of
+from broker.store.gaps import GapReporter, gaps_of
 from broker.store.protocol import Command, Store
 from broker.store.records import RegistrationRequest
 from broker.store.scripts import outbox, subscriptions
@@ -164,6 +164,7 @@ class Subscriptions:
         self._keep_deleted_ms = keep_deleted_ms
         self.ids = SubscriptionIds(store)
         self._group = WriteGroup(store)
+        self._gaps = GapReporter()
 
     def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
         return self._store.layout.shard_of(tenant, subscription_id)
@@ -267,6 +268,16 @@ class Subscriptions:
         """Sets it to `error`; False if it was stored again meanwhile, or is not active or requested."""
         key: SubscriptionKey = (record.subscription.tenant, record.subscription.id)
         return await subscriptions.mark_error(self._store, key, record.revision, reason)
+
+    async def end_access(self, key: SubscriptionKey, revision: str, reason: str) -> bool:
+        """Turns it `off` because its owner may not see what it sends, and gives up the events that wait.
+
+        False if it was stored again meanwhile, or was off already.
+        """
+        has_ended, gap = await subscriptions.end_access(self._store, key, revision, reason)
+        if gap is not None:
+            self._gaps.report(key, *gap, GapReason.ACCESS)
+        return has_ended
 
     async def of_tenant(self, tenant: Tenant, texts: Sequence[Sequence[str]] = ()) -> AsyncIterator[Record]:
         """Every subscription of a tenant, by id within each shard; of those only the ones whose stored values

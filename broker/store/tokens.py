@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.model.change import Tenant
+from broker.model.principal import Principal
+from broker.model.scopes import parse_scopes
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.protocol import Store
@@ -17,9 +19,12 @@ from broker.store.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a token stands for. At `expires_ms` the binding ends too, not only the time to redeem it."""
+    """What a token stands for: `reader` is who requested it, with its scopes then.
 
-    tenant: Tenant
+    At `expires_ms` the binding ends too, not only the time to redeem it.
+    """
+
+    reader: Principal
     subscriptions: tuple[SubscriptionId, ...]
     expires_ms: int
 
@@ -31,13 +36,21 @@ class Tokens:
         self._store = store
 
     async def issue(
-        self, tenant: Tenant, subscriptions: Sequence[SubscriptionId], lifetime_ms: int
+        self, reader: Principal, subscriptions: Sequence[SubscriptionId], lifetime_ms: int
     ) -> tuple[str, int]:
         """A new token, and when it expires (ms)."""
         token = secrets.token_urlsafe(32)
         ((seconds, micros),) = await self._store.send([("TIME",)])
         expires_ms = int(seconds) * 1000 + int(micros) // 1000 + lifetime_ms
-        stored = json.dumps({"tenant": tenant, "subscriptions": list(subscriptions), "expires": expires_ms})
+        stored = json.dumps(
+            {
+                "tenant": reader.tenant,
+                "client": reader.client_id,
+                "scope": " ".join(map(str, reader.scopes)),
+                "subscriptions": list(subscriptions),
+                "expires": expires_ms,
+            }
+        )
         await self._store.send([("SET", keys.token(_digest(token)), stored, "PX", lifetime_ms)])
         return token, expires_ms
 
@@ -48,7 +61,9 @@ class Tokens:
             return None
         binding = json.loads(stored)
         subscriptions = tuple(SubscriptionId(subscription) for subscription in binding["subscriptions"])
-        return Binding(Tenant(binding["tenant"]), subscriptions, int(binding["expires"]))
+        scopes = parse_scopes(binding["scope"])
+        reader = Principal(binding["client"], Tenant(binding["tenant"]), scopes, frozenset())
+        return Binding(reader, subscriptions, int(binding["expires"]))
 
 
 def _digest(token: str) -> str:

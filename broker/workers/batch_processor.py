@@ -14,6 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from broker import failpoints
+from broker.delivery.owner_access import DeliveryAccess
 from broker.errors import StoreUnavailable
 from broker.matching.matcher import Match, Matcher
 from broker.model.change import Change
@@ -69,6 +70,7 @@ class BatchProcessor:
         matcher: Matcher,
         includes: IncludeResolver,
         index: SubscriptionIndexUpdater,
+        access: DeliveryAccess,
         *,
         expiring_types: Collection[str],
     ) -> None:
@@ -79,6 +81,7 @@ class BatchProcessor:
         self._matcher = matcher
         self._includes = includes
         self._index = index
+        self._access = access
         self._expiring_types = expiring_types
 
     async def process(self, changes: Sequence[Change], partitions: Mapping[int, Partition]) -> None:
@@ -128,6 +131,7 @@ class BatchProcessor:
                 await self._resources.current_many(change.current.key.tenant, targets) if targets else {}
             )
             matches = await run_aside(change, self._matcher.match, change, related)
+            matches = await self._events(change, matches)
             included = await self._includes.targets(change, {match.topic_canonical for match in matches})
         except StoreUnavailable:
             raise
@@ -146,8 +150,15 @@ class BatchProcessor:
         partition.poison.forget(change.id)
         for problem in self._matcher.drain_problems():
             _log.warning("evaluation failed", change=change.id, problem=str(problem))
+        return MatchedChange(change, matches, included)
+
+    async def _events(self, change: Change, matches: Sequence[Match]) -> list[Match]:
+        """The matches that are events: the state of the subscription allows it, and its owner may see the
+        change.
+        """
         eligible = [match for match in matches if self._index.is_event(match, change)]
-        return MatchedChange(change, eligible, included)
+        seeing = await self._access.seeing(change, {self._index.owner(match) for match in eligible})
+        return [match for match in eligible if self._index.owner(match) in seeing]
 
     async def _append(self, batch: Sequence[MatchedChange], partitions: Mapping[int, Partition]) -> None:
         """Appends to all outboxes. One failed partition does not interrupt the appends of the others."""

@@ -43,10 +43,11 @@ REFILE_S = 0.05
 
 
 class _Filed(NamedTuple):
-    """A subscription in the index: its state, and the document that was filed."""
+    """A subscription in the index: its state, the document that was filed, and its owner."""
 
     activation: Activation
     revision: str
+    owner: str
 
 
 class SubscriptionIndexUpdater:
@@ -114,6 +115,10 @@ class SubscriptionIndexUpdater:
         filed = self._filed[match.tenant, match.subscription_id]
         return eligibility(filed.activation, change.current.at_ms) is Eligibility.ELIGIBLE
 
+    def owner(self, match: Match) -> str:
+        """The client that the subscription belongs to."""
+        return self._filed[match.tenant, match.subscription_id].owner
+
     async def _apply_changes(self) -> None:
         slices = Slices()
         self._has_work.clear()
@@ -164,7 +169,7 @@ class SubscriptionIndexUpdater:
                     await self._fail(key, record)
                 else:
                     self._index.put(record.subscription, topic)
-                    self._filed[key] = _Filed(record.activation, record.revision)
+                    self._filed[key] = _Filed(record.activation, record.revision, record.subscription.owner)
             await slices.pause()
 
     def _is_unserved(self, key: SubscriptionKey, record: Record) -> bool:

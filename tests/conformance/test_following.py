@@ -11,6 +11,7 @@ from broker.channels.pull import PullChannel
 from broker.clock import SystemClock
 from broker.delivery.composing import Composer
 from broker.delivery.following import CHECK_S, Following
+from broker.delivery.owner_access import OpenAccess
 from broker.delivery.wakeups import WakeupListener
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.notification import NotificationType
@@ -70,7 +71,7 @@ def following_of(
 ) -> Following:
     composer = Composer(Resources(store), NoTopics())
     channels = {"rest-hook": channel or PullChannel("a test connection")}
-    return Following(subscriptions, Outboxes(store), composer, wakeups, channels, SystemClock())
+    return Following(subscriptions, Outboxes(store), composer, wakeups, channels, SystemClock(), OpenAccess())
 
 
 async def put_pull_subscription(subscriptions: Subscriptions) -> None:

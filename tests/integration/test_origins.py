@@ -13,6 +13,7 @@ from broker.clock import SystemClock
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.composing import Composer
 from broker.delivery.engine import DeliveryEngine
+from broker.delivery.owner_access import OpenAccess
 from broker.delivery.policy import RetryPolicy
 from broker.delivery.rendering import NotificationRenderer
 from broker.delivery.subscription_cache import SubscriptionCache
@@ -103,6 +104,7 @@ async def dispatching(
         DispatcherLag(),
         stop,
         max_timeout_s=10,
+        access=OpenAccess(),
     )
     wakeups = WakeupListener(schedule)
     dispatcher = Dispatcher(schedule, engine, wakeups, stop, drain=timedelta(seconds=5), limits=limits)

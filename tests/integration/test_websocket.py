@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 
 from broker.app import Running
 from broker.model.change import DEFAULT_TENANT, Tenant
+from broker.model.principal import OPEN_PRINCIPAL
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
 from broker.store.protocol import Store
@@ -236,7 +237,7 @@ async def test_a_binding_ends_when_its_token_expires(client: httpx.AsyncClient, 
     expiring_id = await registered(client, heartbeat_s=1)
     _, url = await bound_token(client, expiring_id)
     lifetime_ms = 3_000
-    token, _ = await Tokens(store).issue(DEFAULT_TENANT, [SubscriptionId(expiring_id)], lifetime_ms)
+    token, _ = await Tokens(store).issue(OPEN_PRINCIPAL, [SubscriptionId(expiring_id)], lifetime_ms)
     expires = asyncio.get_running_loop().time() + lifetime_ms / 1000
     other_id = await registered(client, heartbeat_s=1)
     messages: list[ReceivedNotification] = []

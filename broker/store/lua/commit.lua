@@ -126,6 +126,20 @@ local function move_to_dead_letters()
   change(s, 'attempts', '0', 'failing_since', '0', unpack(failure))
 end
 
+-- Removes events that the owner may not see; the rest of the notification is sent without them.
+local function withhold_events()
+  local numbers = {}
+  for _, number in ipairs(verdict.withheld) do numbers[number] = true end
+  if s.notification_type == 'resend' then
+    s.resend_ranges = without(s.resend_ranges, numbers)
+    change(s, 'resend_ranges', s.resend_ranges)
+  else
+    withhold(key, verdict.withheld, now)
+  end
+  s.notification_type, s.attempts, s.failing_since = '', 0, 0
+  change(s, 'attempts', '0', 'failing_since', '0')
+end
+
 -- Ends the deliveries: status `off` or `error`.
 local function stop_delivery(status)
   change(s, unpack(failure))
@@ -151,6 +165,8 @@ local function apply()
     return back_off()
   elseif decision == 'dead-letter' and s.status == 'active' then
     move_to_dead_letters()
+  elseif decision == 'withhold' then
+    withhold_events()
   elseif s.status == 'active' or s.status == 'requested' then
     stop_delivery(decision == 'off' and 'off' or 'error')
   end

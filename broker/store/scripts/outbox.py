@@ -129,6 +129,17 @@ async def skip_numbers(
     return [SkippedNumbers(*reply) for reply in await store.run_many(calls, WriteConcern.DURABLE)]
 
 
+async def withhold_events(store: Store, subscription: SubscriptionKey, numbers: Sequence[int]) -> None:
+    """Gives up events that the owner of the subscription may not see."""
+    shard = store.layout.shard_of(*subscription)
+    script_keys = [
+        keys.subscription(shard, *subscription),
+        keys.outbox(shard, *subscription),
+        keys.shard_counters(shard),
+    ]
+    await store.run(ScriptCall("withhold_events", script_keys, list(numbers)))
+
+
 async def expect_reader(store: Store, subscription: SubscriptionKey, ms: int) -> None:
     """For `ms`, wakeups name the subscription when it gets events."""
     shard = store.layout.shard_of(*subscription)

@@ -27,6 +27,7 @@ _BASE = ("base",)
 _SUBSCRIPTION = ("base", "subscription")
 _WRITE = ("base", "preconditions")
 _GAPS = ("base", "subscription", "gaps")
+_ACCESS = ("base", "subscription", "gaps", "access")
 _DEAD_LETTERS = ("base", "dead_letters")
 _VERSIONS = ("base", "resource")
 _MATCHING = ("base", "matching")
@@ -41,10 +42,11 @@ _SCRIPTS = MappingProxyType(
         "append_events": _Script(_GAPS),
         "chain_audit": _Script(runs_when_full=True),
         "claim": _Script((*_SUBSCRIPTION, "next_notification"), runs_when_full=True),
-        "commit": _Script((*_SUBSCRIPTION, "dead_letters", "next_notification"), runs_when_full=True),
+        "commit": _Script((*_ACCESS, "dead_letters", "next_notification"), runs_when_full=True),
         "discard_entries": _Script(_BASE, runs_when_full=True),
         "discard_events": _Script((*_SUBSCRIPTION, "dead_letters"), runs_when_full=True),
         "expect_reader": _Script(_BASE, runs_when_full=True),
+        "end_access": _Script(_GAPS, runs_when_full=True),
         "end_backoff": _Script(runs_when_full=True),
         "extend_claims": _Script(_BASE, runs_when_full=True),
         "fence_partition": _Script(),
@@ -67,6 +69,7 @@ _SCRIPTS = MappingProxyType(
         "trim_outbox": _Script(_GAPS, runs_when_full=True),
         "void_claims": _Script(_BASE, runs_when_full=True),
         "void_leases": _Script(runs_when_full=True),
+        "withhold_events": _Script(_ACCESS, runs_when_full=True),
         "write_client": _Script(runs_when_full=True),
         "write_topic": _Script(_WRITE),
     }

@@ -66,6 +66,26 @@ async def replace_secrets(
     return bool(await store.run(call, WriteConcern.DURABLE))
 
 
+async def end_access(
+    store: Store, subscription: SubscriptionKey, revision: str, reason: str
+) -> tuple[bool, tuple[int, int] | None]:
+    """Turns a subscription off and gives up what waits; False if it was stored again or was off already.
+
+    Then the first and last number of the gap, if there is one.
+    """
+    shard = store.layout.shard_of(*subscription)
+    script_keys = [
+        keys.subscription(shard, *subscription),
+        keys.outbox(shard, *subscription),
+        keys.due(shard),
+        keys.registry(shard),
+        keys.shard_counters(shard),
+    ]
+    call = ScriptCall("end_access", script_keys, [keys.member(*subscription), revision, reason])
+    has_ended, *gap = await store.run(call, WriteConcern.REPLICATED)
+    return bool(has_ended), (int(gap[0]), int(gap[1])) if gap else None
+
+
 async def mark_error(store: Store, subscription: SubscriptionKey, revision: str, reason: str) -> bool:
     """Sets a subscription to `error`; False if it was stored again, or is not active or requested."""
     shard = store.layout.shard_of(*subscription)

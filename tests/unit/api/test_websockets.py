@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from broker.api import websockets
 from broker.api.websockets import WebsocketParts
 from broker.clock import SystemClock
-from broker.model.change import DEFAULT_TENANT
+from broker.model.principal import OPEN_PRINCIPAL
 from broker.model.subscription import SubscriptionId
 from broker.store.tokens import Binding
 
@@ -26,7 +26,7 @@ class Tokens:
 
     async def redeem(self, _token: str) -> Binding:
         ids = (SubscriptionId(f"s{next(self._numbers)}"),)
-        return Binding(DEFAULT_TENANT, ids, SystemClock().now_ms() + 60_000)
+        return Binding(OPEN_PRINCIPAL, ids, SystemClock().now_ms() + 60_000)
 
 
 class Following:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from broker.delivery.owner_access import OpenAccess
 from broker.errors import StoreUnavailable
 from broker.matching.matcher import Match
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
@@ -113,6 +114,9 @@ class FakeMatching:
     def is_event(self, _match: Match, _change: Change) -> bool:
         return True
 
+    def owner(self, _match: Match) -> str:
+        return "open"
+
     async def targets(self, change: Change, canonicals: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         return {canonical: [("Patient", change.current.key.id)] for canonical in canonicals}
 
@@ -127,7 +131,7 @@ class FakeMatching:
 
 
 def processor_of(store: FakeStore, matching: FakeMatching) -> BatchProcessor:
-    fakes = (store, store, store, store, matching, matching, matching)
+    fakes = (store, store, store, store, matching, matching, matching, OpenAccess())
     return BatchProcessor(*(cast("Any", fake) for fake in fakes), expiring_types=())
 
 

@@ -33,7 +33,7 @@
 --   skipped_numbers                   dead letters after the cursor, ascending: `n,…`
 --   dead_letters                      how many events are dead letters
 --   gaps                              numbers that will not be delivered: `low-high:reason:moment,…`; the
---                                     reason is size, age or rollback
+--                                     reason is size, age, rollback or access
 --   gap_since                         moment of the first gap since the client last stored the document
 --   last_sent                         moment of the last notification
 --   error_code, error_text            why delivery last failed
