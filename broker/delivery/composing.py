@@ -3,10 +3,12 @@
 Both delivery and the API (`$events`, `$status`, open connections) compose through this module.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.delivery.owner_access import BoundTopics, PermittedEvents
 from broker.fhir.conversion import convert
+from broker.fhir.payload_elements import limited
 from broker.model.change import Version, VersionKey
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
@@ -54,7 +56,7 @@ class Composer:
             content=content,
             events_since_start=count,
             at_ms=at_ms,
-            foci=await self.foci(permitted, release, content),
+            foci=await self.foci(permitted, release, content, subscription.elements),
             errors=errors,
             related=self.related(subscription.topic_canonical) if events else (),
         )
@@ -65,16 +67,24 @@ class Composer:
         return topic.related if topic is not None else ()
 
     async def foci(
-        self, permitted: PermittedEvents, release: Release, content: PayloadContent
+        self,
+        permitted: PermittedEvents,
+        release: Release,
+        content: PayloadContent,
+        elements: Sequence[str],
     ) -> tuple[Focus, ...]:
-        """The events with the resources that the content level includes, read in one round trip."""
+        """The events with the resources that the content level includes, read in one round trip, limited to
+        the elements of their types.
+        """
         events = permitted.events
         if content is not PayloadContent.FULL_RESOURCE:
             return tuple(Focus(event, None, (None,) * len(event.context)) for event in events)
         releases = {event.focus: event.release for event in events}
         releases |= {included.key: included.release for event in events for included in event.context}
         versions = await self._resources.many(releases)
-        bodies = {key: _body(key, versions.get(key), source, release) for key, source in releases.items()}
+        bodies = {
+            key: _body(key, versions.get(key), source, release, elements) for key, source in releases.items()
+        }
 
         def focus(event: Event) -> Focus:
             # a version written after the event belongs to a store that was rolled back and reused its number
@@ -99,14 +109,16 @@ def _missing(key: VersionKey) -> _Body:
     return _Body(None, f"{key.reference}/_history/{key.version} is not included: it is no longer stored.")
 
 
-def _body(key: VersionKey, version: Version | None, source: Release, target: Release) -> _Body:
+def _body(
+    key: VersionKey, version: Version | None, source: Release, target: Release, elements: Sequence[str]
+) -> _Body:
     if version is None:
         return _missing(key)
     if version.resource is None:
         return _Body(None)
     converted = convert(version.resource, key.type, source, target)
     if converted is not None:
-        return _Body(converted)
+        return _Body(limited(converted, target, elements))
     return _Body(
         None,
         f"{key.reference}/_history/{key.version} is not included: it can't be converted from "

@@ -16,6 +16,7 @@ from broker.fhir.cross_release_subscriptions import r5_name
 from broker.fhir.element_reader import ElementReader
 from broker.fhir.filter_strings import parse_filter_string
 from broker.fhir.modifier_extensions import refuse_modifier_extensions
+from broker.fhir.payload_elements import read_elements
 from broker.fhir.validation import validate
 from broker.model import json_text
 from broker.model.change import Tenant
@@ -159,6 +160,7 @@ def parse_subscription(
     _extensions(root.object("_criteria"), {FILTER})
     filters = tuple(parsed for _, parsed in _filters(root))
     channel = _channel(root, version)
+    elements = read_elements(root, release)
     end_ms = rules.end_ms(root)
     reason = root.string("reason", required=True)
     root.finish()
@@ -174,4 +176,5 @@ def parse_subscription(
         end_ms=end_ms,
         name=r5_name(resource),
         reason=reason,
+        elements=elements,
     )

@@ -9,6 +9,7 @@ from broker.fhir.channel_types import system_of
 from broker.fhir.element_reader import ElementReader
 from broker.fhir.filter_strings import has_prefix
 from broker.fhir.modifier_extensions import refuse_modifier_extensions
+from broker.fhir.payload_elements import read_elements
 from broker.fhir.validation import validate
 from broker.model.change import Tenant
 from broker.model.json_text import join
@@ -101,6 +102,7 @@ def parse_subscription(resource: Resource, *, version: str, tenant: Tenant, id: 
         end_ms=rules.end_ms(root),
         name=root.string("name"),
         reason=root.string("reason"),
+        elements=read_elements(root, Release.R5),
     )
     root.finish()
     return subscription

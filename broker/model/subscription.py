@@ -66,7 +66,8 @@ class Subscription(msgspec.Struct, frozen=True, gc=False):
     server assigned (`id`, `meta`, defaults, `status`); what a client PUTs comes back, unknown elements
     included. `topic` is the canonical as written; `topic_canonical` the topic version it was bound to at
     registration (R-013). `owner` is the client id of the principal that created it. `sealed_headers` are
-    the values of the headers, sealed (`security/subscription_secrets.py`).
+    the values of the headers, sealed (`security/subscription_secrets.py`). `elements` (`Observation.code`)
+    limit the resources of their types to these and the mandatory elements.
     """
 
     tenant: Tenant
@@ -86,6 +87,7 @@ class Subscription(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
     owner: str = ""
     sealed_headers: bytes = b""
+    elements: tuple[str, ...] = ()
 
     def changed(self, **elements: Any) -> "Subscription":
         """A copy with other values of these elements."""

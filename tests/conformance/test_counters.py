@@ -181,7 +181,11 @@ async def test_events_given_up_are_counted_by_reason(deliveries: Deliveries) -> 
     await Retention(deliveries.store, Limits(keep_ms=60_000)).sweep()
     await deliveries.check()
     counts = await counts_of(deliveries.store)
-    assert counts.events_given_up == {GapReason.SIZE: 3, GapReason.AGE: MAX_EVENTS}
+    assert counts.events_given_up == {
+        GapReason.SIZE: 3,
+        GapReason.AGE: MAX_EVENTS,
+        GapReason.ACCESS: 0,
+    }
     await deliveries.subscriptions.put(subscription("a"), create=False)
     await deliveries.check()
     await deliveries.subscriptions.delete(DEFAULT_TENANT, SubscriptionId("a"))
