@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import (
+    access,
     audit,
     backlog,
     durability,
@@ -56,6 +57,7 @@ BENCHES: Mapping[str, Measure] = {
     "durability": durability.measure,
     "memory": memory.measure,
     "overload": overload.measure,
+    "access": access.measure,
     "audit": audit.measure,
     "neighbour": neighbour.measure,
     "register": register.measure,
