@@ -82,4 +82,4 @@ def build_access_review(parts: Parts) -> AccessReview:
 
 
 def build_client_reload(parts: Parts) -> ClientReload:
-    return ClientReload(parts.clients, parts.client_changes)
+    return ClientReload(parts.clients, parts.client_changes, parts.cached_clients)

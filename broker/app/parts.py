@@ -9,6 +9,7 @@ from functools import cached_property
 from broker.app.channels import allowed_networks
 from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
+from broker.delivery.cached_clients import CachedClients
 from broker.delivery.composing import Composer
 from broker.delivery.owner_access import DeliveryAccess, OpenAccess, OwnerAccess
 from broker.delivery.wakeups import WakeupListener
@@ -172,12 +173,16 @@ class Parts:
         return WakeupListener(self.schedule)
 
     @cached_property
+    def cached_clients(self) -> CachedClients:
+        return CachedClients(self.clients)
+
+    @cached_property
     def access(self) -> DeliveryAccess:
         """What the owners of subscriptions may see."""
         if self.settings.auth == "off":
             return OpenAccess()
         return OwnerAccess(
-            self.clients, self.subscriptions, self.resources, self.catalog, self.search_context
+            self.cached_clients, self.subscriptions, self.resources, self.catalog, self.search_context
         )
 
     @cached_property

@@ -125,7 +125,7 @@ class _Exposure(NamedTuple):
 
 
 class OwnerAccess:
-    """One a process. It caches nothing about clients: the registry may be five seconds old already."""
+    """One a process. The registry may answer as it was five seconds ago."""
 
     def __init__(
         self,

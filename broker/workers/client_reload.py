@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from broker.delivery.cached_clients import CachedClients
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.services.clients import ClientService
 from broker.store.client_changes import ClientChanges
@@ -16,9 +17,10 @@ _RETRY_S = 0.5
 class ClientReload:
     """One a process. A folder that cannot be loaded is logged, and the clients of before stay."""
 
-    def __init__(self, clients: ClientService, changes: ClientChanges) -> None:
+    def __init__(self, clients: ClientService, changes: ClientChanges, cached: CachedClients) -> None:
         self._clients = clients
         self._changes = changes
+        self._cached = cached
 
     async def run(self, stop: asyncio.Event) -> None:
         await work_until(stop, self._follow())
@@ -35,6 +37,7 @@ class ClientReload:
     async def _load(self) -> None:
         try:
             count = await self._clients.reload()
+            self._cached.forget()
         except ConfigurationError as error:
             _log.error("clients not loaded; they stay as they were", error=str(error))
             return

@@ -88,6 +88,17 @@ class GuardedBroker:
         register(self.clients_dir, "ward", f"{scope} {_OWN}", **members)
         await self.smart.broker.reload()
 
+        async def is_loaded() -> bool:
+            expected = {True: members.get("disabled") is None, False: False}
+            names = {word: word in scope.split() for word in ALL_OBSERVATIONS.split()}
+            return all([await self._is_granted(word) == expected[held] for word, held in names.items()])
+
+        await until(is_loaded)
+
+    async def _is_granted(self, scope: str) -> bool:
+        response = await self.smart.client.post("/oauth/token", data=self.smart.form("ward", scope))
+        return response.status_code == 200
+
     async def remove_ward(self) -> None:
         (self.clients_dir / "ward.json").unlink()
         await self.smart.broker.reload()
