@@ -7,15 +7,19 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broker.app.outbound import open_authorization
 from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance, Network
 from broker.egress.client import EgressClient
 from broker.egress.client_certificates import ClientCertificates
 from broker.egress.documents import DocumentClient
+from broker.egress.origin import KEEP_ALIVE_S
 from broker.egress.proxy import Proxy
 from broker.errors import ConfigurationError
+from broker.security.key_ring import KeyRing
 from broker.settings import Settings
+from broker.store.protocol import Store
 
 if TYPE_CHECKING:
     from broker.egress.smtp import Mailer
@@ -33,15 +37,35 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
 
 
 @contextlib.asynccontextmanager
-async def open_channels(settings: Settings) -> AsyncIterator[Mapping[str, Channel]]:
+async def open_channels(
+    settings: Settings, store: Store, ring: KeyRing | None, documents: DocumentClient
+) -> AsyncIterator[Mapping[str, Channel]]:
     """The channels by their channel-type code; usable until the way out."""
     mailer = _mailer(settings.smtp_url, settings.smtp_from) if settings.smtp_url else None
-    tls, proxy, allowance = _tls(settings), _proxy(settings), Allowance(allowed_networks(settings))
-    certificates = _client_certificates(settings)
-    async with EgressClient(allowance, tls=tls, proxy=proxy, certificates=certificates) as egress:
-        by_code = channels(egress.post, egress.allowance, mailer, settings.base_url)
+
+    def client_without_kept_connections() -> EgressClient:
+        return egress_client(settings, keep_alive_s=0)
+
+    async with (
+        egress_client(settings) as egress,
+        open_authorization(
+            settings, store, ring, documents, client_without_kept_connections
+        ) as authorization,
+    ):
+        by_code = channels(egress.post, egress.allowance, mailer, settings.base_url, authorization)
         async with opened(by_code):
             yield by_code
+
+
+def egress_client(settings: Settings, *, keep_alive_s: float = KEEP_ALIVE_S) -> EgressClient:
+    """Sends to the addresses that may be reached, with the client certificates of the tenants."""
+    return EgressClient(
+        Allowance(allowed_networks(settings)),
+        tls=_tls(settings),
+        proxy=_proxy(settings),
+        certificates=_client_certificates(settings),
+        keep_alive_s=keep_alive_s,
+    )
 
 
 def document_client(settings: Settings) -> DocumentClient:

@@ -38,6 +38,7 @@ from broker.app.housekeeping import build_housekeeper
 from broker.app.http import serving
 from broker.app.listening import bind, with_bound_port
 from broker.app.matcher import MatcherLoop
+from broker.app.outbound import load_outbound_rules
 from broker.app.parts import Parts
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.secrets import open_key_ring
@@ -109,10 +110,12 @@ async def running(
         url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))
-        channels = await stack.enter_async_context(open_channels(settings))
-        secrets = SubscriptionSecrets(await open_key_ring(settings, store))
+        ring = await open_key_ring(settings, store)
         documents = stack.enter_context(document_client(settings))
-        parts = Parts(settings, store, catalog, channels, clients, issuers, secrets, documents)
+        channels = await stack.enter_async_context(open_channels(settings, store, ring, documents))
+        parts = Parts(
+            settings, store, catalog, channels, clients, issuers, SubscriptionSecrets(ring), documents
+        )
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
         await parts.inbox.prepare()
@@ -163,6 +166,7 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
     """
     load_catalog(settings)
     load_clients(settings)
+    load_outbound_rules(settings)
     listener_tls(settings)
     load_issuers(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):

@@ -7,11 +7,14 @@ The status codes mean what R-304 and R-305 say; other packages see only the outc
 from http import HTTPStatus
 from typing import assert_never
 
+from broker.channels.authorization import Authorization, Credentials, TokenUnavailable
 from broker.channels.base import SendRequest
 from broker.egress.http import HttpFailure, HttpPost, HttpResponse
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import Delivered, DeliveryOutcome, EndpointGone, Refused, Unreachable
 
+TOKEN_WAIT_S = 10.0
+"""How long a notification waits for an access token, at most."""
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 _ERROR_CODES = {
@@ -21,25 +24,56 @@ _ERROR_CODES = {
 }
 
 
-async def post_notification(post: HttpPost, url: str, request: SendRequest, body: bytes) -> DeliveryOutcome:
-    """One POST with the registered headers, as they were registered (R-302), and the body's signature."""
-    channel = request.subscription.channel
-    headers = (("Content-Type", channel.content_type), *channel.headers)
-    signature = request.signer.headers(request.notification.id, body)
-    answer = await post(
-        url,
-        headers=headers,
-        attempt_headers=signature,
-        body=body,
-        timeout_s=request.timeout_s,
-        tenant=request.subscription.tenant,
-    )
+async def post_notification(
+    post: HttpPost, authorization: Authorization, url: str, request: SendRequest, body: bytes
+) -> DeliveryOutcome:
+    """One POST with the registered headers, as they were registered (R-302), and the body's signature.
+
+    Where the operator has configured access tokens for the endpoint, the token takes the place of a
+    registered Authorization header. A token that is answered with 401 is replaced, and the POST repeated
+    once (S-104).
+    """
+    tenant, wait_s = request.subscription.tenant, min(request.timeout_s, TOKEN_WAIT_S)
+    credentials = await authorization.credentials(tenant, url, timeout_s=wait_s)
+    if isinstance(credentials, TokenUnavailable):
+        return _without_token(credentials)
+    answer = await _post(post, credentials, url, request, body)
+    if credentials is not None and isinstance(answer, HttpResponse) and answer.status == 401:
+        await authorization.refused(tenant, url, credentials)
+        credentials = await authorization.credentials(tenant, url, timeout_s=wait_s)
+        if isinstance(credentials, TokenUnavailable):
+            return _without_token(credentials)
+        answer = await _post(post, credentials, url, request, body)
     match answer:
         case HttpResponse():
             return _outcome_of(answer)
         case HttpFailure(kind=kind, text=text):
             return Unreachable(ErrorReport(_ERROR_CODES[kind], text))
     assert_never(answer)
+
+
+async def _post(
+    post: HttpPost, credentials: Credentials | None, url: str, request: SendRequest, body: bytes
+) -> HttpResponse | HttpFailure:
+    channel = request.subscription.channel
+    headers = (("Content-Type", channel.content_type), *channel.headers)
+    of_attempt = tuple(request.signer.headers(request.notification.id, body))
+    if credentials is not None:
+        headers = tuple(header for header in headers if header[0].lower() != "authorization")
+        of_attempt = (*of_attempt, ("Authorization", credentials.authorization))
+    return await post(
+        url,
+        headers=headers,
+        attempt_headers=of_attempt,
+        body=body,
+        timeout_s=request.timeout_s,
+        tenant=request.subscription.tenant,
+    )
+
+
+def _without_token(unavailable: TokenUnavailable) -> DeliveryOutcome:
+    """Nothing was sent: it is tried again like a request to a receiver that is down."""
+    return Refused(True, ErrorReport(None, unavailable.text), unavailable.retry_after_s, is_unavailable=True)
 
 
 def _outcome_of(response: HttpResponse) -> DeliveryOutcome:

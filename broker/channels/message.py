@@ -2,6 +2,7 @@
 (R-340).
 """
 
+from broker.channels.authorization import Authorization
 from broker.channels.base import SendRequest, StatelessChannel
 from broker.channels.http_post import post_notification
 from broker.channels.rest_hook import RestHookChannel, origin_of
@@ -23,10 +24,13 @@ class MessageChannel(StatelessChannel):
     is_pushed = True
     is_signed = True
 
-    def __init__(self, post: HttpPost, rest_hook: RestHookChannel, base_url: str) -> None:
+    def __init__(
+        self, post: HttpPost, rest_hook: RestHookChannel, base_url: str, authorization: Authorization
+    ) -> None:
         self._post = post
         self._rest_hook = rest_hook
         self._base_url = base_url
+        self._authorization = authorization
 
     async def send(self, request: SendRequest) -> DeliveryOutcome:
         channel = request.subscription.channel
@@ -36,7 +40,7 @@ class MessageChannel(StatelessChannel):
         rendered = Resource(request.body)
         message = message_bundle(request.notification, rendered, base=base, destination=channel.endpoint)
         url = f"{channel.endpoint.rstrip('/')}/{OPERATION}"
-        return await post_notification(self._post, url, request, message.text)
+        return await post_notification(self._post, self._authorization, url, request, message.text)
 
     def concurrency_key(self, subscription: Subscription) -> str:
         return origin_of(subscription)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from broker.channels.authorization import Authorization, NoAuthorization
 from broker.channels.base import Channel
 from broker.channels.message import MessageChannel
 from broker.channels.pull import PullChannel
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
 
 
 def channels(
-    post: HttpPost, allowance: Allowance, mailer: "Mailer | None", base_url: str
+    post: HttpPost,
+    allowance: Allowance,
+    mailer: "Mailer | None",
+    base_url: str,
+    authorization: Authorization | None = None,
 ) -> Mapping[str, Channel]:
     """Every channel by its channel-type code (R-105); without a mail relay there is no email channel."""
-    rest_hook = RestHookChannel(post, allowance)
+    authorized = authorization or NoAuthorization()
+    rest_hook = RestHookChannel(post, allowance, authorized)
     offered: dict[str, Channel] = {
         "rest-hook": rest_hook,
         "websocket": PullChannel("a websocket"),
-        "message": MessageChannel(post, rest_hook, base_url),
+        "message": MessageChannel(post, rest_hook, base_url, authorized),
         "server-sent-events": PullChannel("an event stream"),
     }
     if mailer is not None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from broker.channels.authorization import Authorization
 from broker.channels.base import SendRequest, StatelessChannel
 from broker.channels.http_post import post_notification
 from broker.egress.addresses import Allowance, check_form, check_reach
@@ -44,15 +45,18 @@ class RestHookChannel(StatelessChannel):
     is_pushed = True
     is_signed = True
 
-    def __init__(self, post: HttpPost, allowance: Allowance) -> None:
+    def __init__(self, post: HttpPost, allowance: Allowance, authorization: Authorization) -> None:
         self._post = post
+        self._authorization = authorization
         self._allowance = allowance
 
     async def send(self, request: SendRequest) -> DeliveryOutcome:
         channel = request.subscription.channel
         if channel.endpoint is None:
             return Unreachable(ErrorReport(None, "the subscription has no endpoint"))
-        return await post_notification(self._post, channel.endpoint, request, request.body)
+        return await post_notification(
+            self._post, self._authorization, channel.endpoint, request, request.body
+        )
 
     def concurrency_key(self, subscription: Subscription) -> str:
         """The origin (scheme and authority): connections are shared by it."""

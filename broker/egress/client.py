@@ -43,8 +43,8 @@ class _Prepared(NamedTuple):
 
 
 class EgressClient:
-    """One client a process; an async context manager. `resolve` and `tls` are parameters for tests and
-    private authorities.
+    """An async context manager. `resolve` and `tls` are parameters for tests and private authorities. With a
+    `keep_alive_s` of 0 each request has a connection of its own, and none is sent a second time.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class EgressClient:
         self.allowance = allowance
         self._connections_per_origin = connections_per_origin
         self._keep_alive_s = keep_alive_s
+        self._sweep_s = keep_alive_s or KEEP_ALIVE_S
         self._connector = Connector(
             Resolver(allowance, resolve),
             tls=tls,
@@ -171,7 +172,7 @@ class EgressClient:
             )
             self._origins[key] = origin
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(self._keep_alive_s, self._sweep_idle)
+            self._sweep = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep_idle)
         return origin
 
     def _sweep_idle(self) -> None:
@@ -182,7 +183,7 @@ class EgressClient:
                 del self._origins[key]
         self._sweep = None
         if self._origins:
-            self._sweep = asyncio.get_running_loop().call_later(self._keep_alive_s, self._sweep_idle)
+            self._sweep = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep_idle)
 
 
 def _not_sendable(error: NotSendable) -> HttpFailure:

@@ -58,7 +58,9 @@ class Origin:
 
     async def _exchange(self, connection: HttpConnection, request: bytes, deadline: float) -> HttpAnswer:
         answer = await connection.exchange(request, deadline)
-        if connection.is_reusable:
+        if not self._keep_alive_s:
+            connection.close()
+        elif connection.is_reusable:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
         return answer

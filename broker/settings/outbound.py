@@ -1,4 +1,4 @@
-"""The settings of the broker as a client of others: its own keys."""
+"""The settings of the broker as a client of others: its own keys, and the endpoints that ask for tokens."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,4 +17,11 @@ class OutboundSettings:
         "",
         "The directory of the broker's own keys, a folder for each tenant; fhir-broker keys rotate makes"
         " them. /oauth/jwks publishes their public parts.",
+    )
+    outbound_auth: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "A TOML file of the endpoints that ask for access tokens, and how the broker gets them"
+        " (docs/security.md).",
     )

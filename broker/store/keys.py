@@ -193,6 +193,16 @@ def used_assertion(digest: str) -> str:
     return f"broker:used-assertion:{digest}"
 
 
+def outbound_token(tenant: Tenant, name: str) -> str:
+    """String: an access token of another server, sealed; it expires when it is to be replaced."""
+    return f"broker:outbound-token:{tenant}:{name}"
+
+
+def outbound_turn(tenant: Tenant, name: str) -> str:
+    """String: who gets that token at the moment; it expires."""
+    return f"broker:outbound-turn:{tenant}:{name}"
+
+
 def refused_inbox(tenant: Tenant | None) -> str:
     """Stream of refused inbox entries: the fields of the entry, its id (`entry`), `reason` and `outcome`.
 
