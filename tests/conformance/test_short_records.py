@@ -41,7 +41,7 @@ async def to_schema_4(store: Store, shard: int, partition: int) -> None:
     entries = await redis.xrange(outbox)
     await redis.delete(outbox)
     for entry_id, fields in entries:
-        *head, at, size, included, trace = msgspec.msgpack.decode(fields[b"event"])
+        *head, at, size, included, trace, _patient = msgspec.msgpack.decode(fields[b"event"])
         record = msgspec.msgpack.encode([*head, included, trace])
         await redis.xadd(outbox, {"event": record, "at": at, "bytes": size}, id=entry_id)
     token, notification = await redis.hmget(subscription, "token", "notification")

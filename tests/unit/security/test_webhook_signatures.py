@@ -71,9 +71,9 @@ def test_secrets_are_long_and_never_the_same() -> None:
     [
         ({}, BODY + b" ", "fits"),
         ({"webhook-id": "4" + MESSAGE_ID[1:]}, BODY, "fits"),
-        ({"webhook-timestamp": str(int(time.time()) - 10)}, BODY, "fits"),
-        ({"webhook-timestamp": str(int(time.time()) - 400)}, BODY, "too far"),
-        ({"webhook-timestamp": str(int(time.time()) + 400)}, BODY, "too far"),
+        ({"webhook-timestamp": -10}, BODY, "fits"),
+        ({"webhook-timestamp": -400}, BODY, "too far"),
+        ({"webhook-timestamp": 400}, BODY, "too far"),
         ({"webhook-timestamp": "²"}, BODY, "not a number"),
         ({"webhook-signature": "v1,not base64"}, BODY, "fits"),
         ({"webhook-signature": "v1"}, BODY, "fits"),
@@ -81,9 +81,15 @@ def test_secrets_are_long_and_never_the_same() -> None:
         ({"webhook-signature": "v2,AAAA"}, BODY, "fits"),
     ],
 )
-def test_what_was_altered_or_is_old_is_refused(changed: dict[str, str], body: bytes, problem: str) -> None:
+def test_what_was_altered_or_is_old_is_refused(
+    changed: dict[str, str | int], body: bytes, problem: str
+) -> None:
+    """A number stands for so many seconds from now."""
     secret = shown_secret(NEW.secret)
-    headers = headers_by(NEW) | changed
+    now = int(time.time())
+    headers = headers_by(NEW) | {
+        name: str(now + value) if isinstance(value, int) else value for name, value in changed.items()
+    }
     with pytest.raises(NotVerified, match=problem):
         verify(headers, body, [secret], time.time())
     # the library has no error of its own for what is no base64
