@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(
         "demo", "demo", "Start a broker, subscribers of three FHIR releases and a gateway, and show them."
     ),
+    "erase": Command("erase", "erase", "Remove what the store holds about a person."),
     "explain": Command(
         "explain", "explain", "Show why a change would, or would not, be notified to a subscription."
     ),

@@ -35,6 +35,23 @@ def patient_reference(resource: Resource) -> str | None:
     return None
 
 
+def is_about(resource: Resource, patient: str) -> bool:
+    """Whether an element that `patient_reference` looks at names that `Patient/id`, as the first or not; or
+    the resource is this Patient.
+    """
+    fields = resource.fields
+    if resource.type == "Patient":
+        return f"Patient/{resource.id}" == patient
+    targets = (
+        reference.get("reference")
+        for name in _PATIENT_ELEMENTS
+        if name in fields
+        for reference in objects(fields[name])
+    )
+    matches = (_PATIENT.fullmatch(target) for target in targets if isinstance(target, str))
+    return any(match is not None and match[1] == patient for match in matches)
+
+
 class ConditionalReference(NamedTuple):
     """A reference by search, such as `Patient?identifier=…`, and the path of its element."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from broker.store.durability import DurabilityWait, SafetyCheck
-from broker.store.protocol import Command, StreamReader, StreamRow
+from broker.store.protocol import Command, ScanPlace, StreamReader, StreamRow
 
 
 class Backend(Protocol):
@@ -45,5 +45,7 @@ class Backend(Protocol):
         """INFO memory and persistence of every primary."""
 
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]: ...
+
+    async def scan_keys(self, pattern: str, place: ScanPlace) -> tuple[ScanPlace | None, list[bytes]]: ...
 
     async def close(self) -> None: ...

@@ -20,8 +20,8 @@ from broker.store import keys
 from broker.store.batcher import TIMEOUT_S, Batcher
 from broker.store.clients import client_at, pool_at
 from broker.store.durability import DurabilityWait, SafetyCheck
-from broker.store.protocol import Command, StreamReader, StreamRow
-from broker.store.replies import key_sample, key_sample_commands
+from broker.store.protocol import Command, ScanPlace, StreamReader, StreamRow
+from broker.store.replies import key_sample, key_sample_commands, scan_command
 from broker.store.routing import ClusterNode, Router
 from broker.store.script_loader import ScriptLoader
 from broker.store.slots import Address, Topology
@@ -173,6 +173,14 @@ class ClusterConnection:
             number, some = key_sample(await node.batcher.send(key_sample_commands(count)))
             total, names = total + number, names + some
         return total, names
+
+    async def scan_keys(self, pattern: str, place: ScanPlace) -> tuple[ScanPlace | None, list[bytes]]:
+        primaries = self._primaries()
+        ((cursor, names),) = await primaries[place.node].batcher.send([scan_command(pattern, place)])
+        if int(cursor):
+            return ScanPlace(place.node, int(cursor)), names
+        is_last = place.node + 1 == len(primaries)
+        return (None if is_last else ScanPlace(place.node + 1, 0)), names
 
     async def close(self) -> None:
         await self._router.close()

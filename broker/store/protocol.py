@@ -45,6 +45,13 @@ class WriteConcern(Enum):
     """The write is on disk, and on as many replicas as the settings ask for."""
 
 
+class ScanPlace(NamedTuple):
+    """How far the keys were listed: the primary, in a fixed order, and its cursor."""
+
+    node: int = 0
+    cursor: int = 0
+
+
 class StoreUsage(NamedTuple):
     """Bytes of memory that all primaries use, their limit (0: none), bytes of their append-only files."""
 
@@ -134,5 +141,8 @@ class Store(Protocol):
 
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
         """The number of all keys, and up to `count` random ones of each primary; keys may repeat."""
+
+    async def scan_keys(self, pattern: str, place: ScanPlace) -> tuple[ScanPlace | None, list[bytes]]:
+        """Some of the keys that match, and where to go on; None after the last. A key may come twice."""
 
     async def close(self) -> None: ...

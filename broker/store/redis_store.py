@@ -19,7 +19,15 @@ from broker.store.durability import Durability, DurabilityWait, SafetyCheck
 from broker.store.failures import translated, watched
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
-from broker.store.protocol import Command, ScriptCall, StoreUsage, StreamReader, StreamRow, WriteConcern
+from broker.store.protocol import (
+    Command,
+    ScanPlace,
+    ScriptCall,
+    StoreUsage,
+    StreamReader,
+    StreamRow,
+    WriteConcern,
+)
 from broker.store.script_loader import ScriptLoader
 from broker.store.server import ServerConnection
 from broker.store.slots import slot_of_key
@@ -149,6 +157,10 @@ class RedisStore:
     @watched
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
         return await self._backend.sample_keys(count)
+
+    @watched
+    async def scan_keys(self, pattern: str, place: ScanPlace) -> tuple[ScanPlace | None, list[bytes]]:
+        return await self._backend.scan_keys(pattern, place)
 
     async def close(self) -> None:
         await self._backend.close()

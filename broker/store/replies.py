@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.store.protocol import Command, StreamRow
+from broker.store.protocol import Command, ScanPlace, StreamRow
+
+_SCANNED = 500
+"""Keys that one SCAN looks at."""
 
 
 def mapping_of(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:
@@ -29,6 +32,11 @@ def flatten(mapping: Mapping[Any, Any]) -> list[Any]:
 def key_sample_commands(count: int) -> list[Command]:
     """The commands whose replies `key_sample` reads."""
     return [("DBSIZE",), *[("RANDOMKEY",)] * count]
+
+
+def scan_command(pattern: str, place: ScanPlace) -> Command:
+    """Lists some of the keys of the node at `place`."""
+    return ("SCAN", place.cursor, "MATCH", pattern, "COUNT", _SCANNED)
 
 
 def key_sample(replies: Sequence[Any]) -> tuple[int, list[bytes]]:

@@ -10,8 +10,8 @@ from broker.errors import ConfigurationError, StoreUnavailable
 from broker.store.batcher import Batcher
 from broker.store.clients import client_at, pool_at
 from broker.store.durability import DurabilityWait, SafetyCheck
-from broker.store.protocol import Command, StreamReader, StreamRow
-from broker.store.replies import key_sample, key_sample_commands, rows_of
+from broker.store.protocol import Command, ScanPlace, StreamReader, StreamRow
+from broker.store.replies import key_sample, key_sample_commands, rows_of, scan_command
 from broker.store.script_loader import ScriptLoader
 from broker.store.stream_reader import ServerStreamReader, verb_of
 
@@ -104,6 +104,10 @@ class ServerConnection:
 
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
         return key_sample(await self._batcher.send(key_sample_commands(count)))
+
+    async def scan_keys(self, pattern: str, place: ScanPlace) -> tuple[ScanPlace | None, list[bytes]]:
+        ((cursor, names),) = await self._batcher.send([scan_command(pattern, place)])
+        return (ScanPlace(0, int(cursor)) if int(cursor) else None), names
 
     async def close(self) -> None:
         await self._batcher.close()

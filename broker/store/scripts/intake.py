@@ -82,6 +82,24 @@ async def append_changes(store: Store, calls: Sequence[ScriptCall]) -> list[list
     return [[AppendedChange(*row) for row in rows] for rows in replies]
 
 
+async def erase_resource(
+    store: Store, partition: int, key: VersionKey, superseded: Sequence[int], *, is_current: bool
+) -> int:
+    """Removes versions of a resource with all that belongs to them; how many there were. With `is_current`,
+    that of the key as well, which is the current one unless it was written anew meanwhile.
+    """
+    tenant, resource_type, resource_id, number = key
+    script_keys = [
+        keys.held_versions(partition),
+        keys.resource(partition, tenant, resource_type, resource_id),
+        keys.identifiers(partition, tenant, resource_type),
+        keys.references(partition, tenant),
+    ]
+    member = keys.resource_member(tenant, resource_type, resource_id)
+    arguments = [member, resource_id, number if is_current else "", *superseded]
+    return int(await store.run(ScriptCall("erase_resource", script_keys, arguments), WriteConcern.DURABLE))
+
+
 class ExpiringVersion(NamedTuple):
     """A version that nothing needs since the horizon, unless it is held. `stays_ms` is how long the current
     version stays beyond it; None for ever.

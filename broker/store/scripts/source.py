@@ -45,6 +45,7 @@ _SCRIPTS = MappingProxyType(
         "commit": _Script((*_ACCESS, "dead_letters", "next_notification"), runs_when_full=True),
         "discard_entries": _Script(_BASE, runs_when_full=True),
         "discard_events": _Script((*_SUBSCRIPTION, "dead_letters"), runs_when_full=True),
+        "erase_resource": _Script(_VERSIONS, runs_when_full=True),
         "expect_reader": _Script(_BASE, runs_when_full=True),
         "end_access": _Script(_GAPS, runs_when_full=True),
         "end_backoff": _Script(runs_when_full=True),

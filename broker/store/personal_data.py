@@ -1,0 +1,228 @@
+"""Finds and removes what the store holds about a person: versions of resources, their entries in the log of
+changes, and dead letters.
+
+It reads every resource of the tenant, so it takes as long as the store is large. Who calls it says which
+resource is about the person. A version that an event still names is removed as if its retention had passed:
+the event keeps its number, and says that the version is no longer stored.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker.model.change import Tenant, VersionKey
+from broker.model.resource import Resource
+from broker.store import keys, stream_id
+from broker.store.dead_letter_actions import DeadLetterActions
+from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
+from broker.store.matched_positions import MatchedPositions
+from broker.store.protocol import Command, ScanPlace, Store
+from broker.store.records import event_of, logged_change
+from broker.store.replies import entries_of
+from broker.store.resources import read_stored, unpack
+from broker.store.scripts import intake
+from broker.store.stream_id import StreamId
+from broker.store.subscription_ids import SubscriptionIds
+
+_PAGE = 500
+
+Target = tuple[str, str]
+"""Type and id of a resource."""
+
+
+class StoredKey(NamedTuple):
+    """A version with the key of its string; `is_current` unless it was superseded."""
+
+    name: bytes
+    target: Target
+    number: int
+    is_current: bool
+
+
+@dataclass(slots=True)
+class Versions:
+    """The versions of a resource that are about the person. `current` is 0 unless the current one is."""
+
+    current: int = 0
+    superseded: set[int] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.superseded) + (1 if self.current else 0)
+
+
+@dataclass(slots=True)
+class PersonalData:
+    """What was found. `mentions` are resources about others that name the person somewhere; they stay, as do
+    the `events`, which hold ids alone. `waiting` counts inbox entries that are not read, and changes that are
+    not matched: the broker still needs those.
+    """
+
+    resources: dict[Target, Versions] = field(default_factory=dict)
+    mentions: set[Target] = field(default_factory=set)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    log: dict[int, list[str]] = field(default_factory=dict)
+    waiting: int = 0
+    events: int = 0
+
+    def counts(self) -> Counter[str]:
+        """How many versions of each type, and what else goes."""
+        counts = Counter[str]()
+        for (resource_type, _), versions in self.resources.items():
+            counts[f"versions of {resource_type}"] += len(versions)
+        for letter in self.dead_letters:
+            counts[f"dead letters ({letter.kind})"] += 1
+        counts["entries of the log of changes"] = sum(map(len, self.log.values()))
+        return +counts
+
+
+class PersonalDataStore:
+    """Of one tenant and one person, `Patient/id`; `is_about` tells whether a resource is about the person."""
+
+    def __init__(
+        self, store: Store, tenant: Tenant, patient: str, is_about: Callable[[Resource, str], bool]
+    ) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._patient = patient
+        self._is_about = is_about
+
+    async def find(self) -> PersonalData:
+        """Everything, without changing it."""
+        found = PersonalData()
+        self_target = ("Patient", self._patient.removeprefix("Patient/"))
+        async for stored, content in self._versions():
+            version = read_stored(content)
+            key = VersionKey(self._tenant, *stored.target, version.number)
+            resource = unpack(key, version).resource
+            if stored.target == self_target or (resource and self._is_about(resource, self._patient)):
+                versions = found.resources.setdefault(stored.target, Versions())
+                if stored.is_current:
+                    versions.current = version.number
+                else:
+                    versions.superseded.add(stored.number)
+            elif resource is not None and _names(resource.text, self._patient):
+                found.mentions.add(stored.target)
+        found.mentions -= found.resources.keys()
+        await self._add_deletions(found)
+        targets = found.resources.keys() | {self_target}
+        found.waiting = await self._count_inbox()
+        await self._add_log(found, targets)
+        await self._add_dead_letters(found, targets)
+        found.events = await self._count_events(targets)
+        return found
+
+    async def erase(self, found: PersonalData) -> None:
+        """Removes what was found. May be repeated."""
+        await DeadLetterActions(self._store).discard(found.dead_letters)
+        layout = self._store.layout
+        for (resource_type, resource_id), versions in found.resources.items():
+            partition = layout.partition_of(self._tenant, resource_id)
+            key = VersionKey(self._tenant, resource_type, resource_id, versions.current)
+            await intake.erase_resource(
+                self._store, partition, key, sorted(versions.superseded), is_current=versions.current > 0
+            )
+        for partition, entries in found.log.items():
+            for start in range(0, len(entries), _PAGE):
+                command = ("XDEL", keys.changes(partition), *entries[start : start + _PAGE])
+                await self._store.send([command])
+
+    async def _versions(self) -> AsyncIterator[tuple[StoredKey, bytes]]:
+        place: ScanPlace | None = ScanPlace()
+        pattern = f"{{p*}}:resource:{self._tenant}:*"
+        while place is not None:
+            place, names = await self._store.scan_keys(pattern, place)
+            stored = [_stored_key(name) for name in names if not name.endswith(b":event")]
+            commands: list[Command] = [("GET", each.name) for each in stored]
+            replies = await self._store.send(commands) if commands else []
+            for each, content in zip(stored, replies, strict=True):
+                if content is not None:
+                    yield each, content
+
+    async def _add_deletions(self, found: PersonalData) -> None:
+        """The current version of a resource that was about the person, if that is its deletion."""
+        layout = self._store.layout
+        for target, versions in found.resources.items():
+            if versions.current:
+                continue
+            partition = layout.partition_of(self._tenant, target[1])
+            (content,) = await self._store.send([("GET", keys.resource(partition, self._tenant, *target))])
+            if content is not None and not (version := read_stored(content)).text:
+                versions.current = version.number
+
+    async def _add_log(self, found: PersonalData, targets: set[Target]) -> None:
+        layout = self._store.layout
+        partitions = sorted({layout.partition_of(self._tenant, resource_id) for _, resource_id in targets})
+        positions = await MatchedPositions(self._store).load(partitions)
+        for partition in partitions:
+            position, bound = StreamId.parse(positions[partition]), stream_id.FIRST
+            while True:
+                command = ("XRANGE", keys.changes(partition), bound, stream_id.LAST, "COUNT", _PAGE)
+                page = entries_of((await self._store.send([command]))[0])
+                for entry_id, fields in page:
+                    key = logged_change(fields).key
+                    if key.tenant != self._tenant or (key.type, key.id) not in targets:
+                        continue
+                    if StreamId.parse(entry_id) > position:
+                        found.waiting += 1
+                    else:
+                        found.log.setdefault(partition, []).append(entry_id.decode())
+                if len(page) < _PAGE:
+                    break
+                bound = stream_id.after(page[-1][0])
+
+    async def _add_dead_letters(self, found: PersonalData, targets: set[Target]) -> None:
+        async for letter in DeadLetters(self._store).walk(self._tenant, DeadLetterFilter()):
+            focus = letter.focus
+            if (focus is not None and (focus.type, focus.id) in targets) or (
+                letter.entry is not None and self._is_entry_about(letter.entry)
+            ):
+                found.dead_letters.append(letter)
+
+    async def _count_inbox(self) -> int:
+        count, bound = 0, stream_id.FIRST
+        while True:
+            command = ("XRANGE", keys.INBOX, bound, stream_id.LAST, "COUNT", _PAGE)
+            page = entries_of((await self._store.send([command]))[0])
+            count += sum(self._is_entry_about(fields) for _, fields in page)
+            if len(page) < _PAGE:
+                return count
+            bound = stream_id.after(page[-1][0])
+
+    def _is_entry_about(self, entry: Mapping[bytes, bytes]) -> bool:
+        """Whether a refused entry names the person. It may be no FHIR at all."""
+        text = b"\n".join(entry.values())
+        resource_id = self._patient.removeprefix("Patient/").encode()
+        is_patient = b'"Patient"' in text and b'"' + resource_id + b'"' in text
+        return is_patient or _names(text, self._patient)
+
+    async def _count_events(self, targets: set[Target]) -> int:
+        count, ids = 0, SubscriptionIds(self._store)
+        for shard in range(self._store.layout.shards):
+            async for page in ids.in_shard(shard, [self._tenant]):
+                for subscription in page:
+                    count += await self._count_outbox(keys.outbox(shard, *subscription), targets)
+        return count
+
+    async def _count_outbox(self, outbox: str, targets: set[Target]) -> int:
+        count, bound = 0, stream_id.FIRST
+        while True:
+            (page,) = await self._store.send([("XRANGE", outbox, bound, stream_id.LAST, "COUNT", _PAGE)])
+            events = [event_of(self._tenant, entry_id, flat) for entry_id, flat in page]
+            count += sum((event.focus.type, event.focus.id) in targets for event in events)
+            if len(page) < _PAGE:
+                return count
+            bound = stream_id.after(page[-1][0])
+
+
+def _stored_key(name: bytes) -> StoredKey:
+    _, _, member = name.decode().partition(":resource:")
+    _, _, rest = member.partition(":")
+    resource_type, resource_id, *number = rest.split("/")
+    return StoredKey(name, (resource_type, resource_id), int(number[0]) if number else 0, not number)
+
+
+def _names(text: bytes, patient: str) -> bool:
+    """Whether a text has the reference `Patient/id`, relative or absolute, with or without a version."""
+    reference = patient.encode()
+    return any(reference + end in text for end in (b'"', b"/_history", b"|", b"#"))
