@@ -40,7 +40,9 @@ START_S = 120.0
 LAYOUT = Layout(partitions=16, shards=16)
 SETTINGS = {
     "egress_allow": "127.0.0.0/8",
+    "handshakes_per_host": "0",
     "log_level": "error",
+    "request_rate": "0",
     "retry_base": "100ms",
     "retry_max": "1s",
 }

@@ -9,6 +9,7 @@
     ├── OAuthError                a request to an OAuth endpoint is refused: 400 in the JSON of RFC 6749
     └── RequestError              the request cannot be accepted; carries one or more issues
         ├── Malformed             400: not JSON, not FHIR, or not understood
+        │   └── TooDeep           413: nested deeper than the limit
         ├── Unauthenticated       401: no access token, or not a valid one
         ├── Forbidden             403: the caller lacks the scope or role
         ├── NotFound              404: does not exist
@@ -17,9 +18,10 @@
         ├── Conflict              409: the current state does not allow it
         ├── Gone                  410: was deleted
         ├── PreconditionFailed    412: If-Match failed, or a condition matches several resources
-        ├── TooLarge              413: the body exceeds the limit
+        ├── TooLarge              413: the body exceeds a limit
         ├── UnsupportedMedia      415: the body has a format the broker does not read
-        └── Unprocessable         422: understood, but against a rule of FHIR or of the topic
+        ├── Unprocessable         422: understood, but against a rule of FHIR or of the topic
+        └── TooMany               429: the client is at a limit of its own, with Retry-After
 
 Only `api/` maps these to status codes, and only `fhir/outcomes.py` writes them as an OperationOutcome.
 """
@@ -152,8 +154,25 @@ class PreconditionFailed(RequestError):  # noqa: N818
     """If-Match failed, or a conditional request matches several resources."""
 
 
+class TooDeep(Malformed):
+    """The body nests deeper than the limit."""
+
+
 class TooLarge(RequestError):  # noqa: N818
-    """The body exceeds the limit."""
+    """The body exceeds a limit, which `limit` names for the metrics."""
+
+    def __init__(self, *issues: Issue, limit: str = "body") -> None:
+        super().__init__(*issues)
+        self.limit = limit
+
+
+class TooMany(RequestError):  # noqa: N818
+    """The client is at a limit of its own, which `limit` names for the metrics. Other clients are not."""
+
+    def __init__(self, issue: Issue, *, limit: str, retry_after_s: int) -> None:
+        super().__init__(issue)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
 
 
 class UnsupportedMedia(RequestError):  # noqa: N818

@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from broker.api.binaries import binary_of, is_binary_read, is_raw_write
+from broker.api.client_limits import ClientLimits
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure, respond, response_to
 from broker.api.limits import read_body
@@ -45,6 +46,7 @@ class Application:
         is_public: Callable[[str, str], bool],
         other: Starlette,
         login: LoginAudit,
+        limits: ClientLimits,
         *,
         base_url: str,
         max_body_bytes: int,
@@ -53,6 +55,7 @@ class Application:
         self._is_public = is_public
         self._other = other
         self._login = login
+        self._limits = limits
         self._base_url = base_url
         self._max_body_bytes = max_body_bytes
 
@@ -114,6 +117,7 @@ class Application:
         principal = await self._login.principal_of(
             headers, address, is_public=lambda: self._is_public(method, path)
         )
+        self._limits.admit(principal)
         content_type = headers.get("content-type", "")
         has_form = is_form(method, path, content_type)
         is_raw = is_raw_write(method, path, content_type)

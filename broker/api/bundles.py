@@ -38,17 +38,18 @@ _NOT_IN_TRANSACTIONS = ("Subscription", "SubscriptionTopic")
 class BundleHandlers:
     """The row for Bundles. `table` answers the entries of a batch and plans those of a transaction."""
 
-    def __init__(self, table: InteractionTable, resources: ResourceHandlers) -> None:
+    def __init__(self, table: InteractionTable, resources: ResourceHandlers, max_entries: int) -> None:
         self._table = table
         self._resources = resources
+        self._max_entries = max_entries
 
     async def receive(self, request: FhirRequest) -> FhirResponse:
         """200 with one result an entry, in their order."""
         check_type(request.resource, "Bundle")
         if len(request.resource.text) >= LARGE_BYTES:
-            bundle = await asyncio.to_thread(parse_bundle, request.resource)
+            bundle = await asyncio.to_thread(parse_bundle, request.resource, self._max_entries)
         else:
-            bundle = parse_bundle(request.resource)
+            bundle = parse_bundle(request.resource, self._max_entries)
         if bundle.type == "batch":
             results = await self._perform_all(request, bundle.entries)
         else:

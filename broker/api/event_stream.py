@@ -6,6 +6,7 @@ behind it (`Last-Event-ID`); `?eventsSinceNumber=` says where to start the first
 
 from collections.abc import AsyncIterator
 
+from broker.api.client_limits import ClientLimits
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.delivery.following import Following
 from broker.errors import Issue, Malformed, NotAcceptable, StoreUnavailable
@@ -19,9 +20,12 @@ from broker.services.subscriptions import SubscriptionService
 class EventStreamHandlers:
     """The row for `$stream`."""
 
-    def __init__(self, subscriptions: SubscriptionService, following: Following) -> None:
+    def __init__(
+        self, subscriptions: SubscriptionService, following: Following, limits: ClientLimits
+    ) -> None:
         self._subscriptions = subscriptions
         self._following = following
+        self._limits = limits
 
     async def stream(self, request: FhirRequest) -> FhirResponse:
         """The stream ends when the Subscription is no longer active."""
@@ -34,27 +38,35 @@ class EventStreamHandlers:
             )
             raise NotAcceptable(Issue("business-rule", text))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        self._limits.check_connection(request.principal.client)
         events = self._events(request, subscription.id, _resume_after(request))
         return FhirResponse(headers=headers, media_type="text/event-stream", chunks=events)
 
     async def _events(
         self, request: FhirRequest, subscription_id: SubscriptionId, after: int | None
     ) -> AsyncIterator[bytes]:
-        yield b": connected\n\n"
-        try:
-            async for notification in self._following.follow(
-                request.principal.tenant, subscription_id, after, request.requester, request.principal
-            ):
-                base = f"{request.base_url}/{notification.release}"
-                body = adapter(notification.release).render_notification(notification, base=base).text
-                number = b""
-                if notification.type is NotificationType.EVENT_NOTIFICATION:
-                    number = f"id: {notification.events_since_start}\n".encode()
-                # a stored resource may contain line breaks, and every line of data needs the prefix
-                lines = body.replace(b"\r", b"").replace(b"\n", b"\ndata: ")
-                yield number + b"event: " + notification.type.encode() + b"\ndata: " + lines + b"\n\n"
-        except StoreUnavailable:
-            yield b": Store unavailable. Reconnect.\n\n"
+        with self._limits.connection(request.principal.client):
+            yield b": connected\n\n"
+            try:
+                async for part in self._notifications(request, subscription_id, after):
+                    yield part
+            except StoreUnavailable:
+                yield b": Store unavailable. Reconnect.\n\n"
+
+    async def _notifications(
+        self, request: FhirRequest, subscription_id: SubscriptionId, after: int | None
+    ) -> AsyncIterator[bytes]:
+        async for notification in self._following.follow(
+            request.principal.tenant, subscription_id, after, request.requester, request.principal
+        ):
+            base = f"{request.base_url}/{notification.release}"
+            body = adapter(notification.release).render_notification(notification, base=base).text
+            number = b""
+            if notification.type is NotificationType.EVENT_NOTIFICATION:
+                number = f"id: {notification.events_since_start}\n".encode()
+            # a stored resource may contain line breaks, and every line of data needs the prefix
+            lines = body.replace(b"\r", b"").replace(b"\n", b"\ndata: ")
+            yield number + b"event: " + notification.type.encode() + b"\ndata: " + lines + b"\n\n"
 
 
 def _resume_after(request: FhirRequest) -> int | None:

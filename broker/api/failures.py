@@ -22,6 +22,7 @@ _log = structlog.get_logger(__name__)
 
 STATUS: Mapping[type[RequestError], int] = {
     errors.Malformed: 400,
+    errors.TooDeep: 413,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
@@ -33,17 +34,25 @@ STATUS: Mapping[type[RequestError], int] = {
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.Unprocessable: 422,
+    errors.TooMany: 429,
 }
 
 
 def failure(error: RequestError) -> FhirResponse:
     """The response to a request that was refused."""
-    return FhirResponse(STATUS[type(error)], operation_outcome(error.issues), _challenge(error))
-
-
-def _challenge(error: RequestError) -> Mapping[str, str]:
-    """WWW-Authenticate of a 401, and of a 403 for lack of a scope (RFC 6750, 3)."""
     match error:
+        case errors.TooLarge(limit=limit) | errors.TooMany(limit=limit):
+            metrics.limit_refusals.labels(limit).inc()
+        case errors.TooDeep():
+            metrics.limit_refusals.labels("depth").inc()
+    return FhirResponse(STATUS[type(error)], operation_outcome(error.issues), _headers(error))
+
+
+def _headers(error: RequestError) -> Mapping[str, str]:
+    """WWW-Authenticate of a 401, and of a 403 for lack of a scope (RFC 6750, 3); Retry-After of a 429."""
+    match error:
+        case errors.TooMany(retry_after_s=int(seconds)):
+            return {"Retry-After": str(seconds)}
         case errors.Unauthenticated(was_sent=True):
             parameters = ', error="invalid_token"'
         case errors.Unauthenticated():

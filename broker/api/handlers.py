@@ -2,6 +2,7 @@
 
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.business_events import BusinessEventHandlers
+from broker.api.client_limits import ClientLimits
 from broker.api.dead_letters import DeadLetterHandlers
 from broker.api.delivery_control import DeliveryControlHandlers
 from broker.api.diagnosis import DiagnosisHandlers
@@ -19,7 +20,9 @@ from broker.api.websocket_tokens import WebsocketTokenHandlers
 from broker.services.application import ApplicationServices
 
 
-def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
+def handlers(
+    services: ApplicationServices, facts: ServerFacts, limits: ClientLimits, *, max_entries: int
+) -> Handlers:
     """The handlers for the interaction table."""
     return Handlers(
         metadata=MetadataHandlers(services.topics, facts),
@@ -33,8 +36,9 @@ def handlers(services: ApplicationServices, facts: ServerFacts) -> Handlers:
         signing=SigningSecretHandlers(services.signing_secrets),
         tokens=WebsocketTokenHandlers(services.websocket_tokens),
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
-        event_stream=EventStreamHandlers(services.subscriptions, services.following),
+        event_stream=EventStreamHandlers(services.subscriptions, services.following, limits),
         topics=TopicHandlers(services.topics),
         validation=ValidationHandlers(services.validation),
         resources=ResourceHandlers(services.changes),
+        max_entries=max_entries,
     )

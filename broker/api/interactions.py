@@ -64,11 +64,16 @@ class Handlers:
     topics: TopicHandlers
     validation: ValidationHandlers
     resources: ResourceHandlers
+    max_entries: int
 
 
 def interaction_table(handlers: Handlers, auditor: Auditor | None = None) -> InteractionTable:
     """The table with its handlers. `auditor` records what passes it."""
-    return InteractionTable(lambda table: _rows(handlers, BundleHandlers(table, handlers.resources)), auditor)
+
+    def build(table: InteractionTable) -> Sequence[Interaction]:
+        return _rows(handlers, BundleHandlers(table, handlers.resources, handlers.max_entries))
+
+    return InteractionTable(build, auditor)
 
 
 def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:

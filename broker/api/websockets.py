@@ -17,18 +17,21 @@ from typing import NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from broker.api.client_limits import ClientLimits
 from broker.api.login_audit import LoginAudit, address_of
 from broker.clock import Clock
 from broker.delivery.following import Following
-from broker.errors import Issue, StoreUnavailable
+from broker.errors import Issue, StoreUnavailable, TooMany
 from broker.fhir.outcomes import operation_outcome
 from broker.fhir.release import adapter
 from broker.model.audit import Requester
+from broker.model.principal import ClientKey
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.model.whole_number import whole_number
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.tokens import Binding
 from broker.tasks import end
+from broker.telemetry import metrics
 
 MAX_BOUND = 100
 MAX_MESSAGE_LENGTH = 4_096
@@ -50,6 +53,7 @@ class WebsocketParts:
     clock: Clock
     base_url: str
     login: LoginAudit
+    limits: ClientLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class _Connection:
         self._parts = parts
         self._bound: dict[SubscriptionKey, _Bound] = {}
         self._sending = asyncio.Lock()
+        self._clients: set[ClientKey] = set()
+        self._counted = contextlib.ExitStack()
         self._address = address_of(websocket.scope)
 
     async def serve(self) -> None:
@@ -113,6 +119,7 @@ class _Connection:
             await self._close(_TRY_AGAIN, _UNAVAILABLE)
         finally:
             await end([bound.task for bound in self._bound.values()])
+            self._counted.close()
             self._bound.clear()  # each task refers to this connection by the exception that it ended with
 
     async def _receive(self) -> str:
@@ -148,6 +155,8 @@ class _Connection:
             text = f"More than {MAX_BOUND} subscriptions would be bound. Open another connection."
             await self._send_outcome(Issue("too-costly", text))
             return
+        if not await self._count_for(binding.reader.client):
+            return
         after = None if command.since is None else max(0, command.since - 1)
         for subscription_id in binding.subscriptions:
             key = binding.reader.tenant, subscription_id
@@ -158,6 +167,20 @@ class _Connection:
                 self._forward(binding, subscription_id, after), name=f"websocket {subscription_id}"
             )
             self._bound[key] = _Bound(task, command.token)
+
+    async def _count_for(self, client: ClientKey) -> bool:
+        """Counts the connection as one of the client's; False where it has too many: it is told so."""
+        if client in self._clients:
+            return True
+        try:
+            self._parts.limits.check_connection(client)
+        except TooMany as error:
+            metrics.limit_refusals.labels(error.limit).inc()
+            await self._send_outcome(error.issues[0])
+            return False
+        self._clients.add(client)
+        self._counted.enter_context(self._parts.limits.connection(client))
+        return True
 
     async def _unbind(self, token: str) -> None:
         """Ends what the token bound, unless another one has bound it since."""

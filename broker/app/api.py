@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from broker.api.asgi import Application
 from broker.api.auditing import Auditor
 from broker.api.clients import ClientParts
+from broker.api.client_limits import ClientLimits
 from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
 from broker.api.health import Health
@@ -47,6 +48,7 @@ from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.registration import RegistrationRules
 from broker.services.signing_secrets import SigningSecretService
+from broker.services.subscription_quota import SubscriptionQuota
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
 from broker.services.validation import ValidationService
@@ -83,7 +85,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
     ends = EndRule(parts.clock, ignores_past_ends=parts.settings.past_end == "ignore")
     rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url, ends)
     subscriptions = SubscriptionService(
-        parts.subscriptions, parts.schedule, rules, parts.secrets, parts.sealing_keys
+        parts.subscriptions, parts.schedule, rules, parts.secrets, parts.sealing_keys, _quota(parts)
     )
     actions = DeadLetterActions(parts.store)
     return ApplicationServices(
@@ -150,6 +152,16 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
     )
 
 
+def _quota(parts: Parts) -> SubscriptionQuota:
+    settings = parts.settings
+    return SubscriptionQuota(
+        parts.subscriptions,
+        settings.max_subscriptions,
+        settings.max_tenant_subscriptions,
+        settings.limit_open,
+    )
+
+
 def build_api_app(
     parts: Parts,
     services: ApplicationServices,
@@ -166,15 +178,22 @@ def build_api_app(
     other.state.key_sets = KeySets(BrokerKeys(settings.keys_dir), clock)
     other.state.clients = ClientParts(parts.clients, parts.audit_journal, settings.base_url)
     other.state.health = health
-    other.state.websockets = WebsocketParts(
-        services.websocket_tokens, services.following, clock, settings.base_url, login
+    limits = ClientLimits(
+        request_rate=settings.request_rate,
+        max_connections=settings.max_connections,
+        limits_open=settings.limit_open,
     )
-    table = interaction_table(handlers(services, facts), Auditor(parts.audit_journal))
+    other.state.websockets = WebsocketParts(
+        services.websocket_tokens, services.following, clock, settings.base_url, login, limits
+    )
+    fhir_handlers = handlers(services, facts, limits, max_entries=settings.max_entries)
+    table = interaction_table(fhir_handlers, Auditor(parts.audit_journal))
     app = Application(
         table.dispatch,
         table.is_public,
         other,
         login,
+        limits,
         base_url=settings.base_url,
         max_body_bytes=settings.max_body,
     )

@@ -3,6 +3,7 @@
 from broker.app.parts import Parts, milliseconds
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.engine import DeliveryEngine
+from broker.delivery.handshake_pace import HandshakePace
 from broker.delivery.policy import RetryPolicy
 from broker.delivery.rendering import NotificationRenderer
 from broker.delivery.subscription_cache import SubscriptionCache
@@ -25,6 +26,7 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
         ),
         clock=parts.clock,
         lag=parts.dispatcher_lag,
+        handshake_pace=HandshakePace(settings.handshakes_per_host),
         stop=parts.stop,
         max_timeout_s=settings.max_timeout.total_seconds(),
         access=parts.access,

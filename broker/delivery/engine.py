@@ -9,6 +9,7 @@ what the claim pinned. The dispatcher owns the loop, the leases and the concurre
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from broker.clock import Clock
 from broker.delivery.attempt_audit import entries_of_attempt, entry_of_interrupted
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
+from broker.delivery.handshake_pace import HandshakePace
 from broker.delivery.owner_access import RETRY_MS, AccessLost, DeliveryAccess, PermittedEvents
 from broker.delivery.policy import RetryPolicy, decide
 from broker.delivery.recovery import WaitingReceivers
@@ -80,6 +82,7 @@ class DeliveryEngine:
         policy: RetryPolicy,
         clock: Clock,
         lag: DispatcherLag,
+        handshake_pace: HandshakePace,
         stop: asyncio.Event,
         *,
         max_timeout_s: float,
@@ -93,6 +96,7 @@ class DeliveryEngine:
         self._policy = policy
         self._clock = clock
         self._lag = lag
+        self._handshake_pace = handshake_pace
         self._stop = stop
         self._max_timeout_s = max_timeout_s
         self._access = access
@@ -136,6 +140,11 @@ class DeliveryEngine:
             if channel is None:
                 text = f"this broker has no channel {subscription.channel.type.code!r}"
                 outcome: DeliveryOutcome = Unreachable(ErrorReport(None, text))
+            elif claim.type is NotificationType.HANDSHAKE and (
+                delay_s := self._handshake_pace.delay_s(subscription)
+            ):
+                metrics.limit_refusals.labels("handshakes").inc()
+                return await self._commit(claim, Defer(math.ceil(delay_s * 1000)))
             else:
                 concurrency_key = channel.concurrency_key(subscription)
                 with budget.slot(concurrency_key) as is_granted:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from broker.errors import Issue, Malformed, Unprocessable
+from broker.errors import Issue, Malformed, TooLarge, Unprocessable
 from broker.model import json_text
 from broker.model.resource import Resource
 
@@ -41,11 +41,11 @@ class BundleRequest:
     entries: tuple[BundleEntry, ...]
 
 
-def parse_bundle(bundle: Resource) -> BundleRequest:
+def parse_bundle(bundle: Resource, max_entries: int = MAX_ENTRIES) -> BundleRequest:
     """The requests of a batch or transaction.
 
     Reports all errors at once, each with its element: raises `Malformed` if any part is not FHIR JSON, else
-    `Unprocessable`.
+    `Unprocessable`. Raises `TooLarge` for more than `max_entries`.
     """
     if bundle.fields.get("resourceType") != "Bundle":
         raise Unprocessable(Issue("invalid", "a base takes a Bundle", "Bundle.resourceType"))
@@ -55,9 +55,9 @@ def parse_bundle(bundle: Resource) -> BundleRequest:
         raise Unprocessable(Issue("value" if bundle_type else "required", text, "Bundle.type"))
     if not isinstance(bundle.fields.get("entry", ()), tuple):
         raise Malformed(Issue("structure", "entry must be an array", "Bundle.entry"))
-    if len(bundle.fields.get("entry", ())) > MAX_ENTRIES:
-        text = f"The Bundle has more than {MAX_ENTRIES} entries. Send it in parts."
-        raise Unprocessable(Issue("too-costly", text, "Bundle.entry"))
+    if len(bundle.fields.get("entry", ())) > max_entries:
+        text = f"The Bundle has more than {max_entries} entries (BROKER_MAX_ENTRIES). Send it in parts."
+        raise TooLarge(Issue("too-costly", text, "Bundle.entry"), limit="entries")
     return BundleRequest(bundle_type, _entries(json_text.items(bundle.members.get("entry", b"[]"))))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from broker.errors import Issue, Malformed
+from broker.errors import Issue, Malformed, TooDeep
 
 MAX_DEPTH = 64
 """How deep objects and arrays may nest.
@@ -87,7 +87,7 @@ def decode_object(text: bytes) -> dict[str, Any]:
                 return decode_in_pieces(text)
         values = _OBJECT.decode(text)
     except RecursionError:
-        raise Malformed(_too_deep()) from None
+        raise TooDeep(_too_deep()) from None
     except _DECODE_ERRORS as error:
         if text.lstrip()[:1] not in {b"{", b""} and _is_json(text):
             raise Malformed(
@@ -208,10 +208,11 @@ def _check_depth(text: bytes, depth: int) -> None:
         if token in b"{[":
             depth += 1
             if depth > MAX_DEPTH:
-                raise Malformed(_too_deep())
+                raise TooDeep(_too_deep())
         elif token in b"}]":
             depth -= 1
 
 
 def _too_deep() -> Issue:
-    return Issue("structure", f"the body nests deeper than {MAX_DEPTH} objects and arrays")
+    text = f"the body nests deeper than {MAX_DEPTH} objects and arrays, the limit of the broker"
+    return Issue("too-costly", text)

@@ -102,8 +102,8 @@ class TurnOff:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Nothing was attempted because the concurrency limit of the receiver is reached. Claim it again after
-    `delay_ms`.
+    """Nothing was attempted because a limit of the receiver is reached: of attempts under way, or of
+    handshakes in a time. Claim it again after `delay_ms`.
     """
 
     delay_ms: int

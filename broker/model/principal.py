@@ -11,6 +11,9 @@ from enum import StrEnum
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.scopes import Scopes, parse_scopes
 
+ClientKey = tuple[Tenant, str]
+"""A client among those of all tenants."""
+
 
 class PrincipalRole(StrEnum):
     """Rights that no scope for a resource type expresses. Each holds within the tenant of the client."""
@@ -28,6 +31,11 @@ class Principal:
     tenant: Tenant
     scopes: Scopes
     roles: frozenset[str]
+
+    @property
+    def client(self) -> ClientKey:
+        """What the limits per client count by."""
+        return self.tenant, self.client_id
 
     @property
     def is_anonymous(self) -> bool:

@@ -23,6 +23,7 @@ from broker.security.subscription_secrets import SubscriptionSecrets, has_masks
 from broker.services.paging import Page, PageName
 from broker.services.registration import RegistrationRules
 from broker.services.subscription_pages import page_by_id
+from broker.services.subscription_quota import SubscriptionQuota
 from broker.store.schedule import Schedule
 from broker.store.sealing_keys import SealingKeys
 from broker.store.subscription_ids import PAGE
@@ -61,12 +62,14 @@ class SubscriptionService:
         rules: RegistrationRules,
         secrets: SubscriptionSecrets,
         sealing_keys: SealingKeys,
+        quota: SubscriptionQuota,
     ) -> None:
         self._subscriptions = subscriptions
         self._schedule = schedule
         self._rules = rules
         self._secrets = secrets
         self._sealing_keys = sealing_keys
+        self._quota = quota
 
     async def create(
         self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
@@ -74,11 +77,13 @@ class SubscriptionService:
         """Stores a new Subscription; a repetition under the same key returns the one that the first call
         stored.
 
-        Raises `Malformed` or `Unprocessable` with one issue for each problem.
+        Raises `Malformed` or `Unprocessable` with one issue for each problem, and `TooMany` where the
+        principal or its tenant has too many.
         """
         name = f"{principal.tenant}/{idempotency_key}"
         subscription_id = str(uuid.uuid5(_IDS_OF_KEYS, name) if idempotency_key else uuid.uuid4())
         draft = self.draft(principal, release, resource, subscription_id)
+        await self._quota.check(principal, subscription_id)
         concealed = self._secrets.conceal(draft, None)
         registration, version, at_ms = await self._put(concealed, create=True)
         if registration is Registration.EXISTS:
@@ -101,6 +106,7 @@ class SubscriptionService:
         raises.
         """
         draft = self.draft(principal, release, resource, subscription_id)
+        await self._quota.check(principal, subscription_id)
         for _ in range(MAX_ATTEMPTS):
             stored = await self._source_of_masks(principal, draft)
             expected = condition

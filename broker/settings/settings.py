@@ -21,7 +21,6 @@ from broker.settings.flow import FlowSettings
 from broker.settings.kinds import (
     BASE_URL,
     BOOL,
-    BYTES,
     DURATION,
     FAILPOINTS,
     NETWORKS,
@@ -35,6 +34,7 @@ from broker.settings.kinds import (
     choice,
     number,
 )
+from broker.settings.limits import LimitSettings
 from broker.settings.outbound import OutboundSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
@@ -54,6 +54,7 @@ class Settings(
     AuditSettings,
     DeliverySettings,
     FlowSettings,
+    LimitSettings,
     OutboundSettings,
     RetentionSettings,
     SealingSettings,
@@ -174,7 +175,6 @@ class Settings(
         "text",
         "How log lines are written to stderr. text: one line of key=value. json: one JSON object on a line.",
     )
-    max_body: int = setting(5 * 1024**2, BYTES, "5MiB", "The largest request body that is accepted.")
     drain: timedelta = setting(
         timedelta(seconds=10),
         DURATION,

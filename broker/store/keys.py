@@ -278,6 +278,11 @@ def members(shard: int, tenant: Tenant) -> str:
     return f"{tenant_members(shard)}{tenant}"
 
 
+def owned(shard: int, tenant: Tenant) -> str:
+    """Hash: how many of a tenant's subscriptions in the shard each client owns."""
+    return f"{shard_tag(shard)}:owned:{tenant}"
+
+
 def tenant_members(shard: int) -> str:
     """Prefix of the sets of members; append a tenant."""
     return f"{shard_tag(shard)}:members:"

@@ -13,17 +13,18 @@ from broker.errors import ConfigurationError
 from broker.model.change import Tenant
 from broker.store import keys, stream_id
 from broker.store.matched_positions import START, unmatched
+from broker.store.owner_counts import count_owners
 from broker.store.protocol import Store
 from broker.store.replies import mapping_of
 from broker.store.sealed_secrets import Change, Sealed, SealedSecrets
 from broker.store.short_records import shorten_records
 from broker.store.stream_id import text_of
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
 subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group, 5 since
-records are shorter, 6 since header values of subscriptions are sealed. Version 0 stands for a data set from
-before the version was stored.
+records are shorter, 6 since header values of subscriptions are sealed, 7 since the subscriptions
+of each client are counted. Version 0 stands for a data set from before the version was stored.
 """
 _PAGE = 500
 _GROUP = "match"
@@ -117,6 +118,7 @@ def migrations(seal: Change = _refuse_headers) -> Sequence[Migration]:
         Migration(4, "partitions have positions in place of consumer groups", _store_positions),
         Migration(5, "records are shorter", shorten_records),
         Migration(6, "header values of subscriptions are sealed", seal_headers),
+        Migration(7, "the subscriptions of each client are counted", count_owners),
     )
 
 

@@ -22,6 +22,7 @@ from broker.model.subscription import (
 )
 from broker.store import keys
 from broker.store.gaps import GapReporter, gaps_of
+from broker.store.owner_counts import Owned, read_owned
 from broker.store.protocol import Command, Store
 from broker.store.records import RegistrationRequest
 from broker.store.scripts import outbox, subscriptions
@@ -168,6 +169,15 @@ class Subscriptions:
 
     def shard_of(self, tenant: Tenant, subscription_id: SubscriptionId) -> int:
         return self._store.layout.shard_of(tenant, subscription_id)
+
+    async def owned(self, tenant: Tenant, owner: str) -> Owned:
+        """How many there are of a client, and of its tenant."""
+        return await read_owned(self._store, tenant, owner)
+
+    async def exists(self, tenant: Tenant, subscription_id: str) -> bool:
+        shard = self._store.layout.shard_of(tenant, subscription_id)
+        (count,) = await self._store.send([("EXISTS", keys.subscription(shard, tenant, subscription_id))])
+        return bool(count)
 
     async def put(
         self,

@@ -22,6 +22,12 @@ intake_refused = Counter(
     "Requests answered 503: the store has no room, or the broker is overloaded.",
     registry=REGISTRY,
 )
+limit_refusals = Counter(
+    "broker_limit_refusals",
+    "Requests answered 413 or 429, and handshakes put off, by the limit that was reached.",
+    ["limit"],
+    registry=REGISTRY,
+)
 delivery_latency = Histogram(
     "broker_delivery_latency_seconds",
     "From the acceptance of a change to the endpoint's 2xx, per event.",

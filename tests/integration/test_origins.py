@@ -13,6 +13,7 @@ from broker.clock import SystemClock
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.composing import Composer
 from broker.delivery.engine import DeliveryEngine
+from broker.delivery.handshake_pace import HandshakePace
 from broker.delivery.owner_access import OpenAccess
 from broker.delivery.policy import RetryPolicy
 from broker.delivery.rendering import NotificationRenderer
@@ -102,6 +103,7 @@ async def dispatching(
         RetryPolicy(base_ms=retry_ms, max_ms=retry_ms, budget_ms=86_400_000, handshake_grace_ms=0),
         SystemClock(),
         DispatcherLag(),
+        HandshakePace(0),
         stop,
         max_timeout_s=10,
         access=OpenAccess(),

@@ -2,14 +2,14 @@
 -- at it.
 -- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry
 --          stream | outbox stream | dead letters | index of dead letters | counters of the shard | version
---          of the deletion, which expires
+--          of the deletion, which expires | number of subscriptions by owner
 -- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes)
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict foreign
 -- Repeat   yes; a request that stored the current document is answered again. It then writes something all
 --          the same: a caller that waits for the disk or for replicas then waits for the first write too
 local registration, model = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local op, request, status = registration.op, registration.request_id, registration.status
-local members, tenants, deletion = KEYS[2], KEYS[3], KEYS[10]
+local members, tenants, deletion, owned = KEYS[2], KEYS[3], KEYS[10], KEYS[11]
 local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6], dead = KEYS[7],
   index = KEYS[8], counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
 local now = now_ms()
@@ -36,6 +36,8 @@ if op == 'delete' then
     whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)
   redis.call('ZREM', members, registration.id)
+  local owner = held[11] or ''
+  if redis.call('HINCRBY', owned, owner, '-1') <= 0 then redis.call('HDEL', owned, owner) end
   if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
   redis.call('ZREM', key.due, key.member)
   count_status(key, held_status, '')
@@ -55,6 +57,7 @@ redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated'
   'is_pull', registration.is_pull and '1' or '0')
 if not held_version then
   redis.call('DEL', deletion)
+  redis.call('HINCRBY', owned, registration.owner, '1')
   local time = redis.call('TIME')
   redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '',
     'count', '0', 'cursor', '0', 'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))

@@ -36,6 +36,7 @@ async def register_subscription(
             keys.dead_event_index(shard, tenant),
             keys.shard_counters(shard),
             keys.deleted_subscription(shard, tenant, subscription_id),
+            keys.owned(shard, tenant),
         ],
         [encode(registration), model],
     )

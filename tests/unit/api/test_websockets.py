@@ -11,6 +11,7 @@ import pytest
 from starlette.websockets import WebSocket
 
 from broker.api import websockets
+from broker.api.client_limits import ClientLimits
 from broker.api.websockets import WebsocketParts
 from broker.clock import SystemClock
 from broker.model.principal import OPEN_PRINCIPAL
@@ -69,8 +70,9 @@ class Socket:
 
 
 def connection(socket: Socket, following: Following) -> websockets._Connection:
+    limits = ClientLimits(request_rate=0, max_connections=0, limits_open=False)
     parts = WebsocketParts(
-        cast("Any", Tokens()), cast("Any", following), SystemClock(), "http://b", cast("Any", None)
+        cast("Any", Tokens()), cast("Any", following), SystemClock(), "http://b", cast("Any", None), limits
     )
     return websockets._Connection(cast("WebSocket", socket), parts)
 
