@@ -38,7 +38,6 @@ async def smart(start_broker: StartBroker, tmp_path: Path) -> AsyncIterator[Smar
         "max_entries": 3,
         "max_subscriptions": 2,
         "max_tenant_subscriptions": 4,
-        "request_rate": 10,
         "max_connections": 2,
     }
     async with smart_broker(start_broker, tmp_path, **limits) as broker:
@@ -65,8 +64,17 @@ def stream_subscription(channel: str = "server-sent-events") -> dict[str, Any]:
     return made
 
 
-async def test_a_client_above_its_rate_gets_429_and_its_neighbour_is_served(smart: SmartBroker) -> None:
-    async with smart.as_client("busy", SCOPE) as busy, smart.as_client("calm", SCOPE) as calm:
+async def test_a_client_above_its_rate_gets_429_and_its_neighbour_is_served(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    for client_id in ("busy", "calm"):
+        register(tmp_path, client_id, SCOPE)
+    register(tmp_path, "operator", SCOPE, roles=["operator"])
+    async with (
+        smart_broker(start_broker, tmp_path, request_rate=1) as smart,
+        smart.as_client("busy", SCOPE) as busy,
+        smart.as_client("calm", SCOPE) as calm,
+    ):
         await busy.get("/r4/Observation/none")
         answers = await asyncio.gather(*(busy.get("/r4/Observation/none") for _ in range(60)))
         refused = [answer for answer in answers if answer.status_code == 429]
@@ -78,7 +86,7 @@ async def test_a_client_above_its_rate_gets_429_and_its_neighbour_is_served(smar
         assert (await calm.get("/r4/Observation/none")).status_code == 404
         assert (await smart.client.get("/readyz")).status_code == 200
         assert (await smart.client.get("/r4/metadata")).status_code == 200
-    assert await refusals(smart, "requests") == len(refused)
+        assert await refusals(smart, "requests") == len(refused)
 
 
 async def test_documents_beyond_a_limit_get_413_with_its_name(smart: SmartBroker) -> None:
