@@ -9,8 +9,8 @@ from starlette.types import ASGIApp
 
 from broker.api.asgi import Application
 from broker.api.auditing import Auditor
-from broker.api.clients import ClientParts
 from broker.api.client_limits import ClientLimits
+from broker.api.clients import ClientParts
 from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
 from broker.api.health import Health
