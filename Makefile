@@ -3,6 +3,7 @@ PYTHON ?= python3
 COVERAGE ?= 1
 SECONDS ?= 60
 SOAK_MINUTES ?= 30
+MUTANTS ?= 10000
 SKIPPED := 77
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak validate fuzz lock clean
+.PHONY: help install demo test check bench faults soak validate fuzz mutants lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +55,9 @@ fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a w
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock \
 		|| echo "atheris could not be installed: it has wheels for Linux on x86-64 only"
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS) || test $$? -eq $(SKIPPED)
+
+mutants: install ## Send MUTANTS=10000 mutated documents through the API; none may fail or take a second
+	@$(BIN)/python -m tests.fuzz.mutants $(MUTANTS)
 
 lock: install ## Update the lock files
 	@$(PIP) install pip-tools

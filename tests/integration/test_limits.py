@@ -140,27 +140,32 @@ async def test_a_client_has_so_many_event_streams_and_a_closed_one_makes_room(sm
         for client in (busy, calm):
             made = await client.post("/r5/Subscription", json=stream_subscription())
             paths.append(f"/r5/Subscription/{made.json()['id']}/$stream")
-        as_stream = {"Accept": "text/event-stream"}
+        reading: list[AsyncIterator[str]] = []  # an iterator that is dropped closes its response
+        tokens = {name: await smart.token(name, SCOPE) for name in ("busy", "calm")}
 
-        async def opened(client: httpx.AsyncClient, path: str) -> httpx.Response:
-            request = client.build_request("GET", path, headers=as_stream)
-            response = await client.send(request, stream=True)
+        async def opened(name: str, path: str) -> httpx.Response:
+            headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {tokens[name]}"}
+            response = await smart.client.send(
+                smart.client.build_request("GET", path, headers=headers), stream=True
+            )
             if response.status_code == 200:
-                await anext(response.aiter_lines())
+                reading.append(response.aiter_lines())
+                await anext(reading[-1])
             return response
 
-        held = [await opened(busy, paths[0]) for _ in range(2)]
+        held = [await opened("busy", paths[0]) for _ in range(2)]
         assert [response.status_code for response in held] == [200, 200]
-        refused = await busy.get(paths[0], headers={"Accept": "*/*"})
+        refused = await opened("busy", paths[0])
+        await refused.aread()
         assert refused.status_code == 429
         assert refused.headers["Retry-After"] == "5"
         assert "BROKER_MAX_CONNECTIONS" in issue(refused)["diagnostics"]
-        neighbour = await opened(calm, paths[1])
+        neighbour = await opened("calm", paths[1])
         assert neighbour.status_code == 200
         await held[0].aclose()
 
         async def has_room() -> bool:
-            response = await opened(busy, paths[0])
+            response = await opened("busy", paths[0])
             held.append(response)
             return response.status_code == 200
 
