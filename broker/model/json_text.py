@@ -215,4 +215,4 @@ def _check_depth(text: bytes, depth: int) -> None:
 
 def _too_deep() -> Issue:
     text = f"the body nests deeper than {MAX_DEPTH} objects and arrays, the limit of the broker"
-    return Issue("too-costly", text)
+    return Issue("structure", text)

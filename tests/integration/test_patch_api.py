@@ -105,7 +105,7 @@ async def test_what_cannot_be_patched_is_refused_and_nothing_is_written(client: 
         ("a huge index", url, [op("add", "/name/99999999999999", value={})], as_json_patch, 422),
         ("no patch", url, {"op": "add"}, as_json_patch, 400),
         ("not JSON", url, b"{", as_json_patch, 400),
-        ("too deep", url, deep, as_json_patch, 400),
+        ("too deep", url, deep, as_json_patch, 413),
         ("a resource", url, {"resourceType": "Patient", "id": "refused"}, fhir, 422),
         ("a JSON Patch as FHIR", url, [op("remove", "/active")], fhir, 400),
         (
