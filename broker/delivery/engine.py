@@ -140,11 +140,6 @@ class DeliveryEngine:
             if channel is None:
                 text = f"this broker has no channel {subscription.channel.type.code!r}"
                 outcome: DeliveryOutcome = Unreachable(ErrorReport(None, text))
-            elif claim.type is NotificationType.HANDSHAKE and (
-                delay_s := self._handshake_pace.delay_s(subscription)
-            ):
-                metrics.limit_refusals.labels("handshakes").inc()
-                return await self._commit(claim, Defer(math.ceil(delay_s * 1000)))
             else:
                 concurrency_key = channel.concurrency_key(subscription)
                 with budget.slot(concurrency_key) as is_granted:
@@ -172,7 +167,9 @@ class DeliveryEngine:
         return committed
 
     async def _permitted(self, claim: Claim, subscription: Subscription) -> PermittedEvents | Committed:
-        """The events as the owner may see them; or what was committed because it may not see all of them."""
+        """The events as the owner may see them; or what was committed because it may not see all of them, or
+        because the turn of the handshake is later.
+        """
         try:
             permitted = await self._access.permit(subscription, claim.events)
         except AccessLost as lost:
@@ -182,6 +179,11 @@ class DeliveryEngine:
             return await self._commit(claim, None)  # it is off, and the claim void
         if permitted.withheld:
             return await self._commit(claim, Withhold(permitted.withheld))
+        if claim.type is NotificationType.HANDSHAKE:
+            delay_s = self._handshake_pace.delay_s(subscription)
+            if delay_s:
+                metrics.limit_refusals.labels("handshakes").inc()
+                return await self._commit(claim, Defer(math.ceil(delay_s * 1000)))
         return permitted
 
     async def _send(
