@@ -154,7 +154,7 @@ def _mutated(value: Any, chance: random.Random) -> Any:
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every member and item below the value: what holds it, and its name or index."""
-    waiting = [value]
+    waiting = [value] if isinstance(value, dict | list) else []
     while waiting:
         container = waiting.pop()
         keys = list(container) if isinstance(container, dict) else range(len(container))
