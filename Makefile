@@ -13,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak validate fuzz mutants lock clean
+.PHONY: help install demo test check bench faults soak validate fuzz mutants audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,16 @@ fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a w
 mutants: install ## Send MUTANTS=10000 mutated documents through the API; none may fail or take a second
 	@$(BIN)/python -m tests.fuzz.mutants $(MUTANTS)
 
+audit: install ## Look up known vulnerabilities of what is locked; fails if one can't be looked up
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.lock -r requirements-hsm.lock
+
+sbom: install ## Write the SBOM of the installed dependencies, CycloneDX, to dist/
+	@$(PYTHON) -m venv --clear .venv-sbom
+	@.venv-sbom/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
+	@.venv-sbom/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation .
+	@.venv-sbom/bin/python -m pip --quiet uninstall --yes setuptools pip
+	@$(BIN)/python scripts/sbom .venv-sbom/bin/python
+
 lock: install ## Update the lock files
 	@$(PIP) install pip-tools
 	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
@@ -69,5 +79,5 @@ lock: install ## Update the lock files
 		| $(COMPILE) --output-file requirements-hsm.lock -
 
 clean: ## Remove the environment and all caches
-	@rm -rf $(VENV) *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-sbom dist *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
