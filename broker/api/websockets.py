@@ -72,9 +72,9 @@ def _parse(text: str) -> _Command | None:
                 return _Command("ping", "", None)
             payload = message["payload"]
             since = payload.get("eventsSinceNumber")
-            return _Command(
-                str(message["type"]), str(payload["token"]), None if since is None else int(since)
-            )
+            token = str(payload["token"])
+            token.encode()  # a lone surrogate is no text
+            return _Command(str(message["type"]), token, None if since is None else int(since))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
     parts = text.replace(":", " ", 1).split()

@@ -14,7 +14,7 @@ import jwt
 
 from broker.clock import Clock
 from broker.errors import OAuthError
-from broker.security.clients import Client, ClientRegistry
+from broker.security.clients import CLIENT_ID, Client, ClientRegistry
 from broker.security.public_keys import ALGORITHMS, PublicKey, select_key
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -125,6 +125,8 @@ def _read(assertion: str) -> _Unverified:
     issuer = claims.get("iss")
     if not isinstance(issuer, str) or not issuer:
         raise _invalid("iss is missing. It is the client_id.")
+    if not CLIENT_ID.fullmatch(issuer):
+        raise _invalid(_NOT_VERIFIED)
     if jku is not None and not isinstance(jku, str):
         raise _invalid("jku is not a URL.")
     return _Unverified(issuer, algorithm, kid, jku)

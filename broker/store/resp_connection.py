@@ -24,12 +24,23 @@ from broker.store.protocol import Command
 class PendingReply:
     """Commands of one caller and their replies, errors of the server among them. `done` resolves when all
     have arrived.
+
+    Raises `UnicodeEncodeError` for a word with a lone surrogate, to the caller that wrote it: whatever waits
+    for replies has been packed, so the replies of one caller never count as those of another.
     """
 
     commands: Sequence[Command]
     done: "asyncio.Future[None]"
     replies: list[Any] = field(default_factory=list)
     sent_at: float = 0.0
+    packed: bytes = field(init=False)
+    """What is sent: the commands that have no reply yet."""
+
+    def __post_init__(self) -> None:
+        self.packed = b"".join(
+            hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub allows one word only
+            for command in self.commands[len(self.replies) :]
+        )
 
 
 class RespConnection(asyncio.Protocol):
@@ -82,13 +93,7 @@ class RespConnection(asyncio.Protocol):
         self._pending.extend(batch)
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check_timeout)
-        self._writer.transport.write(
-            b"".join(
-                hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub allows one word only
-                for pending in batch
-                for command in pending.commands[len(pending.replies) :]
-            )
-        )
+        self._writer.transport.write(b"".join([pending.packed for pending in batch]))
 
     def data_received(self, data: bytes) -> None:
         queue, reader = self._pending, self._reader

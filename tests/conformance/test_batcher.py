@@ -109,6 +109,27 @@ async def test_each_caller_gets_its_own_replies_in_order_and_its_own_error(
     await batcher.close()
 
 
+async def test_a_word_that_has_no_bytes_fails_its_own_caller_and_no_reply_goes_to_another(
+    pool: redis.ConnectionPool,
+) -> None:
+    batcher = Batcher(pool)
+
+    async def call(n: int) -> None:
+        if n % 7 == 3:
+            with pytest.raises(UnicodeEncodeError):
+                await batcher.send([("ECHO", "first"), ("ECHO", f"{n}\ud800")])
+            with pytest.raises(UnicodeEncodeError):
+                await batcher.exchange([("ECHO", "first"), ("ECHO", f"{n}\ud800")])
+        else:
+            assert await batcher.send([("ECHO", f"{n}")]) == [f"{n}".encode()]
+            assert await batcher.exchange([("ECHO", f"e{n}")]) == [f"e{n}".encode()]
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as callers:
+        for n in range(60):
+            callers.create_task(call(n))
+    await batcher.close()
+
+
 async def test_replies_may_arrive_in_pieces_of_any_size() -> None:
     async def answer(_: int, words: Words, writer: asyncio.StreamWriter) -> None:
         for byte in echo(words):

@@ -148,6 +148,7 @@ BAD_ASSERTIONS: Mapping[str, Make] = {
     "iss of an unknown client": claims(iss="nobody", sub="nobody"),
     "iss of another client": claims(iss="other", sub="other"),
     "iss of a disabled client": lambda smart: smart.assertion("disabled"),
+    "iss is a lone surrogate": claims(iss="gateway\ud800", sub="gateway\ud800"),
     "iss is a number": claims(iss=7),
     "iss is a list": claims(iss=[CLIENT]),
     "sub missing": claims(sub=None),
