@@ -31,6 +31,10 @@ LARGE_BYTES = 262_144
 """Texts from this size on are decoded in pieces, and by threads where a request or a worker waits for it."""
 _PIECE_BYTES = 65_536
 """The decoder keeps the interpreter's lock for a piece: about a millisecond."""
+_MAX_DIVIDED_DEPTH = 12
+"""Pieces are divided down to this depth. Each division reads the whole piece again: without a bound, a large
+text at the end of deep nesting would be read once a level. Below it, a piece is decoded at once.
+"""
 
 _BRACKETS = re.compile(STRING + rb"|[\[\]{}]")
 _MAX_EXPONENT = 4_000
@@ -110,15 +114,16 @@ def decode_in_pieces(text: bytes) -> dict[str, Any]:
 def _decode_piece(raw: msgspec.Raw, depth: int) -> Any:
     """The value, which is in `depth` objects and arrays. Only large objects and arrays are divided."""
     piece = bytes(raw)
-    if len(piece) >= _PIECE_BYTES and depth < MAX_DEPTH:
+    if len(piece) >= _PIECE_BYTES and depth < _MAX_DIVIDED_DEPTH:
         if piece.startswith(b"{"):
             return {name: _decode_piece(value, depth + 1) for name, value in _RAW_MEMBERS.decode(raw).items()}
         if piece.startswith(b"["):
             return [_decode_piece(value, depth + 1) for value in _RAW_ITEMS.decode(raw)]
-    value: object = _ANY.decode(raw)
-    if isinstance(value, dict | list):
-        _check_depth(piece, depth)
-    return value
+    if piece.startswith((b"{", b"[")):
+        _check_depth(
+            piece, depth
+        )  # first: a text that nests too deep ends early here, and not in the decoder
+    return _ANY.decode(raw)
 
 
 def decode_value(text: bytes) -> Any:

@@ -68,3 +68,45 @@ def test_an_error_names_the_place_in_the_whole_text(inner: bytes) -> None:
 def test_a_large_text_that_is_not_an_object_is_refused() -> None:
     with pytest.raises(Malformed, match="not an object"):
         decode_object(b"[" + b"1," * LARGE_BYTES + b"1]")
+
+
+def test_a_large_value_at_the_end_of_deep_nesting_is_not_read_once_a_level() -> None:
+    """What the decoder is given in all stays below a fixed number of times the text, however deep it is."""
+    depth = MAX_DEPTH - 4
+    for text in (
+        _large(b'{"a":' * depth + b"[" + b"1," * 2 * LARGE_BYTES + b"1]" + b"}" * depth),
+        b'{"a":' + b"[" * depth + b'"' + b"x" * 4 * LARGE_BYTES + b'"' + b"]" * depth + b"}",
+    ):
+        read = _Counted()
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("_ANY", "_RAW_ITEMS", "_RAW_MEMBERS"):
+                patched.setattr(json_text, name, read.counting(getattr(json_text, name)))
+            assert decode_object(text)
+        assert read.byte_count < 20 * len(text)
+
+
+def test_a_large_text_that_nests_too_deep_is_refused_before_its_values_are_decoded() -> None:
+    text = _large(b"[" + b"[" * 80 + b"]" * 80 + b",1" * LARGE_BYTES + b"]")
+    read = _Counted()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_text, "_ANY", read.counting(json_text._ANY))
+        with pytest.raises(Malformed, match="deeper"):
+            decode_object(text)
+    assert read.byte_count <= LARGE_BYTES + 2  # the padding before it
+
+
+class _Counted:
+    """Counts the bytes that decoders are given."""
+
+    def __init__(self) -> None:
+        self.byte_count = 0
+
+    def counting(self, decoder: msgspec.json.Decoder[Any]) -> Any:
+        counted = self
+
+        class Counting:
+            def decode(self, text: bytes | msgspec.Raw) -> Any:
+                counted.byte_count += len(bytes(text))
+                return decoder.decode(text)
+
+        return Counting()
