@@ -53,15 +53,16 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A running broker or floor."""
+    """A running broker or floor. `authorization` is the header of requests to one with access control."""
 
     port: int
     path: str
     store_url: str
     pids: Mapping[str, int]
+    authorization: str = ""
 
     def message(self, body: bytes) -> bytes:
-        return request(self.path, body)
+        return request(self.path, body, self.authorization)
 
     @property
     def base(self) -> str:
@@ -242,7 +243,8 @@ async def register(
     """
     ids: list[str] = []
     pending = iter(list(enumerate(names)))
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+    headers = {"Authorization": program.authorization} if program.authorization else {}
+    async with httpx.AsyncClient(trust_env=False, timeout=60, headers=headers) as client:
 
         async def work() -> None:
             for n, name in pending:
