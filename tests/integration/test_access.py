@@ -90,7 +90,8 @@ def test_every_row_has_an_access_and_only_these_are_public() -> None:
     public = {f"{row.method} {row.path}" for row in ROWS if row.access.is_public}
     assert public == {"GET metadata", "GET .well-known/smart-configuration"}
     assert {row.path for row in OAUTH if row.access.is_public} == {"/oauth/token", "/oauth/revoke"}
-    assert {row.path for row in ROUTES if row.access.is_public} == {"/livez", "/readyz", "/ws"}
+    public_routes = {"/livez", "/readyz", "/ws", "/oauth/jwks", "/oauth/jwks/{tenant}"}
+    assert {row.path for row in ROUTES if row.access.is_public} == public_routes
     assert set(HEALTH) <= set(ROUTES)
 
 

@@ -265,7 +265,7 @@ async def test_invalid_bundles_are_refused(client: httpx.AsyncClient) -> None:
     same = [request("POST", "Patient", patient(), full_url=URN)] * 2
     assert refusal(await send(client, "transaction", *same), 422) == ["Bundle.entry[1].fullUrl"]
     many = [request("GET", "Patient/x")] * 1001
-    assert refusal(await send(client, "batch", *many), 422) == ["Bundle.entry"]
+    assert refusal(await send(client, "batch", *many), 413) == ["Bundle.entry"]
     empty = await send(client, "batch")
     assert (empty.status_code, empty.json().get("entry")) == (200, None)
     trailing = await client.post("/r4/", content=b'{"resourceType":"Bundle","type":"batch"}')

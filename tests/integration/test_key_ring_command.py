@@ -131,7 +131,7 @@ async def test_the_migration_seals_headers_that_an_older_broker_stored(
     assert settings.redis_url is not None
     assert settings.key_ring is not None
     titles = await migrate_store(settings, settings.redis_url)
-    assert titles == ["header values of subscriptions are sealed"]
+    assert "header values of subscriptions are sealed" in titles
     record = await subscriptions.get(DEFAULT_TENANT, SubscriptionId("old"))
     assert record is not None
     assert b"hunter2" not in repr(record).encode()

@@ -201,7 +201,7 @@ async def test_invalid_requests_are_refused_with_the_reason(client: httpx.AsyncC
         ("POST", "/r4/Patient", b"\xff", {}, 400),
         ("POST", "/r4/Patient", b"[1]", {}, 400),
         ("POST", "/r4/Patient", b'{"resourceType":"Patient","active":NaN}', {}, 400),
-        ("POST", "/r4/Patient", b'{"x":' * 200 + b"1" + b"}" * 200, {}, 400),
+        ("POST", "/r4/Patient", b'{"x":' * 200 + b"1" + b"}" * 200, {}, 413),
         ("POST", "/r4/Patient", b'{"resourceType":"Observation"}', {}, 422),
         ("POST", "/r4/Patient", b'{"resourceType":"Patient","colour":"red"}', {}, 422),
         ("POST", "/r4/Observation", b'{"resourceType":"Observation","status":"final"}', {}, 422),
