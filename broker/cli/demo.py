@@ -33,7 +33,7 @@ def demo(
     """Start a broker, subscribers of three FHIR releases and a gateway, and show them.
 
     The broker has access control: each subscriber and the gateway is a client with a key of its own. The
-    subscribers have fhir.resources read each Bundle. The data is in a temporary folder, which is deleted at
+    subscribers verify the signature of each notification and have fhir.resources read each Bundle. The data is in a temporary folder, which is deleted at
     the end. Exit code 0 if every expected event was notified in a valid Bundle, 1 if not, 130 after Ctrl-C.
 
     Examples:
@@ -71,6 +71,7 @@ async def _demo(
         clients_dir = Path(temporary) / "clients"
         plans = PLANS if inputs is None else REPLAY_PLANS
         clients = DemoClients(clients_dir, [plan.name for plan in plans])
+        demo_view.show_clients(console, clients)
         settings = Settings(
             port=0,
             data_dir=Path(temporary) / "data",
@@ -81,6 +82,7 @@ async def _demo(
         async with running(settings) as broker, SimulatedSubscriber(validates=True) as subscriber:
             run = DemoRun(broker.settings.base_url, subscriber, stop, clients)
             await run.register(plans)
+            demo_view.show_registrations(console, run)
             with demo_view.live(
                 console, run, None if forever or inputs is not None else int(seconds * rate), inputs
             ):

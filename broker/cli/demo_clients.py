@@ -28,8 +28,9 @@ class DemoClients:
             registration = {"client_id": name, "scope": scope, "jwks": jwks}
             (folder / f"{name}.json").write_text(json.dumps(registration))
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._keys)
 
     def auth(self, name: str, fhir_base: str) -> BackendServices:
         """How the client authenticates at a base."""

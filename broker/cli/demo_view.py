@@ -13,8 +13,22 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from broker.cli.demo_clients import DemoClients
 from broker.cli.demo_run import DemoRun, Summary
 from broker.testing.inputs import Input
+
+
+def show_clients(console: Console, clients: DemoClients) -> None:
+    """Prints what was prepared before the broker starts."""
+    names = ", ".join(clients.names)
+    console.print(f"Made {len(clients.names)} keys and registered {len(clients.names)} clients: {names}.")
+
+
+def show_registrations(console: Console, run: DemoRun) -> None:
+    """Prints what the subscribers have done once their subscriptions are active and signed."""
+    count = len(run.rows)
+    console.print(f"{count} subscribers got access tokens with their keys and registered their subscriptions.")
+    console.print(f"The broker made {count} signing secrets. Subscribers refuse what is not signed with theirs.")
 
 
 class _View:
@@ -37,8 +51,7 @@ class _View:
 
 
 def _table(run: DemoRun) -> Table:
-    title = f"Subscriptions at {run.base_url}, for {len(run.clients)} clients with access tokens"
-    table = Table(title=title, expand=True)
+    table = Table(title=f"Subscriptions at {run.base_url}", expand=True)
     for name in ("FHIR", "topic", "filter", "content", "status"):
         table.add_column(name, overflow="fold")
     for name in ("last event", "expected", "received"):
@@ -89,6 +102,7 @@ def conclude(console: Console, run: DemoRun, summary: Summary) -> None:
     table.add_row("duplicates", str(summary.duplicates))
     table.add_row("out of order", str(summary.out_of_order))
     table.add_row("invalid Bundles", str(summary.invalid))
+    table.add_row("signatures verified", str(summary.signed))
     table.add_row("latency p50 / p99", f"{summary.latency_p50_ms:g} ms / {summary.latency_p99_ms:g} ms")
     console.print(table)
     for reason in summary.reasons:
@@ -96,7 +110,10 @@ def conclude(console: Console, run: DemoRun, summary: Summary) -> None:
     for finding in summary.findings:
         console.print(f"[red]invalid[/] {finding}", highlight=False)
     if summary.is_complete:
-        console.print("[green]Every expected event was notified.[/]")
+        console.print(
+            "[green]Every expected event was notified, and the subscribers verified the signature of each "
+            "notification of events.[/]"
+        )
     else:
         console.print(
             "[red]Not every change was accepted and notified as expected; see the summary above.[/]"

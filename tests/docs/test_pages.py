@@ -22,6 +22,7 @@ PAGES = (
     "sizing",
     "secrets",
     "signatures",
+    "compliance",
 )
 USED = ("curl", "redis-cli")
 """Programs that the pages use and that are not installed with the broker."""

@@ -89,9 +89,14 @@ async def test_ctrl_c_ends_the_demo_with_its_summary_and_deletes_its_data(tmp_pa
         assert str(temporary) in processes(), "the store's process shows where it listens"
         assert await demo.stop(signal.SIGINT) == 130, demo.output[-3000:]
         output = _STYLING.sub("", demo.output)
-    assert "for 4 clients with access tokens" in output
+    assert "Made 4 keys and registered 4 clients: gateway, ehr-r5, ehr-r4, ehr-r4b." in output
+    assert "3 subscribers got access tokens with their keys and registered their subscriptions." in output
+    assert "The broker made 3 signing secrets. Subscribers refuse what is not signed with theirs." in output
+    verified = re.search(r"signatures verified\W+(\d+)", output)
+    assert verified is not None
+    assert int(verified[1]) > 0
     assert "Summary" in output
-    assert "Every expected event was notified." in output
+    assert "Every expected event was notified, and the subscribers verified the signature" in output
     assert "Traceback" not in output
     assert str(temporary) not in processes()
     assert list(temporary.iterdir()) == []

@@ -86,7 +86,7 @@ async def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> 
         terminals = Terminals(tmp_path, stack)
 
         async def demo(block: str) -> None:
-            assert "Every expected event was notified." in await terminals.run(block)
+            assert "Every expected event was notified" in await terminals.run(block)
 
         async def make_demo(_block: str) -> None:
             await demo(recipe("demo"))
