@@ -27,8 +27,12 @@ def show_clients(console: Console, clients: DemoClients) -> None:
 def show_registrations(console: Console, run: DemoRun) -> None:
     """Prints what the subscribers have done once their subscriptions are active and signed."""
     count = len(run.rows)
-    console.print(f"{count} subscribers got access tokens with their keys and registered their subscriptions.")
-    console.print(f"The broker made {count} signing secrets. Subscribers refuse what is not signed with theirs.")
+    console.print(
+        f"{count} subscribers got access tokens with their keys and registered their subscriptions."
+    )
+    console.print(
+        f"The broker made {count} signing secrets. Subscribers refuse what is not signed with theirs."
+    )
 
 
 class _View:
