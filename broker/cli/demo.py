@@ -33,8 +33,9 @@ def demo(
     """Start a broker, subscribers of three FHIR releases and a gateway, and show them.
 
     The broker has access control: each subscriber and the gateway is a client with a key of its own. The
-    subscribers verify the signature of each notification and have fhir.resources read each Bundle. The data is in a temporary folder, which is deleted at
-    the end. Exit code 0 if every expected event was notified in a valid Bundle, 1 if not, 130 after Ctrl-C.
+    subscribers verify the signature of each notification and have fhir.resources read each Bundle. The data
+    is in a temporary folder, which is deleted at the end. Exit code 0 if every expected event was notified in
+    a valid Bundle, 1 if not, 130 after Ctrl-C.
 
     Examples:
 
