@@ -70,11 +70,15 @@ UrlProblems = Callable[[str], Sequence[str]]
 
 
 def decode_registration(text: bytes) -> Any:
-    """The JSON of a registration. Raises `ValueError`, also for a member that is given twice."""
+    """The JSON of a registration. Raises `ValueError`, also for a member that is given twice and for a text
+    with a lone surrogate, which no answer could show.
+    """
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
+        registration = json.loads(text, object_pairs_hook=_without_duplicates)
+        json.dumps(registration, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    return registration
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
