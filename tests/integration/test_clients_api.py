@@ -179,6 +179,13 @@ async def test_a_body_that_is_no_registration_is_refused(root: httpx.AsyncClient
     check_refusal(other_id, 400, "invalid_client_metadata", "client_id: not that of the URL")
 
 
+async def test_a_text_with_a_lone_surrogate_is_refused(root: httpx.AsyncClient) -> None:
+    body = b'{"client_id": "x", "client_name": "\\ud800", "scope": "system/Observation.rs"}'
+    response = await root.post("/oauth/clients", content=body)
+    assert response.status_code == 400, response.text
+    assert (await root.get("/oauth/clients")).status_code == 200
+
+
 async def test_other_clients_may_not_use_it(smart: SmartBroker) -> None:
     async with smart.as_client("reader", SCOPE) as reader:
         for method in ("GET", "POST"):
