@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from broker.app.request_head import BoundedHeadProtocol
 from broker.errors import ConfigurationError
 
 _KEEP_ALIVE_S = 75
@@ -44,6 +45,7 @@ async def serving(
         log_config=None,
         access_log=False,
         lifespan="off",
+        http=BoundedHeadProtocol,
         server_header=False,
         proxy_headers=False,
         ws="websockets-sansio" if has_websockets else "none",
