@@ -81,7 +81,7 @@ def _busy_process(nice: int | None) -> Iterator[None]:
 
 
 def _switches(program: Program) -> dict[str, int]:
-    """The context switches of each process so far; none where the operating system does not tell."""
+    """The context switches of each process so far; none where the operating system does not count them."""
     counted: dict[str, int] = {}
     for name, pid in program.pids.items():
         for line in _status(pid):

@@ -1,7 +1,7 @@
 """Publishes the public parts of the broker's own keys, with which it authenticates where it is a client
 (S-100).
 
-Nobody has to authenticate, and an unknown tenant has an empty set: the route does not tell who is a tenant.
+Nobody has to authenticate, and an unknown tenant has an empty set: the route does not show who is a tenant.
 """
 
 import structlog

@@ -118,7 +118,7 @@ def verify(
     """Verify that no entry of the audit trail was altered, removed or exchanged.
 
     Prints the head of the trail; store it elsewhere and give it as --head the next time, so that a trail
-    that was cut or written anew is found too. Exit code 1 with the first bad entry.
+    that was cut or written again is found too. Exit code 1 with the first bad entry.
 
     Examples:
 

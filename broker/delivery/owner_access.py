@@ -277,7 +277,7 @@ def _why_not(client: Client | None, tenant: Tenant, owner: str = "") -> str:
         if owner in {"", OPEN_PRINCIPAL.client_id}:
             return (
                 "the subscription was registered without access control (BROKER_AUTH=off) and belongs to no "
-                "client: its subscriber has to register it anew"
+                "client: its subscriber has to register it again"
             )
         return f"the client {owner!r}, which owns the subscription, is not registered"
     if client.is_disabled:

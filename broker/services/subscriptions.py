@@ -259,7 +259,7 @@ class SubscriptionService:
         self, principal: Principal, stored_texts: Sequence[Sequence[str]] = ()
     ) -> AsyncIterator[Record]:
         """Every visible Subscription; those without the texts of a search are left out where the store can
-        tell (`Search.stored_texts`).
+        show (`Search.stored_texts`).
         """
         async for record in self._subscriptions.of_tenant(principal.tenant, stored_texts):
             if _is_visible(principal, record):

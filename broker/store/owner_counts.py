@@ -26,7 +26,7 @@ async def read_owned(store: Store, tenant: Tenant, owner: str) -> Owned:
 
 
 async def count_owners(store: Store) -> None:
-    """Counts the subscriptions of each client anew."""
+    """Counts the subscriptions of each client again."""
     ids = SubscriptionIds(store)
     for shard in range(store.layout.shards):
         (tenants,) = await store.send([("SMEMBERS", keys.tenants(shard))])

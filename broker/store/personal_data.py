@@ -77,7 +77,7 @@ class PersonalData:
 
 
 class PersonalDataStore:
-    """Of one tenant and one person, `Patient/id`; `is_about` tells whether a resource is about the person."""
+    """Of one tenant and one person, `Patient/id`; `is_about` decides whether a resource is about the person."""
 
     def __init__(
         self, store: Store, tenant: Tenant, patient: str, is_about: Callable[[Resource, str], bool]

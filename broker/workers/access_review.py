@@ -1,6 +1,6 @@
 """Turns the subscriptions off whose owners have lost access, also those to which nothing is sent.
 
-Each delivery asks for itself; this worker makes `$status` and searches tell the same, and ends open
+Each delivery asks for itself; this worker makes `$status` and searches show the same, and ends open
 connections. It runs in every process with the role `match`: when the registered clients may have changed (at
 the start, and when it is announced), and again when every process and cache has the change.
 """

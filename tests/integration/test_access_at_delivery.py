@@ -1,4 +1,4 @@
-"""What a notification carries is checked at each delivery against what its owner may read now."""
+"""What a notification contains is checked at each delivery against what its owner may read now."""
 
 import json
 import re
@@ -52,7 +52,7 @@ async def test_only_resources_that_meet_the_restrictions_are_events_or_included(
         assert "additional-context" not in json.dumps(second)
         assert "o2" not in bodies(endpoint)
         assert endpoint.numbers == [1, 2]
-        assert await broker.errors(subscription_id) == ""  # nobody is told of what was left out
+        assert await broker.errors(subscription_id) == ""  # no error names what was left out
 
 
 async def test_what_is_moved_out_of_sight_while_it_waits_is_withheld_and_its_number_is_a_gap(
