@@ -169,7 +169,7 @@ class _Connection:
             self._bound[key] = _Bound(task, command.token)
 
     async def _count_for(self, client: ClientKey) -> bool:
-        """Counts the connection as one of the client's; False where it has too many: it gets an OperationOutcome."""
+        """Counts the connection as the client's. Where it has too many, sends an outcome and gives False."""
         if client in self._clients:
             return True
         try:

@@ -70,14 +70,14 @@ class PersonalData:
         counts = Counter[str]()
         for (resource_type, _), versions in self.resources.items():
             counts[f"versions of {resource_type}"] += len(versions)
-        for letter in self.dead_letters:
-            counts[f"dead letters ({letter.kind})"] += 1
+        for dead_letter in self.dead_letters:
+            counts[f"dead letters ({dead_letter.kind})"] += 1
         counts["entries of the log of changes"] = sum(map(len, self.log.values()))
         return +counts
 
 
 class PersonalDataStore:
-    """Of one tenant and one person, `Patient/id`; `is_about` decides whether a resource is about the person."""
+    """Of one tenant and one person, `Patient/id`; `is_about` decides whether a resource is about them."""
 
     def __init__(
         self, store: Store, tenant: Tenant, patient: str, is_about: Callable[[Resource, str], bool]
@@ -172,12 +172,12 @@ class PersonalDataStore:
                 bound = stream_id.after(page[-1][0])
 
     async def _add_dead_letters(self, found: PersonalData, targets: set[Target]) -> None:
-        async for letter in DeadLetters(self._store).walk(self._tenant, DeadLetterFilter()):
-            focus = letter.focus
+        async for dead_letter in DeadLetters(self._store).walk(self._tenant, DeadLetterFilter()):
+            focus = dead_letter.focus
             if (focus is not None and (focus.type, focus.id) in targets) or (
-                letter.entry is not None and self._is_entry_about(letter.entry)
+                dead_letter.entry is not None and self._is_entry_about(dead_letter.entry)
             ):
-                found.dead_letters.append(letter)
+                found.dead_letters.append(dead_letter)
 
     async def _count_inbox(self) -> int:
         count, bound = 0, stream_id.FIRST

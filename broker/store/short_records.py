@@ -23,8 +23,8 @@ Fields = Mapping[bytes, bytes]
 async def shorten_records(store: Store) -> None:
     for partition in range(store.layout.partitions):
         (tenants,) = await store.send([("SMEMBERS", keys.dead_change_tenants(partition))])
-        letters = [keys.dead_changes(partition, Tenant(tenant.decode())) for tenant in tenants]
-        for stream in (keys.changes(partition), *letters):
+        dead_letters = [keys.dead_changes(partition, Tenant(tenant.decode())) for tenant in tenants]
+        for stream in (keys.changes(partition), *dead_letters):
             await _rewrite(store, stream, _short_change)
     ids = SubscriptionIds(store)
     for shard in range(store.layout.shards):
