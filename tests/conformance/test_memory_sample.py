@@ -59,5 +59,5 @@ def test_the_kind_of_a_key_is_its_first_word() -> None:
     assert kind_of(keys.outbox(3, DEFAULT_TENANT, "a:b")) == "outbox"
     assert kind_of(keys.changes(3).encode()) == "changes"
     assert kind_of(keys.refused_inbox(DEFAULT_TENANT)) == "refused"
-    assert kind_of(keys.token("digest")) == "token"
+    assert kind_of(keys.token("digest")) == "binding-token"
     assert kind_of(keys.INBOX) == "fhir"

@@ -104,7 +104,16 @@ async def test_a_file_of_a_small_store_is_rewritten_before_it_takes_long_to_repl
     embedded: EmbeddedServer, client: redis.Redis
 ) -> None:
     client.flushall()
-    client.bgrewriteaof()
+
+    async def is_started() -> bool:
+        """False while a rewrite of what was there before is under way."""
+        try:
+            client.bgrewriteaof()
+        except redis.ResponseError:
+            return False
+        return True
+
+    await until(is_started)
     value = os.urandom(MIB // 10).hex()
     rewrites = 0
 
