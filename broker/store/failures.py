@@ -23,6 +23,9 @@ class Watched(Protocol):
     is_failing: bool
     """Whether the last call that ended found that the store does not answer."""
 
+    outages: int
+    """How many calls found that."""
+
 
 W = TypeVar("W", bound=Watched)
 
@@ -63,6 +66,7 @@ def watched(
         except (RedisError, OSError) as error:
             translation = _translation(error)
             self.is_failing = not isinstance(translation, StoreFull)
+            self.outages += self.is_failing
             raise translation from error
         if self.is_failing:
             self.is_failing = False

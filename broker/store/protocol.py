@@ -90,6 +90,12 @@ class Store(Protocol):
         Empty where readers block in the server and need no message.
         """
 
+    @property
+    def outages(self) -> int:
+        """How often this process found that the store does not answer, on any of its connections. A store may
+        come back with older data, and not every caller was waiting for it meanwhile.
+        """
+
     def can_run(self, call: ScriptCall) -> bool:
         """Whether one node holds all keys of the call, so that the script can touch them together."""
 

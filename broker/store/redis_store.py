@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import ResponseError
 
+from broker.errors import StoreUnavailable
 from broker.store import keys
 from broker.store.backend import Backend
 from broker.store.cluster import SCHEMES, ClusterConnection
@@ -55,6 +56,7 @@ class RedisStore:
     ) -> None:
         self.layout = layout
         self.is_failing = False
+        self.outages = 0
         self.append_channel = keys.CHANGED if backend.is_spread else ""
         self._backend = backend
         self._scripts = scripts
@@ -135,10 +137,14 @@ class RedisStore:
         return self._backend.stream_reader(timeout_s=timeout_s, group=group)
 
     async def subscribe(self, channel: str) -> AsyncGenerator[str | None]:
-        with translated():
-            async with contextlib.aclosing(self._backend.subscribe(channel)) as messages:
-                async for message in messages:
-                    yield message
+        try:
+            with translated():
+                async with contextlib.aclosing(self._backend.subscribe(channel)) as messages:
+                    async for message in messages:
+                        yield message
+        except StoreUnavailable:
+            self.outages += 1
+            raise
 
     @watched
     async def ping(self) -> None:

@@ -62,7 +62,8 @@ class MatcherWorker:
         self._stop = stop
         self._partitions = Partitions()
         self._positions = MatchedPositions(store)
-        self._is_verified = False
+        self._verified_at: int | None = None
+        """`Store.outages` when the store was verified; None if it has to be verified anyway."""
 
     @property
     def state(self) -> str:
@@ -88,22 +89,25 @@ class MatcherWorker:
     async def _step(self, reader: StreamReader) -> None:
         """One batch. After an error, each partition is read again from where the store says it is matched."""
         try:
-            if not self._is_verified:
+            if not self._is_verified():
+                self._partitions.forget_positions()
                 await self._verify_store()
             await self._process_next(reader)
         except StoreUnavailable as error:
             metrics.store_errors.inc()
             _log.warning("store unavailable", worker="matcher", error=str(error))
-            self._partitions.forget_positions()
-            self._is_verified = False
+            self._verified_at = None
             await sleep_unless(self._stop, RETRY_S)
         except StoreRolledBack as error:
             _log.error("store rolled back", reason=str(error))
-            self._partitions.forget_positions()
-            self._is_verified = False
+            self._verified_at = None
         except Fenced as error:
             _log.info("partition lost", reason=str(error))
             self._partitions.forget_positions()
+
+    def _is_verified(self) -> bool:
+        """False after any outage that this process noticed, even where this loop itself asked for nothing."""
+        return self._verified_at == self._store.outages
 
     async def _verify_store(self) -> None:
         """Verifies that the store has forgotten nothing.
@@ -111,11 +115,12 @@ class MatcherWorker:
         Each matcher verifies what it alone knows, all at the same time; so each waits a moment for the
         others.
         """
+        outages = self._store.outages
         if await self._rollback_detector.verify():
             self._index.start_over()
         if self._leases.matchers > 1:
             await sleep_unless(self._stop, OTHERS_VERIFY_S)
-        self._is_verified = True
+        self._verified_at = outages
 
     async def _process_next(self, reader: StreamReader) -> None:
         """Waits for changes of the partitions that do not rest, and processes them."""
@@ -151,6 +156,8 @@ class MatcherWorker:
             raise loaded
         if isinstance(updated, BaseException):
             raise updated
+        if not self._is_verified():
+            return  # they are read again, from the store that was verified
         self._rollback_detector.record_read(loaded.changes)
         self._lag.started(loaded.age_s)
         try:

@@ -33,7 +33,7 @@ PASSING_KINDS = frozenset(
         "refused",
         "resource",
         "subscription",
-        "token",
+        "binding-token",
     }
 )
 """Kinds of keys that belong to resources, subscriptions and dead letters: they go when those go."""
@@ -63,6 +63,11 @@ class Holdings:
     """What is held while nothing happens; each count by name."""
 
     counts: Mapping[str, int]
+
+    def highest(self, other: "Holdings") -> "Holdings":
+        """The higher count of each, but for keys: loops that sleep have a timer, and none while they work."""
+        others = {name: count for name, count in other.counts.items() if not name.startswith("keys ")}
+        return Holdings(Counter(self.counts) | Counter(others))
 
     def beyond(self, before: "Holdings") -> dict[str, int]:
         """What is held in addition to `before`."""

@@ -14,6 +14,7 @@ class _Connection:
 
     def __init__(self, *next_results: Exception | int) -> None:
         self.is_failing = False
+        self.outages = 0
         self._next_results = iter(next_results)
 
     @watched
@@ -35,6 +36,7 @@ async def test_the_first_reply_after_an_outage_is_logged() -> None:
         assert await connection.get() == 2
         assert await connection.get() == 3
     assert lines == [{"event": "the store answers again", "log_level": "info"}]
+    assert connection.outages == 2
 
 
 async def test_a_store_that_is_full_answers() -> None:
