@@ -20,8 +20,8 @@ from broker.errors import KeysUnavailable, OAuthError, RequestError, StoreUnavai
 from broker.model.audit import AuditAction, AuditEntry, AuditOutcome
 from broker.model.change import Tenant
 from broker.model.principal import Principal
-from broker.security.client_assertion import ASSERTION_TYPE
-from broker.security.clients import GRANT_TYPE, Client
+from broker.security.clients import Client
+from broker.security.token_request_words import ASSERTION_TYPE, GRANT_TYPE
 from broker.services.access_tokens import TokenService
 from broker.store.audit_journal import AuditJournal
 

@@ -8,9 +8,10 @@ from broker.api import jwks
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.oauth import INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH
 from broker.errors import Issue, NotFound
-from broker.security.clients import AUTH_METHOD, GRANT_TYPE
+from broker.security.clients import AUTH_METHOD
 from broker.security.public_keys import ALGORITHMS
 from broker.security.scope_grants import SUPPORTED
+from broker.security.token_request_words import GRANT_TYPE
 
 PATH = ".well-known/smart-configuration"
 _CAPABILITIES = ("client-confidential-asymmetric", "permission-v1", "permission-v2")

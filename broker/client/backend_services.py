@@ -12,9 +12,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from broker.errors import ConfigurationError
-from broker.security.client_assertion import ASSERTION_TYPE
-from broker.security.clients import GRANT_TYPE
 from broker.security.private_keys import PrivateKey
+from broker.security.token_request_words import ASSERTION_TYPE, GRANT_TYPE
 
 _EARLY_S = 30.0
 """How long before its end a token is replaced (S-103)."""

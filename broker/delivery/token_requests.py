@@ -20,11 +20,10 @@ from broker.egress.documents import Document, NotFetched
 from broker.egress.http import HttpFailure, HttpPost
 from broker.errors import BrokerError
 from broker.security.broker_keys import BrokerKeys
-from broker.security.client_assertion import ASSERTION_TYPE
-from broker.security.clients import GRANT_TYPE
 from broker.security.key_provider import sign_jwt
 from broker.security.outbound_rules import OutboundRule
 from broker.security.private_keys import assertion_claims
+from broker.security.token_request_words import ASSERTION_TYPE, GRANT_TYPE
 
 TIMEOUT_S = 10.0
 DEFAULT_LIFETIME_S = 300.0

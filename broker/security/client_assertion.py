@@ -17,7 +17,6 @@ from broker.errors import OAuthError
 from broker.security.clients import CLIENT_ID, Client, ClientRegistry
 from broker.security.public_keys import ALGORITHMS, PublicKey, select_key
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_LENGTH = 8_192
 MAX_LIFETIME_S = 300
 SKEW_S = 5

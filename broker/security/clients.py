@@ -12,8 +12,8 @@ from broker.model.principal import OPEN_PRINCIPAL, PrincipalRole
 from broker.model.scopes import Scope, Scopes
 from broker.security.public_keys import PublicKey, RegistrationError, parse_key_set
 from broker.security.scope_grants import check_registrable
+from broker.security.token_request_words import GRANT_TYPE
 
-GRANT_TYPE = "client_credentials"
 AUTH_METHOD = "private_key_jwt"
 _RESERVED = frozenset({OPEN_PRINCIPAL.client_id, BROKER_AGENT, UNKNOWN_AGENT})
 """They stand for the client of a broker without access control, and in the audit trail for the broker and for

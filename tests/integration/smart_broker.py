@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from broker.app import Running
-from broker.security.client_assertion import ASSERTION_TYPE
 from broker.security.private_keys import PrivateKey
+from broker.security.token_request_words import ASSERTION_TYPE
 from tests.conftest import StartBroker
 from tests.smart_clients import auth_of, key_of
 

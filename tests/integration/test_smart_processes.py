@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broker.security.client_assertion import ASSERTION_TYPE
+from broker.security.token_request_words import ASSERTION_TYPE
 from broker.testing.readings import HEART_RATE, observation
 from tests.conftest import StartBroker
 from tests.faults.processes import StoreProcess

@@ -16,7 +16,7 @@ import httpx
 import jwt
 from aiohttp import web
 
-from broker.security.client_assertion import ASSERTION_TYPE
+from broker.security.token_request_words import ASSERTION_TYPE
 
 MAX_LIFETIME_S = 300
 
