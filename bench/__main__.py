@@ -28,6 +28,7 @@ from bench import (
     report,
     restart,
     scale,
+    security,
     signatures,
     stalls,
 )
@@ -71,6 +72,7 @@ BENCHES: Mapping[str, Measure] = {
     "scale": scale.measure,
     "idle": idle.measure,
     "signatures": signatures.measure,
+    "security": security.measure,
 }
 
 

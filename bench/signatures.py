@@ -1,27 +1,34 @@
-"""What secrets cost: signing a notification, sealing and opening a value. Processor time of this process, the
-lowest of several rounds, so a loaded machine changes little.
+"""What secrets cost: signing a notification, sealing and opening a value or a resource. Processor time of
+this process, the lowest of several rounds, so a loaded machine changes little.
 """
 
+import functools
 import hmac
+import json
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from bench.figures import Figure
 from broker.app.secrets import new_ring
 from broker.egress.requests import header_lines
+from broker.model.change import DEFAULT_TENANT
 from broker.model.uuids import uuid_of_names
 from broker.security.key_ring import KeyRing, Place
+from broker.security.resource_cipher import ResourceCipher
 from broker.security.subscription_secrets import SigningSecret
 from broker.security.webhook_signatures import signer_of
+from broker.store.bodies import Bodies
+from broker.testing.readings import HEART_RATE, observation
 
 _ROUNDS = 15
 _BODY = b'{"resourceType":"Bundle","type":"subscription-notification"}'.ljust(1_500)
 _NOW_MS = 1_767_225_600_000
 _ID = uuid_of_names("bench")
 _PLACE = Place("default", f"Subscription/{_ID}", "header values")
+_READING = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 71)
 _MAX_RATIO = 6.0
 """Of a signature with its header lines to the bare HMAC: formatting must not become the larger part again."""
 
@@ -59,3 +66,18 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         sealed = ring.seal(value, _PLACE)
         yield Figure("signatures", "seal a value", _us(lambda: ring.seal(value, _PLACE), repeats), "µs")
         yield Figure("signatures", "open a value", _us(lambda: ring.open(sealed, _PLACE), repeats), "µs")
+        for figure in _resource_figures(ring, repeats):
+            yield figure
+
+
+def _resource_figures(ring: KeyRing, repeats: int) -> Iterator[Figure]:
+    """Of a heart rate of about 700 bytes, as each write packs it and each read unpacks it."""
+    bodies, text = Bodies(ResourceCipher(ring)), json.dumps(_READING).encode()
+    place = DEFAULT_TENANT, f"Observation/{_ID}"
+    for name, key_id in (("compressed", ""), ("compressed and sealed", ring.active_id)):
+        stored = bodies.pack(text, *place, key_id)
+        pack = _us(functools.partial(bodies.pack, text, *place, key_id), repeats)
+        unpack = _us(functools.partial(bodies.unpack, stored, *place), repeats)
+        yield Figure("signatures", f"pack a reading, {name}", pack, "µs")
+        yield Figure("signatures", f"unpack a reading, {name}", unpack, "µs")
+        yield Figure("signatures", f"a reading, {name}", len(stored), "bytes")

@@ -102,7 +102,7 @@ def response_to(error: BrokerError, method: str, path: str) -> FhirResponse:
             return _unavailable(Issue("transient", text), retry_after_s=2)
         case KeysUnavailable():
             return _unavailable(Issue("transient", str(error)), retry_after_s=error.retry_after_s)
-    _log.error("request failed", path=path, error=str(error), kind=type(error).__name__, exc_info=error)
+    _log.error("request failed", path=path, error=type(error).__name__, exc_info=error)
     return _failed()
 
 

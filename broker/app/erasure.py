@@ -3,6 +3,7 @@
 It connects to the store beside the processes that use it, also to an embedded one.
 """
 
+from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import open_store
 from broker.errors import ConfigurationError
 from broker.fhir.references import is_about
@@ -22,7 +23,7 @@ _PASSES = 5
 async def find(settings: Settings, url: str, tenant: Tenant, patient: str) -> PersonalData:
     """What the store holds about `Patient/id`; changes nothing."""
     async with open_store(settings, url) as store:
-        return await PersonalDataStore(store, tenant, patient, is_about).find()
+        return await (await _personal_data(settings, store, tenant, patient)).find()
 
 
 async def erase(settings: Settings, url: str, tenant: Tenant, patient: str) -> PersonalData:
@@ -35,7 +36,7 @@ async def erase(settings: Settings, url: str, tenant: Tenant, patient: str) -> P
     person are written again and again.
     """
     async with open_store(settings, url) as store:
-        data = PersonalDataStore(store, tenant, patient, is_about)
+        data = await _personal_data(settings, store, tenant, patient)
         first = found = await data.find()
         for _ in range(_PASSES):
             if found.waiting:
@@ -54,6 +55,11 @@ async def erase(settings: Settings, url: str, tenant: Tenant, patient: str) -> P
     if settings.redis_url is None:
         await rewrite_file(url)
     return first
+
+
+async def _personal_data(settings: Settings, store: Store, tenant: Tenant, patient: str) -> PersonalDataStore:
+    bodies = resource_bodies(settings, store, await open_key_ring(settings, store))
+    return PersonalDataStore(store, tenant, patient, is_about, bodies)
 
 
 async def _record(settings: Settings, store: Store, tenant: Tenant, patient: str) -> None:

@@ -6,20 +6,45 @@ It connects to the store beside the processes that use it, also to an embedded o
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from broker.app.secrets import open_key_ring, sealing
 from broker.app.stores import open_store
 from broker.errors import ConfigurationError
+from broker.model.wording import count_of
 from broker.security.key_ring import KeyRing, RingFile, key_id_of
+from broker.security.resource_cipher import ResourceCipher
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
 from broker.store.protocol import Store
+from broker.store.sealed_resources import SealedResources, SealedText
 from broker.store.sealed_secrets import Sealed, SealedSecrets
 from broker.store.sealing_keys import SealingKeys
 
 
-async def reseal(settings: Settings, url: str) -> int:
-    """Seals what is under another key than the active one again; how many Subscriptions that were.
+class Counts(NamedTuple):
+    """Subscriptions that have secrets sealed, and versions of resources that are."""
+
+    subscriptions: int
+    resources: int
+
+    def __str__(self) -> str:
+        resources = count_of(self.resources, "version of resources", "versions of resources")
+        return f"{count_of(self.subscriptions, 'Subscription')} and {resources}"
+
+
+class Usage(NamedTuple):
+    """By the id of the key."""
+
+    subscriptions: Counter[str]
+    resources: Counter[str]
+
+    def of(self, key_id: str) -> Counts:
+        return Counts(self.subscriptions[key_id], self.resources[key_id])
+
+
+async def reseal(settings: Settings, url: str) -> Counts:
+    """Seals what is under another key than the active one again; how much that was.
 
     Processes that run go on, and none of their writes is lost.
     """
@@ -30,17 +55,28 @@ async def reseal(settings: Settings, url: str) -> int:
         def seal_again(before: Sealed) -> Sealed:
             return before if _key_ids(before) <= {ring.active_id} else seal(before)
 
-        return await SealedSecrets(store).change_all(seal_again)
+        cipher = ResourceCipher(ring)
+
+        def seal_text_again(sealed: SealedText) -> bytes:
+            if key_id_of(sealed.text) == ring.active_id:
+                return sealed.text
+            plain = cipher.open(sealed.text, sealed.tenant, sealed.reference)
+            return cipher.seal(plain, sealed.tenant, sealed.reference, ring.active_id)
+
+        return Counts(
+            await SealedSecrets(store).change_all(seal_again),
+            await SealedResources(store).change_all(seal_text_again),
+        )
 
 
-async def usage(settings: Settings, url: str) -> Counter[str]:
-    """How many Subscriptions have secrets under each key."""
+async def usage(settings: Settings, url: str) -> Usage:
+    """What is sealed under each key."""
     async with _opened(settings, url) as (store, _):
         return await _usage(store)
 
 
 async def drop(settings: Settings, url: str, key_id: str) -> None:
-    """Removes a key from the ring. Raises `ConfigurationError` for the active key, and while secrets are
+    """Removes a key from the ring. Raises `ConfigurationError` for the active key, and while something is
     sealed under it.
     """
     async with _opened(settings, url) as (store, ring):
@@ -51,11 +87,10 @@ async def drop(settings: Settings, url: str, key_id: str) -> None:
             )
         if key_id not in {key.id for key in content.keys}:
             raise ConfigurationError(f"The key ring {ring.path} has no key {key_id}.")
-        used = (await _usage(store))[key_id]
-        if used:
+        used = (await _usage(store)).of(key_id)
+        if any(used):
             raise ConfigurationError(
-                f"The secrets of {used} Subscriptions are sealed under {key_id}. "
-                "Run `fhir-broker key-ring reseal` first."
+                f"Under {key_id} are sealed: {used}. Run `fhir-broker key-ring reseal` first."
             )
         await SealingKeys(store).remove(key_id)
         kept = tuple(key for key in content.keys if key.id != key_id)
@@ -71,11 +106,13 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[tuple[Store, Ke
         yield store, ring
 
 
-async def _usage(store: Store) -> Counter[str]:
-    counts: Counter[str] = Counter()
+async def _usage(store: Store) -> Usage:
+    found = Usage(Counter(), Counter())
     async for sealed in SealedSecrets(store).all():
-        counts.update(_key_ids(sealed))
-    return counts
+        found.subscriptions.update(_key_ids(sealed))
+    async for text in SealedResources(store).all():
+        found.resources[key_id_of(text.text)] += 1
+    return found
 
 
 def _key_ids(sealed: Sealed) -> set[str]:

@@ -28,6 +28,7 @@ from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
 from broker.store.audit_journal import AuditJournal
 from broker.store.audit_trail import AuditTrail
+from broker.store.bodies import Bodies
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
 from broker.store.client_changes import ClientChanges
@@ -65,6 +66,7 @@ class Parts:
     issuers: IssuerFile
     secrets: SubscriptionSecrets
     documents: DocumentClient
+    bodies: Bodies
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)
@@ -109,11 +111,11 @@ class Parts:
     @cached_property
     def changes(self) -> Changes:
         keep_ms = milliseconds(self.settings.retention)
-        return Changes(self.store, keep_ms=keep_ms, max_changes=self.settings.max_changes)
+        return Changes(self.store, keep_ms=keep_ms, max_changes=self.settings.max_changes, bodies=self.bodies)
 
     @cached_property
     def change_log(self) -> ChangeLog:
-        return ChangeLog(self.store, max_changes=self.settings.max_changes)
+        return ChangeLog(self.store, max_changes=self.settings.max_changes, bodies=self.bodies)
 
     @cached_property
     def audit_journal(self) -> AuditJournal:
@@ -129,7 +131,7 @@ class Parts:
 
     @cached_property
     def resources(self) -> Resources:
-        return Resources(self.store)
+        return Resources(self.store, self.bodies)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:

@@ -41,7 +41,7 @@ from broker.app.matcher import MatcherLoop
 from broker.app.outbound import load_outbound_rules
 from broker.app.parts import Parts
 from broker.app.roles import ALL_ROLES, Role
-from broker.app.secrets import open_key_ring
+from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
@@ -114,7 +114,15 @@ async def running(
         documents = stack.enter_context(document_client(settings))
         channels = await stack.enter_async_context(open_channels(settings, store, ring, documents))
         parts = Parts(
-            settings, store, catalog, channels, clients, issuers, SubscriptionSecrets(ring), documents
+            settings,
+            store,
+            catalog,
+            channels,
+            clients,
+            issuers,
+            SubscriptionSecrets(ring),
+            documents,
+            resource_bodies(settings, store, ring),
         )
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)

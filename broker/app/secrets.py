@@ -8,8 +8,10 @@ import structlog
 from broker.clock import SystemClock, to_instant
 from broker.errors import ConfigurationError
 from broker.security.key_ring import KeyRing, RingFile, RingKey
+from broker.security.resource_cipher import ResourceCipher
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
+from broker.store.bodies import Bodies
 from broker.store.protocol import Store
 from broker.store.sealed_secrets import Change, Sealed
 from broker.store.sealing_keys import SealingKeys
@@ -31,6 +33,11 @@ async def open_key_ring(settings: Settings, store: Store) -> KeyRing | None:
                 "The store has sealed secrets, and BROKER_KEY_RING is not set. Set it to the key ring of the"
                 " other processes."
             )
+        if settings.seal_resources:
+            raise ConfigurationError(
+                "BROKER_SEAL_RESOURCES needs a key ring. Set BROKER_KEY_RING; make the file with"
+                " `fhir-broker key-ring create`."
+            )
         return None
     if not path.exists() and not needed and settings.redis_url is None:
         with contextlib.suppress(FileExistsError):  # another process was first
@@ -51,6 +58,13 @@ async def open_key_ring(settings: Settings, store: Store) -> KeyRing | None:
             " are sealed. Restore the key from the backup of the key ring."
         )
     return ring
+
+
+def resource_bodies(settings: Settings, store: Store, ring: KeyRing | None) -> Bodies:
+    """How resources are stored. What is sealed is read whatever the setting says now."""
+    if ring is None:
+        return Bodies()
+    return Bodies(ResourceCipher(ring), SealingKeys(store) if settings.seal_resources else None)
 
 
 def new_ring() -> RingFile:

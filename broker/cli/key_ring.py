@@ -14,7 +14,6 @@ from broker.app import key_ring_upkeep, reachable_store
 from broker.app.secrets import new_key, new_ring
 from broker.cli.output import JsonOption, WideOption, print_rows
 from broker.errors import ConfigurationError
-from broker.model.wording import count_of
 from broker.security.key_ring import RingFile
 from broker.settings import Settings
 
@@ -28,12 +27,15 @@ app = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key of the ring. `subscriptions` counts those that have secrets under it."""
+    """A key of the ring. `subscriptions` counts those that have secrets under it, `resources` the versions of
+    resources.
+    """
 
     id: str
     created: str
     active: bool
     subscriptions: int
+    resources: int
 
 
 def _settings() -> tuple[Settings, Path]:
@@ -67,7 +69,7 @@ def create() -> None:
 
 @app.command("list")
 def list_(*, as_json: JsonOption = False, wide: WideOption = False) -> None:
-    """List the keys, which one is active, and how many Subscriptions have secrets under each.
+    """List the keys, which one is active, and what is sealed under each. It reads the whole store.
 
     Example:
 
@@ -77,7 +79,9 @@ def list_(*, as_json: JsonOption = False, wide: WideOption = False) -> None:
     with reachable_store(settings) as url:
         usage = asyncio.run(key_ring_upkeep.usage(settings, url))
     content = RingFile.read(path)
-    rows = [KeyRow(key.id, key.created, key.id == content.active_id, usage[key.id]) for key in content.keys]
+    rows = [
+        KeyRow(key.id, key.created, key.id == content.active_id, *usage.of(key.id)) for key in content.keys
+    ]
     print_rows(rows, KeyRow, "key", as_json=as_json, wide=wide)
 
 
@@ -117,7 +121,7 @@ def rotate(
 
 @app.command()
 def reseal() -> None:
-    """Seal all secrets in the store under the active key. Brokers may run meanwhile.
+    """Seal everything in the store that is sealed under the active key. Brokers may run meanwhile.
 
     Example:
 
@@ -125,15 +129,15 @@ def reseal() -> None:
     """
     settings, _ = _settings()
     with reachable_store(settings) as url:
-        count = asyncio.run(key_ring_upkeep.reseal(settings, url))
-    typer.echo(f"Sealed the secrets of {count_of(count, 'Subscription')} again.")
+        counts = asyncio.run(key_ring_upkeep.reseal(settings, url))
+    typer.echo(f"Sealed again: {counts}.")
 
 
 @app.command()
 def drop(key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the key.")]) -> None:
     """Remove a key that seals nothing any more.
 
-    Exit code 2 while secrets are sealed under it.
+    Exit code 2 while something is sealed under it.
 
     Example:
 

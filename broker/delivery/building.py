@@ -16,7 +16,6 @@ from broker.store.schedule import Claim
 
 _log = structlog.get_logger(__name__)
 Render = Callable[[Notification], bytes]
-_MAX_REASON = 500
 
 
 class BuiltNotification(NamedTuple):
@@ -47,8 +46,7 @@ class NotificationBuilder:
             is_last = claim.build_failures + 1 >= BUILD_ATTEMPTS
             if is_last:  # a traceback costs time, so only the last attempt logs it
                 _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
-            # the subscriber reads this text: it must not repeat content of the resource
-            report = ErrorReport(None, f"the notification could not be built: {type(error).__name__}")
+            report = ErrorReport(None, _reason(error))
             return Unrenderable(
                 report, await self._unrenderable(claim, subscription, permitted) if is_last else ()
             )
@@ -89,4 +87,5 @@ class NotificationBuilder:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_MAX_REASON]
+    """Without the text of the error, which may repeat content of the resource."""
+    return f"the notification could not be built: {type(error).__name__}"

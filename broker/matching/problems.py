@@ -36,11 +36,15 @@ class Problem:
     filter_index: int | None = None
     parameter: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """Where it is, for the log; the reason may quote the resource."""
         if self.subscription_id is None:
-            return f"topic {self.topic_canonical}, {self.trigger}: {self.reason}"
-        place = f"filter[{self.filter_index}] {self.parameter}"
-        return f"subscription {self.subscription_id}, {place}: {self.reason}"
+            return f"topic {self.topic_canonical}, {self.trigger}"
+        return f"subscription {self.subscription_id}, filter[{self.filter_index}] {self.parameter}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
 
 
 class FilterRefusal(StrEnum):

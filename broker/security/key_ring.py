@@ -155,11 +155,16 @@ class KeyRing:
     def key_ids(self) -> frozenset[str]:
         return frozenset(self._ciphers)
 
-    def seal(self, plain: bytes, place: Place) -> bytes:
-        """The value under the active key; the same value is never sealed to the same bytes."""
-        key_id = self.active_id
+    def seal(self, plain: bytes, place: Place, key_id: str = "") -> bytes:
+        """The value under the active key, or that of `key_id`; the same value is never sealed to the same
+        bytes. Raises `KeyMissing`.
+        """
+        key_id = key_id or self.active_id
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            raise KeyMissing(key_id)
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._ciphers[key_id].encrypt(nonce, plain, place.encoded())
+        sealed = cipher.encrypt(nonce, plain, place.encoded())
         return _FORMAT + bytes.fromhex(key_id) + nonce + sealed
 
     def open(self, sealed: bytes, place: Place) -> bytes:

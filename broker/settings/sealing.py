@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from broker.settings.environment import setting
-from broker.settings.kinds import DURATION, PATH
+from broker.settings.kinds import BOOL, DURATION, PATH
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,13 @@ class SealingSettings:
         "The file with the keys that seal secrets in the store; make it with fhir-broker key-ring create."
         " Unset: a file in BROKER_DATA_DIR, made at the first start, with an embedded store; otherwise"
         " Subscriptions with headers or signatures are refused.",
+    )
+    seal_resources: bool = setting(
+        False,
+        BOOL,
+        "false",
+        "Seals the bodies of resources before they reach the store (docs/secrets.md). Those that are stored"
+        " already stay as they are.",
     )
     secret_overlap: timedelta = setting(
         timedelta(hours=24),

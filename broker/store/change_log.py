@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from broker.model.change import Change, Tenant, Version
 from broker.store import keys, stream_id
+from broker.store.bodies import UNSEALED, Bodies
 from broker.store.changes import MAX_CHANGES, Entry, changes_of
 from broker.store.matched_positions import MatchedPositions, unmatched
 from broker.store.protocol import Command, Store
@@ -24,9 +25,9 @@ _NEAR_MS = 1_000
 class ChangeLog:
     """Reads; `max_changes` is the limit that `Changes` enforces."""
 
-    def __init__(self, store: Store, *, max_changes: int = MAX_CHANGES) -> None:
+    def __init__(self, store: Store, *, max_changes: int = MAX_CHANGES, bodies: Bodies = UNSEALED) -> None:
         self._store = store
-        self._resources = Resources(store)
+        self._resources = Resources(store, bodies)
         self._max_changes = max_changes
 
     async def backlog(self) -> dict[int, int]:

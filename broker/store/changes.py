@@ -12,6 +12,7 @@ from typing import NamedTuple
 from broker.errors import BrokerError
 from broker.model.change import Change, Version, VersionKey
 from broker.store import keys
+from broker.store.bodies import UNSEALED, Bodies
 from broker.store.proposals import ACCEPTANCES, Accepted, Proposal
 from broker.store.protocol import Argument, Command, Store, StreamReader
 from broker.store.records import LogEntry, logged_change
@@ -52,9 +53,12 @@ class Changes:
     `keep_ms` is how long the answers to idempotency keys are kept.
     """
 
-    def __init__(self, store: Store, *, keep_ms: int, max_changes: int = MAX_CHANGES) -> None:
+    def __init__(
+        self, store: Store, *, keep_ms: int, max_changes: int = MAX_CHANGES, bodies: Bodies = UNSEALED
+    ) -> None:
         self._store = store
-        self._resources = Resources(store)
+        self._bodies = bodies
+        self._resources = Resources(store, bodies)
         self._keep_ms = keep_ms
         self._max_changes = max_changes
 
@@ -63,10 +67,12 @@ class Changes:
         by_partition: dict[int, list[int]] = {}
         for index, proposal in enumerate(proposals):
             by_partition.setdefault(self._partition_of(proposal), []).append(index)
+        packed = await self._packed(proposals)
         calls = [
             intake.append_changes_call(
                 self._store,
                 [proposals[index] for index in indexes],
+                [packed[index] for index in indexes],
                 is_atomic=False,
                 keep_ms=self._keep_ms,
                 max_unmatched=self._max_changes,
@@ -83,13 +89,28 @@ class Changes:
     async def append_together(self, proposals: Sequence[Proposal]) -> list[Accepted]:
         """Writes all changes or, if one is refused, none. Raises `SeveralPartitions`."""
         call = intake.append_changes_call(
-            self._store, proposals, is_atomic=True, keep_ms=self._keep_ms, max_unmatched=self._max_changes
+            self._store,
+            proposals,
+            await self._packed(proposals),
+            is_atomic=True,
+            keep_ms=self._keep_ms,
+            max_unmatched=self._max_changes,
         )
         if not self._store.can_run(call):
             partitions = [self._partition_of(proposal) for proposal in proposals]
             raise SeveralPartitions(next(n for n, p in enumerate(partitions) if p != partitions[0]))
         (rows,) = await intake.append_changes(self._store, [call])
         return [_accepted(proposal, row) for proposal, row in zip(proposals, rows, strict=True)]
+
+    async def _packed(self, proposals: Sequence[Proposal]) -> list[bytes]:
+        """The text of each proposal as it is stored; b'' for none."""
+        key_id = await self._bodies.sealing_key()
+        return [
+            self._bodies.pack(proposal.tail, proposal.tenant, f"{proposal.type}/{proposal.id}", key_id)
+            if proposal.tail
+            else b""
+            for proposal in proposals
+        ]
 
     def _partition_of(self, proposal: Proposal) -> int:
         return self._store.layout.partition_of(proposal.tenant, proposal.id)

@@ -136,6 +136,13 @@ def resource_member(tenant: Tenant, resource_type: str, resource_id: str) -> str
     return f"{tenant}:{resource_type}/{resource_id}"
 
 
+def resource_of(key: bytes) -> tuple[Tenant, str]:
+    """The tenant and the `Type/id` of the key of a resource or of a superseded version."""
+    _, _, member = key.decode().partition(":resource:")
+    tenant, _, reference = member.partition(":")
+    return Tenant(tenant), "/".join(reference.split("/")[:2])
+
+
 def version_member(key: VersionKey) -> str:
     """The member of `held_versions` for a version."""
     return f"{resource_member(key.tenant, key.type, key.id)}/{key.version}"

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from broker.model.change import Tenant, VersionKey
 from broker.model.resource import Resource
 from broker.store import keys, stream_id
+from broker.store.bodies import UNSEALED, Bodies
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 from broker.store.matched_positions import MatchedPositions
@@ -80,9 +81,15 @@ class PersonalDataStore:
     """Of one tenant and one person, `Patient/id`; `is_about` decides whether a resource is about them."""
 
     def __init__(
-        self, store: Store, tenant: Tenant, patient: str, is_about: Callable[[Resource, str], bool]
+        self,
+        store: Store,
+        tenant: Tenant,
+        patient: str,
+        is_about: Callable[[Resource, str], bool],
+        bodies: Bodies = UNSEALED,
     ) -> None:
         self._store = store
+        self._bodies = bodies
         self._tenant = tenant
         self._patient = patient
         self._is_about = is_about
@@ -94,7 +101,7 @@ class PersonalDataStore:
         async for stored, content in self._versions():
             version = read_stored(content)
             key = VersionKey(self._tenant, *stored.target, version.number)
-            resource = unpack(key, version).resource
+            resource = unpack(key, version, self._bodies).resource
             if stored.target == self_target or (resource and self._is_about(resource, self._patient)):
                 versions = found.resources.setdefault(stored.target, Versions())
                 if stored.is_current:

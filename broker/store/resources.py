@@ -14,7 +14,7 @@ from broker.model.release import Release
 from broker.model.resource import UnversionedResource
 from broker.model.uuids import uuid8
 from broker.store import keys
-from broker.store.compression import decompress
+from broker.store.bodies import UNSEALED, Bodies
 from broker.store.protocol import Command, Store
 from broker.store.records import INTERACTIONS, RELEASES
 
@@ -36,7 +36,7 @@ def assign_id(placement: int, seed: str = "") -> str:
 class StoredVersion(NamedTuple):
     """What a resource's string says of its version; `lua/shared/resource.lua` describes the string.
 
-    `text` is compressed, and empty for a deletion.
+    `text` is packed (`bodies.py`), and empty for a deletion.
     """
 
     number: int
@@ -57,11 +57,12 @@ def read_stored(stored: bytes) -> StoredVersion:
         raise ValueError(f"{error} in the head of a stored resource") from error
 
 
-def unpack(key: VersionKey, stored: StoredVersion) -> Version:
+def unpack(key: VersionKey, stored: StoredVersion, bodies: Bodies) -> Version:
     """The version of that key. Raises `ValueError` for a damaged text."""
     resource = None
     if stored.text:
-        unversioned = UnversionedResource(key.type, key.id, decompress(stored.text))
+        text = bodies.unpack(stored.text, key.tenant, key.reference)
+        unversioned = UnversionedResource(key.type, key.id, text)
         resource = unversioned.with_version(key.version, stored.at_ms)
     return Version(key, stored.release, stored.interaction, stored.at_ms, resource)
 
@@ -69,8 +70,9 @@ def unpack(key: VersionKey, stored: StoredVersion) -> Version:
 class Resources:
     """Reads versions by key, current versions by id, and ids by identifier or reference."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, bodies: Bodies = UNSEALED) -> None:
         self._store = store
+        self._bodies = bodies
 
     def partition_of(self, tenant: Tenant, resource_id: str) -> int:
         return self._store.layout.partition_of(tenant, resource_id)
@@ -89,7 +91,8 @@ class Resources:
 
         Raises `ValueError` for a damaged one.
         """
-        return {key: unpack(key, stored) for key, stored in (await self.stored(wanted)).items()}
+        stored = await self.stored(wanted)
+        return {key: unpack(key, version, self._bodies) for key, version in stored.items()}
 
     async def stored(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, StoredVersion]:
         """As `many`, without reading the texts."""
@@ -114,7 +117,7 @@ class Resources:
         targets = list(wanted)
         stored = await self._read([self._current_key(tenant, *target) for target in targets])
         return {
-            target: unpack(VersionKey(tenant, *target, version.number), version)
+            target: unpack(VersionKey(tenant, *target, version.number), version, self._bodies)
             for target, version in zip(targets, stored, strict=True)
             if version is not None
         }

@@ -2,8 +2,9 @@
 
 Every line has a time, a level, a message and the name of its logger; a line that belongs to a request also
 has its `request_id`. Values are masked by their key (`authorization`, `body`, …) at any depth. In every text,
-the user name, password and query of a URL are masked. Warnings and errors of other libraries, uvicorn among
-them, are logged in the same way. The commands call `configure` once, at start.
+the user name, password and query of a URL are masked. Tracebacks have no texts of errors (`tracebacks.py`).
+Warnings and errors of other libraries, uvicorn among them, are logged in the same way. The commands call
+`configure` once, at start.
 """
 
 import logging
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from broker.telemetry.tracebacks import format_traceback
 
 MASK = "***"
 _LEVELS = {
@@ -48,7 +51,7 @@ def configure(level: str, *, json: bool) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(format_traceback),
         structlog.processors.EventRenamer("message"),
         redact,
     ]

@@ -28,7 +28,7 @@ from broker.tasks import Slices
 from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.large_changes import run_aside
 from broker.workers.partitions import Partition
-from broker.workers.poison import MAX_ATTEMPTS
+from broker.workers.poison import MAX_ATTEMPTS, UnreadableChange
 from broker.workers.subscription_index import SubscriptionIndexUpdater
 
 _log = structlog.get_logger(__name__)
@@ -149,7 +149,8 @@ class BatchProcessor:
             return None
         partition.poison.forget(change.id)
         for problem in self._matcher.drain_problems():
-            _log.warning("evaluation failed", change=change.id, problem=str(problem))
+            # `$explain` gives the reason to who may read the resource
+            _log.warning("evaluation failed", change=change.id, place=problem.place)
         return MatchedChange(change, matches, included)
 
     async def _events(self, change: Change, matches: Sequence[Match]) -> list[Match]:
@@ -229,4 +230,4 @@ def _step(partition: Partition, last: Change, count: int) -> Step:
 
 def _check_readable(change: Change) -> None:
     if change.problem:
-        raise ValueError(change.problem)
+        raise UnreadableChange(change.problem)

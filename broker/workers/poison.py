@@ -9,10 +9,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from broker.errors import BrokerError
+
 MAX_ATTEMPTS = 5
 _DELAYS_S = (0.05, 0.1, 0.2, 0.4)
 """After the first to the fourth attempt."""
 _MAX_REASON = 500
+
+
+class UnreadableChange(BrokerError):  # noqa: N818 names the condition
+    """The stored version of a change can't be read. The text has nothing of the resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class PoisonMessages:
     def record(self, change_id: str, error: Exception) -> int:
         """Records a failed attempt; returns the number of attempts so far."""
         attempts = self.attempts(change_id) + 1
-        self._failures[change_id] = _Failure(attempts, f"{type(error).__name__}: {error}"[:_MAX_REASON])
+        self._failures[change_id] = _Failure(attempts, _reason(error))
         return attempts
 
     def attempts(self, change_id: str) -> int:
@@ -61,3 +67,10 @@ class PoisonMessages:
     def rest_s(self) -> float:
         """How long the partition still rests; 0 if it does not."""
         return max(0.0, self._rests_until_s - self._now_s())
+
+
+def _reason(error: Exception) -> str:
+    """Without the text of an error that may quote the resource."""
+    if isinstance(error, UnreadableChange):
+        return str(error)[:_MAX_REASON]
+    return f"the matching failed: {type(error).__name__}"

@@ -19,6 +19,7 @@ from broker.app.channels import document_client
 from broker.app.parts import Parts
 from broker.app.topics import load_catalog
 from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.store.bodies import Bodies
 from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
@@ -193,4 +194,5 @@ def parts_of(broker: Running, store: Store) -> Parts:
         load_issuers(settings),
         SubscriptionSecrets(None),
         document_client(settings),
+        Bodies(),
     )

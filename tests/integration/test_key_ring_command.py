@@ -47,7 +47,8 @@ async def test_a_key_is_rotated_resealed_and_dropped_while_the_broker_delivers(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
     port, data = free_port(), str(tmp_path / "data")
-    with Command.of_broker(tmp_path, "serve", port=str(port), data_dir=data) as serve:
+    settings = {"port": str(port), "data_dir": data, "seal_resources": "true"}
+    with Command.of_broker(tmp_path, "serve", **settings) as serve:
         base = f"http://127.0.0.1:{port}"
         await serve.until_ready(base)
         headers = {"Content-Type": "application/fhir+json"}
@@ -56,6 +57,9 @@ async def test_a_key_is_rotated_resealed_and_dropped_while_the_broker_delivers(
             first = await fixture.subscribe("a", headers=HEADERS)
             assert (await client.post(f"/r5/Subscription/{first}/$rotate-secret")).status_code == 200
             before = (await client.get(f"/r5/Subscription/{first}")).json()
+            for family in ("one", "two"):
+                patient = {"resourceType": "Patient", "id": "ana", "name": [{"family": family}]}
+                assert (await client.put("/r4/Patient/ana", json=patient)).is_success
             [old] = json.loads(await key_ring("list", "--json", data_dir=data))
             assert (old["active"], old["subscriptions"]) == (True, 1)
             assert old["id"] in await key_ring("drop", old["id"], code=2, data_dir=data)
@@ -66,13 +70,18 @@ async def test_a_key_is_rotated_resealed_and_dropped_while_the_broker_delivers(
             await fixture.subscribe("b", headers=HEADERS)
             rows: list[dict[str, Any]] = json.loads(await key_ring("list", "--json", data_dir=data))
             assert [(row["active"], row["subscriptions"]) for row in rows] == [(False, 1), (True, 1)]
-            assert "secrets of 1 Subscriptions are sealed" in await key_ring(
-                "drop", old["id"], code=2, data_dir=data
-            )
-            assert await key_ring("reseal", data_dir=data) == "Sealed the secrets of 1 Subscription again.\n"
-            assert await key_ring("reseal", data_dir=data) == "Sealed the secrets of 0 Subscriptions again.\n"
+            assert [row["resources"] for row in rows] == [2, 0], "both versions"
+            refused = await key_ring("drop", old["id"], code=2, data_dir=data)
+            assert "1 Subscription and 2 versions of resources" in refused
+            sealed = "Sealed again: {} and {} of resources.\n"
+            first_pass, second_pass = ("1 Subscription", "2 versions"), ("0 Subscriptions", "0 versions")
+            assert await key_ring("reseal", data_dir=data) == sealed.format(*first_pass)
+            assert await key_ring("reseal", data_dir=data) == sealed.format(*second_pass)
             assert await key_ring("drop", old["id"], data_dir=data) == f"Dropped the key {old['id']}.\n"
             assert (await client.get(f"/r5/Subscription/{first}")).json() == before, "no new version"
+            for number, family in enumerate(("one", "two"), 1):
+                version = (await client.get(f"/r4/Patient/ana/_history/{number}")).json()
+                assert version["name"] == [{"family": family}]
             await fixture.send()
             for name in ("a", "b"):
                 endpoint = await fixture.until_numbers(name, 1)

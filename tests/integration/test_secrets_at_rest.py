@@ -6,18 +6,22 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from broker.fhir.header_masks import MASK
+from broker.store.compression import compress, decompress
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Script
 from tests.integration.commands import Command, run
 from tests.ports import free_port
 
+_FRAME = b"\x28\xb5\x2f\xfd"
+"""The first bytes of a compressed text."""
 _JSON = {"Content-Type": "application/fhir+json"}
 SECRET = "hunter2-swordfish"
 HEALTH = "markerhealth"
@@ -112,12 +116,43 @@ async def _read(session: Session, subscription_id: str) -> None:
     assert patched.status_code == 200, patched.text
 
 
+_PERSON = {
+    "resourceType": "Patient",
+    "id": "ana",
+    "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{HEALTH}</div>'},
+    "extension": [{"url": "http://example.org/x", "valueString": HEALTH}],
+    "name": [{"text": HEALTH, "family": HEALTH, "given": [HEALTH], "prefix": [HEALTH], "suffix": [HEALTH]}],
+    "telecom": [{"system": "phone", "value": HEALTH}],
+    "address": [
+        dict.fromkeys(("text", "city", "district", "state", "postalCode", "country"), HEALTH)
+        | {"line": [HEALTH]}
+    ],
+    "contact": [{"name": {"family": HEALTH}, "relationship": [{"text": HEALTH}]}],
+    "maritalStatus": {"text": HEALTH, "coding": [{"display": HEALTH}]},
+}
+_STRINGS = {
+    "note": [{"text": HEALTH, "authorString": HEALTH}],
+    "interpretation": [{"text": HEALTH, "coding": [{"code": HEALTH, "display": HEALTH}]}],
+    "bodySite": {"text": HEALTH},
+    "method": {"coding": [{"version": HEALTH, "display": HEALTH}]},
+    "performer": [{"display": HEALTH}],
+    "referenceRange": [{"text": HEALTH}],
+    "component": [{"code": {"text": HEALTH}, "valueString": HEALTH}],
+}
+"""Every kind of string that an Observation may have."""
+_ACCEPTED = 3
+"""How many changes of `_send_health_data` are events."""
+
+
 async def _send_health_data(session: Session) -> None:
-    """Changes that are accepted, and some that are refused, with the marker in their strings."""
+    """Changes that are accepted, and some that are refused, with the marker in all of their strings."""
     note = [{"text": HEALTH}]
-    person = {"resourceType": "Patient", "id": "ana", "name": [{"family": HEALTH, "given": [HEALTH]}]}
-    assert (await session.ask("PUT", "/r4/Patient/ana", person)).status_code == 201
+    assert (await session.ask("PUT", "/r4/Patient/ana", _PERSON)).status_code == 201
     reading = json.loads(json.dumps(observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 70)))
+    for each in (_STRINGS, _STRINGS | {"id": "seen"}):
+        url, method = ("/r4/Observation/seen", "PUT") if "id" in each else ("/r4/Observation", "POST")
+        accepted = await session.ask(method, url, reading | each)
+        assert accepted.status_code == 201, accepted.text
     for changed in ({"note": note}, {"note": HEALTH}, {HEALTH: 1}, {"issued": HEALTH}, {"status": HEALTH}):
         await session.ask("POST", "/r4/Observation", reading | changed)
     await session.ask("POST", "/r5/$business-event", {"resourceType": "Parameters", "x": HEALTH})
@@ -138,6 +173,21 @@ def _command_lines() -> bytes:
     return b"\n".join(lines)
 
 
+def _with_unpacked(content: bytes) -> bytes:
+    """A file of the store, with every compressed text in it that opens."""
+    texts = [content]
+    for start in (match.start() for match in re.finditer(re.escape(_FRAME), content)):
+        with contextlib.suppress(ValueError):  # other bytes that look like the beginning of one
+            texts.append(decompress(b"1" + content[start : start + 1_000_000]))
+    return b"\n".join(texts)
+
+
+def test_the_search_finds_a_compressed_text() -> None:
+    stored = compress(" ".join([HEALTH, *map(str, range(500))]).encode())
+    assert HEALTH.encode() not in stored
+    assert HEALTH.encode() in _with_unpacked(b"*3\r\n" + stored + b"\r\n*1\r\n" + stored)
+
+
 def _forms(text: str) -> list[bytes]:
     """The text as it could be written: as it is, as hexadecimal digits, and as base64."""
     raw = text.encode()
@@ -156,10 +206,10 @@ async def _exercise(session: Session, secrets: list[str]) -> None:
     subscriber.endpoint("sub-r4").answer = Script(503)
     subscriber.endpoint("put-r4").answer = Script(400)
     await _send_health_data(session)
-    await fixture.until_numbers("sub-r4", 1)
+    await fixture.until_numbers("sub-r4", _ACCEPTED)
     for name in ("put-r4b", "put-r5"):
         endpoint = subscriber.endpoint(name)
-        await fixture.until_numbers(name, 1)
+        await fixture.until_numbers(name, _ACCEPTED)
         sent = dict(endpoint.received[-1].headers)
         assert sent["Authorization"] == f"Bearer {SECRET}"
         assert sent["webhook-signature"].startswith("v1,")
@@ -180,6 +230,7 @@ async def test_no_secret_is_written_or_answered_and_no_health_data_is_logged(
     port = free_port()
     base, data = f"http://127.0.0.1:{port}", tmp_path / "data"
     settings = {"port": str(port), "data_dir": str(data), "log_level": "debug", "handshake_grace": "0s"}
+    settings["seal_resources"] = "true"
     secrets: list[str] = []
     with Command.of_broker(tmp_path, "serve", "--workers", "2", **settings) as serve:
         await serve.until_ready(base)
@@ -210,5 +261,10 @@ async def test_no_secret_is_written_or_answered_and_no_health_data_is_logged(
         assert [name for name, text in places.items() if raw in text or raw.hex().encode() in text] == []
     assert HEALTH in answered, "the answers were kept"
     assert [text.count(HEALTH) for text in (serve.output, metrics, status)] == [0, 0, 0]
+    store_files = {name: content for name, content in written.items() if name.startswith("data/")}
+    readable = [name for name, text in store_files.items() if HEALTH.encode() in _with_unpacked(text)]
+    assert readable == [], f"sealed resources can be read in {readable}"
+    assert HEALTH.encode() not in processes
     [key] = json.loads(listed.stdout)
+    assert key["resources"] > 0
     assert (key["active"], key["subscriptions"]) == (True, total)

@@ -5,7 +5,7 @@
 -- ARGV     mode each|all, how long the answers to idempotency keys are kept (ms), channel to publish the
 --          partition of the next argument on, or '', partition, how many changes of a log may be unmatched,
 --          how many partitions; then for each change: proposal (msgpack map, `ProposedChange` in records.py),
---          logged change (`LoggedChange`), compressed text, audit entry (`encode_change` in audit_blocks.py)
+--          logged change (`LoggedChange`), packed text, audit entry (`encode_change` in audit_blocks.py)
 --          or ''
 -- Returns  a row {status, version, moment} for each change: created updated deleted reported replayed gone |
 --          exists conflict absent mismatch full

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from broker.model.change import VersionKey
 from broker.store import audit_keys, keys
 from broker.store.audit_blocks import encode_change
-from broker.store.compression import compress
 from broker.store.proposals import Proposal
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 from broker.store.records import ProposedChange, encode, encode_logged
@@ -21,9 +20,17 @@ class AppendedChange(NamedTuple):
 
 
 def append_changes_call(
-    store: Store, proposals: Sequence[Proposal], *, is_atomic: bool, keep_ms: int, max_unmatched: int
+    store: Store,
+    proposals: Sequence[Proposal],
+    packed: Sequence[bytes],
+    *,
+    is_atomic: bool,
+    keep_ms: int,
+    max_unmatched: int,
 ) -> ScriptCall:
-    """The call for proposals of one partition; an atomic one may span partitions of one node."""
+    """The call for proposals of one partition, each with its text as it is stored (b'' for none); an atomic
+    one may span partitions of one node.
+    """
     layout = store.layout
     partitions = [layout.partition_of(proposal.tenant, proposal.id) for proposal in proposals]
     # the first one is the partition that is published
@@ -38,7 +45,7 @@ def append_changes_call(
         max_unmatched,
         len(places),
     ]
-    for proposal, p in zip(proposals, partitions, strict=True):
+    for proposal, text, p in zip(proposals, packed, partitions, strict=True):
         tenant, resource_type, resource_id = proposal.tenant, proposal.type, proposal.id
         script_keys += [
             keys.resource(p, tenant, resource_type, resource_id),
@@ -63,7 +70,7 @@ def append_changes_call(
             tenant, resource_type, resource_id, proposal.events, proposal.trace, proposal.patient
         )
         audited = encode_change(proposal.requester, resource_type, resource_id, proposal.patient)
-        arguments += [encode(proposed), logged, compress(proposal.tail) if proposal.tail else b"", audited]
+        arguments += [encode(proposed), logged, text, audited]
     return ScriptCall("append_changes", script_keys, arguments)
 
 
@@ -131,3 +138,9 @@ async def remove_versions(
         member = keys.resource_member(tenant, resource_type, resource_id)
         arguments += [member, resource_id, number, "" if stays_ms is None else stays_ms]
     return int(await store.run(ScriptCall("remove_versions", script_keys, arguments)))
+
+
+async def replace_resource(store: Store, name: str, before: bytes, after: bytes) -> bool:
+    """Replaces the string of a resource; False if it is not `before` any more."""
+    call = ScriptCall("replace_resource", [name], [before, after])
+    return bool(await store.run(call, WriteConcern.DURABLE))

@@ -61,6 +61,7 @@ _SCRIPTS = MappingProxyType(
         "register_subscription": _Script((*_SUBSCRIPTION, "preconditions")),
         "release_leases": _Script(runs_when_full=True),
         "remove_versions": _Script(_VERSIONS, runs_when_full=True),
+        "replace_resource": _Script(),
         "replace_secrets": _Script(),
         "resend_events": _Script(),
         "schedule_handshake": _Script(runs_when_full=True),

@@ -1,6 +1,6 @@
 """Poison messages: how often a change is tried, and when its partition is read again."""
 
-from broker.workers.poison import MAX_ATTEMPTS, PoisonMessages
+from broker.workers.poison import MAX_ATTEMPTS, PoisonMessages, UnreadableChange
 
 
 def fail(messages: PoisonMessages, change_id: str, times: int) -> None:
@@ -14,7 +14,13 @@ def test_a_change_is_exhausted_after_the_last_attempt() -> None:
     assert not messages.is_exhausted("1-0")
     assert messages.record("1-0", ValueError("bad value")) == MAX_ATTEMPTS
     assert messages.is_exhausted("1-0")
-    assert messages.reason("1-0") == "ValueError: bad value"
+    assert messages.reason("1-0") == "the matching failed: ValueError", "without what the error quotes"
+
+
+def test_the_reason_says_what_cannot_be_read() -> None:
+    messages = PoisonMessages()
+    messages.record("1-0", UnreadableChange("the stored version of Observation/a can't be read"))
+    assert messages.reason("1-0") == "the stored version of Observation/a can't be read"
 
 
 def test_attempts_are_counted_for_each_change() -> None:

@@ -1,6 +1,6 @@
 -- A stored resource: a string `version release interaction moment request identifiers-length
--- references-length\n`, the two lists it is indexed by (one entry a line), and its compressed text. Needs
--- nothing.
+-- references-length\n`, the two lists it is indexed by (one entry a line), and its text, compressed and maybe
+-- sealed (`bodies.py`). Needs nothing.
 local HEAD_BYTES = 256
 local NOTHING = {identifiers = '', references = ''}
 
