@@ -8,6 +8,7 @@ from broker.app import Running
 from broker.store.protocol import Store
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
+from tests.integration.operations_client import value
 from tests.integration.poisoning import PoisonMaker, poison_maker_of
 
 
@@ -61,6 +62,8 @@ async def test_an_unrenderable_event_becomes_a_dead_letter_and_the_others_arrive
         assert status["status"] == "active"
         assert "1 event could not be rendered" in str(status["error"])
         assert "garbage" not in str(status), "the status must not repeat content of the resource"
+        [letter] = await poison.dead_letters()
+        assert value(letter, "reason") == "the notification could not be built: ValueError"
         listed = await poison.client.get(
             f"/r5/Subscription/{subscription_id}/$events", params={"content": "id-only"}
         )
