@@ -29,6 +29,8 @@ Name: TypeAlias = Literal[
     "intake.before-answer",
     "inbox.after-read",
     "inbox.before-finish",
+    "readings.before-commit",
+    "readings.after-commit",
     "registration.stored",
     "matcher.after-read",
     "matcher.after-follow",

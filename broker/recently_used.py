@@ -47,6 +47,14 @@ class RecentlyUsed(Generic[K, V]):
         self._entries.move_to_end(key)
         self._remove_unused(now_s)
 
+    def remove(self, key: K) -> None:
+        """The value of the key, if there is one, is not kept any more."""
+        self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """No value is kept any more."""
+        self._entries.clear()
+
     def _remove_unused(self, now_s: float) -> None:
         """The first entry is the one that was used longest ago."""
         oldest_s = now_s - self._max_unused_s

@@ -24,6 +24,7 @@ from broker.api.authentication import Authenticate
 from broker.api.routes import HttpRoute
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.app.secrets import new_ring
+from broker.mapping.reading import PayloadMapper
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
@@ -205,10 +206,11 @@ def start_broker(store: Store, settings: Settings) -> StartBroker:
         *,
         authenticate: Authenticate | None = None,
         mounts: Sequence[HttpRoute] = (),
+        mapper: Callable[[], PayloadMapper] | None = None,
         **overrides: Any,
     ) -> AsyncIterator[Running]:
         changed = replace(settings, **overrides)
-        async with running(changed, roles, authenticate=authenticate, mounts=mounts) as broker:
+        async with running(changed, roles, authenticate=authenticate, mounts=mounts, mapper=mapper) as broker:
             yield broker
 
     return start

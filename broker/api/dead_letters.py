@@ -20,7 +20,7 @@ from broker.store.dead_letters import DeadLetter, DeadLetterFilter
 
 DEFAULT_COUNT = 100
 MAX_PROBLEMS = 100
-_FILTER = {"id", "kind", "subscription", "after"}
+_FILTER = {"id", "kind", "subscription", "reason", "after"}
 
 
 class DeadLetterHandlers:
@@ -79,7 +79,7 @@ def _selected(request: FhirRequest) -> Selection:
     if every not in {"", "true", "false"}:
         raise Malformed(Issue("value", f"all takes true or false, not {every!r}.", "all"))
     if bool(selection.ids) + (selection.where != EVERY) + (every == "true") != 1:
-        reason = "The request selects no dead letters. Send either id, or kind or subscription, or all=true."
+        reason = "Nothing is selected. Send either id, or kind, subscription or reason, or all=true."
         raise Malformed(Issue("required", reason, "all"))
     return selection
 
@@ -91,6 +91,7 @@ def _selection(values: Input, count: int) -> Selection:
     where = DeadLetterFilter(
         DeadLetterKind(kind) if kind else None,
         SubscriptionId(subscription.rpartition("/")[2]) if subscription else None,
+        single(values, "reason"),
     )
     ids = list(dict.fromkeys(values.get("id", ())))
     return Selection(ids, where, single(values, "after"), count)

@@ -74,7 +74,7 @@ async def respond(handler: Handler, request: FhirRequest) -> FhirResponse:
         return response_to(error, request.method, request.path)
     except Exception:  # noqa: BLE001 the client gets a 500, the log the reason
         _log.exception("request failed", path=request.path)
-        return _failed()
+        return failed()
 
 
 def response_to(error: BrokerError, method: str, path: str) -> FhirResponse:
@@ -103,10 +103,11 @@ def response_to(error: BrokerError, method: str, path: str) -> FhirResponse:
         case KeysUnavailable():
             return _unavailable(Issue("transient", str(error)), retry_after_s=error.retry_after_s)
     _log.error("request failed", path=path, error=type(error).__name__, exc_info=error)
-    return _failed()
+    return failed()
 
 
-def _failed() -> FhirResponse:
+def failed() -> FhirResponse:
+    """The response to a request on which the code failed."""
     text = "The broker failed on this request. Retry it; if it fails again, report it with the time."
     return FhirResponse(500, operation_outcome([Issue("exception", text)]))
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api import clients, health, jwks, oauth
+from broker.api import clients, health, jwks, oauth, readings
 from broker.api.failures import failure, response_to
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import FHIR_JSON
@@ -50,6 +50,7 @@ ROUTES: Sequence[HttpRoute] = (
     HttpRoute("/ws", WebSocketRoute, websocket, Access.PUBLIC),
     HttpRoute(jwks.PATH, Route, jwks.jwks, Access.PUBLIC),
     HttpRoute(jwks.TENANT_PATH, Route, jwks.jwks, Access.PUBLIC),
+    HttpRoute(readings.PATH, Route, readings.receive, Access(scope="system/Observation.c"), "POST"),
 )
 """The routes of a process that serves the API."""
 _ADMIN = Access(role=PrincipalRole.ADMIN)

@@ -3,7 +3,7 @@ both share.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.types import ASGIApp
 
@@ -23,14 +23,18 @@ from broker.api.routes import HEALTH, OAUTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.access import build_oauth
 from broker.app.parts import Parts, milliseconds
+from broker.app.readings import Readings, build_reading_parts, build_readings, build_redrive_worker
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
+from broker.fhir.device_associations import device_references
 from broker.fhir.validation import StructureValidator, prepare
 from broker.ingest.conditions import Conditions
 from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
 from broker.ingest.intake import Intake
+from broker.ingest.readings.written import WrittenResources
+from broker.mapping.reading import PayloadMapper
 from broker.matching.restrictions import Restrictions
 from broker.model.release import Release
 from broker.security.broker_keys import BrokerKeys
@@ -71,16 +75,41 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
         group,
         Conditions(parts.resources, IdClaims(parts.store)),
         StructureValidator(),
-        parts.reverse_references.references,
+        lambda release, resource_type, resource: (
+            *parts.reverse_references.references(release, resource_type, resource),
+            *device_references(resource_type, resource),
+        ),
         parts.audit_journal,
+        WrittenResources(parts.awaited.announce).report,
     )
 
 
-def build_inbox_worker(parts: Parts, intake: Intake) -> InboxWorker:
-    return InboxWorker(parts.store, parts.inbox, InboxIntake(intake, FhirDecoder()), parts.stop)
+def build_intakes(
+    parts: Parts, group: GroupCommit, mapper: Callable[[], PayloadMapper]
+) -> tuple[Intake, Readings]:
+    """The ways in for changes and for readings."""
+    intake = build_intake(parts, group)
+    return intake, build_readings(parts, intake, mapper)
 
 
-def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> ApplicationServices:
+def intake_loops(
+    parts: Parts, intake: Intake, readings: Readings
+) -> Mapping[str, Callable[[], Awaitable[None]]]:
+    """The loops that feed the intake, by name."""
+
+    def inbox() -> InboxWorker:
+        inbox_intake = InboxIntake(intake, FhirDecoder(), readings.intake, parts.clock)
+        return InboxWorker(parts.store, parts.inbox, inbox_intake, parts.stop)
+
+    return {
+        "inbox": lambda: inbox().run(),
+        "reading redrive": lambda: build_redrive_worker(parts, readings).run(),
+    }
+
+
+def build_services(
+    parts: Parts, intake: Intake, topic_sync: TopicSync, readings: Readings
+) -> ApplicationServices:
     catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
     ends = EndRule(parts.clock, ignores_past_ends=parts.settings.past_end == "ignore")
     rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url, ends)
@@ -136,7 +165,7 @@ def build_services(parts: Parts, intake: Intake, topic_sync: TopicSync) -> Appli
         topics=TopicService(
             catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync
         ),
-        dead_letters=DeadLetterService(parts.dead_letters, actions),
+        dead_letters=DeadLetterService(parts.dead_letters, actions, readings.redrive),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
         following=Following(
             parts.subscriptions,
@@ -165,6 +194,7 @@ def _quota(parts: Parts) -> SubscriptionQuota:
 def build_api_app(
     parts: Parts,
     services: ApplicationServices,
+    readings: Readings,
     health: Health,
     login: LoginAudit,
     mounts: Sequence[HttpRoute] = (),
@@ -186,6 +216,7 @@ def build_api_app(
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url, login, limits
     )
+    other.state.readings = build_reading_parts(parts, readings, limits)
     fhir_handlers = handlers(services, facts, limits, max_entries=settings.max_entries)
     table = interaction_table(fhir_handlers, Auditor(parts.audit_journal))
     app = Application(

@@ -17,6 +17,7 @@ def build_housekeeper(parts: Parts) -> Housekeeper:
         types={name: milliseconds(kept) for name, kept in settings.kept_types.items()},
         refused=settings.max_refused,
         dead_letters=settings.max_dead_letters,
+        quarantined=settings.max_quarantined,
     )
     registry = RegistryFollower(parts.store)
     return Housekeeper(

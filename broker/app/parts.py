@@ -28,6 +28,7 @@ from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
 from broker.store.audit_journal import AuditJournal
 from broker.store.audit_trail import AuditTrail
+from broker.store.awaited import Awaited
 from broker.store.bodies import Bodies
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
@@ -36,6 +37,7 @@ from broker.store.counters import Counters
 from broker.store.dead_letters import DeadLetters
 from broker.store.inbox import Inbox
 from broker.store.protocol import Store
+from broker.store.quarantine import Quarantine
 from broker.store.registered_clients import RegisteredClients
 from broker.store.resources import Resources
 from broker.store.schedule import Schedule
@@ -148,6 +150,14 @@ class Parts:
     @cached_property
     def topics(self) -> Topics:
         return Topics(self.store)
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.store, keep_ms=milliseconds(self.settings.retention))
+
+    @cached_property
+    def awaited(self) -> Awaited:
+        return Awaited(self.store)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:

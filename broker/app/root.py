@@ -27,9 +27,9 @@ from broker.app.access import (
 from broker.app.api import (
     build_api_app,
     build_health_app,
-    build_inbox_worker,
-    build_intake,
+    build_intakes,
     build_services,
+    intake_loops,
 )
 from broker.app.channels import document_client, open_channels
 from broker.app.dispatcher import build_dispatcher
@@ -40,12 +40,14 @@ from broker.app.listening import bind, with_bound_port
 from broker.app.matcher import MatcherLoop
 from broker.app.outbound import load_outbound_rules
 from broker.app.parts import Parts
+from broker.app.readings import NoMappings
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
+from broker.mapping.reading import PayloadMapper
 from broker.model.audit import AuditAction, AuditEntry
 from broker.model.change import DEFAULT_TENANT
 from broker.security.subscription_secrets import SubscriptionSecrets
@@ -87,11 +89,12 @@ async def running(
     listening: socket.socket | None = None,
     authenticate: Authenticate | None = None,
     mounts: Sequence[HttpRoute] = (),
+    mapper: Callable[[], PayloadMapper] | None = None,
 ) -> AsyncIterator[Running]:
     """A process with these roles, ready when entered; `listening` is closed on the way out.
 
     `mounts` are applications beside the FHIR bases, each with its access. `authenticate` replaces the one
-    that the settings ask for.
+    that the settings ask for, `mapper` the mappings.
 
     Raises `ConfigurationError` for what the operator has to correct, and `StoreUnavailable`.
     """
@@ -143,10 +146,10 @@ async def running(
             loops["throttle"] = lambda: throttle.follow(parts.stop)
             group = GroupCommit(parts.changes.append, throttle)
             tasks["group commit"] = await stack.enter_async_context(_committing(group))
-            intake = build_intake(parts, group)
-            loops["inbox"] = lambda: build_inbox_worker(parts, intake).run()
-            services = build_services(parts, intake, topic_sync)
-            app = build_api_app(parts, services, health, login, mounts)
+            intake, readings = build_intakes(parts, group, mapper or NoMappings)
+            loops |= intake_loops(parts, intake, readings)
+            services = build_services(parts, intake, topic_sync, readings)
+            app = build_api_app(parts, services, readings, health, login, mounts)
         else:
             app = build_health_app(health, login)
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))

@@ -47,7 +47,7 @@ class FhirDecoder:
             raise Malformed(Issue("structure", text))
         text_of_resource = entry.fields.get("resource")
         if not text_of_resource:
-            text = "the field `resource` (a FHIR resource as JSON) is missing"
+            text = "the field `resource` (FHIR JSON) or `reading` (a payload of a device) is missing"
             raise Malformed(Issue("required", text, "resource"))
         resource = Resource(text_of_resource, json_text.decode_received)
         interaction = _code(entry, "interaction", Interaction, Interaction.CREATE)

@@ -1,17 +1,24 @@
-"""Admits the entries of the inbox stream, through a decoder and the same intake as HTTP requests.
+"""Admits the entries of the inbox stream, through a decoder and the same intake as HTTP requests. An entry
+with the field `reading` has payloads of devices, which go through `ReadingIntake`.
 
 The inbox worker calls it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
 
 import structlog
 
-from broker.errors import Issue, RequestError, StoreUnavailable
+from broker.clock import Clock
+from broker.errors import Issue, RequestError, StoreUnavailable, Unprocessable
 from broker.fhir.outcomes import operation_outcome
 from broker.ingest.decoder import Decoder, Transaction
 from broker.ingest.intake import Intake
+from broker.ingest.readings.inbox import FIELD, decode_readings
+from broker.ingest.readings.intake import ReadingIntake
+from broker.ingest.readings.values import RawReading, ReadingStatus
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.transactions import submit_transaction
 from broker.store.inbox import InboxEntry, Refusal
@@ -22,9 +29,11 @@ _log = structlog.get_logger(__name__)
 class InboxIntake:
     """Admits entries in order and separates those that are refused."""
 
-    def __init__(self, intake: Intake, decoder: Decoder) -> None:
+    def __init__(self, intake: Intake, decoder: Decoder, readings: ReadingIntake, clock: Clock) -> None:
         self._intake = intake
         self._decoder = decoder
+        self._readings = readings
+        self._clock = clock
 
     async def admit(self, entries: Sequence[InboxEntry]) -> tuple[list[InboxEntry], list[Refusal]]:
         """The accepted and the refused entries. Raises `StoreUnavailable`: read the entries again later."""
@@ -47,6 +56,37 @@ class InboxIntake:
         return accepted, refused
 
     async def _admit_in_order(self, entries: Sequence[InboxEntry]) -> list[BaseException | None]:
+        """What became of each entry. Entries with readings, and those without, are processed run by run."""
+        results: list[BaseException | None] = []
+        for is_reading, group in groupby(entries, lambda entry: FIELD in entry.fields):
+            run = list(group)
+            results += await (self._admit_readings(run) if is_reading else self._admit_changes(run))
+        return results
+
+    async def _admit_readings(self, entries: Sequence[InboxEntry]) -> list[BaseException | None]:
+        """Readings of one run are admitted together, in their order. One that is refused is in the outcome of
+        its entry; one that is quarantined is a dead letter already.
+        """
+        results: list[BaseException | None] = [None] * len(entries)
+        readings: list[RawReading] = []
+        owners: list[int] = []
+        received = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        for n, entry in enumerate(entries):
+            try:
+                decoded = decode_readings(entry, received)
+            except RequestError as error:
+                results[n] = error
+                continue
+            readings += decoded
+            owners += [n] * len(decoded)
+        for n, result in zip(owners, await self._readings.admit(readings), strict=True):
+            if result.status is ReadingStatus.REFUSED and results[n] is None:
+                results[n] = Unprocessable(
+                    *(Issue(each.code, each.text, each.field or None) for each in result.problems)
+                )
+        return results
+
+    async def _admit_changes(self, entries: Sequence[InboxEntry]) -> list[BaseException | None]:
         """What became of each entry. The changes between two transactions share a group commit, which keeps
         their order; a transaction waits for the changes before it.
         """

@@ -8,7 +8,7 @@ it.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -52,6 +52,7 @@ class Intake:
 
     `conditions` resolves the criteria of conditional requests, `validator` decides which resources are
     accepted, `references` feeds the reference index. With `audit`, changes leave their entry in its trail.
+    `written` is called after each change, before its answer.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Intake:
         validator: Validator,
         references: References = lambda _release, _type, _resource: (),
         audit: AuditJournal | None = None,
+        written: Callable[[ChangeRequest, Accepted], Awaitable[None]] | None = None,
     ) -> None:
         self._changes = changes
         self._resources = resources
@@ -71,6 +73,7 @@ class Intake:
         self._validator = validator
         self._references = references
         self._audit = audit
+        self._written = written
 
     async def admit(self, request: ChangeRequest) -> Admission:
         """Accepts one change.
@@ -133,6 +136,8 @@ class Intake:
         if accepted.status is Acceptance.EXISTS:
             accepted = await self._repeated_create(proposal)
         raise_if_refused(request, accepted)
+        if self._written is not None:
+            await self._written(request, accepted)
         failpoints.hit("intake.before-answer")
         return Admission(request, accepted, stored=_stored(proposal, accepted), warnings=warnings)
 
@@ -150,6 +155,8 @@ class Intake:
         for n, (request, accepted) in enumerate(zip(requests, answers, strict=True)):
             if accepted.status is not Acceptance.UNTRIED:
                 raise_if_refused(request, accepted, f"Bundle.entry[{n}]")
+                if self._written is not None:
+                    await self._written(request, accepted)
         admissions = []
         for request, proposal, accepted, issues in zip(requests, proposals, answers, warnings, strict=True):
             stored = _stored(proposal, accepted)

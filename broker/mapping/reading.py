@@ -69,7 +69,7 @@ class MappedReading(NamedTuple):
     correction: str
     """'' or an Observation status: `corrected`, `amended`, `entered-in-error`."""
     discriminator: str
-    """What tells it from other readings of this device, code and time, such as a sequence number. May be ''."""
+    """What tells it from other readings of this device, code and time, such as a sequence number, or ''."""
     resource: Mapping[str, object]
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import structlog
 
 from broker.errors import Issue, Malformed, NotFound
+from broker.ingest.readings.redrive import ReadingRedrive
 from broker.model.principal import Principal
 from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
-from broker.store.dead_letter_id import parse_dead_letter_id
+from broker.store.dead_letter_id import DeadReadingId, parse_dead_letter_id
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 
 _log = structlog.get_logger(__name__)
@@ -72,9 +73,12 @@ class DiscardReport:
 class DeadLetterService:
     """Dead letters of the principal's tenant. Each action may be repeated."""
 
-    def __init__(self, dead_letters: DeadLetters, actions: DeadLetterActions) -> None:
+    def __init__(
+        self, dead_letters: DeadLetters, actions: DeadLetterActions, readings: ReadingRedrive
+    ) -> None:
         self._dead_letters = dead_letters
         self._actions = actions
+        self._readings = readings
 
     async def list(self, principal: Principal, selection: Selection) -> Page:
         """One page. Raises `NotFound` for an id without a dead letter, `Malformed` for a selection that is
@@ -102,6 +106,9 @@ class DeadLetterService:
         page = await self.list(principal, selection)
         results = await self._actions.redrive(page.dead_letters)
         refused = [(each, REFUSALS[result]) for each, result in results.items() if result in REFUSALS]
+        entries = [each.key.entry for each in page.dead_letters if isinstance(each.key, DeadReadingId)]
+        problems = await self._readings.redrive(principal.tenant, entries) if entries else {}
+        refused += [(str(DeadReadingId(entry)), problem) for entry, problem in problems.items() if problem]
         redriven = len(page.dead_letters) - len(refused)
         _log.info(
             "dead letters redriven",

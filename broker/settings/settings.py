@@ -36,6 +36,7 @@ from broker.settings.kinds import (
 )
 from broker.settings.limits import LimitSettings
 from broker.settings.outbound import OutboundSettings
+from broker.settings.readings import ReadingSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
 from broker.settings.tls import TlsSettings
@@ -56,6 +57,7 @@ class Settings(
     FlowSettings,
     LimitSettings,
     OutboundSettings,
+    ReadingSettings,
     RetentionSettings,
     SealingSettings,
     TlsSettings,

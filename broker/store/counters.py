@@ -9,10 +9,10 @@ Fields of a partition's hash: `changes_accepted:<interaction>` and those of dead
 are matched is in its matching hash (`keys.matching`). Fields of a shard's hash: `events_appended`,
 `events_delivered_correction` (to the delivered event notifications), `events_given_up:<reason>`,
 `undelivered_correction`, `delivered` (event notifications), `notifications:<type>:<outcome>` (all others),
-`subscriptions:<status>`,
-`subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The inbox's hash has those of dead
-letters (refused entries): `dead_letters` (how many there are now), `dead_letters_created`,
-`dead_letters_redriven`, `dead_letters_discarded`, `dead_letters_trimmed`.
+`subscriptions:<status>`, `subscriptions_with_gaps`, `rollbacks`, and those of dead letters (events). The
+hashes of the inbox and of the quarantine have those of dead letters (refused entries, readings):
+`dead_letters` (how many there are now), `dead_letters_created`, `dead_letters_redriven`,
+`dead_letters_discarded`, `dead_letters_trimmed`.
 """
 
 from collections import Counter
@@ -45,13 +45,13 @@ class Counters:
             ("HGETALL", keys.partition_counters(partition)) for partition in partitions
         ]
         commands += [("HGETALL", keys.shard_counters(shard)) for shard in shards]
-        commands.append(("HGETALL", keys.INBOX_COUNTERS))
+        commands += [("HGETALL", keys.INBOX_COUNTERS), ("HGETALL", keys.QUARANTINE_COUNTERS)]
         commands += [("HGET", keys.matching(partition), "matched") for partition in partitions]
         answers: list[Any] = await self._store.send(commands)
         size = await self._size()
-        hashes = [_numbers(answer) for answer in answers[: len(partitions) + len(shards) + 1]]
+        hashes = [_numbers(answer) for answer in answers[: len(partitions) + len(shards) + 2]]
         matched = answers[len(hashes) :]
-        of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -1]
+        of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -2]
         changes, events = _sum(of_partitions), _sum(of_shards)
         delivered = events["delivered"] + events["events_delivered_correction"]
         passed = delivered - events["undelivered_correction"]
@@ -73,7 +73,8 @@ class Counters:
             dead_letters={
                 DeadLetterKind.CHANGE: _dead_letters(changes),
                 DeadLetterKind.EVENT: _dead_letters(events),
-                DeadLetterKind.INBOX: _dead_letters(hashes[-1]),
+                DeadLetterKind.INBOX: _dead_letters(hashes[-2]),
+                DeadLetterKind.READING: _dead_letters(hashes[-1]),
             },
             matcher_backlog={
                 partition: unmatched(mapping_of(counters), number)

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from broker.model.change import Tenant
 from broker.model.subscription import SubscriptionKey
-from broker.store.dead_letter_id import DeadChangeId, DeadEventId, DeadInboxId
+from broker.store.dead_letter_id import DeadChangeId, DeadEventId, DeadInboxId, DeadReadingId
 from broker.store.dead_letters import DeadLetter
 from broker.store.protocol import Store
 from broker.store.schedule import MAX_RANGES_BYTES
@@ -40,7 +40,9 @@ class DeadLetterActions:
         self._store = store
 
     async def redrive(self, dead_letters: Sequence[DeadLetter]) -> dict[str, RedriveResult]:
-        """Has them processed after all; what became of each, by id."""
+        """Has them processed after all; what became of each, by id. Readings are redriven by
+        `ingest/readings/redrive.py`.
+        """
         results = await self._redrive_changes(dead_letters)
         for subscription, ids in _events_of(dead_letters):
             for start in range(0, len(ids), _NUMBERS_PER_CALL):
@@ -93,12 +95,13 @@ class DeadLetterActions:
 
 
 def _entries_of(dead_letters: Sequence[DeadLetter]) -> dict[DeadLetterStream, list[str]]:
-    """The entries of changes and inbox entries, by their streams."""
+    """The entries of changes, inbox entries and readings, by their streams."""
     entries: dict[DeadLetterStream, list[str]] = {}
     for letter in dead_letters:
         if not isinstance(letter.key, DeadEventId):
             partition = letter.key.partition if isinstance(letter.key, DeadChangeId) else None
-            entries.setdefault(DeadLetterStream(letter.tenant, partition), []).append(letter.key.entry)
+            stream = DeadLetterStream(letter.tenant, partition, isinstance(letter.key, DeadReadingId))
+            entries.setdefault(stream, []).append(letter.key.entry)
     return entries
 
 

@@ -8,6 +8,7 @@ from broker.model.subscription import SubscriptionId
 
 _CHANGE = re.compile(r"change-(\d{1,4})-(\d{1,15}-\d{1,15})")
 _EVENT = re.compile(r"event-([A-Za-z0-9.-]{1,64})-(\d{1,15})")
+_READING = re.compile(r"reading-(\d{1,15}-\d{1,15})")
 _INBOX = re.compile(r"inbox-(\d{1,15}-\d{1,15})")
 
 
@@ -17,6 +18,7 @@ class DeadLetterKind(StrEnum):
     CHANGE = "change"
     EVENT = "event"
     INBOX = "inbox"
+    READING = "reading"
 
 
 class DeadChangeId(NamedTuple):
@@ -63,7 +65,21 @@ class DeadInboxId(NamedTuple):
         return self.entry
 
 
-DeadLetterId = DeadChangeId | DeadEventId | DeadInboxId
+class DeadReadingId(NamedTuple):
+    """A quarantined reading, by its entry in the stream of its tenant."""
+
+    entry: str
+
+    def __str__(self) -> str:
+        return f"{DeadLetterKind.READING}-{self.entry}"
+
+    @property
+    def position(self) -> str:
+        """Where it is among the others."""
+        return self.entry
+
+
+DeadLetterId = DeadChangeId | DeadEventId | DeadInboxId | DeadReadingId
 
 
 def parse_dead_letter_id(text: str) -> DeadLetterId | None:
@@ -74,4 +90,6 @@ def parse_dead_letter_id(text: str) -> DeadLetterId | None:
         return DeadEventId(SubscriptionId(match[1]), int(match[2]))
     if match := _INBOX.fullmatch(text):
         return DeadInboxId(match[1])
+    if match := _READING.fullmatch(text):
+        return DeadReadingId(match[1])
     return None

@@ -1,4 +1,5 @@
-"""Dead letters: changes that broke the matcher, events that can't be rendered, and refused inbox entries.
+"""Dead letters: changes that broke the matcher, events that can't be rendered, refused inbox entries, and
+quarantined readings.
 
 They wait for an operator, who lists them here by tenant, in a stable order, and redrives or discards them
 (`dead_letter_actions.py`). An inbox entry that names no valid tenant belongs to nobody: it is not listed.
@@ -17,9 +18,11 @@ from broker.store.dead_letter_id import (
     DeadInboxId,
     DeadLetterId,
     DeadLetterKind,
+    DeadReadingId,
     parse_dead_letter_id,
 )
 from broker.store.protocol import Command, Store
+from broker.store.quarantine import Quarantined, page_of
 from broker.store.records import event_of, logged_change
 from broker.store.replies import entries_of
 from broker.store.resources import Resources
@@ -35,8 +38,12 @@ class DeadLetterFilter:
 
     kind: DeadLetterKind | None = None
     subscription: SubscriptionId | None = None
+    reason: str = ""
+    """The reason of quarantined readings; only these have one of a few words."""
 
     def includes(self, kind: DeadLetterKind) -> bool:
+        if self.reason and kind is not DeadLetterKind.READING:
+            return False
         return self.kind in {None, kind} and (self.subscription is None or kind is DeadLetterKind.EVENT)
 
 
@@ -45,7 +52,7 @@ class DeadLetter:
     """One dead letter. `at_ms` is when it became one; `focus` the version it is about where that is known.
 
     `is_kept`: what a redrive needs is still stored; `is_waiting`: a redrive was asked for and is under way.
-    `entry` is the inbox entry as the gateway wrote it.
+    `entry` is the inbox entry as the gateway wrote it, or the payload of a reading and what is known of it.
     """
 
     key: DeadLetterId
@@ -74,22 +81,29 @@ class DeadLetters:
     async def walk(
         self, tenant: Tenant, where: DeadLetterFilter, after: str = ""
     ) -> AsyncIterator[DeadLetter]:
-        """Dead letters behind the id `after`, page by page: changes, then events, then inbox entries."""
+        """Dead letters behind the id `after`, page by page: changes, then events, then inbox entries, then
+        readings.
+        """
         start = parse_dead_letter_id(after)
         if where.includes(DeadLetterKind.CHANGE) and (start is None or isinstance(start, DeadChangeId)):
             async for dead_letter in self._walk_changes(tenant, start):
                 yield dead_letter
-        if where.includes(DeadLetterKind.EVENT) and not isinstance(start, DeadInboxId):
+        is_behind_events = isinstance(start, DeadInboxId | DeadReadingId)
+        if where.includes(DeadLetterKind.EVENT) and not is_behind_events:
             async for dead_letter in self._walk_events(
                 tenant, where.subscription, start if isinstance(start, DeadEventId) else None
             ):
                 yield dead_letter
-        if where.includes(DeadLetterKind.INBOX):
+        if where.includes(DeadLetterKind.INBOX) and not isinstance(start, DeadReadingId):
             bound = stream_id.after(start.entry) if isinstance(start, DeadInboxId) else stream_id.FIRST
             while page := await self._page_of_inbox(tenant, bound):
                 for dead_letter in page:
                     yield dead_letter
                 bound = stream_id.after(page[-1].key.position)
+        if where.includes(DeadLetterKind.READING):
+            bound = stream_id.after(start.entry) if isinstance(start, DeadReadingId) else stream_id.FIRST
+            async for dead_letter in self._walk_readings(tenant, where.reason, bound):
+                yield dead_letter
 
     async def get(self, tenant: Tenant, dead_letter_id: str) -> DeadLetter | None:
         """A dead letter of the tenant."""
@@ -101,7 +115,18 @@ class DeadLetters:
                 page = await self._page_of_events((tenant, subscription), number, number)
             case DeadInboxId(entry):
                 page = await self._page_of_inbox(tenant, entry, entry)
+            case DeadReadingId(entry):
+                page = [
+                    _of_reading(tenant, each) for each in await page_of(self._store, tenant, entry, entry)
+                ]
         return next(iter(page), None)
+
+    async def _walk_readings(self, tenant: Tenant, reason: str, bound: str) -> AsyncIterator[DeadLetter]:
+        while page := await page_of(self._store, tenant, bound):
+            for reading in page:
+                if reason in {"", reading.reason}:
+                    yield _of_reading(tenant, reading)
+            bound = stream_id.after(page[-1].entry)
 
     async def _walk_changes(self, tenant: Tenant, start: DeadChangeId | None) -> AsyncIterator[DeadLetter]:
         for partition in range(start.partition if start else 0, self._store.layout.partitions):
@@ -202,3 +227,17 @@ class DeadLetters:
             )
             for entry_id, fields in entries_of((await self._store.send([command]))[0])
         ]
+
+
+def _of_reading(tenant: Tenant, reading: Quarantined) -> DeadLetter:
+    is_binary = reading.record["format"].startswith("gatt:")
+    content = reading.content.hex().encode() if is_binary else reading.content
+    record = {name.encode(): value.encode() for name, value in reading.record.items()}
+    return DeadLetter(
+        DeadReadingId(reading.entry),
+        DeadLetterKind.READING,
+        tenant,
+        StreamId.parse(reading.entry).ms,
+        f"{reading.reason}: {reading.record['text']}",
+        entry=record | {b"content": content},
+    )

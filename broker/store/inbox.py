@@ -1,8 +1,9 @@
 """The inbox stream, for gateways that write to Redis directly.
 
 Fields of an entry: `resource` (JSON), `interaction` (create, update, delete; create if absent), `release`,
-`tenant`, `key`. One worker reads at a time, under a lease (`leases.py`). An entry leaves the stream once it
-was accepted, or refused: then it is a dead letter of its tenant.
+`tenant`, `key`; or `reading` in place of `resource` (`ingest/readings/inbox.py`). One worker reads at a time,
+under a lease (`leases.py`). An entry leaves the stream once it was accepted, or refused: then it is a dead
+letter of its tenant.
 """
 
 from collections.abc import Mapping, Sequence

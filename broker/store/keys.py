@@ -46,6 +46,15 @@ INBOX_TENANTS = "{fhir:inbox}:tenants"
 INBOX_COUNTERS = "{fhir:inbox}:counters"
 """Hash; `counters.py` lists the fields."""
 
+QUARANTINE_TENANTS = "{fhir:readings}:tenants"
+"""Set of the tenants with quarantined readings."""
+QUARANTINE_COUNTERS = "{fhir:readings}:counters"
+"""Hash; `counters.py` lists the fields."""
+AWAITED = "broker:awaited-by-readings"
+"""Channel, JSON: a tenant, and the names of what was written that readings may wait for
+(`fhir/device_associations.py`); without any, anything may have been written.
+"""
+
 CLIENTS = "broker:clients"
 """Hash: client id -> the JSON of its registration, of the clients that are not registered by files."""
 CLIENTS_CHANGED = "broker:clients:changed"
@@ -216,6 +225,23 @@ def refused_inbox(tenant: Tenant | None) -> str:
     None: of the entries that name no valid tenant. Nobody can list those.
     """
     return "{fhir:inbox}:refused" if tenant is None else f"{{fhir:inbox}}:refused:{tenant}"
+
+
+def quarantine(tenant: Tenant) -> str:
+    """Stream of quarantined readings; `quarantine.py` reads an entry."""
+    return f"{{fhir:readings}}:quarantined:{tenant}"
+
+
+def quarantine_waits(tenant: Tenant) -> str:
+    """Sorted set by lexical order: `<what it waits for> <ms of its effective time, 16 digits> <entry id>` of
+    the quarantined readings that wait for something. Entries may be gone.
+    """
+    return f"{{fhir:readings}}:waits:{tenant}"
+
+
+def quarantine_digest(tenant: Tenant, digest: str) -> str:
+    """String: the entry of a quarantined payload with this digest; it expires."""
+    return f"{{fhir:readings}}:digest:{tenant}:{digest}"
 
 
 def topics(tenant: Tenant) -> str:

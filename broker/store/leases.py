@@ -14,7 +14,8 @@ from broker.store.scripts import leases
 
 _log = structlog.get_logger(__name__)
 INBOX = "inbox"
-
+READINGS = "readings"
+"""Whose owner processes quarantined readings again."""
 
 LEASE_MS = 2_500
 """How long a lease on a partition or the inbox lasts: what the loss of a process costs (decision 176)."""
@@ -64,11 +65,18 @@ class Leases:
 
     async def acquire_inbox(self, ttl_ms: int) -> int:
         """Takes or renews the lease of the inbox: 0, or in how many ms another owner's lease runs out."""
-        (token,) = await leases.acquire_leases(self._store, [INBOX], self._owner, ttl_ms)
-        return max(0, -token)
+        return await self.acquire_named(INBOX, ttl_ms)
 
     async def release_inbox(self) -> None:
-        await leases.release_leases(self._store, [INBOX], self._owner)
+        await self.release_named(INBOX)
+
+    async def acquire_named(self, name: str, ttl_ms: int) -> int:
+        """Takes or renews the lease of that name: 0, or in how many ms another owner's lease runs out."""
+        (token,) = await leases.acquire_leases(self._store, [name], self._owner, ttl_ms)
+        return max(0, -token)
+
+    async def release_named(self, name: str) -> None:
+        await leases.release_leases(self._store, [name], self._owner)
 
     async def announce(self, ttl_ms: int) -> tuple[int, int]:
         """Records that this matcher is alive for `ttl_ms`; how many matchers are, this one included, and in

@@ -41,13 +41,14 @@ class Limits:
     `keep_ms` applies to events, dead letters, superseded versions and deletions. `types` says how long the
     current version of a resource is kept, at least `keep_ms`; one of a type that is absent is kept until it
     is deleted. `refused` is the number of each tenant's refused inbox entries, `dead_letters` that of each
-    tenant's changes that are dead letters in a partition.
+    tenant's changes that are dead letters in a partition, `quarantined` that of each tenant's readings.
     """
 
     keep_ms: int
     types: Mapping[str, int] = field(default_factory=dict)
     refused: int = 100_000
     dead_letters: int = 10_000
+    quarantined: int = 100_000
 
 
 class Retention:
@@ -120,6 +121,9 @@ class Retention:
         tenants: list[Tenant | None] = [None, *(Tenant(tenant.decode()) for tenant in reply)]
         streams = [DeadLetterStream(tenant) for tenant in tenants]
         await self._trim("refused inbox entries", streams, horizon_ms, self._limits.refused)
+        (reply,) = await self._store.send([("SMEMBERS", keys.QUARANTINE_TENANTS)])
+        streams = [DeadLetterStream(Tenant(tenant.decode()), is_of_readings=True) for tenant in reply]
+        await self._trim("quarantined readings", streams, horizon_ms, self._limits.quarantined)
         partitions = range(self._store.layout.partitions)
         replies = await self._store.send([("SMEMBERS", keys.dead_change_tenants(p)) for p in partitions])
         streams = [

@@ -22,6 +22,12 @@ intake_refused = Counter(
     "Requests answered 503: the store has no room, or the broker is overloaded.",
     registry=REGISTRY,
 )
+readings = Counter(
+    "broker_readings",
+    "Payloads of devices that were received, by what became of them.",
+    ["status"],
+    registry=REGISTRY,
+)
 limit_refusals = Counter(
     "broker_limit_refusals",
     "Requests answered 413 or 429, and handshakes put off, by the limit that was reached.",

@@ -138,7 +138,7 @@ class _Snapshot(Collector):
 def _dead_letters(by_kind: Mapping[str, DeadLetterCounts]) -> Iterable[Metric]:
     yield _gauge(
         "broker_dead_letters",
-        "Changes, events and inbox entries that could not be processed and wait for an operator.",
+        "Changes, events, inbox entries and readings that could not be processed and wait for an operator.",
         {(kind,): counts.waiting for kind, counts in by_kind.items()},
         "kind",
     )

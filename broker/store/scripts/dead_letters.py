@@ -10,26 +10,34 @@ from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 
 
 class DeadLetterStream(NamedTuple):
-    """The dead letters of one tenant in a partition, or in the inbox (partition None).
+    """The dead letters of one tenant in a partition, in the inbox (partition None), or in the quarantine of
+    readings.
 
     Only the inbox has a stream without a tenant, for entries that name no valid one.
     """
 
     tenant: Tenant | None
     partition: int | None = None
+    is_of_readings: bool = False
 
     @property
     def key(self) -> str:
+        if self.is_of_readings and self.tenant is not None:
+            return keys.quarantine(self.tenant)
         if self.partition is None or self.tenant is None:
             return keys.refused_inbox(self.tenant)
         return keys.dead_changes(self.partition, self.tenant)
 
     @property
     def tenants(self) -> str:
+        if self.is_of_readings:
+            return keys.QUARANTINE_TENANTS
         return keys.INBOX_TENANTS if self.partition is None else keys.dead_change_tenants(self.partition)
 
     @property
     def counters(self) -> str:
+        if self.is_of_readings:
+            return keys.QUARANTINE_COUNTERS
         return keys.INBOX_COUNTERS if self.partition is None else keys.partition_counters(self.partition)
 
 

@@ -54,6 +54,8 @@ _SCRIPTS = MappingProxyType(
         "join_processes": _Script(_BASE, runs_when_full=True),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),
         "move_change_to_dead_letters": _Script(_MATCHING),
+        "quarantine_readings": _Script(_BASE),
+        "redriven_readings": _Script(_BASE, runs_when_full=True),
         "redrive_change": _Script(_VERSIONS),
         "redrive_events": _Script(_DEAD_LETTERS),
         "redrive_inbox_entry": _Script(_BASE),

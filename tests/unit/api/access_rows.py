@@ -111,6 +111,7 @@ ROUTE_NEEDS = {
     "GET /ws": "public",
     "GET /oauth/jwks": "public",
     "GET /oauth/jwks/{tenant}": "public",
+    "POST /readings": "Observation.c",
     "POST /oauth/token": "public",
     "POST /oauth/introspect": "client",
     "POST /oauth/revoke": "public",

@@ -1,0 +1,189 @@
+"""`POST /readings`: payloads of devices as they are, one or many, with an answer for each.
+
+A body with one payload is answered by its own status: 201 stored, 200 stored before, 202 quarantined, 422
+refused. An array, NDJSON and CSV are answered by 200 with a result for each payload, whatever became of it.
+Everything is durable before the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.api.client_limits import ClientLimits
+from broker.api.exchange import FhirResponse
+from broker.api.failures import failed, response_to
+from broker.api.limits import read_body
+from broker.api.login_audit import address_of
+from broker.api.media import FHIR_JSON, media_types
+from broker.clock import Clock
+from broker.errors import BrokerError, Issue, Malformed, TooLarge, Unprocessable, UnsupportedMedia
+from broker.ingest.readings.formats import NDJSON, payload_format, split_body
+from broker.ingest.readings.intake import ReadingIntake
+from broker.ingest.readings.values import CSV, GATT, JSON, RawReading, ReadingResult, ReadingStatus
+from broker.mapping.decoders.gatt import CHARACTERISTICS
+from broker.mapping.reading import ReadingProblem
+from broker.model import json_text
+from broker.model.audit import Requester
+from broker.model.principal import OPEN_PRINCIPAL, Principal
+
+PATH = "/readings"
+_log = structlog.get_logger(__name__)
+_MAX_KEY_LENGTH = 256
+_FORMATS: Mapping[str, str] = {
+    "application/json": JSON,
+    "text/json": JSON,
+    "application/x-ndjson": NDJSON,
+    "application/ndjson": NDJSON,
+    "application/jsonl": NDJSON,
+    "application/json-seq": NDJSON,
+    "text/csv": CSV,
+}
+_BINARY = frozenset({"application/octet-stream", "application/vnd.bluetooth.gatt"})
+_PARAMETERS = ("device", "patient", "gateway", "offset")
+_STATUS: Mapping[ReadingStatus, int] = {
+    ReadingStatus.ACCEPTED: 201,
+    ReadingStatus.DUPLICATE: 200,
+    ReadingStatus.QUARANTINED: 202,
+    ReadingStatus.REFUSED: 422,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingParts:
+    """What the endpoint uses; the composition root puts it into the application's state as `readings`."""
+
+    intake: ReadingIntake
+    clock: Clock
+    limits: ClientLimits
+    base_url: str
+    max_body_bytes: int
+    max_entries: int
+
+
+async def receive(request: Request) -> Response:
+    """The endpoint."""
+    parts: ReadingParts = request.app.state.readings
+    try:
+        return await _receive(parts, request)
+    except BrokerError as error:
+        return _response(response_to(error, request.method, request.url.path))
+    except Exception:  # noqa: BLE001 the client gets a 500, the log the reason
+        _log.exception("request failed", path=request.url.path)
+        return _response(failed())
+
+
+async def _receive(parts: ReadingParts, request: Request) -> Response:
+    principal: Principal = request.state.principal
+    parts.limits.admit(principal)
+    format_ = _format(request)
+    body = await read_body(
+        request.receive,
+        request.headers.get("content-length", ""),
+        request.headers.get("content-encoding", ""),
+        parts.max_body_bytes,
+    )
+    contents = split_body(body, format_)
+    if not contents or not body.strip():
+        raise Malformed(Issue("required", "The body has no reading. Send at least one."))
+    if len(contents) > parts.max_entries:
+        text = f"The body has more than {parts.max_entries} readings (BROKER_MAX_ENTRIES). Send less at once."
+        raise TooLarge(Issue("too-costly", text), limit="entries")
+    is_single = len(contents) == 1 and format_ == JSON and not body.lstrip().startswith(b"[")
+    is_single |= format_.startswith(GATT)
+    if is_single and format_ == JSON:
+        json_text.decode_received(b'{"reading":' + body + b"}")  # a body that is not JSON is not kept
+    key = _idempotency_key(request, principal)
+    raw = RawReading(
+        principal.tenant,
+        b"",
+        payload_format(format_),
+        datetime.fromtimestamp(parts.clock.now_ms() / 1000, UTC),
+        requester=Requester(principal.client_id, address_of(request.scope)),
+        parameters={name: request.query_params[name] for name in _PARAMETERS if name in request.query_params},
+        trace=request.headers.get("traceparent", ""),
+    )
+    readings = [
+        raw._replace(content=content, key=key if is_single or not key else f"{key}#{n}")
+        for n, content in enumerate(contents)
+    ]
+    results = await parts.intake.admit(readings)
+    if is_single:
+        (result,) = results
+        headers = {}
+        if result.observations:
+            headers["Location"] = _url(parts, result.observations[0].reference)
+        return _json(_result(parts, result), _STATUS[result.status], headers)
+    counts = {status: sum(result.status is status for result in results) for status in ReadingStatus}
+    rows = [{"index": n} | _result(parts, result) for n, result in enumerate(results)]
+    return _json({**{str(status): number for status, number in counts.items()}, "results": rows}, 200, {})
+
+
+def _format(request: Request) -> str:
+    """The format of the body. Raises `UnsupportedMedia`."""
+    content_type = request.headers.get("content-type") or "application/json"
+    name, parameters = next(media_types(content_type))
+    if name in _BINARY:
+        number = request.query_params.get("characteristic") or parameters.get("characteristic", "")
+        number = number.upper().removeprefix("0X")
+        if number not in CHARACTERISTICS:
+            text = (
+                "A binary body is the value of a Bluetooth characteristic. Name it by the parameter "
+                f"characteristic: one of {', '.join(sorted(CHARACTERISTICS))}."
+            )
+            raise UnsupportedMedia(Issue("not-supported", text))
+        return GATT + number
+    if name not in _FORMATS:
+        text = f"The content type is none of {', '.join([*_FORMATS, *sorted(_BINARY)])}. Send one of these."
+        raise UnsupportedMedia(Issue("not-supported", text))
+    return _FORMATS[name]
+
+
+def _idempotency_key(request: Request, principal: Principal) -> str:
+    """As that of a FHIR write: with access control it belongs to the client. Raises `Unprocessable`."""
+    key = request.headers.get("idempotency-key", "").strip()
+    if len(key) > _MAX_KEY_LENGTH:
+        text = f"The Idempotency-Key is too long. Send at most {_MAX_KEY_LENGTH} characters."
+        raise Unprocessable(Issue("too-long", text))
+    is_shared = principal.client_id == OPEN_PRINCIPAL.client_id
+    return key if is_shared or not key else f"{principal.client_id} {key}"
+
+
+def _result(parts: ReadingParts, result: ReadingResult) -> dict[str, Any]:
+    shown: dict[str, Any] = {"status": str(result.status)}
+    if result.observations:
+        shown["observations"] = [
+            {
+                "status": str(stored.status),
+                "reference": stored.reference,
+                "version": str(stored.version),
+                "url": _url(parts, stored.reference),
+            }
+            for stored in result.observations
+        ]
+    if result.problems:
+        shown["problems"] = [_problem(problem) for problem in result.problems]
+    if result.dead_letter:
+        shown["deadLetter"] = result.dead_letter
+    return shown
+
+
+def _problem(problem: ReadingProblem) -> dict[str, Any]:
+    shown = {name: value for name, value in problem._asdict().items() if value}
+    return shown | ({"candidates": list(problem.candidates)} if problem.candidates else {})
+
+
+def _url(parts: ReadingParts, reference: str) -> str:
+    return f"{parts.base_url}/r4/{reference}"
+
+
+def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    return Response(json_text.encode(document), status, dict(headers), media_type="application/json")
+
+
+def _response(response: FhirResponse) -> Response:
+    return Response(response.body, response.status, dict(response.headers), media_type=FHIR_JSON)

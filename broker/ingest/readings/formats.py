@@ -1,0 +1,81 @@
+"""Takes bodies apart into payloads, and decodes a payload for the mapper."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from broker.errors import Issue, Malformed
+from broker.ingest.readings.values import CSV, GATT, JSON, RawReading
+from broker.mapping.decoders.csv_lines import decode_line, split_lines
+from broker.mapping.decoders.gatt import decode_characteristic
+from broker.mapping.decoders.undecodable import Undecodable
+from broker.model import json_text
+
+NDJSON = "ndjson"
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY_OBJECT = b"{"
+_GATT_PARAMETERS = ("device", "patient", "offset")
+
+
+def split_body(body: bytes, format_: str) -> list[bytes]:
+    """The payloads of a body, in order; the format of each is `json` for an array and for NDJSON, else that
+    of the body. Raises `Malformed` for a body in which no payload can be told from the next.
+    """
+    match format_:
+        case "json":
+            if not body.lstrip().startswith(b"["):
+                return [body]
+            try:
+                return [bytes(item) for item in _ITEMS.decode(body)]
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                text = f"The body is not a JSON array in UTF-8: {error}. Send it again."
+                raise Malformed(Issue("structure", text)) from None
+        case "ndjson":
+            return [line for line in body.split(b"\n") if line.strip()]
+        case "csv":
+            try:
+                return split_lines(body)
+            except Undecodable as error:
+                raise Malformed(Issue("structure", str(error))) from None
+    return [body]
+
+
+def payload_format(format_: str) -> str:
+    """The format of the payloads that `split_body` gives."""
+    return JSON if format_ == NDJSON else format_
+
+
+def decode(reading: RawReading) -> object:
+    """The payload object for the mapper; numbers with a fraction or an exponent are `Decimal`.
+
+    Raises `Undecodable`.
+    """
+    if reading.format == JSON:
+        return _decode_json(reading.content)
+    if reading.format == CSV:
+        return decode_line(reading.content)
+    if reading.format.startswith(GATT):
+        return decode_characteristic(reading.format.removeprefix(GATT), reading.content, **_said(reading))
+    text = f"The format is none of {JSON}, {CSV} and {GATT}<characteristic>. Send one of these."
+    raise Undecodable("format", text)
+
+
+def _decode_json(content: bytes) -> object:
+    try:
+        if content.lstrip().startswith(_ANY_OBJECT):
+            return json_text.decode_received(content)
+        # what is no object may be what a mapping takes, such as a bare array; the wrapper bounds its depth
+        return json_text.decode_received(b'{"payload":' + content + b"}")["payload"]
+    except Malformed as error:
+        issue = error.issues[0]
+        raise Undecodable(issue.expression or "", issue.text) from None
+
+
+def _said(reading: RawReading) -> dict[str, str]:
+    return {name: reading.parameters[name] for name in _GATT_PARAMETERS if name in reading.parameters}
+
+
+def names(reading: RawReading) -> Iterator[str]:
+    """What tells this payload from others that are equal otherwise."""
+    yield reading.format
+    yield from (f"{name}={reading.parameters[name]}" for name in sorted(reading.parameters))

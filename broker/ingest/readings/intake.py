@@ -1,0 +1,180 @@
+"""The way in for readings: HTTP, the inbox stream and MQTT call `ReadingIntake.admit` and nothing else.
+
+It returns when everything is durable: the Observations in the log of changes, and the payloads that did not
+become any in quarantine. One bad payload never affects another. The same payload may come again after a crash
+or a lost answer: its Observations are stored once and make one event.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from broker import failpoints
+from broker.errors import StoreUnavailable
+from broker.ingest.readings.formats import decode
+from broker.ingest.readings.quarantine import Waits, is_unchanged, to_quarantine
+from broker.ingest.readings.resolution import PlannedObservation, Resolver, Unresolved
+from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStatus, StoredReading
+from broker.ingest.readings.writing import ObservationWriter, Unwritten
+from broker.mapping.decoders.undecodable import Undecodable
+from broker.mapping.reading import MappedReading, PayloadMapper, ReadingProblem
+from broker.store.dead_letter_id import DeadReadingId
+from broker.store.quarantine import Quarantine, Quarantined
+from broker.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+
+
+class _Outcome:
+    """What became of one payload so far."""
+
+    def __init__(self, raw: RawReading) -> None:
+        self.raw = raw
+        self.observations: list[StoredReading] = []
+        self.problems: list[ReadingProblem] = []
+        self.waits: Waits | None = None
+        self.is_refused = False
+
+    def add_problem(self, problem: ReadingProblem, waits: Waits | None = None) -> None:
+        self.problems.append(problem)
+        if waits is not None and (self.waits is None or waits.effective < self.waits.effective):
+            self.waits = waits
+
+    @property
+    def status(self) -> ReadingStatus:
+        if self.problems:
+            return ReadingStatus.REFUSED if self.is_refused else ReadingStatus.QUARANTINED
+        if any(stored.status is ReadingStatus.ACCEPTED for stored in self.observations):
+            return ReadingStatus.ACCEPTED
+        return ReadingStatus.DUPLICATE
+
+
+class ReadingIntake:
+    """`mapper` gives the mappings that are loaded at the moment."""
+
+    def __init__(
+        self,
+        mapper: Callable[[], PayloadMapper],
+        resolver: Resolver,
+        writer: ObservationWriter,
+        quarantine: Quarantine,
+    ) -> None:
+        self._mapper = mapper
+        self._resolver = resolver
+        self._writer = writer
+        self._quarantine = quarantine
+
+    async def admit(self, readings: Sequence[RawReading]) -> list[ReadingResult]:
+        """What became of each payload, in their order.
+
+        Raises `StoreUnavailable`: some may be stored; sending all of them again repeats nothing.
+        """
+        return await self._process(readings)
+
+    async def admit_again(self, reading: RawReading, before: Quarantined) -> ReadingResult:
+        """Processes a quarantined payload again; it leaves the quarantine when all of it is stored. One that
+        fails for another reason than before gets another dead letter in its place.
+        """
+        (result,) = await self._process([reading], before)
+        if result.status is not ReadingStatus.QUARANTINED:
+            await self._quarantine.remove(reading.tenant, [before.entry])
+        return result
+
+    async def _process(
+        self, readings: Sequence[RawReading], before: Quarantined | None = None
+    ) -> list[ReadingResult]:
+        outcomes = [_Outcome(raw) for raw in readings]
+        planned = await asyncio.gather(*(self._plan(outcome) for outcome in outcomes))
+        failpoints.hit("readings.before-commit")
+        await self._write(list(zip(outcomes, planned, strict=True)))
+        failpoints.hit("readings.after-commit")
+        letters = await self._keep(outcomes, before)
+        results = []
+        for n, outcome in enumerate(outcomes):
+            metrics.readings.labels(outcome.status).inc()
+            result = ReadingResult(outcome.status, outcome.observations, outcome.problems, letters.get(n, ""))
+            results.append(result)
+        return results
+
+    async def _plan(self, outcome: _Outcome) -> list[PlannedObservation]:
+        """The Observations of the payload; its problems go into the outcome."""
+        planned = []
+        for mapped in self._map(outcome):
+            if isinstance(mapped, ReadingProblem):
+                outcome.add_problem(mapped)
+                continue
+            try:
+                planned.append(await self._resolver.resolve(outcome.raw, mapped))
+            except Unresolved as error:
+                outcome.add_problem(error.problem, error.waits)
+                outcome.is_refused |= error.is_refused
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 one bad reading must not stop the others
+                # neither the text nor the traceback of the error: both may show values
+                _log.error("reading failed", mapping=mapped.mapping, error=type(error).__name__)
+                outcome.add_problem(_failed(mapped.mapping, error))
+        return planned
+
+    def _map(self, outcome: _Outcome) -> Sequence[MappedReading | ReadingProblem]:
+        raw = outcome.raw
+        try:
+            return self._mapper().map(decode(raw), raw.received)
+        except Undecodable as error:
+            return [ReadingProblem("structure", "malformed", "", "", error.place, str(error))]
+        except Exception as error:  # noqa: BLE001 as above
+            _log.error("mapping failed", error=type(error).__name__)
+            return [_failed("", error)]
+
+    async def _write(self, rows: Sequence[tuple[_Outcome, Sequence[PlannedObservation]]]) -> None:
+        """Writes the Observations; those with one id one after the other, in the order they came."""
+        chains: dict[tuple[str, str], list[tuple[_Outcome, PlannedObservation]]] = {}
+        for outcome, planned in rows:
+            for each in planned:
+                chains.setdefault((outcome.raw.tenant, each.id), []).append((outcome, each))
+        await asyncio.gather(*(self._write_chain(chain) for chain in chains.values()))
+
+    async def _write_chain(self, chain: Sequence[tuple[_Outcome, PlannedObservation]]) -> None:
+        for outcome, planned in chain:
+            try:
+                outcome.observations.append(await self._writer.write(outcome.raw, planned))
+            except Unwritten as error:
+                for problem in error.problems:
+                    outcome.add_problem(problem)
+
+    async def _keep(self, outcomes: Sequence[_Outcome], before: Quarantined | None) -> dict[int, str]:
+        """Puts payloads with problems into quarantine; the ids of the dead letters, by position."""
+        if before is not None and is_unchanged(before, outcomes[0].problems, outcomes[0].waits):
+            return {0: str(DeadReadingId(before.entry))}
+        chosen: dict[str, list[int]] = {}
+        for n, outcome in enumerate(outcomes):
+            if outcome.status is ReadingStatus.QUARANTINED:
+                chosen.setdefault(outcome.raw.tenant, []).append(n)
+                first = outcome.problems[0]
+                _log.warning(
+                    "reading quarantined",
+                    reason=first.reason,
+                    mapping=first.mapping,
+                    field=first.field,
+                    place=first.place,
+                    tenant=outcome.raw.tenant,
+                )
+        letters: dict[int, str] = {}
+        for indexes in chosen.values():
+            tenant = outcomes[indexes[0]].raw.tenant
+            replaces = "" if before is None else before.entry
+            payloads = [
+                to_quarantine(outcomes[n].raw, outcomes[n].problems, outcomes[n].waits, replaces)
+                for n in indexes
+            ]
+            kept = await self._quarantine.keep(tenant, payloads)
+            letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
+        return letters
+
+
+def _failed(mapping: str, error: Exception) -> ReadingProblem:
+    text = (
+        f"The broker failed on the reading: {type(error).__name__}. Report it with the time, or discard it."
+    )
+    return ReadingProblem("exception", "failed", mapping, "", "", text)

@@ -1,0 +1,42 @@
+"""Messages to all processes about what was written that readings may wait for (`keys.AWAITED`)."""
+
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+import msgspec
+
+from broker.model.change import Tenant
+from broker.store import keys
+from broker.store.protocol import Store
+
+_MESSAGE = msgspec.json.Decoder(tuple[str, list[str]])
+
+
+class Written(NamedTuple):
+    """What was written of a tenant, by name. No tenant, or no names: it may have been anything."""
+
+    tenant: Tenant | None
+    names: list[str]
+
+
+class Awaited:
+    """Of one store. A message is lost when nobody listens: who follows looks at everything at times."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def announce(self, tenant: Tenant, names: list[str]) -> None:
+        """Raises `StoreUnavailable`."""
+        await self._store.send([("PUBLISH", keys.AWAITED, msgspec.json.encode((tenant, names)))])
+
+    async def follow(self) -> AsyncGenerator[Written]:
+        """Each message; and one about anything after each connection, because messages may have been missed.
+
+        Raises `StoreUnavailable`.
+        """
+        async for message in self._store.subscribe(keys.AWAITED):
+            if message is None:
+                yield Written(None, [])
+                continue
+            tenant, names = _MESSAGE.decode(message.encode())
+            yield Written(Tenant(tenant), names)

@@ -1,0 +1,53 @@
+"""Scripts on quarantined readings: keep, remove after a redrive. `dead_letters.py` discards and trims."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from broker.model.change import Tenant
+from broker.store import keys
+from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
+
+
+class QuarantinedPayload(NamedTuple):
+    """A payload to keep. `digest` is the same for the same payload; `replaces` the entry of its earlier
+    attempt, or ''; `record` what `quarantine.py` reads again. `waits_for` is a name or ''.
+    """
+
+    digest: str
+    replaces: str
+    reason: str
+    record: bytes
+    content: bytes
+    effective_ms: int
+    waits_for: str
+
+
+async def quarantine_readings(
+    store: Store, tenant: Tenant, payloads: Sequence[QuarantinedPayload], *, keep_ms: int
+) -> list[str]:
+    """The entry id of each payload; durable when it returns."""
+    script_keys = [
+        keys.quarantine(tenant),
+        keys.QUARANTINE_TENANTS,
+        keys.QUARANTINE_COUNTERS,
+        keys.quarantine_waits(tenant),
+    ]
+    arguments: list[Argument] = [tenant, keep_ms]
+    for payload in payloads:
+        script_keys.append(keys.quarantine_digest(tenant, payload.digest))
+        arguments += [
+            payload.replaces,
+            payload.reason,
+            payload.record,
+            payload.content,
+            f"{max(0, payload.effective_ms):016d}",
+            payload.waits_for,
+        ]
+    reply = await store.run(ScriptCall("quarantine_readings", script_keys, arguments), WriteConcern.DURABLE)
+    return [entry_id.decode() for entry_id in reply]
+
+
+async def redriven_readings(store: Store, tenant: Tenant, entry_ids: Sequence[str]) -> int:
+    """Removes entries that became Observations; how many there were."""
+    script_keys = [keys.quarantine(tenant), keys.QUARANTINE_COUNTERS]
+    return int(await store.run(ScriptCall("redriven_readings", script_keys, entry_ids)))
