@@ -1,6 +1,6 @@
 -- Keeps payloads of readings as dead letters; one that is kept already is not kept twice.
--- KEYS     quarantine stream of the tenant | tenants with quarantined readings | counters | sorted set of what
---          they wait for, then the digest string of each payload
+-- KEYS     quarantine stream of the tenant | tenants with quarantined readings | counters | sorted set of
+--          what they wait for, then the digest string of each payload
 -- ARGV     tenant, how long a digest is kept (ms), then for each payload: the entry that it replaces or '',
 --          reason (a slug), record (JSON), content, effective time (16 digits), what it waits for or ''
 -- Returns  the entry id of each
@@ -14,7 +14,8 @@ for n = 1, #KEYS - FIRST_KEY do
   if id and (id == replaced or #redis.call('XRANGE', KEYS[1], id, id) == 0) then id = false end
   if not id then
     local is_replaced = replaced ~= '' and redis.call('XDEL', KEYS[1], replaced) == 1
-    id = redis.call('XADD', KEYS[1], '*', 'reason', ARGV[a + 2], 'record', ARGV[a + 3], 'content', ARGV[a + 4])
+    local reason, record, content = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+    id = redis.call('XADD', KEYS[1], '*', 'reason', reason, 'record', record, 'content', content)
     if not is_replaced then created = created + 1 end
     if waits ~= '' then redis.call('ZADD', KEYS[4], 0, waits .. ' ' .. ARGV[a + 5] .. ' ' .. id) end
   end
