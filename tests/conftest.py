@@ -33,6 +33,7 @@ from broker.store.redis_store import connect
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.loop_blocks import LOOP_BLOCKS
 from tests.metrics import reset_metrics
+from tests.served_loop_blocks import REPORTED_BLOCKS
 from tests.stores import (
     EmbeddedStore,
     SharedStore,
@@ -109,10 +110,10 @@ def _fresh_process_state() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_loop_block() -> Iterator[None]:
-    """Fails a test during which a broker in this process blocked its event loop."""
+    """Fails a test during which a broker blocked its event loop, in this process or in one of its own."""
     LOOP_BLOCKS.take()
     yield
-    blocks = LOOP_BLOCKS.take()
+    blocks = LOOP_BLOCKS.take() + REPORTED_BLOCKS.take()
     if blocks:
         pytest.fail("The event loop was blocked:\n" + "\n".join(blocks), pytrace=False)
 

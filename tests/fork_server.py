@@ -6,7 +6,7 @@ process id, or the exit code, which is negative for a signal. The server ends wh
 kernel then kills its children.
 
 A forked broker runs `broker.__main__.main`, as `python -m broker` does, with an environment, a working
-directory and a session of its own.
+directory and a session of its own. What blocks its event loop is reported (`tests/served_loop_blocks.py`).
 """
 
 import ctypes
@@ -27,6 +27,7 @@ from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.fhir.validation import prepare
 from broker.model.release import Release
 from broker.settings import Settings
+from tests import served_loop_blocks
 
 _MAX_REQUEST_BYTES = 200_000
 _COMMON_TYPES = (
@@ -77,6 +78,7 @@ def _become_broker(request: dict[str, Any], parent: int, stdout: int, stderr: in
     os.environ.update(request["env"])
     tempfile.tempdir = None
     sys.argv = ["fhir-broker", *request["arguments"]]
+    served_loop_blocks.watch(request["arguments"], request["blocks"], request["test"])
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,48 +25,65 @@ _NOT_THE_BROKER = (_TESTS, "pytest_asyncio", "_hypothesis", "/pytest", "/pluggy"
 
 
 class LoopBlocks:
-    """Collects blocks between `take` and `take`; one for the process."""
+    """Collects blocks between `take` and `take`, or passes each to `report`; one for a process. Tasks whose
+    code is in a file that `leaves_out` names are left out.
+    """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, report: Callable[[str], object] | None = None, leaves_out: Sequence[str] = _NOT_THE_BROKER
+    ) -> None:
         self._blocks: list[str] = []
+        self._report_block = report or self._blocks.append
+        self._leaves_out = leaves_out
         self._gc_s = 0.0
         self._gc_start_s = 0.0
-        self._running: tuple[asyncio.Handle, int, float] | None = None
+        self._running: tuple[object, int, float] | None = None
         self._sampled: object = None
         self._stack = ""
 
     def install(self) -> None:
-        """Times the callbacks of every event loop of this process from now on."""
+        """Times the callbacks of every event loop of asyncio in this process from now on."""
         run: Callable[[asyncio.Handle], None] = asyncio.Handle._run
 
         def timed(handle: asyncio.Handle) -> None:
-            start_s, started_s, gc_s = time.thread_time(), time.perf_counter(), self._gc_s
-            self._running = (handle, threading.get_ident(), start_s)
-            run(handle)
+            self.timed(handle._callback, run, handle)  # type: ignore[attr-defined]
+
+        asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
+        self.watch()
+
+    def watch(self) -> None:
+        """From now on garbage collection is known, and stacks are looked at."""
+        gc.callbacks.append(self._collected)
+        threading.Thread(target=self._sample, name="loop blocks", daemon=True).start()
+
+    def timed(self, callback: object, function: Callable[..., Any], *arguments: Any) -> None:
+        """Calls the function, which runs the callback."""
+        start_s, started_s, gc_s = time.thread_time(), time.perf_counter(), self._gc_s
+        self._running = running = (callback, threading.get_ident(), start_s)
+        try:
+            function(*arguments)
+        finally:
             self._running = None
             if time.perf_counter() - started_s > LIMIT_S:
                 spent_s = time.thread_time() - start_s - (self._gc_s - gc_s)
                 if spent_s > LIMIT_S:
-                    self._report(handle, spent_s)
-
-        asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
-        gc.callbacks.append(self._collected)
-        threading.Thread(target=self._sample, name="loop blocks", daemon=True).start()
+                    self._report(callback, spent_s, is_sampled=self._sampled is running)
 
     def take(self) -> list[str]:
         """The blocks since the last call, in words."""
-        blocks, self._blocks = self._blocks, []
+        blocks = self._blocks.copy()
+        self._blocks.clear()
         return blocks
 
-    def _report(self, handle: asyncio.Handle, spent_s: float) -> None:
-        task: Any = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+    def _report(self, callback: object, spent_s: float, *, is_sampled: bool) -> None:
+        task: Any = getattr(callback, "__self__", None)
         if isinstance(task, asyncio.Task):
             code = getattr(task.get_coro(), "cr_code", None)
-            if code is None or any(part in code.co_filename for part in _NOT_THE_BROKER):
+            if code is None or any(part in code.co_filename for part in self._leaves_out):
                 return
-        stack = self._stack if self._sampled is handle else "(in a function that kept the interpreter's lock)"
-        name = task.get_coro() if isinstance(task, asyncio.Task) else handle
-        self._blocks.append(f"{spent_s * 1000:.0f} ms of processor time in {name}\n{stack}")
+        stack = self._stack if is_sampled else "(in a function that kept the interpreter's lock)"
+        name = task.get_coro() if isinstance(task, asyncio.Task) else callback
+        self._report_block(f"{spent_s * 1000:.0f} ms of processor time in {name}\n{stack}")
 
     def _collected(self, phase: str, _info: Mapping[str, int]) -> None:
         if phase == "start":
@@ -78,14 +95,14 @@ class LoopBlocks:
         while True:
             time.sleep(_SAMPLE_EVERY_S)
             running = self._running
-            if running is None or running[0] is self._sampled:
+            if running is None or running is self._sampled:
                 continue
-            handle, ident, start_s = running
+            _, ident, start_s = running
             if time.clock_gettime(time.pthread_getcpuclockid(ident)) - start_s > _SAMPLE_AFTER_S:
                 frame = sys._current_frames().get(ident)
                 if frame is not None and self._running is running:
                     self._stack = "".join(traceback.format_stack(frame)[-12:])
-                    self._sampled = handle
+                    self._sampled = running
 
 
 LOOP_BLOCKS = LoopBlocks()

@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+from tests.served_loop_blocks import REPORTED_BLOCKS
+
 ROOT = Path(__file__).resolve().parents[1]
 _MEASURED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
@@ -155,7 +157,13 @@ class _Server:
     def spawn(
         self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, *outputs: IO[bytes]
     ) -> ForkedProcess:
-        request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
+        request = {
+            "arguments": list(arguments),
+            "env": dict(env),
+            "cwd": str(cwd),
+            "blocks": REPORTED_BLOCKS.file,
+            "test": os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0],
+        }
         return ForkedProcess(self, self._ask(request, [output.fileno() for output in outputs]))
 
     def exit_code(self, pid: int) -> int:
