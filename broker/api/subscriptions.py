@@ -7,6 +7,7 @@ from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_
 from broker.api.preconditions import search_of_create
 from broker.api.searchsets import searchset
 from broker.api.write_responses import deleted, written
+from broker.model.audit import AuditEntity
 from broker.model.principal import Principal
 from broker.model.subscription import Subscription
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
@@ -30,24 +31,39 @@ class SubscriptionHandlers:
         criteria = search_of_create(request, "Subscription", SUBSCRIPTION_FIELDS[request.release])
         if criteria is None:
             registered = await self._subscriptions.create(
-                request.principal, request.release, request.resource, request.idempotency_key
+                request.principal,
+                request.release,
+                request.resource,
+                request.idempotency_key,
+                requester=request.requester,
             )
         else:
             registered = await self._conditional.create(
-                request.principal, request.release, request.resource, criteria
+                request.principal,
+                request.release,
+                request.resource,
+                criteria,
+                requester=request.requester,
             )
         return self._respond(request, registered)
 
     async def update_match(self, request: FhirRequest) -> FhirResponse:
         """Replaces the Subscription that meets the criteria of the URL, or creates one; 412 for several."""
         registered = await self._conditional.update(
-            request.principal, request.release, request.resource, _criteria(request), request.condition
+            request.principal,
+            request.release,
+            request.resource,
+            _criteria(request),
+            request.condition,
+            requester=request.requester,
         )
         return self._respond(request, registered)
 
     async def delete_match(self, request: FhirRequest) -> FhirResponse:
         """Deletes the one Subscription that meets the criteria; 204 also for none, 412 for several."""
-        await self._conditional.delete(request.principal, _criteria(request), request.condition)
+        await self._conditional.delete(
+            request.principal, _criteria(request), request.condition, requester=request.requester
+        )
         return deleted(request)
 
     async def update(self, request: FhirRequest) -> FhirResponse:
@@ -58,6 +74,7 @@ class SubscriptionHandlers:
             id_of_update(request),
             request.resource,
             condition=request.condition,
+            requester=request.requester,
         )
         return self._respond(request, registered)
 
@@ -69,13 +86,19 @@ class SubscriptionHandlers:
             request.params["id"],
             request.patch,
             condition=request.condition,
+            requester=request.requester,
         )
         return self._respond(request, registered)
 
     async def patch_match(self, request: FhirRequest) -> FhirResponse:
         """Patches the one Subscription that meets the criteria; 404 for none, 412 for several."""
         registered = await self._conditional.patch(
-            request.principal, request.release, request.patch, _criteria(request), request.condition
+            request.principal,
+            request.release,
+            request.patch,
+            _criteria(request),
+            request.condition,
+            requester=request.requester,
         )
         return self._respond(request, registered)
 
@@ -97,7 +120,10 @@ class SubscriptionHandlers:
             headers,
             registered.warnings,
         )
-        return response._replace(after=send_handshake if registered.awaits_handshake else None)
+        shown = () if registered.is_new else (AuditEntity("Subscription", subscription.id, subscription.version),)
+        return response._replace(
+            after=send_handshake if registered.awaits_handshake else None, accessed=shown
+        )
 
     async def read(self, request: FhirRequest) -> FhirResponse:
         """The Subscription in the release of the base, whatever release it was registered in."""
@@ -117,7 +143,12 @@ class SubscriptionHandlers:
 
     async def delete(self, request: FhirRequest) -> FhirResponse:
         """204. Deliveries and retries end at once (R-158)."""
-        await self._subscriptions.delete(request.principal, request.params["id"], condition=request.condition)
+        await self._subscriptions.delete(
+            request.principal,
+            request.params["id"],
+            condition=request.condition,
+            requester=request.requester,
+        )
         return deleted(request)
 
     async def search(self, request: FhirRequest) -> FhirResponse:

@@ -114,7 +114,13 @@ def build_services(
     ends = EndRule(parts.clock, ignores_past_ends=parts.settings.past_end == "ignore")
     rules = RegistrationRules(catalog, parts.search_context, parts.channels, base_url, ends)
     subscriptions = SubscriptionService(
-        parts.subscriptions, parts.schedule, rules, parts.secrets, parts.sealing_keys, _quota(parts)
+        parts.subscriptions,
+        parts.schedule,
+        rules,
+        parts.secrets,
+        parts.sealing_keys,
+        _quota(parts),
+        parts.audit_journal,
     )
     actions = DeadLetterActions(parts.store)
     return ApplicationServices(

@@ -8,6 +8,7 @@ import uuid
 
 from broker.errors import Conflict, Issue, Malformed, NotFound, PreconditionFailed
 from broker.ingest.patches import Patch
+from broker.model.audit import NOBODY, Requester
 from broker.model.precondition import MUST_NOT_EXIST, UNCONDITIONAL, VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -30,10 +31,16 @@ class ConditionalSubscriptions:
         self._claims = claims
 
     async def create(
-        self, principal: Principal, release: Release, resource: Resource, criteria: Criteria
+        self,
+        principal: Principal,
+        release: Release,
+        resource: Resource,
+        criteria: Criteria,
+        *,
+        requester: Requester = NOBODY,
     ) -> Registered:
         """The match as it is, or else a new Subscription. Raises what `SubscriptionService.create` raises."""
-        return await self._write(principal, release, resource, criteria, UNCONDITIONAL, is_update=False)
+        return await self._write(principal, release, resource, criteria, UNCONDITIONAL, requester, is_update=False)
 
     async def update(
         self,
@@ -42,9 +49,11 @@ class ConditionalSubscriptions:
         resource: Resource,
         criteria: Criteria,
         condition: VersionCondition,
+        *,
+        requester: Requester = NOBODY,
     ) -> Registered:
         """Replaces the match, or creates a Subscription if there is none."""
-        return await self._write(principal, release, resource, criteria, condition, is_update=True)
+        return await self._write(principal, release, resource, criteria, condition, requester, is_update=True)
 
     async def patch(
         self,
@@ -53,6 +62,8 @@ class ConditionalSubscriptions:
         patch: Patch,
         criteria: Criteria,
         condition: VersionCondition,
+        *,
+        requester: Requester = NOBODY,
     ) -> Registered:
         """Patches the match; raises `NotFound` if there is none."""
         for _ in range(_MAX_ATTEMPTS):
@@ -62,13 +73,25 @@ class ConditionalSubscriptions:
                 raise NotFound(Issue("not-found", text))
             try:
                 return await self._subscriptions.patch(
-                    principal, release, match.id, patch, condition=VersionCondition(str(match.version))
+                    principal,
+                    release,
+                    match.id,
+                    patch,
+                    condition=VersionCondition(str(match.version)),
+                    requester=requester,
                 )
             except PreconditionFailed:  # it has changed since: it may not match any more
                 continue
         raise _keeps_changing(criteria)
 
-    async def delete(self, principal: Principal, criteria: Criteria, condition: VersionCondition) -> None:
+    async def delete(
+        self,
+        principal: Principal,
+        criteria: Criteria,
+        condition: VersionCondition,
+        *,
+        requester: Requester = NOBODY,
+    ) -> None:
         """Deletes the match, if there is one."""
         for _ in range(_MAX_ATTEMPTS):
             match = await self._match(principal, criteria, condition)
@@ -76,7 +99,10 @@ class ConditionalSubscriptions:
                 return
             try:
                 await self._subscriptions.delete(
-                    principal, match.id, condition=VersionCondition(str(match.version))
+                    principal,
+                    match.id,
+                    condition=VersionCondition(str(match.version)),
+                    requester=requester,
                 )
             except PreconditionFailed:  # it has changed since: it may not match any more
                 continue
@@ -90,6 +116,7 @@ class ConditionalSubscriptions:
         resource: Resource,
         criteria: Criteria,
         condition: VersionCondition,
+        requester: Requester,
         *,
         is_update: bool,
     ) -> Registered:
@@ -114,7 +141,7 @@ class ConditionalSubscriptions:
                 expected = MUST_NOT_EXIST
             try:
                 return await self._subscriptions.update(
-                    principal, release, target, resource, condition=expected
+                    principal, release, target, resource, condition=expected, requester=requester
                 )
             except PreconditionFailed:  # it was created or changed since
                 continue

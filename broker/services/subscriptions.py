@@ -13,6 +13,8 @@ from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
 from broker.ingest.patches import MAX_ATTEMPTS, Patch, apply_patch
+from broker.model.audit import NOBODY, Requester
+from broker.model.change import Tenant
 from broker.model.precondition import UNCONDITIONAL, VersionCondition
 from broker.model.principal import Principal
 from broker.model.release import Release
@@ -24,6 +26,7 @@ from broker.services.paging import Page, PageName
 from broker.services.registration import RegistrationRules
 from broker.services.subscription_pages import page_by_id
 from broker.services.subscription_quota import SubscriptionQuota
+from broker.store.audit_journal import AuditJournal
 from broker.store.schedule import Schedule
 from broker.store.sealing_keys import SealingKeys
 from broker.store.subscription_ids import PAGE
@@ -63,6 +66,7 @@ class SubscriptionService:
         secrets: SubscriptionSecrets,
         sealing_keys: SealingKeys,
         quota: SubscriptionQuota,
+        audit: AuditJournal,
     ) -> None:
         self._subscriptions = subscriptions
         self._schedule = schedule
@@ -70,9 +74,16 @@ class SubscriptionService:
         self._secrets = secrets
         self._sealing_keys = sealing_keys
         self._quota = quota
+        self._audit = audit
 
     async def create(
-        self, principal: Principal, release: Release, resource: Resource, idempotency_key: str = ""
+        self,
+        principal: Principal,
+        release: Release,
+        resource: Resource,
+        idempotency_key: str = "",
+        *,
+        requester: Requester = NOBODY,
     ) -> Registered:
         """Stores a new Subscription; a repetition under the same key returns the one that the first call
         stored.
@@ -85,7 +96,7 @@ class SubscriptionService:
         draft = self.draft(principal, release, resource, subscription_id)
         await self._quota.check(principal, subscription_id)
         concealed = self._secrets.conceal(draft, None)
-        registration, version, at_ms = await self._put(concealed, create=True)
+        registration, version, at_ms = await self._put(concealed, create=True, requester=requester)
         if registration is Registration.EXISTS:
             record = await self.get(principal, subscription_id)
             return Registered(record.subscription, is_created=False, is_new=False)
@@ -99,6 +110,7 @@ class SubscriptionService:
         resource: Resource,
         *,
         condition: VersionCondition = UNCONDITIONAL,
+        requester: Requester = NOBODY,
     ) -> Registered:
         """Replaces the Subscription, or creates it under that id; the handshake runs again (R-160).
 
@@ -115,7 +127,11 @@ class SubscriptionService:
                 expected = VersionCondition(str(stored.version))
             concealed = self._secrets.conceal(draft, stored)
             registration, version, at_ms = await self._put(
-                concealed, create=False, condition=expected, owners=_owners_of(principal)
+                concealed,
+                create=False,
+                condition=expected,
+                owners=_owners_of(principal),
+                requester=requester,
             )
             _refuse_foreign(registration, subscription_id)
             if registration is Registration.CONFLICT and expected is not condition:
@@ -133,6 +149,7 @@ class SubscriptionService:
         patch: Patch,
         *,
         condition: VersionCondition = UNCONDITIONAL,
+        requester: Requester = NOBODY,
     ) -> Registered:
         """Updates the Subscription by a patch of its form in the release; what others write meanwhile stays.
 
@@ -155,6 +172,7 @@ class SubscriptionService:
                     subscription_id,
                     resource,
                     condition=VersionCondition(str(subscription.version)),
+                    requester=requester,
                 )
             except PreconditionFailed:  # it has changed since
                 continue
@@ -184,6 +202,7 @@ class SubscriptionService:
         create: bool,
         condition: VersionCondition = UNCONDITIONAL,
         owners: str = ANY_OWNER,
+        requester: Requester,
     ) -> tuple[Registration, int, int]:
         if draft.sealed_headers:
             await self._sealing_keys.record(key_id_of(draft.sealed_headers))
@@ -194,7 +213,15 @@ class SubscriptionService:
             only_owner=owners,
             handshake_in_ms=_HANDSHAKE_DELAY_MS,
             is_pushed=self._rules.channel_of(draft).is_pushed,
+            requester=self._audited(draft.tenant, requester),
         )
+
+    def _audited(self, tenant: Tenant, requester: Requester) -> Requester:
+        """Whom the audit trail names: the entry is written with the Subscription."""
+        if not self._audit.is_on:
+            return NOBODY
+        self._audit.note(tenant)
+        return requester
 
     async def _source_of_masks(self, principal: Principal, draft: Subscription) -> Subscription | None:
         """The stored Subscription whose values the masks of the draft stand for; None without masks."""
@@ -270,7 +297,12 @@ class SubscriptionService:
         return await page_by_id(self._subscriptions, principal.tenant, name, count)
 
     async def delete(
-        self, principal: Principal, subscription_id: str, *, condition: VersionCondition = UNCONDITIONAL
+        self,
+        principal: Principal,
+        subscription_id: str,
+        *,
+        condition: VersionCondition = UNCONDITIONAL,
+        requester: Requester = NOBODY,
     ) -> None:
         """Deletes the Subscription with its outbox and ends its retries (R-158).
 
@@ -282,6 +314,7 @@ class SubscriptionService:
             SubscriptionId(subscription_id),
             condition=condition,
             only_owner=_owners_of(principal),
+            requester=self._audited(principal.tenant, requester),
         )
         _refuse_foreign(registration, subscription_id)
         _refuse_conflict(registration, version, condition)

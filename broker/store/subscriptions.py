@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker import failpoints
+from broker.model.audit import NOBODY, Requester
 from broker.model.change import Tenant
 from broker.model.eligibility import Activation
 from broker.model.gap import Gap, GapReason
@@ -188,13 +189,14 @@ class Subscriptions:
         only_owner: str = ANY_OWNER,
         handshake_in_ms: int = 0,
         is_pushed: bool = True,
+        requester: Requester = NOBODY,
     ) -> tuple[Registration, int, int]:
         """Stores the document with its status; returns what happened, the version, and the moment.
 
         A `requested` subscription becomes due for its handshake after `handshake_in_ms`: send the response
         first, then call `Schedule.wake`. Without `is_pushed` its subscriber reads the outbox, and no
         dispatcher claims it. The owner of a subscription is set when it is created; an update keeps it, and
-        is refused if the stored one is not of `only_owner`.
+        is refused if the stored one is not of `only_owner`. The audit trail names the `requester`.
         """
         channel = subscription.channel
         request = RegistrationRequest(
@@ -214,7 +216,7 @@ class Subscriptions:
             carries_resources=channel.content is PayloadContent.FULL_RESOURCE,
             is_pull=not is_pushed,
         )
-        return await self._register(request, encode_model(subscription))
+        return await self._register(request, encode_model(subscription), requester)
 
     async def delete(
         self,
@@ -223,6 +225,7 @@ class Subscriptions:
         *,
         condition: VersionCondition = UNCONDITIONAL,
         only_owner: str = ANY_OWNER,
+        requester: Requester = NOBODY,
     ) -> tuple[Registration, int, int]:
         """Removes it at once, with its outbox and all that waits to be retried (R-158). Only the version of
         the deletion and the owner are kept for a while.
@@ -237,7 +240,7 @@ class Subscriptions:
             only_owner=only_owner,
             keep_deleted_ms=self._keep_deleted_ms,
         )
-        return await self._register(request)
+        return await self._register(request, b"", requester)
 
     async def deletion(self, tenant: Tenant, subscription_id: SubscriptionId) -> Deletion | None:
         """The deletion of the subscription; None if it is not known to be deleted."""
@@ -250,9 +253,11 @@ class Subscriptions:
         return Deletion(int(version), owner)
 
     async def _register(
-        self, request: RegistrationRequest, model: bytes = b""
+        self, request: RegistrationRequest, model: bytes, requester: Requester
     ) -> tuple[Registration, int, int]:
-        reply = await subscriptions.register_subscription(self._store, self._group, request, model)
+        reply = await subscriptions.register_subscription(
+            self._store, self._group, request, model, requester
+        )
         failpoints.hit("registration.stored")
         return Registration(reply.status), reply.version, reply.at_ms
 

@@ -2,8 +2,10 @@
 -- at it.
 -- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry
 --          stream | outbox stream | dead letters | index of dead letters | counters of the shard | version
---          of the deletion, which expires | number of subscriptions by owner
--- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes)
+--          of the deletion, which expires | number of subscriptions by owner | journal of the tenant's audit
+--          trail
+-- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes), entry of the audit
+--          trail (`encode_change` in audit_blocks.py, or '')
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict foreign
 -- Repeat   yes; a request that stored the current document is answered again. It then writes something all
 --          the same: a caller that waits for the disk or for replicas then waits for the first write too
@@ -13,6 +15,13 @@ local members, tenants, deletion, owned = KEYS[2], KEYS[3], KEYS[10], KEYS[11]
 local key = {sub = KEYS[1], due = KEYS[4], registry = KEYS[5], outbox = KEYS[6], dead = KEYS[7],
   index = KEYS[8], counters = KEYS[9], member = registration.tenant .. ':' .. registration.id}
 local now = now_ms()
+
+-- The audit entry of what this call writes: with the document, or neither.
+local function audit(version, interaction)
+  if ARGV[3] == '' then return end
+  redis.call('XADD', KEYS[12], '*', 'change', ARGV[3], 'state', version .. ' ' .. interaction)
+end
+
 local held = redis.call('HMGET', key.sub, 'version', 'revision', 'claim_state', 'updated', 'activated',
   'status', 'count', 'cursor', 'gap_since', 'dead_letters', 'owner')
 local held_version, held_status = held[1], held[6] or ''
@@ -32,11 +41,10 @@ end
 if op == 'delete' then
   if not held_version then return {'absent', 0, 0} end
   redis.call('DEL', key.sub, key.outbox, key.dead)
-  redis.call('SET', deletion, whole(tonumber(held_version) + 1) .. ' ' .. (held[11] or ''), 'PX',
-    whole(registration.keep_deleted_ms))
+  local deleted_version, owner = whole(tonumber(held_version) + 1), held[11] or ''
+  redis.call('SET', deletion, deleted_version .. ' ' .. owner, 'PX', whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)
   redis.call('ZREM', members, registration.id)
-  local owner = held[11] or ''
   if redis.call('HINCRBY', owned, owner, '-1') <= 0 then redis.call('HDEL', owned, owner) end
   if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
   redis.call('ZREM', key.due, key.member)
@@ -45,6 +53,7 @@ if op == 'delete' then
   count(key.counters, 'dead_letters', -tonumber(held[10] or '0'))
   if held[9] then count(key.counters, 'subscriptions_with_gaps', -1) end
   announce(key, 'delete')
+  audit(deleted_version, 'delete')
   return {'deleted', tonumber(held_version), now}
 end
 
@@ -82,4 +91,5 @@ if status == 'requested' or status == 'active' then
 end
 redis.call('HDEL', key.sub, 'resend_ranges')
 announce(key, 'put')
+audit(whole(version), held_version and 'update' or 'create')
 return {held_version and 'updated' or 'created', version, now}

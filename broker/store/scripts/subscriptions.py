@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from broker.model.subscription import SubscriptionKey
-from broker.store import keys
+from broker.store import audit_keys, keys
 from broker.store.protocol import ScriptCall, Store, WriteConcern
 from broker.store.records import RegistrationRequest, encode
 from broker.store.write_group import WriteGroup
@@ -18,9 +18,12 @@ class WriteReply(NamedTuple):
 
 
 async def register_subscription(
-    store: Store, group: WriteGroup, registration: RegistrationRequest, model: bytes = b""
+    store: Store, group: WriteGroup, registration: RegistrationRequest, model: bytes, requester: Requester
 ) -> WriteReply:
-    """Creates, replaces or deletes a subscription, together with others. Durable when it returns."""
+    """Creates, replaces or deletes a subscription, together with others, and records it in the audit trail.
+
+    Durable when it returns.
+    """
     tenant, subscription_id = registration.tenant, registration.id
     shard = store.layout.shard_of(tenant, subscription_id)
     call = ScriptCall(
@@ -37,8 +40,9 @@ async def register_subscription(
             keys.shard_counters(shard),
             keys.deleted_subscription(shard, tenant, subscription_id),
             keys.owned(shard, tenant),
+            audit_keys.audit_of_shard(shard, tenant),
         ],
-        [encode(registration), model],
+        [encode(registration), model, encode_change(requester, "Subscription", subscription_id, "")],
     )
     status, version, at_ms = await group.run(call)
     return WriteReply(status.decode(), int(version), int(at_ms))
