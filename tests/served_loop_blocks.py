@@ -9,11 +9,12 @@ A process appends each block to a file at once, so that one that is killed has r
 pytest reads the file after each test.
 """
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Callable
 from contextvars import Context
-from typing import IO, Any
+from typing import IO, TypeVarTuple
 
 import uvloop
 
@@ -23,6 +24,7 @@ _SERVERS = frozenset({"serve", "api", "match", "dispatch"})
 _COMMAND = "broker/cli/loop.py"
 """Has the coroutine of the task of a command."""
 _END = b"\0"
+Ts = TypeVarTuple("Ts")
 
 
 def watch(arguments: list[str], file: str, test: str) -> None:
@@ -35,12 +37,12 @@ def watch(arguments: list[str], file: str, test: str) -> None:
     blocks = LoopBlocks(lambda text: _append(file, f"{title}: {text}"), leaves_out=(_COMMAND,))
     blocks.watch()
 
-    class TimedLoop(uvloop.Loop):  # type: ignore[misc]
+    class TimedLoop(uvloop.Loop):
         """Times what tasks and callbacks do."""
 
         def call_soon(
-            self, callback: Callable[..., Any], *arguments: Any, context: Context | None = None
-        ) -> Any:
+            self, callback: Callable[[*Ts], object], *arguments: *Ts, context: Context | None = None
+        ) -> asyncio.Handle:
             return super().call_soon(blocks.timed, callback, callback, *arguments, context=context)
 
     uvloop.new_event_loop = TimedLoop

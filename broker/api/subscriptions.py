@@ -120,7 +120,9 @@ class SubscriptionHandlers:
             headers,
             registered.warnings,
         )
-        shown = () if registered.is_new else (AuditEntity("Subscription", subscription.id, subscription.version),)
+        shown = (
+            () if registered.is_new else (AuditEntity("Subscription", subscription.id, subscription.version),)
+        )
         return response._replace(
             after=send_handshake if registered.awaits_handshake else None, accessed=shown
         )

@@ -96,7 +96,7 @@ class IndexedMatcher:
         for outdated in self._outdated:
             while outdated.leaving:
                 indexed = outdated.leaving.pop()
-                if indexed.filed_in is outdated:
+                if indexed.filed_in == outdated.number:
                     outdated.leave(indexed.match.tenant)
                     self._topics[indexed.match.topic_canonical].put(indexed.match.tenant, indexed)
                     self._drop_empty(indexed.match.topic_canonical)
@@ -148,7 +148,7 @@ class IndexedMatcher:
             if is_costly and (matched or problems) and not self._fires(topic_index, change, views):
                 continue
             self._problems += problems
-            matches += [indexed.match for indexed in matched if indexed.filed_in is topic_index]
+            matches += [indexed.match for indexed in matched if indexed.filed_in == topic_index.number]
         return matches
 
     def drain_problems(self) -> list[Problem]:
@@ -239,9 +239,9 @@ class IndexedMatcher:
 
     def _index_of(self, indexed: IndexedSubscription) -> TopicIndex:
         topic_index = self._topics[indexed.match.topic_canonical]
-        if indexed.filed_in is topic_index:
+        if indexed.filed_in == topic_index.number:
             return topic_index
-        return next(outdated for outdated in self._outdated if outdated is indexed.filed_in)
+        return next(outdated for outdated in self._outdated if outdated.number == indexed.filed_in)
 
     def _drop_empty(self, canonical: str, but: TopicIndex | None = None) -> None:
         """Forgets the indexes of the topic that have no subscriptions; not the one to which others move."""
@@ -276,7 +276,7 @@ class IndexedMatcher:
     def _subscriptions_of(self, topic_index: TopicIndex) -> Iterator[IndexedSubscription]:
         for tenant in topic_index.tenants:
             for indexed in self._subscriptions[tenant].values():
-                if indexed.filed_in is topic_index:
+                if indexed.filed_in == topic_index.number:
                     yield indexed
 
     def _retain(self, topic_index: TopicIndex, filter_: Filter, release: Release) -> None:

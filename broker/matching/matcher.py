@@ -5,8 +5,9 @@ tenants: a change matches only subscriptions of its own tenant.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from broker.matching.problems import Problem
 from broker.matching.states import NOTHING_RELATED, Related, Target
@@ -15,8 +16,7 @@ from broker.model.subscription import Subscription, SubscriptionId
 from broker.model.topic import Topic
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, gc=False):
     """A change is an event of this subscription."""
 
     tenant: Tenant

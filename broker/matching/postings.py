@@ -11,7 +11,9 @@ together.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
+
+import msgspec
 
 from broker.matching.indexed_subscription import IndexedSubscription, MatchedSubscriptions
 from broker.matching.keys import ExtractedKeys
@@ -38,15 +40,12 @@ class FocusEvaluation(Protocol):
     def passes(self, remaining: tuple[Filter, ...], subscriptions: Iterable[IndexedSubscription]) -> bool: ...
 
 
-class SinglePosting:
+class SinglePosting(msgspec.Struct, eq=False, gc=False):
     """A posting with one subscription, which is the most frequent kind."""
 
-    __slots__ = ("remaining", "subscription")
-    size = 1
-
-    def __init__(self, subscription: IndexedSubscription, remaining: tuple[Filter, ...]) -> None:
-        self.subscription = subscription
-        self.remaining = remaining
+    subscription: IndexedSubscription
+    remaining: tuple[Filter, ...]
+    size: ClassVar[int] = 1
 
     def find(self, focus: FocusEvaluation, matched: MatchedSubscriptions) -> None:
         if not self.remaining or focus.passes(self.remaining, (self.subscription,)):

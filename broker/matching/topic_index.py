@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 
 from broker.matching.chains import ChainResolver, is_chained
 from broker.matching.context import SearchContext
@@ -78,10 +79,13 @@ class TypeIndex:
 class TopicIndex:
     """The subscriptions of one topic. `tenants` counts them; `types` has an index per focus type and release
     of the subscribers. After the content of the topic changed, another index takes the subscriptions in;
-    `leaving` are those that may still be here.
+    `leaving` are those that may still be here. No two indexes of a process have the same `number`.
     """
 
+    _numbers = count(1)
+
     def __init__(self, topic: Topic, context: SearchContext) -> None:
+        self.number = next(self._numbers)
         self.tenants: Counter[Tenant] = Counter()
         self.leaving: list[IndexedSubscription] = []
         self.types: dict[str, dict[Release, TypeIndex]] = {}
@@ -102,13 +106,13 @@ class TopicIndex:
         )
 
     def put(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
-        subscription.filed_in = self
+        subscription.filed_in = self.number
         self.tenants[tenant] += 1
         for resource_type, by_release in self.types.items():
             self.type_index(by_release, resource_type, subscription.release).put(tenant, subscription)
 
     def remove(self, tenant: Tenant, subscription: IndexedSubscription) -> None:
-        subscription.filed_in = None
+        subscription.filed_in = 0
         for by_release in self.types.values():
             by_release[subscription.release].remove(tenant, subscription)
         self.leave(tenant)

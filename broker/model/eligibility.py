@@ -5,7 +5,8 @@ reports it. Topic and filters are the other half of the answer (`broker/matching
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
 
 from broker.model.subscription import SubscriptionStatus
 
@@ -24,7 +25,7 @@ class Eligibility(StrEnum):
     BEFORE_ACTIVATION = "before-activation"
 
 
-class Activation(NamedTuple):
+class Activation(msgspec.Struct, frozen=True, gc=False):
     """The state the rule depends on.
 
     `activated_ms` is the store's time of the first activation since the subscription was created or was

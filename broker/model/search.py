@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from broker.model.release import Release
 
 
@@ -98,8 +100,7 @@ class ParameterTable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True, gc=False):
     r"""One filter of a Subscription (R-103), or one `parameter:modifier=value` term of a query.
 
     `modifier` is the text after the colon as written (`not`, `identifier`, `Patient`). `value` is a search

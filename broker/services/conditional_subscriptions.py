@@ -40,7 +40,9 @@ class ConditionalSubscriptions:
         requester: Requester = NOBODY,
     ) -> Registered:
         """The match as it is, or else a new Subscription. Raises what `SubscriptionService.create` raises."""
-        return await self._write(principal, release, resource, criteria, UNCONDITIONAL, requester, is_update=False)
+        return await self._write(
+            principal, release, resource, criteria, UNCONDITIONAL, requester, is_update=False
+        )
 
     async def update(
         self,

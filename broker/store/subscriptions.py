@@ -255,9 +255,7 @@ class Subscriptions:
     async def _register(
         self, request: RegistrationRequest, model: bytes, requester: Requester
     ) -> tuple[Registration, int, int]:
-        reply = await subscriptions.register_subscription(
-            self._store, self._group, request, model, requester
-        )
+        reply = await subscriptions.register_subscription(self._store, self._group, request, model, requester)
         failpoints.hit("registration.stored")
         return Registration(reply.status), reply.version, reply.at_ms
 

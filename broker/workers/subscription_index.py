@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from broker.errors import StoreUnavailable
@@ -42,7 +42,7 @@ REFILE_S = 0.05
 """
 
 
-class _Filed(NamedTuple):
+class _Filed(msgspec.Struct, frozen=True, gc=False):
     """A subscription in the index: its state, the document that was filed, and its owner."""
 
     activation: Activation
@@ -182,7 +182,7 @@ class SubscriptionIndexUpdater:
         filed = self._filed.get(key)
         if filed is None or filed.revision != record.revision:
             return False
-        self._filed[key] = filed._replace(activation=record.activation)
+        self._filed[key] = _Filed(record.activation, filed.revision, filed.owner)
         return True
 
     async def _refile_all(self) -> None:

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+from broker.model.audit import Requester
 from broker.model.subscription import SubscriptionKey
 from broker.store import audit_keys, keys
+from broker.store.audit_blocks import encode_change
 from broker.store.protocol import ScriptCall, Store, WriteConcern
 from broker.store.records import RegistrationRequest, encode
 from broker.store.write_group import WriteGroup
