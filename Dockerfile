@@ -5,6 +5,7 @@ COPY requirements.lock ./
 RUN /opt/broker/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY broker broker
+COPY mappings mappings
 COPY topics topics
 # setuptools comes from the lock; tools that only build are not in the image
 RUN /opt/broker/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \

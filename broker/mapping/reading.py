@@ -71,6 +71,10 @@ class MappedReading(NamedTuple):
     discriminator: str
     """What tells it from other readings of this device, code and time, such as a sequence number, or ''."""
     resource: Mapping[str, object]
+    name: str = ""
+    """Which observation of the mapping it is."""
+    members: tuple[str, ...] = ()
+    """A panel's: the names of the readings of the same payload that its `hasMember` is to reference."""
 
 
 class ReadingProblem(NamedTuple):
@@ -80,7 +84,7 @@ class ReadingProblem(NamedTuple):
     """A FHIR issue type."""
     reason: str
     """A slug: `no-mapping`, `ambiguous-mapping`, `missing-field`, `unknown-unit`, `impossible-value`,
-    `malformed`, `no-readings`."""
+    `unknown-code`, `malformed`, `refused-identity`."""
     mapping: str
     """The name of the mapping; '' if none matched."""
     field: str

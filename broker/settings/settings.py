@@ -35,6 +35,7 @@ from broker.settings.kinds import (
     number,
 )
 from broker.settings.limits import LimitSettings
+from broker.settings.mappings import MappingSettings
 from broker.settings.outbound import OutboundSettings
 from broker.settings.readings import ReadingSettings
 from broker.settings.retention import RetentionSettings
@@ -56,6 +57,7 @@ class Settings(
     DeliverySettings,
     FlowSettings,
     LimitSettings,
+    MappingSettings,
     OutboundSettings,
     ReadingSettings,
     RetentionSettings,

@@ -8,6 +8,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 NOT_IMPORTED = {
     "async-timeout": "redis imports it on Python 3.11.0 to 3.11.2 without declaring it",
@@ -95,5 +97,6 @@ def test_the_pages_for_contributors_and_reporters_exist() -> None:
         assert (ROOT / page).read_text().startswith("# ")
 
 
-def test_the_topics_of_a_wheel_are_those_of_the_repository() -> None:
-    assert (ROOT / "broker" / "topics").resolve() == ROOT / "topics"
+@pytest.mark.parametrize("folder", ["topics", "mappings"])
+def test_the_folders_of_a_wheel_are_those_of_the_repository(folder: str) -> None:
+    assert (ROOT / "broker" / folder).resolve() == ROOT / folder

@@ -1,0 +1,244 @@
+"""`mappings`: checks, tries, lists and documents the mappings of device payloads, without a broker.
+
+The mappings are those that a broker with the same BROKER_MAPPINGS_DIR uses.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from broker.cli.mapping_values import (
+    CheckedMappingRow,
+    MappingListRow,
+    ProblemRow,
+    TypeRow,
+    reading_of,
+)
+from broker.cli.output import JsonOption, WideOption, print_rows
+from broker.clock import SystemClock
+from broker.errors import ConfigurationError
+from broker.mapping.document import rows_of, to_csv, to_html, to_markdown
+from broker.mapping.errors import MappingError
+from broker.mapping.examples import example, example_names
+from broker.mapping.mapping_set import MappingSet, load_mappings, read_file, shipped_mappings
+from broker.mapping.payloads import PayloadError, encode_json, parse_payload
+from broker.mapping.reading import MappedReading, ReadingProblem
+from broker.settings import Settings
+
+app = typer.Typer(
+    help="Check, try, list and document the mappings of device payloads.\n\n"
+    "Example:\n\n    fhir-broker mappings list",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+FolderOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--folder", help="A folder of mapping files. Default: BROKER_MAPPINGS_DIR."),
+]
+
+
+class DocumentFormat(StrEnum):
+    """The forms of the mapping document."""
+
+    HTML = "html"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+def _load(folder: Path | None) -> MappingSet:
+    return load_mappings(folder or Settings.from_environment(os.environ).mappings_dir)
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
+
+
+@app.command("list")
+def list_(
+    folder: FolderOption = None,
+    *,
+    types: Annotated[
+        bool, typer.Option("--types", help="List the reading types that a mapping can name instead.")
+    ] = False,
+    as_json: JsonOption = False,
+    wide: WideOption = False,
+) -> None:
+    """List the mappings that a broker uses: those that ship and those of your folder.
+
+    Examples:
+
+        fhir-broker mappings list
+
+        fhir-broker mappings list --types
+    """
+    if types:
+        print_rows(TypeRow.all(), TypeRow, "reading type", as_json=as_json, wide=wide)
+        return
+    rows = [
+        MappingListRow.of(mapping) for mapping in sorted(_load(folder).mappings, key=lambda each: each.name)
+    ]
+    print_rows(rows, MappingListRow, "mapping", as_json=as_json, wide=wide)
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Mapping files or folders. Default: those of the broker."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+    wide: WideOption = False,
+) -> None:
+    """Check mapping files: keys, expressions, units, codes and time zones. Each error names the line.
+
+    Exit code 0 if every file can be used, 1 if not, 2 if there is no file to check.
+
+    Examples:
+
+        fhir-broker mappings check mappings/
+
+        fhir-broker mappings check mappings/thermometer.yaml
+    """
+    folder = Settings.from_environment(os.environ).mappings_dir
+    given = files or ([folder] if folder is not None else [])
+    if not given:
+        rows = [
+            CheckedMappingRow(each.file, each.name, len(each.observations), "") for each in shipped_mappings()
+        ]
+    else:
+        rows = _check([path for each in given for path in _files_of(each)])
+    print_rows(rows, CheckedMappingRow, "mapping file", as_json=as_json, wide=wide)
+    raise typer.Exit(1 if any(row.problem for row in rows) else 0)
+
+
+def _files_of(path: Path) -> Sequence[Path]:
+    found = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    if not found:
+        raise ConfigurationError(f"{path} has no *.yaml file. Give the folder that has the mapping files.")
+    return found
+
+
+def _check(paths: Sequence[Path]) -> list[CheckedMappingRow]:
+    rows: list[CheckedMappingRow] = []
+    files: dict[str, Path] = {}
+    for path in paths:
+        try:
+            mapping = read_file(path)
+        except MappingError as error:
+            rows.append(CheckedMappingRow(str(path), "", 0, str(error)))
+            continue
+        problem = f"{files[mapping.name]} has the same name. Rename one." if mapping.name in files else ""
+        files.setdefault(mapping.name, path)
+        rows.append(CheckedMappingRow(str(path), mapping.name, len(mapping.observations), problem))
+    return rows
+
+
+@app.command("test")
+def try_payload(
+    payload: Annotated[
+        str, typer.Argument(metavar="[PAYLOAD]", help="A file with a payload; - is standard input.")
+    ] = "",
+    *,
+    mapping: Annotated[
+        str, typer.Option("--mapping", help="The mapping to use. Default: the one that matches.")
+    ] = "",
+    example_name: Annotated[
+        str, typer.Option("--example", help="Use the example payload of this shipped mapping.")
+    ] = "",
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+    wide: WideOption = False,
+) -> None:
+    """Show the Observations that a payload becomes, and what cannot be mapped. Nothing is sent or stored.
+
+    Exit code 0 if all of the payload was mapped, 1 if not, 2 if it cannot be read.
+
+    Examples:
+
+        fhir-broker mappings test --example thermometer
+
+        fhir-broker mappings test reading.json --mapping scale
+    """
+    mappings = _load(folder)
+    if mapping and mappings.find(mapping) is None:
+        raise ConfigurationError(f"There is no mapping {mapping}. Run `fhir-broker mappings list`.")
+    try:
+        value = parse_payload(_content(payload, example_name))
+    except PayloadError as error:
+        raise ConfigurationError(f"{payload or example_name}: {error}.") from error
+    results = mappings.map(value, _now(), mapping)
+    problems = [ProblemRow.of(each) for each in results if isinstance(each, ReadingProblem)]
+    readings = [reading_of(each) for each in results if isinstance(each, MappedReading)]
+    if as_json:
+        shown: dict[str, Any] = {"readings": readings, "problems": [_members(each) for each in problems]}
+        typer.echo(encode_json(shown, indent=2))
+    else:
+        for reading in readings:
+            typer.echo(encode_json(reading, indent=2))
+        print_rows(problems, ProblemRow, "problem", as_json=False, wide=wide)
+    raise typer.Exit(1 if problems else 0)
+
+
+def _members(problem: ProblemRow) -> dict[str, Any]:
+    return {name: getattr(problem, name) for name in ProblemRow.__slots__}
+
+
+def _content(payload: str, example_name: str) -> bytes:
+    if bool(payload) == bool(example_name):
+        raise ConfigurationError("Give a payload or --example. Run `fhir-broker mappings test --help`.")
+    if example_name:
+        if example_name not in example_names():
+            raise ConfigurationError(
+                f"There is no example {example_name}. There are {', '.join(example_names())}."
+            )
+        return example(example_name)
+    if payload == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(payload).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{payload} cannot be read: {error.strerror}.") from error
+
+
+@app.command()
+def document(
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file to write. Default: standard output.")
+    ] = None,
+    form: Annotated[
+        DocumentFormat, typer.Option("--format", help="The form of the document.")
+    ] = DocumentFormat.MARKDOWN,
+    folder: FolderOption = None,
+) -> None:
+    """Write the resource mapping document: for each value of each device the resource, profile, LOINC, MDC,
+    UCUM unit and source field, from the mappings that the broker uses.
+
+    Examples:
+
+        fhir-broker mappings document --format html --output mapping-document.html
+
+        fhir-broker mappings document --format csv
+    """
+    mappings = _load(folder)
+    rows = rows_of(mappings)
+    match form:
+        case DocumentFormat.HTML:
+            text = to_html(rows, mappings)
+        case DocumentFormat.CSV:
+            text = to_csv(rows)
+        case _:
+            text = to_markdown(rows, mappings)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from error

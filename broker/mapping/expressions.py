@@ -1,0 +1,166 @@
+"""Expressions of mapping files: JMESPath, and JSONPath for imported MedTech templates.
+
+An expression never runs for long: neither language has loops, and regular expressions are refused. What goes
+wrong in one is reported as `ExpressionFailed`, whatever the payload has.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from broker.mapping.functions import MappingFunctions, Scope
+
+_MAX_CHARS = 2_000
+_NAMES = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_PATH = re.compile(rf"(payload\(\)\.)?({_NAMES})")
+_EQUALITY = re.compile(rf"({_NAMES})\s*==\s*'([^'\\]*)'")
+_REGULAR_EXPRESSIONS = re.compile(r"=~|\b(?:match|search)\s*\(")
+
+PAYLOAD = "payload()."
+"""What an expression that is a path from the payload begins with."""
+Evaluate = Callable[[Scope], Any]
+
+
+class ExpressionFailed(Exception):  # noqa: N818 named after what happened
+    """An expression cannot be evaluated on a payload. Has no text of the payload."""
+
+
+class BadExpression(ValueError):  # noqa: N818
+    """An expression is not valid. The text says why."""
+
+
+class Expression:
+    """A compiled expression. `path` is the path that it names, '' if it is more than a path."""
+
+    __slots__ = ("_evaluate", "equality", "is_jsonpath", "path", "text")
+
+    def __init__(self, text: str, *, is_jsonpath: bool = False) -> None:
+        """Raises `BadExpression`."""
+        if len(text) > _MAX_CHARS:
+            raise BadExpression(f"an expression has at most {_MAX_CHARS} characters")
+        self.text = text
+        self.is_jsonpath = is_jsonpath
+        self.path = text if not is_jsonpath and _PATH.fullmatch(text) else ""
+        self.equality: tuple[str, str] | None = None
+        if is_jsonpath:
+            self._evaluate = _jsonpath(text)
+            return
+        compiled = _compile(text)
+        if self.path:
+            is_of_payload = text.startswith(PAYLOAD)
+            self._evaluate = _member_of(text.removeprefix(PAYLOAD), 0 if is_of_payload else -1)
+        elif found := _EQUALITY.fullmatch(text):
+            self.equality = (found[1], found[2])
+            self._evaluate = _equals(found[1], found[2])
+        else:
+            self._evaluate = compiled
+
+    def evaluate(self, scope: Scope) -> Any:
+        """The value, None if there is none. Raises `ExpressionFailed`."""
+        try:
+            return self._evaluate(scope)
+        except (JMESPathError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+            raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
+        except RecursionError:
+            raise ExpressionFailed("the payload is nested too deeply for the expression") from None
+
+    def values(self, scope: Scope) -> list[Any]:
+        """The items that the expression selects: the elements of an array, or one value, or nothing."""
+        value = self.evaluate(scope)
+        if value is None:
+            return []
+        return value if isinstance(value, list) else [value]
+
+    def is_true(self, scope: Scope) -> bool:
+        """Whether the value is true in the sense of JMESPath: not null, false, '', [] or {}."""
+        value = self.evaluate(scope)
+        return not (value is None or value is False or value in ("", [], {}))
+
+
+def _compile(text: str) -> Evaluate:
+    try:
+        compiled = jmespath.compile(text)
+    except JMESPathError as error:
+        raise BadExpression(f"not a JMESPath expression: {_first_line(error)}") from None
+    except RecursionError:
+        raise BadExpression("the expression is nested too deeply") from None
+    for node in _nodes(compiled.parsed):
+        if node["type"] == "literal":
+            node["value"] = _exact(node["value"])
+        if node["type"] == "function_expression" and node["value"] not in MappingFunctions.FUNCTION_TABLE:
+            raise BadExpression(f"there is no function {node['value']}()")
+
+    def evaluate(scope: Scope) -> Any:
+        return compiled.search(scope.item, jmespath.Options(custom_functions=scope.functions))
+
+    return evaluate
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    waiting = [node]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, dict) and "type" in current:
+            yield current
+            waiting.extend(current.get("children", ()))
+
+
+def _exact(value: Any) -> Any:
+    """A literal whose numbers are Decimal: those of payloads are, and 0.1 differs from Decimal('0.1')."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, list):
+        return [_exact(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _exact(each) for key, each in value.items()}
+    return value
+
+
+def _member_of(path: str, start: int = -1) -> Evaluate:
+    """As the JMESPath interpreter, ten times faster. `start`: the position of the item in `Scope.items`."""
+    names = path.split(".")
+
+    def evaluate(scope: Scope) -> Any:
+        value = scope.items[start]
+        for name in names:
+            if not isinstance(value, dict):
+                return None
+            value = value.get(name)
+        return value
+
+    return evaluate
+
+
+def _equals(path: str, text: str) -> Evaluate:
+    member = _member_of(path)
+    return lambda scope: member(scope) == text
+
+
+def _jsonpath(text: str) -> Evaluate:
+    import jsonpath  # noqa: PLC0415 only imported mappings use it
+
+    if _REGULAR_EXPRESSIONS.search(text):
+        raise BadExpression("regular expressions are refused in JSONPath, since one can run for ever")
+    try:
+        compiled = jsonpath.compile(text)
+    except (jsonpath.JSONPathError, RecursionError) as error:
+        raise BadExpression(f"not a JSONPath expression: {_first_line(error)}") from None
+
+    def evaluate(scope: Scope) -> Any:
+        try:
+            found = compiled.findall(scope.item)
+        except jsonpath.JSONPathError:
+            raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else found
+
+    return evaluate
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0].rstrip(":.")

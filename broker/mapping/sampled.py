@@ -1,0 +1,110 @@
+"""Sampled data: waveforms such as an ECG lead (V-14)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from broker.mapping.codes import UCUM
+from broker.mapping.fields import Field, Source, Unmapped
+from broker.mapping.functions import Scope
+from broker.mapping.numbers import SPECIAL_VALUES, Absent, NotANumber, read_number
+from broker.mapping.reading_types import Unit
+from broker.mapping.units import candidates, conversion_of
+
+_MAX_SAMPLES = 100_000
+_TOKEN = re.compile(r"[EUL]|-?(?:0|[1-9]\d{0,20})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
+_LETTERS = {"positive-infinity": "U", "negative-infinity": "L"}
+
+
+@dataclass(frozen=True, slots=True)
+class SampledDataRule:
+    """`value` gives the samples. `period` (ms), `origin` and `factor` are numbers or fields."""
+
+    value: Field
+    period: Decimal | Field
+    origin: Decimal | Field
+    factor: Decimal | Field
+    lower: Decimal | None
+    upper: Decimal | None
+    dimensions: int
+    unit: Source
+    unit_name: str
+    target: Unit
+    aliases: Mapping[str, str]
+
+    def element(self, scope: Scope) -> dict[str, object]:
+        """`valueSampledData`. Raises `Unmapped`. The samples must be there."""
+        data = self._samples(self.value.read(scope))
+        written = self.unit.read(scope)
+        conversion = None if written is None else conversion_of(written, self.target.code, self.aliases, None)
+        if conversion is None or conversion.offset:
+            raise Unmapped(
+                "code-invalid", "unknown-unit", self.unit_name,
+                f"the unit is missing, unknown, or does not convert to {self.target.code} by a factor.",
+                candidates=candidates(self.target.code, self.aliases, None),
+            )  # fmt: skip
+        origin = _number(self.origin, scope)
+        factor = _number(self.factor, scope) * conversion.factor
+        sampled: dict[str, object] = {
+            "origin": {
+                "value": conversion.apply(origin) if origin else 0,
+                "unit": self.target.text,
+                "system": UCUM,
+                "code": self.target.code,
+            },
+            "period": self._period(scope),
+        }
+        if factor != 1:
+            sampled["factor"] = factor.normalize()
+        if self.lower is not None:
+            sampled["lowerLimit"] = self.lower
+        if self.upper is not None:
+            sampled["upperLimit"] = self.upper
+        return {"valueSampledData": sampled | {"dimensions": self.dimensions, "data": data}}
+
+    def _period(self, scope: Scope) -> Decimal:
+        period = _number(self.period, scope)
+        if period <= 0:
+            raise (self.period if isinstance(self.period, Field) else self.value).failure(
+                "value", "impossible-value", "the period must be greater than 0."
+            )
+        return period
+
+    def _samples(self, value: Any) -> str:
+        samples = value.split() if isinstance(value, str) else value
+        if not isinstance(samples, list) or not 0 < len(samples) <= _MAX_SAMPLES:
+            raise self.value.failure(
+                "invalid", "malformed", f"the samples must be a list of 1 to {_MAX_SAMPLES} numbers."
+            )
+        try:
+            text = [_sample(sample) for sample in samples]
+        except NotANumber:
+            raise self.value.failure("invalid", "malformed", "a sample is no number.") from None
+        return " ".join(text)
+
+
+def _sample(value: Any) -> str:
+    if value is None:
+        return "E"
+    if isinstance(value, str) and _TOKEN.fullmatch(value):
+        return value
+    number = read_number(value, SPECIAL_VALUES)
+    if isinstance(number, Absent):
+        return _LETTERS.get(number.reason, "E")
+    if number.comparator:
+        raise NotANumber("has a comparator")
+    return str(number.value)
+
+
+def _number(source: Decimal | Field, scope: Scope) -> Decimal:
+    if isinstance(source, Decimal):
+        return source
+    try:
+        number = read_number(source.read(scope))
+    except NotANumber as error:
+        raise source.failure("invalid", "malformed", f"the value {error}.") from None
+    if isinstance(number, Absent) or number.comparator:
+        raise source.failure("invalid", "malformed", "the value must be a number.")
+    return number.value
