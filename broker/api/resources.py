@@ -121,7 +121,7 @@ class ResourceHandlers:
             return deleted(request, {"ETag": headers["ETag"]})
         headers["Location"] = request.url(f"{accepted.key.reference}/_history/{accepted.key.version}")
         resource, status = admission.stored, 201 if accepted.status is Acceptance.CREATED else 200
-        response = written(request, status, resource, headers)
+        response = written(request, status, resource, headers, admission.warnings)
         if accepted.status is Acceptance.REPLAYED:
             resource = await self._changes.stored_resource(accepted.key)
             response = written(request, status, resource, headers)

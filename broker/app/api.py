@@ -29,6 +29,7 @@ from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.device_associations import device_references
 from broker.fhir.validation import StructureValidator, prepare
 from broker.ingest.conditions import Conditions
+from broker.ingest.conformance import ConformanceValidator, ProfilePolicy
 from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
@@ -57,6 +58,7 @@ from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
 from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
+from broker.settings import Settings
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.id_claims import IdClaims
 from broker.store.outbox import Outboxes
@@ -74,7 +76,7 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
         parts.resources,
         group,
         Conditions(parts.resources, IdClaims(parts.store)),
-        StructureValidator(),
+        build_validator(parts) if _checks_profiles(parts.settings) else StructureValidator(),
         lambda release, resource_type, resource: (
             *parts.reverse_references.references(release, resource_type, resource),
             *device_references(resource_type, resource),
@@ -90,6 +92,21 @@ def build_intakes(
     """The ways in for changes and for readings."""
     intake = build_intake(parts, group)
     return intake, build_readings(parts, intake, mapper)
+
+
+def build_validator(parts: Parts) -> ConformanceValidator:
+    """Structure and profiles, by the policy of the producer."""
+    settings = parts.settings
+    policies = {client: ProfilePolicy(policy) for client, policy in settings.profile_policies}
+    return ConformanceValidator(
+        StructureValidator(), parts.profiles, ProfilePolicy(settings.profile_policy), policies
+    )
+
+
+def _checks_profiles(settings: Settings) -> bool:
+    return any(
+        policy != "off" for policy in (settings.profile_policy, *dict(settings.profile_policies).values())
+    )
 
 
 def intake_loops(
@@ -183,7 +200,7 @@ def build_services(
             parts.access,
             parts.audit_journal,
         ),
-        validation=ValidationService(intake, StructureValidator()),
+        validation=ValidationService(intake, build_validator(parts)),
     )
 
 

@@ -17,8 +17,10 @@ from broker.egress.addresses import Allowance, check_url
 from broker.egress.documents import DocumentClient
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
+from broker.matching.fhirpath import compile_invariant
 from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
+from broker.profiles.catalog import ProfileCatalog
 from broker.security.client_directory import ClientDirectory
 from broker.security.issuers import IssuerFile
 from broker.security.subscription_secrets import SubscriptionSecrets
@@ -72,6 +74,14 @@ class Parts:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def profiles(self) -> ProfileCatalog:
+        """Raises `ConfigurationError` for a file of BROKER_PROFILES_DIR that cannot be read."""
+        settings = self.settings
+        return ProfileCatalog.load(
+            settings.profiles_dir, compile_invariant, is_strict=settings.profile_strict
+        )
 
     @cached_property
     def target_lag(self) -> timedelta:

@@ -20,7 +20,6 @@ from broker.fhir.structure import find_structure_issues
 from broker.model.release import Release
 from broker.model.resource import JsonObject, Resource
 
-_DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
 MAX_ISSUES = 100
 """The issues that are reported of one resource; more would help nobody."""
 _EMPTY_OR_CONTROL = re.compile(rb"[{\[]\s*[}\]]|\\u00|null")
@@ -37,18 +36,14 @@ _COMMON_DATATYPES = (
 
 
 class StructureValidator:
-    """The validator of intake (`ingest.validator.ProfileValidator`): everything it finds is an error."""
+    """The validator of intake (`ingest.validator.Validator`): everything it finds is an error, whoever
+    sends the resource.
+    """
 
-    def validate(self, release: Release, resource_type: str, resource: Resource) -> tuple[Issue, ...]:
-        return find_issues(release, resource_type, resource)
-
-    def validate_profile(
-        self, release: Release, resource_type: str, resource: Resource, profile: str
+    def validate(
+        self, release: Release, resource_type: str, resource: Resource, producer: str = ""
     ) -> tuple[Issue, ...]:
-        """The only profile of a type that is known is the type itself; raises `Unprocessable` for others."""
-        if profile.partition("|")[0] != f"{_DEFINITIONS}{resource_type}":
-            text = f"The profile {profile} is not known here. Leave it out to check the structure."
-            raise Unprocessable(Issue("not-supported", text, "profile"))
+        del producer
         return find_issues(release, resource_type, resource)
 
 

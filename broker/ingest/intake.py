@@ -196,7 +196,8 @@ class Intake:
             return ()
         if request.warnings is not None:
             return request.warnings
-        issues = tuple(self._validator.validate(request.release, request.type, request.resource))
+        producer = request.requester.agent
+        issues = tuple(self._validator.validate(request.release, request.type, request.resource, producer))
         if any(issue.severity in REFUSING_SEVERITIES for issue in issues):
             raise Unprocessable(*issues)
         if request.op == "put" and request.criteria is None:

@@ -1,4 +1,6 @@
-"""What intake asks of a validator. `fhir.validation.StructureValidator` is the one that `app` injects."""
+"""What intake asks of a validator. `app` injects `fhir.validation.StructureValidator`, or, to check profiles
+too, `ingest.conformance.ConformanceValidator`.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,8 +16,11 @@ REFUSING_SEVERITIES = frozenset({"fatal", "error"})
 class Validator(Protocol):
     """Checks a resource before it is accepted."""
 
-    def validate(self, release: Release, resource_type: str, resource: Resource) -> Sequence[Issue]:
-        """The issues of the resource, each with its severity.
+    def validate(
+        self, release: Release, resource_type: str, resource: Resource, producer: str = ""
+    ) -> Sequence[Issue]:
+        """The issues of the resource, each with its severity. `producer` is the id of the client that sends
+        it, or `fhir:inbox`.
 
         Raises `Malformed` if its text is not a JSON object.
         """

@@ -67,6 +67,21 @@ def compile_expression(expr: str, release: Release = Release.R5) -> Expression:
     return evaluate
 
 
+def compile_invariant(expr: str, release: Release, path: str) -> Callable[[Any, Mapping[str, Any]], bool]:
+    """An invariant of a profile, for elements of a type (`Quantity`) or a path (`Observation.component`).
+
+    Raises BadExpression. The compiled invariant takes the element and its resource, and raises
+    EvaluationFailed.
+    """
+    evaluate = compile_expression(expr, release)
+
+    def holds(element: Any, resource: Mapping[str, Any]) -> bool:
+        node = _create_node(element, path)
+        return evaluate(node, {"resource": resource, "rootResource": resource, "context": element}) == [True]
+
+    return holds
+
+
 @lru_cache(maxsize=1024)  # the topics are checked again whenever one of them changes
 def check_criteria(expr: str, resource_type: str = "") -> None:
     """Raises BadExpression for criteria that can't be evaluated, that name an element which does not exist,

@@ -11,6 +11,7 @@ from broker.errors import Issue, Malformed, RequestError
 from broker.ingest.intake import Intake
 from broker.ingest.requests import ChangeRequest
 from broker.ingest.validator import ProfileValidator
+from broker.model.audit import Requester
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -66,7 +67,7 @@ class ValidationService:
             if issues or request.mode is ValidationMode.PROFILE:
                 return issues
         if request.mode is None:
-            return self._validator.validate(request.release, request.type, resource)
+            return self._validator.validate(request.release, request.type, resource, principal.client_id)
         try:
             return self._intake.validate(_change(principal, request, resource))
         except RequestError as error:
@@ -82,6 +83,7 @@ def _change(principal: Principal, request: ValidationRequest, resource: Resource
         type=request.type,
         id="" if is_create else request.id or resource.id,
         resource=resource,
+        requester=Requester(principal.client_id),
     )
 
 

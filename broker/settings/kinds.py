@@ -127,6 +127,16 @@ def number(low: int, high: int) -> SettingKind:
     return SettingKind("number", f"a whole number from {low} to {high}", read)
 
 
+def _read_policies(text: str) -> tuple[tuple[str, str], ...]:
+    policies: dict[str, str] = {}
+    for part in re.split(r"[,\s]+", text):
+        client, _, policy = part.rpartition("=")
+        if not client or policy not in {"off", "warn", "reject"} or client in policies:
+            raise ValueError
+        policies[client] = policy
+    return tuple(policies.items())
+
+
 def choice(*codes: str) -> SettingKind:
     def read(text: str) -> str:
         if text.lower() not in codes:
@@ -149,6 +159,11 @@ KEEP = SettingKind(
 )
 PERIOD = SettingKind("duration", "a duration such as 72h or 2192d, or forever", _read_period)
 BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes)
+POLICIES = SettingKind(
+    "policies",
+    "client ids, each with off, warn or reject, such as ward-gateway=reject,fhir:inbox=warn",
+    _read_policies,
+)
 NETWORKS = SettingKind(
     "networks", "networks such as 10.0.0.0/8, separated by commas or spaces", _read_networks
 )

@@ -1,6 +1,6 @@
 """Every setting: name, type, default, unit, and the sentence of docs/configuration.md.
 
-The groups of access, delivery, flow and retention have modules of their own.
+Each group of settings has a module of its own.
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,7 @@ from broker.settings.limits import LimitSettings
 from broker.settings.mappings import MappingSettings
 from broker.settings.outbound import OutboundSettings
 from broker.settings.readings import ReadingSettings
+from broker.settings.profiles import ProfileSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
 from broker.settings.tls import TlsSettings
@@ -60,6 +61,7 @@ class Settings(
     MappingSettings,
     OutboundSettings,
     ReadingSettings,
+    ProfileSettings,
     RetentionSettings,
     SealingSettings,
     TlsSettings,
