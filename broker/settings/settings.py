@@ -37,8 +37,8 @@ from broker.settings.kinds import (
 from broker.settings.limits import LimitSettings
 from broker.settings.mappings import MappingSettings
 from broker.settings.outbound import OutboundSettings
-from broker.settings.readings import ReadingSettings
 from broker.settings.profiles import ProfileSettings
+from broker.settings.readings import ReadingSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
 from broker.settings.tls import TlsSettings
