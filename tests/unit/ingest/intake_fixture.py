@@ -25,8 +25,10 @@ class Issues:
     def __init__(self, *issues: Issue) -> None:
         self.issues = issues
 
-    def validate(self, release: Release, resource_type: str, resource: Resource) -> Sequence[Issue]:
-        del release, resource_type, resource
+    def validate(
+        self, release: Release, resource_type: str, resource: Resource, producer: str = ""
+    ) -> Sequence[Issue]:
+        del release, resource_type, resource, producer
         return self.issues
 
 
