@@ -64,6 +64,7 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("POST", "Subscription/{id}/$retry"): _OPERATION,
     ("POST", "Subscription/{id}/$rotate-secret"): _OPERATION,
     ("POST", "Subscription/{id}/$send-test"): _OPERATION,
+    ("POST", "Subscription/{id}/$adopt"): AuditRule(AuditAction.ADMINISTER),
     ("POST", "Subscription/{id}/$explain"): _OPERATION,
     ("GET", "Subscription/{id}/$stream"): _OPERATION,
     ("POST", "SubscriptionTopic"): _CREATE,

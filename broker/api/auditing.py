@@ -44,7 +44,8 @@ class Auditor:
             action = AuditAction.READ  # it wrote nothing and showed what is stored
         else:
             entities = (*_named(request, response, entities), *entities)
-        await self._record(request, action, AuditOutcome.SUCCESS, _operation(request), entities)
+        detail = f"{_operation(request)} {response.audit_detail}".strip()
+        await self._record(request, action, AuditOutcome.SUCCESS, detail, entities)
 
     async def record_failure(self, row: Row, request: FhirRequest, error: BrokerError) -> None:
         """The entry of a request that was refused, or that the broker failed on."""

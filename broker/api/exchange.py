@@ -106,7 +106,7 @@ class FhirResponse(NamedTuple):
     `after` runs once the response has left. With `chunks`, they are the body, in `media_type`. `is_outcome`:
     the body is an OperationOutcome about a request that succeeded. `accessed` are the resources whose content
     or existence the response shows, for the audit trail; a write names none, since its entry is written
-    with it.
+    with it. `audit_detail` says there what the resources alone do not.
     """
 
     status: int = 200
@@ -117,6 +117,7 @@ class FhirResponse(NamedTuple):
     chunks: AsyncIterator[bytes] | None = None
     is_outcome: bool = False
     accessed: Sequence[AuditEntity] = ()
+    audit_detail: str = ""
 
 
 Handler = Callable[[FhirRequest], Awaitable[FhirResponse]]

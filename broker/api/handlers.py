@@ -1,5 +1,6 @@
 """Builds the handlers of a FHIR base, each with the services it uses. Called once by the composition root."""
 
+from broker.api.adoption import AdoptionHandlers
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.client_limits import ClientLimits
@@ -34,6 +35,7 @@ def handlers(
         operations=SubscriptionOperationHandlers(services.events),
         delivery=DeliveryControlHandlers(services.delivery_control),
         signing=SigningSecretHandlers(services.signing_secrets),
+        adoption=AdoptionHandlers(services.adoption),
         tokens=WebsocketTokenHandlers(services.websocket_tokens),
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
         event_stream=EventStreamHandlers(services.subscriptions, services.following, limits),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.api import smart_configuration
+from broker.api.adoption import AdoptionHandlers
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.auditing import Auditor
 from broker.api.bundles import BundleHandlers
@@ -58,6 +59,7 @@ class Handlers:
     operations: SubscriptionOperationHandlers
     delivery: DeliveryControlHandlers
     signing: SigningSecretHandlers
+    adoption: AdoptionHandlers
     tokens: WebsocketTokenHandlers
     diagnosis: DiagnosisHandlers
     event_stream: EventStreamHandlers
@@ -136,6 +138,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("POST", "Subscription/{id}/$retry", h.delivery.retry, REPLACE),
         Interaction("POST", "Subscription/{id}/$send-test", h.delivery.send_test, REPLACE),
         Interaction("POST", "Subscription/{id}/$rotate-secret", h.signing.rotate, REPLACE),
+        Interaction("POST", "Subscription/{id}/$adopt", h.adoption.adopt, ADMIN),
         Interaction("POST", "Subscription/{id}/$explain", h.diagnosis.explain, SUBSCRIPTION),
         Interaction("GET", "Subscription/{id}/$stream", h.event_stream.stream, SUBSCRIPTION),
         Interaction("GET", "SubscriptionTopic", topics.search, TOPICS),

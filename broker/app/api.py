@@ -4,6 +4,7 @@ both share.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
@@ -16,6 +17,7 @@ from broker.api.handlers import handlers
 from broker.api.health import Health
 from broker.api.interactions import interaction_table
 from broker.api.jwks import KeySets
+from broker.api.local_requests import LocalRequests
 from broker.api.login_audit import LoginAudit
 from broker.api.metadata import ServerFacts
 from broker.api.request_log import RequestLog
@@ -39,6 +41,7 @@ from broker.mapping.reading import PayloadMapper
 from broker.matching.restrictions import Restrictions
 from broker.model.release import Release
 from broker.security.broker_keys import BrokerKeys
+from broker.services.adoption import AdoptionService
 from broker.services.application import ApplicationServices
 from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
@@ -169,6 +172,7 @@ def build_services(
             parts.clock,
             overlap_ms=milliseconds(parts.settings.secret_overlap),
         ),
+        adoption=AdoptionService(subscriptions, parts.subscriptions, parts.clients, rules, _quota(parts)),
         explain=ExplainService(
             subscriptions,
             parts.resources,
@@ -251,7 +255,15 @@ def build_api_app(
         base_url=settings.base_url,
         max_body_bytes=settings.max_body,
     )
-    return RequestLog(allow_origins(app, settings.cors_origins))
+    return RequestLog(_kept_local(allow_origins(app, settings.cors_origins), settings))
+
+
+def _kept_local(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application for this machine only, where nothing else protects it."""
+    if settings.auth != "off" or settings.allow_open or not settings.is_loopback:
+        return app
+    name = urlsplit(settings.base_url).hostname
+    return LocalRequests(app, [name] if name else [], settings.cors_origins)
 
 
 async def prepare_requests() -> None:

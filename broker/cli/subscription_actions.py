@@ -1,4 +1,4 @@
-"""What `subscriptions` does to one Subscription: retry, activate, pause, delete, test and sign."""
+"""What `subscriptions` does to one Subscription: retry, activate, pause, delete, test, sign and adopt."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -41,6 +41,14 @@ class _Rotated:
     id: str
     secret: str
     previous_until: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopted:
+    id: str
+    status: str
+    client: str
+    previous_owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,29 @@ def rotate_secret(
     _report(result, f"{result.secret}{until}", as_json=as_json)
 
 
+def adopt(
+    subscription_id: Id,
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="The client_id of its new owner.")],
+    base: BaseOption = DEFAULT_BASE,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a Subscription that belongs to no registered client to one; its handshake runs again.
+
+    Such are those of the time before access control, and those of a client that was removed. The client needs
+    the scopes to read what the Subscription sends. Needs the role admin.
+
+    Example:
+
+        fhir-broker subscriptions adopt ward-3 ehr
+    """
+    with BrokerClient(base, "system/Subscription.u") as broker:
+        answer = broker.operate(f"Subscription/{subscription_id}/$adopt", client=client)["parameter"]
+    result = _Adopted(subscription_id, value(answer, "status"), client, value(answer, "previous-owner"))
+    text = f"{subscription_id} belongs to {client} now, before to {result.previous_owner}; {result.status}"
+    _report(result, text, as_json=as_json)
+
+
 def _put_status(broker: BrokerClient, subscription_id: str, status: str) -> dict[str, Any]:
     """Stores the Subscription with another status, in its own release: another one would change what it
     receives.
@@ -181,7 +212,7 @@ def _put_status(broker: BrokerClient, subscription_id: str, status: str) -> dict
 
 
 def _report(
-    result: _Retried | _Tested | _Standing | _Rotated | _Deleted, text: str, *, as_json: bool
+    result: _Retried | _Tested | _Standing | _Rotated | _Adopted | _Deleted, text: str, *, as_json: bool
 ) -> None:
     if as_json:
         print_json(asdict(result))

@@ -10,7 +10,7 @@ from broker.cli.output import JsonOption, WideOption, print_record, print_rows
 from broker.cli.subscription_values import SubscriptionDetails, SubscriptionRow
 
 app = typer.Typer(
-    help="Show Subscriptions, pause, activate, delete, sign, retry and test them, and resend events.\n\n"
+    help="Show Subscriptions; pause, activate, delete, sign, adopt, retry and test them; resend events.\n\n"
     "Example:\n\n    fhir-broker subscriptions list --status error",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -63,6 +63,7 @@ app.command("retry")(subscription_actions.retry)
 app.command("activate")(subscription_actions.activate)
 app.command("pause")(subscription_actions.pause)
 app.command("rotate-secret")(subscription_actions.rotate_secret)
+app.command("adopt")(subscription_actions.adopt)
 app.command("delete")(subscription_actions.delete)
 app.command("send-test")(subscription_actions.send_test)
 app.command("resend")(resend.resend)

@@ -79,6 +79,7 @@ OPERATIONS: Sequence[Operation] = (
             ("retry", "Attempt a failed notification now", True),
             ("send-test", "Send a heartbeat and report its outcome", False),
             ("rotate-secret", "Make a new secret that signs notifications", True),
+            ("adopt", "Give a Subscription without a client to a client", True),
         )
     ),
     *(

@@ -47,6 +47,10 @@ class Principal:
         """Whether it sees and changes what other clients of its tenant own."""
         return PrincipalRole.ADMIN in self.roles
 
+    def may_see_those_of(self, owner: str) -> bool:
+        """Whether the subscriptions of that client of its tenant are visible to it, and its to change."""
+        return self.is_admin or owner == self.client_id
+
 
 OPEN_PRINCIPAL = Principal(
     client_id="open",

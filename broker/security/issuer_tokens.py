@@ -29,6 +29,7 @@ from broker.security.scope_grants import check_registrable
 MAX_LENGTH = 8_192
 MAX_CACHED = 10_000
 _MAX_UNUSED_S = 3_600.0
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 _DECODER = jwt.PyJWT({"enforce_minimum_key_length": True})
 
@@ -93,7 +94,7 @@ class IssuerTokens:
             raise ValueError("unknown key")
         # an ES384 signature takes a third of a millisecond: other requests go on meanwhile
         claims = await asyncio.to_thread(_decode, token, key, algorithm, issuer)
-        return _Verified(issuer, principal_of(issuer, claims), float(claims["exp"]) + issuer.skew_s)
+        return _Verified(issuer, principal_of(issuer, claims), _expiry_s(claims) + issuer.skew_s)
 
     async def _fetch_keys(self, url: str) -> KeySet:
         """The key set of the issuer with that URL: at its jwks_uri, or where its discovery document says."""
@@ -122,6 +123,14 @@ def _decode(token: str, key: IssuerKey, algorithm: str, issuer: Issuer) -> Mappi
         leeway=issuer.skew_s,
         options={"require": ["exp", "iss", "aud"]},
     )
+
+
+def _expiry_s(claims: Mapping[str, Any]) -> float:
+    """The verified `exp`, which the library also takes as a string or as a number beyond every clock."""
+    expiry = claims["exp"]
+    if isinstance(expiry, bool) or not isinstance(expiry, int | float) or expiry > _LAST_SECOND:
+        raise ValueError("exp")
+    return float(expiry)
 
 
 def principal_of(issuer: Issuer, claims: Mapping[str, Any]) -> Principal:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from broker.delivery.following import Following
+from broker.services.adoption import AdoptionService
 from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
@@ -31,6 +32,7 @@ class ApplicationServices:
     events: EventService
     delivery_control: DeliveryControl
     signing_secrets: SigningSecretService
+    adoption: AdoptionService
     explain: ExplainService
     dry_run: DryRunService
     topics: TopicService

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from broker.errors import Issue, TooMany
 from broker.model.principal import OPEN_PRINCIPAL, Principal
+from broker.model.subscription import SubscriptionId
 from broker.store.subscriptions import Subscriptions
 
 _RETRY_AFTER_S = 60
@@ -20,7 +21,7 @@ class SubscriptionQuota:
 
     async def check(self, principal: Principal, subscription_id: str) -> None:
         """Raises `TooMany` if the principal may register no further Subscription. One that exists may be
-        stored again.
+        stored again by who may see it: to others it is one that does not exist.
         """
         if not self.limits_open and principal.client == OPEN_PRINCIPAL.client:
             return
@@ -37,7 +38,8 @@ class SubscriptionQuota:
         ):
             if not limit or count < limit:
                 continue
-            if await self.subscriptions.exists(principal.tenant, subscription_id):
+            stored = await self.subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
+            if stored is not None and principal.may_see_those_of(stored.subscription.owner):
                 return
             text = f"The {who} has {limit} Subscriptions ({setting}). Delete those that are not needed."
             raise TooMany(Issue("throttled", text), limit=name, retry_after_s=_RETRY_AFTER_S)

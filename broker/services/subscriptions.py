@@ -32,7 +32,7 @@ from broker.store.sealing_keys import SealingKeys
 from broker.store.subscription_ids import PAGE
 from broker.store.subscriptions import ANY_OWNER, Record, Registration, Subscriptions
 
-_HANDSHAKE_DELAY_MS = 1_000
+HANDSHAKE_DELAY_MS = 1_000
 """The handshake waits for `send_handshake`, which follows the response to the client, at most this long."""
 _IDS_OF_KEYS = uuid.UUID("0c0dbb0e-58a4-5a0c-9d9a-5a6a1a6a7c01")
 
@@ -211,7 +211,7 @@ class SubscriptionService:
             create=create,
             condition=condition,
             only_owner=owners,
-            handshake_in_ms=_HANDSHAKE_DELAY_MS,
+            handshake_in_ms=HANDSHAKE_DELAY_MS,
             is_pushed=self._rules.channel_of(draft).is_pushed,
             requester=self._audited(draft.tenant, requester),
         )
@@ -266,11 +266,13 @@ class SubscriptionService:
     async def _find(self, principal: Principal, subscription_id: str) -> Record | None:
         """None for one that does not exist, or is not visible."""
         record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
-        return record if record is not None and _is_visible(principal, record) else None
+        if record is None or not principal.may_see_those_of(record.subscription.owner):
+            return None
+        return record
 
     async def _deleted_version(self, principal: Principal, subscription_id: str) -> int | None:
         deletion = await self._subscriptions.deletion(principal.tenant, SubscriptionId(subscription_id))
-        if deletion is None or not (principal.is_admin or deletion.owner == principal.client_id):
+        if deletion is None or not principal.may_see_those_of(deletion.owner):
             return None
         return deletion.version
 
@@ -279,7 +281,7 @@ class SubscriptionService:
         wanted = [(principal.tenant, SubscriptionId(each)) for each in sorted(set(subscription_ids))]
         for start in range(0, len(wanted), PAGE):
             for record in await self._subscriptions.many(wanted[start : start + PAGE]):
-                if record is not None and _is_visible(principal, record):
+                if record is not None and principal.may_see_those_of(record.subscription.owner):
                     yield record
 
     async def all(
@@ -289,7 +291,7 @@ class SubscriptionService:
         show (`Search.stored_texts`).
         """
         async for record in self._subscriptions.of_tenant(principal.tenant, stored_texts):
-            if _is_visible(principal, record):
+            if principal.may_see_those_of(record.subscription.owner):
                 yield record
 
     async def page(self, principal: Principal, name: PageName, count: int) -> tuple[Page[Subscription], int]:
@@ -321,10 +323,6 @@ class SubscriptionService:
         is_absent = registration is Registration.ABSENT
         if is_absent and await self._deleted_version(principal, subscription_id) is None:
             raise _not_found(subscription_id)
-
-
-def _is_visible(principal: Principal, record: Record) -> bool:
-    return principal.is_admin or record.subscription.owner == principal.client_id
 
 
 def _owners_of(principal: Principal) -> str:

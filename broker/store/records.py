@@ -218,7 +218,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
     """What `register_subscription.lua` needs besides the model. A deletion needs only the name, and how
-    long it is known. With `only_owner`, a subscription of another owner is left alone.
+    long it is known. With `only_owner`, a subscription of another owner is left alone; with `new_owner` an
+    update passes it to that client.
     """
 
     op: Literal["create", "put", "delete"]
@@ -228,6 +229,7 @@ class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):
     if_match: str
     if_none_match: str
     only_owner: str = ""
+    new_owner: str = ""
     status: str = ""
     owner: str = ""
     max_count: int = 1

@@ -175,11 +175,6 @@ class Subscriptions:
         """How many there are of a client, and of its tenant."""
         return await read_owned(self._store, tenant, owner)
 
-    async def exists(self, tenant: Tenant, subscription_id: str) -> bool:
-        shard = self._store.layout.shard_of(tenant, subscription_id)
-        (count,) = await self._store.send([("EXISTS", keys.subscription(shard, tenant, subscription_id))])
-        return bool(count)
-
     async def put(
         self,
         subscription: Subscription,
@@ -187,6 +182,7 @@ class Subscriptions:
         create: bool,
         condition: VersionCondition = UNCONDITIONAL,
         only_owner: str = ANY_OWNER,
+        new_owner: str = "",
         handshake_in_ms: int = 0,
         is_pushed: bool = True,
         requester: Requester = NOBODY,
@@ -195,8 +191,9 @@ class Subscriptions:
 
         A `requested` subscription becomes due for its handshake after `handshake_in_ms`: send the response
         first, then call `Schedule.wake`. Without `is_pushed` its subscriber reads the outbox, and no
-        dispatcher claims it. The owner of a subscription is set when it is created; an update keeps it, and
-        is refused if the stored one is not of `only_owner`. The audit trail names the `requester`.
+        dispatcher claims it. The owner of a subscription is set when it is created; an update keeps it unless
+        there is a `new_owner`, and is refused if the stored one is not of `only_owner`. The audit trail names
+        the `requester`.
         """
         channel = subscription.channel
         request = RegistrationRequest(
@@ -207,6 +204,7 @@ class Subscriptions:
             if_match=condition.if_match,
             if_none_match=condition.if_none_match,
             only_owner=only_owner,
+            new_owner=new_owner,
             status=subscription.status,
             owner=subscription.owner,
             max_count=channel.max_count or 1,

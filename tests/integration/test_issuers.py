@@ -146,6 +146,9 @@ async def test_a_token_has_the_tenant_of_its_claim(smart: SmartBroker, issuer: I
 BAD: dict[str, dict[str, Any]] = {
     "expired": {"exp": 1},
     "no exp": {"exp": None},
+    "exp as a string": {"exp": "4000000000"},
+    "exp of no clock": {"exp": 10**400},
+    "exp as a boolean": {"exp": True},
     "not yet": {"nbf": 4_000_000_000},
     "other audience": {"aud": "https://other.example"},
     "no audience": {"aud": None},

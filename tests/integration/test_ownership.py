@@ -64,6 +64,7 @@ async def registered(client: httpx.AsyncClient, name: str, **options: Any) -> st
 
 _EXPLAINED = [{"name": "reference", "valueString": "Observation/none"}]
 _RESENT = [{"name": "eventsSinceNumber", "valueString": "1"}]
+_ADOPTED = [{"name": "client", "valueString": "owner"}]
 
 
 def request_for(method: str, path: str, release: str) -> tuple[Any, dict[str, str]]:
@@ -76,7 +77,8 @@ def request_for(method: str, path: str, release: str) -> tuple[Any, dict[str, st
         form = document() if release == "r5" else subscription("r4", VITALS, NOWHERE)
         return form | {"id": subscription_id}, {}
     if method == "POST":
-        parameter = _EXPLAINED if "$explain" in path else _RESENT if "$resend" in path else []
+        operation = path.rpartition("/")[2]
+        parameter = {"$explain": _EXPLAINED, "$resend": _RESENT, "$adopt": _ADOPTED}.get(operation, [])
         return {"resourceType": "Parameters"} | ({"parameter": parameter} if parameter else {}), {}
     return None, {}
 
@@ -97,10 +99,43 @@ async def test_every_row_of_a_subscription_is_404_for_all_but_its_owner(
             response = await client.request(
                 row.method, f"/{release}/{path}", json=body, headers=by(name, **headers)
             )
-            assert response.status_code == 404, (row.method, path, response.text)
+            is_for_admins = "$adopt" in path and name == "intruder"
+            assert response.status_code == (403 if is_for_admins else 404), (row.method, path, response.text)
     kept = (await client.get(f"/r5/Subscription/{one}", headers=by("owner"))).json()
     assert kept["meta"]["versionId"] == "1"
     assert "mine" not in kept.get("reason", "")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_precondition_does_not_tell_whether_another_client_has_the_id(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    theirs = await registered(client, "owner", channel="websocket")
+    answers = []
+    for name in (theirs, "nobodys"):
+        body = document() | {"id": name} if method == "PUT" else None
+        headers = by("intruder", **{"If-Match": 'W/"1"'})
+        response = await client.request(method, f"/r5/Subscription/{name}", json=body, headers=headers)
+        answers.append((response.status_code, response.text.replace(name, "ID")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 412
+
+
+async def test_a_client_at_its_limit_does_not_learn_whether_another_client_has_the_id(
+    start_broker: StartBroker,
+) -> None:
+    async with (
+        start_broker(authenticate=authenticate, max_subscriptions=1) as running,
+        httpx.AsyncClient(base_url=running.settings.base_url, timeout=10, trust_env=False) as client,
+    ):
+        theirs = await registered(client, "owner", channel="websocket")
+        own = await registered(client, "intruder", channel="websocket")
+        statuses = {}
+        for name in (theirs, "nobodys", own):
+            body = document("websocket") | {"id": name}
+            response = await client.put(f"/r5/Subscription/{name}", json=body, headers=by("intruder"))
+            statuses[name] = response.status_code
+        assert statuses == {theirs: 429, "nobodys": 429, own: 200}
 
 
 async def test_searches_and_operations_on_many_are_about_the_own_ones(client: httpx.AsyncClient) -> None:

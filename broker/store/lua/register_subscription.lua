@@ -32,7 +32,9 @@ if held[2] == request and op ~= 'delete' then
 end
 if op == 'create' and held_version then return {'exists', tonumber(held_version), 0} end
 if held_version and registration.only_owner ~= '' and held[11] ~= registration.only_owner then
-  return {'foreign', 0, 0}
+  -- its version is compared as if it did not exist: a request of another client must not tell the two apart
+  local meets = meets_preconditions(registration.if_match, registration.if_none_match, nil)
+  return {meets and 'foreign' or 'conflict', 0, 0}
 end
 if not meets_preconditions(registration.if_match, registration.if_none_match, held_version) then
   return {'conflict', tonumber(held_version or '0'), 0}
@@ -70,6 +72,11 @@ if not held_version then
   local time = redis.call('TIME')
   redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '',
     'count', '0', 'cursor', '0', 'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
+elseif registration.new_owner ~= '' then
+  local owner = held[11] or ''
+  if redis.call('HINCRBY', owned, owner, '-1') <= 0 then redis.call('HDEL', owned, owner) end
+  redis.call('HINCRBY', owned, registration.new_owner, '1')
+  redis.call('HSET', key.sub, 'owner', registration.new_owner)
 end
 redis.call('ZADD', members, '0', registration.id)
 redis.call('SADD', tenants, registration.tenant)

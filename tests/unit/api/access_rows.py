@@ -43,6 +43,7 @@ NEEDS = {
     "POST Subscription/{id}/$retry": "Subscription.u",
     "POST Subscription/{id}/$send-test": "Subscription.u",
     "POST Subscription/{id}/$rotate-secret": "Subscription.u",
+    "POST Subscription/{id}/$adopt": "role admin",
     "POST Subscription/{id}/$explain": "Subscription.r",
     "GET Subscription/{id}/$stream": "Subscription.r",
     "GET SubscriptionTopic": "SubscriptionTopic.s",

@@ -77,7 +77,18 @@ def test_the_table_has_the_commands_of_the_documentation() -> None:
         ("listen",),
         ("simulate",),
     }
-    actions = ("list", "show", "retry", "activate", "pause", "delete", "send-test", "resend", "rotate-secret")
+    actions = (
+        "list",
+        "show",
+        "retry",
+        "activate",
+        "pause",
+        "delete",
+        "send-test",
+        "resend",
+        "rotate-secret",
+        "adopt",
+    )
     assert ALL.keys() >= {("subscriptions", action) for action in actions}
     assert ALL.keys() >= {("topics", "list"), ("topics", "show"), ("topics", "check")}
 
