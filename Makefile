@@ -13,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak validate fuzz mutants audit sbom lock clean
+.PHONY: help install demo test check bench faults soak validate keycloak fuzz mutants audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ soak: install ## Keep a broker busy for SOAK_MINUTES=30, check that nothing grow
 
 validate: install ## Have HL7's validator judge what the broker says, and HAPI's client use it; needs a JDK and Maven
 	@$(BIN)/python -m tests.validation $(if $(DEFINITIONS),--definitions $(DEFINITIONS)) || test $$? -eq $(SKIPPED)
+
+keycloak: install ## Have a real Keycloak issue tokens for a broker; needs a JDK and Maven, downloads 160 MB
+	@$(BIN)/python -m tests.keycloak || test $$? -eq $(SKIPPED)
 
 fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a wheel of atheris for this machine
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock \

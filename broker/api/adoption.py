@@ -25,7 +25,9 @@ class AdoptionHandlers:
         if not client_id:
             text_ = "Send the parameter client: the client_id of the new owner."
             raise Malformed(Issue("required", text_, "client"))
-        adopted, before = await self._adoption.adopt(request.principal, request.params["id"], client_id)
+        adopted, before = await self._adoption.adopt(
+            request.principal, request.params["id"], client_id, request.requester
+        )
         _log.info("subscription adopted", path=request.path, client=client_id, before=before)
         return FhirResponse(
             body=render(text("status", adopted.status, "Code"), text("previous-owner", before)),

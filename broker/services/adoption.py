@@ -5,6 +5,7 @@ A broker with access control has turned them off: nobody could be asked whether 
 """
 
 from broker.errors import Conflict, Forbidden, Issue, NotFound, Unprocessable
+from broker.model.audit import Requester
 from broker.model.precondition import VersionCondition
 from broker.model.principal import Principal
 from broker.model.subscription import Subscription, SubscriptionStatus
@@ -33,7 +34,7 @@ class AdoptionService:
         self._quota = quota
 
     async def adopt(
-        self, administrator: Principal, subscription_id: str, client_id: str
+        self, administrator: Principal, subscription_id: str, client_id: str, requester: Requester
     ) -> tuple[Subscription, str]:
         """The Subscription as its new owner has it, and the owner before. The caller calls `send_handshake`.
 
@@ -60,6 +61,7 @@ class AdoptionService:
             only_owner=stored.owner,
             new_owner=client_id,
             handshake_in_ms=HANDSHAKE_DELAY_MS,
+            requester=self._service.audited(stored.tenant, requester),
             is_pushed=self._rules.channel_of(adopted).is_pushed,
         )
         if registration not in {Registration.UPDATED, Registration.REPLAYED}:

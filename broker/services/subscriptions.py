@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from broker.errors import Conflict, Gone, Issue, NotFound, PreconditionFailed
+from broker.errors import Issue, NotFound, PreconditionFailed
 from broker.fhir.identity import check_type
 from broker.fhir.release import adapter
 from broker.ingest.patches import MAX_ATTEMPTS, Patch, apply_patch
@@ -26,6 +26,13 @@ from broker.services.paging import Page, PageName
 from broker.services.registration import RegistrationRules
 from broker.services.subscription_pages import page_by_id
 from broker.services.subscription_quota import SubscriptionQuota
+from broker.services.subscription_refusals import (
+    gone,
+    keeps_changing,
+    not_found,
+    refuse_conflict,
+    refuse_foreign,
+)
 from broker.store.audit_journal import AuditJournal
 from broker.store.schedule import Schedule
 from broker.store.sealing_keys import SealingKeys
@@ -133,13 +140,13 @@ class SubscriptionService:
                 owners=_owners_of(principal),
                 requester=requester,
             )
-            _refuse_foreign(registration, subscription_id)
+            refuse_foreign(registration, subscription_id)
             if registration is Registration.CONFLICT and expected is not condition:
                 continue  # it has changed since
-            _refuse_conflict(registration, version, condition)
+            refuse_conflict(registration, version, condition)
             is_created = registration is Registration.CREATED
             return self._registered(concealed, version, at_ms, is_created=is_created)
-        raise _keeps_changing(subscription_id)
+        raise keeps_changing(subscription_id)
 
     async def patch(
         self,
@@ -176,7 +183,7 @@ class SubscriptionService:
                 )
             except PreconditionFailed:  # it has changed since
                 continue
-        raise _keeps_changing(subscription_id)
+        raise keeps_changing(subscription_id)
 
     def draft(
         self, principal: Principal, release: Release, resource: Resource, subscription_id: str
@@ -213,10 +220,10 @@ class SubscriptionService:
             only_owner=owners,
             handshake_in_ms=HANDSHAKE_DELAY_MS,
             is_pushed=self._rules.channel_of(draft).is_pushed,
-            requester=self._audited(draft.tenant, requester),
+            requester=self.audited(draft.tenant, requester),
         )
 
-    def _audited(self, tenant: Tenant, requester: Requester) -> Requester:
+    def audited(self, tenant: Tenant, requester: Requester) -> Requester:
         """Whom the audit trail names: the entry is written with the Subscription."""
         if not self._audit.is_on:
             return NOBODY
@@ -238,8 +245,8 @@ class SubscriptionService:
         if record is not None:
             return record
         if await self._deleted_version(principal, subscription_id) is not None:
-            raise _gone(subscription_id)
-        raise _not_found(subscription_id)
+            raise gone(subscription_id)
+        raise not_found(subscription_id)
 
     async def get_version(self, principal: Principal, subscription_id: str, number: str) -> Record:
         """The Subscription at that version, which must be the current one: no other is stored.
@@ -257,18 +264,17 @@ class SubscriptionService:
             raise NotFound(Issue("not-found", text))
         deleted_version = await self._deleted_version(principal, subscription_id)
         if deleted_version is None:
-            raise _not_found(subscription_id)
+            raise not_found(subscription_id)
         if str(deleted_version) == number:
-            raise _gone(subscription_id)
+            raise gone(subscription_id)
         text = f"Subscription/{subscription_id} was deleted, and its versions with it. Register it again."
         raise NotFound(Issue("not-found", text))
 
     async def _find(self, principal: Principal, subscription_id: str) -> Record | None:
         """None for one that does not exist, or is not visible."""
         record = await self._subscriptions.get(principal.tenant, SubscriptionId(subscription_id))
-        if record is None or not principal.may_see_those_of(record.subscription.owner):
-            return None
-        return record
+        is_visible = record is not None and principal.may_see_those_of(record.subscription.owner)
+        return record if is_visible else None
 
     async def _deleted_version(self, principal: Principal, subscription_id: str) -> int | None:
         deletion = await self._subscriptions.deletion(principal.tenant, SubscriptionId(subscription_id))
@@ -316,40 +322,15 @@ class SubscriptionService:
             SubscriptionId(subscription_id),
             condition=condition,
             only_owner=_owners_of(principal),
-            requester=self._audited(principal.tenant, requester),
+            requester=self.audited(principal.tenant, requester),
         )
-        _refuse_foreign(registration, subscription_id)
-        _refuse_conflict(registration, version, condition)
+        refuse_foreign(registration, subscription_id)
+        refuse_conflict(registration, version, condition)
         is_absent = registration is Registration.ABSENT
         if is_absent and await self._deleted_version(principal, subscription_id) is None:
-            raise _not_found(subscription_id)
+            raise not_found(subscription_id)
 
 
 def _owners_of(principal: Principal) -> str:
     """Whose Subscriptions the principal may change."""
     return ANY_OWNER if principal.is_admin else principal.client_id
-
-
-def _refuse_foreign(registration: Registration, subscription_id: str) -> None:
-    if registration is Registration.FOREIGN:
-        raise _not_found(subscription_id)
-
-
-def _keeps_changing(subscription_id: str) -> Conflict:
-    text = f"Subscription/{subscription_id} keeps changing. Retry the request."
-    return Conflict(Issue("conflict", text))
-
-
-def _not_found(subscription_id: str) -> NotFound:
-    text = f"Subscription/{subscription_id} does not exist. Search Subscription for those that do."
-    return NotFound(Issue("not-found", text))
-
-
-def _gone(subscription_id: str) -> Gone:
-    text = f"Subscription/{subscription_id} was deleted. Register it again."
-    return Gone(Issue("deleted", text))
-
-
-def _refuse_conflict(registration: Registration, version: int, condition: VersionCondition) -> None:
-    if registration is Registration.CONFLICT:
-        raise PreconditionFailed(Issue("conflict", condition.failure("The Subscription", version)))
