@@ -5,7 +5,7 @@ to 127.0.0.1 (DNS rebinding) asks with its own name in `Host`; a page that sends
 its own `Origin`. Both are refused before anything else is looked at.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -15,17 +15,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from broker.api.failures import failure
 from broker.api.media import FHIR_JSON
 from broker.errors import Forbidden, Issue
-from broker.settings.consistency import is_loopback
 
 
 class LocalRequests:
-    """Passes a request or websocket on if it is for a loopback name or one of `hosts`, and if its `Origin`,
-    where it has one, is the broker's own or one of `origins`.
+    """Passes a request or websocket on if `is_own` says so of the name in `Host`, and of that in `Origin`,
+    where it has one that is none of `origins`. Names are in lower case.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, is_own: Callable[[str], bool], origins: Collection[str]) -> None:
         self._app = app
-        self._hosts = frozenset(name.lower() for name in hosts)
+        self._is_own_name = is_own
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,4 +59,4 @@ class LocalRequests:
             name = urlsplit(url).hostname or ""
         except ValueError:
             return False
-        return name in self._hosts or is_loopback(name) or name.endswith(".localhost")
+        return self._is_own_name(name)

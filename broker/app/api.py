@@ -62,6 +62,7 @@ from broker.services.topics import TopicService
 from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.settings import Settings
+from broker.settings.consistency import is_loopback
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.id_claims import IdClaims
 from broker.store.outbox import Outboxes
@@ -262,8 +263,12 @@ def _kept_local(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The application for this machine only, where nothing else protects it."""
     if settings.auth != "off" or settings.allow_open or not settings.is_loopback:
         return app
-    name = urlsplit(settings.base_url).hostname
-    return LocalRequests(app, [name] if name else [], settings.cors_origins)
+    own = urlsplit(settings.base_url).hostname
+    return LocalRequests(
+        app,
+        lambda name: name == own or is_loopback(name) or name.endswith(".localhost"),
+        settings.cors_origins,
+    )
 
 
 async def prepare_requests() -> None:
