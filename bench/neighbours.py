@@ -26,6 +26,10 @@ from broker.security.private_keys import PrivateKey
 BENCH = "neighbours"
 _RATE = 200
 _FLOODING_CONNECTIONS = 8
+_MAX_RATIO = 3.0
+"""The offender's requests are refused, which costs processor time: on two cores the neighbour feels this much
+of it and no more, however long the offender goes on.
+"""
 _SCOPE = "system/*.cruds"
 _CLIENTS = ("neighbour", "offender")
 
@@ -57,7 +61,9 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
                     answers += counted
     yield Figure(BENCH, "p99 alone", statistics.median(p99[False]) * 1000, "ms")
     yield Figure(BENCH, "p99 beside the offender", statistics.median(p99[True]) * 1000, "ms")
-    yield Figure(BENCH, "p99 beside the offender / alone", paired_ratio(p99[True], p99[False]))
+    yield Figure(
+        BENCH, "p99 beside the offender / alone", paired_ratio(p99[True], p99[False]), at_most=_MAX_RATIO
+    )
     yield Figure(
         BENCH, "answers to the offender that are 429", answers["429"] / answers.total(), at_least=0.5
     )
