@@ -43,7 +43,7 @@ async def measure_rewrite(*, is_quick: bool) -> AsyncIterator[Figure]:
         await fill(store, readings)
         plain, rewriting = [], []
         for _ in range(rounds):
-            await _until_idle(store)
+            await until_idle(store)
             plain.append(await _p99(program, seconds))
             task = asyncio.create_task(_rewrite_until_cancelled(store))
             rewriting.append(await _p99(program, seconds))
@@ -75,10 +75,10 @@ async def measure_start(*, is_quick: bool) -> AsyncIterator[Figure]:
             async with _client(program.store_url) as store:
                 if state == "as written":
                     await fill(store, readings)
-                    await _until_idle(store)  # the file grew enough to be rewritten by itself
+                    await until_idle(store)  # the file grew enough to be rewritten by itself
                 else:
                     await store.bgrewriteaof()
-                    await _until_idle(store)
+                    await until_idle(store)
                 info: Any = await store.info()
             served.kill()
             with contextlib.suppress(ProcessLookupError):  # it ends with its broker
@@ -163,7 +163,7 @@ async def _p99(program: Program, seconds: float) -> float:
     return percentile(waits, 0.99) * 1000
 
 
-async def _until_idle(store: redis.Redis) -> None:
+async def until_idle(store: redis.Redis) -> None:
     """Until no rewrite is under way or due."""
     while True:
         info: Any = await store.info("persistence")
@@ -174,6 +174,6 @@ async def _until_idle(store: redis.Redis) -> None:
 
 async def _rewrite_until_cancelled(store: redis.Redis) -> None:
     while True:
-        await _until_idle(store)
+        await until_idle(store)
         await store.bgrewriteaof()
         await asyncio.sleep(0.1)
