@@ -21,10 +21,21 @@ import redis.asyncio as redis
 
 from bench.figures import Figure, latencies, percentile
 from bench.filling import fill
-from bench.rig import CONNECTIONS, ROOT, WITH_BYTECODE, Program, bodies, broker, free_port, patients, register
+from bench.rig import (
+    CONNECTIONS,
+    ROOT,
+    WITH_BYTECODE,
+    Program,
+    bodies,
+    broker,
+    free_port,
+    fresh_store,
+    patients,
+    register,
+)
 from bench.segments import listening
 from bench.wire import Producer, Sink
-from broker.store.embedded import url_of
+from broker.store.embedded import EmbeddedServer, url_of
 from broker.tasks import end
 
 _PER_S = 200.0
@@ -37,10 +48,12 @@ async def measure_rewrite(*, is_quick: bool) -> AsyncIterator[Figure]:
     readings, rounds, seconds = (100_000, 3, 3.0) if is_quick else (1_000_000, 5, 10.0)
     async with contextlib.AsyncExitStack() as stack:
         sink = await listening(stack)
-        program = await stack.enter_async_context(broker())
-        store = await stack.enter_async_context(_client(program.store_url))
-        await _first_reading(program, sink)
+        folder_and_server = fresh_store(stack)
+        async with broker(store=folder_and_server) as program:
+            await _first_reading(program, sink)
+        store = await stack.enter_async_context(_client(folder_and_server[1].url))
         await fill(store, readings)
+        program = await stack.enter_async_context(broker(store=folder_and_server))
         plain, rewriting = [], []
         for _ in range(rounds):
             await until_idle(store)
@@ -72,17 +85,18 @@ async def measure_start(*, is_quick: bool) -> AsyncIterator[Figure]:
         program = Program(served.port, "/r4/Observation", url_of(folder), {})
         await _first_reading(program, sink)
         for state in ("as written", "rewritten"):
+            served.kill()
+            server = EmbeddedServer(folder)
+            server.start()
             async with _client(program.store_url) as store:
                 if state == "as written":
                     await fill(store, readings)
-                    await until_idle(store)  # the file grew enough to be rewritten by itself
                 else:
                     await store.bgrewriteaof()
-                    await until_idle(store)
+                await until_idle(store)  # also of a rewrite that the server began by itself
                 info: Any = await store.info()
-            served.kill()
-            with contextlib.suppress(ProcessLookupError):  # it ends with its broker
-                os.kill(info["process_id"], signal.SIGKILL)
+            os.kill(info["process_id"], signal.SIGKILL)
+            server.stop()
             name = f"{readings:,} readings, file {state}"
             yield Figure("start", f"{name}, size", info["aof_current_size"] / 1024**2, "MiB")
             yield Figure("start", name, await served.start(), "s")

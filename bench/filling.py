@@ -1,8 +1,9 @@
 """Fills a store with copies of a real reading: its resource, its change and its event, as the broker stores
 them.
 
-The copies are matched and delivered already, so a running broker leaves them alone. The server makes them in
-scripts: a million in seconds.
+The copies are matched and delivered already. No broker may run meanwhile: a matcher whose positions move
+without it takes the store for one that was rolled back. The server makes the copies in scripts: a million in
+seconds.
 """
 
 from typing import Any

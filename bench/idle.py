@@ -18,6 +18,8 @@ from bench.wire import Sink
 BENCH = "idle"
 SHARE = 0.9
 _FEW = 10
+_QUIET_AFTER_S = 25.0
+"""The work of the start is over, and the audit entries of the registrations are chained."""
 _ROLES = ("api", "match", "dispatch")
 
 
@@ -63,7 +65,7 @@ async def _load(seconds: float) -> AsyncIterator[Figure]:
         sink = await listening(stack)
         program = await stack.enter_async_context(broker(_ROLES))
         await register(program, sink, patients("patient", _FEW))
-        await asyncio.sleep(5)  # until the work of the start is over
+        await asyncio.sleep(_QUIET_AFTER_S)
         cpu = program.cpu_s()
         commands = await commands_per_s(program, seconds)
         spent = program.cpu_s()

@@ -15,6 +15,8 @@ from broker.errors import StoreUnavailable
 from broker.ingest.throttle import Throttle
 from broker.store.proposals import Accepted, Proposal
 
+ANSWERS_PER_TURN = 64
+"""How many requests resume in one turn of the event loop."""
 Append = Callable[[Sequence[Proposal]], Awaitable[list[Accepted]]]
 """Appends proposals durably and answers each of them, in their order."""
 
@@ -121,19 +123,22 @@ class GroupCommit:
                 if not submission.answers.done():
                     submission.answers.set_exception(error)
         else:
-            self._answer(batch, answers)
+            await self._answer(batch, answers)
         self._appending = []
         if self._throttle is not None:
             self._throttle.committed(size)
 
     @staticmethod
-    def _answer(batch: Sequence[_Submission], answers: Sequence[Accepted]) -> None:
+    async def _answer(batch: Sequence[_Submission], answers: Sequence[Accepted]) -> None:
+        """Each answer resumes a request: with a batch of hundreds, the other tasks have turns in between."""
         start = 0
-        for submission in batch:
+        for number, submission in enumerate(batch, 1):
             end = start + len(submission.proposals)
             if not submission.answers.done():
                 submission.answers.set_result(list(answers[start:end]))
             start = end
+            if not number % ANSWERS_PER_TURN:
+                await asyncio.sleep(0)
 
     def _take_batch(self) -> list[_Submission]:
         """Submissions from the head of the queue: one at least, and no more than `max_batch` proposals

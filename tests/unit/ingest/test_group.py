@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from broker.errors import StoreUnavailable
-from broker.ingest.group import GroupCommit
+from broker.ingest.group import ANSWERS_PER_TURN, GroupCommit
 from broker.model.change import DEFAULT_TENANT, VersionKey
 from broker.model.release import Release
 from broker.store.proposals import Acceptance, Accepted, Proposal
@@ -79,6 +80,32 @@ async def test_a_batch_has_at_most_so_many_proposals_but_never_splits_a_request(
     running = asyncio.create_task(group.run())
     await asyncio.gather(*waiting)
     assert log.batches == [["a"], ["b", "c", "d"], ["e", "f"]]
+    group.close()
+    await running
+
+
+async def test_the_requests_of_a_large_batch_resume_in_several_turns_of_the_loop() -> None:
+    log = Log()
+    log.released.set()
+    group = GroupCommit(log.append)
+    turns = [0]
+
+    async def count_turns() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async def turn_of_answer(n: int) -> int:
+        await group.submit([proposal(str(n))])
+        return turns[0]
+
+    waiting = [asyncio.create_task(turn_of_answer(n)) for n in range(4 * ANSWERS_PER_TURN)]
+    await settled()
+    counting, running = asyncio.create_task(count_turns()), asyncio.create_task(group.run())
+    answered_in = Counter(await asyncio.gather(*waiting))
+    assert len(log.batches) == 1
+    assert sorted(answered_in.values()) == [ANSWERS_PER_TURN] * 4
+    await end([counting])
     group.close()
     await running
 
