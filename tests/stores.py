@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,9 @@ from redis.exceptions import RedisError
 from broker.model.subscription import SubscriptionKey
 from broker.store.counters import Counters
 from broker.store.embedded import die_with_parent, find_binary
+from broker.store.keys import Layout
 from broker.store.protocol import Store
+from broker.store.redis_store import connect
 from broker.store.registry import RegistryFollower
 from broker.store.subscriptions import Record
 from broker.telemetry.store_metrics import StoreCounts
@@ -75,6 +77,21 @@ async def redis_client_of(store: Store, url: str) -> AsyncIterator[Any]:
 def redis_of(store: Store) -> Any:
     """A redis-py client for a test that looks into the store behind the broker's back."""
     return _CLIENTS[id(store)]
+
+
+@contextlib.contextmanager
+def opened_for_examples(shared: SharedStore, layout: Layout) -> Iterator[tuple[asyncio.Runner, Store]]:
+    """A store that the examples of a test share, and what runs its coroutines. Each example empties it first:
+    to open a store, which loads the scripts, takes as long as an example.
+    """
+    store = connect(shared.url, layout)
+    with asyncio.Runner() as runner:
+        runner.run(shared.flush())
+        runner.run(store.open())
+        try:
+            yield runner, store
+        finally:
+            runner.run(store.close())
 
 
 async def counts_of(store: Store) -> StoreCounts:

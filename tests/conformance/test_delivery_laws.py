@@ -5,10 +5,9 @@ Numbers have no gap; the cursor never moves back; a subscription has one claim a
 notification before.
 """
 
-import asyncio
 from enum import StrEnum
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
@@ -23,11 +22,10 @@ from broker.model.subscription import (
 from broker.store.keys import Layout
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
-from broker.store.redis_store import connect
 from broker.store.schedule import Claim, Schedule
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES
-from tests.stores import SharedStore
+from tests.stores import SharedStore, opened_for_examples
 from tests.subscriptions import stored_subscription
 
 STORES = ALL_STORES
@@ -153,26 +151,21 @@ class Model:
         assert numbers == list(range(1, self.count + 1))
 
 
-@settings(
-    max_examples=60,  # on each store
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(st.lists(st.sampled_from(Step), max_size=40))
-def test_numbers_have_no_gap_and_the_cursor_never_moves_back(
-    shared_store: SharedStore, steps: list[Step]
-) -> None:
-    async def play() -> None:
-        await shared_store.flush()
-        server = connect(shared_store.url, Layout(partitions=1, shards=1))
-        await server.open()
-        try:
-            model = Model(server)
-            await model.register()
-            for step in steps:
-                await model.take(step)
-                await model.check()
-        finally:
-            await server.close()
+async def play(shared_store: SharedStore, store: Store, steps: list[Step]) -> None:
+    await shared_store.flush()
+    model = Model(store)
+    await model.register()
+    for step in steps:
+        await model.take(step)
+        await model.check()
 
-    asyncio.run(play())
+
+def test_numbers_have_no_gap_and_the_cursor_never_moves_back(shared_store: SharedStore) -> None:
+    with opened_for_examples(shared_store, Layout(partitions=1, shards=1)) as (runner, store):
+
+        @settings(max_examples=60)  # on each store
+        @given(steps=st.lists(st.sampled_from(Step), max_size=40))
+        def check(steps: list[Step]) -> None:
+            runner.run(play(shared_store, store, steps))
+
+        check()

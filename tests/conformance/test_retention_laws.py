@@ -5,12 +5,11 @@ those of an event in an outbox and of the resources it includes, those of a dead
 needed stays, with its entries in the indexes; context resources do.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Literal
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, VersionKey
@@ -27,12 +26,11 @@ from broker.store.leases import Leases
 from broker.store.outbox import Context, Outboxes
 from broker.store.proposals import Proposal
 from broker.store.protocol import Store
-from broker.store.redis_store import connect
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
 from broker.store.subscriptions import Subscriptions
 from tests.matched import make_dead_letter, mark_matched, unmatched
-from tests.stores import SharedStore
+from tests.stores import SharedStore, opened_for_examples
 from tests.subscriptions import stored_subscription
 
 KEY = (DEFAULT_TENANT, SubscriptionId("one"))
@@ -202,47 +200,48 @@ class Model:
         assert length == 0
 
 
-@example(
-    steps=[Step.PUT_OBSERVATION, Step.MATCH, Step.PASS, Step.REPORT, Step.MATCH, Step.SWEEP]
-)  # a business event about an old version
-@example(
-    steps=[
-        Step.PUT_OBSERVATION,
-        Step.MATCH,
-        Step.PASS,
-        Step.PUT_PATIENT,
-        Step.MATCH_WITH_OBSERVATION,
-        Step.SWEEP,
-    ]
-)  # an event that includes an old version
-@example(
-    steps=[
-        Step.PUT_OBSERVATION,
-        Step.PUT_OBSERVATION,
-        Step.PUT_OBSERVATION,
-        Step.PASS,
-        Step.PUT_OBSERVATION,
-        Step.MATCH_WITH_OBSERVATION,
-        Step.SWEEP,
-    ]
-)  # an old event that includes a young version
-@example(
-    steps=[Step.PUT_OBSERVATION, Step.FAIL, Step.PUT_OBSERVATION, Step.PASS, Step.SWEEP]
-)  # a dead letter whose version was superseded by a change that is not matched
-@given(steps=st.lists(st.sampled_from(Step), max_size=24))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_needed_is_kept_and_the_rest_goes(shared_store: SharedStore, steps: list[Step]) -> None:
-    async def play() -> None:
-        await shared_store.flush()
-        store = connect(shared_store.url, Layout(partitions=1, shards=1))
-        await store.open()
-        model = Model(store)
-        try:
-            await model.start()
-            for step in steps:
-                await model.take(step)
-            await model.end()
-        finally:
-            await store.close()
+async def play(shared_store: SharedStore, store: Store, steps: list[Step]) -> None:
+    await shared_store.flush()
+    model = Model(store)
+    await model.start()
+    for step in steps:
+        await model.take(step)
+    await model.end()
 
-    asyncio.run(play())
+
+def test_what_is_needed_is_kept_and_the_rest_goes(shared_store: SharedStore) -> None:
+    with opened_for_examples(shared_store, Layout(partitions=1, shards=1)) as (runner, store):
+
+        @example(
+            steps=[Step.PUT_OBSERVATION, Step.MATCH, Step.PASS, Step.REPORT, Step.MATCH, Step.SWEEP]
+        )  # a business event about an old version
+        @example(
+            steps=[
+                Step.PUT_OBSERVATION,
+                Step.MATCH,
+                Step.PASS,
+                Step.PUT_PATIENT,
+                Step.MATCH_WITH_OBSERVATION,
+                Step.SWEEP,
+            ]
+        )  # an event that includes an old version
+        @example(
+            steps=[
+                Step.PUT_OBSERVATION,
+                Step.PUT_OBSERVATION,
+                Step.PUT_OBSERVATION,
+                Step.PASS,
+                Step.PUT_OBSERVATION,
+                Step.MATCH_WITH_OBSERVATION,
+                Step.SWEEP,
+            ]
+        )  # an old event that includes a young version
+        @example(
+            steps=[Step.PUT_OBSERVATION, Step.FAIL, Step.PUT_OBSERVATION, Step.PASS, Step.SWEEP]
+        )  # a dead letter whose version was superseded by a change that is not matched
+        @given(steps=st.lists(st.sampled_from(Step), max_size=24))
+        @settings(max_examples=60)
+        def check(steps: list[Step]) -> None:
+            runner.run(play(shared_store, store, steps))
+
+        check()
