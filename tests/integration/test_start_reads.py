@@ -12,7 +12,7 @@ from broker.app import Running, running
 from broker.settings import Settings
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
-from tests.integration.broker_fixture import BrokerFixture
+from tests.integration.broker_fixture import WAIT_S, BrokerFixture
 
 _READINGS = 4_000
 _KEY_BYTES = 40
@@ -86,7 +86,7 @@ async def test_what_a_start_reads_does_not_depend_on_the_number_of_retained_read
                     await fixture.subscribe("a", max_count=100)
                 expected = len(endpoint.numbers) + count
                 await post_readings(client, count)
-                await fixture.until_numbers("a", expected)
+                await fixture.until_numbers("a", expected, 4 * WAIT_S)
                 # else the next start chains the audit entries of the last seconds, as many as there are
                 assert (await client.get("/r4/AuditEvent?_count=1")).status_code == 200
     _, few, many = starts
