@@ -228,7 +228,7 @@ async def client(broker: Running) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose URLs are relative to the broker: `/r4/Observation`."""
     headers = {"Content-Type": "application/fhir+json"}
     async with httpx.AsyncClient(
-        base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+        base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
     ) as client:
         yield client
 

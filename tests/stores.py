@@ -27,7 +27,7 @@ from broker.store.subscriptions import Record
 from broker.telemetry.store_metrics import StoreCounts
 from tests.ports import free_port
 
-START_S = 30.0
+START_S = 60.0
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_000
 

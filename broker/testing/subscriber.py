@@ -155,7 +155,7 @@ class SimulatedSubscriber:
         self._changed.set()
         return web.Response(status=answer.status, headers=answer.headers)
 
-    async def wait_until(self, holds: Callable[[], bool], timeout_s: float = 20.0) -> bool:
+    async def wait_until(self, holds: Callable[[], bool], timeout_s: float = 60.0) -> bool:
         """Waits until a condition on the recorded requests holds; False if it does not within the time."""
         try:
             async with asyncio.timeout(timeout_s):

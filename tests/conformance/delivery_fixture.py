@@ -44,7 +44,7 @@ class BrokerFixture:
         return claimed.claims[0]
 
     async def until_due(self) -> Claim:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (claimed := await self.schedule.claim(self.shard, 10)).claims:  # noqa: ASYNC110 it is due by the store's clock
                 await asyncio.sleep(0.01)
         return claimed.claims[0]

@@ -63,7 +63,7 @@ async def scripted(
     finally:
         await batcher.close()
         server.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(*serving)
 
 
@@ -85,7 +85,7 @@ async def test_every_caller_gets_a_reply_whenever_it_sends(pool: redis.Connectio
             for _ in range((caller * 7 + n) % 5):
                 await asyncio.sleep(0)
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as callers:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as callers:
         for caller in range(20):
             callers.create_task(call(caller))
     await batcher.close()
@@ -103,7 +103,7 @@ async def test_each_caller_gets_its_own_replies_in_order_and_its_own_error(
         else:
             assert await batcher.send([("ECHO", f"{n}"), ("ECHO", b"x")]) == [f"{n}".encode(), b"x"]
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as callers:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as callers:
         for n in range(600):  # more than one pipeline holds
             callers.create_task(call(n))
     await batcher.close()
@@ -124,7 +124,7 @@ async def test_a_word_that_has_no_bytes_fails_its_own_caller_and_no_reply_goes_t
             assert await batcher.send([("ECHO", f"{n}")]) == [f"{n}".encode()]
             assert await batcher.exchange([("ECHO", f"e{n}")]) == [f"e{n}".encode()]
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as callers:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as callers:
         for n in range(60):
             callers.create_task(call(n))
     await batcher.close()
@@ -136,7 +136,7 @@ async def test_replies_may_arrive_in_pieces_of_any_size() -> None:
             writer.write(bytes([byte]))
             await writer.drain()
 
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         assert await batcher.send([("ECHO", "one"), ("ECHO", "two")]) == [b"one", b"two"]
 
 
@@ -150,7 +150,7 @@ def test_it_works_on_both_event_loops_and_through_tls(
 
     async def run() -> None:
         tls = authority(tmp_path) if is_encrypted else None
-        async with scripted(answer, tls=tls) as batcher, asyncio.timeout(10):
+        async with scripted(answer, tls=tls) as batcher, asyncio.timeout(60):
             large = b"x" * 1_000_000
             assert await batcher.send([("ECHO", "a"), ("ECHO", large)]) == [b"a", large]
             assert await batcher.exchange([("ECHO", large), ("ECHO", "b")]) == [large, b"b"]
@@ -167,7 +167,7 @@ async def test_a_cancelled_caller_does_not_affect_others() -> None:
         await go_on.wait()
         writer.write(echo(words))
 
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         gone, stays = (asyncio.create_task(batcher.send([("ECHO", name)])) for name in ("gone", "stays"))
         await arrived.wait()
         gone.cancel()
@@ -191,7 +191,7 @@ async def test_commands_without_a_reply_are_sent_once_more_on_a_new_connection()
             writer.write(echo(words))
 
     commands = [("ECHO", name) for name in "abc"]
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         with pytest.raises(ConnectionLost):  # it was lost twice
             await batcher.send(commands)
         assert [name for name in seen if name[0] == 1] == [(1, b"b")], "a had its answer"
@@ -210,7 +210,7 @@ async def test_an_exchange_resends_the_rest_or_all_after_a_lost_connection(resen
         else:
             writer.write(echo(words))
 
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         commands = [("ECHO", name) for name in "ab"]
         assert await batcher.exchange(commands, resend_all=resend_all) == [b"a", b"b"]
     assert [name for number, name in seen if number == 1] == ([b"a", b"b"] if resend_all else [b"b"])
@@ -226,7 +226,7 @@ async def test_an_exchange_without_retry_sends_nothing_again() -> None:
         else:
             writer.write(echo(words))
 
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         with pytest.raises(ConnectionLost):
             await batcher.exchange([("ECHO", "a")], retry=False)
         assert await batcher.exchange([("ECHO", "b")], retry=False) == [b"b"]
@@ -239,7 +239,7 @@ async def test_a_connection_whose_server_does_not_reply_in_time_is_not_read_any_
         if connection > 0:
             writer.write(echo(words))
 
-    async with scripted(answer, timeout_s=0.2) as batcher, asyncio.timeout(10):
+    async with scripted(answer, timeout_s=0.2) as batcher, asyncio.timeout(60):
         send = batcher.send if shares else batcher.exchange
         with pytest.raises(NoReply):
             await send([("ECHO", "late")])
@@ -250,7 +250,7 @@ async def test_loading_is_an_error_of_the_connection_and_no_reply() -> None:
     async def answer(_: int, __: Words, writer: asyncio.StreamWriter) -> None:
         writer.write(b"-LOADING the data set is being read\r\n")
 
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         for send in (batcher.send, batcher.exchange):
             with pytest.raises(BusyLoadingError):
                 await send([("ECHO", "a")])
@@ -259,7 +259,7 @@ async def test_loading_is_an_error_of_the_connection_and_no_reply() -> None:
 async def test_every_waiting_caller_learns_that_the_server_refuses_connections() -> None:
     pool = redis.Redis(host="127.0.0.1", port=free_port(), protocol=2).connection_pool
     batcher = Batcher(pool)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         asking = [batcher.send([("PING",)]) for _ in range(5)]
         outcomes = await asyncio.gather(*asking, batcher.exchange([("PING",)]), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 6
@@ -273,7 +273,7 @@ async def test_close_fails_the_commands_that_wait() -> None:
         if words[1] == b"4":
             arrived.set()
 
-    async with scripted(answer) as batcher, asyncio.timeout(10):
+    async with scripted(answer) as batcher, asyncio.timeout(60):
         waiting = [asyncio.create_task(batcher.send([("ECHO", f"{n}")])) for n in range(5)]
         waiting.append(asyncio.create_task(batcher.exchange([("ECHO", "own")])))
         await arrived.wait()
@@ -301,7 +301,7 @@ async def test_connections_that_only_a_burst_needed_are_closed(
         return int(text.decode().count(f" name={name} "))
 
     await asyncio.gather(*(batcher.exchange([("ECHO", str(n))]) for n in range(20)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await connections() > 1:  # noqa: ASYNC110 the server sets no event
             await asyncio.sleep(0.01)
     assert await batcher.exchange([("ECHO", "again")]) == [b"again"]

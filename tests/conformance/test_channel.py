@@ -154,7 +154,7 @@ async def test_an_endless_response_body_is_cut_off(channel: Channel, endpoint: E
     endpoint.answer = b"HTTP/1.1 200 OK\r\n\r\n"
     endpoint.is_endless = True
     assert await channel.send(request_to(endpoint.url)) == Delivered("200 OK")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await endpoint.disconnected.wait()
 
 
@@ -191,7 +191,7 @@ async def test_a_host_name_with_internal_addresses_is_never_contacted(endpoint: 
 async def test_cancellation_is_propagated(channel: Channel, endpoint: Endpoint) -> None:
     endpoint.answer = None
     sending = asyncio.ensure_future(channel.send(request_to(endpoint.url)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await endpoint.received.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

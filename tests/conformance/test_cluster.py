@@ -101,7 +101,7 @@ async def test_keys_of_a_migrating_slot_are_found_on_both_nodes(own: StoreCluste
     await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names[30:])
     for node in (target, source):
         await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
-    assert await asyncio.wait_for(together, 20) == [[values[0], values[-1]]]
+    assert await asyncio.wait_for(together, 60) == [[values[0], values[-1]]]
     await store.close()
 
 
@@ -146,7 +146,7 @@ async def test_a_reader_of_several_partitions_wakes_for_an_append_to_any(
         reading = asyncio.ensure_future(changes.read(reader, positions, count=10, block_ms=10_000))
         await asyncio.sleep(0)
         await changes.append([proposal(f"w{n}")])
-        (entry,) = await asyncio.wait_for(reading, 20)
+        (entry,) = await asyncio.wait_for(reading, 60)
         partition, positions[partition], fields = entry
         assert logged_change(fields).key.id == f"w{n}"
     await reader.close()
@@ -180,7 +180,7 @@ async def test_a_subscription_receives_messages_published_at_any_node(
     assert await anext(messages) is None
     for node in await cluster.primaries():
         await node.ask("PUBLISH", "test:channel", node.address)
-        assert await asyncio.wait_for(anext(messages), 20) == node.address
+        assert await asyncio.wait_for(anext(messages), 60) == node.address
     await messages.aclose()
 
 

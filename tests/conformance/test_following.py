@@ -117,7 +117,7 @@ async def test_a_connection_reads_its_record_only_when_its_own_subscription_has_
     assert subscriptions.reads == 2
     await Outboxes(store).append(0, 1, {KEY: [change(1)]})
     schedule.queue.put_nowait(Wakeup(shard, frozenset({KEY})))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [focus.event.number for focus in (await event).foci] == [1]
     assert subscriptions.reads == 3
     stop.set()
@@ -129,7 +129,7 @@ async def test_the_store_names_the_pull_subscriptions_that_got_events(store: Sto
     await put_pull_subscription(subscriptions)
     wakeups = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog").wakeups()
     assert isinstance(wakeups, AsyncGenerator)
-    async with contextlib.aclosing(wakeups), asyncio.timeout(10):
+    async with contextlib.aclosing(wakeups), asyncio.timeout(60):
         assert await anext(wakeups) is None
         await Outboxes(store).append(0, 1, {KEY: [change(1)]})
         assert await anext(wakeups) == Wakeup(store.layout.shard_of(*KEY), frozenset({KEY}))
@@ -148,7 +148,7 @@ async def test_the_store_names_a_subscription_of_another_channel_while_a_connect
     listening = asyncio.create_task(listener.run(stop))
     await asyncio.sleep(0)  # the wakeup of the new connection has been forwarded
     following = following_of(store, subscriptions, listener, channel=PushChannel())
-    async with contextlib.aclosing(wakeups), asyncio.timeout(20):
+    async with contextlib.aclosing(wakeups), asyncio.timeout(60):
         assert await anext(wakeups) is None
         await Outboxes(store).append(0, 1, {KEY: [change(1)]})
         assert await anext(wakeups) == Wakeup(shard, frozenset()), "nobody follows it yet"

@@ -141,7 +141,7 @@ async def test_a_proxy_passes_requests_large_bodies_event_streams_and_websockets
         start_broker(port=broker_port, base_url=base),
         proxy(name, tmp_path, port, broker_port),
         httpx.AsyncClient(
-            base_url=base, verify=client_tls(tmp_path), headers=headers, timeout=20, trust_env=False
+            base_url=base, verify=client_tls(tmp_path), headers=headers, timeout=30, trust_env=False
         ) as client,
     ):
         reading = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 72)

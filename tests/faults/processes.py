@@ -16,7 +16,7 @@ from broker.store.embedded import find_binary
 from tests.ports import free_port
 from tests.spawning import Process, dies_with_parent, spawn_broker
 
-START_S = 30.0
+START_S = 60.0
 GATEWAY_ATTEMPTS = 240
 """A gateway repeats a request for a minute: longer than a process needs to restart on a loaded machine."""
 

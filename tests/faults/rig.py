@@ -106,7 +106,7 @@ class Rig:
 
     def client(self) -> httpx.AsyncClient:
         headers = {"Content-Type": "application/fhir+json"}
-        return httpx.AsyncClient(base_url=self.api[0].base, headers=headers, timeout=20, trust_env=False)
+        return httpx.AsyncClient(base_url=self.api[0].base, headers=headers, timeout=30, trust_env=False)
 
     async def subscribe(
         self,

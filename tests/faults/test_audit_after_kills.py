@@ -16,7 +16,7 @@ _NOW = "2025-03-01T08:00:00Z"
 
 def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
     headers = {"Content-Type": "application/fhir+json"}
-    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=20, trust_env=False)
+    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=30, trust_env=False)
 
 
 async def test_serve_killed_after_an_acknowledgement_keeps_the_entries(tmp_path: Path) -> None:

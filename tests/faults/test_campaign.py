@@ -9,7 +9,6 @@ from tests.faults.campaign import Scenario, Size, run_scenario, short_folder
 from tests.faults.scenarios.table import SELECTION
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("scenario", SELECTION, ids=lambda scenario: scenario.name)
 async def test_nothing_is_lost_or_out_of_order(scenario: Scenario, tmp_path: Path) -> None:
     with short_folder() as folder:

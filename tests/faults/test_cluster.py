@@ -28,9 +28,6 @@ _NOW = "2025-03-01T08:00:00Z"
 _LAYOUT = Layout(partitions=4, shards=4)
 _TAGS = [keys.partition_tag(n) for n in range(4)] + [keys.shard_tag(n) for n in range(4)]
 GATEWAYS = 4
-pytestmark = pytest.mark.timeout(
-    150
-)  # starts six servers and a broker, and waits until the Cluster notices a dead node
 MAX_COUNT = 5
 
 

@@ -44,7 +44,7 @@ def trio(store: StoreProcess, folder: Path) -> tuple[BrokerProcess, BrokerProces
 
 def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
     headers = {"Content-Type": "application/fhir+json"}
-    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=20, trust_env=False)
+    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=30, trust_env=False)
 
 
 def ids_of(endpoint: Endpoint) -> list[str]:
@@ -164,7 +164,7 @@ async def test_an_embedded_store_that_dies_is_restarted(
     async with running(replace(settings, redis_url=None, data_dir=data_dir)) as broker:
         headers = {"Content-Type": "application/fhir+json"}
         async with httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=20, trust_env=False
+            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
         ) as client:
             broker_fixture = BrokerFixture(client, subscriber)
             await broker_fixture.subscribe("a")
@@ -182,7 +182,7 @@ async def _store_pid(url: str) -> int:
     reader, writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
     try:
         writer.write(b"INFO server\r\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (line := await reader.readline()).startswith(b"process_id:"):
                 pass
         return int(line.partition(b":")[2])

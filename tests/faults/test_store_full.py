@@ -39,7 +39,7 @@ async def test_a_store_out_of_memory_refuses_changes_and_delivers_the_accepted_o
     reading = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 72) | {"id": "one"}
     async with (
         running(replace(settings, redis_url=valkey.url)) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
     ):
         client.headers["Content-Type"] = "application/fhir+json"
         broker_fixture = BrokerFixture(client, subscriber)
@@ -83,7 +83,7 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
     settings = replace(settings, redis_url=valkey.url)
     async with (
         running(settings, without_matcher) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
     ):
         client.headers["Content-Type"] = "application/fhir+json"
         settings = replace(settings, base_url=broker.settings.base_url)

@@ -25,7 +25,7 @@ _FILES = "appendonlydir"
 
 def client_of(broker: BrokerProcess) -> httpx.AsyncClient:
     headers = {"Content-Type": "application/fhir+json"}
-    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=20, trust_env=False)
+    return httpx.AsyncClient(base_url=broker.base, headers=headers, timeout=30, trust_env=False)
 
 
 async def put_all(base: str, names: Sequence[str]) -> None:

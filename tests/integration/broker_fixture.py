@@ -27,7 +27,7 @@ from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 from tests.conftest import StartBroker
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
-WAIT_S = 30.0
+WAIT_S = 60.0
 """The deadline of a wait: only a failing test uses it up."""
 _NOW = "2025-03-01T08:00:00Z"
 
@@ -176,7 +176,7 @@ async def broker_with(
     async with (
         start_broker(**settings) as broker,
         httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
         ) as client,
     ):
         yield BrokerFixture(client, subscriber)

@@ -24,7 +24,7 @@ async def test_delivery_is_reported_retried_and_tested(
     hour = timedelta(hours=1)
     async with (
         start_broker(retry_base=hour, retry_max=hour, retry_budget=24 * hour) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=20, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
     ):
         client.headers["Content-Type"] = "application/fhir+json"
         fixture = BrokerFixture(client, subscriber)

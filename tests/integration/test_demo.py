@@ -85,7 +85,7 @@ async def test_ctrl_c_ends_the_demo_with_its_summary_and_deletes_its_data(tmp_pa
             sent = re.findall(r"^sent .*?(\d+)/", _STYLING.sub("", demo.output), re.MULTILINE)
             return bool(sent) and int(sent[-1]) > 40
 
-        await until(has_sent_readings, 20)
+        await until(has_sent_readings)
         assert str(temporary) in processes(), "the store's process shows where it listens"
         assert await demo.stop(signal.SIGINT) == 130, demo.output[-3000:]
         output = _STYLING.sub("", demo.output)

@@ -132,7 +132,7 @@ async def test_waiting_for_a_connection_to_an_origin_does_not_use_up_the_time_li
     async with listening(held) as port, EgressClient(HERE, connections_per_origin=2) as client:
         url = f"http://127.0.0.1:{port}/"
         sent = [asyncio.ensure_future(post(client, url, timeout_s=30)) for _ in range(2)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while inside < 2:  # noqa: ASYNC110 the endpoint runs in the same loop
                 await asyncio.sleep(0.01)
         queued = asyncio.ensure_future(post(client, url, timeout_s=0.01))

@@ -68,7 +68,7 @@ async def until_status(
     client: httpx.AsyncClient, subscription_id: str, *, status: str = "", count: str = ""
 ) -> None:
     """Waits until `$status`, at the base /r5, has this status and count."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             entry = (await client.get(f"/r5/Subscription/{subscription_id}/$status")).json()["entry"][0][
                 "resource"

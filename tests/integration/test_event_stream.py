@@ -38,7 +38,7 @@ async def read(
     ids: list[str] = []
     lines: list[str] = []
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         client.stream(
             "GET",
             f"/r5/Subscription/{subscription_id}/$stream",

@@ -97,7 +97,7 @@ async def test_a_failing_delivery_reports_attempts_error_and_next_attempt(
 async def client_of(running: Running) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Content-Type": "application/fhir+json"}
     async with httpx.AsyncClient(
-        base_url=running.settings.base_url, headers=headers, timeout=10, trust_env=False
+        base_url=running.settings.base_url, headers=headers, timeout=30, trust_env=False
     ) as client:
         yield client
 

@@ -93,7 +93,7 @@ async def test_fhir_tbs_handles_the_events_of_its_filter(
         await until_active(client, release)
         await post_reading(client, "bob", 60)
         expected = await post_reading(client, "ana", 61)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert (await handled.get()).endswith(f"Observation/{expected}")
 
 
@@ -109,7 +109,7 @@ async def test_a_restarted_application_finds_its_subscription_again(
     async with application(broker, "r5", port, content="id-only", token=None) as handled:
         assert await until_active(client, "r5") == registered
         await post_reading(client, "ana", 62)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await handled.get()
     bundle = (await client.get("/r5/Subscription")).json()
     assert [entry["resource"]["id"] for entry in bundle["entry"]] == [registered]

@@ -22,7 +22,7 @@ def client_of(broker: Running, release: str, **headers: str) -> AsyncFHIRClient:
 
 
 async def until_status(client: AsyncFHIRClient, subscription_id: str, status: str) -> Any:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             found = await client.get("Subscription", subscription_id)
             if found["status"] == status:

@@ -24,7 +24,7 @@ async def test_a_stopped_matcher_has_written_what_it_numbered(
     async with (
         start_broker(high_water_file=file) as broker,
         httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
         ) as client,
     ):
         created = (await client.post("/r5/Subscription", json=document)).json()

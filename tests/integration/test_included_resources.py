@@ -222,7 +222,7 @@ async def test_the_size_of_included_resources_counts_toward_the_notification_lim
     make: Callable[..., Any] = start_broker
     async with (
         make(topics_dir=tmp_path, max_notification=12_000) as started,
-        httpx.AsyncClient(base_url=started.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=started.settings.base_url, timeout=30, trust_env=False) as client,
     ):
         broker_fixture = BrokerFixture(client, subscriber)
         endpoint = broker_fixture.subscriber.endpoint("a")

@@ -38,7 +38,7 @@ _NOW = "2025-03-01T08:00:00Z"
 
 def client_of(broker: Running) -> httpx.AsyncClient:
     headers = {"Content-Type": "application/fhir+json"}
-    return httpx.AsyncClient(base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False)
+    return httpx.AsyncClient(base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False)
 
 
 async def dead_letters(store: Store, resource_id: str) -> Any:
@@ -109,7 +109,7 @@ async def test_matchers_share_the_partitions_and_keep_the_order_when_one_stops(
     async with start_broker(ALL_ROLES) as broker:
         headers = {"Content-Type": "application/fhir+json"}
         async with httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
         ) as client:
             broker_fixture = BrokerFixture(client, subscriber)
             await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=10)
@@ -134,7 +134,7 @@ async def test_matchers_share_the_partitions_and_keep_the_order_when_one_stops(
                 )
                 stop.set()
             total = sum(writer.result() for writer in writers)
-            endpoint = await broker_fixture.until_numbers("a", total, timeout_s=20)
+            endpoint = await broker_fixture.until_numbers("a", total)
     values: dict[str, list[float]] = {}
     for notification in endpoint.of_type("event-notification"):
         for resource in notification.resources:

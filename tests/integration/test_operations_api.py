@@ -40,7 +40,7 @@ async def register(client: httpx.AsyncClient, release: str, endpoint: str, **mor
 
 
 async def until_status(client: httpx.AsyncClient, subscription_id: str, status: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if (await client.get(f"/r5/Subscription/{subscription_id}")).json()["status"] == status:
                 return
@@ -289,7 +289,7 @@ async def test_a_basic_that_is_not_a_topic_is_stored_like_any_resource(client: h
 
 async def test_the_process_reports_its_health_and_metrics(client: httpx.AsyncClient) -> None:
     assert (await client.get("/livez")).json() == {"status": "alive"}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (ready := await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 a loaded machine answers late
             await asyncio.sleep(0.05)
     assert ready.json()["status"] == "ready"

@@ -29,7 +29,7 @@ _READY_PID = re.compile(r"ready .*?pid\S*?=\S*?(\d+)")
 async def connect(base: str, subscriber: SimulatedSubscriber) -> AsyncIterator[BrokerFixture]:
     """Sends each request over a new connection, so that any worker may get it."""
     headers = {"Content-Type": "application/fhir+json", "Connection": "close"}
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as client:
         yield BrokerFixture(client, subscriber)
 
 
@@ -50,7 +50,7 @@ def notified_ids(endpoint: Endpoint) -> set[str]:
 
 async def put_until_refused(base: str, prefix: str, accepted: list[str]) -> None:
     """Puts readings one after the other until the broker stops; adds each acknowledged one to `accepted`."""
-    async with httpx.AsyncClient(base_url=base, timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, timeout=30, trust_env=False) as client:
         for n in range(5000):
             name = f"{prefix}-{n}"
             reading = observation(HEART_RATE, "ana", _NOW, 72) | {"id": name}
@@ -112,7 +112,7 @@ def lag_files(folder: Path) -> set[str]:
 
 async def is_steadily_ready(base: str, done: asyncio.Event) -> bool:
     while not done.is_set():
-        async with httpx.AsyncClient(base_url=base, timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=base, timeout=30, trust_env=False) as client:
             if (await client.get("/readyz")).status_code != 200:
                 return False
     return True
@@ -211,7 +211,7 @@ async def test_workers_of_a_killed_supervisor_release_the_port_and_the_data(
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) != 0
 
-    await until(port_is_free, 20)
+    await until(port_is_free)
     with serve(tmp_path, port) as second:
         await second.until_ready(base)
         async with connect(base, subscriber) as broker_fixture:

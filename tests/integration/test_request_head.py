@@ -18,7 +18,7 @@ async def answer_to(broker: Running, *parts: bytes) -> bytes:
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.settings.port)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 for part in parts:
                     writer.write(part)

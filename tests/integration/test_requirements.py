@@ -30,7 +30,7 @@ async def broker_fixture(
     async with (
         start_broker(topics_dir=tmp_path) as broker,
         httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
         ) as client,
     ):
         yield BrokerFixture(client, subscriber)

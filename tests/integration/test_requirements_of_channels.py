@@ -32,7 +32,7 @@ async def broker_fixture(
     async with (
         start_broker(topics_dir=tmp_path) as broker,
         httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
         ) as client,
     ):
         yield BrokerFixture(client, subscriber)
@@ -141,7 +141,7 @@ async def test_r_326_a_bound_connection_gets_no_notification_after_delete_or_off
     async with websockets.connect(reported["websocket-url"]) as socket:
         await socket.send(f"bind-with-token {reported['token']}")
         for kind in ("handshake", "event-notification"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert read_notification(str(await socket.recv()).encode()).type == kind
             if kind == "handshake":
                 await put(broker_fixture, "f1")

@@ -33,7 +33,7 @@ def check_outcome(response: httpx.Response, status: int, release: Release = Rele
 
 
 async def until_active(client: httpx.AsyncClient, resource_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if (await client.get(f"/r5/Subscription/{resource_id}")).json()["status"] == "active":
                 return

@@ -1,7 +1,6 @@
 """The cost of a scrape: the commands that `GET /metrics` sends to the store."""
 
 import httpx
-import pytest
 
 from broker.api.authentication import authenticate_open
 from broker.api.health import Health
@@ -43,7 +42,6 @@ async def scrape(store: Store) -> tuple[dict[str, int], str]:
     }, response.text
 
 
-@pytest.mark.timeout(120)
 async def test_a_scrape_costs_the_same_with_few_and_with_many_subscriptions(store: Store) -> None:
     await register(store, 0, FEW)
     commands_for_few, page = await scrape(store)

@@ -89,7 +89,7 @@ async def two(tmp_path: Path) -> AsyncIterator[TwoProcesses]:
                 commands.append(stack.enter_context(command))
             clients = [
                 await stack.enter_async_context(
-                    httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+                    httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
                 )
                 for port in ports
             ]

@@ -60,7 +60,7 @@ class Bench:
         async with (
             running(self._settings) as broker,
             httpx.AsyncClient(
-                base_url=broker.settings.base_url, headers=headers, timeout=10, trust_env=False
+                base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
             ) as client,
             SimulatedSubscriber() as subscriber,
         ):

@@ -213,7 +213,7 @@ async def test_an_update_that_is_refused_leaves_the_subscription_as_it_was(
     accepted = (await post(client, "r4", orjson.dumps(subscription("r4", VITALS, NOWHERE)))).json()
     url = f"/r4/Subscription/{accepted['id']}"
     before = await client.get(url)
-    async with asyncio.timeout(20):  # nobody listens: the failed handshake makes a last version
+    async with asyncio.timeout(60):  # nobody listens: the failed handshake makes a last version
         while before.json()["status"] != "error":
             await asyncio.sleep(0.02)
             before = await client.get(url)

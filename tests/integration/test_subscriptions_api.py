@@ -30,7 +30,7 @@ async def total(client: httpx.AsyncClient) -> int:
 
 
 async def until_status(client: httpx.AsyncClient, subscription_id: str, status: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if (await client.get(f"/r5/Subscription/{subscription_id}")).json()["status"] == status:
                 return

@@ -10,7 +10,6 @@ from tests.soak.soak import Size, run
 SHORT = Size(load_s=12, warm_s=3, sample_s=1, retention_s=3, per_s=20, partitions=4)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read from /proc")
 async def test_nothing_is_left_over_after_load_of_every_kind() -> None:
     with short_folder() as folder:

@@ -9,7 +9,7 @@ from broker.tasks import Slices, SupervisedTask, end, first_of, sleep_unless, wo
 
 
 async def _restarted(task: SupervisedTask, runs: list[int]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(runs) < 2:  # noqa: ASYNC110 the loop sets no event
             await asyncio.sleep(0.01)
     assert not task.task.done()

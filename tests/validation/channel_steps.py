@@ -31,7 +31,7 @@ class ChannelSteps(Collector):
                 parameter["name"]: next(value for key, value in parameter.items() if key.startswith("value"))
                 for parameter in token["parameter"]
             }
-            async with websockets.connect(values["websocket-url"]) as socket, asyncio.timeout(15):
+            async with websockets.connect(values["websocket-url"]) as socket, asyncio.timeout(60):
                 await socket.send(
                     json.dumps({"type": "bind-with-token", "payload": {"token": values["token"]}})
                 )
@@ -55,7 +55,7 @@ class ChannelSteps(Collector):
             url = f"/{release}/Subscription/{accepted['id']}/$stream"
             headers = {"Accept": "text/event-stream"}
             kinds = 0
-            async with asyncio.timeout(20), self.client.stream("GET", url, headers=headers) as response:
+            async with asyncio.timeout(60), self.client.stream("GET", url, headers=headers) as response:
                 assert response.status_code == 200, f"{url}: {response.status_code}"
                 await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 67))
                 async for line in response.aiter_lines():

@@ -67,6 +67,6 @@ async def test_garbage_of_the_oldest_generation_is_collected_in_time(monkeypatch
         gc.collect(1)  # moves it to the oldest generation, which Python does not collect by itself
         left = weakref.ref(node)
         del node
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while left() is not None:  # noqa: ASYNC110 the collector sets no event
                 await asyncio.sleep(0.001)

@@ -31,7 +31,7 @@ from tests.spawning import ROOT
 
 BASE = "http://broker.example:8080"
 POLICY = RetryPolicy(attempts=4, base_s=0.001, max_s=0.002, attempts_on_failure=3)
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Server:

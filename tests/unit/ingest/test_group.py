@@ -187,7 +187,7 @@ async def test_an_answer_short_of_proposals_kills_the_loop_and_the_supervisor_re
         assert group.is_failed
         is_broken = False
         answer: Any = None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while answer is None:
                 with contextlib.suppress(StoreUnavailable):
                     answer = await group.submit([proposal("b")])

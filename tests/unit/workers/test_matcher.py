@@ -84,7 +84,7 @@ class Scene:
 
 async def test_the_store_is_verified_once_while_it_answers() -> None:
     scene = Scene(lambda _: None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await scene.worker().run()
     assert scene.steps == ["verify", "read", "process", "read", "process"]
 
@@ -95,6 +95,6 @@ async def test_what_was_read_before_an_outage_is_read_again_from_the_verified_st
             scene.outages = 1
 
     scene = Scene(fail_elsewhere)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await scene.worker().run()
     assert scene.steps == ["verify", "read", "process", "read", "verify", "read", "process"]
