@@ -18,7 +18,7 @@ from tests.integration.commands import Command, environment
 from tests.ports import free_port
 
 BROKER, ENDPOINT = "127.0.0.1:8080", "127.0.0.1:9000"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class PageRunner:
