@@ -163,7 +163,7 @@ async def play(shared_store: SharedStore, store: Store, steps: list[Step]) -> No
 def test_numbers_have_no_gap_and_the_cursor_never_moves_back(shared_store: SharedStore) -> None:
     with opened_for_examples(shared_store, Layout(partitions=1, shards=1)) as (runner, store):
 
-        @settings(max_examples=60)  # on each store
+        @settings(max_examples=30)  # on each store
         @given(steps=st.lists(st.sampled_from(Step), max_size=40))
         def check(steps: list[Step]) -> None:
             runner.run(play(shared_store, store, steps))

@@ -240,7 +240,7 @@ def test_what_is_needed_is_kept_and_the_rest_goes(shared_store: SharedStore) -> 
             steps=[Step.PUT_OBSERVATION, Step.FAIL, Step.PUT_OBSERVATION, Step.PASS, Step.SWEEP]
         )  # a dead letter whose version was superseded by a change that is not matched
         @given(steps=st.lists(st.sampled_from(Step), max_size=24))
-        @settings(max_examples=60)
+        @settings(max_examples=30)  # on each store
         def check(steps: list[Step]) -> None:
             runner.run(play(shared_store, store, steps))
 
