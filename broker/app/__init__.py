@@ -11,13 +11,14 @@ from broker.app.channels import allowed_networks
 from broker.app.listening import bind, with_bound_port
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.root import Running, check, running
-from broker.app.stores import claimed_server, migrate_store, reachable_store, store_url
+from broker.app.stores import beside_broker, claimed_server, migrate_store, reachable_store, store_url
 
 __all__ = [
     "ALL_ROLES",
     "Role",
     "Running",
     "allowed_networks",
+    "beside_broker",
     "bind",
     "check",
     "claimed_server",

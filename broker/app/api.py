@@ -26,6 +26,7 @@ from broker.api.websockets import WebsocketParts
 from broker.app.access import build_oauth
 from broker.app.parts import Parts, milliseconds
 from broker.app.readings import Readings, build_reading_parts, build_readings, build_redrive_worker
+from broker.app.roles import Role
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.device_associations import device_references
@@ -114,18 +115,20 @@ def _checks_profiles(settings: Settings) -> bool:
 
 
 def intake_loops(
-    parts: Parts, intake: Intake, readings: Readings
+    parts: Parts, intake: Intake, readings: Readings, roles: frozenset[Role]
 ) -> Mapping[str, Callable[[], Awaitable[None]]]:
-    """The loops that feed the intake, by name."""
+    """The loops that feed the intake, by name. The inbox belongs to the role `api`."""
 
     def inbox() -> InboxWorker:
         inbox_intake = InboxIntake(intake, FhirDecoder(), readings.intake, parts.clock)
         return InboxWorker(parts.store, parts.inbox, inbox_intake, parts.stop)
 
-    return {
-        "inbox": lambda: inbox().run(),
-        "reading redrive": lambda: build_redrive_worker(parts, readings).run(),
+    loops: dict[str, Callable[[], Awaitable[None]]] = {
+        "reading redrive": lambda: build_redrive_worker(parts, readings).run()
     }
+    if Role.API in roles:
+        loops["inbox"] = lambda: inbox().run()
+    return loops
 
 
 def build_services(

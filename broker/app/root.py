@@ -40,13 +40,14 @@ from broker.app.listening import bind, with_bound_port
 from broker.app.matcher import MatcherLoop
 from broker.app.outbound import load_outbound_rules
 from broker.app.parts import Parts
-from broker.app.readings import NoMappings
+from broker.app.readings import NoMappings, Readings
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
 from broker.ingest.group import GroupCommit
+from broker.ingest.intake import Intake
 from broker.mapping.reading import PayloadMapper
 from broker.model.audit import AuditAction, AuditEntry
 from broker.model.change import DEFAULT_TENANT
@@ -100,6 +101,7 @@ async def running(
     """
     if Role.API in roles:
         settings.refuse_open()
+    takes_changes = bool(roles & {Role.API, Role.MQTT})
     async with contextlib.AsyncExitStack() as stack:
         # first: a process that may not use the data directory should hear that, not that the port is in use
         server = stack.enter_context(claimed_server(settings))
@@ -133,7 +135,7 @@ async def running(
         await topic_sync.sync()
 
         login = LoginAudit(authenticate, parts.audit_journal)
-        health = Health(store, parts.change_log, parts.counters, takes_changes=Role.API in roles)
+        health = Health(store, parts.change_log, parts.counters, takes_changes=takes_changes)
         matcher = MatcherLoop(parts, topic_sync)
         loops = _worker_loops(parts, topic_sync, matcher, roles) | {
             "processes": lambda: ProcessAnnouncer(register, parts.stop).run()
@@ -141,19 +143,18 @@ async def running(
         if tls is not None:
             loops["TLS files"] = functools.partial(tls.watch, parts.stop)
         tasks: dict[str, SupervisedTask] = {}
-        if Role.API in roles:
-            throttle = build_throttle(parts, roles)
-            loops["throttle"] = lambda: throttle.follow(parts.stop)
-            group = GroupCommit(parts.changes.append, throttle)
-            tasks["group commit"] = await stack.enter_async_context(_committing(group))
-            intake, readings = build_intakes(parts, group, mapper or NoMappings)
-            loops |= intake_loops(parts, intake, readings)
-            services = build_services(parts, intake, topic_sync, readings)
-            app = build_api_app(parts, services, readings, health, login, mounts)
+        intakes = await _open_intakes(stack, parts, roles, mapper or NoMappings) if takes_changes else None
+        if intakes is not None:
+            loops |= intakes.loops
+            tasks["group commit"] = intakes.group_commit
+        if intakes is not None and Role.API in roles:
+            services = build_services(parts, intakes.intake, topic_sync, intakes.readings)
+            app = build_api_app(parts, services, intakes.readings, health, login, mounts)
         else:
             app = build_health_app(health, login)
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
         health.workers = {name: task.state for name, task in tasks.items()}
+        health.workers |= intakes.states if intakes is not None else {}
         if Role.MATCH in roles:
             health.workers["subscription index"] = matcher.state
         stack.enter_context(measured_lag())
@@ -191,6 +192,39 @@ async def _reload(parts: Parts, tls: ListenerTls | None) -> None:
     await parts.client_changes.announce()
     entry = AuditEntry(AuditAction.ADMINISTER, detail="topics, clients and certificates are read again")
     await parts.audit_journal.record(DEFAULT_TENANT, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Intakes:
+    """What takes changes and readings in, the loops that feed it, and the states of what they depend on."""
+
+    intake: Intake
+    readings: Readings
+    group_commit: SupervisedTask
+    loops: Mapping[str, _Loop]
+    states: dict[str, Callable[[], str]]
+
+
+async def _open_intakes(
+    stack: contextlib.AsyncExitStack,
+    parts: Parts,
+    roles: frozenset[Role],
+    mapper: Callable[[], PayloadMapper],
+) -> _Intakes:
+    throttle = build_throttle(parts, roles)
+    group = GroupCommit(parts.changes.append, throttle)
+    group_commit = await stack.enter_async_context(_committing(group))
+    intake, readings = build_intakes(parts, group, mapper)
+    loops = dict(intake_loops(parts, intake, readings, roles))
+    loops["throttle"] = lambda: throttle.follow(parts.stop)
+    if Role.MQTT not in roles:
+        return _Intakes(intake, readings, group_commit, loops, {})
+    # other roles do without its library
+    from broker.app.mqtt import build_mqtt_source  # noqa: PLC0415
+
+    source = build_mqtt_source(parts, readings.intake)
+    loops["mqtt"] = source.run
+    return _Intakes(intake, readings, group_commit, loops, {"mqtt server": source.state})
 
 
 def _worker_loops(

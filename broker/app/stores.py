@@ -1,8 +1,10 @@
 """Opens the store: an embedded server, or the Redis, Valkey or Cluster of BROKER_REDIS_URL."""
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 
+from broker.app.channels import allowed_networks
 from broker.app.secrets import open_key_ring, sealing
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
@@ -112,6 +114,22 @@ def reachable_store(settings: Settings) -> Iterator[str]:
         return
     with claimed_server(settings) as server, store_url(settings, server) as url:
         yield url
+
+
+def beside_broker(settings: Settings) -> Settings:
+    """The settings of a process that uses the embedded store of a running broker, if they name no store.
+
+    The files of that broker are used too. With no such broker, the settings stay as they are.
+    """
+    if settings.redis_url is not None or not is_answering(settings.data_dir):
+        return settings
+    return dataclasses.replace(
+        settings,
+        redis_url=url_of(settings.data_dir),
+        key_ring=settings.key_ring_path,
+        high_water_file=settings.high_water_path,
+        egress_allow=allowed_networks(settings),
+    )
 
 
 @contextlib.contextmanager

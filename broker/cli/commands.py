@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "match": Command("processes", "match", "Run a matcher only, on the store of BROKER_REDIS_URL."),
     "dispatch": Command("processes", "dispatch", "Run a dispatcher only, on the store of BROKER_REDIS_URL."),
+    "mqtt": Command("processes", "mqtt", "Take the messages of an MQTT server as readings."),
     "demo": Command(
         "demo", "demo", "Start a broker, subscribers of three FHIR releases and a gateway, and show them."
     ),

@@ -1,5 +1,5 @@
-"""`serve`, `api`, `match` and `dispatch`: the processes of the broker. Settings come from the environment
-(docs/configuration.md).
+"""`serve`, `api`, `match`, `dispatch` and `mqtt`: the processes of the broker. Settings come from the
+environment (docs/configuration.md).
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from broker.app import (
     ALL_ROLES,
     Role,
     Running,
+    beside_broker,
     bind,
     claimed_server,
     prepare_requests,
@@ -151,6 +152,8 @@ def _supervise(settings: Settings, workers: int) -> None:
 
 def _run_role(role: Role) -> None:
     settings = _read_settings()
+    if role is Role.MQTT:
+        settings = beside_broker(settings)
     if settings.redis_url is None:
         raise ConfigurationError(
             f"`fhir-broker {role}` needs a store that it shares with the other roles. "
@@ -195,3 +198,21 @@ def dispatch() -> None:
         BROKER_PORT=8082 fhir-broker dispatch
     """
     _run_role(Role.DISPATCH)
+
+
+def mqtt() -> None:
+    """Take the messages of an MQTT server as readings. Several processes can share the topics.
+
+    BROKER_MQTT_URL names the server and BROKER_MQTT_TOPICS the file of the topics (docs/mqtt.md). It uses the
+    store of BROKER_REDIS_URL, or that of the `fhir-broker serve` with the same BROKER_DATA_DIR, and serves
+    /readyz and /metrics on BROKER_PORT.
+
+    Examples:
+
+        export BROKER_MQTT_URL=mqtt://127.0.0.1:1883 BROKER_MQTT_TOPICS=topics.toml
+
+        BROKER_PORT=8083 fhir-broker mqtt
+
+        BROKER_PORT=8084 BROKER_MQTT_CLIENT_ID=fhir-broker-2 fhir-broker mqtt
+    """
+    _run_role(Role.MQTT)

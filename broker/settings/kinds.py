@@ -90,6 +90,14 @@ def _read_smtp_url(text: str) -> str:
     return text
 
 
+def _read_mqtt_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path.strip("/"):
+        raise ValueError
+    _ = parts.port
+    return text
+
+
 def _read_proxy_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
@@ -174,6 +182,9 @@ ORIGINS = SettingKind(
 )
 PROXY_URL = SettingKind(
     "url", "an http:// URL of a host and port, such as http://proxy:3128", _read_proxy_url
+)
+MQTT_URL = SettingKind(
+    "url", "an mqtt:// or mqtts:// URL of a host, such as mqtts://mqtt.example.org:8883", _read_mqtt_url
 )
 FAILPOINTS = SettingKind(
     "failpoints",

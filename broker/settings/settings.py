@@ -36,6 +36,7 @@ from broker.settings.kinds import (
 )
 from broker.settings.limits import LimitSettings
 from broker.settings.mappings import MappingSettings
+from broker.settings.mqtt import MqttSettings
 from broker.settings.outbound import OutboundSettings
 from broker.settings.profiles import ProfileSettings
 from broker.settings.readings import ReadingSettings
@@ -59,6 +60,7 @@ class Settings(
     FlowSettings,
     LimitSettings,
     MappingSettings,
+    MqttSettings,
     OutboundSettings,
     ReadingSettings,
     ProfileSettings,

@@ -58,6 +58,12 @@ lag = Gauge(
     multiprocess_mode="livemax",
     registry=REGISTRY,
 )
+mqtt_messages = Counter(
+    "broker_mqtt_messages",
+    "Readings of the MQTT source, by what became of them.",
+    ["result"],
+    registry=REGISTRY,
+)
 store_errors = Counter("broker_store_errors", "Requests to the store that failed.", registry=REGISTRY)
 
 
