@@ -53,7 +53,7 @@ COMMANDS: Mapping[str, Command] = {
     "simulate": Command(
         "simulate",
         "simulate",
-        "Post simulated heart rate, blood pressure, SpO2, temperature and glucose readings.",
+        "Post simulated heart rate, blood pressure, SpO2, respiration, temperature and glucose readings.",
     ),
     "audit": Command("audit", "app", "List, export and verify the audit trail."),
     "dead-letters": Command(

@@ -6,6 +6,7 @@ await producer.put(reading({"device": "m7", "hr": 72, "at": "2025-03-01T08:00:00
 
 import asyncio
 import contextlib
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,6 +38,7 @@ class AsyncProducer:
         policy: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         timeout_s: float = TIMEOUT_S,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.base = checked_base(base)
         self._policy = policy or RetryPolicy()
@@ -46,7 +48,11 @@ class AsyncProducer:
             opened = OfflineBuffer(buffer, max_messages=max_messages, max_bytes=max_bytes)
             self._outbox = Outbox(opened, self._policy, self._counter)
         self._client = httpx.AsyncClient(
-            auth=auth, transport=transport, timeout=timeout_s, trust_env=transport is None
+            auth=auth,
+            transport=transport,
+            timeout=timeout_s,
+            trust_env=transport is None,
+            verify=True if tls is None else tls,
         )
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None

@@ -4,6 +4,7 @@ with Producer("http://127.0.0.1:8080", buffer=Path("gateway.db")) as producer:
 producer.put(reading({"device": "m7", "hr": 72, "at": "2025-03-01T08:00:00Z"}))
 """
 
+import ssl
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,8 @@ class Producer:
 
     `send` sends one message and waits for the answer. With `buffer`, a file, `put` writes messages to disk
     and returns; a thread sends them in order while the producer is entered, and also those that an earlier
-    process has left. `auth` authenticates the requests (`BackendServices`). `transport` serves tests.
+    process has left. `auth` authenticates the requests (`BackendServices`). `tls`
+    replaces the system's authorities, `transport` serves tests.
 
     Raises `BufferInUse` and `BufferUnusable`, and `ValueError` for a `base` that is no URL.
     """
@@ -49,6 +51,7 @@ class Producer:
         policy: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
         timeout_s: float = TIMEOUT_S,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.base = checked_base(base)
         self._policy = policy or RetryPolicy()
@@ -58,7 +61,11 @@ class Producer:
             opened = OfflineBuffer(buffer, max_messages=max_messages, max_bytes=max_bytes)
             self._outbox = Outbox(opened, self._policy, self._counter)
         self._client = httpx.Client(
-            auth=auth, transport=transport, timeout=timeout_s, trust_env=transport is None
+            auth=auth,
+            transport=transport,
+            timeout=timeout_s,
+            trust_env=transport is None,
+            verify=True if tls is None else tls,
         )
         self._stopped = threading.Event()
         self._changed = threading.Condition()

@@ -73,6 +73,9 @@ GLUCOSE = ReadingKind(
     0,
     category="laboratory",
 )
+RESPIRATORY_RATE = ReadingKind(
+    "respiratory rate", (("9279-1", "Respiratory rate"),), "breaths/minute", "/min", 10, 24, 0, "resprate"
+)
 KINDS = (HEART_RATE, BLOOD_PRESSURE, SPO2, TEMPERATURE, GLUCOSE)
 
 
