@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `list` shows them.")]
-KindOption = Annotated[str, typer.Option("--kind", help="Only this kind: change, event or inbox.")]
+KindOption = Annotated[str, typer.Option("--kind", help="Only this kind: change, event, inbox or reading.")]
 SubscriptionOption = Annotated[
     str, typer.Option("--subscription", help="Only events of the Subscription with this id.")
 ]

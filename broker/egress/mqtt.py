@@ -10,6 +10,7 @@ No address rule applies: the operator configures the server (decision 275).
 import asyncio
 import contextlib
 import logging
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ KEY_PROPERTY = "idempotency-key"
 _NO_RECONNECT = -2
 """gmqtt takes 0 for one more attempt, and -1 for endless ones."""
 _REFUSED = 128
-_PERMANENT = {
+_REFUSALS = {
     4: "the user name or the password is wrong",
     5: "the server does not authorize this client",
     132: "the server does not speak this version of MQTT",
@@ -232,8 +233,8 @@ class MqttConnection(MqttLink):
 
 
 def _refusal(error: MQTTConnectError) -> str:
-    code = getattr(error, "_code", 0)
-    return _PERMANENT.get(code, f"the server refuses the connection: {error}")
+    code = re.match(r"code (\d+)", str(error))
+    return _REFUSALS.get(int(code[1]) if code else 0, f"the server refuses the connection: {error}")
 
 
 def _key(properties: Mapping[str, Any]) -> str:

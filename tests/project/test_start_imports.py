@@ -17,6 +17,7 @@ _ON_DEMAND = {
     "ucumvert": "filters of quantities",
     "pint": "filters of quantities",
     "aiohttp": "broker.testing",
+    "gmqtt": "fhir-broker mqtt",
     "httpx": "commands that ask a broker",
 }
 _SERVE = """
