@@ -27,7 +27,9 @@ def mosquitto_binary() -> str:
 
 
 class Mosquitto:
-    """A server with a listener on loopback. It keeps sessions on disk, also when it is killed."""
+    """A server with a listener on loopback. It keeps sessions when it is stopped, and forgets them when it is
+    killed.
+    """
 
     def __init__(self, folder: Path, *configuration: str) -> None:
         self._binary = mosquitto_binary()
@@ -39,8 +41,6 @@ class Mosquitto:
             "user root" if os.geteuid() == 0 else "",
             "persistence true",
             f"persistence_location {folder}/",
-            "autosave_on_changes true",
-            "autosave_interval 1",
             "max_queued_messages 0",
             "log_type all",
             *(configuration or ["allow_anonymous true"]),
@@ -70,7 +70,7 @@ class Mosquitto:
                 await asyncio.sleep(0.02)
 
     def kill(self) -> None:
-        """SIGKILL: it saves nothing more."""
+        """SIGKILL: it saves nothing."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:

@@ -120,8 +120,12 @@ async def test_a_source_connects_again_after_the_server_was_killed_and_restarted
             async def is_reported() -> bool:
                 return source.state() != "ok"
 
+            async def is_connected() -> bool:
+                return source.state() == "ok"
+
             await until(is_reported)
             await mosquitto.start()
+            await until(is_connected)  # the server has forgotten who wanted what
             await publish(mosquitto.server("publisher"), *range(5, 10))
             await until(lambda: intake.has(10))
             mosquitto.stop()
