@@ -48,9 +48,6 @@ faults: install ## Run the fault campaign and write docs/reliability.md
 soak: install ## Keep a broker busy for SOAK_MINUTES=30, check that nothing grows, and write docs/reliability.md
 	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --report docs/reliability.md
 
-readings: install ## Run the readings campaign: 1,000 devices by MQTT and HTTP, the broker killed twice
-	@$(BIN)/python -m tests.readings
-
 validate: install ## Have HL7's validator judge what the broker says, and HAPI's client use it; needs a JDK and Maven
 	@$(BIN)/python -m tests.validation $(if $(DEFINITIONS),--definitions $(DEFINITIONS)) || test $$? -eq $(SKIPPED)
 

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
 
 from broker.cli.demo_clients import GATEWAY, DemoClients
-from broker.cli.simulate import current_instants
+from broker.clock import SystemClock, to_instant
 from broker.errors import ConfigurationError
 from broker.tasks import sleep_unless
 from broker.testing.gateway import SimulatedGateway
@@ -25,6 +25,13 @@ PATIENTS = ("demo-1", "demo-2", "demo-3")
 _WAIT_FOR_EVENTS_S = 30.0
 _ACTIVATION_S = 10.0
 _MAX_REASONS = 20
+
+
+def current_instants() -> Iterator[str]:
+    """The time of each reading: the time at which it is taken from here."""
+    clock = SystemClock()
+    while True:
+        yield to_instant(clock.now_ms())
 
 
 @dataclass(frozen=True, slots=True)

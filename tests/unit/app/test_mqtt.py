@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_the_password_is_that_of_the_file_or_the_url_and_is_not_shown(tmp_path: 
     server = mqtt_server(settings)
     assert (server.username, server.password) == ("gateway", "se cret")
     assert "se cret" not in repr(server)
-    assert "cret" not in repr(settings)
+    assert "se%20cret" not in repr(settings)
     (tmp_path / "password").write_text("other\n")
     assert mqtt_server(replace(settings, mqtt_password_file=tmp_path / "password")).password == "other"
 
@@ -44,8 +45,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no certificate")
     for name in ("mqtt_ca_file", "mqtt_cert"):
         for file in (tmp_path / "missing", tmp_path / "text"):
+            options: dict[str, Any] = {name: file}
             with pytest.raises(ConfigurationError, match=f"BROKER_{name.upper()}="):
-                mqtt_server(replace(secured, **{name: file}))
+                mqtt_server(replace(secured, **options))
     own = self_signed(tmp_path / "own.pem")
     assert mqtt_server(replace(secured, mqtt_ca_file=own, mqtt_cert=own)).tls is not None
     with pytest.raises(ConfigurationError, match="BROKER_MQTT_PASSWORD_FILE="):
