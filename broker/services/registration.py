@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from broker.channels.base import Channel
-from broker.errors import Forbidden, Issue, Unprocessable
+from broker.errors import Forbidden, Issue, TooLarge, Unprocessable
 from broker.fhir.channel_types import system_of, systems_with
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
@@ -17,6 +17,7 @@ from broker.matching.definitions import ANY_TYPE
 from broker.matching.exposure import exposed_types, tested_types
 from broker.matching.registration import check_filters, filter_warnings
 from broker.model.principal import Principal
+from broker.model.resource import Resource
 from broker.model.scopes import ANY_TYPE as EVERY_TYPE
 from broker.model.scopes import Scope, alternatives, covers
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
@@ -25,6 +26,12 @@ from broker.services.content_warnings import can_send, content_warnings
 from broker.services.ends import EndRule
 
 _EVERYTHING = Scope("system", EVERY_TYPE, "r")
+
+
+MAX_BYTES = 65_536
+MAX_FILTERS = 250
+MAX_HEADERS = 50
+"""Of one Subscription: reading and checking a larger one would hold up the requests of others for seconds."""
 
 
 class RegistrationRules:
@@ -54,6 +61,7 @@ class RegistrationRules:
 
         A subscription whose channel the broker does not push to needs no handshake and is active at once.
         """
+        _check_number(draft)
         topic, issues = self._check_topic(draft)
         issues += self._check_channel(draft)
         if topic is not None:
@@ -142,6 +150,27 @@ class RegistrationRules:
             replace(issue, expression=element(issue.expression) if issue.expression else None)
             for issue in channel.check(draft.channel)
         ]
+
+
+def check_size(resource: Resource) -> None:
+    """Raises `TooLarge` for a document that is larger than a Subscription needs to be."""
+    size = len(resource.text)
+    if size > MAX_BYTES:
+        text = f"The Subscription has {size} bytes; {MAX_BYTES} are the most. Register several, or less."
+        raise TooLarge(Issue("too-long", text, "Subscription"), limit="subscription")
+
+
+def _check_number(draft: Subscription) -> None:
+    """Refuses what other requests would wait for."""
+    for items, name, limit in (
+        (draft.filters, "filters", MAX_FILTERS),
+        (draft.channel.headers, "headers", MAX_HEADERS),
+    ):
+        if len(items) > limit:
+            text = (
+                f"The Subscription has {len(items)} {name}; {limit} are the most. Register several, or fewer."
+            )
+            raise Unprocessable(Issue("too-costly", text))
 
 
 def _needed(type_name: str) -> Scope:

@@ -23,7 +23,7 @@ from broker.model.subscription import Subscription, SubscriptionId, Subscription
 from broker.security.key_ring import key_id_of
 from broker.security.subscription_secrets import SubscriptionSecrets, has_masks
 from broker.services.paging import Page, PageName
-from broker.services.registration import RegistrationRules
+from broker.services.registration import RegistrationRules, check_size
 from broker.services.subscription_pages import page_by_id
 from broker.services.subscription_quota import SubscriptionQuota
 from broker.services.subscription_refusals import (
@@ -191,10 +191,11 @@ class SubscriptionService:
         """The Subscription as it would be accepted, owned by the principal, with the values of its headers;
         nothing is stored.
 
-        Raises `Malformed` or `Unprocessable` with one issue for each problem, and `Forbidden` where it
-        exposes what the principal may not read.
+        Raises `Malformed` or `Unprocessable` with one issue for each problem, `Forbidden` where it exposes
+        what the principal may not read, and `TooLarge`.
         """
         check_type(resource, "Subscription")
+        check_size(resource)
         parsed = adapter(release).parse_subscription(resource, tenant=principal.tenant, id=subscription_id)
         return self._rules.accept(parsed.changed(owner=principal.client_id), principal)
 

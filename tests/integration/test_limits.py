@@ -107,6 +107,49 @@ async def test_documents_beyond_a_limit_get_413_with_its_name(smart: SmartBroker
         assert await refusals(smart, limit) == 1
 
 
+@pytest.mark.parametrize(
+    ("changed", "status", "says"),
+    [
+        ({"contact": [{"system": "phone", "value": str(n)} for n in range(2_000)]}, 413, "65536"),
+        ({"extension": [{"url": "http://example.org/x", "valueString": "y" * 70_000}]}, 413, "65536"),
+    ],
+    ids=["many elements", "a long text"],
+)
+async def test_a_subscription_that_would_hold_up_others_is_refused(
+    client: httpx.AsyncClient,
+    subscriber: SimulatedSubscriber,
+    changed: dict[str, Any],
+    status: int,
+    says: str,
+) -> None:
+    document = subscription("r4", TOPIC, subscriber.url("large")) | changed
+    for path in ("/r4/Subscription", "/r4/Subscription/large"):
+        method = "POST" if path.endswith("Subscription") else "PUT"
+        answer = await client.request(method, path, json=document | {"id": "large"})
+        assert answer.status_code == status, answer.text
+        assert says in answer.text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"filters": [f"Observation?code=c{n}" for n in range(251)]}, "250"),
+        ({"headers": [(f"X-{n}", "a") for n in range(51)]}, "50"),
+    ],
+    ids=["filters", "headers"],
+)
+async def test_a_subscription_has_so_many_filters_and_headers(
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber, options: dict[str, Any], says: str
+) -> None:
+    document = subscription("r4", TOPIC, subscriber.url("many"), **options)
+    answer = await client.post("/r4/Subscription", json=document)
+    assert answer.status_code == 422
+    assert f"{says} are the most" in answer.text
+    element = next(iter(options))
+    fewer = subscription("r4", TOPIC, subscriber.url("many"), **{element: options[element][:-1]})
+    assert (await client.post("/r4/Subscription", json=fewer)).status_code == 201
+
+
 async def test_a_client_has_so_many_subscriptions_and_a_deleted_one_makes_room(smart: SmartBroker) -> None:
     document = subscription("r4", TOPIC, "http://127.0.0.1:9/hook")
     async with smart.as_client("busy", SCOPE) as busy, smart.as_client("calm", SCOPE) as calm:
