@@ -93,7 +93,9 @@ async def _segment(program: Program, sink: Sink, count: int) -> _Segment:
     await sink.until(lambda: sink.requests >= count, _TIMEOUT_S)
     created_s = time.perf_counter() - started
     between = program.cpu_s()
-    deletions = [f"DELETE {path}/{each} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for each in producer.sent]
+    deletions = [
+        f"DELETE {path}/{each} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for each in producer.sent
+    ]
     started = time.perf_counter()
     await Producer(program.port).as_fast_as_answered(deletions, CONNECTIONS)
     deleted_s = time.perf_counter() - started

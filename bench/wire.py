@@ -44,7 +44,7 @@ def request(path: str, body: bytes, authorization: str = "") -> bytes:
     """A POST of FHIR JSON that asks for a minimal answer."""
     credentials = f"Authorization: {authorization}\r\n" if authorization else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/fhir+json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/fhir+json\r\n"
         f"{credentials}Prefer: return=minimal\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
