@@ -81,7 +81,8 @@ async def _as_client(program: Program, name: str, keys: dict[str, PrivateKey]) -
 async def _flood(program: Program, answers: Counter[str]) -> AsyncIterator[None]:
     """Requests as fast as they are answered while the block runs. Counts the answers by status."""
     message = (
-        f"GET {program.path}/none HTTP/1.1\r\nHost: localhost\r\nAuthorization: {program.authorization}\r\n\r\n"
+        f"GET {program.path}/none HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: {program.authorization}\r\n\r\n"
     ).encode()
 
     async def send() -> None:
