@@ -2,9 +2,8 @@
 quarantined readings again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from broker.api.client_limits import ClientLimits
 from broker.api.readings import ReadingParts
@@ -17,17 +16,9 @@ from broker.ingest.readings.policy import ReadingPolicy
 from broker.ingest.readings.redrive import ReadingRedrive
 from broker.ingest.readings.resolution import Resolver
 from broker.ingest.readings.writing import ObservationWriter
-from broker.mapping.reading import IdentityPolicy, MappedReading, PayloadMapper, ReadingProblem
+from broker.mapping.reading import IdentityPolicy, PayloadMapper
 from broker.settings import Settings
 from broker.workers.reading_redrive import KnownResources, ReadingRedriveWorker
-
-
-class NoMappings:
-    """Knows no payload."""
-
-    def map(self, _payload: object, _received: datetime) -> Sequence[MappedReading | ReadingProblem]:
-        text = "No mapping matches the payload. Add one to the mappings folder."
-        return [ReadingProblem("not-supported", "no-mapping", "", "match", "", text)]
 
 
 @dataclass(frozen=True, slots=True)

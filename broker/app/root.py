@@ -37,10 +37,11 @@ from broker.app.flow import build_lag_reporter, build_throttle
 from broker.app.housekeeping import build_housekeeper
 from broker.app.http import serving
 from broker.app.listening import bind, with_bound_port
+from broker.app.mappings import check_mappings, watched_mappings
 from broker.app.matcher import MatcherLoop
 from broker.app.outbound import load_outbound_rules
 from broker.app.parts import Parts
-from broker.app.readings import NoMappings, Readings
+from broker.app.readings import Readings
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
@@ -143,7 +144,7 @@ async def running(
         if tls is not None:
             loops["TLS files"] = functools.partial(tls.watch, parts.stop)
         tasks: dict[str, SupervisedTask] = {}
-        intakes = await _open_intakes(stack, parts, roles, mapper or NoMappings) if takes_changes else None
+        intakes = await _open_intakes(stack, parts, roles, mapper) if takes_changes else None
         if intakes is not None:
             loops |= intakes.loops
             tasks["group commit"] = intakes.group_commit
@@ -173,12 +174,13 @@ async def running(
 
 
 async def check(settings: Settings, store_url: str, server: EmbeddedServer | None) -> None:
-    """Raises what `running` would raise for the topics, the clients or the store, and takes over what
+    """Raises what `running` would raise for topics, mappings, clients or the store, and takes over what
     processes that ended held in the embedded store; starts nothing.
     """
     load_catalog(settings)
     load_clients(settings)
     load_outbound_rules(settings)
+    check_mappings(settings)
     listener_tls(settings)
     load_issuers(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):
@@ -209,13 +211,15 @@ async def _open_intakes(
     stack: contextlib.AsyncExitStack,
     parts: Parts,
     roles: frozenset[Role],
-    mapper: Callable[[], PayloadMapper],
+    mapper: Callable[[], PayloadMapper] | None,
 ) -> _Intakes:
     throttle = build_throttle(parts, roles)
     group = GroupCommit(parts.changes.append, throttle)
     group_commit = await stack.enter_async_context(_committing(group))
+    loops: dict[str, _Loop] = {}
+    mapper = mapper or watched_mappings(parts.settings, parts.stop, loops)
     intake, readings = build_intakes(parts, group, mapper)
-    loops = dict(intake_loops(parts, intake, readings, roles))
+    loops |= intake_loops(parts, intake, readings, roles)
     loops["throttle"] = lambda: throttle.follow(parts.stop)
     if Role.MQTT not in roles:
         return _Intakes(intake, readings, group_commit, loops, {})

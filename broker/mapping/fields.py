@@ -74,9 +74,14 @@ class Field(NamedTuple):
         if not isinstance(value, str):
             raise self.failure("invalid", "malformed", "the value must be text.")
         text = value.strip()
-        if len(text) > _MAX_TEXT or any(ord(each) < 32 and each not in "\t\r\n" for each in text):
+        if len(text) > _MAX_TEXT or not (text.isprintable() or is_plain(text)):
             raise self.failure("invalid", "malformed", "the text is too long or has a control character.")
         return text or None
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text has no control character but those of white space, and no lone surrogate."""
+    return not any((ord(each) < 32 and each not in "\t\r\n") or "\ud800" <= each <= "\udfff" for each in text)
 
 
 class Source(NamedTuple):

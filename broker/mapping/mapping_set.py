@@ -104,6 +104,30 @@ def load_mappings(directory: Path | None) -> MappingSet:
     return MappingSet((*own.values(), *shipped))
 
 
+def reload_mappings(directory: Path, former: MappingSet) -> tuple[MappingSet, list[MappingError]]:
+    """As `load_mappings`, with the errors of the files that cannot be used: each of them leaves its former
+    mapping in force. Raises `ConfigurationError` for a folder that cannot be read.
+    """
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory} is not a folder. Give the folder that has the mapping files.")
+    by_file = {mapping.file: mapping for mapping in former.mappings if not mapping.is_shipped}
+    own: dict[str, DeviceMapping] = {}
+    errors = []
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            mapping = read_file(path)
+        except MappingError as error:
+            errors.append(error)
+            if str(path) not in by_file:
+                continue
+            mapping = by_file[str(path)]
+        if mapping.name in own:
+            errors.append(_same_name(mapping, own[mapping.name]))
+        own.setdefault(mapping.name, mapping)
+    shipped = [mapping for mapping in shipped_mappings() if mapping.name not in own]
+    return MappingSet((*own.values(), *shipped)), errors
+
+
 def shipped_mappings() -> list[DeviceMapping]:
     """The mappings of the package, by name."""
     folder = files("broker").joinpath("mappings")
@@ -130,12 +154,14 @@ def read_file(path: Path) -> DeviceMapping:
     return compile_mapping(str(path), text)
 
 
+def _same_name(mapping: DeviceMapping, other: DeviceMapping) -> MappingError:
+    return MappingError(mapping.file, 1, "name", f"{other.file} has the same name. Rename one.")
+
+
 def _distinct(mappings: Iterable[DeviceMapping]) -> list[DeviceMapping]:
     by_name: dict[str, DeviceMapping] = {}
     for mapping in mappings:
         if mapping.name in by_name:
-            raise MappingError(
-                mapping.file, 1, "name", f"{by_name[mapping.name].file} has the same name. Rename one."
-            )
+            raise _same_name(mapping, by_name[mapping.name])
         by_name[mapping.name] = mapping
     return list(by_name.values())

@@ -1,11 +1,10 @@
 """Units of devices to the UCUM unit of a profile (V-23): exact factors, and as many digits as the source has.
 
-A device's unit is taken as UCUM if it can be converted, else by the aliases of the mapping and then by
-`ALIASES`; a unit that is in none of them is never guessed. The usual conversions are in `conversions.tsv`;
+A device's unit is looked up in the aliases of the mapping, the usual UCUM units, `ALIASES`, and all of UCUM,
+in this order; one that is in none of them is never guessed. The usual conversions are in `conversions.tsv`;
 others are computed by ucumvert, which takes a second to load: `load_ucum` does that in a thread.
 """
 
-import math
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -59,8 +58,7 @@ class Conversion(NamedTuple):
         result = _CONTEXT.add(_CONTEXT.multiply(value, self.factor), self.offset)
         exponent = value.as_tuple().exponent
         last_digit = 0 if is_integer or not isinstance(exponent, int) else min(exponent, 0)
-        resolution = abs(self.factor).scaleb(last_digit)
-        step = math.floor(resolution.log10(_CONTEXT))
+        step = self.factor.adjusted() + last_digit  # the magnitude of the source's last digit
         return result.quantize(Decimal(1).scaleb(min(step, 0)), context=_CONTEXT)
 
 
@@ -96,15 +94,18 @@ def conversion_of(
     """From a unit as a device writes it; None if it is unknown or does not fit."""
     if len(text) > _MAX_UNIT_CHARS:
         return None
-    for code in (text, ucum_of(text, aliases)):
-        if (found := conversion(code, target, molar_mass)) is not None:
-            return found
-    return None
+    return conversion(ucum_of(text, aliases), target, molar_mass)
 
 
 def ucum_of(text: str, aliases: Mapping[str, str]) -> str:
-    """The UCUM unit of an alias; the text itself if it is none."""
-    return aliases.get(text) or aliases.get(text.lower()) or ALIASES.get(text.strip().lower()) or text
+    """The UCUM unit that a device means: by the aliases of its mapping, then a usual UCUM unit as it is, then
+    by `ALIASES`; else the text itself, which may be any other UCUM unit.
+    """
+    text = text.strip()
+    alias = aliases.get(text) or aliases.get(text.lower())
+    if alias or text in _tabulated_units():
+        return alias or text
+    return ALIASES.get(text.lower(), text)
 
 
 def candidates(target: str, aliases: Mapping[str, str], molar_mass: Decimal | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ Path = tuple[str | int, ...]
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,3})?")
 _WORDS: Mapping[str, object] = {"null": None, "~": None, "": None, "true": True, "false": False}
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 20
 _MAX_NODES = 20_000
 
@@ -50,7 +51,7 @@ def parse_yaml(file: str, text: str) -> YamlDocument:
     what this format has no use for (tags, several documents, keys that are no text).
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 if mark is None else mark.line + 1
