@@ -75,7 +75,9 @@ COMMANDS: Mapping[str, Command] = {
     "keys": Command(
         "keys", "app", "List, rotate and check the keys with which the broker gets tokens from others."
     ),
-    "mappings": Command("mappings", "app", "Check, try, list and document the mappings of device payloads."),
+    "mappings": Command(
+        "mappings", "app", "Check, try, list, document and import the mappings of device payloads."
+    ),
     "topics": Command("topics", "app", "List and show the topics of a broker, and check topic files."),
 }
 

@@ -1,4 +1,4 @@
-"""`mappings`: checks, tries, lists and documents the mappings of device payloads, without a broker.
+"""`mappings`: checks, tries, lists, documents and imports the mappings of device payloads, without a broker.
 
 The mappings are those that a broker with the same BROKER_MAPPINGS_DIR uses.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from broker.cli import mapping_import
 from broker.cli.mapping_values import (
     CheckedMappingRow,
     MappingListRow,
@@ -32,7 +33,7 @@ from broker.mapping.reading import MappedReading, ReadingProblem
 from broker.settings import Settings
 
 app = typer.Typer(
-    help="Check, try, list and document the mappings of device payloads.\n\n"
+    help="Check, try, list, document and import the mappings of device payloads.\n\n"
     "Example:\n\n    fhir-broker mappings list",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -242,3 +243,6 @@ def document(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+app.command("import")(mapping_import.import_)

@@ -64,7 +64,7 @@ class FieldCompiler:
         for number, each in enumerate(self.value(path) or []):
             system = SYSTEMS.get(each["system"], each["system"])
             code = str(each["code"]).strip()
-            if ":" not in system or not code:
+            if not {":", "."} & {*system} or not code:
                 raise self.error((*path, number), "the system must be a URL or loinc, mdc, snomed or ucum.")
             if system == MDC:
                 if not code.isdecimal():

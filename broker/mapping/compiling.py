@@ -29,6 +29,8 @@ def compile_mapping(file: str, text: str, *, is_shipped: bool = False) -> Device
         description=content.get("description", ""),
         file=file,
         is_shipped=is_shipped,
+        collection=content.get("collection", ""),
+        wrapped_as=content.get("as", ""),
         match=fields.expression(("match",)).expression,
         steps=tuple(fields.expression(("select", number)) for number in range(len(select)))
         if isinstance(select, list)

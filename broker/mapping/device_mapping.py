@@ -61,8 +61,11 @@ class DeviceMapping:
     description: str
     file: str
     is_shipped: bool
+    collection: str
     match: Expression
     steps: tuple[Field, ...]
+    wrapped_as: str
+    """The member by which expressions see the selected item beside the payload's; '': they see it only."""
     device: IdentityRule
     patient: IdentityRule | None
     encounter: IdentifierRule | None
@@ -95,6 +98,8 @@ class DeviceMapping:
                     text = f"the payload has more than {_MAX_READINGS} readings. Send it in parts."
                     raise step.failure("too-long", "malformed", text)
             scopes = selected
+        if self.wrapped_as:
+            scopes = [_wrapped(scope, self.wrapped_as) for scope in scopes]
         if not scopes:
             raise self.steps[-1].failure("required", "missing-field", "the payload has no readings.")
         return scopes
@@ -111,6 +116,8 @@ class DeviceMapping:
 
     def problem(self, error: Unmapped, scope: Scope) -> ReadingProblem:
         steps = [step.expression.text for step in self.steps]
+        if self.wrapped_as:
+            scope = Scope(scope.items[:-1], scope.position)
         return self._problem(error, place_of(scope, steps))
 
     def common(self, scope: Scope, received: datetime) -> _Common:
@@ -157,6 +164,12 @@ class DeviceMapping:
             reference = {"type": "Device", "identifier": {"system": system, "value": value}}
             elements["extension"] = [{"url": _GATEWAY, "valueReference": reference}]
         return elements
+
+
+def _wrapped(scope: Scope, name: str) -> Scope:
+    payload = scope.items[0]
+    members = payload if isinstance(payload, dict) else {}
+    return Scope((*scope.items, {**members, name: scope.item}), scope.position)
 
 
 class _Mapping:

@@ -123,10 +123,11 @@ def _value(value: ValueRule, rule: ObservationRule | None) -> tuple[str, str, st
             unit = _unit(quantity)
             limits = [("≥", quantity.low), ("≤", quantity.high)]
             possible = ", ".join(f"{sign} {limit}" for sign, limit in limits if limit is not None)
-            code = quantity.target.code if quantity.target else ""
+            code = quantity.target.code if quantity.target else str((quantity.fixed or {}).get("code", ""))
             return "Quantity", code, quantity.value.expression.text, unit, possible
         case SampledDataRule() as sampled:
-            return "SampledData", sampled.target.code, sampled.value.expression.text, _unit(sampled), ""
+            code = sampled.target.code if sampled.target else ""
+            return "SampledData", code, sampled.value.expression.text, _unit(sampled), ""
         case PlainRule() as plain:
             kind = {"concept": "CodeableConcept"}.get(plain.kind, plain.kind)
             return kind, "", plain.value.expression.text, "", ""

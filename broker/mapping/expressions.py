@@ -150,9 +150,12 @@ def _jsonpath(text: str) -> Evaluate:
     except (jsonpath.JSONPathError, RecursionError) as error:
         raise BadExpression(f"not a JSONPath expression: {_first_line(error)}") from None
 
+    # templates mean the object itself too when they filter all descendants
+    is_scan = text.startswith("$..[?")
+
     def evaluate(scope: Scope) -> Any:
         try:
-            found = compiled.findall(scope.item)
+            found = compiled.findall([scope.item] if is_scan else scope.item)
         except jsonpath.JSONPathError:
             raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
         if not found:

@@ -1,7 +1,8 @@
 """The mappings of a broker: those that ship with it and those of the operator's folder.
 
 A mapping of the folder replaces the shipped one of the same name, and goes before shipped ones that match
-the same payload. Among equals a payload must match one: two are a problem that names both.
+the same payload. Among equals a payload must match one, or several of one collection: else it is a problem
+that names them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -81,11 +82,17 @@ class MappingSet:
                 "no mapping is for this payload. Add one, or correct the `match` of the one that should be."
             )
             return [ReadingProblem("not-supported", "no-mapping", "", "match", "", text, self.names)]
-        if len(found) > 1:
+        if len(found) > 1 and not _is_collection(found):
             names = tuple(mapping.name for mapping in found)
             text = f"several mappings are for this payload: {', '.join(names)}. Make their `match` narrower."
             return [ReadingProblem("multiple-matches", "ambiguous-mapping", "", "match", "", text, names)]
-        return found[0].map(payload, received)
+        return [result for mapping in found for result in mapping.map(payload, received)]
+
+
+def _is_collection(mappings: Sequence[DeviceMapping]) -> bool:
+    """Whether the mappings may be for the same payload."""
+    collections = {mapping.collection for mapping in mappings}
+    return len(collections) == 1 and collections != {""}
 
 
 @dataclass(slots=True)

@@ -130,10 +130,11 @@ class ObservationCompiler:
             if value_kind == "quantity":
                 rule = self._quantity(path, members, kind, value)
             else:
-                if value_kind == "concept" and "codes" not in members:
+                if value_kind == "concept" and not {"codes", "concept"} & members.keys():
                     raise self._fields.error(path, "a concept needs codes.")
                 codes = self._fields.codes((*path, "codes"))
-                rule = PlainRule(value_kind, value, codes, self._special_values)
+                fixed = self._fixed_concept((*path, "concept"))
+                rule = PlainRule(value_kind, value, codes, self._special_values, fixed)
         return ValueRule(
             name=field_name(path),
             when=self._fields.optional((*path, "when")),
@@ -141,6 +142,12 @@ class ObservationCompiler:
             absent_reason=members.get("absent", ""),
             is_value_required=kind.is_value_required,
         )
+
+    def _fixed_concept(self, path: Path) -> dict[str, object] | None:
+        value = self._fields.value(path)
+        if value is None:
+            return None
+        return concept(*self._fields.codings((*path, "codes")), text=value.get("text", ""))
 
     def _quantity(
         self, path: Path, members: Mapping[str, Any], kind: ReadingType, value: Field
@@ -165,12 +172,17 @@ class ObservationCompiler:
             high=_decimal(limits.get("high", high)),
             range_name=field_name((*path, "range")),
             special_values=self._special_values,
+            fixed=members.get("quantity"),
         )
 
     def _units(
         self, path: Path, members: Mapping[str, Any], kind: ReadingType
     ) -> tuple[Source | None, Unit | None]:
         """The unit of the payload, and that of the Observation."""
+        if "quantity" in members:
+            if {"unit", "to"} & members.keys():
+                raise self._fields.error((*path, "quantity"), "a value that is converted has unit and to.")
+            return None, None
         if "unit" not in members:
             if kind.units or "to" in members:
                 raise self._fields.error(path, "unit is missing: write the unit that the device sends.")
@@ -206,7 +218,7 @@ class ObservationCompiler:
         place: Path = (*path, "sampled-data")
         listed: Mapping[str, Any] = members["sampled-data"]
         unit, target = self._units(path, members, kind)
-        if unit is None or target is None:
+        if unit is None and "quantity" not in members:
             raise self._fields.error(path, "unit is missing: write the unit that the device sends.")
         return SampledDataRule(
             value=self._fields.expression((*place, "samples")),
@@ -220,6 +232,7 @@ class ObservationCompiler:
             unit_name=field_name((*path, "unit")),
             target=target,
             aliases=self._aliases,
+            fixed=members.get("quantity", {}),
         )
 
 

@@ -11,7 +11,7 @@ from broker.mapping.fields import Field, Source, Unmapped
 from broker.mapping.functions import Scope
 from broker.mapping.numbers import SPECIAL_VALUES, Absent, NotANumber, read_number
 from broker.mapping.reading_types import Unit
-from broker.mapping.units import candidates, conversion_of
+from broker.mapping.units import IDENTITY, Conversion, candidates, conversion_of
 
 _MAX_SAMPLES = 100_000
 _TOKEN = re.compile(r"[EUL]|-?(?:0|[1-9]\d{0,20})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
@@ -29,33 +29,23 @@ class SampledDataRule:
     lower: Decimal | None
     upper: Decimal | None
     dimensions: int
-    unit: Source
+    unit: Source | None
     unit_name: str
-    target: Unit
+    target: Unit | None
     aliases: Mapping[str, str]
+    fixed: Mapping[str, object]
+    """The elements of an origin that is not converted; then `unit` and `target` are None."""
 
     def element(self, scope: Scope) -> dict[str, object]:
         """`valueSampledData`. Raises `Unmapped`. The samples must be there."""
         data = self._samples(self.value.read(scope))
-        written = self.unit.read(scope)
-        conversion = None if written is None else conversion_of(written, self.target.code, self.aliases, None)
-        if conversion is None or conversion.offset:
-            raise Unmapped(
-                "code-invalid", "unknown-unit", self.unit_name,
-                f"the unit is missing, unknown, or does not convert to {self.target.code} by a factor.",
-                candidates=candidates(self.target.code, self.aliases, None),
-            )  # fmt: skip
+        conversion = self._conversion(scope)
         origin = _number(self.origin, scope)
         factor = _number(self.factor, scope) * conversion.factor
-        sampled: dict[str, object] = {
-            "origin": {
-                "value": conversion.apply(origin) if origin else 0,
-                "unit": self.target.text,
-                "system": UCUM,
-                "code": self.target.code,
-            },
-            "period": self._period(scope),
-        }
+        quantity: dict[str, object] = {"value": conversion.apply(origin) if origin else 0, **self.fixed}
+        if self.target is not None:
+            quantity |= {"unit": self.target.text, "system": UCUM, "code": self.target.code}
+        sampled: dict[str, object] = {"origin": quantity, "period": self._period(scope)}
         if factor != 1:
             sampled["factor"] = factor.normalize()
         if self.lower is not None:
@@ -63,6 +53,17 @@ class SampledDataRule:
         if self.upper is not None:
             sampled["upperLimit"] = self.upper
         return {"valueSampledData": sampled | {"dimensions": self.dimensions, "data": data}}
+
+    def _conversion(self, scope: Scope) -> Conversion:
+        if self.unit is None or self.target is None:
+            return IDENTITY
+        written = self.unit.read(scope)
+        conversion = None if written is None else conversion_of(written, self.target.code, self.aliases, None)
+        if conversion is None or conversion.offset:
+            text = f"the unit is missing, unknown, or does not convert to {self.target.code} by a factor."
+            units = candidates(self.target.code, self.aliases, None)
+            raise Unmapped("code-invalid", "unknown-unit", self.unit_name, text, candidates=units)
+        return conversion
 
     def _period(self, scope: Scope) -> Decimal:
         period = _number(self.period, scope)
@@ -73,8 +74,8 @@ class SampledDataRule:
         return period
 
     def _samples(self, value: Any) -> str:
-        samples = value.split() if isinstance(value, str) else value
-        if not isinstance(samples, list) or not 0 < len(samples) <= _MAX_SAMPLES:
+        samples = value.split() if isinstance(value, str) else value if isinstance(value, list) else [value]
+        if not 0 < len(samples) <= _MAX_SAMPLES:
             raise self.value.failure(
                 "invalid", "malformed", f"the samples must be a list of 1 to {_MAX_SAMPLES} numbers."
             )

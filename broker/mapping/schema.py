@@ -31,8 +31,13 @@ _ANNOTATIONS = {"$schema", "$id", "title", "description", "$defs"}
 @lru_cache(maxsize=1)
 def schema() -> Mapping[str, Any]:
     """The JSON Schema of mapping files."""
-    loaded: Mapping[str, Any] = json.loads(files("broker").joinpath("mappings", SCHEMA_FILE).read_text())
+    loaded: Mapping[str, Any] = json.loads(schema_text())
     return loaded
+
+
+def schema_text() -> str:
+    """The JSON Schema as it ships."""
+    return files("broker").joinpath("mappings", SCHEMA_FILE).read_text(encoding="utf-8")
 
 
 def check(document: YamlDocument) -> None:

@@ -32,6 +32,8 @@ class QuantityRule:
     high: Decimal | None
     range_name: str
     special_values: Mapping[str, str]
+    fixed: Mapping[str, object] | None = None
+    """The elements of a quantity that is not converted."""
     _conversions: dict[str, Conversion | None] = field(default_factory=dict)
 
     def element(self, scope: Scope) -> Element:
@@ -51,6 +53,8 @@ class QuantityRule:
         quantity: Element = {"value": _json_number(value)}
         if number.comparator:
             quantity["comparator"] = number.comparator
+        if self.fixed is not None:
+            quantity |= self.fixed
         if self.target is not None:
             quantity |= {"unit": self.target.text, "system": UCUM, "code": self.target.code}
         return {"valueQuantity": quantity}
@@ -95,6 +99,8 @@ class PlainRule:
     value: Field
     codes: Mapping[str, tuple[Coding, ...]]
     special_values: Mapping[str, str]
+    fixed: Mapping[str, object] | None = None
+    """The concept of every value."""
 
     def element(self, scope: Scope) -> Element:
         match self.kind:
@@ -105,6 +111,8 @@ class PlainRule:
                 if not isinstance(value, bool):
                     raise self.value.failure("invalid", "malformed", "the value must be true or false.")
                 return {"valueBoolean": value}
+            case "concept" if self.fixed is not None:
+                return {"valueCodeableConcept": self.fixed}
             case "concept":
                 word = self.value.text(scope) or ""
                 found = ConceptRule(None, self.value, self.codes).concept_of(word, self.value)
