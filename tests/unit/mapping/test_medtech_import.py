@@ -294,7 +294,7 @@ def test_readings_with_one_correlation_id_are_one_observation() -> None:
         {"required": False, "valueExpression": "$.sys", "valueName": "sys"},
         {"required": False, "valueExpression": "$.dia", "valueName": "dia"},
     ]
-    parts = {
+    parts: dict[str, Any] = {
         "typeMatchExpression": "$..[?(@session)]",
         "correlationIdExpression": "$.session",
         "values": values,
