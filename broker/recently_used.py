@@ -14,8 +14,8 @@ V = TypeVar("V")
 
 
 class RecentlyUsed(Generic[K, V]):
-    """At most `max_entries`, none of them unused for longer than `max_unused_s`. Every call removes the
-    others.
+    """At most `max_entries`. One that was unused for longer than `max_unused_s` is not there any more; the
+    calls after that time remove it, a quarter of the time later at the latest.
     """
 
     def __init__(
@@ -25,6 +25,8 @@ class RecentlyUsed(Generic[K, V]):
         self._max_unused_s = max_unused_s
         self._now_s = now_s
         self._entries: OrderedDict[K, tuple[V, float]] = OrderedDict()
+        self._removes_s = 0.0
+        """When unused entries are removed next."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -32,9 +34,10 @@ class RecentlyUsed(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """The value, which is used by that; None if there is none."""
         now_s = self._now_s()
-        self._remove_unused(now_s)
+        if now_s >= self._removes_s:
+            self._remove_unused(now_s)
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is None or entry[1] < now_s - self._max_unused_s:
             return None
         self._entries[key] = entry[0], now_s
         self._entries.move_to_end(key)
@@ -57,6 +60,7 @@ class RecentlyUsed(Generic[K, V]):
 
     def _remove_unused(self, now_s: float) -> None:
         """The first entry is the one that was used longest ago."""
+        self._removes_s = now_s + self._max_unused_s / 4
         oldest_s = now_s - self._max_unused_s
         while self._entries and (
             len(self._entries) > self._max_entries or next(iter(self._entries.values()))[1] < oldest_s

@@ -5,11 +5,13 @@ The engine passes them to the commit of the attempt, whose script writes them wi
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from broker.model.audit import AuditAction, AuditEntity, AuditEntry, AuditOutcome
 from broker.model.notification import Event, Notification
 from broker.model.outcome import (
+    Advance,
     Decision,
     Delivered,
     DeliveryOutcome,
@@ -96,6 +98,8 @@ def _word(outcome: DeliveryOutcome) -> str:
 
 def _consequence(decision: Decision) -> str:
     match decision:
+        case Advance():
+            return ""
         case Retry():
             return "; it is tried again"
         case MarkError():
@@ -108,6 +112,7 @@ def _consequence(decision: Decision) -> str:
             return ""
 
 
+@lru_cache(maxsize=10_000)
 def _origin(endpoint: str | None) -> str:
     """Scheme, host and port: the path and the query of an endpoint may hold a secret."""
     if not endpoint:

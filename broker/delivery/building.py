@@ -15,6 +15,7 @@ from broker.model.subscription import Subscription
 from broker.store.schedule import Claim
 
 _log = structlog.get_logger(__name__)
+_UNREADABLE = "the notification could not be built: a stored resource can't be read"
 Render = Callable[[Notification], bytes]
 
 
@@ -38,6 +39,10 @@ class NotificationBuilder:
         """The notification; in the last attempt to build it, the events that break it. Raises
         `StoreUnavailable`.
         """
+        if permitted.unreadable:
+            is_last = claim.build_failures + 1 >= BUILD_ATTEMPTS
+            events = tuple(UnrenderableEvent(number, _UNREADABLE) for number in permitted.unreadable)
+            return Unrenderable(ErrorReport(None, _UNREADABLE), events if is_last else ())
         try:
             return await self._build(claim, subscription, permitted)
         except StoreUnavailable:

@@ -135,7 +135,7 @@ class DeliveryEngine:
             permitted = await self._permitted(claim, subscription)
             if isinstance(permitted, Committed):
                 return permitted
-            claim = claim.with_events(permitted.events)
+            claim = _as_sent(claim, permitted)
             channel = self._channels.get(subscription.channel.type.code)
             if channel is None:
                 text = f"this broker has no channel {subscription.channel.type.code!r}"
@@ -322,6 +322,11 @@ class DeliveryEngine:
                 metrics.store_errors.inc()
                 _log.warning("commit waits for the store", subscription=claim.id, error=str(error))
                 await asyncio.sleep(_COMMIT_RETRY_S)
+
+
+def _as_sent(claim: Claim, permitted: PermittedEvents) -> Claim:
+    """The claim with the events as they leave. Where one cannot be read, nothing leaves."""
+    return claim if permitted.unreadable else claim.with_events(permitted.events)
 
 
 def _is_down(outcome: DeliveryOutcome) -> bool:

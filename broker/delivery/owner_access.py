@@ -23,9 +23,11 @@ from broker.matching.states import filtered_version
 from broker.model.change import Change, Tenant, Version, VersionKey
 from broker.model.notification import Event
 from broker.model.principal import OPEN_PRINCIPAL, Principal
+from broker.model.release import Release
 from broker.model.scopes import ANY_TYPE as EVERY_TYPE
 from broker.model.scopes import Scope, Scopes, alternatives
-from broker.model.subscription import PayloadContent, Subscription
+from broker.model.search import Filter
+from broker.model.subscription import PayloadContent, Subscription, SubscriptionKey
 from broker.model.topic import Topic
 from broker.recently_used import RecentlyUsed
 from broker.security.clients import Client, ClientRegistry
@@ -51,12 +53,14 @@ class AccessLost(BrokerError):  # noqa: N818 named after the condition
 class PermittedEvents:
     """Events as they may leave: without included resources that may not be seen.
 
-    `withheld` are the numbers of events whose focus the owner may not see, ascending. Only this module makes
-    one with events.
+    `withheld` are the numbers of events whose focus the owner may not see, `unreadable` those of events whose
+    stored resources cannot be read, so that nobody can say; both ascending. Only this module makes one with
+    events.
     """
 
     events: tuple[Event, ...] = ()
     withheld: tuple[int, ...] = ()
+    unreadable: tuple[int, ...] = ()
 
     def runs(self) -> Iterator["PermittedEvents"]:
         """The events in parts without a missing number, as a notification needs them (R-275)."""
@@ -120,7 +124,10 @@ class BoundTopics(Protocol):
 
 
 class _Exposure(NamedTuple):
+    """Of a subscription, as long as it has this topic, release and filters (`depends`)."""
+
     topic: Topic
+    depends: tuple[Release, tuple[Filter, ...]]
     types: tuple[str, ...]
 
 
@@ -141,7 +148,7 @@ class OwnerAccess:
         self._topics = topics
         self._context = context
         self._restrictions = Restrictions(context)
-        self._exposures = RecentlyUsed[object, _Exposure](_MAX_EXPOSURES, _MAX_UNUSED_S)
+        self._exposures = RecentlyUsed[SubscriptionKey, _Exposure](_MAX_EXPOSURES, _MAX_UNUSED_S)
 
     async def check(self, subscription: Subscription) -> None:
         await self._scopes_of_owner(subscription)
@@ -150,10 +157,35 @@ class OwnerAccess:
         self, subscription: Subscription, events: Sequence[Event], reader: Principal | None = None
     ) -> PermittedEvents:
         owned = await self._scopes_of_owner(subscription)
+        other = reader.scopes if reader is not None and reader.client_id != subscription.owner else None
+        try:
+            return await self._permitted(events, owned, other)
+        except ValueError:  # a stored version is damaged: the other events need not wait for it
+            return await self._permitted_one_by_one(events, owned, other)
+
+    async def _permitted_one_by_one(
+        self, events: Sequence[Event], owned: Scopes, other: Scopes | None
+    ) -> PermittedEvents:
+        permitted: list[PermittedEvents] = []
+        for event in events:
+            try:
+                permitted.append(await self._permitted([event], owned, other))
+            except ValueError:
+                permitted.append(PermittedEvents(unreadable=(event.number,)))
+        return PermittedEvents(
+            tuple(event for each in permitted for event in each.events),
+            tuple(number for each in permitted for number in each.withheld),
+            tuple(number for each in permitted for number in each.unreadable),
+        )
+
+    async def _permitted(
+        self, events: Sequence[Event], owned: Scopes, other: Scopes | None
+    ) -> PermittedEvents:
+        """Raises `ValueError` for a damaged version."""
         hidden = await self._hidden(events, owned)
         withheld = tuple(event.number for event in events if event.focus in hidden)
-        if reader is not None and reader.client_id != subscription.owner:
-            hidden = hidden | await self._hidden(events, reader.scopes)
+        if other is not None:
+            hidden = hidden | await self._hidden(events, other)
         if not hidden:
             return PermittedEvents(tuple(events), withheld)
         visible = tuple(
@@ -202,13 +234,14 @@ class OwnerAccess:
         topic = self._topics.bound(subscription.topic_canonical)
         if topic is None:
             return ()
-        key = (subscription.topic_canonical, subscription.release, subscription.filters)
+        key = (subscription.tenant, subscription.id)
+        depends = (subscription.release, subscription.filters)
         exposure = self._exposures.get(key)
-        if exposure is None or exposure.topic is not topic:
+        if exposure is None or exposure.topic is not topic or exposure.depends != depends:
             channel = replace(subscription.channel, content=PayloadContent.ID_ONLY)
             types = exposed_types(subscription.changed(channel=channel), topic, self._context)
             names = sorted(EVERY_TYPE if name == ANY_TYPE else name for name in types)
-            exposure = _Exposure(topic, tuple(names))
+            exposure = _Exposure(topic, depends, tuple(names))
             self._exposures.put(key, exposure)
         return exposure.types
 

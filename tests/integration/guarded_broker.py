@@ -74,7 +74,7 @@ class GuardedBroker:
     async def started(
         self, start_broker: StartBroker, scope: str, **settings: Any
     ) -> AsyncIterator["GuardedBroker"]:
-        register(self.clients_dir, "lab", "system/*.cruds", roles=["admin"])
+        register(self.clients_dir, "lab", "system/*.cruds", roles=["admin", "operator"])
         register(self.clients_dir, "ward", f"{scope} {_OWN}")
         async with AsyncExitStack() as stack:
             smart = await stack.enter_async_context(smart_broker(start_broker, self.clients_dir, **settings))

@@ -4,24 +4,21 @@ signing secrets and strings of resources, and everything it wrote and answered i
 
 import asyncio
 import base64
-import contextlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from broker.fhir.header_masks import MASK
-from broker.store.compression import compress, decompress
+from broker.store.compression import compress
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Script
 from tests.integration.commands import Command, run
+from tests.integration.leaks import command_lines, files, forms, with_unpacked
 from tests.ports import free_port
 
-_FRAME = b"\x28\xb5\x2f\xfd"
-"""The first bytes of a compressed text."""
 _JSON = {"Content-Type": "application/fhir+json"}
 SECRET = "hunter2-swordfish"
 HEALTH = "markerhealth"
@@ -160,38 +157,10 @@ async def _send_health_data(session: Session) -> None:
     assert raw.status_code == 400
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _command_lines() -> bytes:
-    """What a list of processes shows."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            lines.append(path.read_bytes())
-    return b"\n".join(lines)
-
-
-def _with_unpacked(content: bytes) -> bytes:
-    """A file of the store, with every compressed text in it that opens."""
-    texts = [content]
-    for start in (match.start() for match in re.finditer(re.escape(_FRAME), content)):
-        with contextlib.suppress(ValueError):  # other bytes that look like the beginning of one
-            texts.append(decompress(b"1" + content[start : start + 1_000_000]))
-    return b"\n".join(texts)
-
-
 def test_the_search_finds_a_compressed_text() -> None:
     stored = compress(" ".join([HEALTH, *map(str, range(500))]).encode())
     assert HEALTH.encode() not in stored
-    assert HEALTH.encode() in _with_unpacked(b"*3\r\n" + stored + b"\r\n*1\r\n" + stored)
-
-
-def _forms(text: str) -> list[bytes]:
-    """The text as it could be written: as it is, as hexadecimal digits, and as base64."""
-    raw = text.encode()
-    return [raw, raw.hex().encode(), base64.b64encode(raw).rstrip(b"=")[:-1]]
+    assert HEALTH.encode() in with_unpacked(b"*3\r\n" + stored + b"\r\n*1\r\n" + stored)
 
 
 async def _exercise(session: Session, secrets: list[str]) -> None:
@@ -246,23 +215,23 @@ async def test_no_secret_is_written_or_answered_and_no_health_data_is_logged(
             await asyncio.to_thread(run, "subscriptions", *arguments, "--base", base)
             for arguments in (["show", "put-r4"], ["show", "put-r4", "--json"], ["list"], ["pause", "put-r5"])
         ]
-        processes = _command_lines()
+        processes = command_lines()
         listed = await asyncio.to_thread(run, "key-ring", "list", "--json", data_dir=str(data))
         assert await serve.stop() == 0
-    written = _files(tmp_path)
+    written = files(tmp_path)
     assert any(name.endswith(".aof") for name in written)
     assert {"data/high-water.json", "data/key-ring.json"} < written.keys()
     answered = "\n".join([*session.answers, *(each.stdout + each.stderr for each in [*shown, listed])])
     places = written | {"answers": answered.encode(), "processes": processes}
     for secret in (SECRET, *secrets):
-        found = [name for name, text in places.items() if any(form in text for form in _forms(secret))]
+        found = [name for name, text in places.items() if any(form in text for form in forms(secret))]
         assert found == [], f"the secret is in {found}"
     for raw in (base64.b64decode(secret) for secret in secrets):
         assert [name for name, text in places.items() if raw in text or raw.hex().encode() in text] == []
     assert HEALTH in answered, "the answers were kept"
     assert [text.count(HEALTH) for text in (serve.output, metrics, status)] == [0, 0, 0]
     store_files = {name: content for name, content in written.items() if name.startswith("data/")}
-    readable = [name for name, text in store_files.items() if HEALTH.encode() in _with_unpacked(text)]
+    readable = [name for name, text in store_files.items() if HEALTH.encode() in with_unpacked(text)]
     assert readable == [], f"sealed resources can be read in {readable}"
     assert HEALTH.encode() not in processes
     [key] = json.loads(listed.stdout)

@@ -6,10 +6,11 @@ from functools import partial
 
 import websockets
 
+from broker.fhir.payload_elements import PAYLOAD_ELEMENT
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 from tests.validation.broker_process import EVERYTHING
-from tests.validation.collector import FHIR_JSON, NOW, RELEASES, Collector, has_received, until
+from tests.validation.collector import FHIR_JSON, NOW, RELEASES, Collector, has_events, has_received, until
 
 
 class ChannelSteps(Collector):
@@ -79,6 +80,25 @@ class ChannelSteps(Collector):
             mails = await self._mails_of(release)
             for mail in mails:
                 self.documents.add(release, "mail", mail)
+
+    async def element_lists(self) -> None:
+        """A Subscription with an element list, in every release, and the notification that it cut."""
+        for release in RELEASES:
+            name = f"{release}-elements"
+            document = subscription(release, EVERYTHING, self.subscriber.url(name), content="full-resource")
+            document["extension"] = [
+                {"url": PAYLOAD_ELEMENT, "valueString": f"Observation.{element}"}
+                for element in ("subject", "valueQuantity")
+            ]
+            accepted = await register_subscription(self.client, f"/{release}", document)
+            for other in RELEASES:
+                await self.get(other, "elements-subscription", f"Subscription/{accepted['id']}")
+            await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 68))
+            arrived = await self.subscriber.wait_until(
+                partial(has_events, self.subscriber.endpoint(name), 1), 15
+            )
+            assert arrived, f"{name}: no event"
+            self.keep_received(release, name, "elements")
 
     async def _mails_of(self, release: str) -> list[bytes]:
         """The Bundles mailed to this release's subscriber, once there is one with an event."""

@@ -50,6 +50,7 @@ async def collect(folder: Path) -> None:
             collector.streams,
             collector.dead_letters,
             collector.messages_and_mails,
+            collector.element_lists,
             collector.explanations,
             collector.preferences,
             collector.patches_and_validations,
