@@ -86,21 +86,30 @@ async def measure_start(*, is_quick: bool) -> AsyncIterator[Figure]:
         await _first_reading(program, sink)
         for state in ("as written", "rewritten"):
             served.kill()
-            server = EmbeddedServer(folder)
-            server.start()
+            await _change_file(folder, readings if state == "as written" else 0)
+            await served.start()  # what is measured begins with the crash of a broker
             async with _client(program.store_url) as store:
-                if state == "as written":
-                    await fill(store, readings)
-                else:
-                    await store.bgrewriteaof()
-                await until_idle(store)  # also of a rewrite that the server began by itself
                 info: Any = await store.info()
-            os.kill(info["process_id"], signal.SIGKILL)
-            server.stop()
+            served.kill()
+            with contextlib.suppress(ProcessLookupError):  # it ends with its broker
+                os.kill(info["process_id"], signal.SIGKILL)
             name = f"{readings:,} readings, file {state}"
             yield Figure("start", f"{name}, size", info["aof_current_size"] / 1024**2, "MiB")
             yield Figure("start", name, await served.start(), "s")
             yield Figure("start", f"{name}, of which the store loads it", _load_s(folder), "s")
+
+
+async def _change_file(folder: Path, readings: int) -> None:
+    """Adds so many readings to the store of the folder, which no broker uses; with 0 rewrites its file."""
+    server = EmbeddedServer(folder)
+    server.start()
+    async with _client(server.url) as store:
+        if readings:
+            await fill(store, readings)
+        else:
+            await store.bgrewriteaof()
+        await until_idle(store)  # also of a rewrite that the server began by itself
+    server.stop()
 
 
 def _load_s(folder: Path) -> float:
