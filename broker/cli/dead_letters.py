@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `list` shows them.")]
 KindOption = Annotated[str, typer.Option("--kind", help="Only this kind: change, event, inbox or reading.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Only readings with this reason, such as unknown-unit.")
+]
 SubscriptionOption = Annotated[
     str, typer.Option("--subscription", help="Only events of the Subscription with this id.")
 ]
@@ -38,6 +41,7 @@ _MAX_PER_REQUEST = 1_000
 def list_(
     kind: KindOption = "",
     subscription: SubscriptionOption = "",
+    reason: ReasonOption = "",
     limit: Annotated[int, typer.Option(min=1, help="The number of dead letters to list at most.")] = 100,
     base: BaseOption = DEFAULT_BASE,
     *,
@@ -45,7 +49,7 @@ def list_(
     wide: WideOption = False,
 ) -> None:
     """List dead letters: changes that could not be matched, events that could not be rendered, refused inbox
-    entries.
+    entries, quarantined readings.
 
     Examples:
 
@@ -54,7 +58,7 @@ def list_(
         fhir-broker dead-letters list --kind event --subscription ward-3 --json
     """
     with BrokerClient(base, "system/Subscription.r") as broker:
-        dead_letters, has_more = _read(broker, kind, subscription, limit)
+        dead_letters, has_more = _read(broker, limit, kind=kind, subscription=subscription, reason=reason)
     plain = [as_plain(dead_letter) for dead_letter in dead_letters]
     if as_json:
         print_json(plain)
@@ -67,15 +71,13 @@ def list_(
         output.print("There are more dead letters. Raise --limit to list them.")
 
 
-def _read(broker: BrokerClient, kind: str, subscription: str, limit: int) -> tuple[list[Parts], bool]:
+def _read(broker: BrokerClient, limit: int, **where: str) -> tuple[list[Parts], bool]:
     """Up to `limit` dead letters, and whether there are more."""
     dead_letters: list[Parts] = []
     after = ""
     while len(dead_letters) < limit:
         count = min(_MAX_PER_REQUEST, limit - len(dead_letters))
-        page: Parts = broker.operate(
-            "$dead-letters", kind=kind, subscription=subscription, count=count, after=after
-        ).get("parameter", [])
+        page: Parts = broker.operate("$dead-letters", count=count, after=after, **where).get("parameter", [])
         dead_letters += groups(page, "dead-letter")
         after = value(page, "next") or ""
         if not after:
@@ -85,7 +87,9 @@ def _read(broker: BrokerClient, kind: str, subscription: str, limit: int) -> tup
 
 def _row(dead_letter: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     """The cells of a dead letter, from the values that `--json` prints."""
-    about = dead_letter.get("reference") or "an inbox entry"
+    about = dead_letter.get("reference") or (
+        "a reading" if dead_letter["kind"] == "reading" else "an inbox entry"
+    )
     if dead_letter.get("subscription"):
         about += f"\nevent {dead_letter['event-number']} of {dead_letter['subscription']}"
     state = "redriving" if dead_letter.get("redriving") else "waiting"
@@ -102,7 +106,7 @@ def show(
     as_json: JsonOption = False,
     wide: WideOption = False,
 ) -> None:
-    """Show one dead letter with all its details; for an inbox entry, also the fields that the gateway wrote.
+    """Show one dead letter with all its details; for an inbox entry or a reading, also what the gateway sent.
 
     Example:
 
@@ -126,6 +130,7 @@ def redrive(
     ids: Ids = None,
     kind: KindOption = "",
     subscription: SubscriptionOption = "",
+    reason: ReasonOption = "",
     every: AllOption = False,
     base: BaseOption = DEFAULT_BASE,
     *,
@@ -141,9 +146,13 @@ def redrive(
         fhir-broker dead-letters redrive event-ward-3-17
 
         fhir-broker dead-letters redrive --subscription ward-3
+
+        fhir-broker dead-letters redrive --kind reading --reason unknown-unit
     """
     totals, problems = {"redriven": 0, "refused": 0}, []
-    for response in _apply("$redrive-dead-letters", base, ids, kind, subscription, every=every):
+    for response in _apply(
+        "$redrive-dead-letters", base, ids, every=every, kind=kind, subscription=subscription, reason=reason
+    ):
         for name in totals:
             totals[name] += value(response, name)
         problems += [as_plain(problem) for problem in groups(response, "problem")]
@@ -161,6 +170,7 @@ def discard(
     ids: Ids = None,
     kind: KindOption = "",
     subscription: SubscriptionOption = "",
+    reason: ReasonOption = "",
     every: AllOption = False,
     base: BaseOption = DEFAULT_BASE,
     *,
@@ -175,7 +185,9 @@ def discard(
         fhir-broker dead-letters discard --kind inbox
     """
     discarded = 0
-    for response in _apply("$discard-dead-letters", base, ids, kind, subscription, every=every):
+    for response in _apply(
+        "$discard-dead-letters", base, ids, every=every, kind=kind, subscription=subscription, reason=reason
+    ):
         discarded += value(response, "discarded")
     if as_json:
         print_json({"discarded": discarded})
@@ -183,17 +195,15 @@ def discard(
         typer.echo(f"{discarded} discarded")
 
 
-def _apply(
-    operation: str, base: str, ids: list[str] | None, kind: str, subscription: str, *, every: bool
-) -> Iterator[Parts]:
+def _apply(operation: str, base: str, ids: list[str] | None, *, every: bool, **where: str) -> Iterator[Parts]:
     """One response after the other, until the operation was applied to the whole selection."""
     ids = ids or []
-    if bool(ids) + bool(kind or subscription) + every != 1:
+    if bool(ids) + any(where.values()) + every != 1:
         raise ConfigurationError(
             "The selection of dead letters is missing or ambiguous. "
-            "Give their ids, or --kind and --subscription, or --all."
+            "Give their ids, or --kind, --subscription and --reason, or --all."
         )
-    selection: dict[str, Any] = {"kind": kind, "subscription": subscription, "all": "true" if every else ""}
+    selection: dict[str, Any] = where | {"all": "true" if every else ""}
     with BrokerClient(base, "system/Subscription.r") as broker, progress_bar() as bar:
         task = bar.add_task("dead letters", total=len(ids) or None)
         for start in range(0, len(ids), _MAX_PER_REQUEST):

@@ -100,6 +100,8 @@ def awaited_by_readings(resource_type: str, resource_id: str, resource: Resource
 def _reference(fields: JsonObject, name: str, pattern: re.Pattern[str]) -> str:
     value = fields.get(name)
     target = value.get("reference") if isinstance(value, JsonObject) else None
+    if isinstance(target, JsonObject):  # a CodeableReference
+        target = target.get("reference")
     match = pattern.fullmatch(target) if isinstance(target, str) else None
     return match[1] if match else ""
 

@@ -12,13 +12,13 @@ from itertools import groupby
 import structlog
 
 from broker.clock import Clock
-from broker.errors import Issue, RequestError, StoreUnavailable, Unprocessable
+from broker.errors import Issue, RequestError, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
 from broker.ingest.decoder import Decoder, Transaction
 from broker.ingest.intake import Intake
 from broker.ingest.readings.inbox import FIELD, decode_readings
 from broker.ingest.readings.intake import ReadingIntake
-from broker.ingest.readings.values import RawReading, ReadingStatus
+from broker.ingest.readings.values import RawReading
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.transactions import submit_transaction
 from broker.store.inbox import InboxEntry, Refusal
@@ -64,26 +64,18 @@ class InboxIntake:
         return results
 
     async def _admit_readings(self, entries: Sequence[InboxEntry]) -> list[BaseException | None]:
-        """Readings of one run are admitted together, in their order. One that is refused is in the outcome of
-        its entry; one that is quarantined is a dead letter already.
+        """Readings of one run are admitted together, in their order. What does not become an Observation is
+        in quarantine; only an entry that does not say what its reading is is refused.
         """
         results: list[BaseException | None] = [None] * len(entries)
         readings: list[RawReading] = []
-        owners: list[int] = []
         received = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
         for n, entry in enumerate(entries):
             try:
-                decoded = decode_readings(entry, received)
+                readings += decode_readings(entry, received)
             except RequestError as error:
                 results[n] = error
-                continue
-            readings += decoded
-            owners += [n] * len(decoded)
-        for n, result in zip(owners, await self._readings.admit(readings), strict=True):
-            if result.status is ReadingStatus.REFUSED and results[n] is None:
-                results[n] = Unprocessable(
-                    *(Issue(each.code, each.text, each.field or None) for each in result.problems)
-                )
+        await self._readings.admit(readings)
         return results
 
     async def _admit_changes(self, entries: Sequence[InboxEntry]) -> list[BaseException | None]:

@@ -21,6 +21,7 @@ from broker.mapping.reading import (
 )
 
 DEVICES, PATIENTS = "urn:devices", "urn:patients"
+JSON = {"Content-Type": "application/json"}
 NOW = "2026-11-26T08:00:00+01:00"
 _UCUM, _LOINC, _MDC = "http://unitsofmeasure.org", "http://loinc.org", "urn:iso:std:iso:11073:10101"
 _CATEGORY = {
@@ -94,9 +95,7 @@ async def add_patient(client: httpx.AsyncClient, name: str, base: str = "r4") ->
 async def send(client: httpx.AsyncClient, *payloads: Any, **headers: str) -> httpx.Response:
     """Posts one payload as an object, several as an array."""
     content: Any = payloads[0] if len(payloads) == 1 else list(payloads)
-    return await client.post(
-        "/readings", json=content, headers={"Content-Type": "application/json"} | headers
-    )
+    return await client.post("/readings", json=content, headers=JSON | headers)
 
 
 async def stored(client: httpx.AsyncClient, response: httpx.Response) -> dict[str, Any]:
@@ -104,3 +103,21 @@ async def stored(client: httpx.AsyncClient, response: httpx.Response) -> dict[st
     (row,) = response.json()["observations"]
     found: dict[str, Any] = (await client.get(f"/r4/{row['reference']}")).json()
     return found
+
+
+async def dead_letters(client: httpx.AsyncClient, **where: str) -> list[dict[str, Any]]:
+    """The dead letters that `$dead-letters` lists, each with its parts by name."""
+    response = await client.get("/r4/$dead-letters", params=where)
+    assert response.status_code == 200, response.text
+    letters = []
+    for parameter in response.json().get("parameter", []):
+        if parameter["name"] == "dead-letter":
+            letter: dict[str, Any] = {"field": []}
+            for part in parameter["part"]:
+                plain = next((value for name, value in part.items() if name.startswith("value")), None)
+                if part["name"] == "field":
+                    letter["field"].append({each["name"]: each.get("valueString") for each in part["part"]})
+                else:
+                    letter[part["name"]] = plain
+            letters.append(letter)
+    return letters

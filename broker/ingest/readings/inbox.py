@@ -41,6 +41,7 @@ def decode_readings(entry: Entry, received: datetime) -> list[RawReading]:
         f"key:{key}" if key else f"entry:{entry.id}",
         INBOX,
         {name: _text(entry, name) for name in _PARAMETERS if entry.fields.get(name)},
+        keeps_refused=True,
     )
     try:
         contents = split_body(entry.fields[FIELD], format_)

@@ -108,7 +108,7 @@ class ReadingIntake:
                 planned.append(await self._resolver.resolve(outcome.raw, mapped))
             except Unresolved as error:
                 outcome.add_problem(error.problem, error.waits)
-                outcome.is_refused |= error.is_refused
+                outcome.is_refused |= error.is_refused and not outcome.raw.keeps_refused
             except StoreUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 one bad reading must not stop the others

@@ -90,6 +90,7 @@ def raw_reading(tenant: Tenant, quarantined: Quarantined) -> RawReading:
         Requester(record.get("client", ""), record.get("address", "")),
         _parameters(record),
         record.get("trace", ""),
+        keeps_refused=True,
     )
 
 

@@ -21,7 +21,8 @@ class RawReading(NamedTuple):
 
     `key` makes a payload without a time of its own idempotent: the same key is the same reading. Payloads
     that have a time need none. `parameters` are what the producer says besides: `device`, `patient` and
-    `offset` of a GATT value, and `gateway`, each identifier as `system|value`.
+    `offset` of a GATT value, and `gateway`, each identifier as `system|value`. With `keeps_refused`, what
+    would be refused is quarantined: the producer does not hear the answer.
     """
 
     tenant: Tenant
@@ -32,6 +33,7 @@ class RawReading(NamedTuple):
     requester: Requester = NOBODY
     parameters: Mapping[str, str] = MappingProxyType({})
     trace: str = ""
+    keeps_refused: bool = False
 
 
 class ReadingStatus(StrEnum):

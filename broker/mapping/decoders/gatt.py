@@ -275,7 +275,9 @@ def _heart_rate(value: _Value, _offset: str) -> Values:
         values["energy"], values["energyUnit"] = value.unsigned(2), "kJ"
     if flags & 16:
         # 1/1024 s: the quotient is exact
-        values["rrIntervals"] = [value.unsigned(2) / Decimal(1024) for _ in range(max(1, value.rest // 2))]
+        values["rrIntervals"] = [
+            value.unsigned(2) / Decimal(1024) for _ in range(max(1, (value.rest + 1) // 2))
+        ]
         values["rrUnit"] = "s"
     return values
 
