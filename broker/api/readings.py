@@ -22,10 +22,11 @@ from broker.api.login_audit import address_of
 from broker.api.media import FHIR_JSON, media_types
 from broker.clock import Clock
 from broker.errors import BrokerError, Issue, Malformed, TooLarge, Unprocessable, UnsupportedMedia
-from broker.ingest.readings.formats import NDJSON, payload_format, split_body
+from broker.ingest.readings.formats import NDJSON, decode_json, payload_format, split_body
 from broker.ingest.readings.intake import ReadingIntake
 from broker.ingest.readings.values import CSV, GATT, JSON, RawReading, ReadingResult, ReadingStatus
 from broker.mapping.decoders.gatt import CHARACTERISTICS
+from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.reading import ReadingProblem
 from broker.model import json_text
 from broker.model.audit import Requester
@@ -96,7 +97,7 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
     is_single = len(contents) == 1 and format_ == JSON and not body.lstrip().startswith(b"[")
     is_single |= format_.startswith(GATT)
     if is_single and format_ == JSON:
-        json_text.decode_received(b'{"reading":' + body + b"}")  # a body that is not JSON is not kept
+        _refuse_undecodable(body)
     key = _idempotency_key(request, principal)
     raw = RawReading(
         principal.tenant,
@@ -121,6 +122,14 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
     counts = {status: sum(result.status is status for result in results) for status in ReadingStatus}
     rows = [{"index": n} | _result(parts, result) for n, result in enumerate(results)]
     return _json({**{str(status): number for status, number in counts.items()}, "results": rows}, 200, {})
+
+
+def _refuse_undecodable(body: bytes) -> None:
+    """A body that is not JSON is not kept: its producer hears of it. Raises `Malformed`."""
+    try:
+        decode_json(body)
+    except Undecodable as error:
+        raise Malformed(Issue("structure", str(error), error.place or None)) from None
 
 
 def _format(request: Request) -> str:

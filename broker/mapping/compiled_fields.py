@@ -114,6 +114,7 @@ class FieldCompiler:
             end=self.optional((*path, "end")),
             duration=self._length((*path, "duration")),
             clock_offset=self._length((*path, "clock-offset")),
+            missing_is_received=value.get("missing") == "received",
         )
 
     def _length(self, path: Path) -> tuple[Field, str] | None:

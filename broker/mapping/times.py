@@ -49,6 +49,8 @@ class TimeRule:
     end: Field | None = None
     duration: tuple[Field, str] | None = None
     clock_offset: tuple[Field, str] | None = None
+    missing_is_received: bool = False
+    """Whether a payload without a time is one of the time of its receipt; else it is a problem."""
 
     def read(self, scope: Scope, received: datetime) -> EffectiveTime:
         """Raises `Unmapped`."""
@@ -56,6 +58,8 @@ class TimeRule:
             return EffectiveTime(received, None, "", 0.0)
         written = self.value.read(scope)
         if written is None or written == "":
+            if self.missing_is_received:
+                return EffectiveTime(received, None, "", 0.0)
             raise self.value.failure("required", "missing-field", "the reading has no time.")
         zone = self._zone(scope)
         start = self._moment(self.value, written, zone)

@@ -9,6 +9,7 @@ from broker.ingest.readings.values import CSV, GATT, JSON, RawReading
 from broker.mapping.decoders.csv_lines import decode_line, split_lines
 from broker.mapping.decoders.gatt import decode_characteristic
 from broker.mapping.decoders.undecodable import Undecodable
+from broker.mapping.payloads import PayloadError, encode_json, parse_payload
 from broker.model import json_text
 
 NDJSON = "ndjson"
@@ -27,9 +28,8 @@ def split_body(body: bytes, format_: str) -> list[bytes]:
                 return [body]
             try:
                 return [bytes(item) for item in _ITEMS.decode(body)]
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                text = f"The body is not a JSON array in UTF-8: {error}. Send it again."
-                raise Malformed(Issue("structure", text)) from None
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return [encode_json(item).encode() for item in _lenient_items(body)]
         case "ndjson":
             return [line for line in body.split(b"\n") if line.strip()]
         case "csv":
@@ -51,7 +51,7 @@ def decode(reading: RawReading) -> object:
     Raises `Undecodable`.
     """
     if reading.format == JSON:
-        return _decode_json(reading.content)
+        return decode_json(reading.content)
     if reading.format == CSV:
         return decode_line(reading.content)
     if reading.format.startswith(GATT):
@@ -60,15 +60,26 @@ def decode(reading: RawReading) -> object:
     raise Undecodable("format", text)
 
 
-def _decode_json(content: bytes) -> object:
+def decode_json(content: bytes) -> object:
+    """The payload object of a JSON text. Raises `Undecodable`."""
     try:
         if content.lstrip().startswith(_ANY_OBJECT):
             return json_text.decode_received(content)
-        # what is no object may be what a mapping takes, such as a bare array; the wrapper bounds its depth
-        return json_text.decode_received(b'{"payload":' + content + b"}")["payload"]
-    except Malformed as error:
-        issue = error.issues[0]
-        raise Undecodable(issue.expression or "", issue.text) from None
+    except Malformed:
+        pass  # the other parser is slower, accepts NaN, and says what is wrong without quoting it
+    try:
+        return parse_payload(content)
+    except PayloadError as error:
+        raise Undecodable("", f"The reading is not accepted: {error}. Send it again.") from None
+
+
+def _lenient_items(body: bytes) -> list[object]:
+    """The items of a JSON array that may contain NaN and infinities."""
+    try:
+        items = parse_payload(body)
+    except PayloadError as error:
+        raise Malformed(Issue("structure", f"The body is not accepted: {error}. Send it again.")) from None
+    return items if isinstance(items, list) else []
 
 
 def _said(reading: RawReading) -> dict[str, str]:
