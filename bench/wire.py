@@ -40,11 +40,13 @@ class Framing:
             yield head, body
 
 
-def request(path: str, body: bytes, authorization: str = "") -> bytes:
-    """A POST of FHIR JSON that asks for a minimal answer."""
+def request(
+    path: str, body: bytes, authorization: str = "", content_type: str = "application/fhir+json"
+) -> bytes:
+    """A POST of FHIR JSON (or of another type) that asks for a minimal answer."""
     credentials = f"Authorization: {authorization}\r\n" if authorization else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/fhir+json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
         f"{credentials}Prefer: return=minimal\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

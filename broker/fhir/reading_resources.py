@@ -74,6 +74,12 @@ def observation(elements: Mapping[str, Any], context: ObservationContext) -> Res
     return Resource(json_text.encode(made))
 
 
+def with_has_member(resource: Resource, references: Sequence[str]) -> Resource:
+    """The Observation of a panel with its members (`Observation/id`)."""
+    members = [{"reference": reference} for reference in references]
+    return Resource(resource.text[:-1] + b',"hasMember":' + json_text.encode(members) + b"}")
+
+
 def observed_type(elements: Mapping[str, Any]) -> str:
     """What was measured, as `system|code`: the LOINC code if there is one, so that a mapping may add
     codes of other systems later.

@@ -13,6 +13,7 @@ import structlog
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.readings.formats import decode
+from broker.ingest.readings.panels import MemberKey, with_members
 from broker.ingest.readings.quarantine import Waits, is_unchanged, to_quarantine
 from broker.ingest.readings.resolution import PlannedObservation, Resolver, Unresolved
 from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStatus, StoredReading
@@ -99,13 +100,17 @@ class ReadingIntake:
 
     async def _plan(self, outcome: _Outcome) -> list[PlannedObservation]:
         """The Observations of the payload; its problems go into the outcome."""
-        planned = []
-        for mapped in self._map(outcome):
+        planned: list[PlannedObservation] = []
+        ids: dict[MemberKey, str] = {}
+        # a panel refers to its members, so it comes behind them
+        for mapped in sorted(self._map(outcome), key=_is_panel):
             if isinstance(mapped, ReadingProblem):
                 outcome.add_problem(mapped)
                 continue
             try:
-                planned.append(await self._resolver.resolve(outcome.raw, mapped))
+                each = await self._resolver.resolve(outcome.raw, mapped)
+                planned.append(with_members(mapped, each, ids))
+                ids[MemberKey.of(mapped)] = each.id
             except Unresolved as error:
                 outcome.add_problem(error.problem, error.waits)
                 outcome.is_refused |= error.is_refused and not outcome.raw.keeps_refused
@@ -171,6 +176,10 @@ class ReadingIntake:
             kept = await self._quarantine.keep(tenant, payloads)
             letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
         return letters
+
+
+def _is_panel(mapped: MappedReading | ReadingProblem) -> bool:
+    return isinstance(mapped, MappedReading) and bool(mapped.members)
 
 
 def _failed(mapping: str, error: Exception) -> ReadingProblem:
