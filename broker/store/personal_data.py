@@ -6,16 +6,19 @@ resource is about the person. A version that an event still names is removed as 
 the event keeps its number, and says that the version is no longer stored.
 """
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broker.fhir.identifiers import identifiers
 from broker.model.change import Tenant, VersionKey
 from broker.model.resource import Resource
 from broker.store import keys, stream_id
 from broker.store.bodies import UNSEALED, Bodies
 from broker.store.dead_letter_actions import DeadLetterActions
+from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 from broker.store.matched_positions import MatchedPositions
 from broker.store.protocol import Command, ScanPlace, Store
@@ -93,6 +96,8 @@ class PersonalDataStore:
         self._tenant = tenant
         self._patient = patient
         self._is_about = is_about
+        self._identifiers: set[bytes] = set()
+        """The values of the person's identifiers: payloads of devices name nothing else."""
 
     async def find(self) -> PersonalData:
         """Everything, without changing it."""
@@ -104,6 +109,8 @@ class PersonalDataStore:
             resource = unpack(key, version, self._bodies).resource
             if stored.target == self_target or (resource and self._is_about(resource, self._patient)):
                 versions = found.resources.setdefault(stored.target, Versions())
+                if stored.target == self_target and resource is not None:
+                    self._identifiers |= {token.value.encode() for token in identifiers(resource)}
                 if stored.is_current:
                     versions.current = version.number
                 else:
@@ -182,9 +189,20 @@ class PersonalDataStore:
         async for dead_letter in DeadLetters(self._store).walk(self._tenant, DeadLetterFilter()):
             focus = dead_letter.focus
             if (focus is not None and (focus.type, focus.id) in targets) or (
-                dead_letter.entry is not None and self._is_entry_about(dead_letter.entry)
+                dead_letter.entry is not None
+                and (self._is_entry_about(dead_letter.entry) or self._is_reading_of(dead_letter))
             ):
                 found.dead_letters.append(dead_letter)
+
+    def _is_reading_of(self, dead_letter: DeadLetter) -> bool:
+        """Whether a quarantined reading names the person by an identifier, as a whole word."""
+        if dead_letter.kind is not DeadLetterKind.READING or dead_letter.entry is None:
+            return False
+        text = b"\n".join(dead_letter.entry.get(name, b"") for name in (b"content", b"parameters"))
+        return any(
+            re.search(rb"(?<![\w.-])" + re.escape(value) + rb"(?![\w.-])", text)
+            for value in self._identifiers
+        )
 
     async def _count_inbox(self) -> int:
         count, bound = 0, stream_id.FIRST
