@@ -1,8 +1,8 @@
 """What a reading costs compared with a FHIR write: the same heart rates of the same patients, each to one
 subscriber, in turns through one broker: as Observations, as payloads of a device, and as batches of payloads.
 
-A reading is a FHIR write and more: its payload is decoded and mapped, its device and patient are resolved, and
-its time is judged.
+A reading is a FHIR write and more: its payload is decoded and mapped, its device and patient are resolved,
+and its time is judged.
 """
 
 import contextlib
