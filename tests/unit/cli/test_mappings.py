@@ -51,7 +51,7 @@ def test_the_mapping_document_names_every_value_that_a_shipped_mapping_reads() -
             assert (mapping.name, observation["name"]) in named
             for component in observation.get("components", ()):
                 assert (mapping.name, f"{observation['name']}.{component['name']}") in named
-    weight = next(row for row in rows if row["Name"] == "body-weight")
+    weight = next(row for row in rows if (row["Mapping"], row["Name"]) == ("scale", "body-weight"))
     assert (weight["LOINC"], weight["MDC"], weight["UCUM"]) == ("29463-7", "188736", "kg")
     assert (weight["Source field"], weight["Unit in the payload"]) == ("weight", "from weightUnit")
     assert weight["Profile"] == "http://hl7.org/fhir/StructureDefinition/bodyweight"
