@@ -18,7 +18,6 @@ PAGES = (
     "business-events",
     "streams",
     "inbox",
-    "readings",
     "backup",
     "sizing",
     "secrets",
