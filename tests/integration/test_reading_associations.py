@@ -55,7 +55,7 @@ async def associate(
     """From the hour `start` until before `end`."""
     period = {"start": f"2026-11-25T{start:02}:00:00Z", "end": f"2026-11-25T{end - 1:02}:59:59Z"}
     references = {"device": {"reference": device}}
-    base, members = {
+    forms: dict[str, tuple[str, dict[str, Any]]] = {
         "DeviceUseStatement": (
             "r4",
             {"status": "active", "subject": {"reference": patient}, "timingPeriod": period},
@@ -79,7 +79,8 @@ async def associate(
                 "period": period,
             },
         ),
-    }[kind]
+    }
+    base, members = forms[kind]
     response = await client.post(f"/{base}/{kind}", json={"resourceType": kind} | references | members)
     assert response.status_code == 201, response.text
 
