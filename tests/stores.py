@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import redis.asyncio as redis
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from broker.model.subscription import SubscriptionKey
@@ -174,7 +176,12 @@ class StoreNode:
     async def ask(self, *command: str | int) -> Any:
         """The reply to one command, from a new connection."""
         client = redis.Redis(
-            host="127.0.0.1", port=self.port, protocol=2, decode_responses=True, socket_timeout=5
+            host="127.0.0.1",
+            port=self.port,
+            protocol=2,
+            decode_responses=True,
+            socket_timeout=30,
+            retry=Retry(NoBackoff(), 0),  # redis-py would repeat it after a second
         )
         client.response_callbacks.clear()  # the reply as the server sends it
         try:

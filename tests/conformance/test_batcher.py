@@ -17,6 +17,7 @@ from redis.exceptions import TimeoutError as NoReply
 
 from broker.store import batcher as batcher_module
 from broker.store.batcher import Batcher
+from broker.store.clients import pool_at
 from broker.store.embedded import EmbeddedServer
 from tests.faults.certificates import Pair, authority
 from tests.ports import free_port
@@ -257,8 +258,7 @@ async def test_loading_is_an_error_of_the_connection_and_no_reply() -> None:
 
 
 async def test_every_waiting_caller_learns_that_the_server_refuses_connections() -> None:
-    pool = redis.Redis(host="127.0.0.1", port=free_port(), protocol=2).connection_pool
-    batcher = Batcher(pool)
+    batcher = Batcher(pool_at(f"redis://127.0.0.1:{free_port()}"))
     async with asyncio.timeout(60):
         asking = [batcher.send([("PING",)]) for _ in range(5)]
         outcomes = await asyncio.gather(*asking, batcher.exchange([("PING",)]), return_exceptions=True)
