@@ -5,7 +5,6 @@ fault to the next request.
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -149,10 +148,9 @@ async def test_a_header_that_drips_ends_with_the_time_limit() -> None:
             await asyncio.sleep(0.05)  # the endpoint's slowness is the case
 
     async with listening(dripping) as port, EgressClient(HERE) as client:
-        started = time.monotonic()
-        answer = await post(client, f"http://127.0.0.1:{port}/", timeout_s=0.4)
+        async with asyncio.timeout(60):  # the whole header would take 200 s
+            answer = await post(client, f"http://127.0.0.1:{port}/", timeout_s=0.4)
     assert answer == HttpFailure("no-response", "no answer within 0.4 s")
-    assert time.monotonic() - started < 30, "the whole header would take 200 s"
 
 
 async def test_an_endpoint_that_never_answers_ends_with_the_time_limit() -> None:
