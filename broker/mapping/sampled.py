@@ -14,7 +14,7 @@ from broker.mapping.reading_types import Unit
 from broker.mapping.units import IDENTITY, Conversion, candidates, conversion_of
 
 _MAX_SAMPLES = 100_000
-_TOKEN = re.compile(r"[EUL]|-?(?:0|[1-9]\d{0,20})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
+_TOKEN = re.compile(r"[EUL]|-?(?:0|[1-9]\d{0,20})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _LETTERS = {"positive-infinity": "U", "negative-infinity": "L"}
 
 

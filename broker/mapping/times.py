@@ -15,7 +15,7 @@ from broker.mapping.functions import Scope
 from broker.mapping.numbers import Absent, NotANumber, read_number
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
+_OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _MICROSECONDS = {
     "us": 1,
@@ -26,7 +26,7 @@ _MICROSECONDS = {
     "d": 86_400_000_000,
 }
 _EPOCHS = {"epoch-s": "s", "epoch-ms": "ms", "epoch-us": "us"}
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class EffectiveTime(NamedTuple):
