@@ -23,6 +23,7 @@ PAGES = (
     "secrets",
     "signatures",
     "compliance",
+    "mappings",
 )
 USED = ("curl", "redis-cli")
 """Programs that the pages use and that are not installed with the broker."""

@@ -128,9 +128,9 @@ def test_another_unit_of_the_profile_may_be_the_target_and_the_range_follows() -
 
 
 def test_a_component_that_is_missing_says_so_and_both_missing_is_no_reading() -> None:
-    resource = reading({"sys": 120, "unit": "mmHg"}, BLOOD_PRESSURE).resource
-    systolic, diastolic = resource["component"]  # type: ignore[misc]
-    assert systolic["valueQuantity"]["value"] == 120  # type: ignore[index]
+    resource: dict[str, Any] = dict(reading({"sys": 120, "unit": "mmHg"}, BLOOD_PRESSURE).resource)
+    systolic, diastolic = resource["component"]
+    assert systolic["valueQuantity"]["value"] == 120
     assert absent_reason(diastolic) == "unknown"
     assert problem({"unit": "mmHg"}, BLOOD_PRESSURE).reason == "missing-field"
 

@@ -158,3 +158,11 @@ def test_widening_a_code_twice_changes_nothing_more(code: int) -> None:
 )
 def test_a_code_of_16_bits_is_widened_by_its_partition(code: int, partition: int, wide: int) -> None:
     assert widen_mdc(code, partition) == wide
+
+
+def test_the_page_about_mappings_has_every_alias() -> None:
+    page = (ROOT / "docs" / "mappings.md").read_text()
+    for alias, unit in ALIASES.items():
+        assert alias == unit or any(
+            line.startswith(f"| `{unit}` |") and f"`{alias}`" in line for line in page.splitlines()
+        ), alias
