@@ -44,7 +44,6 @@ class ObservationCompiler:
             raise self._fields.error(path, "needs a value, sampled-data, components or members.")
         return ObservationRule(
             name=members["name"],
-            field=field_name(path),
             fixed=self._fixed(path, members, kind),
             value=self._value(path, members, kind),
             components=components,
@@ -170,7 +169,6 @@ class ObservationCompiler:
             molar_mass=_decimal(members.get("molar-mass", kind.molar_mass)),
             low=_decimal(limits.get("low", low)),
             high=_decimal(limits.get("high", high)),
-            range_name=field_name((*path, "range")),
             special_values=self._special_values,
             fixed=members.get("quantity"),
         )

@@ -41,7 +41,6 @@ class ObservationRule:
     """How one Observation of a reading is made. `fixed`: the elements that are always the same."""
 
     name: str
-    field: str
     fixed: Mapping[str, object]
     value: ValueRule
     components: tuple[ComponentRule, ...]

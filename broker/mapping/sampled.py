@@ -96,7 +96,7 @@ def _sample(value: Any) -> str:
         return _LETTERS.get(number.reason, "E")
     if number.comparator:
         raise NotANumber("has a comparator")
-    return str(number.value)
+    return format(number.value, "f")
 
 
 def _number(source: Decimal | Field, scope: Scope) -> Decimal:

@@ -55,7 +55,8 @@ class _Checker:
         self._definitions = root["$defs"]
 
     def problem(self, value: Any, rules: Mapping[str, Any], path: Path) -> tuple[Path, str] | None:
-        for keyword, rule in rules.items():
+        # a misspelled key before the missing one that it stands for
+        for keyword, rule in sorted(rules.items(), key=lambda item: item[0] == "required"):
             if keyword in _ANNOTATIONS or keyword == "additionalProperties":
                 continue
             if found := self._keyword(keyword, value, rule, rules, path):

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from broker.mapping.fields import Field, Source
+from broker.mapping.fields import Field, Source, Unmapped
 from broker.mapping.functions import Scope
 from broker.mapping.numbers import Absent, NotANumber, read_number
 
@@ -63,12 +63,7 @@ class TimeRule:
             raise self.value.failure("required", "missing-field", "the reading has no time.")
         zone = self._zone(scope)
         start = self._moment(self.value, written, zone)
-        end = None
-        if self.end is not None and (written_end := self.end.read(scope)) is not None:
-            end = self._moment(self.end, written_end, zone)
-        elif self.duration is not None:
-            length = _length(*self.duration, scope)
-            end = None if length is None else start + length
+        end = self._end(scope, start, zone)
         if end is not None and end < start:
             raise (self.end or self.value).failure(
                 "invalid", "malformed", "the period ends before it starts."
@@ -76,17 +71,30 @@ class TimeRule:
         offset = None if self.clock_offset is None else _length(*self.clock_offset, scope)
         return EffectiveTime(start, end, str(written), offset.total_seconds() if offset else 0.0)
 
+    def _end(self, scope: Scope, start: datetime, zone: tzinfo | None) -> datetime | None:
+        if self.end is not None:
+            written = self.end.read(scope)
+            return None if written is None else self._moment(self.end, written, zone)
+        length = None if self.duration is None else _length(*self.duration, scope)
+        if self.duration is None or length is None:
+            return None
+        try:
+            return start + length
+        except OverflowError:
+            raise self.duration[0].failure("invalid", "malformed", "the period is too long.") from None
+
     def _zone(self, scope: Scope) -> tzinfo | None:
-        name = None if self.zone is None else self.zone.read(scope)
+        if self.zone is None:
+            return None
+        name = self.zone.read(scope)
         if name is None:
             return None
         try:
             return zone_of(name)
         except ValueError:
-            field = self.zone.field if self.zone else None
-            raise (field or self.value or _never()).failure(
-                "invalid", "malformed", "the time zone is unknown."
-            ) from None
+            field = self.zone.field.name if self.zone.field else self.name
+            path = self.zone.field.expression.path if self.zone.field else ""
+            raise Unmapped("invalid", "malformed", field, "the time zone is unknown.", path=path) from None
 
     def _moment(self, field: Field, written: Any, zone: tzinfo | None) -> datetime:
         try:
@@ -156,7 +164,3 @@ def _length(field: Field, unit: str, scope: Scope) -> timedelta | None:
         return _duration(written, unit)
     except (NotANumber, ValueError, OverflowError):
         raise field.failure("invalid", "malformed", "the value must be a number.") from None
-
-
-def _never() -> Field:
-    raise AssertionError("a zone belongs to a time")

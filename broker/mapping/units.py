@@ -2,7 +2,7 @@
 
 A device's unit is looked up in the aliases of the mapping, the usual UCUM units, `ALIASES`, and all of UCUM,
 in this order; one that is in none of them is never guessed. The usual conversions are in `conversions.tsv`;
-others are computed by ucumvert, which takes a second to load: `load_ucum` does that in a thread.
+others are computed by ucumvert, which takes a second to load, once.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,10 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from broker.mapping.ucum_atoms import may_be_ucum
+
 _CONTEXT = Context(prec=34)
+_WIDE = Context(prec=200)  # room for the digits of every number that `numbers.read_number` lets through
 _MAX_UNIT_CHARS = 40
 _DIGITS = 28
 
@@ -59,7 +62,7 @@ class Conversion(NamedTuple):
         exponent = value.as_tuple().exponent
         last_digit = 0 if is_integer or not isinstance(exponent, int) else min(exponent, 0)
         step = self.factor.adjusted() + last_digit  # the magnitude of the source's last digit
-        return result.quantize(Decimal(1).scaleb(min(step, 0)), context=_CONTEXT)
+        return result.quantize(Decimal(1).scaleb(min(step, 0)), context=_WIDE)
 
 
 IDENTITY = Conversion(Decimal(1), Decimal(0))
@@ -112,11 +115,6 @@ def candidates(target: str, aliases: Mapping[str, str], molar_mass: Decimal | No
     """The UCUM units of the aliases that convert to the target: what an unknown unit could have been."""
     units = dict.fromkeys((target, *aliases.values(), *ALIAS_UNITS))
     return tuple(unit for unit in units if conversion(unit, target, molar_mass) is not None)
-
-
-def load_ucum() -> None:
-    """Loads ucumvert, so that the first unusual unit does not wait for it. Run it in a thread."""
-    _registry()
 
 
 def is_unit(code: str) -> bool:
@@ -173,6 +171,8 @@ def compute(source: str, target: str) -> Conversion | None:
 def _parsed(code: str) -> Any:
     """The units of a UCUM code for Pint; None if it is no UCUM. A bare annotation is 1."""
     if not code or any(ord(each) < 33 for each in code) or len(code) > _MAX_UNIT_CHARS:
+        return None
+    if not may_be_ucum(code):
         return None
     bare = code.startswith("{") and code.endswith("}") and code.count("{") == 1
     try:

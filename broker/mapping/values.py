@@ -14,7 +14,6 @@ from broker.mapping.sampled import SampledDataRule
 from broker.mapping.units import Conversion, candidates, conversion_of
 
 Element = dict[str, object]
-Kind = str
 _MAX_UNITS = 256
 
 
@@ -30,7 +29,6 @@ class QuantityRule:
     molar_mass: Decimal | None
     low: Decimal | None
     high: Decimal | None
-    range_name: str
     special_values: Mapping[str, str]
     fixed: Mapping[str, object] | None = None
     """The elements of a quantity that is not converted."""
@@ -95,7 +93,7 @@ class QuantityRule:
 class PlainRule:
     """A value that is no quantity. `kind` is integer, string, boolean or concept."""
 
-    kind: Kind
+    kind: str
     value: Field
     codes: Mapping[str, tuple[Coding, ...]]
     special_values: Mapping[str, str]

@@ -17,6 +17,7 @@ Path = tuple[str | int, ...]
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _WORDS: Mapping[str, object] = {"null": None, "~": None, "": None, "true": True, "false": False}
+_IMPLICIT_TAGS = {"str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 20
 _MAX_NODES = 20_000
@@ -78,7 +79,7 @@ class _Reader:
         self.lines.setdefault(path, line)
         if len(path) > _MAX_DEPTH or len(self.lines) > _MAX_NODES:
             raise MappingError(self._file, line, field_name(path), "the file is too large.")
-        if node.tag and not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _IMPLICIT_TAGS:
             raise MappingError(self._file, line, field_name(path), "tags are not used in mapping files.")
         match node:
             case yaml.MappingNode():

@@ -327,6 +327,18 @@ def test_whatever_a_payload_has_gives_readings_or_problems_and_always_the_same(p
         assert list(mappings.map(payload, RECEIVED, name)) == list(found)
 
 
+@given(
+    st.decimals(allow_nan=True, allow_infinity=True)
+    | st.from_regex(r"[<>]?-?\d{1,38}(\.\d{1,20})?", fullmatch=True)
+)
+def test_every_number_in_another_unit_is_a_reading_or_a_problem(number: Any) -> None:
+    weights = (
+        "observations: [{name: w, type: body-weight, value: w, unit: lb, range: {low: -1e40, high: 1e40}}]"
+    )
+    (found,) = results({"w": number}, weights)
+    assert isinstance(found, MappedReading | ReadingProblem)
+
+
 def test_a_payload_that_is_nested_too_deeply_is_a_problem() -> None:
     payload: Any = {"kind": "device"}
     for _ in range(5_000):

@@ -79,6 +79,13 @@ def test_a_period_has_an_end_or_a_duration(part: str) -> None:
     assert found.end == found.start + timedelta(minutes=30)
 
 
+@pytest.mark.parametrize("length", [10**12, "1e29", "x", True])
+def test_a_duration_that_is_none_is_a_problem(length: Any) -> None:
+    payload = {"hr": 72, "at": "2026-03-02T07:00:00Z", "length": length}
+    found = problem(payload, time="time: {value: at, duration: {value: length, unit: min}}")
+    assert found.field == "time.duration.value"
+
+
 def test_a_period_that_ends_before_it_starts_is_a_problem() -> None:
     payload = {"hr": 72, "at": "2026-03-02T07:00:00Z", "to": "2026-03-02T06:59:59Z"}
     assert problem(payload, time="time: {value: at, end: to}").field == "time.end"

@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 from decimal import Decimal
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from broker.mapping.codes import widen_mdc
 from broker.mapping.reading_types import GLUCOSE_MOLAR_MASS, READING_TYPES
+from broker.mapping.ucum_atoms import may_be_ucum
 from broker.mapping.units import ALIASES, Conversion, candidates, conversion, conversion_of
 from tests.spawning import ROOT
 
@@ -70,16 +72,40 @@ def test_conversion_keeps_the_order_of_values(pair: tuple[str, str], values: lis
     assert convert.apply(smaller) <= convert.apply(larger)
 
 
-def test_the_table_is_what_ucumvert_computes() -> None:
+def conversions_script() -> ModuleType:
     path = ROOT / "scripts" / "conversions"
     loader = importlib.machinery.SourceFileLoader("conversions", str(path))
     spec = importlib.util.spec_from_loader("conversions", loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_what_ucumvert_computes() -> None:
+    module = conversions_script()
     assert (ROOT / "broker" / "mapping" / "conversions.tsv").read_text() == module.table(), (
         "run scripts/conversions"
     )
+
+
+def test_the_atoms_are_those_of_ucumvert() -> None:
+    written = (ROOT / "broker" / "mapping" / "ucum_atoms.txt").read_text()
+    assert written == conversions_script().atoms(), "run scripts/conversions"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["mm[Hg]", "10*3/uL", "mL/(24.h)", "[iU]/L", "kg/m2", "m.s-2", "{beats}/min", "%", "10*-6", "dam", "[in_i]",
+     "1", "mmol/mol{crea}", "ug/kg/h", "[pt_br]", "Cel", "kcal/d", "/min"],
+)  # fmt: skip
+def test_a_unit_of_ucum_is_recognised_without_the_library(code: str) -> None:
+    assert may_be_ucum(code)
+
+
+@pytest.mark.parametrize("text", ["catty", "bpm", "mmHg", "lbs", "furlong", "k%", "١", "kg lb", "°C"])
+def test_a_text_that_is_no_unit_is_recognised_without_the_library(text: str) -> None:
+    assert not may_be_ucum(text)
 
 
 def test_a_unit_that_is_not_in_the_table_is_computed() -> None:
