@@ -96,8 +96,8 @@ def test_the_atoms_are_those_of_ucumvert() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["mm[Hg]", "10*3/uL", "mL/(24.h)", "[iU]/L", "kg/m2", "m.s-2", "{beats}/min", "%", "10*-6", "dam", "[in_i]",
-     "1", "mmol/mol{crea}", "ug/kg/h", "[pt_br]", "Cel", "kcal/d", "/min"],
+    ["mm[Hg]", "10*3/uL", "mL/(24.h)", "[iU]/L", "kg/m2", "m.s-2", "{beats}/min", "%", "10*-6", "dam",
+     "[in_i]", "1", "mmol/mol{crea}", "ug/kg/h", "[pt_br]", "Cel", "kcal/d", "/min"],
 )  # fmt: skip
 def test_a_unit_of_ucum_is_recognised_without_the_library(code: str) -> None:
     assert may_be_ucum(code)
