@@ -24,6 +24,9 @@ from broker.cli.mapping_values import (
 from broker.cli.output import JsonOption, WideOption, print_rows
 from broker.clock import SystemClock
 from broker.errors import ConfigurationError
+from broker.mapping.decoders.csv_lines import decode_line, split_lines
+from broker.mapping.decoders.gatt import decode_characteristic
+from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.document import rows_of, to_csv, to_html, to_markdown
 from broker.mapping.errors import MappingError
 from broker.mapping.examples import example, example_names
@@ -153,6 +156,13 @@ def try_payload(
     example_name: Annotated[
         str, typer.Option("--example", help="Use the example payload of this shipped mapping.")
     ] = "",
+    form: Annotated[
+        str, typer.Option("--format", help="json, csv, or gatt: and the number of a characteristic.")
+    ] = "json",
+    device: Annotated[str, typer.Option("--device", help="The device of a gatt value: system|value.")] = "",
+    patient: Annotated[
+        str, typer.Option("--patient", help="The patient of a gatt value: system|value.")
+    ] = "",
     folder: FolderOption = None,
     as_json: JsonOption = False,
     wide: WideOption = False,
@@ -166,15 +176,17 @@ def try_payload(
         fhir-broker mappings test --example thermometer
 
         fhir-broker mappings test reading.json --mapping scale
+
+        fhir-broker mappings test value.bin --format gatt:2A37 --device 'http://example.org/devices|1'
     """
     mappings = _load(folder)
     if mapping and mappings.find(mapping) is None:
         raise ConfigurationError(f"There is no mapping {mapping}. Run `fhir-broker mappings list`.")
     try:
-        value = parse_payload(_content(payload, example_name))
-    except PayloadError as error:
-        raise ConfigurationError(f"{payload or example_name}: {error}.") from error
-    results = mappings.map(value, _now(), mapping)
+        values = _decode(_content(payload, example_name), form, device, patient)
+    except (PayloadError, Undecodable) as error:
+        raise ConfigurationError(f"{payload or example_name}: {str(error).rstrip('.')}.") from error
+    results = [result for value in values for result in mappings.map(value, _now(), mapping)]
     problems = [ProblemRow.of(each) for each in results if isinstance(each, ReadingProblem)]
     readings = [reading_of(each) for each in results if isinstance(each, MappedReading)]
     if as_json:
@@ -189,6 +201,18 @@ def try_payload(
 
 def _members(problem: ProblemRow) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in ProblemRow.__slots__}
+
+
+def _decode(content: bytes, form: str, device: str, patient: str) -> Sequence[object]:
+    """The payloads. Raises `PayloadError` and `Undecodable`."""
+    if form == "csv":
+        return [decode_line(line) for line in split_lines(content)]
+    if form.startswith("gatt:"):
+        number = form.removeprefix("gatt:")
+        return [decode_characteristic(number, content, device=device, patient=patient)]
+    if form != "json":
+        raise ConfigurationError("--format is json, csv, or gatt: and the number of a characteristic.")
+    return [parse_payload(content)]
 
 
 def _content(payload: str, example_name: str) -> bytes:

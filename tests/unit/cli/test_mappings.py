@@ -103,6 +103,25 @@ def test_the_test_of_a_payload_that_cannot_be_mapped_shows_why_and_exits_with_1(
     assert "9999" not in result.stdout
 
 
+def test_lines_of_csv_and_values_of_bluetooth_characteristics_can_be_tested(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(FILE)
+    shown = run_json(
+        "test",
+        "-",
+        "--format",
+        "csv",
+        "--folder",
+        str(tmp_path),
+        content="kind,id,hr\nmine,1,61\nmine,1,62\n",
+    )
+    assert [each["resource"]["valueQuantity"]["value"] for each in shown["readings"]] == [61, 62]
+    (tmp_path / "value.bin").write_bytes(bytes([0, 72]))
+    shown = run_json(
+        "test", str(tmp_path / "value.bin"), "--format", "gatt:2A37", "--device", "http://example.org/d|1"
+    )
+    assert [each["resource"]["valueQuantity"]["value"] for each in shown["readings"]] == [72]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -110,6 +129,7 @@ def test_the_test_of_a_payload_that_cannot_be_mapped_shows_why_and_exits_with_1(
         (("test", "missing.json"), "missing.json cannot be read"),
         (("test", "-", "--mapping", "none"), "There is no mapping none"),
         (("test", "--example", "none"), "There is no example none"),
+        (("test", "-", "--format", "xml"), "--format is json, csv, or gatt"),
         (("test", "-"), "-: the payload is not JSON: line 1, column 1"),
         (("list", "--folder", "nowhere"), "nowhere is not a folder"),
         (("check", "nowhere.yaml"), "nowhere.yaml cannot be read"),
