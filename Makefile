@@ -13,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak validate keycloak fuzz mutants audit sbom lock clean
+.PHONY: help install demo test check bench faults soak readings validate keycloak fuzz mutants audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ faults: install ## Run the fault campaign and write docs/reliability.md
 
 soak: install ## Keep a broker busy for SOAK_MINUTES=30, check that nothing grows, and write docs/reliability.md
 	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --report docs/reliability.md
+
+readings: install ## Run the readings campaign: 1,000 devices by MQTT and HTTP, the broker killed twice
+	@$(BIN)/python -m tests.readings
 
 validate: install ## Have HL7's validator judge what the broker says, and HAPI's client use it; needs a JDK and Maven
 	@$(BIN)/python -m tests.validation $(if $(DEFINITIONS),--definitions $(DEFINITIONS)) || test $$? -eq $(SKIPPED)

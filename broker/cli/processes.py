@@ -205,11 +205,13 @@ def mqtt() -> None:
 
     BROKER_MQTT_URL names the server and BROKER_MQTT_TOPICS the file of the topics (docs/mqtt.md). It uses the
     store of BROKER_REDIS_URL, or that of the `fhir-broker serve` with the same BROKER_DATA_DIR, and serves
-    /readyz and /metrics on BROKER_PORT.
+    /readyz and /metrics on BROKER_PORT. BROKER_BASE_URL is the one of the API.
 
     Examples:
 
         export BROKER_MQTT_URL=mqtt://127.0.0.1:1883 BROKER_MQTT_TOPICS=topics.toml
+
+        export BROKER_BASE_URL=http://127.0.0.1:8080
 
         BROKER_PORT=8083 fhir-broker mqtt
 
