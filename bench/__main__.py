@@ -24,6 +24,7 @@ from bench import (
     neighbours,
     overload,
     pipeline,
+    profiles,
     readings,
     register,
     report,
@@ -73,6 +74,7 @@ BENCHES: Mapping[str, Measure] = {
     "start": files.measure_start,
     "scale": scale.measure,
     "idle": idle.measure,
+    "profiles": profiles.measure,
     "signatures": signatures.measure,
     "security": security.measure,
 }

@@ -42,6 +42,11 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(
         "demo", "demo", "Start a broker, subscribers of three FHIR releases and a gateway, and show them."
     ),
+    "conformance-report": Command(
+        "conformance_report",
+        "conformance_report",
+        "Report how resources meet their profiles, by profile and element.",
+    ),
     "erase": Command("erase", "erase", "Remove what the store holds about a person."),
     "explain": Command(
         "explain", "explain", "Show why a change would, or would not, be notified to a subscription."

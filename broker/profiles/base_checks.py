@@ -151,6 +151,8 @@ def _element_checks(
     codes = rules.get((table.type, element.name, "codes"))
     if codes:
         checks.append(_codes_check(frozenset(codes)))
+    if (table.type, element.name, "absolute") in rules:
+        checks.append(_check_absolute)
     targets = rules.get((table.type, element.name, "targets"))
     if targets:
         checks.append(_targets_check(frozenset(targets)))
@@ -175,6 +177,11 @@ def _codes_check(codes: frozenset[str]) -> Check:
             found.add("code-invalid", path, text)
 
     return check
+
+
+def _check_absolute(value: Any, path: str, found: Found) -> None:
+    if isinstance(value, str) and ":" not in value:
+        found.add("value", path, "the system is not an absolute URI")
 
 
 def _targets_check(targets: frozenset[str]) -> Check:

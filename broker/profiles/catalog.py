@@ -16,6 +16,7 @@ from broker.profiles.base_checks import check_extensions, check_resource
 from broker.profiles.found import Found
 from broker.profiles.library import Profile, ProfileLibrary
 from broker.profiles.packages import Definition, Definitions, read_directory
+from broker.profiles.slicing import Discriminating
 from broker.profiles.value_rules import CompileInvariant
 from broker.profiles.value_sets import ValueSets
 from broker.profiles.vital_signs import HL7, profile_of_code, shipped_definitions
@@ -64,6 +65,10 @@ class ProfileCatalog:
     def find(self, release: Release, url: str) -> Profile | None:
         """The profile of a canonical URL; None for one that is not known in the release."""
         return self._libraries[release].find(url)
+
+    def discriminating(self, release: Release) -> Discriminating:
+        """Tells slices apart, for who looks for the elements of a profile in a resource."""
+        return self._libraries[release].discriminating
 
     def unchecked(self, release: Release) -> Sequence[str]:
         """The rules of the profiles compiled so far that are not checked, and why."""

@@ -74,7 +74,7 @@ class ProfileCompiler:
     ) -> None:
         self._release = release
         self._rules = ValueRules(release, library, value_sets, compile_invariant, is_strict=is_strict)
-        self._discriminating = Discriminating(value_sets, library.tree)
+        self.discriminating = Discriminating(value_sets, library.tree)
 
     @property
     def unchecked(self) -> Sequence[str]:
@@ -84,9 +84,12 @@ class ProfileCompiler:
     def compile(self, tree: Node, root: str, name: str) -> Check | None:
         """The check of a value of the type `root` against the profile of that name."""
         place = Place(find_table(self._release, root), root, root, root)
-        return _TreeCompiler(self._release, self._rules, self._discriminating, tree, name).value(
-            tree, root, place
-        )
+        compiler = _TreeCompiler(self._release, self._rules, self.discriminating, tree, name)
+        check = compiler.value(tree, root, place)
+        parts = tree.children.get("extension")
+        if root != "Extension" or parts is None or not parts.slices:
+            return check
+        return all_of([*([check] if check else []), parts_check(parts, Origin(name, "Extension.extension"))])
 
 
 class _TreeCompiler:
@@ -257,6 +260,26 @@ class _TreeCompiler:
                 checks.append(forbidden_check(f"the type {type_name} is not permitted", origin))
             checks.append(self.value(each, type_name, inner))
         return all_of([each for each in checks if each is not None])
+
+
+def parts_check(parts: Node, origin: Origin) -> Check:
+    """An extension has no parts but those that its definition names; a part with an absolute URL is another
+    extension.
+    """
+    urls = {
+        each.children["url"].rules.fixed.value
+        for each in parts.slices.values()
+        if "url" in each.children and each.children["url"].rules.fixed is not None
+    }
+    text = origin.text("the definition of the extension names no such part")
+
+    def check(value: Any, path: str, found: Found) -> None:
+        for n, part in enumerate(value.get("extension", ())):
+            url = part.get("url") if isinstance(part, dict) else None
+            if isinstance(url, str) and ":" not in url and url not in urls:
+                found.add("structure", f"{path}.extension[{n}].url", text, element=origin.element)
+
+    return check
 
 
 def _says_something(each: CompiledSlice) -> bool:

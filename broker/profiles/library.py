@@ -12,6 +12,7 @@ from broker.profiles.compiler import ProfileCompiler
 from broker.profiles.definitions import BadDefinition, objects
 from broker.profiles.found import Found
 from broker.profiles.packages import Definition, Definitions
+from broker.profiles.slicing import Discriminating
 from broker.profiles.trees import Node, lay_over
 from broker.profiles.value_rules import CompileInvariant
 from broker.profiles.value_sets import ValueSets
@@ -57,6 +58,11 @@ class ProfileLibrary:
         self._compiler = ProfileCompiler(release, self, value_sets, compile_invariant, is_strict=is_strict)
         self._profiles: dict[str, Profile | None] = {}
         self.bad: dict[str, str] = {}
+
+    @property
+    def discriminating(self) -> Discriminating:
+        """Tells the slices of this release's profiles apart."""
+        return self._compiler.discriminating
 
     @property
     def unchecked(self) -> Sequence[str]:

@@ -76,7 +76,9 @@ def list_check(name: str, limits: Limits, check: Check | None, slices: SliceItem
     too_few, too_many = limits.too_few, limits.too_many
 
     def check_elements(owner: Mapping[str, Any], path: str, found: Found) -> None:
-        values = items_of(owner, name) if name in owner or sibling in owner else ()
+        values: Sequence[Any] = owner.get(name, ())
+        if sibling in owner or values.__class__ is not list:
+            values = items_of(owner, name) if name in owner or sibling in owner else ()
         if len(values) < minimum:
             found.add("required", f"{path}.{name}", too_few, element=element)
         elif len(values) > maximum:

@@ -4,13 +4,20 @@ Discriminators are compiled to a predicate for each slice. A path with several v
 does. A slice whose discriminators say nothing that can be decided here is not checked.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from broker.profiles.base_checks import Check, target_type
 from broker.profiles.bindings import membership
 from broker.profiles.definitions import UNBOUNDED, Discriminator, Slicing
+from broker.profiles.discriminator_paths import (
+    EXTENSION,
+    OF_TYPE,
+    RESOLVE,
+    Walk,
+    compile_path,
+    steps_of,
+)
 from broker.profiles.element_checks import Origin
 from broker.profiles.found import Found
 from broker.profiles.trees import Node
@@ -23,9 +30,6 @@ Item = tuple[Any, str]
 """A value and its path."""
 SliceItems = Callable[[Sequence[Item], str, Found], None]
 DEFAULT_SLICE = "@default"
-_STEP = re.compile(r"(?:extension\('[^']*'\)|ofType\([^)]*\)|resolve\(\)|[^.])+")
-_EXTENSION = re.compile(r"extension\('([^']*)'\)")
-_OF_TYPE = re.compile(r"ofType\((?:FHIR\.)?(\w+)\)")
 
 
 class CompiledSlice(NamedTuple):
@@ -117,21 +121,22 @@ class Discriminating:
             return None
         if len(decided) == 1:
             return decided[0]
-        return lambda value, found: all(part(value, found) for part in decided)
+        first, *others = decided
+        return lambda value, found: first(value, found) and all(part(value, found) for part in others)
 
     def _discriminator(self, node: Node, unsliced: Node, discriminator: Discriminator) -> Predicate | None:
-        steps = [step for step in _STEP.findall(discriminator.path) if step != "$this"]
+        steps = steps_of(discriminator.path)
         if discriminator.kind == "value" and steps == ["url"]:
             return self._url(node)
         targets = self._at(node, steps) or self._at(unsliced, steps)
         if discriminator.kind in {"type", "profile"}:
-            return _by_type(targets, steps, is_target="resolve()" in steps or discriminator.kind == "profile")
+            return _by_type(targets, steps, is_target=RESOLVE in steps or discriminator.kind == "profile")
         if discriminator.kind == "exists":
             return _existence(targets, steps)
         criteria = [each for target in targets if (each := self._criterion(target)) is not None]
         if not criteria:
             return _existence(targets, steps)
-        return lambda value, found: _meets(criteria, values_at(value, steps, found))
+        return _meets(criteria, compile_path(steps))
 
     def _url(self, node: Node) -> Predicate | None:
         """Extensions are told apart by their url: that of the profile, or a fixed one."""
@@ -149,6 +154,8 @@ class Discriminating:
         """What a value must be by the fixed value, pattern or required binding of a node or those below."""
         if node.rules.fixed is not None:
             fixed = node.rules.fixed.value
+            if isinstance(fixed, str):
+                return fixed.__eq__
             return lambda value: is_equal(value, fixed)
         if node.rules.pattern is not None:
             pattern = node.rules.pattern.value
@@ -169,9 +176,9 @@ class Discriminating:
         """The nodes at the path below a slice: also in required slices, and in the profile of a datatype."""
         current = [node]
         for step in steps:
-            if step == "resolve()" or _OF_TYPE.fullmatch(step):
+            if step == RESOLVE or OF_TYPE.fullmatch(step):
                 continue
-            extension = _EXTENSION.fullmatch(step)
+            extension = EXTENSION.fullmatch(step)
             name = "extension" if extension else step
             found = [child for each in current for child in self._children(each, name)]
             if extension:
@@ -209,8 +216,21 @@ def _specific_children(node: Node) -> Sequence[tuple[str, Node]]:
     return found
 
 
-def _meets(criteria: Sequence[Callable[[Any], bool]], values: Sequence[Any]) -> bool:
-    return all(any(criterion(each) for each in values) for criterion in criteria)
+def _meets(criteria: Sequence[Callable[[Any], bool]], walk: Walk) -> Predicate:
+    """Each criterion is met by one of the values."""
+    if len(criteria) > 1:
+        return lambda value, found: all(
+            any(criterion(each) for each in walk(value, found)) for criterion in criteria
+        )
+    criterion = criteria[0]
+
+    def predicate(value: Any, found: Found) -> bool:
+        for each in walk(value, found):  # noqa: SIM110 a generator would cost more than the rest
+            if criterion(each):
+                return True
+        return False
+
+    return predicate
 
 
 def _by_type(targets: Sequence[Node], steps: Sequence[str], *, is_target: bool) -> Predicate | None:
@@ -224,10 +244,10 @@ def _by_type(targets: Sequence[Node], steps: Sequence[str], *, is_target: bool) 
         names |= {US_CORE_TARGETS[each] for each in names if each in US_CORE_TARGETS}
     if not names:
         return None
-    path = [step for step in steps if step != "resolve()"]
+    walk = compile_path([step for step in steps if step != RESOLVE])
 
     def predicate(value: Any, found: Found) -> bool:
-        for each in values_at(value, path, found):
+        for each in walk(value, found):
             actual = target_type(each, found) if is_target else type_of(each)
             if actual in names:
                 return True
@@ -244,34 +264,9 @@ def type_of(value: Any) -> str:
 
 def _existence(targets: Sequence[Node], steps: Sequence[str]) -> Predicate | None:
     """Whether there is a value at all: the slice says that one is required, or that none is permitted."""
+    walk = compile_path(steps)
     if any(target.rules.max == 0 for target in targets):
-        return lambda value, found: not values_at(value, steps, found)
+        return lambda value, found: not walk(value, found)
     if any(target.rules.min for target in targets):
-        return lambda value, found: bool(values_at(value, steps, found))
+        return lambda value, found: bool(walk(value, found))
     return None
-
-
-def values_at(value: Any, steps: Sequence[str], found: Found) -> Sequence[Any]:
-    """The values at a discriminator's path below an item."""
-    current = [value]
-    for step in steps:
-        extension, of_type = _EXTENSION.fullmatch(step), _OF_TYPE.fullmatch(step)
-        if step == "resolve()":
-            current = [target for each in current if (target := _resolve(each, found)) is not None]
-        elif of_type:
-            continue  # the element of the choice says its type
-        elif extension:
-            current = [
-                each
-                for owner in current
-                for each in children(owner, "extension")
-                if isinstance(each, Mapping) and each.get("url") == extension[1]
-            ]
-        else:
-            current = [each for owner in current for each in children(owner, step)]
-    return current
-
-
-def _resolve(reference: Any, found: Found) -> Any:
-    text = reference.get("reference") if isinstance(reference, dict) else None
-    return found.contained(text) if isinstance(text, str) and text.startswith("#") else None

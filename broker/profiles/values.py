@@ -43,20 +43,30 @@ def matches(value: Value, pattern: Value) -> bool:
     return is_equal(value, pattern)
 
 
-def children(value: Value, name: str) -> Iterator[Value]:
+def child_values(value: Value, name: str) -> Sequence[Value]:
     """The values of a child of an object; `value` also finds the type of choice that is there."""
-    if not isinstance(value, dict):
-        return
+    if value.__class__ is not dict:
+        return ()
     found = value.get(name)
     if found is None:
-        end = len(name)
-        found = next(
-            (value[each] for each in value if each.startswith(name) and each[end : end + 1].isupper()), None
-        )
-    if isinstance(found, list):
-        yield from found
-    elif found is not None:
-        yield found
+        found = _chosen(value, name)
+    if found.__class__ is list:
+        values: Sequence[Value] = found
+        return values
+    return () if found is None else (found,)
+
+
+def _chosen(value: Mapping[str, Any], choice: str) -> Value:
+    end = len(choice)
+    for name in value:
+        if name.startswith(choice) and name[end : end + 1].isupper():
+            return value[name]
+    return None
+
+
+def children(value: Value, name: str) -> Iterator[Value]:
+    """The values of a child, one after another."""
+    return iter(child_values(value, name))
 
 
 def items_of(owner: Mapping[str, Any], name: str) -> Sequence[Value]:
@@ -73,6 +83,9 @@ def referenced_type(reference: Mapping[str, Any]) -> str:
     """The type of resource that a Reference names; '' if it says none."""
     text = reference.get("reference")
     if isinstance(text, str) and not text.startswith(("#", "urn:")):
+        kind = text.partition("/")[0]
+        if kind[:1].isupper() and kind.isalpha() and kind != text:
+            return kind
         parts = text.partition("/_history/")[0].partition("?")[0].split("/")
         kind = parts[-2] if len(parts) > 1 else ""
         if kind[:1].isupper() and kind.isalpha():

@@ -18,6 +18,7 @@ from tests.validation.documents import collect
 from tests.validation.hapi_client import run_hapi_client
 from tests.validation.java_project import JavaFailed, NoAnswer, build, missing_tools
 from tests.validation.judge import ACCEPTED_WITHOUT_PROFILES, judge, read_accepted, unaccepted
+from tests.validation.profile_verdicts import compare_profiles
 
 DEFINITIONS = Path(__file__).resolve().parents[3] / "shared" / "spec" / "data"
 SKIPPED = 77
@@ -33,6 +34,10 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with backport-r4 and backport-r4b: the profiles of the Subscriptions R5 Backport",
     )
     parser.add_argument("--keep", type=Path, help="keep the documents in this folder")
+    parser.add_argument(
+        "--record", action="store_true", help="record the verdicts about profiles for the default suite"
+    )
+    parser.add_argument("--only-profiles", action="store_true", help="judge the examples of profiles only")
     parser.add_argument("--all", action="store_true", help="print the accepted findings too")
     return parser
 
@@ -48,13 +53,27 @@ def main() -> int:
     except NoAnswer as reason:
         _CONSOLE.print(f"skipped: {reason}; what the validator needs could not be downloaded")
         return SKIPPED
-    is_clean = _judge_documents(options)
+    if options.only_profiles:
+        return 0 if _judge_profiles(options) else 1
+    is_clean = _judge_documents(options) & _judge_profiles(options)
     try:
         _CONSOLE.print(asyncio.run(run_hapi_client()).strip())
     except JavaFailed as error:
         _CONSOLE.print(f"HAPI's generic client failed: {error}")
         is_clean = False
     return 0 if is_clean else 1
+
+
+def _judge_profiles(options: argparse.Namespace) -> bool:
+    """Whether the broker's compiler of profiles and HL7's validator agree but for the known differences."""
+    published = options.definitions / "profiles-r4"
+    with tempfile.TemporaryDirectory(prefix="profiles-") as scratch:
+        *disagreements, counts = compare_profiles(
+            Path(scratch), published if published.is_dir() else None, record=options.record
+        )
+    for line in [*disagreements, counts]:
+        _CONSOLE.print(line)
+    return not disagreements
 
 
 def _judge_documents(options: argparse.Namespace) -> bool:

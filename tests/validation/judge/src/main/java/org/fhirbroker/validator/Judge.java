@@ -2,6 +2,7 @@ package org.fhirbroker.validator;
 
 import ca.uhn.fhir.context.FhirContext;
 import ca.uhn.fhir.context.support.DefaultProfileValidationSupport;
+import ca.uhn.fhir.context.support.ValidationSupportContext;
 import ca.uhn.fhir.parser.IParser;
 import ca.uhn.fhir.validation.FhirValidator;
 import ca.uhn.fhir.validation.SingleValidationMessage;
@@ -40,7 +41,13 @@ public final class Judge {
       FhirValidator validator = validator(release, List.of(arguments).subList(1, arguments.length));
       for (Path file : jsonFiles(documents.resolve(release))) {
         judged++;
-        ValidationResult result = validator.validateWithResult(Files.readString(file));
+        ValidationResult result;
+        try {
+          result = validator.validateWithResult(Files.readString(file));
+        } catch (RuntimeException error) {
+          System.out.printf("%s/%s\tundecided\t\tthe validator failed: %s%n", release, file.getFileName(), error);
+          continue;
+        }
         for (SingleValidationMessage message : result.getMessages()) {
           String text = message.getMessage().replaceAll("\\s+", " ");
           String location = String.valueOf(message.getLocationString());
@@ -68,12 +75,22 @@ public final class Judge {
             new CommonCodeSystemsTerminologyService(context),
             new InMemoryTerminologyServerValidationSupport(context),
             new SnapshotGeneratingValidationSupport(context));
+    for (IBaseResource definition : known.fetchAllStructureDefinitions()) {
+      addSnapshot(chain, definition);
+    }
     FhirInstanceValidator instances = new FhirInstanceValidator(chain);
     instances.setAnyExtensionsAllowed(true);
     instances.setBestPracticeWarningLevel(BestPracticeWarningLevel.Ignore);
     FhirValidator validator = context.newValidator();
     validator.registerValidatorModule(instances);
     return validator;
+  }
+
+  /** Profiles of datatypes need their snapshots before the validator asks for them. */
+  private static void addSnapshot(ValidationSupportChain chain, IBaseResource definition) {
+    if (definition instanceof org.hl7.fhir.r4.model.StructureDefinition profile && !profile.hasSnapshot()) {
+      chain.generateSnapshot(new ValidationSupportContext(chain), profile, profile.getUrl(), null, profile.getName());
+    }
   }
 
   private static void addDefinitions(FhirContext context, PrePopulatedValidationSupport known, Path folder)

@@ -1,0 +1,167 @@
+"""`conformance-report`: how resources meet their profiles, by profile and element."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from broker.cli import conformance_view
+from broker.cli.broker_client import DEFAULT_BASE, HEADERS, TIMEOUT_S, check_url, fhir_base, request, trusted
+from broker.cli.credentials import auth_for
+from broker.errors import ConfigurationError, RequestError
+from broker.fhir.validation import find_issues
+from broker.matching.fhirpath import compile_invariant
+from broker.model.release import Release
+from broker.model.resource import Resource
+from broker.profiles.catalog import ProfileCatalog
+from broker.profiles.report import Reporter
+
+_REFERENCE = re.compile(r"[A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64}")
+_STDIN = "-"
+
+
+class ReportFormat(StrEnum):
+    MARKDOWN = "markdown"
+    HTML = "html"
+    JSON = "json"
+
+
+_RENDER = {
+    ReportFormat.MARKDOWN: conformance_view.as_markdown,
+    ReportFormat.HTML: conformance_view.as_html,
+    ReportFormat.JSON: conformance_view.as_json,
+}
+
+
+def conformance_report(
+    resources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files of resources or Bundles (*.json, *.ndjson), folders of them, - for NDJSON on standard"
+            " input, or resources that the broker stores, as Type/id."
+        ),
+    ],
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The URL of a profile that each resource has to meet, besides its own. Repeatable."
+        ),
+    ] = None,
+    profiles_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="FHIR packages and folders of definitions, besides the built-in vital signs.",
+            envvar="BROKER_PROFILES_DIR",
+        ),
+    ] = None,
+    release: Annotated[Release, typer.Option(help="The release of the resources.")] = Release.R4,
+    report_format: Annotated[
+        ReportFormat, typer.Option("--format", help="The format of the report.")
+    ] = ReportFormat.MARKDOWN,
+    output: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
+    base: Annotated[
+        str, typer.Option(help="The URL of the broker that has the stored resources.")
+    ] = DEFAULT_BASE,
+) -> None:
+    """Report how resources meet their profiles, by profile and element.
+
+    For each profile that a resource declares or that its code implies: how many resources passed and failed
+    each element, and how many have it, with must-support marked. The report has no value of a resource.
+
+    Exit code 0 if all conform, 1 if not, 2 if the broker cannot tell.
+
+    Examples:
+
+        fhir-broker conformance-report readings/ --format html --output report.html
+
+        fhir-broker conformance-report Observation/17 Observation/18
+    """
+    catalog = ProfileCatalog.load(profiles_dir, compile_invariant)
+    reporter = Reporter(catalog, release, profile or ())
+    for name, resource in _resources(resources, base, release):
+        try:
+            structure = find_issues(release, resource.type, resource)
+            reporter.add(name, resource.copy(), structure)
+        except RequestError as error:
+            raise ConfigurationError(f"{name}: {error}") from error
+    report = reporter.report()
+    text = _RENDER[report_format](report)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+    raise typer.Exit(0 if report.conformant == report.resources else 1)
+
+
+def _resources(names: list[str], base: str, release: Release) -> Iterator[tuple[str, Resource]]:
+    """The resources with the names by which the report calls them."""
+    for name in names:
+        path = Path(name)
+        if name == _STDIN:
+            yield from _lines("standard input", sys.stdin.read())
+        elif path.is_dir():
+            for each in sorted(path.rglob("*")):
+                if each.suffix in {".json", ".ndjson"}:
+                    yield from _file(each)
+        elif path.is_file() or not _REFERENCE.fullmatch(name):
+            yield from _file(path)
+        else:
+            yield name, _stored(name, base, release)
+
+
+def _stored(reference: str, base: str, release: Release) -> Resource:
+    check_url("--base", base)
+    url = fhir_base(base)
+    if url == f"{base.rstrip('/')}/r4":
+        url = f"{base.rstrip('/')}/{release}"
+    auth = auth_for(url, f"system/{reference.partition('/')[0]}.r")
+    with httpx.Client(
+        headers=HEADERS, timeout=TIMEOUT_S, trust_env=False, auth=auth, verify=trusted()
+    ) as client:
+        return _resource(request(client, "GET", f"{url}/{reference}"))
+
+
+def _file(path: Path) -> Iterator[tuple[str, Resource]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigurationError(
+            f"Cannot read {path}: {reason}. Give a file, a folder, or the reference of a stored resource."
+        ) from error
+    if path.suffix == ".ndjson":
+        yield from _lines(str(path), text)
+    else:
+        yield from _document(str(path), text)
+
+
+def _lines(name: str, text: str) -> Iterator[tuple[str, Resource]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield from _document(f"{name}:{number}", line)
+
+
+def _document(name: str, text: str) -> Iterator[tuple[str, Resource]]:
+    """The resource, or those of a Bundle."""
+    resource = Resource(text.encode())
+    try:
+        fields: dict[str, Any] = resource.copy()
+    except RequestError as error:
+        raise ConfigurationError(f"{name}: {error}. Give FHIR resources in JSON.") from error
+    if fields.get("resourceType") != "Bundle":
+        yield name, resource
+        return
+    entries = json.loads(text).get("entry")
+    for n, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict) and isinstance(entry.get("resource"), dict):
+            yield f"{name}: entry[{n}]", _resource(entry["resource"])
+
+
+def _resource(fields: dict[str, Any]) -> Resource:
+    return Resource(json.dumps(fields).encode())
