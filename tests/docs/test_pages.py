@@ -18,6 +18,7 @@ PAGES = (
     "business-events",
     "streams",
     "inbox",
+    "readings",
     "backup",
     "sizing",
     "secrets",
