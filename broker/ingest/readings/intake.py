@@ -20,6 +20,7 @@ from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStat
 from broker.ingest.readings.writing import ObservationWriter, Unwritten
 from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.reading import MappedReading, PayloadMapper, ReadingProblem
+from broker.mapping.units import load_ucum
 from broker.store.dead_letter_id import DeadReadingId
 from broker.store.quarantine import Quarantine, Quarantined
 from broker.telemetry import metrics
@@ -65,6 +66,7 @@ class ReadingIntake:
         self._resolver = resolver
         self._writer = writer
         self._quarantine = quarantine
+        self._is_prepared = False
 
     async def admit(self, readings: Sequence[RawReading]) -> list[ReadingResult]:
         """What became of each payload, in their order.
@@ -85,6 +87,9 @@ class ReadingIntake:
     async def _process(
         self, readings: Sequence[RawReading], before: Quarantined | None = None
     ) -> list[ReadingResult]:
+        if not self._is_prepared:  # a unit that is not tabulated would stop the event loop for a second
+            await asyncio.to_thread(load_ucum)
+            self._is_prepared = True
         outcomes = [_Outcome(raw) for raw in readings]
         planned = await asyncio.gather(*(self._plan(outcome) for outcome in outcomes))
         failpoints.hit("readings.before-commit")
