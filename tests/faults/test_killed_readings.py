@@ -25,7 +25,7 @@ def payload(n: int, unit: str = "C") -> dict[str, Any]:
         "kind": "thermometer",
         "device": {"system": _SYSTEM, "value": "t-1"},
         "patient": {"system": _SYSTEM, "value": "ana"},
-        "readings": [{"time": f"2026-03-02T07:15:{n:02}+01:00", "temperature": 37.1, "unit": unit}],
+        "readings": [{"time": f"2024-03-02T07:15:{n:02}+01:00", "temperature": 37.1, "unit": unit}],
     }
 
 

@@ -22,7 +22,7 @@ from broker.mapping.reading import (
 
 DEVICES, PATIENTS = "urn:devices", "urn:patients"
 JSON = {"Content-Type": "application/json"}
-NOW = "2026-11-26T08:00:00+01:00"
+NOW = "2024-11-26T08:00:00+01:00"
 _UCUM, _LOINC, _MDC = "http://unitsofmeasure.org", "http://loinc.org", "urn:iso:std:iso:11073:10101"
 _CATEGORY = {
     "coding": [

@@ -35,7 +35,7 @@ async def broker(start_broker: StartBroker, mapper: PayloadsOfTests) -> AsyncIte
 
 
 def at(hour: int, **members: Any) -> dict[str, Any]:
-    return {"device": "d1", "hr": 60 + hour, "at": f"2026-11-25T{hour:02}:00:00Z"} | members
+    return {"device": "d1", "hr": 60 + hour, "at": f"2024-11-25T{hour:02}:00:00Z"} | members
 
 
 async def add_device(client: httpx.AsyncClient, **members: Any) -> str:
@@ -53,7 +53,7 @@ async def associate(
     client: httpx.AsyncClient, kind: str, device: str, patient: str, start: int, end: int
 ) -> None:
     """From the hour `start` until before `end`."""
-    period = {"start": f"2026-11-25T{start:02}:00:00Z", "end": f"2026-11-25T{end - 1:02}:59:59Z"}
+    period = {"start": f"2024-11-25T{start:02}:00:00Z", "end": f"2024-11-25T{end - 1:02}:59:59Z"}
     references = {"device": {"reference": device}}
     forms: dict[str, tuple[str, dict[str, Any]]] = {
         "DeviceUseStatement": (

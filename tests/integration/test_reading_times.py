@@ -63,14 +63,14 @@ async def test_a_clock_that_is_known_to_be_ahead_is_corrected_and_its_time_kept(
         httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
     ):
         await add_patient(client, "ana")
-        response = await send(client, reading("2026-11-25T10:00:00+01:00", ahead=90))
+        response = await send(client, reading("2024-11-25T10:00:00+01:00", ahead=90))
         observation = await stored(client, response)
-        assert observation["effectiveDateTime"] == "2026-11-25T09:58:30+01:00"
+        assert observation["effectiveDateTime"] == "2024-11-25T09:58:30+01:00"
         (extension,) = observation["extension"]
         assert extension == {
             "url": "http://fhir-broker.org/fhir/StructureDefinition/device-time",
-            "valueDateTime": "2026-11-25T10:00:00+01:00",
+            "valueDateTime": "2024-11-25T10:00:00+01:00",
         }
         # the offset is known better now: still the same reading
-        again = await send(client, reading("2026-11-25T10:00:00+01:00", ahead=91))
+        again = await send(client, reading("2024-11-25T10:00:00+01:00", ahead=91))
         assert again.json()["status"] == "duplicate"
