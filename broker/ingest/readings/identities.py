@@ -111,9 +111,9 @@ class Identities:
 
     async def metric(self, reading: RawReading, device: str, metric: Metric) -> None:
         """Creates the DeviceMetric of the device unless it exists."""
-        value, resource = device_metric(device, metric)
-        key = (reading.tenant, "DeviceMetric", "urn:ietf:rfc:3986", value)
+        key = (reading.tenant, "DeviceMetric", device, metric.code)
         if self._known.get(key) is None:
+            value, resource = device_metric(device, metric)
             criteria = _criteria(Identifier("urn:ietf:rfc:3986", value))
             self._keep(key, await self._create(reading, "DeviceMetric", criteria, resource))
 
