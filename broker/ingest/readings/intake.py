@@ -20,6 +20,7 @@ from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStat
 from broker.ingest.readings.writing import ObservationWriter, Unwritten
 from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.reading import MappedReading, PayloadMapper, ReadingProblem
+from broker.mapping.units import load_ucum
 from broker.store.dead_letter_id import DeadReadingId
 from broker.store.quarantine import Quarantine, Quarantined
 from broker.telemetry import metrics
@@ -65,6 +66,8 @@ class ReadingIntake:
         self._resolver = resolver
         self._writer = writer
         self._quarantine = quarantine
+        self._is_prepared = False
+        self._preparing = asyncio.Lock()
 
     async def admit(self, readings: Sequence[RawReading]) -> list[ReadingResult]:
         """What became of each payload, in their order.
@@ -85,6 +88,8 @@ class ReadingIntake:
     async def _process(
         self, readings: Sequence[RawReading], before: Quarantined | None = None
     ) -> list[ReadingResult]:
+        if not self._is_prepared:
+            await self._prepare()
         outcomes = [_Outcome(raw) for raw in readings]
         planned = await asyncio.gather(*(self._plan(outcome) for outcome in outcomes))
         failpoints.hit("readings.before-commit")
@@ -97,6 +102,13 @@ class ReadingIntake:
             result = ReadingResult(outcome.status, outcome.observations, outcome.problems, letters.get(n, ""))
             results.append(result)
         return results
+
+    async def _prepare(self) -> None:
+        """Loads what a unit that is not tabulated needs, which would stop the event loop for a second."""
+        async with self._preparing:
+            if not self._is_prepared:
+                await asyncio.to_thread(load_ucum)
+                self._is_prepared = True
 
     async def _plan(self, outcome: _Outcome) -> list[PlannedObservation]:
         """The Observations of the payload; its problems go into the outcome."""
