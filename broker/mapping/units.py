@@ -117,6 +117,11 @@ def candidates(target: str, aliases: Mapping[str, str], molar_mass: Decimal | No
     return tuple(unit for unit in units if conversion(unit, target, molar_mass) is not None)
 
 
+def load_ucum() -> None:
+    """Loads ucumvert, so that no unit waits for it. Run it in a thread."""
+    _registry()
+
+
 def is_unit(code: str) -> bool:
     """Whether the text is a UCUM unit."""
     return code in _tabulated_units() or _parsed(code) is not None
