@@ -18,6 +18,19 @@ observations:
   - {name: heart-rate, type: heart-rate, value: hr, unit: bpm}
 """
 
+ENTRIES = """
+observations:
+  - name: blood-pressure
+    type: blood-pressure
+    group: GROUP
+    components:
+      - {name: systolic, type: systolic, when: code == 'sys', value: v, unit: mmHg}
+      - {name: diastolic, type: diastolic, when: code == 'dia', value: v, unit: mmHg}
+  - {name: pulse, type: heart-rate, when: code == 'hr', value: v, unit: bpm}
+"""
+SELECT = HEAD.replace("value: id}", "value: payload().id}") + "select: entries\n"
+TIME = "time: {value: at}"
+
 
 def mapping(observations: str = HEART_RATE, head: str = HEAD, time: str = "time: received") -> DeviceMapping:
     return compile_mapping("device.yaml", f"{head}{time}\n{observations}")

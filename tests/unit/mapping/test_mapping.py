@@ -4,12 +4,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from broker.mapping.mapping_set import MappingSet
 from broker.mapping.reading import IdentityPolicy, MappedReading, ReadingProblem
-from tests.unit.mapping.payloads import HEAD, HEART_RATE, RECEIVED, mapping, problem, reading, results
+from tests.unit.mapping.payloads import (
+    ENTRIES,
+    HEAD,
+    RECEIVED,
+    SELECT,
+    TIME,
+    mapping,
+    problem,
+    reading,
+    results,
+)
 
 BLOOD_PRESSURE = """
 observations:
@@ -19,18 +26,6 @@ observations:
       - {name: systolic, type: systolic, value: sys, unit: {from: unit}}
       - {name: diastolic, type: diastolic, value: dia, unit: {from: unit}}
 """
-ENTRIES = """
-observations:
-  - name: blood-pressure
-    type: blood-pressure
-    group: GROUP
-    components:
-      - {name: systolic, type: systolic, when: code == 'sys', value: v, unit: mmHg}
-      - {name: diastolic, type: diastolic, when: code == 'dia', value: v, unit: mmHg}
-  - {name: pulse, type: heart-rate, when: code == 'hr', value: v, unit: bpm}
-"""
-SELECT = HEAD.replace("value: id}", "value: payload().id}") + "select: entries\n"
-TIME = "time: {value: at}"
 
 
 def absent_reason(element: Any) -> str:
@@ -281,73 +276,3 @@ def test_a_value_that_is_null_although_the_reading_has_it_gets_the_reason_of_the
 def test_a_bmi_has_a_value_since_its_profile_has_no_room_for_a_reason() -> None:
     observations = "observations: [{name: b, type: body-mass-index, value: bmi, unit: kg/m2}]"
     assert problem({"bmi": "NaN"}, observations).reason == "missing-field"
-
-
-def test_no_mapping_and_several_mappings_are_problems_that_name_the_mappings() -> None:
-    one, other = mapping(), mapping(head=HEAD.replace("name: device", "name: other"))
-    both = MappingSet((one, other))
-    (none,) = both.map({"kind": "unheard"}, RECEIVED)
-    (several,) = both.map({"kind": "device", "id": "d", "hr": 72}, RECEIVED)
-    assert isinstance(none, ReadingProblem)
-    assert isinstance(several, ReadingProblem)
-    assert (none.reason, none.candidates) == ("no-mapping", ("device", "other"))
-    assert (several.reason, several.candidates) == ("ambiguous-mapping", ("device", "other"))
-    (named,) = both.map({"kind": "device", "id": "d", "hr": 72}, RECEIVED, "other")
-    assert isinstance(named, MappedReading)
-    assert named.mapping == "other"
-
-
-_KEYS = ["kind", "id", "hr", "at", "entries", "code", "v", "unit", "x"]
-_JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.decimals() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=5),
-    max_leaves=20,
-)  # fmt: skip
-
-
-@settings(max_examples=200)
-@given(_JSON)
-def test_whatever_a_payload_has_gives_readings_or_problems_and_always_the_same(payload: Any) -> None:
-    mappings = MappingSet(
-        (
-            mapping(),
-            mapping(
-                ENTRIES.replace("GROUP", "time"), head=SELECT.replace("name: device", "name: b"), time=TIME
-            ),
-            mapping(
-                head=HEAD.replace("name: device", "name: c").replace("kind == 'device'", "length(x) > `1`")
-            ),
-        )
-    )
-    for name in ("", "device", "b", "c"):
-        found = mappings.map(payload, RECEIVED, name)
-        assert found
-        assert all(isinstance(each, MappedReading | ReadingProblem) for each in found)
-        assert list(mappings.map(payload, RECEIVED, name)) == list(found)
-
-
-@given(
-    st.decimals(allow_nan=True, allow_infinity=True)
-    | st.from_regex(r"[<>]?-?\d{1,38}(\.\d{1,20})?", fullmatch=True)
-)
-def test_every_number_in_another_unit_is_a_reading_or_a_problem(number: Any) -> None:
-    weights = (
-        "observations: [{name: w, type: body-weight, value: w, unit: lb, range: {low: -1e40, high: 1e40}}]"
-    )
-    (found,) = results({"w": number}, weights)
-    assert isinstance(found, MappedReading | ReadingProblem)
-
-
-def test_a_payload_that_is_nested_too_deeply_is_a_problem() -> None:
-    payload: Any = {"kind": "device"}
-    for _ in range(5_000):
-        payload = {"x": payload}
-    (found,) = MappingSet((mapping(),)).map(payload, RECEIVED)
-    assert isinstance(found, ReadingProblem)
-    assert found.code == "too-long"
-
-
-def test_a_payload_of_too_many_readings_is_a_problem() -> None:
-    found = problem({"entries": [{"hr": 60}] * 10_001}, HEART_RATE, head=SELECT)
-    assert "more than 10000 readings" in found.text
