@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-header --no-annotate \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
@@ -77,8 +77,9 @@ sbom: install ## Write the SBOM of the installed dependencies, CycloneDX, to dis
 
 lock: install ## Update the lock files
 	@$(PIP) install pip-tools
-	@$(COMPILE) --build-deps-for wheel --output-file requirements.lock pyproject.toml
-	@$(COMPILE) --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --strip-extras --build-deps-for wheel --output-file requirements.lock pyproject.toml
+	@# extras stay: without them pip looks at the newest version of `coverage[toml]` before the locked one
+	@$(COMPILE) --no-strip-extras --build-deps-for wheel --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['fuzz'], sep='\n')" \
 		| $(COMPILE) --output-file requirements-fuzz.lock -
 	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['hsm'], sep='\n')" \
