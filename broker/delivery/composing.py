@@ -3,7 +3,7 @@
 Both delivery and the API (`$events`, `$status`, open connections) compose through this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from broker.delivery.owner_access import BoundTopics, PermittedEvents
@@ -38,10 +38,11 @@ class Composer:
         content: PayloadContent | None = None,
         status: SubscriptionStatus | None = None,
         errors: tuple[ErrorReport, ...] = (),
+        omits_unreadable: bool = False,
     ) -> Notification:
         """The same arguments give the same notification: its id is derived from them (R-209).
 
-        `release`, `content` and `status` default to those of the subscription.
+        `release`, `content` and `status` default to those of the subscription. Raises what `foci` raises.
         """
         release, content = release or subscription.release, content or subscription.channel.content
         events = permitted.events
@@ -56,7 +57,9 @@ class Composer:
             content=content,
             events_since_start=count,
             at_ms=at_ms,
-            foci=await self.foci(permitted, release, content, subscription.elements),
+            foci=await self.foci(
+                permitted, release, content, subscription.elements, omits_unreadable=omits_unreadable
+            ),
             errors=errors,
             related=self.related(subscription.topic_canonical) if events else (),
         )
@@ -72,19 +75,25 @@ class Composer:
         release: Release,
         content: PayloadContent,
         elements: Sequence[str],
+        *,
+        omits_unreadable: bool = False,
     ) -> tuple[Focus, ...]:
         """The events with the resources that the content level includes, read in one round trip, limited to
         the elements of their types.
+
+        Raises `ValueError` for a stored resource that can't be read, or leaves it out and says so: where
+        nothing becomes a dead letter, the events behind it would never arrive.
         """
         events = permitted.events
         if content is not PayloadContent.FULL_RESOURCE:
             return tuple(Focus(event, None, (None,) * len(event.context)) for event in events)
         releases = {event.focus: event.release for event in events}
         releases |= {included.key: included.release for event in events for included in event.context}
-        versions = await self._resources.many(releases)
+        versions, unreadable = await self._read(releases, omits_unreadable)
         bodies = {
             key: _body(key, versions.get(key), source, release, elements) for key, source in releases.items()
         }
+        bodies |= {key: _unreadable(key) for key in unreadable}
 
         def focus(event: Event) -> Focus:
             # a version written after the event belongs to a store that was rolled back and reused its number
@@ -97,6 +106,24 @@ class Composer:
 
         return tuple(focus(event) for event in events)
 
+    async def _read(
+        self, wanted: Collection[VersionKey], omits_unreadable: bool
+    ) -> tuple[Mapping[VersionKey, Version], Collection[VersionKey]]:
+        """The versions that are stored, and those that can't be read."""
+        try:
+            return await self._resources.many(wanted), ()
+        except ValueError:
+            if not omits_unreadable:
+                raise
+        versions: dict[VersionKey, Version] = {}
+        unreadable = []
+        for key in wanted:
+            try:
+                versions |= await self._resources.many([key])
+            except ValueError:
+                unreadable.append(key)
+        return versions, unreadable
+
 
 class _Body(NamedTuple):
     """A version in the subscriber's release, or why it isn't included ('' for a deletion)."""
@@ -107,6 +134,10 @@ class _Body(NamedTuple):
 
 def _missing(key: VersionKey) -> _Body:
     return _Body(None, f"{key.reference}/_history/{key.version} is not included: it is no longer stored.")
+
+
+def _unreadable(key: VersionKey) -> _Body:
+    return _Body(None, f"{key.reference}/_history/{key.version} is not included: it can't be read.")
 
 
 def _body(

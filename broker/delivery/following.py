@@ -169,6 +169,7 @@ class Following:
                     run,
                     count=run.events[-1].number,
                     at_ms=self._clock.now_ms(),
+                    omits_unreadable=True,
                 )
 
     async def _compose(self, record: Record, kind: NotificationType) -> Notification:

@@ -10,7 +10,7 @@ from broker.security.clients import Registration, UrlProblems, decode_registrati
 class ClientDirectory:
     """The registrations of a folder. Without a folder there are none.
 
-    `load` replaces all clients at once; where it raises, those of before stay.
+    `read` changes nothing; `replace` replaces all clients at once.
     """
 
     def __init__(self, folder: Path | None, url_problems: UrlProblems) -> None:
@@ -19,11 +19,18 @@ class ClientDirectory:
         self._registrations: Mapping[str, Registration] = {}
 
     def load(self) -> None:
-        """Raises `ConfigurationError`, one line with the file and the element, for the first file that is not
-        valid.
+        """Reads and replaces. Where it raises what `read` raises, the clients of before stay."""
+        self.replace(self.read())
+
+    def replace(self, registrations: Mapping[str, Registration]) -> None:
+        self._registrations = registrations
+
+    def read(self) -> Mapping[str, Registration]:
+        """The registrations that the folder has now, by client id. Raises `ConfigurationError`, one line with
+        the file and the element, for the first file that is not valid.
         """
         if self._folder is None:
-            return
+            return {}
         if not self._folder.is_dir():
             raise ConfigurationError(
                 f"BROKER_CLIENTS_DIR={self._folder} is not a directory. Make it, or name another."
@@ -38,7 +45,7 @@ class ClientDirectory:
                     f"{path}: client_id: {client_id!r} is also in {files[client_id]}. Remove one of them."
                 )
             files[client_id], registrations[client_id] = path, registration
-        self._registrations = registrations
+        return registrations
 
     def find(self, client_id: str) -> Registration | None:
         """The registration of that id, also one that is disabled."""

@@ -91,9 +91,7 @@ class Issuer:
 
 
 class IssuerFile:
-    """The issuers of a file, none without one. `load` replaces all at once; where it raises, those of before
-    stay.
-    """
+    """The issuers of a file, none without one. `read` changes nothing; `replace` replaces all at once."""
 
     def __init__(self, path: Path | None, url_problems: UrlProblems) -> None:
         self._path = path
@@ -105,17 +103,25 @@ class IssuerFile:
         return bool(self._by_url)
 
     def load(self) -> None:
-        """Raises `ConfigurationError`, one line with the file and the element that is not valid."""
+        """Reads and replaces. Where it raises what `read` raises, the issuers of before stay."""
+        self.replace(self.read())
+
+    def read(self) -> Sequence[Issuer]:
+        """The issuers that the file has now. Raises `ConfigurationError`, one line with the file and the
+        element that is not valid.
+        """
         if self._path is None:
-            return
+            return ()
         try:
-            issuers = list(parse_issuers(self._path.read_bytes(), self._url_problems))
+            return list(parse_issuers(self._path.read_bytes(), self._url_problems))
         except OSError as error:
             raise ConfigurationError(
                 f"BROKER_ISSUERS={self._path}: {error.strerror}. Name a file that can be read."
             ) from error
         except ValueError as error:
             raise ConfigurationError(f"{self._path}: {error}. Correct the file.") from error
+
+    def replace(self, issuers: Sequence[Issuer]) -> None:
         self._by_url = {issuer.url: issuer for issuer in issuers}
         self._by_name = {issuer.name: issuer for issuer in issuers}
 

@@ -60,13 +60,20 @@ class ClientService:
         text = await self._stored.find(client_id)
         return None if text is None else self._read(text).client
 
-    async def reload(self) -> int:
-        """Reads the files of clients and issuers again; the number of registered clients there are then.
+    async def reload(self) -> None:
+        """Reads the files of clients and issuers again. Raises `ConfigurationError`: then all stay as they
+        were.
 
-        Raises `ConfigurationError`.
+        Nothing is awaited after they were replaced, so a caller that clears a cache then does it before
+        anybody finds the new ones.
         """
-        await asyncio.to_thread(self._files.load)
-        await asyncio.to_thread(self._issuers.load)
+        registrations = await asyncio.to_thread(self._files.read)
+        issuers = await asyncio.to_thread(self._issuers.read)
+        self._files.replace(registrations)
+        self._issuers.replace(issuers)
+
+    async def count(self) -> int:
+        """How many clients are registered."""
         return len(self._files) + await self._stored.count()
 
     async def all(self, tenant: Tenant) -> list[Registration]:

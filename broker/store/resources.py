@@ -58,12 +58,16 @@ def read_stored(stored: bytes) -> StoredVersion:
 
 
 def unpack(key: VersionKey, stored: StoredVersion, bodies: Bodies) -> Version:
-    """The version of that key. Raises `ValueError` for a damaged text."""
+    """The version of that key. Raises `ValueError` for a damaged text, or for none where it is no deletion:
+    nobody may take it for one.
+    """
     resource = None
     if stored.text:
         text = bodies.unpack(stored.text, key.tenant, key.reference)
         unversioned = UnversionedResource(key.type, key.id, text)
         resource = unversioned.with_version(key.version, stored.at_ms)
+    elif stored.interaction is not Interaction.DELETE:
+        raise ValueError("the text of a stored resource is missing")
     return Version(key, stored.release, stored.interaction, stored.at_ms, resource)
 
 

@@ -36,11 +36,12 @@ class ClientReload:
 
     async def _load(self) -> None:
         try:
-            count = await self._clients.reload()
-            self._cached.forget()
+            await self._clients.reload()
         except ConfigurationError as error:
             _log.error("clients not loaded; they stay as they were", error=str(error))
             return
+        self._cached.forget()
+        count = await self._clients.count()
         if count:
             _log.info("clients loaded", clients=count)
         else:

@@ -39,6 +39,17 @@ async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = WAIT_S)
             await asyncio.sleep(0.01)
 
 
+async def until_ready(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    """Until `/readyz` answers 200; that answer. On a loaded machine the store may need longer than the time
+    it has there, which is 503.
+    """
+    async with asyncio.timeout(WAIT_S):
+        while (response := await client.get("/readyz", headers=headers)).status_code != 200:
+            assert response.status_code == 503, response.text
+            await asyncio.sleep(0.05)
+    return response
+
+
 class Gate:
     """An endpoint that answers only after `opened` is set. Counts the requests that wait at the same time."""
 

@@ -26,6 +26,7 @@ from tests.integration.broker_fixture import Script, until
 from tests.integration.channel_taps import CHANNELS, ChannelTaps, Mailbox
 from tests.integration.commands import run
 from tests.integration.guarded_broker import OBSERVATIONS, GuardedBroker
+from tests.integration.marked_poison import break_events
 from tests.integration.operations_client import groups, question
 from tests.integration.raw_endpoint import answering, listening
 from tests.integration.smart_broker import SmartBroker
@@ -228,6 +229,7 @@ class MarkedTraffic:
             response = await self._guarded.ward.post("/r5/Subscription", json=document)
             assert response.status_code == 201, response.text
             await self._guarded.until_status(response.json()["id"], "error")
+        await break_events(self._guarded, self._data, marked(Release.R4, "Observation")[1])
         for operation in ("redrive-dead-letters", "dead-letters", "discard-dead-letters"):
             answer = await self._ask("POST", f"/r5/${operation}", question(kind="event"))
             self.shown[operation] = answer.text

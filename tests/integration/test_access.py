@@ -26,6 +26,7 @@ from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from broker.testing.registration import subscription
 from tests.conftest import StartBroker
+from tests.integration.broker_fixture import until_ready
 from tests.integration.interaction_rows import ROWS, concrete
 
 VITALS = "http://fhir-broker.org/topics/vital-signs"
@@ -123,7 +124,7 @@ async def test_a_principal_without_roles_is_refused_by_every_other_route(client:
     for row in ROUTES:
         if not row.access.is_public:
             check_forbidden(await client.request(row.method, row.path, headers=as_client("nobody")))
-    assert (await client.get("/readyz", headers=as_client("nobody"))).status_code == 200
+    await until_ready(client, **as_client("nobody"))
     assert (await client.get("/metrics")).status_code == 200
 
 

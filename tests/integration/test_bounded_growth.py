@@ -11,7 +11,7 @@ from broker.app import Role
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until
+from tests.integration.broker_fixture import BrokerFixture, Gate, Script, until, until_ready
 from tests.metrics import read_total
 
 MAX_WAITING = 20
@@ -139,4 +139,4 @@ async def test_producers_get_503_while_too_many_changes_wait_for_matching(
                 return (await put()).is_success
 
             await until(is_accepted)
-            assert (await client.get("/readyz")).status_code == 200
+            await until_ready(client)

@@ -18,7 +18,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import until
+from tests.integration.broker_fixture import until, until_ready
 from tests.integration.smart_broker import SmartBroker, smart_broker
 from tests.metrics import total
 from tests.smart_clients import register
@@ -84,7 +84,7 @@ async def test_a_client_above_its_rate_gets_429_and_its_neighbour_is_served(
         assert issue(refused[0])["code"] == "throttled"
         assert "BROKER_REQUEST_RATE" in issue(refused[0])["diagnostics"]
         assert (await calm.get("/r4/Observation/none")).status_code == 404
-        assert (await smart.client.get("/readyz")).status_code == 200
+        await until_ready(smart.client)
         assert (await smart.client.get("/r4/metadata")).status_code == 200
         assert await refusals(smart, "requests") == len(refused)
 

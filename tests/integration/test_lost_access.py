@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from broker.app import Role
+from broker.store.protocol import Store
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
@@ -24,6 +25,7 @@ from tests.integration.guarded_broker import (
     patient,
     write_topic,
 )
+from tests.integration.poisoning import PoisonMaker
 
 __all__ = ["guarded"]
 Start = Callable[..., AbstractAsyncContextManager[GuardedBroker]]
@@ -36,7 +38,7 @@ def start(start_broker: StartBroker, guarded: GuardedBroker, tmp_path: Path) -> 
 
 
 async def test_what_waited_or_happened_without_access_is_not_delivered_after_it_came_back(
-    start: Start,
+    start: Start, store: Store
 ) -> None:
     async with start() as broker:
         gate = Gate()
@@ -57,6 +59,8 @@ async def test_what_waited_or_happened_without_access_is_not_delivered_after_it_
         assert "Observation/waiting" in await streamed  # it ended with the access
         gate.opened.set()
         await broker.put(observation("unseen"))
+        # what waits to be matched in the five seconds before an activation may be an event (decision 220)
+        await PoisonMaker(broker.lab, store).until_matched()
 
         await broker.change_ward(ALL_OBSERVATIONS)
         for each in (hook, pull):

@@ -15,6 +15,7 @@ from tests.integration.channel_taps import mailbox
 from tests.integration.commands import Command
 from tests.integration.guarded_broker import write_topic
 from tests.integration.leaks import command_lines, files, forms, with_unpacked
+from tests.integration.marked_poison import POISON
 from tests.integration.marked_traffic import (
     ANSWER,
     HEALTH,
@@ -30,7 +31,7 @@ from tests.integration.marked_traffic import (
 )
 from tests.ports import free_port
 
-_FOR_PEOPLE_IN_CHARGE = (HEALTH, IDENTIFIER, QUERY, KEY, ANSWER, INBOX, REQUEST_KEY)
+_FOR_PEOPLE_IN_CHARGE = (HEALTH, IDENTIFIER, QUERY, KEY, ANSWER, INBOX, REQUEST_KEY, POISON)
 """What no log line, metric, status or list of processes may have."""
 
 

@@ -14,6 +14,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import BACKPORT, subscription
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.fhir.rows import Sent, check_rows, read_back
+from tests.integration.broker_fixture import until_ready
 
 STORES = ("embedded", "cluster")
 
@@ -289,9 +290,7 @@ async def test_a_basic_that_is_not_a_topic_is_stored_like_any_resource(client: h
 
 async def test_the_process_reports_its_health_and_metrics(client: httpx.AsyncClient) -> None:
     assert (await client.get("/livez")).json() == {"status": "alive"}
-    async with asyncio.timeout(60):
-        while (ready := await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 a loaded machine answers late
-            await asyncio.sleep(0.05)
+    ready = await until_ready(client)
     assert ready.json()["status"] == "ready"
     assert ready.json()["parts"]["store"] == "ok"
     await client.post("/r4/Observation", content=READING)

@@ -14,7 +14,7 @@ from broker.security.private_keys import PrivateKey
 from broker.testing.gateway import SimulatedGateway
 from tests.conftest import StartBroker
 from tests.integration.audit_client import AuditReader, agent, word
-from tests.integration.broker_fixture import until
+from tests.integration.broker_fixture import until, until_ready
 from tests.integration.smart_broker import SmartBroker, smart_broker
 from tests.smart_clients import auth_of, register, registration
 
@@ -120,9 +120,10 @@ async def test_the_token_response_is_not_stored_and_a_scope_of_version_1_comes_b
 
 
 async def test_without_a_token_nothing_but_discovery_metadata_and_health_answers(smart: SmartBroker) -> None:
-    for path in ("/livez", "/readyz", "/r4/metadata", "/r4/.well-known/smart-configuration"):
-        for headers in ({}, bearer("outdated")):
+    for headers in ({}, bearer("outdated")):
+        for path in ("/livez", "/r4/metadata", "/r4/.well-known/smart-configuration"):
             assert (await smart.client.get(path, headers=headers)).status_code == 200, path
+        await until_ready(smart.client, **headers)
     for path in (
         "/metrics",
         "/r4/Observation/1",

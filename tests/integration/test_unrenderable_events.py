@@ -10,6 +10,7 @@ from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
 from tests.integration.operations_client import value
 from tests.integration.poisoning import PoisonMaker, poison_maker_of
+from tests.integration.test_event_stream import read, registered
 
 
 def numbers(endpoint: Endpoint) -> list[list[int]]:
@@ -86,3 +87,29 @@ async def test_a_subscription_without_resource_content_receives_the_event(
         gate.opened.set()
         await broker_fixture.until_numbers("b", 3)
         assert await subscriber.wait_until(lambda: subscriber.endpoint("a").numbers == [1, 3])
+
+
+async def test_who_reads_the_outbox_gets_the_event_without_the_resource_and_those_behind_it(
+    broker: Running, store: Store
+) -> None:
+    async with poison_maker_of(broker, store) as poison:
+        subscription_id = await registered(poison.client, content="full-resource")
+        await poison.put("n1", "n2", "n3")
+        await poison.until_matched()
+        await poison.damage("n2")
+        notifications, ids = await read(poison.client, subscription_id, 3, **{"Last-Event-ID": "0"})
+        assert ids == ["1", "2", "3"]
+        (_, *received) = notifications
+        foci = [event.focus for each in received for event in each.events]
+        assert ["Observation/n2" in focus for focus in foci].count(True) == 1
+        for each, focus in zip(received, foci, strict=True):
+            assert len(each.resources) == ("Observation/n2" not in focus)
+        listed = await poison.client.get(
+            f"/r5/Subscription/{subscription_id}/$events", params={"content": "full-resource"}
+        )
+        assert listed.status_code == 200, listed.text
+        (status, *others) = listed.json()["entry"]
+        assert len(status["resource"]["notificationEvent"]) == 3
+        shown = [entry["resource"]["id"] for entry in others if "resource" in entry]
+        assert sorted(shown) == ["n1", "n3"]
+        assert "Observation/n2/_history/1 is not included: it can't be read." in listed.text

@@ -1,0 +1,48 @@
+"""Events whose resources are damaged in the store of a broker that runs as a process, with a marker."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from redis import asyncio as redis
+
+from broker.store.embedded import socket_path
+from broker.store.resources import read_stored
+from tests.integration.broker_fixture import Gate, until
+from tests.integration.guarded_broker import GuardedBroker
+from tests.integration.operations_client import question
+
+POISON = "markerpoison"
+_DAMAGED, _CUT = "damaged", "cut"
+
+
+async def break_events(guarded: GuardedBroker, data: Path, reading: dict[str, Any]) -> None:
+    """Makes versions of the reading events, one of them with a text that nobody can read and one without a
+    text, and waits until they are dead letters. The store of the broker is in `data`.
+    """
+    held, gate = await guarded.subscribe("held"), Gate()
+    guarded.subscriber.endpoint("held").answer = gate
+    for n, name in enumerate(("intact", _DAMAGED, _CUT), start=1):
+        await guarded.put(reading | {"id": name})
+        await guarded.until_counted(held, n)
+    await gate.until_entered()
+    await _replace_texts(data, {_DAMAGED: POISON.encode(), _CUT: b""})
+    gate.opened.set()
+
+    async def are_dead_letters() -> bool:
+        response = await guarded.lab.post("/r5/$dead-letters", json=question(kind="event", count=1_000))
+        assert response.status_code == 200, response.text
+        return all(f"Observation/{name}" in response.text for name in (_DAMAGED, _CUT))
+
+    await until(are_dead_letters)
+    for name in (_DAMAGED, _CUT):
+        for path in (f"/r4/Observation/{name}", f"/r4/Observation/{name}/_history/1"):
+            assert (await guarded.lab.get(path)).status_code == 500
+
+
+async def _replace_texts(data: Path, texts: dict[str, bytes]) -> None:
+    """What the string of each resource has before its text stays: the indexes need it."""
+    async with redis.Redis(unix_socket_path=str(socket_path(data)), protocol=2) as store:
+        for name, text in texts.items():
+            (key,) = [key async for key in store.scan_iter(f"*:resource:*/{name}")]
+            stored = cast("bytes", await store.get(key))
+            await store.set(key, stored.removesuffix(read_stored(stored).text) + text)
