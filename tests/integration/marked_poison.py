@@ -17,7 +17,7 @@ _DAMAGED, _CUT = "damaged", "cut"
 
 async def break_events(guarded: GuardedBroker, data: Path, reading: dict[str, Any]) -> None:
     """Makes versions of the reading events, one of them with a text that nobody can read and one without a
-    text, and waits until they are dead letters. The store of the broker is in `data`.
+    text, waits until they are dead letters, and repairs them. The store of the broker is in `data`.
     """
     held, gate = await guarded.subscribe("held"), Gate()
     guarded.subscriber.endpoint("held").answer = gate
@@ -25,7 +25,7 @@ async def break_events(guarded: GuardedBroker, data: Path, reading: dict[str, An
         await guarded.put(reading | {"id": name})
         await guarded.until_counted(held, n)
     await gate.until_entered()
-    await _replace_texts(data, {_DAMAGED: POISON.encode(), _CUT: b""})
+    intact = await _replace_texts(data, {_DAMAGED: POISON.encode(), _CUT: b""})
     gate.opened.set()
 
     async def are_dead_letters() -> bool:
@@ -37,12 +37,18 @@ async def break_events(guarded: GuardedBroker, data: Path, reading: dict[str, An
     for name in (_DAMAGED, _CUT):
         for path in (f"/r4/Observation/{name}", f"/r4/Observation/{name}/_history/1"):
             assert (await guarded.lab.get(path)).status_code == 500
+    await _replace_texts(data, intact)
 
 
-async def _replace_texts(data: Path, texts: dict[str, bytes]) -> None:
-    """What the string of each resource has before its text stays: the indexes need it."""
+async def _replace_texts(data: Path, texts: dict[str, bytes]) -> dict[str, bytes]:
+    """The texts of before, by id. What the string of a resource has before its text stays: the indexes need
+    it.
+    """
+    replaced = {}
     async with redis.Redis(unix_socket_path=str(socket_path(data)), protocol=2) as store:
         for name, text in texts.items():
             (key,) = [key async for key in store.scan_iter(f"*:resource:*/{name}")]
             stored = cast("bytes", await store.get(key))
-            await store.set(key, stored.removesuffix(read_stored(stored).text) + text)
+            replaced[name] = read_stored(stored).text
+            await store.set(key, stored.removesuffix(replaced[name]) + text)
+    return replaced

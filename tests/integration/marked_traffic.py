@@ -41,6 +41,13 @@ _TYPES = ("Patient", "Encounter", "Device", "DeviceMetric", "Condition", "Diagno
 _ALL, _OWN = "system/*.cruds", "system/Subscription.cruds system/*.rs"
 _DEADLINE_S = 120.0
 """Large resources in every release: a loaded machine needs long."""
+_COMMANDS = (
+    ("subscriptions", "list"),
+    ("subscriptions", "show"),
+    ("clients", "list"),
+    ("audit", "list"),
+    ("audit", "verify"),
+)
 _JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 
 
@@ -69,11 +76,21 @@ def marked(release: Release, resource_type: str) -> list[dict[str, Any]]:
 
 
 class MarkedTraffic:
-    """Entered while the broker runs at `base`, with its data in `data`."""
+    """Entered while the broker runs at `base`, with its data in `data`. Unless it is the whole
+    traffic, resources are written in R4 only, and few commands are run.
+    """
 
     def __init__(
-        self, base: str, data: Path, subscriber: SimulatedSubscriber, mails: Mailbox, clients: Path
+        self,
+        base: str,
+        data: Path,
+        subscriber: SimulatedSubscriber,
+        mails: Mailbox,
+        clients: Path,
+        *,
+        is_whole: bool,
     ) -> None:
+        self._is_whole = is_whole
         self._base = base
         self._data = data
         running = cast("Running", SimpleNamespace(settings=SimpleNamespace(base_url=base)))
@@ -191,15 +208,8 @@ class MarkedTraffic:
         subscriber.endpoint("r4b").answer = Script(400)
 
     async def _write(self) -> None:
-        readings = 0
-        for release in Release:
-            for resource_type in _TYPES:
-                # R4 and R4B have the same elements but for a few types
-                for each in marked(release, resource_type)[: 1 if release is Release.R4B else None]:
-                    readings += resource_type == "Observation"
-                    url = f"/{release}/{resource_type}/{each['id']}"
-                    response = await self._ask("PUT", url, each, **{"User-Agent": QUERY})
-                    assert response.status_code in {200, 201}, response.text
+        releases = tuple(Release) if self._is_whole else (Release.R4,)
+        readings = sum([await self._write_resources(release) for release in releases])
         reading = marked(Release.R4, "Observation")[0]
         url = f"/r4/Observation?identifier=urn:x|{QUERY}"
         await self._ask("PUT", url, reading)
@@ -220,6 +230,26 @@ class MarkedTraffic:
             numbers = subscriber.endpoint(name).numbers
             await subscriber.wait_until(lambda: len(numbers) >= readings, _DEADLINE_S)  # noqa: B023 awaited here
             assert len(numbers) >= readings
+
+    async def _write_resources(self, release: Release) -> int:
+        """One resource of each type alone, the others in one batch; the count of observations."""
+        resources = [each for resource_type in _TYPES for each in marked(release, resource_type)]
+        entries = []
+        observations = 1
+        for each in resources:
+            url = f"{each['resourceType']}/{each['id']}"
+            if each["id"] in {f"{release}-0", "ana"}:
+                response = await self._ask("PUT", f"/{release}/{url}", each, **{"User-Agent": QUERY})
+                assert response.status_code in {200, 201}, response.text
+            elif release is not Release.R4B:  # it has the same elements as R4 but for a few types
+                entries.append({"resource": each, "request": {"method": "PUT", "url": url}})
+                observations += each["resourceType"] == "Observation"
+        bundle = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+        if entries:
+            response = await self._ask("POST", f"/{release}", bundle)
+            statuses = {entry["response"]["status"][:3] for entry in response.json()["entry"]}
+            assert statuses == {"201"}, response.text
+        return observations
 
     async def _fail(self) -> None:
         """An endpoint that answers with markers, and the dead letters."""
@@ -295,20 +325,15 @@ class MarkedTraffic:
         key = folder / "lab.pem"
         key.write_bytes(key_of("lab").pem)
         access = ("--client-id", "lab", "--key", str(key), "--base", self._base)
-        for command in (
-            ("subscriptions", "list"),
-            ("subscriptions", "show", self._hooks["r4"]),
-            ("clients", "list"),
-            ("audit", "list"),
-            ("audit", "export"),
-            ("audit", "verify"),
-        ):
-            done = await asyncio.to_thread(run, *command, *access)
+        commands = (("audit", "export"), ("dead-letters", "list"), *(_COMMANDS if self._is_whole else ()))
+        for command in commands:
+            of = (self._hooks["r4"],) if command == ("subscriptions", "show") else ()
+            done = await asyncio.to_thread(run, *command, *of, *access)
             assert done.returncode == 0, (command, done.stdout, done.stderr)
-            self.shown[" ".join(command[:2])] = done.stdout + done.stderr
-        listed = await asyncio.to_thread(run, "dead-letters", "list", *access)
-        assert listed.returncode == 0, listed.stderr
-        self.answers.append(listed.stdout)  # it quotes what a gateway wrote
+            if command == ("dead-letters", "list"):
+                self.answers.append(done.stdout)  # it quotes what a gateway wrote
+            else:
+                self.shown[" ".join(command)] = done.stdout + done.stderr
         held = await asyncio.to_thread(run, "key-ring", "list", "--json", data_dir=str(self._data))
         self.shown["key-ring list"] = held.stdout
         key.unlink()
