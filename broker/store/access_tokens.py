@@ -9,7 +9,7 @@ import secrets
 
 from broker.model.access_token import AccessToken
 from broker.model.change import Tenant
-from broker.store import keys
+from broker.store import token_keys
 from broker.store.protocol import Command, Store
 
 
@@ -27,20 +27,20 @@ class AccessTokens:
         ((seconds, micros),) = await self._store.send([("TIME",)])
         expires_ms = int(seconds) * 1000 + int(micros) // 1000 + lifetime_ms
         stored = {"client": client_id, "tenant": tenant, "scope": scope, "expires": expires_ms}
-        key = keys.access_token(_digest(secret))
+        key = token_keys.access_token(_digest(secret))
         await self._store.send([("SET", key, json.dumps(stored), "PX", lifetime_ms)])
         return secret, AccessToken(client_id, tenant, scope, expires_ms)
 
     async def find(self, secret: str) -> AccessToken | None:
         """What the token stands for; None for one that is unknown, revoked or expired."""
-        (stored,) = await self._store.send([("GET", keys.access_token(_digest(secret)))])
+        (stored,) = await self._store.send([("GET", token_keys.access_token(_digest(secret)))])
         if stored is None:
             return None
         token = json.loads(stored)
         return AccessToken(token["client"], Tenant(token["tenant"]), token["scope"], int(token["expires"]))
 
     async def revoke(self, secret: str) -> None:
-        await self._store.send([("DEL", keys.access_token(_digest(secret)))])
+        await self._store.send([("DEL", token_keys.access_token(_digest(secret)))])
 
 
 class UsedAssertions:
@@ -51,7 +51,7 @@ class UsedAssertions:
 
     async def use(self, issuer: str, jti: str, lifetime_ms: int) -> bool:
         """Whether this is the first use, in all processes; it is remembered for `lifetime_ms`."""
-        key = keys.used_assertion(_digest(json.dumps([issuer, jti])))
+        key = token_keys.used_assertion(_digest(json.dumps([issuer, jti])))
         request = secrets.token_hex(8)
         # a repeated command must not refuse its own first run: the value says who was first
         commands: list[Command] = [("SET", key, request, "NX", "PX", lifetime_ms), ("GET", key)]

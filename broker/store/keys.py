@@ -1,4 +1,4 @@
-"""Every key name and hash tag of the store, built here and, for the audit trail, in `audit_keys.py`.
+"""Every key name and hash tag of the store, built here, in `audit_keys.py` and in `token_keys.py`.
 
 Two hash tags spread the data: an intake partition `{p03}` has the changes and versions of its resources, a
 delivery shard `{s03}` the subscriptions with their outboxes and due times. The inbox and the topics have a
@@ -192,31 +192,6 @@ def idempotency(partition: int, tenant: Tenant, key: str) -> str:
 def id_claim(tenant: Tenant, resource_type: str, name: str) -> str:
     """String: the id that conditional requests agree on (`id_claims.py`); it expires."""
     return f"broker:id-claim:{tenant}:{resource_type}:{name}"
-
-
-def token(digest: str) -> str:
-    """String, JSON: what a binding token stands for; it is removed when the token is redeemed or expires."""
-    return f"broker:binding-token:{digest}"
-
-
-def access_token(digest: str) -> str:
-    """String, JSON: what an access token stands for; it is removed when the token is revoked or expires."""
-    return f"broker:access-token:{digest}"
-
-
-def used_assertion(digest: str) -> str:
-    """String: the request that used a client assertion; it expires when the assertion does."""
-    return f"broker:used-assertion:{digest}"
-
-
-def outbound_token(tenant: Tenant, name: str) -> str:
-    """String: an access token of another server, sealed; it expires when it is to be replaced."""
-    return f"broker:outbound-token:{tenant}:{name}"
-
-
-def outbound_turn(tenant: Tenant, name: str) -> str:
-    """String: who gets that token at the moment; it expires."""
-    return f"broker:outbound-turn:{tenant}:{name}"
 
 
 def refused_inbox(tenant: Tenant | None) -> str:

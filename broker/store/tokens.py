@@ -13,7 +13,7 @@ from broker.model.change import Tenant
 from broker.model.principal import Principal
 from broker.model.scopes import parse_scopes
 from broker.model.subscription import SubscriptionId
-from broker.store import keys
+from broker.store import token_keys
 from broker.store.protocol import Store
 
 
@@ -51,12 +51,12 @@ class Tokens:
                 "expires": expires_ms,
             }
         )
-        await self._store.send([("SET", keys.token(_digest(token)), stored, "PX", lifetime_ms)])
+        await self._store.send([("SET", token_keys.binding_token(_digest(token)), stored, "PX", lifetime_ms)])
         return token, expires_ms
 
     async def redeem(self, token: str) -> Binding | None:
         """What the token stands for, once; None for a token that is unknown, used or expired."""
-        (stored,) = await self._store.send([("GETDEL", keys.token(_digest(token)))])
+        (stored,) = await self._store.send([("GETDEL", token_keys.binding_token(_digest(token)))])
         if stored is None:
             return None
         binding = json.loads(stored)

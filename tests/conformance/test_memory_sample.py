@@ -4,7 +4,7 @@ import json
 
 from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
-from broker.store import keys
+from broker.store import keys, token_keys
 from broker.store.changes import Changes
 from broker.store.counters import Counters
 from broker.store.memory_sample import MemorySample, kind_of
@@ -59,5 +59,5 @@ def test_the_kind_of_a_key_is_its_first_word() -> None:
     assert kind_of(keys.outbox(3, DEFAULT_TENANT, "a:b")) == "outbox"
     assert kind_of(keys.changes(3).encode()) == "changes"
     assert kind_of(keys.refused_inbox(DEFAULT_TENANT)) == "refused"
-    assert kind_of(keys.token("digest")) == "binding-token"
+    assert kind_of(token_keys.binding_token("digest")) == "binding-token"
     assert kind_of(keys.INBOX) == "fhir"
