@@ -12,8 +12,10 @@ RUN /opt/broker/bin/pip install --no-cache-dir --no-deps --no-build-isolation . 
     && /opt/broker/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.11.14-slim-bookworm
+# a volume that is mounted below /keys gets the owner and the mode that the directory has here
 RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
-    && useradd --system --uid 10001 --home-dir /var/lib/broker --create-home broker
+    && useradd --system --uid 10001 --home-dir /var/lib/broker --create-home broker \
+    && install --directory --owner=broker --mode=0700 /keys/broker /keys/gateway /keys/subscriber
 COPY --from=build /opt/broker /opt/broker
 COPY scripts/is-ready /usr/local/bin/is-ready
 ENV PATH=/opt/broker/bin:$PATH \

@@ -18,7 +18,7 @@ from broker.cli.forwarding import Forwarder
 from broker.cli.listener_subscription import ListenerSubscription
 from broker.errors import ConfigurationError
 from broker.tasks import end, work_until
-from broker.testing.subscriber import Received, SimulatedSubscriber, summary_line
+from broker.testing.subscriber import Endpoint, Received, SimulatedSubscriber, summary_line
 
 _POLL_S = 0.5
 _TIMEOUT_S = 10.0
@@ -35,6 +35,7 @@ class _Options(NamedTuple):
     endpoint: str | None
     forward_to: str | None
     keep: bool
+    verify: bool
     as_json: bool
     auth: httpx.Auth | None
 
@@ -67,6 +68,12 @@ def listen(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the subscription: its events wait for the next run.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="With --broker: have it sign the notifications, and refuse what is not signed."
+        ),
+    ] = False,
     scope: Annotated[
         str,
         typer.Option(
@@ -88,14 +95,18 @@ def listen(
 
         fhir-broker listen --broker http://127.0.0.1:8080 --filter 'code=http://loinc.org|8867-4'
 
+        fhir-broker listen --broker http://127.0.0.1:8080 --verify
+
         fhir-broker listen --broker http://127.0.0.1:8080 --forward-to http://127.0.0.1:3000/fhir-events
     """
     for option, url in (("--broker", broker), ("--endpoint", endpoint), ("--forward-to", forward_to)):
         check_url(option, url)
+    if verify and broker is None:
+        raise ConfigurationError("--verify needs --broker: the secret is that of the subscription there.")
     base = fhir_base(broker) if broker is not None else None
     auth = None if base is None else auth_for(base, scope)
     options = _Options(
-        host, port, base, topic, content, filters or [], endpoint, forward_to, keep, as_json, auth
+        host, port, base, topic, content, filters or [], endpoint, forward_to, keep, verify, as_json, auth
     )
     loop.run(functools.partial(_run, options))
 
@@ -108,6 +119,7 @@ async def _run(options: _Options, stop: asyncio.Event) -> None:
         if options.forward_to is not None:
             forwarder = Forwarder(client, options.forward_to, functools.partial(_say, options))
             subscriber.endpoint(_PATH).answer = forwarder
+        subscriber.endpoint(_PATH).awaits_signature = options.verify
         url = options.endpoint or subscriber.url(_PATH)
         _say(options, f"listening on {url}")
         printing = asyncio.create_task(_print_all(options, subscriber))
@@ -115,7 +127,16 @@ async def _run(options: _Options, stop: asyncio.Event) -> None:
             if options.base is None:
                 await stop.wait()
             else:
-                await _subscribe(options, client, options.base, url, stop)
+                registration = ListenerSubscription(
+                    client,
+                    options.base,
+                    options.topic,
+                    url,
+                    options.content,
+                    options.filters,
+                    auth=options.auth,
+                )
+                await _subscribe(options, registration, subscriber.endpoint(_PATH), options.base, stop)
         finally:
             await end([printing])
 
@@ -137,14 +158,15 @@ async def _listening(options: _Options) -> AsyncIterator[SimulatedSubscriber]:
 
 
 async def _subscribe(
-    options: _Options, client: httpx.AsyncClient, base: str, url: str, stop: asyncio.Event
+    options: _Options,
+    registration: ListenerSubscription,
+    endpoint: Endpoint,
+    base: str,
+    stop: asyncio.Event,
 ) -> None:
     """Registers, waits for `stop`, and deletes what was registered, whatever ends the wait."""
-    registration = ListenerSubscription(
-        client, base, options.topic, url, options.content, options.filters, auth=options.auth
-    )
     try:
-        await work_until(stop, _register(options, registration, base))
+        await work_until(stop, _register(options, registration, endpoint, base))
         await stop.wait()
     except httpx.TransportError as error:
         raise ConfigurationError(
@@ -155,8 +177,14 @@ async def _subscribe(
             await _delete(options, registration)
 
 
-async def _register(options: _Options, registration: ListenerSubscription, base: str) -> None:
-    await registration.register()
+async def _register(
+    options: _Options, registration: ListenerSubscription, endpoint: Endpoint, base: str
+) -> None:
+    await registration.register(is_signed=options.verify)
+    if options.verify:
+        endpoint.secrets = [await registration.sign()]
+        _say(options, "the broker made a secret; what is not signed with it is refused from now on")
+        await registration.request()
     _say(options, f"Subscription/{registration.id} is requested at {base}; the broker contacts this listener")
     for abandoned in await registration.delete_abandoned():
         _say(options, f"deleted the subscription of an earlier listener at {abandoned}")
@@ -176,18 +204,21 @@ async def _print_all(options: _Options, subscriber: SimulatedSubscriber) -> None
     while True:
         await subscriber.wait_for_more(endpoint, printed, _POLL_S)
         for notification in endpoint.received[printed:]:
-            _print(notification, as_json=options.as_json)
+            _print(options, notification)
             for finding in notification.findings:
                 _say(options, f"not a valid Bundle of its release: {finding}")
         printed = len(endpoint.received)
 
 
-def _print(received: Received, *, as_json: bool) -> None:
-    if as_json:
+def _print(options: _Options, received: Received) -> None:
+    if received.problem:
+        _say(options, f"refused with {received.answered}, not verified: {received.problem}")
+    elif options.as_json:
         typer.echo(" ".join(received.body.decode().splitlines()))
     elif received.notification is not None:
+        verified = " (signature verified)" if options.verify else ""
         answer = "" if received.answered == 200 else f" (answered {received.answered})"
-        typer.echo(summary_line(received.notification) + answer)
+        typer.echo(summary_line(received.notification) + verified + answer)
     else:
         typer.echo(f"a request without a notification, {len(received.body)} bytes")
 

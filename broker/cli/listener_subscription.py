@@ -1,5 +1,5 @@
-"""The subscription of a `listen` process: one for each endpoint, registered, watched until its handshake
-succeeded, and deleted at the end.
+"""The subscription of a `listen` process: one for each endpoint, registered, signed if asked, watched until
+its handshake succeeded, and deleted at the end.
 
 It carries an identifier whose value is the endpoint. So a listener that is started again replaces what it
 left, instead of adding a second subscription, and subscriptions of listeners that were killed can be found.
@@ -44,6 +44,7 @@ class ListenerSubscription:
         self.id = ""
         self.may_exist = False
         """Whether the broker may have stored it; also true if its answer did not arrive."""
+        self._is_off = False
         self._client = client
         self._auth = auth
         self._base = base
@@ -58,15 +59,20 @@ class ListenerSubscription:
             identifier=(IDENTIFIER_SYSTEM, endpoint),
         )
 
-    async def register(self) -> None:
+    async def register(self, *, is_signed: bool = False) -> None:
         """Stores the subscription, in place of an earlier one of this endpoint. Retries while the broker does
         not answer, because it may still be starting.
+
+        One that will be signed is off at first, so that nothing is sent before `sign`, but not one that an
+        earlier listener left: its events would be lost.
         """
         deadline = time.monotonic() + _START_S
         while not self.id:
             self.may_exist = True
             try:
-                stored = await self._request("PUT", "Subscription", self._condition, self._document)
+                self._is_off = is_signed and not await self._exists()
+                document = self._document | ({"status": "off"} if self._is_off else {})
+                stored = await self._request("PUT", "Subscription", self._condition, document)
             except httpx.TransportError as error:
                 self.may_exist = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if time.monotonic() > deadline:
@@ -79,6 +85,22 @@ class ListenerSubscription:
                 raise
             else:
                 self.id = stored["id"]
+
+    async def _exists(self) -> bool:
+        """Whether an earlier listener of this endpoint left its subscription."""
+        found = await self._request("GET", "Subscription", self._condition, release="r5")
+        return bool(found.get("entry"))
+
+    async def sign(self) -> str:
+        """Has the broker make a secret, with which it signs from now on: it shows it this once."""
+        path = f"Subscription/{self.id}/$rotate-secret"
+        made = await self._request("POST", path, {"endPrevious": "true"})
+        return str(next(part["valueString"] for part in made["parameter"] if part["name"] == "secret"))
+
+    async def request(self) -> None:
+        """Requests the subscription if it is off."""
+        if self._is_off:
+            await self._request("PUT", "Subscription", self._condition, self._document)
 
     async def until_active(self) -> None:
         """Waits until the broker says that the handshake succeeded."""

@@ -50,9 +50,10 @@ async def _accept(_request: bytes) -> Answer:
 class Endpoint:
     """One path of the subscriber.
 
-    With `secrets`, requests that none of them has signed, and old ones, are answered 401. The lists grow in
-    the order of arrival. `numbers` and `latencies_ms` are of events answered 2xx, without
-    duplicates.
+    With `secrets`, requests that none of them has signed, and old ones, are answered 401. One that
+    `awaits_signature` answers 503 instead until the first signed request, so that the broker sends again what
+    it sent before the secret was there. The lists grow in the order of arrival. `numbers` and `latencies_ms`
+    are of events answered 2xx, without duplicates.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Endpoint:
     duplicates: int = 0
     answer: Callable[[bytes], Awaitable[Answer]] = _accept
     secrets: Sequence[str] = ()
+    awaits_signature: bool = False
     last: ReceivedNotification | None = None
 
     @property
@@ -74,11 +76,12 @@ class Endpoint:
     def problem_of(self, headers: Mapping[str, str], body: bytes, now_s: float) -> str:
         """Why the request is refused; '' if it is signed, or need not be."""
         if not self.secrets:
-            return ""
+            return "there is no secret yet" if self.awaits_signature else ""
         try:
             verify(headers, body, self.secrets, now_s)
         except NotVerified as problem:
             return str(problem)
+        self.awaits_signature = False
         return ""
 
     def record(self, received: Received) -> None:
@@ -142,7 +145,8 @@ class SimulatedSubscriber:
         at_ms = self._clock.now_ms()
         endpoint = self.endpoint(request.match_info["name"])
         problem = endpoint.problem_of(request.headers, body, at_ms / 1000)
-        answer = Answer(401) if problem else await endpoint.answer(body)
+        refusal = Answer(503 if endpoint.awaits_signature else 401)
+        answer = refusal if problem else await endpoint.answer(body)
         try:
             notification = read_notification(body)
         except (KeyError, ValueError, TypeError):

@@ -3,25 +3,21 @@
 import contextlib
 import json
 import re
-import shlex
-import subprocess
-import sys
-from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from broker.settings import Settings
-from broker.store.embedded import find_binary
-from tests.integration.broker_fixture import until
-from tests.integration.commands import BROKER, REPOSITORY, Command, environment
+from tests.integration.commands import REPOSITORY
+from tests.integration.compose_stack import LOOPBACK, Stack, dockerfile, last, probe
 from tests.ports import free_port
 
-_LOOPBACK = "127.0.0.1"
 _BROKERS = {"api", "match", "dispatch-1", "dispatch-2"}
+_CLIENTS = {"subscriber", "gateway"}
 _PASSWORD = "for-the-demo-only"
 _IMAGE_DATA = "/var/lib/broker"
 
@@ -35,125 +31,6 @@ def compose() -> dict[str, Any]:
     return read
 
 
-def dockerfile() -> list[tuple[str, str]]:
-    """Instruction and argument of each line of the Dockerfile, continued lines joined."""
-    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
-    lines = [line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#")]
-    return [(word, rest.strip()) for word, rest in lines]
-
-
-def last(instruction: str) -> str:
-    """The argument of the last such instruction, which is the one that applies."""
-    return [argument for word, argument in dockerfile() if word == instruction][-1]
-
-
-class Translation:
-    """Rewrites host names and ports of the compose network to free ports on loopback."""
-
-    def __init__(self, compose: dict[str, Any]) -> None:
-        self._services = "|".join(compose["services"])
-        self._subnet: str = compose["networks"]["default"]["ipam"]["config"][0]["subnet"]
-        self._ports: defaultdict[tuple[str, str], int] = defaultdict(free_port)
-
-    def port(self, service: str, port: str) -> int:
-        return self._ports[service, port]
-
-    def translate(self, service: str, text: str) -> str:
-        """The text of a service of compose.yaml as it applies on this machine."""
-
-        def on_loopback(match: re.Match[str]) -> str:
-            name = service if match[1] in {_LOOPBACK, "localhost"} else match[1]
-            return f"{_LOOPBACK}:{self.port(name, match[2])}"
-
-        text = re.sub(rf"\b({self._services}|127\.0\.0\.1|localhost):(\d+)\b", on_loopback, text)
-        text = re.sub(r"(?<=--port=)\d+$", lambda match: str(self.port(service, match[0])), text)
-        return text.replace(self._subnet, "127.0.0.0/8").replace("0.0.0.0", _LOOPBACK)
-
-    def environment(self, service: str, variables: dict[str, str]) -> dict[str, str]:
-        translated = {name: self.translate(service, value) for name, value in variables.items()}
-        if "BROKER_BASE_URL" in variables:  # it names the published port of the API, for every service
-            translated["BROKER_BASE_URL"] = self.translate("api", variables["BROKER_BASE_URL"])
-        if "BROKER_PORT" in variables:
-            translated["BROKER_PORT"] = str(self.port(service, variables["BROKER_PORT"]))
-        inherited = {name: v for name, v in environment().items() if not name.startswith("BROKER_")}
-        return inherited | translated
-
-
-class Stack:
-    """The services of compose.yaml, started in the order of their conditions."""
-
-    def __init__(self, compose: dict[str, Any], folder: Path, stack: contextlib.ExitStack) -> None:
-        self.services: dict[str, dict[str, Any]] = compose["services"]
-        self.running: dict[str, Command] = {}
-        self._translation = Translation(compose)
-        self._folder = folder
-        self._stack = stack
-
-    async def start(self, name: str) -> None:
-        """Starts what the service depends on, then the service; returns when its health check passes."""
-        if name in self.running:
-            return
-        for dependency, condition in self.services[name].get("depends_on", {}).items():
-            assert condition == {"condition": "service_healthy"}, (
-                f"{name} waits until {dependency} is healthy"
-            )
-            await self.start(dependency)
-        service = self.services[name]
-        env = self._translation.environment(name, service.get("environment", {}))
-        if "BROKER_HIGH_WATER_FILE" in env:
-            env["BROKER_HIGH_WATER_FILE"] = env["BROKER_HIGH_WATER_FILE"].replace(
-                _IMAGE_DATA, str(self._folder)
-            )
-        log = self._folder / f"{name}.log"
-        self.running[name] = self._stack.enter_context(Command(self._command(name), log, env, self._folder))
-        if not service.get("healthcheck", {}).get("disable"):
-
-            async def is_healthy() -> bool:
-                return self._is_healthy(name, service["healthcheck"].get("test"), env)
-
-            try:
-                await until(is_healthy, 30)
-            except TimeoutError:
-                pytest.fail(f"{name} is not healthy: {self.running[name].output[-2000:]}")
-
-    def _command(self, name: str) -> list[str]:
-        command = [self._translation.translate(name, word) for word in self.services[name]["command"]]
-        if name == "store":
-            shell, option, script = command
-            script = script.replace("/tmp/", f"{self._folder}/")  # noqa: S108 in the container
-            assert "exec valkey-server " in script
-            script = script.replace("valkey-server", shlex.quote(find_binary()))
-            port = str(self._translation.port("store", "6379"))
-            more = ["--port", port, "--bind", _LOOPBACK, "--dir", str(self._folder)]
-            return [shell, option, f"{script} {shlex.join(more)}"]
-        assert json.loads(last("ENTRYPOINT")) == ["fhir-broker"]
-        return [BROKER, *command]
-
-    def _is_healthy(self, name: str, test: list[str] | None, env: dict[str, str]) -> bool:
-        if test is None:
-            return probe(env["BROKER_PORT"]) == 0
-        # the bundled server comes without its command line client
-        assert (name, test) == ("store", ["CMD", "valkey-cli", "ping"])
-        port = self._translation.port("store", "6379")
-        asking = [sys.executable, "-c", _PING.format(port, env["REDISCLI_AUTH"])]
-        return subprocess.run(asking, capture_output=True, timeout=10, check=False).returncode == 0
-
-
-def probe(port: str) -> int:
-    """The exit code of the image's health probe for a broker on this port."""
-    options, _, command = last("HEALTHCHECK").partition("CMD ")
-    assert "--interval" in options
-    [program] = json.loads(command)
-    script = REPOSITORY / "scripts" / program
-    return subprocess.run([script], env={"BROKER_PORT": port}, timeout=10, check=False).returncode
-
-
-_PING = (
-    "import socket; s = socket.create_connection(('127.0.0.1', {}), 2); s.send(b'AUTH {}\\r\\nPING\\r\\n'); "
-    "assert s.makefile('rb').read(12) == b'+OK\\r\\n+PONG\\r\\n'"
-)
-
-
 async def test_the_services_of_the_compose_file_deliver_readings_to_the_demo_subscriber(
     compose: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -161,27 +38,100 @@ async def test_the_services_of_the_compose_file_deliver_readings_to_the_demo_sub
         stack = Stack(compose, tmp_path, processes)
         for name in stack.services:
             await stack.start(name)
-        output = await stack.running["subscriber"].until_output("event-notification #3", timeout_s=20)
-        assert "handshake" in output
+        subscriber = stack.running["subscriber"]
+        output = await subscriber.until_output("event-notification #3", timeout_s=60)
+        arrived = [line for line in output.splitlines() if re.search("handshake|event-notification", line)]
+        assert "handshake" in arrived[0]
         assert "Observation/" in output
-        assert (tmp_path / "high-water.json").is_file()
+        assert all(line.endswith("(signature verified)") for line in arrived), output
+        assert (stack.volume("high-water") / "high-water.json").is_file()
+        await _nobody_else_is_let_in(stack)
+        await subscriber.until_output("refused with 401, not verified: the header webhook-id is missing")
         for name in ("gateway", "subscriber", *sorted(_BROKERS)):
             assert await stack.running[name].stop() == 0, f"{name}: {stack.running[name].output[-2000:]}"
         for name in _BROKERS:
             assert re.search(r" (error|warning) ", stack.running[name].output) is None
 
 
+async def _nobody_else_is_let_in(stack: Stack) -> None:
+    api, endpoint = (
+        f"http://{LOOPBACK}:{stack.port(name, port)}"
+        for name, port in (("api", "8080"), ("subscriber", "9000"))
+    )
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        assert (await client.get(f"{api}/readyz")).status_code == 200
+        assert (await client.get(f"{api}/r4/Observation")).status_code == 401
+        forged = {"resourceType": "Bundle", "type": "history"}
+        assert (await client.post(f"{endpoint}/listen", json=forged)).status_code == 401
+
+
+async def test_keys_are_made_once_even_if_the_first_start_was_interrupted(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    def content() -> dict[str, bytes]:
+        files = (path for path in (tmp_path / "volumes").rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path / "volumes")): path.read_bytes() for path in files}
+
+    async def make() -> dict[str, bytes]:
+        with contextlib.ExitStack() as processes:
+            stack = Stack(compose, tmp_path, processes)
+            await stack.start("keys")
+            await stack.complete("keys")
+        return content()
+
+    left = {"gateway-key/key.pem": b"a key that was not registered", "broker-keys/clients/gateway.json": b""}
+    for name, text in left.items():
+        path = tmp_path / "volumes" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(text)
+    made = await make()
+    assert made.keys() == {
+        "broker-keys/key-ring.json",
+        "broker-keys/clients/gateway.json",
+        "broker-keys/clients/subscriber.json",
+        "gateway-key/key.pem",
+        "subscriber-key/key.pem",
+    }
+    assert all(made[name] != text for name, text in left.items())
+    files = [tmp_path / "volumes" / name for name in made]
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}, "only the owner can read them"
+    assert await make() == made, "a second start changes nothing"
+
+
+def test_a_container_has_only_the_keys_that_it_needs(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    keys = {
+        name: [each for each in service.get("volumes", ()) if "/keys/" in each]
+        for name, service in services.items()
+    }
+    assert keys.pop("keys") == [
+        "broker-keys:/keys/broker",
+        "gateway-key:/keys/gateway",
+        "subscriber-key:/keys/subscriber",
+    ]
+    assert keys == {
+        "store": [],
+        **{name: ["broker-keys:/keys/broker:ro"] for name in _BROKERS},
+        **{name: [f"{name}-key:/keys/{name}:ro"] for name in _CLIENTS},
+    }
+    assert all("BROKER_REDIS_URL" not in services[name]["environment"] for name in {"keys", *_CLIENTS})
+    made = next(rest for word, rest in dockerfile() if word == "RUN" and "useradd" in rest)
+    assert (
+        "install --directory --owner=broker --mode=0700 /keys/broker /keys/gateway /keys/subscriber" in made
+    )
+
+
 def test_every_server_has_a_health_check_that_is_cheap(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert set(services) == _BROKERS | {"store", "subscriber", "gateway"}
+    assert set(services) == _BROKERS | _CLIENTS | {"store", "keys"}
     checks = {name: service["healthcheck"] for name, service in services.items()}
     disabled = {name for name, check in checks.items() if check.get("disable")}
-    assert disabled == {"gateway", "subscriber"}, "nothing depends on them"
+    assert disabled == {*_CLIENTS, "keys"}, "nothing waits until they are healthy"
     assert {name for name, check in checks.items() if "test" in check} == {"store"}
     assert json.loads(last("HEALTHCHECK").partition("CMD ")[2]) == ["is-ready"]
     assert ("COPY", "scripts/is-ready /usr/local/bin/is-ready") in dockerfile()
     assert "python" not in (REPOSITORY / "scripts" / "is-ready").read_text()
-    assert all("depends_on" in services[name] for name in services.keys() - {"store"})
+    assert all("depends_on" in services[name] for name in services.keys() - {"store", "keys"})
 
 
 def test_the_probe_of_a_port_where_nothing_listens_fails() -> None:
@@ -217,9 +167,9 @@ def test_a_container_gets_the_time_to_drain(compose: dict[str, Any]) -> None:
 def test_the_high_water_marks_and_the_store_are_on_volumes(compose: dict[str, Any]) -> None:
     match = compose["services"]["match"]
     assert match["environment"]["BROKER_HIGH_WATER_FILE"] == f"{_IMAGE_DATA}/high-water.json"
-    assert match["volumes"] == [f"high-water:{_IMAGE_DATA}"]
+    assert f"high-water:{_IMAGE_DATA}" in match["volumes"]
     assert last("VOLUME") == _IMAGE_DATA
-    assert compose["volumes"].keys() == {"store", "high-water"}
+    assert {"store", "high-water"} <= compose["volumes"].keys()
 
 
 def test_the_store_asks_for_the_password_that_the_brokers_have(compose: dict[str, Any]) -> None:
@@ -266,7 +216,9 @@ def test_the_environment_of_every_service_is_valid(compose: dict[str, Any]) -> N
     for name in _BROKERS:
         settings = Settings.from_environment(compose["services"][name]["environment"])
         assert settings.redis_url == f"redis://:{_PASSWORD}@store:6379/0"
-        assert settings.base_url == "http://127.0.0.1:8080", "clients on this host use it"
+        assert settings.base_url == "http://api:8080", "the clients get tokens for this name"
+        assert settings.auth == "smart"
+        assert not settings.allow_open
         assert [str(allowed) for allowed in settings.egress_allow] == [network]
 
 

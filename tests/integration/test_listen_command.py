@@ -116,6 +116,48 @@ async def test_a_notification_is_forwarded_and_answered_as_the_application_answe
         assert await refused.stop() == 0
 
 
+async def test_a_listener_that_verifies_takes_only_what_the_broker_signed(machine: Machine) -> None:
+    port = free_port()
+    forged = {"resourceType": "Bundle", "type": "history"}
+    with machine.listener(port, "--verify") as listener:
+        output = await listener.until_output(ACTIVE)
+        assert "not verified" not in output, "nothing is sent before there is a secret"
+        await listener.until_output("(signature verified)", times=1)
+        assert "handshake" in output
+        await machine.send()
+        await listener.until_output("(signature verified)", times=2)
+        assert (await machine.client.post(url(port), json=forged)).status_code == 401
+        await listener.until_output("refused with 401, not verified: the header webhook-id is missing")
+        listener.kill()
+    with machine.listener(port, "--verify", "--keep") as next_one:
+        await next_one.until_output(ACTIVE)
+        await machine.send()
+        # it goes on with the subscription that the killed one left
+        await next_one.until_output("event-notification #2")
+        assert await next_one.stop() == 0
+    assert await machine.endpoints() == [url(port)]
+
+
+async def test_a_listener_that_verifies_lets_the_broker_repeat_what_came_before_its_secret(
+    tmp_path: Path,
+) -> None:
+    port, nobody = free_port(), free_port()
+    # it waits for a broker, and has no secret meanwhile
+    with Command.of_broker(
+        tmp_path, "listen", "--port", str(port), f"--broker=http://127.0.0.1:{nobody}", "--verify"
+    ) as listener:
+        await listener.until_output("listening on")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.post(url(port), json={"resourceType": "Bundle"})).status_code == 503
+        await listener.until_output("refused with 503, not verified: there is no secret yet")
+
+
+def test_a_listener_without_a_broker_has_nothing_to_verify_with() -> None:
+    refused = run("listen", "--verify")
+    assert refused.returncode == 2
+    assert "--verify needs --broker" in refused.stderr
+
+
 async def test_a_bundle_that_is_not_valid_is_reported(tmp_path: Path) -> None:
     port = free_port()
     with Command.of_broker(tmp_path, "listen", "--port", str(port)) as listener:
