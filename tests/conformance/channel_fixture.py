@@ -49,7 +49,7 @@ def request_to(
     *,
     notification: Notification = NOTIFICATION,
     body: bytes = BODY,
-    timeout_s: float = 5.0,
+    timeout_s: float = 30.0,
     **settings: Any,
 ) -> SendRequest:
     """An attempt to send to `endpoint`; `settings` are fields of the subscription's channel."""

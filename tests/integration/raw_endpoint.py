@@ -73,7 +73,7 @@ def answering(raw: bytes) -> Serve:
     return serve
 
 
-async def post(client: EgressClient, url: str, *, timeout_s: float = 5.0) -> HttpResponse | HttpFailure:
+async def post(client: EgressClient, url: str, *, timeout_s: float = 30.0) -> HttpResponse | HttpFailure:
     return await client.post(url, headers=(), body=b"{}", timeout_s=timeout_s)
 
 

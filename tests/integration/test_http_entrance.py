@@ -71,7 +71,8 @@ async def test_options_is_answered_everywhere(broker: Running, client: httpx.Asy
         assert response.status_code == 204
         assert "PUT" in response.headers["allow"]
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.settings.port)
-    writer.write(b"OPTIONS * HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n")
+    host = f"127.0.0.1:{broker.settings.port}"
+    writer.write(f"OPTIONS * HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
     writer.close()
 

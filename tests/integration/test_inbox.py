@@ -16,7 +16,7 @@ from broker.store.replies import flatten
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.broker_fixture import WAIT_S, BrokerFixture, until
 from tests.stores import redis_of
 
 STORES = ("embedded", "cluster")
@@ -36,7 +36,7 @@ async def put(store: Store, **fields: str) -> str:
     return str(entry.decode())
 
 
-async def until_empty(store: Store, timeout_s: float = 10.0) -> None:
+async def until_empty(store: Store, timeout_s: float = WAIT_S) -> None:
     async def holds() -> bool:
         return not await redis_of(store).xlen(keys.INBOX)
 

@@ -225,7 +225,7 @@ async def test_a_poison_change_becomes_a_dead_letter_and_later_changes_are_match
         await broker_fixture.until_numbers("a", 2)
         letters = await dead_letters(store, "poison")
     assert [(logged_change(fields).key.id, fields[b"reason"]) for _, fields in letters] == [
-        ("poison", b"RecursionError: too deep")
+        ("poison", b"the matching failed: RecursionError")
     ]
     assert matchers[0].attempts == MAX_ATTEMPTS
 
