@@ -1,5 +1,5 @@
-"""`docs/conformance.md` and `docs/conformance-smart.md` have one line for each row of their specification,
-and every line that says `done` names a test.
+"""The conformance pages in `docs/` have one line for each row of their specification, and every line that says
+`done` names a test.
 """
 
 import re
@@ -21,8 +21,9 @@ ROWS = """
 SMART_ROWS = """
     001-013 020-033 040-047 050-058 060-068 070-074 080-089 090-093 100-107
 """
-STATES = {"done", "not applicable", "declined", "open"}
-_LINE = re.compile(r"^\| ([RS]-\d{3}[a-z]?) \| (.+?) \| (.+?) \| (.*) \|$", re.MULTILINE)
+READING_ROWS = "01-03 03a 03b 03c 04-18 20-31 40-45"
+STATES = {"done", "partly", "not applicable", "declined", "open"}
+_LINE = re.compile(r"^\| ((?:[RS]-\d{3}|V-\d{2})[a-z]?) \| (.+?) \| (.+?) \| (.*) \|$", re.MULTILINE)
 _TEST_REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
@@ -53,7 +54,9 @@ class Page:
         for word in self.rows.split():
             first, dash, last = word.partition("-")
             if dash:
-                yield from (f"{self.letter}-{number:03d}" for number in range(int(first), int(last) + 1))
+                yield from (
+                    f"{self.letter}-{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)
+                )
             else:
                 yield f"{self.letter}-{word}"
 
@@ -64,6 +67,7 @@ class Page:
 PAGES = (
     Page("conformance.md", "R", ROWS, "REQUIREMENTS.md"),
     Page("conformance-smart.md", "S", SMART_ROWS, "SMART.md"),
+    Page("conformance-readings.md", "V", READING_ROWS, "VITALS.md"),
 )
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -87,7 +91,7 @@ def test_every_line_that_starts_like_a_row_is_read(page: Page) -> None:
 @pytest.mark.skipif(not SPECIFICATION.is_dir(), reason="the specification is not next to this checkout")
 def test_the_rows_are_those_of_the_specification(page: Page) -> None:
     text = (SPECIFICATION / page.source).read_text()
-    assert list(page.expected()) == re.findall(rf"^\| ({page.letter}-\d{{3}}[a-z]?) \|", text, re.MULTILINE)
+    assert list(page.expected()) == re.findall(rf"^\| ({page.letter}-\d{{2,3}}[a-z]?) \|", text, re.MULTILINE)
 
 
 def test_every_state_is_known(page: Page) -> None:
