@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from broker.profiles.base_checks import Check, target_type
 from broker.profiles.definitions import Constraint
 from broker.profiles.found import Found
-from broker.profiles.values import is_equal, matches
+from broker.profiles.values import is_equal, matcher
 
 
 class Origin(NamedTuple):
@@ -54,9 +54,10 @@ def fixed_check(fixed: Any, origin: Origin) -> Check:
 
 def pattern_check(pattern: Any, origin: Origin) -> Check:
     text, element = origin.text(f"the value must have {_shown(pattern)}"), origin.element
+    is_met = matcher(pattern)
 
     def check(value: Any, path: str, found: Found) -> None:
-        if not matches(value, pattern):
+        if not is_met(value):
             found.add("value", path, text, element=element)
 
     return check

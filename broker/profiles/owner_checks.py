@@ -102,14 +102,14 @@ def choice_check(
 ) -> OwnerCheck:
     """Of a choice of types. `checks` are by the name of the element that is there."""
     is_required, is_forbidden, needed = cardinality
-    names = tuple(options) + tuple(f"_{name}" for name in options)
+    names = {each: name for name in options for each in (name, f"_{name}")}
     required, forbidden = origin.text("is required"), origin.text("is not permitted")
 
     def check_choice(owner: Mapping[str, Any], path: str, found: Found) -> None:
         name = ""
-        for each in names:
-            if each in owner:
-                name = each.removeprefix("_")
+        for each in owner:
+            if each in names:
+                name = names[each]
                 break
         if needed and name not in needed:
             first, first_origin = next(iter(needed.items()))

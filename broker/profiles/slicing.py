@@ -22,7 +22,7 @@ from broker.profiles.element_checks import Origin
 from broker.profiles.found import Found
 from broker.profiles.trees import Node
 from broker.profiles.value_sets import ValueSets
-from broker.profiles.values import children, is_equal, matches
+from broker.profiles.values import children, is_equal, matcher
 from broker.profiles.vital_signs import US_CORE_TARGETS
 
 Predicate = Callable[[Any, Found], bool]
@@ -155,11 +155,10 @@ class Discriminating:
         if node.rules.fixed is not None:
             fixed = node.rules.fixed.value
             if isinstance(fixed, str):
-                return fixed.__eq__
+                return lambda value: bool(value == fixed)  # `__eq__` of None is not false
             return lambda value: is_equal(value, fixed)
         if node.rules.pattern is not None:
-            pattern = node.rules.pattern.value
-            return lambda value: matches(value, pattern)
+            return matcher(node.rules.pattern.value)
         if node.rules.binding is not None and node.rules.binding.strength == "required":
             codes = self._value_sets.codes(node.rules.binding.value_set)
             return None if codes is None else membership(codes)

@@ -1,6 +1,6 @@
 """Values in a resource: equality with a fixed value, patterns, and the values at a discriminator's path."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -32,15 +32,28 @@ def is_equal(value: Value, fixed: Value) -> bool:
     return isinstance(value, bool) == isinstance(fixed, bool) and bool(value == fixed)
 
 
-def matches(value: Value, pattern: Value) -> bool:
-    """Whether the value has everything that the pattern has; each item of a list in any place."""
+def matcher(pattern: Value) -> Callable[[Value], bool]:
+    """Whether a value has everything that the pattern has; each item of a list in any place."""
     if isinstance(pattern, dict):
-        return isinstance(value, dict) and all(
-            name in value and matches(value[name], each) for name, each in pattern.items()
-        )
+        members = tuple((name, matcher(each)) for name, each in pattern.items())
+
+        def has_members(value: Value) -> bool:
+            if value.__class__ is not dict:
+                return False
+            for name, is_met in members:  # noqa: SIM110 a generator would cost more than the rest
+                if name not in value or not is_met(value[name]):
+                    return False
+            return True
+
+        return has_members
     if isinstance(pattern, list):
-        return isinstance(value, list) and all(any(matches(item, each) for item in value) for each in pattern)
-    return is_equal(value, pattern)
+        items = tuple(matcher(each) for each in pattern)
+        return lambda value: (
+            isinstance(value, list) and all(any(is_met(item) for item in value) for is_met in items)
+        )
+    if isinstance(pattern, str):
+        return lambda value: bool(value == pattern)
+    return lambda value: is_equal(value, pattern)
 
 
 def child_values(value: Value, name: str) -> Sequence[Value]:

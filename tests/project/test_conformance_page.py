@@ -1,5 +1,5 @@
-"""The conformance pages in `docs/` have one line for each row of their specification, and every line that says
-`done` names a test.
+"""The conformance pages in `docs/` have one line for each row of their specification, and every line that
+says `done` names a test.
 """
 
 import re
@@ -54,9 +54,8 @@ class Page:
         for word in self.rows.split():
             first, dash, last = word.partition("-")
             if dash:
-                yield from (
-                    f"{self.letter}-{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)
-                )
+                numbers = range(int(first), int(last) + 1)
+                yield from (f"{self.letter}-{number:0{len(first)}d}" for number in numbers)
             else:
                 yield f"{self.letter}-{word}"
 

@@ -71,7 +71,7 @@ def test_the_locks_have_every_declared_library() -> None:
             *project()["optional-dependencies"]["dev"],
         ],
     }.items():
-        locked = set(re.findall(r"^([\w.-]+)==", (ROOT / name).read_text(), re.MULTILINE))
+        locked = set(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==", (ROOT / name).read_text(), re.MULTILINE))
         assert declared(requirements) <= {normal(library) for library in locked}, name
 
 

@@ -18,7 +18,8 @@ from tests.unit.profiles.catalogs import catalog_of, definition
 from tests.unit.profiles.differences import Difference, read_differences
 from tests.unit.profiles.examples import Json, examples, resource_of
 from tests.unit.profiles.mutants import harmless, mutants
-from tests.unit.profiles.own_profiles import definitions, own_examples
+from tests.unit.profiles.own_examples import own_examples
+from tests.unit.profiles.own_profiles import definitions
 from tests.unit.profiles.verdicts import write_verdicts
 from tests.validation.judge import judge
 

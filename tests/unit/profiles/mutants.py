@@ -6,19 +6,13 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import Any, NamedTuple
 
+from tests.unit.profiles.changes import ABSENT, Change, replace
 from tests.unit.profiles.examples import Json, concept, quantity
+from tests.unit.profiles.harmless_changes import HARMLESS
 
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-_ABSENT = {
-    "coding": [
-        {"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"},
-    ]
-}
-Change = Callable[[Json], str | None]
-"""Changes the resource in place. Gives the path of the fault, None if the change does not apply to it."""
 
 
 class Variant(NamedTuple):
@@ -39,7 +33,7 @@ def mutants(name: str, fields: Json) -> Iterator[Variant]:
 
 def harmless(name: str, fields: Json) -> Iterator[Variant]:
     """Each harmless change that applies to the example."""
-    for label, change in _HARMLESS.items():
+    for label, change in HARMLESS.items():
         yield from _changed(f"{name}-{label}", fields, change, is_fault=False)
 
 
@@ -124,20 +118,6 @@ def _set(path: str, **elements: Any) -> Change:
     return change
 
 
-def _replace(path: str, *names: str, **elements: Any) -> Change:
-    """Removes the elements, of which the first has to be there, and sets others."""
-
-    def change(fields: Json) -> str | None:
-        if names[0] not in fields:
-            return None
-        for name in names:
-            fields.pop(name, None)
-        fields.update(copy.deepcopy(elements))
-        return f"Observation.{path}" if path else "Observation"
-
-    return change
-
-
 def _contained(kind: str, name: str, path: str, *, is_list: bool = False) -> Change:
     """A reference to a contained resource of a type that may not be there."""
     contained: Json = {"resourceType": kind, "id": "c"}
@@ -205,7 +185,7 @@ def _component_with_the_own_code(fields: Json) -> str | None:
 def _value_and_reason(fields: Json) -> str | None:
     if "valueQuantity" not in fields:
         return None
-    fields["dataAbsentReason"] = _ABSENT
+    fields["dataAbsentReason"] = ABSENT
     return "Observation.dataAbsentReason"
 
 
@@ -241,7 +221,7 @@ _FAULTS: dict[str, Change] = {
     "without-code": _remove("code"),
     "without-subject": _remove("subject"),
     "without-effective": _remove("effectiveDateTime", "effective"),
-    "without-value": _replace("", "valueQuantity", "component"),
+    "without-value": replace("", "valueQuantity", "component"),
     "without-components": _only_of_a_measurement(_one_component),
     "wrong-status": _set("status", status="done"),
     "wrong-category": _category({"coding": [{"system": _CATEGORY, "code": "laboratory"}]}),
@@ -260,9 +240,9 @@ _FAULTS: dict[str, Change] = {
     "value-and-reason": _value_and_reason,
     "own-code-in-component": _component_with_the_own_code,
     "value-of-a-panel": _value_of_a_panel,
-    "value-as-text": _only_of_a_measurement(_replace("valueString", "valueQuantity", valueString="72")),
+    "value-as-text": _only_of_a_measurement(replace("valueString", "valueQuantity", valueString="72")),
     "value-as-range": _only_of_a_measurement(
-        _replace("valueRange", "valueQuantity", valueRange={"low": quantity("1", "x", "1")})
+        replace("valueRange", "valueQuantity", valueRange={"low": quantity("1", "x", "1")})
     ),
     "group-subject": _set("subject", subject={"reference": "Group/g"}),
     "absolute-device-subject": _set("subject", subject={"reference": "http://ehr.example/fhir/Device/d"}),
@@ -280,13 +260,13 @@ _FAULTS: dict[str, Change] = {
     "contained-patient-member": _contained("Patient", "hasMember", "hasMember[0]", is_list=True),
     "contained-and-unused": _set("", contained=[{"resourceType": "Patient", "id": "p"}]),
     "short-date": _only_of_vital_signs(_set("effectiveDateTime", effectiveDateTime="2026-03")),
-    "effective-instant": _replace(
+    "effective-instant": replace(
         "effectiveInstant", "effectiveDateTime", effectiveInstant="2026-03-01T08:00:00Z"
     ),
-    "effective-timing": _replace(
+    "effective-timing": replace(
         "effectiveTiming", "effectiveDateTime", effectiveTiming={"event": ["2026-03-01"]}
     ),
-    "period-backwards": _replace(
+    "period-backwards": replace(
         "effectivePeriod",
         "effectiveDateTime",
         effectivePeriod={"start": "2026-03-02T08:00:00Z", "end": "2026-03-01T08:00:00Z"},
@@ -312,122 +292,4 @@ _FAULTS: dict[str, Change] = {
     "unknown-element": _set("colour", colour="red"),
     "wrong-date": _set("effectiveDateTime", effectiveDateTime="2026-02-30T08:00:00Z"),
     "empty-id": _set("id", id=""),
-}
-
-
-def _coding_added(fields: Json) -> str:
-    fields["code"]["coding"].append({"system": "urn:iso:std:iso:11073:10101", "code": "147842"})
-    return ""
-
-
-def _coding_first(fields: Json) -> str:
-    fields["code"]["coding"].insert(0, {"system": "http://example.org/local", "code": "x1"})
-    return ""
-
-
-def _component_added(fields: Json) -> str:
-    part = {"code": concept("8478-0"), "valueQuantity": quantity("93", "mmHg", "mm[Hg]")}
-    fields.setdefault("component", []).append(part)
-    return ""
-
-
-def _components_swapped(fields: Json) -> str | None:
-    if len(fields.get("component", ())) < 2:
-        return None
-    fields["component"].reverse()
-    return ""
-
-
-def _absent(fields: Json) -> str | None:
-    if "valueQuantity" not in fields or fields["meta"]["profile"][0].endswith("bmi"):
-        return None
-    del fields["valueQuantity"]
-    fields["dataAbsentReason"] = _ABSENT
-    return ""
-
-
-def _absent_component(fields: Json) -> str | None:
-    if "component" not in fields:
-        return None
-    del fields["component"][0]["valueQuantity"]
-    fields["component"][0]["dataAbsentReason"] = _ABSENT
-    return ""
-
-
-def _fahrenheit(fields: Json) -> str | None:
-    if fields.get("valueQuantity", {}).get("code") != "Cel":
-        return None
-    fields["valueQuantity"] = quantity("98.6", "F", "[degF]")
-    return ""
-
-
-def _comparator(fields: Json) -> str | None:
-    if "valueQuantity" not in fields:
-        return None
-    fields["valueQuantity"]["comparator"] = ">="
-    return ""
-
-
-def _digits(fields: Json) -> str | None:
-    if "valueQuantity" not in fields:
-        return None
-    fields["valueQuantity"]["value"] = Decimal("71.25")
-    return ""
-
-
-def _added(**elements: Any) -> Change:
-    def change(fields: Json) -> str:
-        fields.update(copy.deepcopy(elements))
-        return ""
-
-    return change
-
-
-def _category_added(fields: Json) -> str:
-    fields["category"].insert(0, {"text": "home monitoring"})
-    return ""
-
-
-def _category_text_added(fields: Json) -> str:
-    fields["category"][0]["text"] = "Vital Signs"
-    return ""
-
-
-_HARMLESS: dict[str, Change] = {
-    "added-coding": _coding_added,
-    "added-coding-first": _coding_first,
-    "added-text": lambda fields: fields["code"].update(text="a measurement") or "",
-    "added-component": _component_added,
-    "swapped-components": _components_swapped,
-    "added-category": _category_added,
-    "added-category-text": _category_text_added,
-    "absent": _absent,
-    "absent-component": _absent_component,
-    "fahrenheit": _fahrenheit,
-    "comparator": _comparator,
-    "digits": _digits,
-    "period": lambda fields: (
-        _replace(
-            "", "effectiveDateTime", effectivePeriod={"start": "2026-03", "end": "2026-04-01T00:00:00Z"}
-        )(fields)
-        and ""
-    ),
-    "date-only": _added(effectiveDateTime="2026-03-01"),
-    "issued": _added(issued="2026-03-01T08:00:01.123Z"),
-    "note": _added(note=[{"text": "after a rest"}]),
-    "identifier": _added(identifier=[{"system": "http://example.org/readings", "value": "7"}]),
-    "unknown-extension": _added(extension=[{"url": "http://example.org/e", "valueString": "x"}]),
-    "status-extension": _added(_status={"extension": [{"url": "http://example.org/e", "valueString": "x"}]}),
-    "range": _added(referenceRange=[{"low": quantity("1", "kg", "kg"), "high": quantity("9", "kg", "kg")}]),
-    "interpretation": _added(interpretation=[{"text": "normal"}]),
-    "site-and-method": _added(bodySite={"text": "wrist"}, method={"text": "cuff"}),
-    "contained-patient": _added(
-        subject={"reference": "#p"}, contained=[{"resourceType": "Patient", "id": "p"}]
-    ),
-    "absolute-subject": _added(subject={"reference": "https://ehr.example/fhir/Patient/ana"}),
-    "logical-subject": _added(
-        subject={"type": "Patient", "identifier": {"system": "http://example.org/mrn", "value": "7"}}
-    ),
-    "device-metric": _added(device={"reference": "DeviceMetric/m"}),
-    "amended": _added(status="amended"),
 }

@@ -1,21 +1,21 @@
 """Profiles that the compiler was not written for: of personal health devices, of patient summaries, with
 re-slices, closed and ordered slices, own invariants and extensions; differentials without snapshots.
 
-Each has an example that meets it. `definitions` gives all definitions, also value sets and extensions.
+Each has an example that meets it, in `own_examples`. `definitions` gives all definitions, also value sets
+and extensions.
 """
 
-import copy
 from typing import Any
 
 from broker.profiles.vital_signs import HL7
 from tests.unit.profiles.catalogs import definition
-from tests.unit.profiles.examples import Json, quantity
+from tests.unit.profiles.examples import Json
 
-_OWN = "http://example.org/StructureDefinition/"
-_MDC = "urn:iso:std:iso:11073:10101"
-_GATEWAY, _FITTING = f"{_OWN}gateway-device", f"{_OWN}fitting"
+OWN = "http://example.org/StructureDefinition/"
+MDC = "urn:iso:std:iso:11073:10101"
+GATEWAY, FITTING = f"{OWN}gateway-device", f"{OWN}fitting"
 _PANELS, _FINDINGS = "http://example.org/ValueSet/panels", "http://example.org/ValueSet/findings"
-_RESULT = "http://example.org/CodeSystem/result"
+RESULT = "http://example.org/CodeSystem/result"
 
 
 def _e(element_id: str, **rules: Any) -> Json:
@@ -67,15 +67,15 @@ def _code_system(url: str, *codes: str) -> Json:
 def _device_reading() -> Json:
     o = "Observation"
     return definition(
-        f"{_OWN}device-reading",
+        f"{OWN}device-reading",
         f"{HL7}Observation",
         _e(f"{o}.extension", slicing=_slicing("value", "url"), min=1),
-        _e(f"{o}.extension:gateway", min=1, max="1", type=[{"code": "Extension", "profile": [_GATEWAY]}]),
+        _e(f"{o}.extension:gateway", min=1, max="1", type=[{"code": "Extension", "profile": [GATEWAY]}]),
         _e(f"{o}.identifier", min=1),
         _e(f"{o}.identifier.system", min=1),
         _e(f"{o}.code.coding", slicing=_slicing("value", "system"), min=1),
         _e(f"{o}.code.coding:mdc", min=1, max="1"),
-        _e(f"{o}.code.coding:mdc.system", min=1, fixedUri=_MDC),
+        _e(f"{o}.code.coding:mdc.system", min=1, fixedUri=MDC),
         _e(f"{o}.code.coding:mdc.code", min=1),
         _e(f"{o}.code.coding:mdc.display", maxLength=20),
         _e(f"{o}.subject", min=1, type=[{"code": "Reference", "targetProfile": [f"{HL7}Patient"]}]),
@@ -91,9 +91,9 @@ def _device_reading() -> Json:
 
 def _summary_result() -> Json:
     o = "Observation"
-    panel = {"coding": [{"system": _RESULT, "code": "device"}]}
+    panel = {"coding": [{"system": RESULT, "code": "device"}]}
     return definition(
-        f"{_OWN}summary-result",
+        f"{OWN}summary-result",
         f"{HL7}Observation",
         _e(o, constraint=_rule("sum-1", "value.exists() implies interpretation.exists()")),
         _e(f"{o}.status", patternCode="final"),
@@ -102,7 +102,7 @@ def _summary_result() -> Json:
         _e(
             f"{o}.category:vitals",
             max="1",
-            patternCodeableConcept={"coding": [{"system": _RESULT, "code": "vitals"}]},
+            patternCodeableConcept={"coding": [{"system": RESULT, "code": "vitals"}]},
         ),
         _e(f"{o}.code", binding={"strength": "required", "valueSet": _PANELS}),
         _e(f"{o}.subject", min=1),
@@ -129,7 +129,7 @@ def _summary_result() -> Json:
 def _resliced() -> Json:
     o = "Observation"
     return definition(
-        f"{_OWN}resliced",
+        f"{OWN}resliced",
         f"{HL7}Observation",
         _e(f"{o}.identifier", slicing=_slicing("value", "system", "use"), min=2),
         _e(f"{o}.identifier:device", slicing=_slicing("value", "use"), min=2),
@@ -151,9 +151,9 @@ def _resliced() -> Json:
 
 
 def _ordered() -> Json:
-    o, code = "Observation", {"system": _MDC}
+    o, code = "Observation", {"system": MDC}
     return definition(
-        f"{_OWN}leads",
+        f"{OWN}leads",
         f"{HL7}Observation",
         _e(f"{o}.method", min=1, max="1"),
         _e(f"{o}.method.text", min=1, fixedString="twelve leads"),
@@ -174,7 +174,7 @@ def _ordered() -> Json:
 def _by_existence() -> Json:
     o = "Observation"
     return definition(
-        f"{_OWN}ranges",
+        f"{OWN}ranges",
         f"{HL7}Observation",
         _e(f"{o}.referenceRange", slicing=_slicing("exists", "appliesTo", rules="closed")),
         _e(f"{o}.referenceRange:general", min=1, max="1"),
@@ -188,16 +188,16 @@ def _by_existence() -> Json:
 def _patient() -> Json:
     p = "Patient"
     return definition(
-        f"{_OWN}enrolled-patient",
+        f"{OWN}enrolled-patient",
         f"{HL7}Patient",
         _e(f"{p}.extension", slicing=_slicing("value", "url")),
-        _e(f"{p}.extension:fitting", min=1, max="1", type=[{"code": "Extension", "profile": [_FITTING]}]),
+        _e(f"{p}.extension:fitting", min=1, max="1", type=[{"code": "Extension", "profile": [FITTING]}]),
         _e(f"{p}.identifier", slicing=_slicing("value", "system", "type"), min=1),
         _e(f"{p}.identifier:mrn", min=1, max="1"),
         _e(
             f"{p}.identifier:mrn.type",
             min=1,
-            patternCodeableConcept={"coding": [{"system": _RESULT, "code": "MR"}]},
+            patternCodeableConcept={"coding": [{"system": RESULT, "code": "MR"}]},
         ),
         _e(f"{p}.identifier:mrn.system", min=1, fixedUri="http://example.org/mrn"),
         _e(f"{p}.identifier:mrn.value", min=1, maxLength=8),
@@ -216,9 +216,9 @@ def _patient() -> Json:
 
 def _device() -> Json:
     d = "Device"
-    coding = {"system": _MDC, "code": "65573"}
+    coding = {"system": MDC, "code": "65573"}
     return definition(
-        f"{_OWN}health-device",
+        f"{OWN}health-device",
         f"{HL7}Device",
         _e(f"{d}.identifier", slicing=_slicing("value", "type.coding.code"), min=1),
         _e(f"{d}.identifier:system", min=1, max="1"),
@@ -241,14 +241,14 @@ def _device() -> Json:
 def definitions() -> list[Json]:
     device = [{"code": "Reference", "targetProfile": [f"{HL7}Device"]}]
     return [
-        _code_system(_RESULT, "reading", "panel", "device", "vitals", "MR", "present", "absent", "peak"),
-        _value_set(_PANELS, _RESULT, "reading", "panel"),
-        _value_set(_FINDINGS, _RESULT, "present", "absent"),
+        _code_system(RESULT, "reading", "panel", "device", "vitals", "MR", "present", "absent", "peak"),
+        _value_set(_PANELS, RESULT, "reading", "panel"),
+        _value_set(_FINDINGS, RESULT, "present", "absent"),
         _extension(
-            _GATEWAY, [_e("Extension.extension", max="0")], _e("Extension.value[x]", min=1, type=device)
+            GATEWAY, [_e("Extension.extension", max="0")], _e("Extension.value[x]", min=1, type=device)
         ),
         _extension(
-            _FITTING,
+            FITTING,
             [
                 _e("Extension.extension", slicing=_slicing("value", "url"), min=1),
                 _e("Extension.extension:site", min=1, max="1"),
@@ -263,107 +263,3 @@ def definitions() -> list[Json]:
         *(_device_reading(), _summary_result(), _resliced(), _ordered(), _by_existence(), _patient()),
         _device(),
     ]
-
-
-def _observation(name: str, **elements: Any) -> Json:
-    return {
-        "resourceType": "Observation",
-        "meta": {"profile": [f"{_OWN}{name}"]},
-        "status": "final",
-        "code": {"coding": [{"system": _RESULT, "code": "reading"}]},
-        **elements,
-    }
-
-
-def _lead(mdc: str) -> Json:
-    data = {"origin": {"value": 0}, "period": 10, "lowerLimit": 0, "dimensions": 1, "data": "1 2 3"}
-    return {"code": {"coding": [{"system": _MDC, "code": mdc}]}, "valueSampledData": data}
-
-
-def own_examples() -> dict[str, Json]:
-    device, order = "http://example.org/device", "http://example.org/order"
-    found = {
-        "device-reading": _observation(
-            "device-reading",
-            extension=[{"url": _GATEWAY, "valueReference": {"reference": "Device/gateway"}}],
-            identifier=[{"system": "http://example.org/readings", "value": "7"}],
-            code={"coding": [{"system": _MDC, "code": "149530", "display": "pulse rate"}, {"code": "x"}]},
-            subject={"reference": "Patient/ana"},
-            effectiveDateTime="2026-03-01T08:00:00Z",
-            device={"reference": "Device/oximeter"},
-            valueQuantity=quantity("61", "bpm", "/min"),
-        ),
-        "summary-result": _observation(
-            "summary-result",
-            category=[
-                {"coding": [{"system": _RESULT, "code": "device"}]},
-                {"coding": [{"system": _RESULT, "code": "vitals"}]},
-            ],
-            subject={"reference": "Patient/ana"},
-            performer=[{"reference": "Practitioner/lee"}],
-            valueCodeableConcept={"coding": [{"system": _RESULT, "code": "present"}]},
-            interpretation=[{"text": "high"}],
-            referenceRange=[{"low": quantity("50", "x", "/min"), "high": quantity("90", "x", "/min")}],
-            component=[{"code": {"text": "peak"}, "valueQuantity": quantity("99", "x", "/min")}],
-        ),
-        "resliced": _observation(
-            "resliced",
-            identifier=[
-                {"use": "official", "system": device, "value": "a"},
-                {"use": "secondary", "system": device, "value": "b", "period": {"start": "2026-01-01"}},
-                {"use": "temp", "system": device, "value": "c"},
-                {"use": "usual", "system": order, "value": "d", "assigner": {"display": "ward"}},
-                {"system": "http://example.org/other", "value": "e"},
-            ],
-        ),
-        "leads": _observation(
-            "leads",
-            component=[_lead("131329"), _lead("131330"), _lead("131389")],
-            method={"text": "twelve leads"},
-        ),
-        "ranges": _observation(
-            "ranges",
-            referenceRange=[
-                {"text": "50 to 90"},
-                {"text": "70 to 120", "appliesTo": [{"text": "children"}], "age": {"high": {"value": 12}}},
-            ],
-        ),
-        "enrolled-patient": {
-            "resourceType": "Patient",
-            "meta": {"profile": [f"{_OWN}enrolled-patient"]},
-            "extension": [
-                {
-                    "url": _FITTING,
-                    "extension": [
-                        {"url": "site", "valueCode": "wrist"},
-                        {"url": "date", "valueDate": "2026-02-01"},
-                    ],
-                }
-            ],
-            "identifier": [
-                {
-                    "type": {"coding": [{"system": _RESULT, "code": "MR"}]},
-                    "system": "http://example.org/mrn",
-                    "value": "123",
-                }
-            ],
-            "name": [{"family": "Lopez", "given": ["Ana", "Maria"]}],
-            "telecom": [{"system": "phone", "value": "555"}],
-            "birthDate": "1970-01-01",
-            "deceasedBoolean": False,
-            "contact": [{"name": {"text": "Bea"}}],
-        },
-        "health-device": {
-            "resourceType": "Device",
-            "meta": {"profile": [f"{_OWN}health-device"]},
-            "identifier": [
-                {"type": {"coding": [{"code": "SYSID"}]}, "system": "urn:oid:1.2.840.10004", "value": "FE-01"}
-            ],
-            "manufacturer": "Acme",
-            "modelNumber": "A1",
-            "type": {"coding": [{"system": _MDC, "code": "65573"}]},
-            "specialization": [{"systemType": {"coding": [{"system": _MDC, "code": "528388"}]}}],
-            "version": [{"type": {"coding": [{"code": "531976"}]}, "value": "1.2"}, {"value": "other"}],
-        },
-    }
-    return copy.deepcopy(found)

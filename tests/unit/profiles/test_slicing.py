@@ -9,7 +9,8 @@ from broker.model.release import Release
 from broker.profiles.vital_signs import HL7
 from tests.unit.profiles.catalogs import catalog_of, definition, errors
 from tests.unit.profiles.examples import Json
-from tests.unit.profiles.own_profiles import definitions, own_examples
+from tests.unit.profiles.own_examples import own_examples
+from tests.unit.profiles.own_profiles import definitions
 
 CATALOG = catalog_of(*definitions())
 _URL = "http://example.org/StructureDefinition/p"
