@@ -214,6 +214,7 @@ class _Mapping:
 
     def _map_item(self, item: _Item, number: int, groups: Mapping[str, Mapping[int, list[_Item]]]) -> None:
         names: set[str] = set()
+        failed: set[str] = set()
         before = len(self._results)
         is_grouped = False
         for rule in self._mapping.observations:
@@ -228,13 +229,16 @@ class _Mapping:
             try:
                 reading = self._observation(rule, items)
             except Unmapped as error:
+                failed.add(rule.name)
                 self._results.append(self._mapping.problem(error, item.scope))
                 continue
             if reading is not None:
                 names.add(rule.name)
                 self._results.append(reading)
         for rule in self._mapping.observations:
-            if members := tuple(name for name in rule.members if name in names):
+            if not names.isdisjoint(rule.members):
+                # with the failed ones, for which the panel waits: a stored one would stay incomplete
+                members = tuple(name for name in rule.members if name in names | failed)
                 self._add_panel(rule, item, members)
         if len(self._results) == before and not is_grouped:
             text = "the reading has none of the values that the mapping reads."

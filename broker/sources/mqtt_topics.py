@@ -65,7 +65,16 @@ class TopicRule:
         levels = topic.split("/")
         parameters = {name: _filled(text, levels) for name, text in self.parameters.items()}
         key = key or hashlib.blake2b(topic.encode() + b"\0" + payload, digest_size=16).hexdigest()
-        whole = RawReading(self.tenant, payload, self.format, received, f"mqtt:{key}", MQTT, parameters)
+        whole = RawReading(
+            self.tenant,
+            payload,
+            self.format,
+            received,
+            f"mqtt:{key}",
+            MQTT,
+            parameters,
+            keeps_refused=True,
+        )
         if self.has_envelope:
             return [whole._replace(content=_enveloped(topic, levels, payload))]
         try:

@@ -12,6 +12,7 @@ from broker.egress.mqtt_publisher import MqttPublisher
 from tests.integration.broker_fixture import until
 from tests.integration.commands import Command, run
 from tests.integration.mosquitto import Mosquitto, running_mosquitto
+from tests.integration.reading_fixture import dead_letters
 from tests.ports import free_port
 from tests.readings.counting import event_count, observations, subscribe
 
@@ -115,6 +116,27 @@ async def test_a_process_that_is_killed_around_its_write_loses_and_repeats_nothi
 
                 await until(all_are_there)
                 assert await rates(brokers.base, readings) == [60 + n for n in range(10)]
+
+
+async def test_a_reading_that_the_policy_refuses_is_quarantined(tmp_path: Path) -> None:
+    async with running_mosquitto(tmp_path) as mosquitto:
+        brokers = Brokers(tmp_path, mosquitto)
+        source, url = brokers.mqtt(reading_devices="refuse")
+        with brokers.serve:
+            await brokers.serve.until_ready(brokers.base)
+            with source:
+                await source.until_ready(url)
+                await publish(mosquitto, [payload(1)])
+
+                async def is_settled() -> bool:
+                    return bool(await brokers.metrics("broker_mqtt_messages_total", url))
+
+                await until(is_settled)
+                counts = await brokers.metrics("broker_mqtt_messages_total", url)
+            async with httpx.AsyncClient(base_url=brokers.base, trust_env=False, timeout=30) as client:
+                (letter,) = await dead_letters(client, kind="reading")
+    assert counts == {'{result="quarantined"}': 1}
+    assert letter["reason"].startswith("refused-identity: ")
 
 
 async def test_a_bad_payload_is_quarantined_and_stops_nothing(tmp_path: Path) -> None:

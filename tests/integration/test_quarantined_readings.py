@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from broker.app import Running
+from broker.mapping.reading import IdentityPolicy
 from broker.store.protocol import Store
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import until
@@ -147,3 +148,20 @@ async def test_readings_in_the_inbox_stream(
     assert len(reasons) == 2
     assert any("unit" in reason for reason in reasons)
     assert any("format" in reason for reason in reasons)
+
+
+async def test_a_reading_in_the_inbox_stream_that_the_policy_refuses_is_quarantined(
+    client: httpx.AsyncClient, store: Store, mapper: PayloadsOfTests
+) -> None:
+    await add_patient(client, "ana")
+    mapper.patients = IdentityPolicy.REFUSE
+    await put(store, reading=json.dumps({"device": "d1", "patient": "ana", "hr": 70, "at": NOW}))
+    await until_empty(store)
+    (letter,) = await dead_letters(client, kind="reading")
+    assert letter["reason"].startswith("refused-identity: ")
+    refused = await operate(client, "redrive-dead-letters", id=letter["id"])
+    assert refused["refused"] == 1, "the policy is the same"
+    mapper.patients = None
+    redriven = await operate(client, "redrive-dead-letters", id=letter["id"])
+    assert redriven["redriven"] == 1
+    assert await dead_letters(client) == []

@@ -29,6 +29,7 @@ def test_the_payloads_of_a_message_are_readings_of_their_own_with_keys_of_their_
     assert rule.readings("a", b"[]", "", AT) == []
     lines = TopicRule("a", format="csv").readings("a", b"x,y\n1,2\n3,4\n", "", AT)
     assert len(lines) == 2
+    assert all(each.keeps_refused for each in (first, *lines, one(rule, "a", b"[1, "))), "nobody hears of it"
 
 
 @pytest.mark.parametrize(
