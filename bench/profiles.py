@@ -14,7 +14,7 @@ from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.profiles.catalog import ProfileCatalog
 from broker.profiles.vital_signs import HL7, US_CORE, vital_signs
-from broker.testing.readings import HEART_RATE, observation
+from broker.testing.readings import BLOOD_PRESSURE, HEART_RATE, observation
 
 _ROUNDS = 15
 _MAX_US = 150.0
@@ -36,6 +36,11 @@ def _heart_rate(*profiles: str) -> Resource:
     return Resource(json.dumps(fields | {"meta": {"profile": list(profiles)}}).encode())
 
 
+def _blood_pressure(*profiles: str) -> Resource:
+    fields: dict[str, Any] = observation(BLOOD_PRESSURE, "ana", "2025-03-01T08:00:00Z", 128, 83)
+    return Resource(json.dumps(fields | {"meta": {"profile": list(profiles)}}).encode())
+
+
 def _catalog() -> ProfileCatalog:
     return ProfileCatalog.load(None, compile_invariant)
 
@@ -48,7 +53,7 @@ def _compile_all() -> None:
 
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
-    """Of a heart rate, which has the vital-signs profile by its code."""
+    """Of a heart rate and a blood pressure, which have the vital-signs profile by their code."""
     repeats = 200 if is_quick else 2_000
     catalog, plain = _catalog(), _heart_rate()
     both = _heart_rate(f"{US_CORE}us-core-heart-rate")
@@ -60,4 +65,10 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     yield Figure("profiles", "structure", structure, "µs")
     yield Figure("profiles", "vital-signs profile", check(plain), "µs", at_most=_MAX_US)
     yield Figure("profiles", "vital-signs and US Core profile", check(both), "µs", at_most=_MAX_US)
+    pressure, name = _blood_pressure(), "blood pressure"
+    yield Figure("profiles", f"{name}, vital-signs profile", check(pressure), "µs", at_most=_MAX_US)
+    pressure = _blood_pressure(f"{US_CORE}us-core-blood-pressure")
+    yield Figure(
+        "profiles", f"{name}, vital-signs and US Core profile", check(pressure), "µs", at_most=_MAX_US
+    )
     yield Figure("profiles", "compiling all built-in profiles", _us(_compile_all, 1) / 1000, "ms")
