@@ -1,4 +1,4 @@
-"""A wheel runs away from the checkout: the broker, its topics, value sets and scripts are inside."""
+"""A wheel runs away from the checkout: topics, value sets, mappings and scripts of the broker are inside."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from tests.integration.commands import REPOSITORY, Command
 from tests.ports import free_port
 
-SOURCES = ("broker", "topics", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("broker", "topics", "mappings", "pyproject.toml", "README.md", "LICENSE")
 """What a build reads. A copy of them, so that the checkout gets no `build` folder."""
 
 
@@ -97,9 +97,9 @@ def test_the_wheel_has_the_broker_and_its_files_and_nothing_else(wheel: Path) ->
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     packaged = {name for name in names if name.startswith("broker/")}
     files = [path for path in (REPOSITORY / "broker").rglob("*") if path.is_file()]
-    files += [
-        REPOSITORY / "broker" / path.relative_to(REPOSITORY) for path in REPOSITORY.glob("topics/**/*.json")
-    ]
+    for folder in ("topics", "mappings"):
+        shipped = [path for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
+        files += [REPOSITORY / "broker" / path.relative_to(REPOSITORY) for path in shipped]
     expected = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
     assert packaged == expected
 
