@@ -35,8 +35,8 @@ class MqttSettings:
         "fhir-broker",
         TEXT,
         "fhir-broker",
-        "The client id, by which the server keeps messages while the process is away. Each process that "
-        "reads from one server needs its own.",
+        "The client id, by which the server keeps messages while the process is disconnected. Each "
+        "process that reads from one server needs its own.",
     )
     mqtt_password_file: Path | None = setting(
         None, PATH, "", "A file with the password for the MQTT server; it replaces the one in the URL."
@@ -57,8 +57,8 @@ class MqttSettings:
         timedelta(days=7),
         DURATION,
         "7d",
-        "How long the MQTT server keeps messages for the process while it is away (MQTT 5; with 3.1.1 the "
-        "server decides).",
+        "How long the MQTT server keeps messages for the process while it is disconnected (MQTT 5; "
+        "with 3.1.1 the server decides).",
     )
     mqtt_in_flight: int = setting(
         200,

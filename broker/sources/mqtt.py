@@ -188,7 +188,7 @@ class _Session:
                 return  # a stop was requested while the store is unavailable: the server keeps the messages
 
     async def _admit(self, batch: Sequence[_Waiting]) -> None:
-        """Settles the messages; returns without that if a stop is requested while the store is away."""
+        """Settles the messages, unless a stop is requested while the store is unavailable."""
         failures = 0
         while True:
             try:

@@ -23,7 +23,7 @@ def decode_readings(entry: Entry, received: datetime) -> list[RawReading]:
     """The payloads of an entry. Raises `Malformed` with the field that is wrong."""
     unknown = set(entry.fields) - _FIELDS
     if unknown:
-        text = f"unknown field {min(unknown)!r} beside `{FIELD}`; the fields are {', '.join(sorted(_FIELDS))}"
+        text = f"unknown field {min(unknown)!r} with `{FIELD}`; allowed are {', '.join(sorted(_FIELDS))}"
         raise Malformed(Issue("structure", text))
     format_ = _text(entry, "format") or JSON
     if format_ not in {JSON, NDJSON, CSV} and not format_.startswith(GATT):

@@ -95,11 +95,13 @@ class ReadingIntake:
         failpoints.hit("readings.before-commit")
         await self._write(list(zip(outcomes, planned, strict=True)))
         failpoints.hit("readings.after-commit")
-        letters = await self._keep(outcomes, before)
+        dead_letters = await self._keep(outcomes, before)
         results = []
         for n, outcome in enumerate(outcomes):
             metrics.readings.labels(outcome.status).inc()
-            result = ReadingResult(outcome.status, outcome.observations, outcome.problems, letters.get(n, ""))
+            result = ReadingResult(
+                outcome.status, outcome.observations, outcome.problems, dead_letters.get(n, "")
+            )
             results.append(result)
         return results
 
@@ -177,7 +179,7 @@ class ReadingIntake:
                     place=first.place,
                     tenant=outcome.raw.tenant,
                 )
-        letters: dict[int, str] = {}
+        dead_letters: dict[int, str] = {}
         for indexes in chosen.values():
             tenant = outcomes[indexes[0]].raw.tenant
             replaces = "" if before is None else before.entry
@@ -186,8 +188,8 @@ class ReadingIntake:
                 for n in indexes
             ]
             kept = await self._quarantine.keep(tenant, payloads)
-            letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
-        return letters
+            dead_letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
+        return dead_letters
 
 
 def _is_panel(mapped: MappedReading | ReadingProblem) -> bool:
