@@ -4,7 +4,6 @@ The operator writes it; no Subscription changes it. A rule is of one tenant and 
 that was got by it is sent below that prefix only (S-105).
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from broker.errors import ConfigurationError
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 from broker.security.key_provider import refuse_unknown, required_text
+from broker.toml_tables import read_tables
 
 Method = Literal["private_key_jwt", "client_secret_basic"]
 _METHODS = ("private_key_jwt", "client_secret_basic")
@@ -65,19 +65,8 @@ class OutboundRules:
     @classmethod
     def read(cls, path: Path) -> "OutboundRules":
         """Raises `ConfigurationError` that names the table and the member."""
-        try:
-            document = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise ConfigurationError(
-                f"BROKER_OUTBOUND_AUTH={path} cannot be read: {error.strerror}."
-            ) from error
-        except ValueError as error:
-            raise ConfigurationError(f"{path} is not TOML: {error}.") from error
-        listed = document.pop("endpoint", [])
-        if document or not isinstance(listed, list):
-            raise ConfigurationError(f"{path}: write tables [[endpoint]] and nothing else.")
         rules: dict[tuple[Tenant, tuple[str, str]], OutboundRule] = {}
-        for number, members in enumerate(listed, 1):
+        for number, members in enumerate(read_tables(path, "BROKER_OUTBOUND_AUTH", "endpoint"), 1):
             try:
                 rule = _parse(dict(members), path.parent)
             except (ConfigurationError, ValueError, TypeError) as error:

@@ -9,7 +9,6 @@ device = "urn:example:bed|{2}"
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +20,7 @@ from broker.ingest.readings.formats import split_body
 from broker.ingest.readings.values import CSV, GATT, JSON, RawReading
 from broker.model.audit import Requester
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
+from broker.toml_tables import read_tables
 
 MQTT = Requester("mqtt")
 """Who writes what comes by MQTT: the server does not say which device or gateway it was."""
@@ -104,17 +104,9 @@ class TopicRules:
     @classmethod
     def read(cls, path: Path) -> "TopicRules":
         """Raises `ConfigurationError`, one line that names the table and the member."""
-        try:
-            document = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise ConfigurationError(
-                f"BROKER_MQTT_TOPICS={path} cannot be read: {error.strerror}."
-            ) from error
-        except ValueError as error:
-            raise ConfigurationError(f"{path} is not TOML: {error}.") from error
-        listed = document.pop("topic", [])
-        if document or not isinstance(listed, list) or not listed:
-            raise ConfigurationError(f"{path}: write tables [[topic]] and nothing else.")
+        listed = read_tables(path, "BROKER_MQTT_TOPICS", "topic")
+        if not listed:
+            raise ConfigurationError(f"{path}: write tables [[topic]]: without one nothing is read.")
         rules: list[TopicRule] = []
         for number, members in enumerate(listed, 1):
             try:
