@@ -3,11 +3,11 @@ time of this process, the lowest of several rounds, so a loaded machine changes 
 """
 
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from bench.figures import Figure
+from bench.processor_time import lowest_us
 from broker.fhir.validation import find_issues
 from broker.matching.fhirpath import compile_invariant
 from broker.model.release import Release
@@ -16,19 +16,8 @@ from broker.profiles.catalog import ProfileCatalog
 from broker.profiles.vital_signs import HL7, US_CORE, vital_signs
 from broker.testing.readings import BLOOD_PRESSURE, HEART_RATE, observation
 
-_ROUNDS = 15
 _MAX_US = 150.0
 """Of one vital-signs Observation (issue 14)."""
-
-
-def _us(run: Callable[[], object], repeats: int) -> float:
-    lowest = float("inf")
-    for _ in range(_ROUNDS):
-        started = time.process_time_ns()
-        for _ in range(repeats):
-            run()
-        lowest = min(lowest, (time.process_time_ns() - started) / repeats / 1000)
-    return round(lowest, 1)
 
 
 def _heart_rate(*profiles: str) -> Resource:
@@ -59,9 +48,9 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     both = _heart_rate(f"{US_CORE}us-core-heart-rate")
 
     def check(resource: Resource) -> float:
-        return _us(lambda: catalog.validate(Release.R4, resource), repeats)
+        return lowest_us(lambda: catalog.validate(Release.R4, resource), repeats)
 
-    structure = _us(lambda: find_issues(Release.R4, "Observation", Resource(plain.text)), repeats)
+    structure = lowest_us(lambda: find_issues(Release.R4, "Observation", Resource(plain.text)), repeats)
     yield Figure("profiles", "structure", structure, "µs")
     yield Figure("profiles", "vital-signs profile", check(plain), "µs", at_most=_MAX_US)
     yield Figure("profiles", "vital-signs and US Core profile", check(both), "µs", at_most=_MAX_US)
@@ -71,4 +60,4 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     yield Figure(
         "profiles", f"{name}, vital-signs and US Core profile", check(pressure), "µs", at_most=_MAX_US
     )
-    yield Figure("profiles", "compiling all built-in profiles", _us(_compile_all, 1) / 1000, "ms")
+    yield Figure("profiles", "compiling all built-in profiles", lowest_us(_compile_all, 1) / 1000, "ms")

@@ -7,11 +7,11 @@ import hmac
 import json
 import secrets
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from bench.figures import Figure
+from bench.processor_time import lowest_us
 from broker.app.secrets import new_ring
 from broker.egress.requests import header_lines
 from broker.model.change import DEFAULT_TENANT
@@ -23,7 +23,6 @@ from broker.security.webhook_signatures import signer_of
 from broker.store.bodies import Bodies
 from broker.testing.readings import HEART_RATE, observation
 
-_ROUNDS = 15
 _BODY = b'{"resourceType":"Bundle","type":"subscription-notification"}'.ljust(1_500)
 _NOW_MS = 1_767_225_600_000
 _ID = uuid_of_names("bench")
@@ -31,16 +30,6 @@ _PLACE = Place("default", f"Subscription/{_ID}", "header values")
 _READING = observation(HEART_RATE, "ana", "2025-03-01T08:00:00Z", 71)
 _MAX_RATIO = 6.0
 """Of a signature with its header lines to the bare HMAC: formatting must not become the larger part again."""
-
-
-def _us(run: Callable[[], object], repeats: int) -> float:
-    lowest = float("inf")
-    for _ in range(_ROUNDS):
-        started = time.process_time_ns()
-        for _ in range(repeats):
-            run()
-        lowest = min(lowest, (time.process_time_ns() - started) / repeats / 1000)
-    return round(lowest, 2)
 
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
@@ -51,12 +40,12 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     def signed(*signing: SigningSecret) -> Callable[[], object]:
         return lambda: header_lines(signer_of(signing, _NOW_MS).headers(_ID, _BODY))
 
-    bare = _us(lambda: hmac.digest(first.secret, _BODY, "sha256"), repeats)
-    one = _us(signed(first), repeats)
+    bare = lowest_us(lambda: hmac.digest(first.secret, _BODY, "sha256"), repeats)
+    one = lowest_us(signed(first), repeats)
     yield Figure("signatures", "bare HMAC-SHA256", bare, "µs")
     yield Figure("signatures", "headers, one secret", one, "µs")
-    yield Figure("signatures", "headers, two secrets", _us(signed(first, second), repeats), "µs")
-    yield Figure("signatures", "headers, no secret", _us(signed(), repeats), "µs")
+    yield Figure("signatures", "headers, two secrets", lowest_us(signed(first, second), repeats), "µs")
+    yield Figure("signatures", "headers, no secret", lowest_us(signed(), repeats), "µs")
     yield Figure("signatures", "one secret / bare", round(one / bare, 2), "", at_most=_MAX_RATIO)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "key-ring.json"
@@ -64,8 +53,10 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         ring = KeyRing(path)
         value = secrets.token_bytes(40)
         sealed = ring.seal(value, _PLACE)
-        yield Figure("signatures", "seal a value", _us(lambda: ring.seal(value, _PLACE), repeats), "µs")
-        yield Figure("signatures", "open a value", _us(lambda: ring.open(sealed, _PLACE), repeats), "µs")
+        yield Figure("signatures", "seal a value", lowest_us(lambda: ring.seal(value, _PLACE), repeats), "µs")
+        yield Figure(
+            "signatures", "open a value", lowest_us(lambda: ring.open(sealed, _PLACE), repeats), "µs"
+        )
         for figure in _resource_figures(ring, repeats):
             yield figure
 
@@ -76,8 +67,8 @@ def _resource_figures(ring: KeyRing, repeats: int) -> Iterator[Figure]:
     place = DEFAULT_TENANT, f"Observation/{_ID}"
     for name, key_id in (("compressed", ""), ("compressed and sealed", ring.active_id)):
         stored = bodies.pack(text, *place, key_id)
-        pack = _us(functools.partial(bodies.pack, text, *place, key_id), repeats)
-        unpack = _us(functools.partial(bodies.unpack, stored, *place), repeats)
+        pack = lowest_us(functools.partial(bodies.pack, text, *place, key_id), repeats)
+        unpack = lowest_us(functools.partial(bodies.unpack, stored, *place), repeats)
         yield Figure("signatures", f"pack a reading, {name}", pack, "µs")
         yield Figure("signatures", f"unpack a reading, {name}", unpack, "µs")
         yield Figure("signatures", f"a reading, {name}", len(stored), "bytes")
