@@ -101,6 +101,7 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("PATCH", "{type}/{id}"): _UPDATED,
     ("DELETE", "{type}/{id}"): _DELETED,
     ("GET", "{type}/{id}/_history/{version}"): _VREAD,
+    ("GET", "{type}/{id}/_history"): AuditRule(AuditAction.HISTORY),
 }
 BUNDLE: Row = ("POST", "")
 _TOPICS = "topics hold no patient data; changes of topics are audited"

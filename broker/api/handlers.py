@@ -8,6 +8,7 @@ from broker.api.dead_letters import DeadLetterHandlers
 from broker.api.delivery_control import DeliveryControlHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.event_stream import EventStreamHandlers
+from broker.api.history import HistoryHandlers
 from broker.api.interactions import Handlers
 from broker.api.metadata import MetadataHandlers, ServerFacts
 from broker.api.resources import ResourceHandlers
@@ -42,5 +43,6 @@ def handlers(
         topics=TopicHandlers(services.topics),
         validation=ValidationHandlers(services.validation),
         resources=ResourceHandlers(services.changes),
+        histories=HistoryHandlers(services.histories),
         max_entries=max_entries,
     )

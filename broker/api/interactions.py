@@ -18,6 +18,7 @@ from broker.api.delivery_control import DeliveryControlHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.dispatch import Interaction, InteractionTable
 from broker.api.event_stream import EventStreamHandlers
+from broker.api.history import HistoryHandlers
 from broker.api.metadata import MetadataHandlers
 from broker.api.preconditions import AS_CREATE, BY_CRITERIA, BY_ID, NOTHING, has_criteria
 from broker.api.resources import ResourceHandlers
@@ -66,6 +67,7 @@ class Handlers:
     topics: TopicHandlers
     validation: ValidationHandlers
     resources: ResourceHandlers
+    histories: HistoryHandlers
     max_entries: int
 
 
@@ -82,7 +84,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
     h, metadata, topics, resources = handlers, handlers.metadata, handlers.topics, handlers.resources
     subscriptions, operations, tokens = handlers.subscriptions, handlers.operations, handlers.tokens
     carries, names, searches = carries_topic, topics.names_topic, is_topic_search
-    audit = handlers.audit
+    audit, histories = handlers.audit, handlers.histories
     event_type, own = h.business_events.focus_type, metadata.is_own_operation
     return (
         Interaction("POST", "", bundles.receive, PER_ENTRY, honours=NOTHING),
@@ -233,4 +235,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
             "PATCH", "{type}/{id}", resources.patch, UPDATE, plan=resources.plan_patch, honours=BY_ID
         ),
         Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ_RESTRICTED),
+        Interaction(
+            "GET", "{type}/{id}/_history", histories.of_resource, READ_RESTRICTED, only=histories.has_history
+        ),
     )

@@ -55,6 +55,7 @@ from broker.services.dry_run import DryRunService
 from broker.services.ends import EndRule
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
+from broker.services.history import HistoryService
 from broker.services.registration import RegistrationRules
 from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscription_quota import SubscriptionQuota
@@ -150,6 +151,7 @@ def build_services(
     return ApplicationServices(
         audit=AuditService(parts.audit_trail),
         changes=ChangeService(intake, parts.resources, Restrictions(parts.search_context)),
+        histories=HistoryService(parts.resources, Restrictions(parts.search_context)),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),

@@ -54,6 +54,7 @@ def _own(code: str, display: str) -> Mapping[str, str]:
 CODES: Mapping[AuditAction, AuditCodes] = {
     AuditAction.READ: AuditCodes(_RESTFUL, _coding(_REST, "read", "read"), "R"),
     AuditAction.VREAD: AuditCodes(_RESTFUL, _coding(_REST, "vread", "vread"), "R"),
+    AuditAction.HISTORY: AuditCodes(_RESTFUL, _coding(_REST, "history", "history"), "R"),
     AuditAction.SEARCH: AuditCodes(_RESTFUL, _coding(_REST, "search-type", "search-type"), "E"),
     AuditAction.CREATE: AuditCodes(_RESTFUL, _coding(_REST, "create", "create"), "C"),
     AuditAction.UPDATE: AuditCodes(_RESTFUL, _coding(_REST, "update", "update"), "U"),

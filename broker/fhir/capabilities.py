@@ -12,7 +12,7 @@ from broker.fhir.operation import ANY_TYPE
 from broker.model.resource import Resource
 from broker.model.topic import Topic
 
-_INTERACTIONS = ("create", "read", "vread", "update", "patch", "delete")
+_INTERACTIONS = ("create", "read", "vread", "update", "patch", "delete", "history-instance")
 _GUIDE = (
     "http://hl7.org/fhir/uv/subscriptions-backport/ImplementationGuide/hl7.fhir.uv.subscriptions-backport"
 )

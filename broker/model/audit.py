@@ -20,6 +20,7 @@ class AuditAction(StrEnum):
 
     READ = "read"
     VREAD = "vread"
+    HISTORY = "history"
     SEARCH = "search"
     CREATE = "create"
     UPDATE = "update"

@@ -13,6 +13,7 @@ from broker.services.delivery_control import DeliveryControl
 from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
+from broker.services.history import HistoryService
 from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
@@ -26,6 +27,7 @@ class ApplicationServices:
 
     audit: AuditService
     changes: ChangeService
+    histories: HistoryService
     business_events: BusinessEventService
     subscriptions: SubscriptionService
     conditional_subscriptions: ConditionalSubscriptions

@@ -89,9 +89,8 @@ async def test_each_act_on_a_resource_leaves_exactly_its_entry(
     await client.put("/r4/Observation/o1", json=READING, headers=gateway)
     created = await client.post("/r4/Observation", json=READING, headers=gateway)
     new = created.json()["id"]
-    await client.get("/r4/Observation/o1", headers=gateway)
-    await client.get("/r4/Observation/o1/_history/1", headers=gateway)
-    await client.get("/r4/Observation/none", headers=gateway)
+    for path in ("o1", "o1/_history/1", "o1/_history", "none"):
+        await client.get(f"/r4/Observation/{path}", headers=gateway)
     await client.delete("/r4/Observation/o1", headers=gateway)
     await client.put("/r4/Observation/o1", json=READING | {"status": "wrong"}, headers=gateway)
     events = [event for event in await trail.export() if agent(event) == "gateway"]
@@ -103,6 +102,7 @@ async def test_each_act_on_a_resource_leaves_exactly_its_entry(
         ("create", "C", "0", [f"Observation/{new}/_history/1", "Patient/ana"]),
         ("read", "R", "0", ["Observation/o1/_history/2", "Patient/ana"]),
         ("vread", "R", "0", ["Observation/o1/_history/1", "Patient/ana"]),
+        ("history", "R", "0", ["Observation/o1/_history/2", "Observation/o1/_history/1", "Patient/ana"]),
         ("read", "R", "4", ["Observation/none"]),
         ("delete", "D", "0", ["Observation/o1/_history/3"]),
         ("update", "U", "4", ["Observation/o1"]),

@@ -104,6 +104,7 @@ NEEDS = {
     "DELETE {type}/{id}": "{type}.d",
     "PATCH {type}/{id}": "{type}.u",
     "GET {type}/{id}/_history/{version}": "{type}.r?",
+    "GET {type}/{id}/_history": "{type}.r?",
 }
 ROUTE_NEEDS = {
     "GET /livez": "public",
