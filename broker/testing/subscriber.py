@@ -14,8 +14,8 @@ from typing import Self
 from aiohttp import web
 
 from broker.clock import SystemClock, to_instant
-from broker.testing.notifications import ReceivedNotification, read_notification
-from broker.testing.signatures import NotVerified, verify
+from broker.receiver.notifications import ReceivedNotification, read_notification
+from broker.receiver.signatures import NotVerified, verify
 
 
 @dataclass(frozen=True, slots=True)

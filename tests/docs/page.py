@@ -7,6 +7,7 @@ HTML comments, which readers of the page do not see, say to the test what the te
     <!-- test: output of N -->      the next block shows what the background block N prints
     <!-- test: stop N -->           stops the background block N, or the broker
     <!-- test: start broker -->     starts the broker again
+    <!-- test: saved as F -->       the next block is saved as the file F, not run
     <!-- test: not run: reason -->  the next block is only checked for its syntax
 """
 

@@ -75,6 +75,10 @@ class PageRunner:
             await self._execute(["bash", "-n", "-c", block.code])
             self._last = None
             return
+        file = block.directive("saved as")
+        if file is not None:
+            (self._folder / file).write_text(self._here(block.code))
+            return
         name = block.directive("in background as")
         if name is not None:
             log = self._folder / f"{name}.log"
@@ -106,12 +110,15 @@ class PageRunner:
         assert found is None, f"{place}: {found}"
 
     def _words(self, block: Block) -> list[str]:
-        code = block.code
-        for on_the_page, here in self._addresses.items():
-            code = code.replace(on_the_page, here)
+        code = self._here(block.code)
         if block.language == "python":
             return [sys.executable, "-c", code]
         return ["bash", "-euo", "pipefail", "-c", code]
+
+    def _here(self, text: str) -> str:
+        for on_the_page, here in self._addresses.items():
+            text = text.replace(on_the_page, here)
+        return text
 
     def _on_the_page(self, text: str) -> str:
         for on_the_page, here in self._addresses.items():

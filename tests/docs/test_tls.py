@@ -15,8 +15,8 @@ import httpx
 import pytest
 import websockets
 
+from broker.receiver.notifications import read_notification
 from broker.settings import Settings
-from broker.testing.notifications import read_notification
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
 from tests.conftest import StartBroker

@@ -18,7 +18,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from broker.testing.notifications import read_notification
+from broker.receiver.notifications import read_notification
 from tests.faults.history import Change, DeliveredEvent, History, NotificationPost
 from tests.ports import free_port
 

@@ -12,7 +12,7 @@ from broker.model.change import DEFAULT_TENANT
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import PayloadContent
-from broker.testing.notifications import ReceivedNotification, read_notification
+from broker.receiver.notifications import ReceivedNotification, read_notification
 from tests.fhir import rows
 from tests.fhir.rows import Sent, read_back
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import orjson
 
-from broker.testing.notifications import ReceivedNotification, read_notification
+from broker.receiver.notifications import ReceivedNotification, read_notification
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
 

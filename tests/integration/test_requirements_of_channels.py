@@ -11,7 +11,7 @@ import pytest
 import websockets
 
 from broker.model.release import Release
-from broker.testing.notifications import read_notification
+from broker.receiver.notifications import read_notification
 from broker.testing.registration import subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker

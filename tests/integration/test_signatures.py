@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from broker.receiver.signatures import NotVerified, verify
 from broker.testing.registration import register_subscription
-from broker.testing.signatures import NotVerified, verify
 from broker.testing.subscriber import Received, SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Script, broker_with

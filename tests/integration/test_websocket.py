@@ -17,10 +17,10 @@ from broker.app import Running
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.principal import OPEN_PRINCIPAL
 from broker.model.subscription import SubscriptionId
+from broker.receiver.notifications import ReceivedNotification, read_notification
 from broker.store import keys
 from broker.store.protocol import Store
 from broker.store.tokens import Tokens
-from broker.testing.notifications import ReceivedNotification, read_notification
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import BACKPORT, subscription
 from tests.stores import redis_of

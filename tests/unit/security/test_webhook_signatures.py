@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from broker.receiver.signatures import NotVerified, verify
 from broker.security.subscription_secrets import SigningSecret
 from broker.security.webhook_signatures import new_secret, rotated, shown_secret, signer_of
-from broker.testing.signatures import NotVerified, verify
 
 MESSAGE_ID = "3b0d0f5c-6f3e-8d52-8a4e-8a7f0f6f2a11"
 BODY = '{"resourceType":"Bundle",\n "x": "é\\u0000"}'.encode()

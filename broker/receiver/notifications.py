@@ -1,10 +1,10 @@
 """Parses a notification Bundle of any release into one shape.
 
-It shares no code with the part of the broker that writes Bundles, so that it can check them.
+It shares no code with the part of the broker that writes Bundles, so that the harness can check them with it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -23,7 +23,9 @@ class ReceivedEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedNotification:
-    """The fields of the status entry, and the resources of the other entries."""
+    """The fields of the status entry, and the resources of the other entries; `by_full_url` has those whose
+    entry has a fullUrl.
+    """
 
     id: str
     bundle_type: str
@@ -34,6 +36,7 @@ class ReceivedNotification:
     events_since_start: int
     events: tuple[ReceivedEvent, ...]
     resources: tuple[Mapping[str, Any], ...]
+    by_full_url: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def _parts(parameters: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -61,8 +64,19 @@ def _status_of(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_notification(body: bytes) -> ReceivedNotification:
-    """Raises `KeyError` or `ValueError` if the body is not a notification Bundle."""
-    bundle = orjson.loads(body)
+    """A notification Bundle, alone or in a message Bundle. Raises `ValueError` if the body is neither."""
+    try:
+        return _read(_notification_of(orjson.loads(body)))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"no notification Bundle ({type(error).__name__}: {error})") from error
+
+
+def _notification_of(bundle: Any) -> Any:
+    """The Bundle itself, or the one behind the header of a message."""
+    return bundle["entry"][1]["resource"] if bundle["type"] == "message" else bundle
+
+
+def _read(bundle: Any) -> ReceivedNotification:
     first, *rest = (entry for entry in bundle["entry"])
     status = first["resource"]
     if status["resourceType"] == "Parameters":
@@ -84,4 +98,7 @@ def read_notification(body: bytes) -> ReceivedNotification:
             for event in status.get("notificationEvent", [])
         ),
         resources=tuple(entry["resource"] for entry in rest if "resource" in entry),
+        by_full_url={
+            entry["fullUrl"]: entry["resource"] for entry in rest if {"resource", "fullUrl"} <= entry.keys()
+        },
     )
