@@ -39,6 +39,20 @@ def findings_in(body: bytes) -> tuple[str, ...]:
     return ()
 
 
+def findings_in_resource(document: dict[str, Any]) -> tuple[str, ...]:
+    """What is not valid in an R4 resource by the models of R4B; types that R4B lacks are not judged."""
+    if document["resourceType"] in _CHANGED_IN_R4B or not _is_of_r4b(document["resourceType"]):
+        return ()
+    try:
+        cast("Any", r4b_model)(document["resourceType"]).model_validate(document)
+    except ValidationError as error:
+        return tuple(
+            ".".join(map(str, (document["resourceType"], *each["loc"]))) + f": {each['msg']}"
+            for each in error.errors(include_url=False)
+        )
+    return ()
+
+
 def _path(location: tuple[int | str, ...]) -> str:
     return "Bundle" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
 
