@@ -23,6 +23,7 @@ PARAMETERS = SearchParameters()
 NAMES = {
     *("vital-signs", "laboratory-results", "glucose", "device-reading", "device-status", "device-metric"),
     *("patient-demographics", "encounter-start", "encounter-end", "admission"),
+    *("practitioner", "practitioner-role", "care-team", "medication-request", "care-plan", "appointment"),
 }
 ORDERED = {ParameterType.DATE, ParameterType.NUMBER, ParameterType.QUANTITY}
 MODIFIERS = {
@@ -107,7 +108,7 @@ def test_filters_exist_and_offer_what_their_type_allows(path: Path) -> None:
 def test_shapes_include_references_that_exist(path: Path) -> None:
     topic = orjson.loads(path.read_bytes())
     foci = focus_types(topic)
-    for shape in topic["notificationShape"]:
+    for shape in topic.get("notificationShape", ()):
         assert shape["resource"] in foci
         for include in shape["include"]:
             resource_type, code = include.split(":")
@@ -177,3 +178,29 @@ def test_the_value_sets_have_the_codes_of_the_topics() -> None:
         include = orjson.loads((TOPICS / "valuesets" / f"{name}.json").read_bytes())["compose"]["include"]
         listed = [f"{part['system']}|{concept['code']}" for part in include for concept in part["concept"]]
         assert query == f"code={','.join(listed)}"
+
+
+@pytest.mark.parametrize("release", list(Release))
+@pytest.mark.parametrize(
+    ("resource_type", "name"),
+    [
+        ("Patient", "patient-demographics"),
+        ("Practitioner", "practitioner"),
+        ("PractitionerRole", "practitioner-role"),
+        ("CareTeam", "care-team"),
+        ("MedicationRequest", "medication-request"),
+        ("CarePlan", "care-plan"),
+        ("Appointment", "appointment"),
+    ],
+)
+def test_each_change_of_ehr_context_is_an_event(resource_type: str, name: str, release: Release) -> None:
+    document = {"resourceType": resource_type, "id": "1"}
+    topic = parse_topic(Resource((TOPICS / f"{name}.json").read_bytes()))
+    triggers = TopicTriggers(topic, SearchContext(PARAMETERS))
+    for interaction, before, after in (
+        (Interaction.CREATE, None, document),
+        (Interaction.UPDATE, document, document),
+        (Interaction.DELETE, document, None),
+    ):
+        states = ChangeStates(interaction, resource_type, before, after, release, release)
+        assert triggers.judge(states).fired, interaction

@@ -237,7 +237,7 @@ async def _check_topics(client: httpx.AsyncClient, release: Release) -> None:
     everything = await get(
         client, f"/{release}/{kind}?code=SubscriptionTopic" if kind == "Basic" else f"/{release}/{kind}"
     )
-    assert everything["total"] == 10
+    assert everything["total"] == 16
     for entry in everything["entry"]:
         resource = await get(client, entry["fullUrl"].partition(str(client.base_url).rstrip("/"))[2])
         assert resource == entry["resource"]
