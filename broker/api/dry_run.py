@@ -1,6 +1,7 @@
 """Renders the answer of `$dry-run` as a Parameters resource."""
 
 from broker.api.named_values import Part, Value, flag, group, instant, render, text, whole
+from broker.api.payloads import payload
 from broker.errors import Issue, Malformed
 from broker.model.change import Change
 from broker.model.whole_number import whole_number
@@ -24,6 +25,7 @@ def render_dry_run(report: DryRunReport) -> bytes:
         whole("matched", report.matched),
         instant("oldest", report.oldest_ms),
         flag("complete", value=report.is_complete),
+        payload(report.content, report.limits),
         *(_match(change) for change in report.matches),
         whole("failed", report.failed) if report.failed else [],
         *(text("problem", str(problem)) for problem in report.problems),

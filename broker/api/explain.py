@@ -1,6 +1,7 @@
 """Renders the answer of `$explain` as a Parameters resource."""
 
 from broker.api.named_values import Part, flag, group, instant, render, text, whole
+from broker.api.payloads import payload
 from broker.fhir.topic_elements import topic_element
 from broker.matching.explanations import CriteriaReport, TermReport, TriggerReport
 from broker.model.change import Change
@@ -20,6 +21,7 @@ def render_explanation(report: ExplainReport) -> bytes:
         _change(report.change, is_stored=progress is not None),
         *(_trigger(trigger) for trigger in (explanation.triggers if explanation else ())),
         *(_term("filter", term) for term in (explanation.filters if explanation else ())),
+        [] if report.limits is None else payload(record.subscription.channel.content, report.limits),
         [] if progress is None else _delivery(progress, record),
         group("authorization", text("tenant", record.subscription.tenant)),
     )

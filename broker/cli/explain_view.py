@@ -68,6 +68,11 @@ def _lines(parts: Parts) -> Iterator[str]:
             f"{count_of(int(value(subscription, 'events')), 'event')}, "
             f"{value(subscription, 'delivered')} delivered"
         )
+    for payload in groups(parts, "payload"):
+        for limit in groups(payload, "limit"):
+            names = [str(part["valueString"]) for part in limit if part["name"] == "element"]
+            elements = ", ".join(names) or "nothing else"
+            yield f"of {value(limit, 'resource')}, notifications have the mandatory elements and: {elements}"
     for delivery in groups(parts, "delivery"):
         if value(delivery, "state") == "waiting":
             next_attempt = value(delivery, "next-attempt")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker.fhir.payload_elements import PAYLOAD_ELEMENT
 from broker.model.wording import shorten_list
 
 Fields = Mapping[str, Any]
@@ -19,6 +20,7 @@ class TopicRow:
     status: str
     focus: list[str]
     filters: list[str]
+    elements: list[str]
 
     @classmethod
     def of(cls, document: Fields) -> "TopicRow":
@@ -29,6 +31,7 @@ class TopicRow:
             status=document["status"],
             focus=_focus_types(document),
             filters=[item["filterParameter"] for item in document.get("canFilterBy", [])],
+            elements=_elements(document),
         )
 
 
@@ -44,6 +47,7 @@ class TopicDetails:
     triggers: list[str]
     filters: list[str]
     includes: list[str]
+    elements: list[str]
     document: Fields
 
     @classmethod
@@ -62,6 +66,7 @@ class TopicDetails:
                 for shape in document.get("notificationShape", [])
                 for include in (*shape.get("include", []), *shape.get("revInclude", []))
             ],
+            elements=_elements(document),
             document=document,
         )
 
@@ -94,6 +99,21 @@ def _triggers(document: Fields) -> Iterator[str]:
         codings = trigger.get("event", {}).get("coding", [])
         codes = ", ".join(f"{coding.get('system', '')}|{coding.get('code', '')}" for coding in codings)
         yield f"{_type_name(trigger)} on the event {codes}"
+
+
+def _elements(document: Fields) -> list[str]:
+    """The elements to which the topic limits resources, a text a type: `Patient: birthDate, name`."""
+    names = {
+        str(extension.get("valueString"))
+        for shape in document.get("notificationShape", [])
+        for extension in shape.get("extension", [])
+        if extension.get("url") == PAYLOAD_ELEMENT
+    }
+    by_type: dict[str, list[str]] = {}
+    for name in sorted(names):
+        resource_type, _, element = name.partition(".")
+        by_type.setdefault(resource_type, []).append(element)
+    return [f"{resource_type}: {', '.join(elements)}" for resource_type, elements in by_type.items()]
 
 
 def _query(text: str) -> str:

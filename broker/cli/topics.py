@@ -22,7 +22,8 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(base: BaseOption = DEFAULT_BASE, *, as_json: JsonOption = False, wide: WideOption = False) -> None:
-    """List the topics that a Subscription can name, with the types they are about and their filters.
+    """List the topics that a Subscription can name: the types they are about, their filters, and the
+    elements to which they limit resources.
 
     Examples:
 
@@ -43,7 +44,7 @@ def show(
     as_json: JsonOption = False,
     wide: WideOption = False,
 ) -> None:
-    """Show one topic: what triggers it, and which filters it offers.
+    """Show one topic: what triggers it, which filters it offers, and what its notifications carry.
 
     Examples:
 

@@ -11,11 +11,12 @@ from broker.delivery.policy import BUILD_ATTEMPTS
 from broker.errors import StoreUnavailable
 from broker.model.notification import ErrorReport, Notification
 from broker.model.outcome import Unrenderable, UnrenderableEvent
-from broker.model.subscription import Subscription
+from broker.model.subscription import PayloadContent, Subscription
 from broker.store.schedule import Claim
 
 _log = structlog.get_logger(__name__)
 _UNREADABLE = "the notification could not be built: a stored resource can't be read"
+_NO_TOPIC = "the notification could not be built: the topic is not loaded"
 Render = Callable[[Notification], bytes]
 
 
@@ -43,6 +44,8 @@ class NotificationBuilder:
             is_last = claim.build_failures + 1 >= BUILD_ATTEMPTS
             events = tuple(UnrenderableEvent(number, _UNREADABLE) for number in permitted.unreadable)
             return Unrenderable(ErrorReport(None, _UNREADABLE), events if is_last else ())
+        if claim.build_failures + 1 < BUILD_ATTEMPTS and self._awaits_topic(subscription, permitted):
+            return Unrenderable(ErrorReport(None, _NO_TOPIC))
         try:
             return await self._build(claim, subscription, permitted)
         except StoreUnavailable:
@@ -55,6 +58,11 @@ class NotificationBuilder:
             return Unrenderable(
                 report, await self._unrenderable(claim, subscription, permitted) if is_last else ()
             )
+
+    def _awaits_topic(self, subscription: Subscription, permitted: PermittedEvents) -> bool:
+        """Whether resources would be left out because a topic, put a moment ago, is not loaded here yet."""
+        has_resources = subscription.channel.content is PayloadContent.FULL_RESOURCE and permitted.events
+        return bool(has_resources) and not self._composer.has_topic(subscription)
 
     async def _unrenderable(
         self, claim: Claim, subscription: Subscription, permitted: PermittedEvents

@@ -3,12 +3,12 @@
 Both delivery and the API (`$events`, `$status`, open connections) compose through this module.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from broker.delivery.owner_access import BoundTopics, PermittedEvents
 from broker.fhir.conversion import convert
-from broker.fhir.payload_elements import limited
+from broker.fhir.payload_elements import ElementLimits, element_limits, limited
 from broker.model.change import Version, VersionKey
 from broker.model.notification import ErrorReport, Event, Focus, Notification, NotificationType
 from broker.model.release import Release
@@ -58,11 +58,15 @@ class Composer:
             events_since_start=count,
             at_ms=at_ms,
             foci=await self.foci(
-                permitted, release, content, subscription.elements, omits_unreadable=omits_unreadable
+                permitted, release, content, subscription, omits_unreadable=omits_unreadable
             ),
             errors=errors,
             related=self.related(subscription.topic_canonical) if events else (),
         )
+
+    def has_topic(self, subscription: Subscription) -> bool:
+        """Whether this process knows the topic, which says what of a resource may be sent."""
+        return self._topics.bound(subscription.topic_canonical) is not None
 
     def related(self, canonical: str) -> tuple[RelatedQuery, ...]:
         """The related queries of a topic; none if it is no longer served."""
@@ -74,24 +78,27 @@ class Composer:
         permitted: PermittedEvents,
         release: Release,
         content: PayloadContent,
-        elements: Sequence[str],
+        subscription: Subscription,
         *,
         omits_unreadable: bool = False,
     ) -> tuple[Focus, ...]:
         """The events with the resources that the content level includes, read in one round trip, limited to
-        the elements of their types.
+        the elements that the topic allows and the Subscription wants.
 
-        Raises `ValueError` for a stored resource that can't be read, or leaves it out and says so: where
-        nothing becomes a dead letter, the events behind it would never arrive.
+        Leaves out every resource where this process does not have the topic. Raises `ValueError` for a stored
+        resource that can't be read, or leaves it out and says so: where nothing becomes a dead letter, the
+        events behind it would never arrive.
         """
         events = permitted.events
         if content is not PayloadContent.FULL_RESOURCE:
             return tuple(Focus(event, None, (None,) * len(event.context)) for event in events)
+        topic = self._topics.bound(subscription.topic_canonical)
+        limits = element_limits(subscription.elements, topic.elements) if topic is not None else None
         releases = {event.focus: event.release for event in events}
         releases |= {included.key: included.release for event in events for included in event.context}
         versions, unreadable = await self._read(releases, omits_unreadable)
         bodies = {
-            key: _body(key, versions.get(key), source, release, elements) for key, source in releases.items()
+            key: _body(key, versions.get(key), source, release, limits) for key, source in releases.items()
         }
         bodies |= {key: _unreadable(key) for key in unreadable}
 
@@ -141,15 +148,18 @@ def _unreadable(key: VersionKey) -> _Body:
 
 
 def _body(
-    key: VersionKey, version: Version | None, source: Release, target: Release, elements: Sequence[str]
+    key: VersionKey, version: Version | None, source: Release, target: Release, limits: ElementLimits | None
 ) -> _Body:
     if version is None:
         return _missing(key)
     if version.resource is None:
         return _Body(None)
+    if limits is None:
+        text = f"{key.reference}/_history/{key.version} is not included: its topic is no longer served."
+        return _Body(None, text)
     converted = convert(version.resource, key.type, source, target)
     if converted is not None:
-        return _Body(limited(converted, target, elements))
+        return _Body(limited(converted, target, limits))
     return _Body(
         None,
         f"{key.reference}/_history/{key.version} is not included: it can't be converted from "

@@ -83,6 +83,9 @@ def _value(extension: dict[str, Any], element: str) -> Any:
             if not isinstance(url, str) or not url:
                 text = f"{part_element} has no url"
                 raise Unprocessable(Issue("structure", text, f"{part_element}.url"))
+            if "/" in url and _URL.fullmatch(url) is None:  # an extension of the element itself
+                value.setdefault("extension", []).append(part)
+                continue
             _add(value, url.rpartition(".")[2] if "/" in url else url, part, part_element)
         return value
     if len(values) != 1:

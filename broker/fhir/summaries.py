@@ -54,6 +54,8 @@ def summarize(release: Release, resource: Resource, view: SummaryView) -> Resour
     if elements is None:  # more than is asked for is allowed, less is not
         return resource
     kept = {name: text for name, text in members.items() if _is_kept(elements, name.lstrip("_"), view)}
+    if view.elements and "contained" in kept:
+        _keep_referred(kept)
     if view.summary == "true":
         kept = {name: _summarize(release, resource_type, name, text) for name, text in kept.items()}
     first: dict[str, bytes] = {name: members[name] for name in ("resourceType", "id") if name in members}
@@ -69,6 +71,21 @@ def _tagged(meta: bytes) -> bytes:
     if not any(SUBSETTED.items() <= json_text.decode_object(tag).items() for tag in tags):
         tags.append(json_text.encode(SUBSETTED))
     return json_text.join(members | {"tag": b"[" + b",".join(tags) + b"]"})
+
+
+def _keep_referred(members: dict[str, bytes]) -> None:
+    """Leaves of the contained resources those that the other members refer to, directly or through them."""
+    waiting = json_text.items(members.pop("contained"))
+    texts, referred = b"".join(members.values()), True
+    kept: list[bytes] = []
+    while referred:
+        ids = {text: str(json_text.decode_object(text).get("id")) for text in waiting}
+        referred = [text for text in waiting if f'"#{ids[text]}"'.encode() in texts]
+        waiting = [text for text in waiting if text not in referred]
+        texts = b"".join(referred)
+        kept += referred
+    if kept:
+        members["contained"] = b"[" + b",".join(kept) + b"]"
 
 
 def _is_kept(elements: _TypeElements, name: str, view: SummaryView) -> bool:
@@ -113,8 +130,11 @@ def _type_elements(release: Release, name: str) -> _TypeElements | None:
         table = table_of_type(release, name)
     except KeyError:
         return None
+    choices = (
+        element.name for element in table.elements.values() if element.choice in table.required_choices
+    )
     return _TypeElements(
         frozenset(table.elements),
         frozenset(element.name for element in table.elements.values() if element.is_summary),
-        frozenset(table.required),
+        frozenset([*table.required, *choices]),
     )

@@ -77,7 +77,7 @@ def render_r4b(topic: Topic) -> Resource:
 def render_basic(topic: Topic) -> Resource:
     """A Basic with an extension for each element; the status is a modifier extension (R-080).
 
-    Extensions of the topic itself stay as they are.
+    Extensions of the topic and of its elements stay as they are.
     """
     document = render_r5(topic).copy()
     extensions = document.pop("extension", [])
@@ -104,8 +104,7 @@ def _extensions(name: str, value: Any, prefix: str = "") -> list[dict[str, Any]]
 def _extension(name: str, value: Any, prefix: str) -> dict[str, Any]:
     url = f"{prefix}{name}"
     if isinstance(value, dict) and name not in _VALUE_TYPES:
-        return {
-            "url": url,
-            "extension": [part for key, each in value.items() for part in _extensions(key, each)],
-        }
+        elements = {key: each for key, each in value.items() if key != "extension"}
+        parts = [part for key, each in elements.items() for part in _extensions(key, each)]
+        return {"url": url, "extension": [*parts, *value.get("extension", ())]}
     return {"url": url, f"value{_VALUE_TYPES.get(name, 'String')}": value}

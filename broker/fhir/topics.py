@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from broker.errors import Unprocessable
 from broker.fhir.element_reader import ElementReader
+from broker.fhir.payload_elements import read_topic_elements
 from broker.fhir.r5_subscriptions import type_name
 from broker.fhir.related_queries import RELATED_QUERY
 from broker.fhir.validation import validate
@@ -182,6 +183,7 @@ def parse_topic(resource: Resource) -> Topic:
                 tuple(shape.strings("include")),
                 tuple(shape.strings("revInclude")),
                 tuple(_related_queries(shape)),
+                read_topic_elements(shape),
             )
             for shape in root.objects("notificationShape")
         ),

@@ -94,12 +94,15 @@ class RelatedQuery:
 
 @dataclass(frozen=True, slots=True)
 class NotificationShape:
-    """The resources to include in notifications about one focus type (R-070..R-074)."""
+    """The resources to include in notifications about one focus type (R-070..R-074), and the elements to
+    which resources are limited, as `Patient.name`.
+    """
 
     resource: str
     include: tuple[str, ...] = ()
     rev_include: tuple[str, ...] = ()
     related: tuple[RelatedQuery, ...] = ()
+    elements: tuple[str, ...] = ()
 
 
 class TopicPart(StrEnum):
@@ -163,6 +166,11 @@ class Topic:
     def related(self) -> tuple[RelatedQuery, ...]:
         """The related queries of all focus types."""
         return tuple(query for shape in self.shapes for query in shape.related)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements to which the topic limits resources, whichever of its shapes names them."""
+        return tuple(dict.fromkeys(name for shape in self.shapes for name in shape.elements))
 
     @property
     def focus_types(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ Registration refuses a subscription that could receive none, and warns of one th
 from collections import defaultdict
 
 from broker.fhir.conversion import can_convert
+from broker.fhir.payload_elements import element_limits
 from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.matching.definitions import ANY_TYPE
 from broker.model.release import Release
@@ -28,12 +29,25 @@ def content_warnings(subscription: Subscription, topic: Topic) -> list[str]:
         sources = tuple(source for source in Release if _is_left_out(resource_type, source, target))
         name = "a resource of most types" if resource_type == ANY_TYPE else resource_type
         types_by_sources[sources].append(name)
-    return [
+    conversions = [
         f"{', '.join(types)}: what was written at {' or '.join(map(str.upper, sources))} can't be converted "
         f"to {target.upper()}. Its notification refers to it without its content, and the status says why."
         for sources, types in types_by_sources.items()
         if sources
     ]
+    return [*conversions, *_withheld_elements(subscription, topic)]
+
+
+def _withheld_elements(subscription: Subscription, topic: Topic) -> list[str]:
+    """Elements that the subscriber names and the topic does not allow."""
+    limits = element_limits((), topic.elements)
+    names = [
+        name
+        for name in subscription.elements
+        for resource_type, _, element in (name.partition("."),)
+        if element not in limits.get(resource_type, {element})
+    ]
+    return [f"The topic does not send {', '.join(names)}."] if names else []
 
 
 def _is_left_out(resource_type: str, source: Release, target: Release) -> bool:

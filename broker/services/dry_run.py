@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from broker.errors import Issue, Malformed
+from broker.fhir.payload_elements import ElementLimits, element_limits
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
 from broker.matching.naive import NaiveMatcher
@@ -17,6 +18,7 @@ from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.scopes import alternatives
+from broker.model.subscription import PayloadContent
 from broker.services.subscriptions import SubscriptionService
 from broker.store.change_log import ChangeLog
 from broker.store.resources import Resources
@@ -35,7 +37,7 @@ class DryRunReport:
     problems.
 
     `oldest_ms` is the time of the oldest examined change, 0 without one. `is_complete` says that no older
-    change exists.
+    change exists. `content` and `limits` say how much of the resources a notification would carry.
     """
 
     examined: int
@@ -45,6 +47,8 @@ class DryRunReport:
     matches: tuple[Change, ...]
     failed: int
     problems: tuple[Problem, ...]
+    content: PayloadContent
+    limits: ElementLimits
 
 
 class DryRunService:
@@ -99,7 +103,15 @@ class DryRunService:
             failed += len(errors)
             problems += errors[: MAX_PROBLEMS - len(problems)]
         return DryRunReport(
-            examined, matched, oldest_ms, examined < count, tuple(matches), failed, tuple(problems)
+            examined,
+            matched,
+            oldest_ms,
+            examined < count,
+            tuple(matches),
+            failed,
+            tuple(problems),
+            draft.channel.content,
+            element_limits(draft.elements, topic.elements),
         )
 
     def _may_see(self, principal: Principal, change: Change) -> bool:

@@ -150,9 +150,7 @@ class EventService:
             content=level,
             events_since_start=record.count,
             at_ms=self._clock.now_ms(),
-            foci=await self._composer.foci(
-                permitted, release, level, subscription.elements, omits_unreadable=True
-            ),
+            foci=await self._composer.foci(permitted, release, level, subscription, omits_unreadable=True),
             related=self._composer.related(subscription.topic_canonical),
             errors=(
                 *record.errors,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from broker.clock import Clock, to_instant
 from broker.errors import Issue, Malformed, NotFound, Unprocessable
 from broker.fhir.identity import check_id, check_type
+from broker.fhir.payload_elements import ElementLimits, element_limits
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
@@ -49,8 +50,8 @@ class HypotheticalChange:
 
 @dataclass(frozen=True, slots=True)
 class ExplainReport:
-    """The answer. `explanation` is None where the topic is no longer served, `progress` for a hypothetical
-    change.
+    """The answer. `explanation` and `limits`, the elements that notifications carry, are None where the topic
+    is no longer served, `progress` for a hypothetical change.
     """
 
     is_event: bool
@@ -59,6 +60,7 @@ class ExplainReport:
     change: Change
     explanation: Explanation | None
     progress: DeliveryProgress | None
+    limits: ElementLimits | None
 
 
 class ExplainService:
@@ -110,7 +112,8 @@ class ExplainService:
         is_event, reason = _verdict(record, change, explanation)
         sentences = [reason, progress.describe(record) if progress is not None else ""]
         reason = " ".join(filter(None, sentences))
-        return ExplainReport(is_event, reason, record, change, explanation, progress)
+        limits = None if topic is None else element_limits(record.subscription.elements, topic.elements)
+        return ExplainReport(is_event, reason, record, change, explanation, progress, limits)
 
     async def _explanation(self, record: Record, topic: Topic, change: Change) -> Explanation:
         subscription = record.subscription
