@@ -76,6 +76,8 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("PATCH", "Basic/{id}"): _UPDATE,
     ("DELETE", "Basic/{id}"): _DELETE,
     ("GET", "Basic/{id}"): _READ,
+    ("GET", "Device/{id}/$context"): _OPERATION,
+    ("POST", "Device/{id}/$context"): _OPERATION,
     ("GET", "AuditEvent"): _SEARCH,
     ("GET", "AuditEvent/_search"): _SEARCH,
     ("POST", "AuditEvent/_search"): _SEARCH,

@@ -6,6 +6,7 @@ from broker.api.business_events import BusinessEventHandlers
 from broker.api.client_limits import ClientLimits
 from broker.api.dead_letters import DeadLetterHandlers
 from broker.api.delivery_control import DeliveryControlHandlers
+from broker.api.device_context import DeviceContextHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.event_stream import EventStreamHandlers
 from broker.api.history import HistoryHandlers
@@ -41,6 +42,7 @@ def handlers(
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
         event_stream=EventStreamHandlers(services.subscriptions, services.following, limits),
         topics=TopicHandlers(services.topics),
+        contexts=DeviceContextHandlers(services.device_contexts),
         validation=ValidationHandlers(services.validation),
         resources=ResourceHandlers(services.changes),
         histories=HistoryHandlers(services.histories),

@@ -15,6 +15,7 @@ from broker.api.bundles import BundleHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
 from broker.api.delivery_control import DeliveryControlHandlers
+from broker.api.device_context import DeviceContextHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.dispatch import Interaction, InteractionTable
 from broker.api.event_stream import EventStreamHandlers
@@ -36,6 +37,8 @@ ADMIN, OPERATOR = Access(role=PrincipalRole.ADMIN), Access(role=PrincipalRole.OP
 CREATE, UPDATE, DELETE, SEARCH = (Access(scope=f"system/{{type}}.{letter}") for letter in "cuds")
 READ_RESTRICTED = Access(scope="system/{type}.r", is_restrictable=True)
 """`ChangeService` applies the restrictions of the scopes to what it reads."""
+DEVICE = Access(scope="system/Device.r", is_restrictable=True)
+"""`DeviceContextService` leaves out what the scopes for the other types do not allow."""
 REGISTER, SUBSCRIPTION, REPLACE, REMOVE, LIST = (
     Access(scope=f"system/Subscription.{letter}") for letter in "cruds"
 )
@@ -65,6 +68,7 @@ class Handlers:
     diagnosis: DiagnosisHandlers
     event_stream: EventStreamHandlers
     topics: TopicHandlers
+    contexts: DeviceContextHandlers
     validation: ValidationHandlers
     resources: ResourceHandlers
     histories: HistoryHandlers
@@ -170,6 +174,8 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "OperationDefinition/_search", metadata.search_operations, DEFINITION),
         Interaction("POST", "OperationDefinition/_search", metadata.search_operations, DEFINITION),
         Interaction("GET", "OperationDefinition/{id}", metadata.read_operation, DEFINITION, only=own),
+        Interaction("GET", "Device/{id}/$context", h.contexts.read, DEVICE),
+        Interaction("POST", "Device/{id}/$context", h.contexts.read, DEVICE),
         Interaction("GET", "AuditEvent", audit.search, AUDITOR),
         Interaction("GET", "AuditEvent/_search", audit.search, AUDITOR),
         Interaction("POST", "AuditEvent/_search", audit.search, AUDITOR),

@@ -30,6 +30,7 @@ from broker.app.roles import Role
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.device_associations import device_references
+from broker.fhir.device_context import context_elements, context_references
 from broker.fhir.validation import StructureValidator, prepare
 from broker.ingest.conditions import Conditions
 from broker.ingest.conformance import ConformanceValidator, ProfilePolicy
@@ -51,6 +52,7 @@ from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
 from broker.services.delivery_control import DeliveryControl
 from broker.services.delivery_progress import DeliveryProgressReader
+from broker.services.device_context import DeviceContextService
 from broker.services.dry_run import DryRunService
 from broker.services.ends import EndRule
 from broker.services.events import EventService
@@ -86,6 +88,7 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
         lambda release, resource_type, resource: (
             *parts.reverse_references.references(release, resource_type, resource),
             *device_references(resource_type, resource),
+            *context_references(resource_type, resource),
         ),
         parts.audit_journal,
         WrittenResources(parts.awaited.announce).report,
@@ -148,10 +151,12 @@ def build_services(
         parts.audit_journal,
     )
     actions = DeadLetterActions(parts.store)
+    restrictions = Restrictions(parts.search_context)
+    changes = ChangeService(intake, parts.resources, restrictions)
     return ApplicationServices(
         audit=AuditService(parts.audit_trail),
-        changes=ChangeService(intake, parts.resources, Restrictions(parts.search_context)),
-        histories=HistoryService(parts.resources, Restrictions(parts.search_context)),
+        changes=changes,
+        histories=HistoryService(parts.resources, restrictions),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),
@@ -193,7 +198,7 @@ def build_services(
             parts.resources,
             catalog,
             parts.search_context,
-            Restrictions(parts.search_context),
+            restrictions,
         ),
         topics=TopicService(
             catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync
@@ -209,6 +214,13 @@ def build_services(
             parts.clock,
             parts.access,
             parts.audit_journal,
+        ),
+        device_contexts=DeviceContextService(
+            changes,
+            parts.resources,
+            restrictions,
+            parts.clock,
+            context_elements(parts.settings.context_elements),
         ),
         validation=ValidationService(intake, build_validator(parts)),
     )

@@ -59,3 +59,8 @@ def outcome_entry(issues: Iterable[Issue]) -> BundleMember:
 
 def match_entry(full_url: str, resource: Resource) -> BundleMember:
     return entry(full_url, resource, search={"mode": "match"})
+
+
+def include_entry(full_url: str, resource: Resource) -> BundleMember:
+    """A resource that accompanies a match; no total counts it."""
+    return entry(full_url, resource, search={"mode": "include"})

@@ -99,6 +99,14 @@ OPERATIONS: Sequence[Operation] = (
         )
     ),
     Operation(
+        "context",
+        "Show the patient of a device, the care teams and the active medications",
+        at_type=False,
+        at_instance=True,
+        affects_state=False,
+        resource="Device",
+    ),
+    Operation(
         "validate",
         "Validate a resource",
         at_type=True,

@@ -1,7 +1,8 @@
 """Summaries of a resource: the elements that `_summary` and `_elements` leave, with the tag SUBSETTED.
 
-The tables of elements say which belong to a summary and which are mandatory; the few types that only R4 has
-are returned whole. Elements keep their spelling. Searches and reads of the HTTP API use it.
+The tables of elements say which belong to a summary and which are mandatory; named elements come with the
+mandatory and the modifier elements. The few types that only R4 has are returned whole. Elements keep their
+spelling. Searches and reads of the HTTP API, and notifications, use it.
 """
 
 from collections.abc import Collection
@@ -16,6 +17,14 @@ from broker.model.resource import Resource
 
 SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
 _ALWAYS = frozenset({"resourceType", "id", "meta", "implicitRules", "modifierExtension"})
+_MODIFIERS = frozenset(
+    {
+        *("active", "status", "doNotPerform", "deceasedBoolean", "deceasedDateTime"),
+        *("clinicalStatus", "verificationStatus", "isSubpotent"),
+    }
+)
+"""Elements without which the others mean something else, such as a medication that must not be given."""
+_MODIFIERS_OF = {"Patient": frozenset({"link"}), "Group": frozenset({"membership"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class _TypeElements:
     all: frozenset[str]
     summary: frozenset[str]
     mandatory: frozenset[str]
+    modifiers: frozenset[str]
 
 
 def known_elements(release: Release, resource_type: str) -> Collection[str]:
@@ -76,11 +86,9 @@ def _tagged(meta: bytes) -> bytes:
 def _keep_referred(members: dict[str, bytes]) -> None:
     """Leaves of the contained resources those that the other members refer to, directly or through them."""
     waiting = json_text.items(members.pop("contained"))
-    texts, referred = b"".join(members.values()), True
+    texts = b"".join(members.values())
     kept: list[bytes] = []
-    while referred:
-        ids = {text: str(json_text.decode_object(text).get("id")) for text in waiting}
-        referred = [text for text in waiting if f'"#{ids[text]}"'.encode() in texts]
+    while referred := [text for text in waiting if _reference_to(text) in texts]:
         waiting = [text for text in waiting if text not in referred]
         texts = b"".join(referred)
         kept += referred
@@ -88,11 +96,15 @@ def _keep_referred(members: dict[str, bytes]) -> None:
         members["contained"] = b"[" + b",".join(kept) + b"]"
 
 
+def _reference_to(contained: bytes) -> bytes:
+    return f'"#{json_text.decode_object(contained).get("id")}"'.encode()
+
+
 def _is_kept(elements: _TypeElements, name: str, view: SummaryView) -> bool:
     if name in _ALWAYS:
         return True
     if view.elements:
-        return name in view.elements or name in elements.mandatory
+        return name in view.elements | elements.mandatory | elements.modifiers
     match view.summary:
         case "true":
             return name in elements.summary or name in elements.mandatory
@@ -137,4 +149,5 @@ def _type_elements(release: Release, name: str) -> _TypeElements | None:
         frozenset(table.elements),
         frozenset(element.name for element in table.elements.values() if element.is_summary),
         frozenset([*table.required, *choices]),
+        _MODIFIERS | _MODIFIERS_OF.get(name, frozenset()),
     )

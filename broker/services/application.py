@@ -10,6 +10,7 @@ from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
 from broker.services.dead_letters import DeadLetterService
 from broker.services.delivery_control import DeliveryControl
+from broker.services.device_context import DeviceContextService
 from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
@@ -41,4 +42,5 @@ class ApplicationServices:
     dead_letters: DeadLetterService
     websocket_tokens: WebsocketTokenService
     following: Following
+    device_contexts: DeviceContextService
     validation: ValidationService

@@ -145,6 +145,13 @@ def _read_policies(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(policies.items())
 
 
+def _read_elements(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    if not names or not all(re.fullmatch(r"[A-Z][A-Za-z]*\.[a-z][A-Za-z]*", name) for name in names):
+        raise ValueError
+    return names
+
+
 def choice(*codes: str) -> SettingKind:
     def read(text: str) -> str:
         if text.lower() not in codes:
@@ -171,6 +178,9 @@ POLICIES = SettingKind(
     "policies",
     "client ids, each with off, warn or reject, such as ward-gateway=reject,fhir:inbox=warn",
     _read_policies,
+)
+ELEMENTS = SettingKind(
+    "elements", "elements of resources, such as Patient.name,Patient.birthDate", _read_elements
 )
 NETWORKS = SettingKind(
     "networks", "networks such as 10.0.0.0/8, separated by commas or spaces", _read_networks

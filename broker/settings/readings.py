@@ -1,11 +1,11 @@
-"""The settings of readings: what is done with what their mappings do not say."""
+"""The settings of devices: what is done with what mappings do not say, and what a device may see."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from broker.settings.environment import Agreement, setting
-from broker.settings.kinds import DURATION, choice, number
+from broker.settings.kinds import DURATION, ELEMENTS, choice, number
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,13 @@ class ReadingSettings:
         number(1, 100_000_000),
         "100000",
         "The number of quarantined readings that are kept of one tenant.",
+        agreement=Agreement.EXPECTED,
+    )
+    context_elements: tuple[str, ...] = setting(
+        (),
+        ELEMENTS,
+        "",
+        "The elements to which Device/[id]/$context limits resources: a type without any is shown whole. "
+        "Unset: what a device needs of Patient, CareTeam and MedicationRequest.",
         agreement=Agreement.EXPECTED,
     )

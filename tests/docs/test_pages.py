@@ -25,6 +25,7 @@ PAGES = (
     "signatures",
     "compliance",
     "mappings",
+    "device-context",
 )
 USED = ("curl", "redis-cli")
 """Programs that the pages use and that are not installed with the broker."""

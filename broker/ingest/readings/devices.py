@@ -82,29 +82,31 @@ class Devices:
         if record := self._records.get(key):
             return record
         generation = self._generation
-        record = await self._read(tenant, device)
+        record = await read_device(self._resources, tenant, device)
         if generation == self._generation:  # else what was read may be older than a message
             self._records.put(key, record)
         return record
 
-    async def _read(self, tenant: Tenant, device: str) -> DeviceRecord:
-        by = [(resource_type, DEVICE_PARAMETER) for resource_type in ASSOCIATION_TYPES]
-        referring = await self._resources.referring(tenant, device, by, limit=_MAX_ASSOCIATIONS)
-        target = ("Device", device.removeprefix("Device/"))
-        versions = await self._resources.current_many(tenant, [target, *referring])
-        stored = versions.get(target)
-        associations = []
-        for each in referring:
-            version = versions.get(each)
-            if version is not None and version.resource is not None:
-                associations.append(association(version.resource))
-        if stored is None or stored.resource is None:
-            return DeviceRecord(False, "", "", None, ())
-        state = device_state(stored.resource)
-        return DeviceRecord(
-            True,
-            state.status,
-            state.patient,
-            state.manufactured,
-            [each for each in associations if each is not None],
-        )
+
+async def read_device(resources: Resources, tenant: Tenant, device: str) -> DeviceRecord:
+    """What is stored now of `Device/id` and its associations."""
+    by = [(resource_type, DEVICE_PARAMETER) for resource_type in ASSOCIATION_TYPES]
+    referring = await resources.referring(tenant, device, by, limit=_MAX_ASSOCIATIONS)
+    target = ("Device", device.removeprefix("Device/"))
+    versions = await resources.current_many(tenant, [target, *referring])
+    stored = versions.get(target)
+    associations = []
+    for each in referring:
+        version = versions.get(each)
+        if version is not None and version.resource is not None:
+            associations.append(association(version.resource))
+    if stored is None or stored.resource is None:
+        return DeviceRecord(False, "", "", None, ())
+    state = device_state(stored.resource)
+    return DeviceRecord(
+        True,
+        state.status,
+        state.patient,
+        state.manufactured,
+        [each for each in associations if each is not None],
+    )

@@ -71,6 +71,8 @@ NEEDS = {
     "GET OperationDefinition/_search": "OperationDefinition.r",
     "POST OperationDefinition/_search": "OperationDefinition.r",
     "GET OperationDefinition/{id}": "OperationDefinition.r",
+    "GET Device/{id}/$context": "Device.r?",
+    "POST Device/{id}/$context": "Device.r?",
     "GET AuditEvent": "role auditor",
     "GET AuditEvent/_search": "role auditor",
     "POST AuditEvent/_search": "role auditor",

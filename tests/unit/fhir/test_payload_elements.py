@@ -99,6 +99,24 @@ def test_a_mandatory_choice_is_sent_whichever_type_it_has() -> None:
         assert members_of(limited(order, Release.R4, limits)) == {"status", "intent", "subject", *choice}
 
 
+def test_elements_that_change_the_meaning_of_others_are_always_sent() -> None:
+    order = resource(
+        resourceType="MedicationRequest",
+        id="m",
+        status="active",
+        intent="order",
+        doNotPerform=True,
+        subject={"reference": "Patient/p"},
+        medicationReference={"reference": "Medication/m"},
+    )
+    limits = element_limits((), ("MedicationRequest.subject", "Patient.gender"))
+    assert "doNotPerform" in members_of(limited(order, Release.R4, limits))
+    link = [{"other": {"reference": "Patient/q"}, "type": "replaced-by"}]
+    merged = resource(resourceType="Patient", id="p", active=False, link=link, photo=[{"title": "cut"}])
+    for release in Release:
+        assert members_of(limited(merged, release, limits)) == {"active", "link"}
+
+
 def test_of_contained_resources_those_are_sent_that_a_sent_element_refers_to() -> None:
     """A contained resource that nothing refers to makes a resource invalid."""
     order = resource(
