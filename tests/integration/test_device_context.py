@@ -233,14 +233,3 @@ async def test_each_resource_that_was_shown_is_in_the_audit_trail(client: httpx.
     assert event["outcomeDesc"] == "$context"
     shown_versions = {"Device/d1/_history/1", "Patient/p1/_history/1", "CareTeam/t1/_history/1"}
     assert set(references(event)) == shown_versions
-
-
-async def test_the_operation_is_described(client: httpx.AsyncClient) -> None:
-    for release in ("r4", "r4b", "r5"):
-        statement = (await client.get(f"/{release}/metadata")).json()
-        (device,) = [each for each in statement["rest"][0]["resource"] if each["type"] == "Device"]
-        (definition,) = [each["definition"] for each in device["operation"] if each["name"] == "context"]
-        described = (await client.get(f"/{release}/OperationDefinition/context")).json()
-        assert described["url"] == definition
-        assert described["instance"] is True
-        assert described["resource"] == ["Device"]

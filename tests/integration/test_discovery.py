@@ -162,6 +162,8 @@ async def test_each_operation_in_the_statement_has_a_definition_and_answers(
     client: httpx.AsyncClient, release: Release
 ) -> None:
     subscription_id = await register(client, release)
+    device = {"resourceType": "Device", "id": subscription_id}  # an id for the operations of both types
+    assert (await client.put(f"/{release}/Device/{subscription_id}", json=device)).status_code == 201
     statement = await statement_of(client, release)
     for kind, about in {"": statement["rest"][0], **types_of(statement)}.items():
         for operation in about.get("operation", []):
