@@ -11,26 +11,30 @@ from typing import NamedTuple
 from broker.app.secrets import open_key_ring, sealing
 from broker.app.stores import open_store
 from broker.errors import ConfigurationError
+from broker.model.change import Tenant
 from broker.model.wording import count_of
 from broker.security.key_ring import KeyRing, RingFile, key_id_of
 from broker.security.resource_cipher import ResourceCipher
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
 from broker.store.protocol import Store
+from broker.store.sealed_quarantine import SealedQuarantine, SealedReading
 from broker.store.sealed_resources import SealedResources, SealedText
 from broker.store.sealed_secrets import Sealed, SealedSecrets
 from broker.store.sealing_keys import SealingKeys
 
 
 class Counts(NamedTuple):
-    """Subscriptions that have secrets sealed, and versions of resources that are."""
+    """Subscriptions that have secrets sealed, and versions of resources and quarantined readings that are."""
 
     subscriptions: int
     resources: int
+    readings: int
 
     def __str__(self) -> str:
         resources = count_of(self.resources, "version of resources", "versions of resources")
-        return f"{count_of(self.subscriptions, 'Subscription')} and {resources}"
+        readings = count_of(self.readings, "quarantined reading")
+        return f"{count_of(self.subscriptions, 'Subscription')}, {resources} and {readings}"
 
 
 class Usage(NamedTuple):
@@ -38,9 +42,10 @@ class Usage(NamedTuple):
 
     subscriptions: Counter[str]
     resources: Counter[str]
+    readings: Counter[str]
 
     def of(self, key_id: str) -> Counts:
-        return Counts(self.subscriptions[key_id], self.resources[key_id])
+        return Counts(self.subscriptions[key_id], self.resources[key_id], self.readings[key_id])
 
 
 async def reseal(settings: Settings, url: str) -> Counts:
@@ -57,15 +62,21 @@ async def reseal(settings: Settings, url: str) -> Counts:
 
         cipher = ResourceCipher(ring)
 
+        def under_active_key(text: bytes, tenant: Tenant, reference: str) -> bytes:
+            if key_id_of(text) == ring.active_id:
+                return text
+            return cipher.seal(cipher.open(text, tenant, reference), tenant, reference, ring.active_id)
+
         def seal_text_again(sealed: SealedText) -> bytes:
-            if key_id_of(sealed.text) == ring.active_id:
-                return sealed.text
-            plain = cipher.open(sealed.text, sealed.tenant, sealed.reference)
-            return cipher.seal(plain, sealed.tenant, sealed.reference, ring.active_id)
+            return under_active_key(sealed.text, sealed.tenant, sealed.reference)
+
+        def seal_reading_again(sealed: SealedReading) -> bytes:
+            return under_active_key(sealed.text, sealed.tenant, sealed.place)
 
         return Counts(
             await SealedSecrets(store).change_all(seal_again),
             await SealedResources(store).change_all(seal_text_again),
+            await SealedQuarantine(store).change_all(seal_reading_again),
         )
 
 
@@ -107,11 +118,13 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[tuple[Store, Ke
 
 
 async def _usage(store: Store) -> Usage:
-    found = Usage(Counter(), Counter())
+    found = Usage(Counter(), Counter(), Counter())
     async for sealed in SealedSecrets(store).all():
         found.subscriptions.update(_key_ids(sealed))
     async for text in SealedResources(store).all():
         found.resources[key_id_of(text.text)] += 1
+    async for reading in SealedQuarantine(store).all():
+        found.readings[key_id_of(reading.text)] += 1
     return found
 
 

@@ -163,7 +163,9 @@ class Parts:
 
     @cached_property
     def quarantine(self) -> Quarantine:
-        return Quarantine(self.store, keep_ms=milliseconds(self.settings.retention))
+        return Quarantine(
+            self.store, keep_ms=milliseconds(self.settings.retention), bodies=self.bodies
+        )
 
     @cached_property
     def awaited(self) -> Awaited:
@@ -171,7 +173,7 @@ class Parts:
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
-        return DeadLetters(self.store)
+        return DeadLetters(self.store, self.bodies)
 
     @cached_property
     def schedule(self) -> Schedule:

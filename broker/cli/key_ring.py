@@ -28,7 +28,7 @@ app = typer.Typer(
 @dataclass(frozen=True, slots=True)
 class KeyRow:
     """A key of the ring. `subscriptions` counts those that have secrets under it, `resources` the versions of
-    resources.
+    resources, `readings` the quarantined ones.
     """
 
     id: str
@@ -36,6 +36,7 @@ class KeyRow:
     active: bool
     subscriptions: int
     resources: int
+    readings: int
 
 
 def _settings() -> tuple[Settings, Path]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from broker.model.change import Tenant, VersionKey
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.store import keys, stream_id
+from broker.store.bodies import UNSEALED, Bodies
 from broker.store.dead_letter_id import (
     DeadChangeId,
     DeadEventId,
@@ -22,7 +23,7 @@ from broker.store.dead_letter_id import (
     parse_dead_letter_id,
 )
 from broker.store.protocol import Command, Store
-from broker.store.quarantine import Quarantined, page_of
+from broker.store.quarantined_payloads import Quarantined, QuarantinedPayloads
 from broker.store.records import event_of, logged_change
 from broker.store.replies import entries_of
 from broker.store.resources import Resources
@@ -73,10 +74,11 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """Lists dead letters and finds one by id."""
+    """Lists dead letters and finds one by id. `bodies` open the payloads of readings."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, bodies: Bodies = UNSEALED) -> None:
         self._store = store
+        self._payloads = QuarantinedPayloads(store, bodies)
 
     async def walk(
         self, tenant: Tenant, where: DeadLetterFilter, after: str = ""
@@ -116,17 +118,15 @@ class DeadLetters:
             case DeadInboxId(entry):
                 page = await self._page_of_inbox(tenant, entry, entry)
             case DeadReadingId(entry):
-                page = [
-                    _of_reading(tenant, each) for each in await page_of(self._store, tenant, entry, entry)
-                ]
+                page = [_of_reading(tenant, each) for each in await self._payloads.get(tenant, [entry])]
         return next(iter(page), None)
 
     async def _walk_readings(self, tenant: Tenant, reason: str, bound: str) -> AsyncIterator[DeadLetter]:
-        while page := await page_of(self._store, tenant, bound):
+        while bound:
+            page, bound = await self._payloads.page(tenant, bound)
             for reading in page:
                 if reason in {"", reading.reason}:
                     yield _of_reading(tenant, reading)
-            bound = stream_id.after(page[-1].entry)
 
     async def _walk_changes(self, tenant: Tenant, start: DeadChangeId | None) -> AsyncIterator[DeadLetter]:
         for partition in range(start.partition if start else 0, self._store.layout.partitions):

@@ -214,6 +214,11 @@ def quarantine_waits(tenant: Tenant) -> str:
     return f"{{fhir:readings}}:waits:{tenant}"
 
 
+def sealed_readings(tenant: Tenant) -> str:
+    """Hash: entry -> record and content of a quarantined reading, sealed; removed with its entry."""
+    return f"{{fhir:readings}}:sealed:{tenant}"
+
+
 def quarantine_digest(tenant: Tenant, digest: str) -> str:
     """String: the entry of a quarantined payload with this digest; it expires."""
     return f"{{fhir:readings}}:digest:{tenant}:{digest}"

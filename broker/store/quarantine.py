@@ -8,29 +8,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-import msgspec
-
 from broker.model.change import Tenant
-from broker.store import keys, stream_id
-from broker.store.compression import compress, decompress
+from broker.store import keys
+from broker.store.bodies import UNSEALED, Bodies
 from broker.store.protocol import Command, Store
-from broker.store.replies import entries_of
+from broker.store.quarantined_payloads import PAGE, Quarantined, QuarantinedPayloads, packed
 from broker.store.scripts import quarantine
 from broker.store.scripts.quarantine import QuarantinedPayload
 
-_PAGE = 200
-_RECORD = msgspec.json.Decoder(dict[str, str])
 _END = b" "
 """Behind the name in a member of the sorted set. A name is spelled without blanks (`_spelled`)."""
-
-
-class Quarantined(NamedTuple):
-    """A quarantined payload. `record` says what ingest needs to process it again."""
-
-    entry: str
-    reason: str
-    record: Mapping[str, str]
-    content: bytes
 
 
 class NewlyQuarantined(NamedTuple):
@@ -49,33 +36,37 @@ class NewlyQuarantined(NamedTuple):
 
 
 class Quarantine:
-    """Of all tenants. `keep_ms` is how long a payload that is sent again is recognised."""
+    """Of all tenants. `keep_ms` is how long a payload that is sent again is recognised; `bodies` seal."""
 
-    def __init__(self, store: Store, *, keep_ms: int) -> None:
+    def __init__(self, store: Store, *, keep_ms: int, bodies: Bodies = UNSEALED) -> None:
         self._store = store
         self._keep_ms = keep_ms
+        self._bodies = bodies
+        self._payloads = QuarantinedPayloads(store, bodies)
 
     async def keep(self, tenant: Tenant, payloads: Sequence[NewlyQuarantined]) -> list[str]:
         """The entry of each payload, durable when it returns."""
-        stored = [
-            QuarantinedPayload(
-                payload.digest,
-                payload.replaces,
-                payload.reason,
-                msgspec.json.encode(payload.record),
-                compress(payload.content),
-                payload.effective_ms,
-                _spelled(payload.waits_for),
+        key_id = await self._bodies.sealing_key()
+        stored = []
+        for payload in payloads:
+            parts = packed(self._bodies, tenant, payload.digest, payload.record, payload.content, key_id)
+            stored.append(
+                QuarantinedPayload(
+                    payload.digest,
+                    payload.replaces,
+                    payload.reason,
+                    parts.record,
+                    parts.content,
+                    payload.effective_ms,
+                    _spelled(payload.waits_for),
+                    parts.sealed_for,
+                )
             )
-            for payload in payloads
-        ]
         return await quarantine.quarantine_readings(self._store, tenant, stored, keep_ms=self._keep_ms)
 
     async def get(self, tenant: Tenant, entries: Sequence[str]) -> list[Quarantined]:
         """Those of the entries that there still are, in their order."""
-        key = keys.quarantine(tenant)
-        replies = await self._store.send([("XRANGE", key, entry, entry) for entry in entries])
-        return [quarantined_of(*row) for reply in replies for row in entries_of(reply)]
+        return await self._payloads.get(tenant, entries)
 
     async def remove(self, tenant: Tenant, entries: Sequence[str]) -> int:
         """They were stored as Observations after all; how many there were."""
@@ -103,7 +94,7 @@ class Quarantine:
         key, prefix = keys.quarantine_waits(tenant), _spelled(name).encode() + _END
         low, high = b"[" + prefix, b"(" + prefix + b"\xff"
         while True:
-            (members,) = await self._store.send([("ZRANGEBYLEX", key, low, high, "LIMIT", 0, _PAGE)])
+            (members,) = await self._store.send([("ZRANGEBYLEX", key, low, high, "LIMIT", 0, PAGE)])
             if not members:
                 return
             entries = [member.rsplit(b" ", 1)[1].decode() for member in members]
@@ -119,19 +110,3 @@ class Quarantine:
 
 def _spelled(name: str) -> str:
     return quote(name, safe="/?|:.-_")
-
-
-async def page_of(store: Store, tenant: Tenant, low: str, high: str = stream_id.LAST) -> list[Quarantined]:
-    """A page of the quarantined readings of a tenant, for `dead_letters.py`."""
-    command: Command = ("XRANGE", keys.quarantine(tenant), low, high, "COUNT", _PAGE)
-    return [quarantined_of(*row) for row in entries_of((await store.send([command]))[0])]
-
-
-def quarantined_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Quarantined:
-    """The quarantined reading of an entry of the stream."""
-    return Quarantined(
-        entry_id.decode(),
-        fields[b"reason"].decode(),
-        _RECORD.decode(fields[b"record"]),
-        decompress(fields[b"content"]),
-    )

@@ -34,6 +34,7 @@ from tests.ports import free_port
 from tests.stores import SharedStore
 
 HEADERS = [("X-Key", "hunter2")]
+JSON = {"Content-Type": "application/json"}
 
 
 async def key_ring(*arguments: str, code: int = 0, **settings: str) -> str:
@@ -60,6 +61,8 @@ async def test_a_key_is_rotated_resealed_and_dropped_while_the_broker_delivers(
             for family in ("one", "two"):
                 patient = {"resourceType": "Patient", "id": "ana", "name": [{"family": family}]}
                 assert (await client.put("/r4/Patient/ana", json=patient)).is_success
+            teapot = await client.post("/readings", json={"kind": "teapot"}, headers=JSON)
+            assert teapot.status_code == 202, teapot.text
             [old] = json.loads(await key_ring("list", "--json", data_dir=data))
             assert (old["active"], old["subscriptions"]) == (True, 1)
             assert old["id"] in await key_ring("drop", old["id"], code=2, data_dir=data)
@@ -71,10 +74,12 @@ async def test_a_key_is_rotated_resealed_and_dropped_while_the_broker_delivers(
             rows: list[dict[str, Any]] = json.loads(await key_ring("list", "--json", data_dir=data))
             assert [(row["active"], row["subscriptions"]) for row in rows] == [(False, 1), (True, 1)]
             assert [row["resources"] for row in rows] == [2, 0], "both versions"
+            assert [row["readings"] for row in rows] == [1, 0]
             refused = await key_ring("drop", old["id"], code=2, data_dir=data)
-            assert "1 Subscription and 2 versions of resources" in refused
-            sealed = "Sealed again: {} and {} of resources.\n"
-            first_pass, second_pass = ("1 Subscription", "2 versions"), ("0 Subscriptions", "0 versions")
+            assert "1 Subscription, 2 versions of resources and 1 quarantined reading" in refused
+            sealed = "Sealed again: {}, {} of resources and {}.\n"
+            first_pass = ("1 Subscription", "2 versions", "1 quarantined reading")
+            second_pass = ("0 Subscriptions", "0 versions", "0 quarantined readings")
             assert await key_ring("reseal", data_dir=data) == sealed.format(*first_pass)
             assert await key_ring("reseal", data_dir=data) == sealed.format(*second_pass)
             assert await key_ring("drop", old["id"], data_dir=data) == f"Dropped the key {old['id']}.\n"
@@ -82,6 +87,8 @@ async def test_a_key_is_rotated_resealed_and_dropped_while_the_broker_delivers(
             for number, family in enumerate(("one", "two"), 1):
                 version = (await client.get(f"/r4/Patient/ana/_history/{number}")).json()
                 assert version["name"] == [{"family": family}]
+            letters = await client.get("/r4/$dead-letters", params={"id": teapot.json()["deadLetter"]})
+            assert "teapot" in letters.text
             await fixture.send()
             for name in ("a", "b"):
                 endpoint = await fixture.until_numbers(name, 1)

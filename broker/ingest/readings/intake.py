@@ -22,7 +22,8 @@ from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.reading import MappedReading, PayloadMapper, ReadingProblem
 from broker.mapping.units import load_ucum
 from broker.store.dead_letter_id import DeadReadingId
-from broker.store.quarantine import Quarantine, Quarantined
+from broker.store.quarantine import Quarantine
+from broker.store.quarantined_payloads import Quarantined
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)

@@ -13,7 +13,8 @@ from broker.mapping.reading import ReadingProblem
 from broker.model import json_text
 from broker.model.audit import Requester
 from broker.model.change import Tenant
-from broker.store.quarantine import NewlyQuarantined, Quarantined
+from broker.store.quarantine import NewlyQuarantined
+from broker.store.quarantined_payloads import Quarantined
 
 
 class Waits(NamedTuple):

@@ -25,6 +25,9 @@ class ReadingRedrive:
         """Why each of the entries was not stored now; '' for one that was, and for one that is gone."""
         problems = dict.fromkeys(entries, "")
         for quarantined in await self._quarantine.get(tenant, entries):
+            if quarantined.is_damaged:
+                problems[quarantined.entry] = quarantined.record["text"]
+                continue
             result = await self._intake.admit_again(raw_reading(tenant, quarantined), quarantined)
             if result.status is ReadingStatus.QUARANTINED:
                 first = result.problems[0]
@@ -36,6 +39,8 @@ class ReadingRedrive:
         stored, slices = 0, Slices.in_background()
         async for page in self._quarantine.waiting(tenant, name):
             for quarantined in page:
+                if quarantined.is_damaged:
+                    continue
                 result = await self._intake.admit_again(raw_reading(tenant, quarantined), quarantined)
                 stored += result.status is not ReadingStatus.QUARANTINED
                 await slices.pause()

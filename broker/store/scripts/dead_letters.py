@@ -35,6 +35,11 @@ class DeadLetterStream(NamedTuple):
         return keys.INBOX_TENANTS if self.partition is None else keys.dead_change_tenants(self.partition)
 
     @property
+    def sealed(self) -> list[str]:
+        """The key of what is sealed, for quarantined readings."""
+        return [keys.sealed_readings(self.tenant)] if self.is_of_readings and self.tenant is not None else []
+
+    @property
     def counters(self) -> str:
         if self.is_of_readings:
             return keys.QUARANTINE_COUNTERS
@@ -70,18 +75,19 @@ async def redrive_changes(store: Store, dead_changes: Sequence[DeadChange]) -> l
 
 
 async def discard_entries(store: Store, stream: DeadLetterStream, entry_ids: Sequence[str]) -> int:
-    """Discards changes or inbox entries of one stream; how many there were."""
-    return int(await store.run(ScriptCall("discard_entries", [stream.key, stream.counters], entry_ids)))
+    """Discards changes, inbox entries or readings of one stream; how many there were."""
+    script_keys = [stream.key, stream.counters, *stream.sealed]
+    return int(await store.run(ScriptCall("discard_entries", script_keys, entry_ids)))
 
 
 async def trim_dead_letters(
     store: Store, streams: Sequence[DeadLetterStream], *, horizon_ms: int, max_entries: int
 ) -> int:
-    """Removes changes or inbox entries that are too old or too many; how many."""
+    """Removes changes, inbox entries or readings that are too old or too many; how many."""
     calls = [
         ScriptCall(
             "trim_dead_letters",
-            [stream.key, stream.tenants, stream.counters],
+            [stream.key, stream.tenants, stream.counters, *stream.sealed],
             [stream.tenant or "", horizon_ms, max_entries],
         )
         for stream in streams

@@ -1,4 +1,6 @@
-"""Scripts on quarantined readings: keep, remove after a redrive. `dead_letters.py` discards and trims."""
+"""Scripts on quarantined readings: keep, remove after a redrive, seal again. `dead_letters.py` discards and
+trims.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +12,8 @@ from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 
 class QuarantinedPayload(NamedTuple):
     """A payload to keep. `digest` is the same for the same payload; `replaces` the entry of its earlier
-    attempt, or ''; `record` what `quarantine.py` reads again. `waits_for` is a name or ''.
+    attempt, or ''; `record` what `quarantine.py` reads again. `waits_for` is a name or ''. With `sealed_for`,
+    the name to which the parts are bound, `content` has both of them, sealed.
     """
 
     digest: str
@@ -20,6 +23,7 @@ class QuarantinedPayload(NamedTuple):
     content: bytes
     effective_ms: int
     waits_for: str
+    sealed_for: str = ""
 
 
 async def quarantine_readings(
@@ -31,6 +35,7 @@ async def quarantine_readings(
         keys.QUARANTINE_TENANTS,
         keys.QUARANTINE_COUNTERS,
         keys.quarantine_waits(tenant),
+        keys.sealed_readings(tenant),
     ]
     arguments: list[Argument] = [tenant, keep_ms]
     for payload in payloads:
@@ -42,6 +47,7 @@ async def quarantine_readings(
             payload.content,
             f"{max(0, payload.effective_ms):016d}",
             payload.waits_for,
+            payload.sealed_for,
         ]
     reply = await store.run(ScriptCall("quarantine_readings", script_keys, arguments), WriteConcern.DURABLE)
     return [entry_id.decode() for entry_id in reply]
@@ -49,5 +55,13 @@ async def quarantine_readings(
 
 async def redriven_readings(store: Store, tenant: Tenant, entry_ids: Sequence[str]) -> int:
     """Removes entries that became Observations; how many there were."""
-    script_keys = [keys.quarantine(tenant), keys.QUARANTINE_COUNTERS]
+    script_keys = [keys.quarantine(tenant), keys.QUARANTINE_COUNTERS, keys.sealed_readings(tenant)]
     return int(await store.run(ScriptCall("redriven_readings", script_keys, entry_ids)))
+
+
+async def replace_sealed_reading(
+    store: Store, tenant: Tenant, entry_id: str, before: bytes, after: bytes
+) -> bool:
+    """Replaces the sealed parts of an entry; False if they are not `before` any more."""
+    call = ScriptCall("replace_sealed_reading", [keys.sealed_readings(tenant)], [entry_id, before, after])
+    return bool(await store.run(call, WriteConcern.DURABLE))

@@ -64,6 +64,7 @@ _SCRIPTS = MappingProxyType(
         "release_leases": _Script(runs_when_full=True),
         "remove_versions": _Script(_VERSIONS, runs_when_full=True),
         "replace_resource": _Script(),
+        "replace_sealed_reading": _Script(),
         "replace_secrets": _Script(),
         "resend_events": _Script(),
         "schedule_handshake": _Script(runs_when_full=True),
