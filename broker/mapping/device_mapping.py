@@ -50,6 +50,8 @@ class _Common(NamedTuple):
 class _Item(NamedTuple):
     scope: Scope
     common: _Common
+    number: int
+    """Which one of the payload it is, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +187,20 @@ class _Mapping:
         items: list[_Item] = []
         for scope in scopes:
             try:
-                items.append(_Item(scope, self._mapping.common(scope, self._received)))
+                common = self._mapping.common(scope, self._received)
+                items.append(_Item(scope, common, len(items)))
             except Unmapped as error:
                 self._results.append(self._mapping.problem(error, scope))
         grouped = [rule for rule in self._mapping.observations if rule.is_grouped]
         groups = {rule.name: self._group(rule, items) for rule in grouped}
-        for number, item in enumerate(items):
-            self._map_item(item, number, groups)
+        for item in items:
+            self._map_item(item, groups)
         return self._results
 
     def _group(self, rule: ObservationRule, items: Sequence[_Item]) -> Mapping[int, list[_Item]]:
         """The items of each Observation of the rule, by the number of its first item."""
         by_key: dict[object, tuple[int, list[_Item]]] = {}
-        for number, item in enumerate(items):
+        for item in items:
             try:
                 if not any(has_value(component.value, item.scope) for component in rule.components):
                     continue
@@ -208,20 +211,21 @@ class _Mapping:
             common = item.common
             patient = common.patient.identifier if common.patient else None
             # without a correlation id it stands alone
-            whole_key = (number,) if key is None else (key, common.device.identifier, patient)
-            by_key.setdefault(whole_key, (number, []))[1].append(item)
+            whole_key = (item.number,) if key is None else (key, common.device.identifier, patient)
+            by_key.setdefault(whole_key, (item.number, []))[1].append(item)
         return dict(by_key.values())
 
-    def _map_item(self, item: _Item, number: int, groups: Mapping[str, Mapping[int, list[_Item]]]) -> None:
+    def _map_item(self, item: _Item, groups: Mapping[str, Mapping[int, list[_Item]]]) -> None:
+        """The readings and problems of the item, in the order in which the mapping has its observations."""
         names: set[str] = set()
         failed: set[str] = set()
-        before = len(self._results)
+        found: list[tuple[int, MappedReading | ReadingProblem]] = []
         is_grouped = False
-        for rule in self._mapping.observations:
+        for place, rule in enumerate(self._mapping.observations):
             items = [item]
             if rule.is_grouped:
                 is_grouped = is_grouped or any(item in group for group in groups[rule.name].values())
-                items = groups[rule.name].get(number, [])
+                items = groups[rule.name].get(item.number, [])
                 if not items:
                     continue
             elif rule.members:
@@ -230,27 +234,30 @@ class _Mapping:
                 reading = self._observation(rule, items)
             except Unmapped as error:
                 failed.add(rule.name)
-                self._results.append(self._mapping.problem(error, item.scope))
+                found.append((place, self._mapping.problem(error, item.scope)))
                 continue
             if reading is not None:
                 names.add(rule.name)
-                self._results.append(reading)
-        for rule in self._mapping.observations:
+                found.append((place, reading))
+        for place, rule in enumerate(self._mapping.observations):
             if not names.isdisjoint(rule.members):
                 # with the failed ones, for which the panel waits: a stored one would stay incomplete
                 members = tuple(name for name in rule.members if name in names | failed)
-                self._add_panel(rule, item, members)
-        if len(self._results) == before and not is_grouped:
+                found.append((place, self._panel(rule, item, members)))
+        self._results += [result for _, result in sorted(found, key=lambda row: row[0])]
+        if not found and not is_grouped:
             text = "the reading has none of the values that the mapping reads."
             self._results.append(
                 self._mapping.problem(Unmapped("required", "missing-field", "observations", text), item.scope)
             )
 
-    def _add_panel(self, rule: ObservationRule, item: _Item, members: tuple[str, ...]) -> None:
+    def _panel(
+        self, rule: ObservationRule, item: _Item, members: tuple[str, ...]
+    ) -> MappedReading | ReadingProblem:
         try:
-            self._results.append(self._reading(rule, item, {}, members))
+            return self._reading(rule, item, {}, members)
         except Unmapped as error:
-            self._results.append(self._mapping.problem(error, item.scope))
+            return self._mapping.problem(error, item.scope)
 
     def _observation(self, rule: ObservationRule, items: Sequence[_Item]) -> MappedReading | None:
         scope = items[0].scope
@@ -293,5 +300,6 @@ class _Mapping:
             discriminator=common.discriminator,
             resource={**rule.fixed, **elements, **concepts, **common.elements},
             name=rule.name,
+            item=item.number,
             members=members,
         )

@@ -73,8 +73,10 @@ class MappedReading(NamedTuple):
     resource: Mapping[str, object]
     name: str = ""
     """Which observation of the mapping it is."""
+    item: int = 0
+    """Which of the readings that the mapping selects in the payload it is of, from 0."""
     members: tuple[str, ...] = ()
-    """A panel's: the names of the readings of the same payload that its `hasMember` is to reference."""
+    """A panel's: the names of the observations of the same item that its `hasMember` is to reference."""
 
 
 class ReadingProblem(NamedTuple):

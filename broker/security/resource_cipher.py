@@ -1,4 +1,5 @@
-"""Seals the texts of stored resources and quarantined readings with the key ring. `store/bodies.py` says when.
+"""Seals the texts of stored resources and quarantined readings with the key ring. `store/bodies.py` says
+when.
 
 A text is bound to its tenant, type and id, not to its version: the store assigns that after the text was
 sealed.

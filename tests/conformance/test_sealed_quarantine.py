@@ -1,5 +1,5 @@
-"""Quarantined readings with sealed resources on a real store: nothing of a payload can be read without the key
-ring, and what is sealed goes with its entry and follows the ring's keys.
+"""Quarantined readings with sealed resources on a real store: nothing of a payload can be read without the
+key ring, and what is sealed goes with its entry and follows the ring's keys.
 """
 
 from pathlib import Path
@@ -105,7 +105,9 @@ async def test_sealed_and_unsealed_payloads_are_read_whatever_the_setting_is(
     assert again == letters[0].id.removeprefix("reading-"), "it is kept already"
 
 
-async def test_what_is_sealed_goes_with_its_entry(store: Store, quarantine: Quarantine, bodies: Bodies) -> None:
+async def test_what_is_sealed_goes_with_its_entry(
+    store: Store, quarantine: Quarantine, bodies: Bodies
+) -> None:
     entries = await quarantine.keep(DEFAULT_TENANT, [payload(name) for name in "abcdefgh"])
     assert await sealed_entries(store) == set(entries)
     await quarantine.remove(DEFAULT_TENANT, entries[:1])
@@ -146,7 +148,9 @@ async def test_payloads_are_sealed_again_in_their_places_and_order(
     assert waiting == before[:1]
 
 
-async def test_a_text_is_replaced_only_where_it_is_as_it_was_read(store: Store, quarantine: Quarantine) -> None:
+async def test_a_text_is_replaced_only_where_it_is_as_it_was_read(
+    store: Store, quarantine: Quarantine
+) -> None:
     (entry,) = await quarantine.keep(DEFAULT_TENANT, [payload("a")])
     (sealed,) = [each async for each in SealedQuarantine(store).all()]
     for _ in range(2):  # the reply may be lost

@@ -1,7 +1,8 @@
 """A broker that takes readings of two kinds of devices, by mappings in Python instead of files.
 
 A payload is `{"device": …, "patient"?: …, "hr": …, "at"?: …, "seq"?: …, "ahead"?: …}`, or an object
-with a list of those in `readings`. `hr` is bounded; "broken" makes the mapper itself fail.
+with a list of those in `readings`; with `panel`, a panel that has them as members comes before them. `hr` is
+bounded; "broken" makes the mapper itself fail.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,10 +41,11 @@ class PayloadsOfTests:
 
     def map(self, payload: object, received: datetime) -> Sequence[MappedReading | ReadingProblem]:
         if isinstance(payload, Mapping) and isinstance(payload.get("readings"), list):
-            return [
+            found = [
                 self._one({**payload, **each}, received, f"readings[{n}]")
                 for n, each in enumerate(payload["readings"])
             ]
+            return _with_panel(found) if "panel" in payload else found
         return [self._one(payload, received, "")]
 
     def _one(self, payload: Any, received: datetime, place: str) -> MappedReading | ReadingProblem:
@@ -82,6 +84,17 @@ class PayloadsOfTests:
                 "valueQuantity": {"value": value, "unit": "/min", "system": _UCUM, "code": "/min"},
             },
         )
+
+
+def _with_panel(
+    found: Sequence[MappedReading | ReadingProblem],
+) -> Sequence[MappedReading | ReadingProblem]:
+    members = [
+        each._replace(name=f"r{n}") for n, each in enumerate(found) if isinstance(each, MappedReading)
+    ]
+    resource = {"category": [_CATEGORY], "code": {"coding": [{"system": _LOINC, "code": "85353-1"}]}}
+    names = tuple(each.name for each in members)
+    return [members[0]._replace(name="panel", resource=resource, members=names), *members]
 
 
 async def add_patient(client: httpx.AsyncClient, name: str, base: str = "r4") -> str:

@@ -100,6 +100,9 @@ async def test_a_cgm_summary_is_stored_as_a_panel_that_refers_to_its_figures(
     assert panel["code"]["coding"][0]["code"] == "107931-8"
     assert members_of(panel) == sorted(figures)
     assert len(figures) == 11
+    references = [row["reference"] for row in rows]
+    expected = [member["reference"] for member in panel["hasMember"]]
+    assert references[1:] == expected, "in the order of the mapping, which has the panel first"
     for figure in figures.values():
         assert figure["effectivePeriod"] == panel["effectivePeriod"]
         assert (figure["subject"], figure["device"]) == (panel["subject"], panel["device"])

@@ -165,3 +165,42 @@ async def test_a_reading_in_the_inbox_stream_that_the_policy_refuses_is_quaranti
     redriven = await operate(client, "redrive-dead-letters", id=letter["id"])
     assert redriven["redriven"] == 1
     assert await dead_letters(client) == []
+
+
+PANEL = {"device": "d1", "patient": "ana", "at": NOW, "panel": True, "readings": [{"hr": 71}, {"spo2": 97}]}
+
+
+async def test_a_panel_waits_for_a_member_that_is_refused_when_it_is_written(
+    client: httpx.AsyncClient,
+) -> None:
+    await add_patient(client, "ana")
+    heart_rate = {"device": "d1", "patient": "ana", "at": NOW, "hr": 70}
+    assert (await send(client, heart_rate)).json()["status"] == "accepted"
+    refused = (await send(client, PANEL)).json()
+    assert [problem["reason"] for problem in refused["problems"]] == ["conflict", "member-missing"]
+    assert refused["problems"][1]["field"] == "panel"
+    assert [row["status"] for row in refused["observations"]] == ["accepted"], "the other member"
+    assert (await operate(client, "redrive-dead-letters", id=refused["deadLetter"]))["refused"] == 1
+    corrected = await send(client, heart_rate | {"hr": 71, "correction": "corrected"})
+    assert corrected.json()["status"] == "accepted"
+    assert (await operate(client, "redrive-dead-letters", id=refused["deadLetter"]))["redriven"] == 1
+    rows = (await send(client, PANEL)).json()["observations"]
+    assert [row["status"] for row in rows] == ["duplicate"] * 3
+    panel, *members = [row["reference"] for row in rows]
+    document = (await client.get(f"/r4/{panel}")).json()
+    assert [member["reference"] for member in document["hasMember"]] == members
+
+
+async def test_a_panel_waits_for_a_member_that_meets_no_profile(
+    start_broker: StartBroker, mapper: PayloadsOfTests
+) -> None:
+    async with (
+        start_broker(mapper=lambda: mapper, profile_policy="reject") as broker,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
+    ):
+        await add_patient(client, "ana")
+        document = (await send(client, PANEL)).json()
+        assert document["status"] == "quarantined"
+        reasons = {problem["reason"] for problem in document["problems"]}
+        assert reasons == {"not-accepted", "member-missing"}, "the unit of the saturation is wrong"
+        assert [row["status"] for row in document["observations"]] == ["accepted"]

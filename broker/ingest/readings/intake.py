@@ -6,14 +6,15 @@ or a lost answer: its Observations are stored once and make one event.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import structlog
 
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.readings.formats import decode
-from broker.ingest.readings.panels import MemberKey, with_members
+from broker.ingest.readings.panels import WrittenMembers
 from broker.ingest.readings.quarantine import Waits, is_unchanged, to_quarantine
 from broker.ingest.readings.resolution import PlannedObservation, Resolver, Unresolved
 from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStatus, StoredReading
@@ -34,10 +35,21 @@ class _Outcome:
 
     def __init__(self, raw: RawReading) -> None:
         self.raw = raw
-        self.observations: list[StoredReading] = []
+        self.members = WrittenMembers()
+        self._stored: dict[int, StoredReading] = {}
         self.problems: list[ReadingProblem] = []
         self.waits: Waits | None = None
         self.is_refused = False
+
+    @property
+    def observations(self) -> list[StoredReading]:
+        """In the order in which the mapping gave their readings."""
+        return [self._stored[place] for place in sorted(self._stored)]
+
+    def add_observation(self, planned: "_Planned", stored: StoredReading) -> None:
+        """The Observation is stored."""
+        self._stored[planned.place] = stored
+        self.members.add(planned.reading, planned.observation.id)
 
     def add_problem(self, problem: ReadingProblem, waits: Waits | None = None) -> None:
         self.problems.append(problem)
@@ -48,9 +60,20 @@ class _Outcome:
     def status(self) -> ReadingStatus:
         if self.problems:
             return ReadingStatus.REFUSED if self.is_refused else ReadingStatus.QUARANTINED
-        if any(stored.status is ReadingStatus.ACCEPTED for stored in self.observations):
+        if any(stored.status is ReadingStatus.ACCEPTED for stored in self._stored.values()):
             return ReadingStatus.ACCEPTED
         return ReadingStatus.DUPLICATE
+
+
+class _Planned(NamedTuple):
+    """An Observation to write: the payload that it is of, its place among the readings of the payload, its
+    reading, and itself.
+    """
+
+    outcome: _Outcome
+    place: int
+    reading: MappedReading
+    observation: PlannedObservation
 
 
 class ReadingIntake:
@@ -94,7 +117,7 @@ class ReadingIntake:
         outcomes = [_Outcome(raw) for raw in readings]
         planned = await asyncio.gather(*(self._plan(outcome) for outcome in outcomes))
         failpoints.hit("readings.before-commit")
-        await self._write(list(zip(outcomes, planned, strict=True)))
+        await self._write([each for row in planned for each in row])
         failpoints.hit("readings.after-commit")
         dead_letters = await self._keep(outcomes, before)
         results = []
@@ -113,19 +136,16 @@ class ReadingIntake:
                 await asyncio.to_thread(load_ucum)
                 self._is_prepared = True
 
-    async def _plan(self, outcome: _Outcome) -> list[PlannedObservation]:
+    async def _plan(self, outcome: _Outcome) -> list[_Planned]:
         """The Observations of the payload; its problems go into the outcome."""
-        planned: list[PlannedObservation] = []
-        ids: dict[MemberKey, str] = {}
-        # a panel refers to its members, so it comes behind them
-        for mapped in sorted(self._map(outcome), key=_is_panel):
+        planned: list[_Planned] = []
+        for place, mapped in enumerate(self._map(outcome)):
             if isinstance(mapped, ReadingProblem):
                 outcome.add_problem(mapped)
                 continue
             try:
-                each = await self._resolver.resolve(outcome.raw, mapped)
-                planned.append(with_members(mapped, each, ids))
-                ids[MemberKey.of(mapped)] = each.id
+                resolved = await self._resolver.resolve(outcome.raw, mapped)
+                planned.append(_Planned(outcome, place, mapped, resolved))
             except Unresolved as error:
                 outcome.add_problem(error.problem, error.waits)
                 outcome.is_refused |= error.is_refused and not outcome.raw.keeps_refused
@@ -147,21 +167,36 @@ class ReadingIntake:
             _log.error("mapping failed", error=type(error).__name__)
             return [_failed("", error)]
 
-    async def _write(self, rows: Sequence[tuple[_Outcome, Sequence[PlannedObservation]]]) -> None:
-        """Writes the Observations; those with one id one after the other, in the order they came."""
-        chains: dict[tuple[str, str], list[tuple[_Outcome, PlannedObservation]]] = {}
-        for outcome, planned in rows:
-            for each in planned:
-                chains.setdefault((outcome.raw.tenant, each.id), []).append((outcome, each))
+    async def _write(self, planned: Sequence[_Planned]) -> None:
+        """Writes the Observations: panels behind the others, because they refer to those that are stored."""
+        await self._write_all(each for each in planned if not each.reading.members)
+        panels = []
+        for each in planned:
+            if each.reading.members:
+                members = each.outcome.members
+                if (panel := members.complete(each.reading, each.observation)) is not None:
+                    panels.append(each._replace(observation=panel))
+                else:
+                    each.outcome.add_problem(members.problem(each.reading))
+        await self._write_all(panels)
+
+    async def _write_all(self, planned: Iterable[_Planned]) -> None:
+        """Those with one id are written one after the other, in the order they came."""
+        chains: dict[tuple[str, str], list[_Planned]] = {}
+        for each in planned:
+            chains.setdefault((each.outcome.raw.tenant, each.observation.id), []).append(each)
         await asyncio.gather(*(self._write_chain(chain) for chain in chains.values()))
 
-    async def _write_chain(self, chain: Sequence[tuple[_Outcome, PlannedObservation]]) -> None:
-        for outcome, planned in chain:
+    async def _write_chain(self, chain: Sequence[_Planned]) -> None:
+        for planned in chain:
+            outcome = planned.outcome
             try:
-                outcome.observations.append(await self._writer.write(outcome.raw, planned))
+                stored = await self._writer.write(outcome.raw, planned.observation)
             except Unwritten as error:
                 for problem in error.problems:
                     outcome.add_problem(problem)
+            else:
+                outcome.add_observation(planned, stored)
 
     async def _keep(self, outcomes: Sequence[_Outcome], before: Quarantined | None) -> dict[int, str]:
         """Puts payloads with problems into quarantine; the ids of the dead letters, by position."""
@@ -191,10 +226,6 @@ class ReadingIntake:
             kept = await self._quarantine.keep(tenant, payloads)
             dead_letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
         return dead_letters
-
-
-def _is_panel(mapped: MappedReading | ReadingProblem) -> bool:
-    return isinstance(mapped, MappedReading) and bool(mapped.members)
 
 
 def _failed(mapping: str, error: Exception) -> ReadingProblem:

@@ -1,43 +1,39 @@
 """Panels: Observations that refer to other ones of the same payload by `hasMember`."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import NamedTuple
 
 from broker.fhir.reading_resources import with_has_member
-from broker.ingest.readings.resolution import PlannedObservation, Unresolved
+from broker.ingest.readings.resolution import PlannedObservation
 from broker.mapping.reading import MappedReading, ReadingProblem
 
 
-class MemberKey(NamedTuple):
-    """What a panel names its members by: a payload may have several panels of different times."""
+class _Key(NamedTuple):
+    """What a panel names its members by: those of the item that it is of."""
 
+    item: int
     name: str
-    start: datetime
-    end: datetime | None
-
-    @classmethod
-    def of(cls, reading: MappedReading) -> "MemberKey":
-        return cls(reading.name, reading.start, reading.end)
 
 
-def with_members(
-    reading: MappedReading, planned: PlannedObservation, ids: Mapping[MemberKey, str]
-) -> PlannedObservation:
-    """The Observation with references to the members of the reading; `ids` are those planned so far.
+class WrittenMembers:
+    """Which Observations of one payload are stored, so that its panels may refer to them."""
 
-    Raises `Unresolved` if one of them failed: the panel is stored when all are.
-    """
-    if not reading.members:
-        return planned
-    keys = [MemberKey(name, reading.start, reading.end) for name in reading.members]
-    missing = [key.name for key in keys if key not in ids]
-    if missing:
-        text = (
-            f"Its members are not all stored: {', '.join(missing)}. Correct those, and redrive the payload."
-        )
-        raise Unresolved(
-            ReadingProblem("incomplete", "member-missing", reading.mapping, reading.name, "", text)
-        )
-    references = [f"Observation/{ids[key]}" for key in keys]
-    return planned._replace(resource=with_has_member(planned.resource, references))
+    def __init__(self) -> None:
+        self._ids: dict[_Key, str] = {}
+
+    def add(self, reading: MappedReading, observation_id: str) -> None:
+        """The Observation of the reading is stored."""
+        self._ids[_Key(reading.item, reading.name)] = observation_id
+
+    def complete(self, reading: MappedReading, planned: PlannedObservation) -> PlannedObservation | None:
+        """The Observation of a panel with references to its members; None while one is not stored."""
+        ids = [self._ids.get(_Key(reading.item, name), "") for name in reading.members]
+        if not all(ids):
+            return None
+        references = [f"Observation/{each}" for each in ids]
+        return planned._replace(resource=with_has_member(planned.resource, references))
+
+    def problem(self, reading: MappedReading) -> ReadingProblem:
+        """Why a panel is not stored: it would stay incomplete."""
+        missing = [name for name in reading.members if _Key(reading.item, name) not in self._ids]
+        text = f"Its members are not all stored: {', '.join(missing)}. Correct those, and redrive the payload."
+        return ReadingProblem("incomplete", "member-missing", reading.mapping, reading.name, "", text)

@@ -1,6 +1,6 @@
 -- Discards dead letters of a stream: changes, refused inbox entries, or quarantined readings.
--- KEYS     dead letters of the tenant | counters of the partition, inbox or quarantine | of readings only: hash
---          of what is sealed
+-- KEYS     dead letters of the tenant | counters of the partition, inbox or quarantine | of readings only:
+--          hash of what is sealed
 -- ARGV     entry ids
 -- Returns  how many there were
 -- Repeat   yes

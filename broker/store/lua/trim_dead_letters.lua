@@ -1,5 +1,5 @@
--- Removes dead letters of a stream that are too old or too many: changes, refused inbox entries, or quarantined
--- readings.
+-- Removes dead letters of a stream that are too old or too many: changes, refused inbox entries, or
+-- quarantined readings.
 -- KEYS     dead letters of the tenant | tenants with dead letters | counters of the partition, inbox or
 --          quarantine | of readings only: hash of what is sealed
 -- ARGV     tenant, horizon: the moment before which they are too old (ms), most entries to keep
