@@ -96,8 +96,7 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
         raise TooLarge(Issue("too-costly", text), limit="entries")
     is_single = len(contents) == 1 and format_ == JSON and not body.lstrip().startswith(b"[")
     is_single |= format_.startswith(GATT)
-    if is_single and format_ == JSON:
-        _refuse_undecodable(body)
+    decoded = _decoded(body) if is_single and format_ == JSON else None
     key = _idempotency_key(request, principal)
     raw = RawReading(
         principal.tenant,
@@ -107,6 +106,7 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
         requester=Requester(principal.client_id, address_of(request.scope)),
         parameters={name: request.query_params[name] for name in _PARAMETERS if name in request.query_params},
         trace=request.headers.get("traceparent", ""),
+        decoded=decoded,
     )
     readings = [
         raw._replace(content=content, key=key if is_single or not key else f"{key}#{n}")
@@ -124,10 +124,10 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
     return _json({**{str(status): number for status, number in counts.items()}, "results": rows}, 200, {})
 
 
-def _refuse_undecodable(body: bytes) -> None:
-    """A body that is not JSON is not kept: its producer hears of it. Raises `Malformed`."""
+def _decoded(body: bytes) -> object:
+    """The payload object. A body that is not JSON is not kept: its producer hears of it. Raises `Malformed`."""
     try:
-        decode_json(body)
+        return decode_json(body)
     except Undecodable as error:
         raise Malformed(Issue("structure", str(error), error.place or None)) from None
 

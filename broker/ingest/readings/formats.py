@@ -50,6 +50,8 @@ def decode(reading: RawReading) -> object:
 
     Raises `Undecodable`.
     """
+    if reading.decoded is not None:
+        return reading.decoded
     if reading.format == JSON:
         return decode_json(reading.content)
     if reading.format == CSV:

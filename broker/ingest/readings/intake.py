@@ -6,8 +6,8 @@ or a lost answer: its Observations are stored once and make one event.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -27,6 +27,7 @@ from broker.store.quarantine import Quarantine
 from broker.store.quarantined_payloads import Quarantined
 from broker.telemetry import metrics
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -115,7 +116,7 @@ class ReadingIntake:
         if not self._is_prepared:
             await self._prepare()
         outcomes = [_Outcome(raw) for raw in readings]
-        planned = await asyncio.gather(*(self._plan(outcome) for outcome in outcomes))
+        planned = await _all(self._plan(outcome) for outcome in outcomes)
         failpoints.hit("readings.before-commit")
         await self._write([each for row in planned for each in row])
         failpoints.hit("readings.after-commit")
@@ -185,7 +186,7 @@ class ReadingIntake:
         chains: dict[tuple[str, str], list[_Planned]] = {}
         for each in planned:
             chains.setdefault((each.outcome.raw.tenant, each.observation.id), []).append(each)
-        await asyncio.gather(*(self._write_chain(chain) for chain in chains.values()))
+        await _all(self._write_chain(chain) for chain in chains.values())
 
     async def _write_chain(self, chain: Sequence[_Planned]) -> None:
         for planned in chain:
@@ -226,6 +227,14 @@ class ReadingIntake:
             kept = await self._quarantine.keep(tenant, payloads)
             dead_letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
         return dead_letters
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
+    """The results, in their order. A single one, as of most requests, needs no task of its own."""
+    coroutines = list(work)
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
+    return await asyncio.gather(*coroutines)
 
 
 def _failed(mapping: str, error: Exception) -> ReadingProblem:

@@ -22,7 +22,8 @@ class RawReading(NamedTuple):
     `key` makes a payload without a time of its own idempotent: the same key is the same reading. Payloads
     that have a time need none. `parameters` are what the producer says besides: `device`, `patient` and
     `offset` of a GATT value, and `gateway`, each identifier as `system|value`. With `keeps_refused`, what
-    would be refused is quarantined: the producer does not hear the answer.
+    would be refused is quarantined: the producer does not hear the answer. `decoded` is the payload object if
+    the way in has decoded the content already, else None.
     """
 
     tenant: Tenant
@@ -34,6 +35,7 @@ class RawReading(NamedTuple):
     parameters: Mapping[str, str] = MappingProxyType({})
     trace: str = ""
     keeps_refused: bool = False
+    decoded: object = None
 
 
 class ReadingStatus(StrEnum):
