@@ -1,9 +1,11 @@
 """`conformance-report`: how resources meet their profiles, by profile and element."""
 
+import asyncio
 import json
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,16 +13,23 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from broker.app import reachable_store
+from broker.app.stored_types import visit_type
 from broker.cli import conformance_view
 from broker.cli.broker_client import DEFAULT_BASE, HEADERS, TIMEOUT_S, check_url, fhir_base, request, trusted
 from broker.cli.credentials import auth_for
 from broker.errors import ConfigurationError, RequestError
 from broker.fhir.validation import find_issues
+from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.matching.fhirpath import compile_invariant
+from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.model.wording import count_of
 from broker.profiles.catalog import ProfileCatalog
 from broker.profiles.report import Reporter
+from broker.settings import Settings
+from broker.store.stored_types import ListedResource
 
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64}")
 _STDIN = "-"
@@ -41,12 +50,12 @@ _RENDER = {
 
 def conformance_report(
     resources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Files of resources or Bundles (*.json, *.ndjson), folders of them, - for NDJSON on standard"
             " input, or resources that the broker stores, as Type/id."
         ),
-    ],
+    ] = None,
     profile: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,6 +77,16 @@ def conformance_report(
     base: Annotated[
         str, typer.Option(help="The URL of the broker that has the stored resources.")
     ] = DEFAULT_BASE,
+    stored_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--all",
+            metavar="TYPE",
+            help="A type, for all of its resources in the store, which the settings of the environment name."
+            " Repeatable.",
+        ),
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="The tenant whose resources --all reads.")] = DEFAULT_TENANT,
 ) -> None:
     """Report how resources meet their profiles, by profile and element.
 
@@ -81,22 +100,67 @@ def conformance_report(
         fhir-broker conformance-report readings/ --format html --output report.html
 
         fhir-broker conformance-report Observation/17 Observation/18
+
+        fhir-broker conformance-report --all Observation --all Device
     """
+    if not resources and not stored_type:
+        raise ConfigurationError("There is nothing to report. Give files, resources, or --all TYPE.")
     catalog = ProfileCatalog.load(profiles_dir, compile_invariant)
     reporter = Reporter(catalog, release, profile or ())
-    for name, resource in _resources(resources, base, release):
+
+    def add(name: str, resource: Resource) -> None:
         try:
             structure = find_issues(release, resource.type, resource)
             reporter.add(name, resource.copy(), structure)
         except RequestError as error:
             raise ConfigurationError(f"{name}: {error}") from error
+
+    for name, resource in _resources(resources or [], base, release):
+        add(name, resource)
+    unread = _add_stored(stored_type or [], tenant, release, add)
     report = reporter.report()
     text = _RENDER[report_format](report)
     if output is None:
         typer.echo(text)
     else:
         output.write_text(text + "\n", encoding="utf-8")
-    raise typer.Exit(0 if report.conformant == report.resources else 1)
+    raise typer.Exit(0 if report.conformant == report.resources and not unread else 1)
+
+
+def _add_stored(
+    types: Sequence[str], tenant: str, release: Release, add: Callable[[str, Resource], None]
+) -> int:
+    """Adds all resources of the types that the store has in the release; how many could not be read. What is
+    left out is said on standard error.
+    """
+    for name in types:
+        if name not in RESOURCE_TYPES[release]:
+            raise ConfigurationError(f"--all {name} is not a resource type of {release}.")
+    if not TENANT_PATTERN.fullmatch(tenant):
+        raise ConfigurationError(f"{tenant} cannot be a tenant.")
+    others = unread = 0
+
+    def visit(listed: ListedResource) -> None:
+        nonlocal others, unread
+        if listed.version is None or listed.version.resource is None:
+            unread += 1
+        elif listed.version.release is not release:
+            others += 1
+        else:
+            add(listed.reference, listed.version.resource)
+
+    if types:
+        settings = Settings.from_environment(os.environ)
+        with reachable_store(settings) as url:
+            for name in types:
+                asyncio.run(visit_type(settings, url, Tenant(tenant), name, visit))
+    if others:
+        left_out = count_of(others, "stored resource")
+        typer.echo(f"Left out: {left_out} of other releases. Report them with --release.", err=True)
+    if unread:
+        left_out = count_of(unread, "stored resource")
+        typer.echo(f"Left out: {left_out} that cannot be read. Restore them from a backup.", err=True)
+    return unread
 
 
 def _resources(names: list[str], base: str, release: Release) -> Iterator[tuple[str, Resource]]:
