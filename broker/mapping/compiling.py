@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from broker.mapping.codes import MDC, Coding, concept
 from broker.mapping.compiled_fields import FieldCompiler
 from broker.mapping.device_mapping import DeviceMapping
 from broker.mapping.fields import IdentifierRule
@@ -12,6 +13,8 @@ from broker.mapping.rules import CorrectionRule, IdentityRule, ObservationRule
 from broker.mapping.schema import check
 from broker.mapping.yaml_document import Path, parse_yaml
 
+_PERSONAL_HEALTH_DEVICE = Coding(MDC, "65573", "MDC_MOC_VMS_MDS_SIMP")
+"""The type of each Device of the PHD guide; its specialization says what kind it is (V-40, V-41)."""
 _STATUSES = ("corrected", "amended", "entered-in-error")
 
 
@@ -67,11 +70,15 @@ def _observations(fields: FieldCompiler, content: Mapping[str, Any]) -> tuple[Ob
 def _identity(fields: FieldCompiler, key: str, *, is_required: bool) -> IdentityRule:
     members: Mapping[str, Any] = fields.value((key,))
     policy = members.get("policy")
-    plain = {"identifier", "policy", "type", "required"}
+    plain = {"identifier", "policy", "type", "specialization", "required"}
     fixed: dict[str, object] = {}
     if "type" in members:
         codings = fields.codings((key, "type"))
         fixed["type"] = {"coding": [coding.element() for coding in codings]}
+    if "specialization" in members:
+        codings = fields.codings((key, "specialization"))
+        fixed["specialization"] = [{"systemType": concept(coding)} for coding in codings]
+        fixed.setdefault("type", concept(_PERSONAL_HEALTH_DEVICE))
     return IdentityRule(
         identifier=fields.identifier((key, "identifier")),
         policy=None if policy is None else IdentityPolicy(policy),

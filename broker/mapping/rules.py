@@ -1,14 +1,21 @@
 """The parts of a compiled mapping file: how identities, corrections, components and observations are read."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from broker.mapping.codes import MDC
 from broker.mapping.fields import ConceptRule, Field, IdentifierRule, Source, Unmapped
 from broker.mapping.functions import Scope
 from broker.mapping.reading import Identifier, IdentityPolicy
 from broker.mapping.times import TimeRule
 from broker.mapping.values import ValueRule, absent
+
+_VERSIONS: Mapping[str, str] = {"firmware": "531976", "software": "531975", "hardware": "531974"}
+"""The MDC code of what a version is of, by the key of the mapping file (V-40)."""
+_GS1 = re.compile(r"\(01\)(\d{14})(?!\d)")
+_GS1_ISSUER = "http://hl7.org/fhir/NamingSystem/gs1-di"
 
 
 class IdentityRule(NamedTuple):
@@ -119,8 +126,10 @@ def _elements_of(found: Mapping[str, str]) -> dict[str, object]:
     }
     if "name" in found:
         elements["deviceName"] = [{"name": found["name"], "type": "user-friendly-name"}]
-    if "firmware" in found:
-        elements["version"] = [{"value": found["firmware"]}]
+    if versions := [_version(key, code, found) for key, code in _VERSIONS.items() if key in found]:
+        elements["version"] = versions
+    if "udi" in found:
+        elements["udiCarrier"] = [_udi_carrier(found["udi"])]
     if "family" in found or "given" in found:
         name: dict[str, object] = {}
         if "family" in found:
@@ -129,3 +138,15 @@ def _elements_of(found: Mapping[str, str]) -> dict[str, object]:
             name["given"] = [found["given"]]
         elements["name"] = [name]
     return elements
+
+
+def _version(key: str, code: str, found: Mapping[str, str]) -> dict[str, object]:
+    return {"type": {"coding": [{"system": MDC, "code": code}]}, "value": found[key]}
+
+
+def _udi_carrier(text: str) -> dict[str, str]:
+    """The carrier of a UDI as people read it; where GS1 issued it, the identifier of the model is in it."""
+    carrier = {"carrierHRF": text}
+    if match := _GS1.match(text):
+        carrier |= {"deviceIdentifier": match[1], "issuer": _GS1_ISSUER}
+    return carrier
