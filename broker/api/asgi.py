@@ -2,8 +2,9 @@
 routes.
 
 It speaks ASGI itself for the FHIR bases, because routing, request and response of a framework took as long as
-the rest of the way to the store, and every reading of a device passes here. Everything else goes to a
-Starlette application: health, metrics, websockets, and what is mounted, such as a console or static files.
+the rest of the way to the store, and every reading of a device passes here. For the same reason it calls the
+endpoint of device payloads itself (`routes.direct_endpoints`). Everything else goes to a Starlette application:
+health, metrics, websockets, and what is mounted, such as a console or static files.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from broker.api.failures import failure, respond, response_to
 from broker.api.limits import read_body
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
+from broker.api.routes import direct_endpoints
 from broker.api.searchsets import is_form, with_form
 from broker.errors import BrokerError, Malformed, UnsupportedMedia
 from broker.model import json_text
@@ -54,6 +56,7 @@ class Application:
         self._dispatch = dispatch
         self._is_public = is_public
         self._other = other
+        self._direct = direct_endpoints(other)
         self._login = login
         self._limits = limits
         self._base_url = base_url
@@ -67,7 +70,9 @@ class Application:
             await send(_start_of(FhirResponse(204, headers=_ALLOW)))
             await send({"type": "http.response.body", "body": b""})
         elif release is None:
-            await self._other(scope, receive, send)
+            endpoint = self._direct.get((scope.get("method", ""), scope["path"]), self._other)
+            scope["app"] = self._other  # has the state that endpoints read
+            await endpoint(scope, receive, send)
         else:
             await self._serve(release, scope, receive, send)
 

@@ -81,6 +81,17 @@ def build_routes_app(rows: Sequence[HttpRoute], login: LoginAudit) -> Starlette:
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _method_not_allowed})
 
 
+def direct_endpoints(app: Starlette) -> Mapping[tuple[str, str], ASGIApp]:
+    """The guarded endpoints that are called without a search for their route, by method and path: what
+    devices call for every reading.
+    """
+    return {
+        ("POST", route.path): route.app
+        for route in app.routes
+        if isinstance(route, Route) and route.path == readings.PATH
+    }
+
+
 def _guarded(row: HttpRoute, login: LoginAudit) -> BaseRoute:
     if row.route is Mount:
         return Mount(row.path, app=Guard(row.endpoint, row.access, login))
