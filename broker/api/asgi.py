@@ -3,8 +3,8 @@ routes.
 
 It speaks ASGI itself for the FHIR bases, because routing, request and response of a framework took as long as
 the rest of the way to the store, and every reading of a device passes here. For the same reason it calls the
-endpoint of device payloads itself (`routes.direct_endpoints`). Everything else goes to a Starlette application:
-health, metrics, websockets, and what is mounted, such as a console or static files.
+endpoint of device payloads itself (`routes.direct_endpoints`). Everything else goes to a Starlette
+application: health, metrics, websockets, and what is mounted, such as a console or static files.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Application:
             await send(_start_of(FhirResponse(204, headers=_ALLOW)))
             await send({"type": "http.response.body", "body": b""})
         elif release is None:
-            endpoint = self._direct.get((scope.get("method", ""), scope["path"]), self._other)
+            endpoint = self._direct.get((scope.get("method", ""), scope.get("path", "")), self._other)
             scope["app"] = self._other  # has the state that endpoints read
             await endpoint(scope, receive, send)
         else:
