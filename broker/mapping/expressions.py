@@ -18,6 +18,8 @@ _MAX_CHARS = 2_000
 _NAMES = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _PATH = re.compile(rf"(payload\(\)\.)?({_NAMES})")
 _EQUALITY = re.compile(rf"({_NAMES})\s*==\s*'([^'\\]*)'")
+_COMPARISON = re.compile(rf"({_NAMES})\s*(==|!=)\s*(?:'([^'\\]*)'|null)")
+_AND = re.compile(r"\s*&&\s*")
 _REGULAR_EXPRESSIONS = re.compile(r"=~|\b(?:match|search)\s*\(")
 
 PAYLOAD = "payload()."
@@ -57,7 +59,7 @@ class Expression:
             self.equality = (found[1], found[2])
             self._evaluate = _equals(found[1], found[2])
         else:
-            self._evaluate = compiled
+            self._evaluate = _conjunction(text, compiled) or compiled
 
     def evaluate(self, scope: Scope) -> Any:
         """The value, None if there is none. Raises `ExpressionFailed`."""
@@ -138,6 +140,25 @@ def _member_of(path: str, start: int = -1) -> Evaluate:
 def _equals(path: str, text: str) -> Evaluate:
     member = _member_of(path)
     return lambda scope: member(scope) == text
+
+
+def _conjunction(text: str, compiled: Evaluate) -> Evaluate | None:
+    """As the JMESPath interpreter, for comparisons of paths with texts and null that are joined by &&: most
+    conditions are such. None for another expression.
+    """
+    parts = [_COMPARISON.fullmatch(part) for part in _AND.split(text.strip())]
+    if not all(parts):
+        return None
+    tests = [(_member_of(part[1]), part[2] == "==", part[3]) for part in parts if part]
+    # `null` is a member of that name, which no payload should have
+    null_member = _member_of("null")
+
+    def evaluate(scope: Scope) -> Any:
+        if null_member(scope) is not None:
+            return compiled(scope)
+        return all((member(scope) == wanted) is is_equal for member, is_equal, wanted in tests)
+
+    return evaluate
 
 
 def _jsonpath(text: str) -> Evaluate:

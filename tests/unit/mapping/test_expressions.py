@@ -109,3 +109,22 @@ def test_a_payload_that_is_nested_too_deeply_for_an_expression_fails() -> None:
         payload = [payload]
     with pytest.raises(ExpressionFailed):
         evaluate("to_string(@)", payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{}, {"a": None}, {"a": "x"}, {"a": "x", "b": {"c": "y"}}, {"a": 0, "null": 0}, {"null": "x"}, [], "x"],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a != null && b.c != 'y'",
+        "a != null && b.c == 'y'",
+        "a == null",
+        "a=='x'&&b.c=='y' && a != null",
+        "a == 'x && y' && a != null",
+        "a != 'x' || b.c == 'y'",
+    ],
+)
+def test_conditions_give_what_the_interpreter_gives(payload: Any, text: str) -> None:
+    assert evaluate(text, payload) == jmespath.search(text, payload)
