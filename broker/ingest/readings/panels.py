@@ -8,8 +8,9 @@ from broker.mapping.reading import MappedReading, ReadingProblem
 
 
 class _Key(NamedTuple):
-    """What a panel names its members by: those of the item that it is of."""
+    """What a panel names its members by: those of its mapping and item."""
 
+    mapping: str
     item: int
     name: str
 
@@ -22,11 +23,11 @@ class WrittenMembers:
 
     def add(self, reading: MappedReading, observation_id: str) -> None:
         """The Observation of the reading is stored."""
-        self._ids[_Key(reading.item, reading.name)] = observation_id
+        self._ids[_Key(reading.mapping, reading.item, reading.name)] = observation_id
 
     def complete(self, reading: MappedReading, planned: PlannedObservation) -> PlannedObservation | None:
         """The Observation of a panel with references to its members; None while one is not stored."""
-        ids = [self._ids.get(_Key(reading.item, name), "") for name in reading.members]
+        ids = [self._ids.get(_Key(reading.mapping, reading.item, name), "") for name in reading.members]
         if not all(ids):
             return None
         references = [f"Observation/{each}" for each in ids]
@@ -34,6 +35,6 @@ class WrittenMembers:
 
     def problem(self, reading: MappedReading) -> ReadingProblem:
         """Why a panel is not stored: it would stay incomplete."""
-        missing = [name for name in reading.members if _Key(reading.item, name) not in self._ids]
+        missing = [name for name in reading.members if _Key(reading.mapping, reading.item, name) not in self._ids]
         text = f"Its members are not all stored: {', '.join(missing)}. Correct those, and redrive the payload."
         return ReadingProblem("incomplete", "member-missing", reading.mapping, reading.name, "", text)
