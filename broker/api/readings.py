@@ -125,7 +125,10 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
 
 
 def _decoded(body: bytes) -> object:
-    """The payload object. A body that is not JSON is not kept: its producer hears of it. Raises `Malformed`."""
+    """The payload object. A body that is not JSON is not kept: its producer hears of it.
+
+    Raises `Malformed`.
+    """
     try:
         return decode_json(body)
     except Undecodable as error:

@@ -186,7 +186,8 @@ class PersonalDataStore:
                 bound = stream_id.after(page[-1][0])
 
     async def _add_dead_letters(self, found: PersonalData, targets: set[Target]) -> None:
-        async for dead_letter in DeadLetters(self._store, self._bodies).walk(self._tenant, DeadLetterFilter()):
+        letters = DeadLetters(self._store, self._bodies)
+        async for dead_letter in letters.walk(self._tenant, DeadLetterFilter()):
             focus = dead_letter.focus
             if (focus is not None and (focus.type, focus.id) in targets) or (
                 dead_letter.entry is not None

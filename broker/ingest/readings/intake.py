@@ -14,7 +14,7 @@ import structlog
 from broker import failpoints
 from broker.errors import StoreUnavailable
 from broker.ingest.readings.formats import decode
-from broker.ingest.readings.panels import WrittenMembers
+from broker.ingest.readings.panels import WrittenMembers, incomplete
 from broker.ingest.readings.quarantine import Waits, is_unchanged, to_quarantine
 from broker.ingest.readings.resolution import PlannedObservation, Resolver, Unresolved
 from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStatus, StoredReading
@@ -175,10 +175,11 @@ class ReadingIntake:
         for each in planned:
             if each.reading.members:
                 members = each.outcome.members
-                if (panel := members.complete(each.reading, each.observation)) is not None:
-                    panels.append(each._replace(observation=panel))
+                if missing := members.missing(each.reading):
+                    each.outcome.add_problem(incomplete(each.reading, missing))
                 else:
-                    each.outcome.add_problem(members.problem(each.reading))
+                    complete = members.complete(each.reading, each.observation)
+                    panels.append(each._replace(observation=complete))
         await self._write_all(panels)
 
     async def _write_all(self, planned: Iterable[_Planned]) -> None:
