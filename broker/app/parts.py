@@ -163,9 +163,7 @@ class Parts:
 
     @cached_property
     def quarantine(self) -> Quarantine:
-        return Quarantine(
-            self.store, keep_ms=milliseconds(self.settings.retention), bodies=self.bodies
-        )
+        return Quarantine(self.store, keep_ms=milliseconds(self.settings.retention), bodies=self.bodies)
 
     @cached_property
     def awaited(self) -> Awaited:

@@ -19,8 +19,8 @@ from broker.cli import conformance_view
 from broker.cli.broker_client import DEFAULT_BASE, HEADERS, TIMEOUT_S, check_url, fhir_base, request, trusted
 from broker.cli.credentials import auth_for
 from broker.errors import ConfigurationError, RequestError
-from broker.fhir.validation import find_issues
 from broker.fhir.resource_types import RESOURCE_TYPES
+from broker.fhir.validation import find_issues
 from broker.matching.fhirpath import compile_invariant
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 from broker.model.release import Release
@@ -133,11 +133,13 @@ def _add_stored(
     """Adds all resources of the types that the store has in the release; how many could not be read. What is
     left out is said on standard error.
     """
-    for name in types:
-        if name not in RESOURCE_TYPES[release]:
-            raise ConfigurationError(f"--all {name} is not a resource type of {release}.")
+    unknown = [name for name in types if name not in RESOURCE_TYPES[release]]
+    if unknown:
+        raise ConfigurationError(f"--all {unknown[0]} is not a resource type of {release}.")
     if not TENANT_PATTERN.fullmatch(tenant):
         raise ConfigurationError(f"{tenant} cannot be a tenant.")
+    if not types:
+        return 0
     others = unread = 0
 
     def visit(listed: ListedResource) -> None:
@@ -149,17 +151,16 @@ def _add_stored(
         else:
             add(listed.reference, listed.version.resource)
 
-    if types:
-        settings = Settings.from_environment(os.environ)
-        with reachable_store(settings) as url:
-            for name in types:
-                asyncio.run(visit_type(settings, url, Tenant(tenant), name, visit))
-    if others:
-        left_out = count_of(others, "stored resource")
-        typer.echo(f"Left out: {left_out} of other releases. Report them with --release.", err=True)
-    if unread:
-        left_out = count_of(unread, "stored resource")
-        typer.echo(f"Left out: {left_out} that cannot be read. Restore them from a backup.", err=True)
+    settings = Settings.from_environment(os.environ)
+    with reachable_store(settings) as url:
+        for name in types:
+            asyncio.run(visit_type(settings, url, Tenant(tenant), name, visit))
+    for number, reason in (
+        (others, "of other releases. Report them with --release"),
+        (unread, "that cannot be read. Restore them from a backup"),
+    ):
+        if number:
+            typer.echo(f"Left out: {count_of(number, 'stored resource')} {reason}.", err=True)
     return unread
 
 

@@ -24,8 +24,8 @@ class SealingSettings:
         False,
         BOOL,
         "false",
-        "Seals the bodies of resources and quarantined readings before they reach the store (docs/secrets.md)."
-        " Those that are stored already stay as they are.",
+        "Seals the bodies of resources and quarantined readings before they reach the store"
+        " (docs/secrets.md). Those that are stored already stay as they are.",
     )
     secret_overlap: timedelta = setting(
         timedelta(hours=24),

@@ -89,9 +89,7 @@ class PayloadsOfTests:
 def _with_panel(
     found: Sequence[MappedReading | ReadingProblem],
 ) -> Sequence[MappedReading | ReadingProblem]:
-    members = [
-        each._replace(name=f"r{n}") for n, each in enumerate(found) if isinstance(each, MappedReading)
-    ]
+    members = [each._replace(name=f"r{n}") for n, each in enumerate(found) if isinstance(each, MappedReading)]
     resource = {"category": [_CATEGORY], "code": {"coding": [{"system": _LOINC, "code": "85353-1"}]}}
     names = tuple(each.name for each in members)
     return [members[0]._replace(name="panel", resource=resource, members=names), *members]
