@@ -27,6 +27,7 @@ from tests.integration.channel_taps import CHANNELS, ChannelTaps, Mailbox
 from tests.integration.commands import run
 from tests.integration.guarded_broker import OBSERVATIONS, GuardedBroker
 from tests.integration.marked_poison import break_events
+from tests.integration.marked_readings import quarantine_readings
 from tests.integration.operations_client import groups, question
 from tests.integration.raw_endpoint import answering, listening
 from tests.integration.smart_broker import SmartBroker
@@ -138,6 +139,7 @@ class MarkedTraffic:
         await self._write()
         await self._fail()
         await self._read()
+        await quarantine_readings(self._guarded.lab, HEALTH)
         await self._use_the_inbox()
 
     async def _ask(self, method: str, url: str, body: Any = None, **headers: str) -> httpx.Response:
