@@ -3,6 +3,7 @@
 import httpx
 
 from tests.integration.operations_client import question
+from tests.integration.reading_fixture import JSON
 
 _STRAP = {"system": "urn:x", "value": "strap"}
 
@@ -15,7 +16,7 @@ async def quarantine_readings(client: httpx.AsyncClient, marker: str) -> None:
         {"kind": "heart-rate-monitor", "device": _STRAP, "patient": _STRAP, "readings": [reading]},
     )
     for payload in payloads:
-        response = await client.post("/readings", json=payload)
+        response = await client.post("/readings", json=payload, headers=JSON)
         assert response.status_code == 202, response.text
         assert marker not in response.text
     shown = await client.post("/r5/$dead-letters", json=question(kind="reading"))
