@@ -88,6 +88,7 @@ def reading_of(reading: MappedReading) -> dict[str, Any]:
         "clockOffsetSeconds": reading.clock_offset_s,
         "correction": reading.correction,
         "discriminator": reading.discriminator,
+        "merge": None if reading.merge is None else reading.merge.window or f"by {reading.merge.key}",
         "members": list(reading.members),
         "resource": reading.resource,
     }

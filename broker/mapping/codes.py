@@ -24,7 +24,7 @@ _PARTITION = 65_536
 
 
 class Coding(NamedTuple):
-    """A code of a code system."""
+    """A code of a code system. The system or the code may be ''."""
 
     system: str
     code: str
@@ -32,8 +32,7 @@ class Coding(NamedTuple):
 
     def element(self) -> dict[str, object]:
         """As a FHIR Coding."""
-        coding: dict[str, object] = {"system": self.system, "code": self.code}
-        return coding | {"display": self.display} if self.display else coding
+        return {name: value for name, value in self._asdict().items() if value}
 
 
 def concept(*codings: Coding, text: str = "") -> dict[str, object]:

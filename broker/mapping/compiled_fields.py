@@ -59,19 +59,34 @@ class FieldCompiler:
         return IdentifierRule(self.source((*path, "system")), self.expression((*path, "value")))
 
     def codings(self, path: Path) -> tuple[Coding, ...]:
+        return tuple(self._coding((*path, n), each) for n, each in enumerate(self.value(path) or []))
+
+    def _coding(self, path: Path, members: Mapping[str, Any]) -> Coding:
         """MDC codes become 32 bits wide (V-20)."""
-        codings = []
+        system = SYSTEMS.get(members["system"], members["system"])
+        code = str(members["code"]).strip()
+        if system and not {":", "."} & {*system}:
+            raise self.error(path, "the system must be a URL or loinc, mdc, snomed or ucum.")
+        if not code and "display" not in members:
+            raise self.error(path, "needs a code, or a display in its place.")
+        if system == MDC:
+            if not code.isdecimal():
+                raise self.error((*path, "code"), "an MDC code is a number.")
+            code = str(widen_mdc(int(code), members.get("partition", 2)))
+        return Coding(system, code, members.get("display", ""))
+
+    def categories(self, path: Path) -> list[dict[str, object]]:
+        """CodeableConcepts."""
+        concepts = []
         for number, each in enumerate(self.value(path) or []):
-            system = SYSTEMS.get(each["system"], each["system"])
-            code = str(each["code"]).strip()
-            if not {":", "."} & {*system} or not code:
-                raise self.error((*path, number), "the system must be a URL or loinc, mdc, snomed or ucum.")
-            if system == MDC:
-                if not code.isdecimal():
-                    raise self.error((*path, number, "code"), "an MDC code is a number.")
-                code = str(widen_mdc(int(code), each.get("partition", 2)))
-            codings.append(Coding(system, code, each.get("display", "")))
-        return tuple(codings)
+            if "text" in each:
+                made = concept(*self.codings((*path, number, "codes")), text=each["text"])
+                if not made:
+                    raise self.error((*path, number), "needs a text or codes.")
+                concepts.append(made)
+            else:
+                concepts.append(concept(self._coding((*path, number), each)))
+        return concepts
 
     def codes(self, path: Path) -> Mapping[str, tuple[Coding, ...]]:
         return {word: self.codings((*path, word)) for word in self.value(path) or {}}

@@ -93,8 +93,7 @@ class DeviceMapping:
         for step in self.steps:
             selected: list[Scope] = []
             for scope in scopes:
-                value = step.read(scope)
-                items = value if isinstance(value, list) else [] if value is None else [value]
+                items = step.items(scope)
                 selected += (Scope((*scope.items, item), place) for place, item in enumerate(items))
                 if len(selected) > _MAX_READINGS:
                     text = f"the payload has more than {_MAX_READINGS} readings. Send it in parts."
@@ -302,4 +301,5 @@ class _Mapping:
             name=rule.name,
             item=item.number,
             members=members,
+            merge=None if rule.merge is None else rule.merge.read(item.scope),
         )

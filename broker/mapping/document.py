@@ -72,7 +72,7 @@ def rows_of(mappings: MappingSet) -> list[MappingRow]:
 def _rows(mapping: DeviceMapping, rule: ObservationRule) -> Iterable[MappingRow]:
     fixed: Mapping[str, Any] = rule.fixed
     profile = ", ".join(fixed.get("meta", {}).get("profile", ()))
-    categories = ", ".join(each["coding"][0]["code"] for each in fixed.get("category", ()))
+    categories = ", ".join(_shown(each) for each in fixed.get("category", ()))
     yield _row(mapping, rule.name, fixed["code"], rule.value, profile=profile, category=categories, rule=rule)
     source = next(each for each in mapping.source["observations"] if each["name"] == rule.name)
     for component, listed in zip(rule.components, source.get("components", ()), strict=True):
@@ -102,10 +102,12 @@ def _row(
         resource="Observation.component" if rule is None else "Observation",
         profile=profile,
         category=category,
-        loinc=", ".join(each["code"] for each in codings if each["system"] == LOINC),
-        mdc=", ".join(each["code"] for each in codings if each["system"] == MDC),
+        loinc=", ".join(each["code"] for each in codings if each.get("system") == LOINC),
+        mdc=", ".join(each["code"] for each in codings if each.get("system") == MDC),
         other_codes=", ".join(
-            f"{each['system']}|{each['code']}" for each in codings if each["system"] not in known
+            f"{each.get('system', '')}|{each.get('code', '')}"
+            for each in codings
+            if each.get("system") not in known
         ),
         value=kind,
         ucum=ucum,
@@ -114,6 +116,11 @@ def _row(
         condition=value.when.expression.text if value.when else "",
         possible=possible,
     )
+
+
+def _shown(category: Mapping[str, Any]) -> str:
+    coding: Mapping[str, str] = next(iter(category.get("coding", ())), {})
+    return coding.get("code") or coding.get("display") or str(category.get("text", ""))
 
 
 def _value(value: ValueRule, rule: ObservationRule | None) -> tuple[str, str, str, str, str]:

@@ -1,7 +1,7 @@
 """Expressions of mapping files: JMESPath, and JSONPath for imported MedTech templates.
 
-An expression never runs for long: neither language has loops, and regular expressions are refused. What goes
-wrong in one is reported as `ExpressionFailed`, whatever the payload has.
+An expression never runs for long: neither language has loops, and the regular expressions of JSONPath run in
+linear time. What goes wrong in one is reported as `ExpressionFailed`, whatever the payload has.
 """
 
 import re
@@ -20,7 +20,6 @@ _PATH = re.compile(rf"(payload\(\)\.)?({_NAMES})")
 _EQUALITY = re.compile(rf"({_NAMES})\s*==\s*'([^'\\]*)'")
 _COMPARISON = re.compile(rf"({_NAMES})\s*(==|!=)\s*(?:'([^'\\]*)'|null)")
 _AND = re.compile(r"\s*&&\s*")
-_REGULAR_EXPRESSIONS = re.compile(r"=~|\b(?:match|search)\s*\(")
 
 PAYLOAD = "payload()."
 """What an expression that is a path from the payload begins with."""
@@ -38,7 +37,7 @@ class BadExpression(ValueError):  # noqa: N818
 class Expression:
     """A compiled expression. `path` is the path that it names, '' if it is more than a path."""
 
-    __slots__ = ("_evaluate", "equality", "is_jsonpath", "path", "text")
+    __slots__ = ("_evaluate", "_find", "equality", "is_jsonpath", "path", "text")
 
     def __init__(self, text: str, *, is_jsonpath: bool = False) -> None:
         """Raises `BadExpression`."""
@@ -49,7 +48,8 @@ class Expression:
         self.path = text if not is_jsonpath and _PATH.fullmatch(text) else ""
         self.equality: tuple[str, str] | None = None
         if is_jsonpath:
-            self._evaluate = _jsonpath(text)
+            self._find = _jsonpath(text)
+            self._evaluate = lambda scope: _only(self._find(scope))
             return
         compiled = _compile(text)
         if self.path:
@@ -63,16 +63,21 @@ class Expression:
 
     def evaluate(self, scope: Scope) -> Any:
         """The value, None if there is none. Raises `ExpressionFailed`."""
+        return self._guarded(self._evaluate, scope)
+
+    def _guarded(self, evaluate: Evaluate, scope: Scope) -> Any:
         try:
-            return self._evaluate(scope)
+            return evaluate(scope)
         except (JMESPathError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
         except RecursionError:
             raise ExpressionFailed("the payload is nested too deeply for the expression") from None
 
-    def values(self, scope: Scope) -> list[Any]:
-        """The items that the expression selects: the elements of an array, or one value, or nothing."""
-        value = self.evaluate(scope)
+    def items(self, scope: Scope) -> list[Any]:
+        """The items that the expression selects: what JSONPath finds; what JMESPath gives, or the elements of
+        an array that it gives. Raises `ExpressionFailed`.
+        """
+        value = self._guarded(self._find if self.is_jsonpath else self._evaluate, scope)
         if value is None:
             return []
         return value if isinstance(value, list) else [value]
@@ -162,28 +167,23 @@ def _conjunction(text: str, compiled: Evaluate) -> Evaluate | None:
 
 
 def _jsonpath(text: str) -> Evaluate:
-    import jsonpath  # noqa: PLC0415 only imported mappings use it
+    from broker.mapping.json_paths import (  # noqa: PLC0415 only imported mappings use it
+        BadJsonPath,
+        compile_json_path,
+    )
 
-    if _REGULAR_EXPRESSIONS.search(text):
-        raise BadExpression("regular expressions are refused in JSONPath, since one can run for ever")
     try:
-        compiled = jsonpath.compile(text)
-    except (jsonpath.JSONPathError, RecursionError) as error:
-        raise BadExpression(f"not a JSONPath expression: {_first_line(error)}") from None
+        find = compile_json_path(text)
+    except BadJsonPath as error:
+        raise BadExpression(str(error)) from None
+    return lambda scope: find(scope.item)
 
-    # templates mean the object itself too when they filter all descendants
-    is_scan = text.startswith("$..[?")
 
-    def evaluate(scope: Scope) -> Any:
-        try:
-            found = compiled.findall([scope.item] if is_scan else scope.item)
-        except jsonpath.JSONPathError:
-            raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
-        if not found:
-            return None
-        return found[0] if len(found) == 1 else found
-
-    return evaluate
+def _only(found: list[Any]) -> Any:
+    """What JSONPath finds as one value: all of it if that is several."""
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else found
 
 
 def _first_line(error: BaseException) -> str:

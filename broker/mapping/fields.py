@@ -53,6 +53,13 @@ class Field(NamedTuple):
         except ExpressionFailed as error:
             raise self.failure("invalid", "malformed", f"{error}.") from None
 
+    def items(self, scope: Scope) -> list[Any]:
+        """The items that it selects. Raises `Unmapped`."""
+        try:
+            return self.expression.items(scope)
+        except ExpressionFailed as error:
+            raise self.failure("invalid", "malformed", f"{error}.") from None
+
     def is_true(self, scope: Scope) -> bool:
         try:
             return self.expression.is_true(scope)

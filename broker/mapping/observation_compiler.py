@@ -1,6 +1,6 @@
 """Compiles the observations and components of a mapping file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +9,8 @@ from broker.mapping.compiled_fields import FieldCompiler
 from broker.mapping.fields import Field, Source
 from broker.mapping.numbers import SPECIAL_VALUES
 from broker.mapping.reading_types import READING_TYPES, ReadingType, Unit
-from broker.mapping.rules import ComponentRule, ObservationRule
-from broker.mapping.sampled import SampledDataRule
+from broker.mapping.rules import ComponentRule, MergeRule, ObservationRule
+from broker.mapping.sampled import MAX_SAMPLES, SampledDataRule, can_merge
 from broker.mapping.units import conversion, conversion_of, is_unit, ucum_of
 from broker.mapping.values import PlainRule, QuantityRule, ValueRule
 from broker.mapping.yaml_document import Path, field_name
@@ -56,7 +56,31 @@ class ObservationCompiler:
             is_grouped_by_time=group == "time",
             members=tuple(members.get("members", ())),
             time=self._fields.time((*path, "time")) if "time" in members else None,
+            merge=self._merge(path, members) if "merge" in members else None,
         )
+
+    def _merge(self, path: Path, members: Mapping[str, Any]) -> MergeRule:
+        place: Path = (*path, "merge")
+        if {"group", "members"} & members.keys():
+            raise self._fields.error(place, "an observation that is merged has no group and no members.")
+        time_path: Path = (*path, "time") if "time" in members else ("time",)
+        time = self._fields.value(time_path)
+        if time == "received" or "missing" in time:
+            raise self._fields.error(time_path, "an observation that is merged needs the time of the device.")
+        merge = members["merge"]
+        window = merge if isinstance(merge, str) else ""
+        for each, sampled_path in _sampled_of(path, members):
+            self._check_merged(sampled_path, each, window)
+        return MergeRule(window, None if window else self._fields.expression((*place, "by")))
+
+    def _check_merged(self, path: Path, sampled: Mapping[str, Any], window: str) -> None:
+        period = sampled["period"]
+        if not isinstance(period, int | Decimal) or sampled.get("dimensions", 1) != 1:
+            text = "sampled data that is merged has one dimension and a period that is a number."
+            raise self._fields.error((*path, "period"), text)
+        if not can_merge(window, period):
+            text = f"the {window} has more than {MAX_SAMPLES} such periods."
+            raise self._fields.error((*path, "period"), text)
 
     def _type(self, path: Path, members: Mapping[str, Any]) -> ReadingType:
         name = members.get("type")
@@ -76,11 +100,11 @@ class ObservationCompiler:
         profiles = members.get("profiles", [kind.profile] if kind.profile else [])
         if profiles:
             fixed["meta"] = {"profile": list(profiles)}
-        categories = self._fields.codings((*path, "category"))
+        categories = self._fields.categories((*path, "category"))
         if not categories and kind.category:
-            categories = (Coding(CATEGORY, kind.category),)
+            categories = [concept(Coding(CATEGORY, kind.category))]
         if categories:
-            fixed["category"] = [concept(each) for each in categories]
+            fixed["category"] = categories
         fixed["code"] = self._code(path, members, kind)
         return fixed
 
@@ -232,6 +256,15 @@ class ObservationCompiler:
             aliases=self._aliases,
             fixed=members.get("quantity", {}),
         )
+
+
+def _sampled_of(path: Path, members: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """The sampled data of an observation and its components, and where it is."""
+    places = [(members, path)]
+    places += [(each, (*path, "components", n)) for n, each in enumerate(members.get("components", ()))]
+    for each, place in places:
+        if "sampled-data" in each:
+            yield each["sampled-data"], (*place, "sampled-data")
 
 
 def _decimal(value: int | Decimal | None) -> Decimal | None:

@@ -45,6 +45,15 @@ class PatientIdentity(NamedTuple):
     resource: Mapping[str, object]
 
 
+class Merge(NamedTuple):
+    """The Observation of the reading is that of all readings of its hour or day (UTC), or of one `key`.
+    `window` is `hour`, `day` or ''.
+    """
+
+    window: str
+    key: str
+
+
 class MappedReading(NamedTuple):
     """One Observation that a payload stands for.
 
@@ -77,6 +86,8 @@ class MappedReading(NamedTuple):
     """Which of the readings that the mapping selects in the payload it is of, from 0."""
     members: tuple[str, ...] = ()
     """A panel's: the names of the observations of the same item that its `hasMember` is to reference."""
+    merge: Merge | None = None
+    """With which other readings it is one Observation, also of other payloads."""
 
 
 class ReadingProblem(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from broker.mapping.codes import MDC
 from broker.mapping.fields import ConceptRule, Field, IdentifierRule, Source, Unmapped
 from broker.mapping.functions import Scope
-from broker.mapping.reading import Identifier, IdentityPolicy
+from broker.mapping.reading import Identifier, IdentityPolicy, Merge
 from broker.mapping.times import TimeRule
 from broker.mapping.values import ValueRule, absent
 
@@ -43,6 +43,25 @@ class ComponentRule(NamedTuple):
     is_required: bool
 
 
+class MergeRule(NamedTuple):
+    """With which other readings a reading is one Observation: `window` is `hour`, `day` or '', `by` gives
+    what else they have in common.
+    """
+
+    window: str
+    by: Field | None
+
+    def read(self, scope: Scope) -> Merge:
+        """Raises `Unmapped`."""
+        if self.by is None:
+            return Merge(self.window, "")
+        key = self.by.text(scope)
+        if key is None:
+            text = "the reading does not say with which others it is one Observation."
+            raise self.by.failure("required", "missing-field", text)
+        return Merge(self.window, key)
+
+
 @dataclass(frozen=True, slots=True)
 class ObservationRule:
     """How one Observation of a reading is made. `fixed`: the elements that are always the same."""
@@ -56,6 +75,7 @@ class ObservationRule:
     is_grouped_by_time: bool
     members: tuple[str, ...]
     time: TimeRule | None
+    merge: MergeRule | None = None
 
     @property
     def is_grouped(self) -> bool:

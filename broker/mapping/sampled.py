@@ -13,8 +13,9 @@ from broker.mapping.numbers import SPECIAL_VALUES, Absent, NotANumber, read_numb
 from broker.mapping.reading_types import Unit
 from broker.mapping.units import IDENTITY, Conversion, candidates, conversion_of
 
-_MAX_SAMPLES = 100_000
+MAX_SAMPLES = 100_000
 _TOKEN = re.compile(r"[EUL]|-?(?:0|[1-9]\d{0,20})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_WINDOWS_MS: Mapping[str, int] = {"hour": 3_600_000, "day": 86_400_000}
 _LETTERS = {"positive-infinity": "U", "negative-infinity": "L"}
 
 
@@ -75,15 +76,20 @@ class SampledDataRule:
 
     def _samples(self, value: Any) -> str:
         samples = value.split() if isinstance(value, str) else value if isinstance(value, list) else [value]
-        if not 0 < len(samples) <= _MAX_SAMPLES:
+        if not 0 < len(samples) <= MAX_SAMPLES:
             raise self.value.failure(
-                "invalid", "malformed", f"the samples must be a list of 1 to {_MAX_SAMPLES} numbers."
+                "invalid", "malformed", f"the samples must be a list of 1 to {MAX_SAMPLES} numbers."
             )
         try:
             text = [_sample(sample) for sample in samples]
         except NotANumber:
             raise self.value.failure("invalid", "malformed", "a sample is no number.") from None
         return " ".join(text)
+
+
+def can_merge(window: str, period: float | Decimal) -> bool:
+    """Whether an hour or a day has few enough periods (ms) for the samples of one Observation."""
+    return _WINDOWS_MS.get(window, 0) <= MAX_SAMPLES * period
 
 
 def _sample(value: Any) -> str:

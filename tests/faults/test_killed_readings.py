@@ -13,6 +13,8 @@ import pytest
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.faults.processes import BrokerProcess, StoreProcess, kill_all
 from tests.integration.broker_fixture import WAIT_S, BrokerFixture
+from tests.integration.merging_strap import MERGING, pulse
+from tests.integration.merging_strap import payload as strap
 from tests.integration.reading_fixture import JSON, dead_letters
 
 _SYSTEM = "http://example.org/devices"
@@ -83,3 +85,37 @@ async def test_a_kill_loses_and_repeats_no_reading(
             assert f'broker_dead_letters{{kind="reading"}} {BATCHES}.0' in metrics
     finally:
         kill_all([broker, store])
+
+
+async def post_pulse(brokers: list[BrokerProcess], minute: int) -> dict[str, Any]:
+    """Sends one sample to one of the brokers, and to the next one when that does not answer."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            for broker in brokers[minute % 2 :] + brokers[: minute % 2]:
+                with contextlib.suppress(httpx.TransportError):
+                    async with httpx.AsyncClient(base_url=broker.base, timeout=20, trust_env=False) as client:
+                        response = await client.post("/readings", json=strap(pulse(minute, 60 + minute)))
+                    if response.status_code in {200, 201}:
+                        answer: dict[str, Any] = response.json()
+                        return answer
+
+
+async def test_two_processes_merge_into_one_observation_and_one_of_them_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "strap.yaml").write_text(MERGING)
+    store = StoreProcess(tmp_path)
+    await store.start()
+    settings = {"redis_url": store.url, "mappings_dir": str(tmp_path / "mappings")}
+    brokers = [BrokerProcess("serve", tmp_path, **settings), BrokerProcess("api", tmp_path, **settings)]
+    try:
+        await brokers[0].start(failpoint="intake.after-append:kill@8")
+        await brokers[1].start()
+        answers = await asyncio.gather(*(post_pulse(brokers, minute) for minute in range(30)))
+        assert not brokers[0].is_running, "the failpoint was passed"
+        (reference,) = {row["reference"] for answer in answers for row in answer["observations"]}
+        async with httpx.AsyncClient(base_url=brokers[1].base, timeout=20, trust_env=False) as client:
+            observation = (await client.get(f"/r4/{reference}")).json()
+        data = observation["valueSampledData"]["data"].split(" ")
+        assert data == [str(60 + minute) for minute in range(30)] + ["E"] * 30
+    finally:
+        kill_all([*brokers, store])

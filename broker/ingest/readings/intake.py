@@ -17,8 +17,9 @@ from broker.ingest.readings.formats import decode
 from broker.ingest.readings.panels import WrittenMembers, incomplete
 from broker.ingest.readings.quarantine import Waits, is_unchanged, to_quarantine
 from broker.ingest.readings.resolution import PlannedObservation, Resolver, Unresolved
+from broker.ingest.readings.unwritten import Unwritten
 from broker.ingest.readings.values import RawReading, ReadingResult, ReadingStatus, StoredReading
-from broker.ingest.readings.writing import ObservationWriter, Unwritten
+from broker.ingest.readings.writing import ObservationWriter
 from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.reading import MappedReading, PayloadMapper, ReadingProblem
 from broker.mapping.units import load_ucum
@@ -190,6 +191,9 @@ class ReadingIntake:
         await _all(self._write_chain(chain) for chain in chains.values())
 
     async def _write_chain(self, chain: Sequence[_Planned]) -> None:
+        if chain[0].observation.window is not None:
+            await self._merge(chain)
+            return
         for planned in chain:
             outcome = planned.outcome
             try:
@@ -199,6 +203,15 @@ class ReadingIntake:
                     outcome.add_problem(problem)
             else:
                 outcome.add_observation(planned, stored)
+
+    async def _merge(self, chain: Sequence[_Planned]) -> None:
+        results = await self._writer.merge([(each.outcome.raw, each.observation) for each in chain])
+        for planned, result in zip(chain, results, strict=True):
+            if isinstance(result, StoredReading):
+                planned.outcome.add_observation(planned, result)
+            else:
+                for problem in result.problems:
+                    planned.outcome.add_problem(problem)
 
     async def _keep(self, outcomes: Sequence[_Outcome], before: Quarantined | None) -> dict[int, str]:
         """Puts payloads with problems into quarantine; the ids of the dead letters, by position."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from broker.clock import to_instant
 from broker.errors import RequestError
+from broker.fhir.merged_observations import Window
 from broker.fhir.reading_resources import (
     ObservationContext,
     metric_of,
@@ -23,6 +24,7 @@ from broker.ingest.readings.identities import Identities, NotIdentified
 from broker.ingest.readings.policy import ReadingPolicy
 from broker.ingest.readings.quarantine import Waits
 from broker.ingest.readings.values import RawReading
+from broker.ingest.readings.windows import window_of
 from broker.mapping.reading import (
     DeviceIdentity,
     Identifier,
@@ -37,13 +39,18 @@ from broker.store.resources import assign_id
 
 
 class PlannedObservation(NamedTuple):
-    """An Observation to write under an id that the reading determines. `correction` as in `MappedReading`."""
+    """An Observation to write under an id that the reading determines. `correction` as in `MappedReading`.
+
+    With a `window`, it is to be merged with the readings of the window.
+    """
 
     id: str
     resource: Resource
     correction: str
     mapping: str
     effective: datetime
+    end: datetime | None = None
+    window: Window | None = None
 
 
 class Unresolved(Exception):  # noqa: N818 a state of the store or a property of the reading
@@ -195,8 +202,12 @@ def _planned(
 ) -> PlannedObservation:
     has_own_time = bool(reading.text_of_time) or not raw.key
     moment = _moment(reading) if has_own_time else f"key {raw.key}"
+    discriminator = reading.discriminator
+    window = None if reading.merge is None else window_of(reading.merge, time.start)
+    if window is not None:
+        moment, discriminator = f"merged {window.key}", reading.name
     identifier = reading_identifier(
-        *reading.device.identifier, patient, observed_type(reading.resource), moment, reading.discriminator
+        *reading.device.identifier, patient, observed_type(reading.resource), moment, discriminator
     )
     placement = keys.placement(raw.tenant, patient.removeprefix("Patient/"))
     resource = observation(
@@ -211,7 +222,7 @@ def _planned(
             time.start,
             time.end,
             to_instant(round(raw.received.timestamp() * 1000)),
-            time.device_time,
+            time.device_time if window is None else None,
             ["implausible-time", time.doubt] if time.doubt else (),
         ),
     )
@@ -221,6 +232,8 @@ def _planned(
         reading.correction,
         reading.mapping,
         time.start,
+        time.end,
+        window,
     )
 
 

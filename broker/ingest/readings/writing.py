@@ -7,9 +7,12 @@ in whatever process, without a search.
 from collections.abc import Sequence
 
 from broker.errors import Gone, PreconditionFailed, RequestError
+from broker.fhir.merged_observations import MergeReading
 from broker.fhir.reading_resources import is_same_reading, observation_status
 from broker.ingest.intake import Intake
+from broker.ingest.readings.merging import Merging, ReadingMerger, Result
 from broker.ingest.readings.resolution import PlannedObservation
+from broker.ingest.readings.unwritten import Unwritten, not_accepted
 from broker.ingest.readings.values import RawReading, ReadingStatus, StoredReading
 from broker.ingest.requests import ChangeRequest
 from broker.mapping.reading import ReadingProblem
@@ -24,46 +27,34 @@ _CORRECTED = frozenset({"corrected", "amended", "entered-in-error"})
 _MAX_ATTEMPTS = 5
 
 
-class Unwritten(Exception):  # noqa: N818 a property of the reading
-    """Why the Observation was not written."""
-
-    def __init__(self, problems: Sequence[ReadingProblem]) -> None:
-        super().__init__(problems[0].reason)
-        self.problems = problems
-
-
 class ObservationWriter:
     """Through the same intake as all changes."""
 
     def __init__(self, intake: Intake, resources: Resources) -> None:
         self._intake = intake
         self._resources = resources
+        self._merger = ReadingMerger(intake, resources)
+
+    async def merge(self, readings: Sequence[tuple[RawReading, PlannedObservation]]) -> list[Result]:
+        """What became of each of the readings, which become one Observation. Raises `StoreUnavailable`."""
+        merged = []
+        for raw, planned in readings:
+            assert planned.window is not None  # noqa: S101 readings with one id are all merged or none is
+            reading = MergeReading(
+                planned.resource, planned.effective, planned.end, planned.window, planned.correction
+            )
+            merged.append(Merging(_request(raw, planned), planned.mapping, reading))
+        return await self._merger.merge(merged)
 
     async def write(self, raw: RawReading, planned: PlannedObservation) -> StoredReading:
         """Raises `Unwritten`, and `StoreUnavailable`."""
-        request = ChangeRequest(
-            raw.tenant,
-            Release.R4,
-            "create",
-            "Observation",
-            planned.id,
-            planned.resource,
-            requester=raw.requester,
-            trace=raw.trace,
-        )
+        request = _request(raw, planned)
         try:
             if planned.correction:
                 return await self._correct(request, planned)
             return await self._create(request, planned)
         except RequestError as error:
-            raise Unwritten(
-                [
-                    ReadingProblem(
-                        issue.code, "not-accepted", planned.mapping, "", issue.expression or "", issue.text
-                    )
-                    for issue in error.issues
-                ]
-            ) from None
+            raise not_accepted(error, planned.mapping) from None
 
     async def _create(self, request: ChangeRequest, planned: PlannedObservation) -> StoredReading:
         accepted = (await self._intake.admit(request)).accepted
@@ -100,6 +91,19 @@ class ObservationWriter:
             return StoredReading(ReadingStatus.ACCEPTED, accepted.key.reference, accepted.key.version)
         text = "The Observation that the reading corrects keeps changing. Send the correction again."
         raise Unwritten([ReadingProblem("conflict", "conflict", planned.mapping, "", "", text)])
+
+
+def _request(raw: RawReading, planned: PlannedObservation) -> ChangeRequest:
+    return ChangeRequest(
+        raw.tenant,
+        Release.R4,
+        "create",
+        "Observation",
+        planned.id,
+        planned.resource,
+        requester=raw.requester,
+        trace=raw.trace,
+    )
 
 
 def _is_same(stored: Resource, planned: PlannedObservation) -> bool:

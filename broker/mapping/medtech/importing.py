@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from broker.mapping.codes import MDC
 from broker.mapping.compiling import compile_mapping
 from broker.mapping.errors import MappingError
 from broker.mapping.medtech.templates import (
@@ -23,6 +24,7 @@ from broker.mapping.medtech.templates import (
     Templates,
     ValueTemplate,
 )
+from broker.mapping.sampled import MAX_SAMPLES, can_merge
 
 _HEAD = "# yaml-language-server: $schema={schema}\n# Imported from the MedTech templates of {name}.\n"
 _SERVICE = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
@@ -119,13 +121,12 @@ class _Conversion:
 
     def document(self, slug: str, collection: str) -> dict[str, Any]:
         content = self._content
-        match = _expression(content.match)
         document: dict[str, Any] = {
             "name": slug,
             "title": content.type_name,
             "collection": collection,
-            "match": match,
-            "select": match,
+            "match": _expression(content.match),
+            "select": _selection(content.match),
         }
         if content.has_matched_token:
             document["as"] = _TOKEN
@@ -180,44 +181,51 @@ class _Conversion:
                     "periodInterval", "readings are grouped by a correlation id, and there is none."
                 )
                 return
-            if "components" in observation:
-                observation["group"] = {"by": _expression(self._content.correlation)}
-            self._leave_out(
-                "periodInterval",
-                "readings with one correlation id are one Observation if they come in one payload; "
-                "the service merges those of several payloads too.",
-            )
+            observation["merge"] = {"by": _expression(self._content.correlation)}
         elif interval in _WINDOWS:
-            self._leave_out(
-                "periodInterval",
-                "each reading is an Observation of its own; "
-                f"the service merges those of one {_WINDOWS[interval]}.",
-            )
-
-    def _categories(self) -> list[dict[str, str]]:
-        codings: list[dict[str, str]] = []
-        for category in self._fhir.categories:
-            if category.get("text"):
-                self._leave_out("category.text", "a category has codes only.")
-            codes = category.get("codes")
-            codings += self._codings(codes if isinstance(codes, list) else (), "category.codes")
-        return codings
-
-    def _codings(self, codes: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, str]]:
-        codings = []
-        for code in codes:
-            system, value, display = (code.get(name) for name in ("system", "code", "display"))
-            if (
-                not isinstance(system, str)
-                or not {":", "."} & {*system}
-                or not isinstance(value, str)
-                or not value
-            ):
+            window = _WINDOWS[interval]
+            if all(can_merge(window, period) for period in _periods(observation)):
+                observation["merge"] = window
+            else:
                 self._leave_out(
-                    part, "a code without a system that is a URL, or without a code, is left out."
+                    "periodInterval",
+                    f"each reading is an Observation of its own: one {window} would have more than "
+                    f"{MAX_SAMPLES} samples of its defaultPeriod.",
                 )
+
+    def _categories(self) -> list[dict[str, Any]]:
+        categories: list[dict[str, Any]] = []
+        for category in self._fhir.categories:
+            text = category.get("text") or ""
+            codes = category.get("codes")
+            codings = self._codings(codes if isinstance(codes, list) else (), "category.codes")
+            if len(codings) == 1 and not text:
+                categories += codings
+            elif codings or text:
+                categories.append({"text": text} | ({"codes": codings} if codings else {}))
+            else:
+                self._leave_out("category", "a category without text and codes is left out.")
+        return categories
+
+    def _codings(self, codes: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, Any]]:
+        codings = []
+        for each in codes:
+            system, code, display = (
+                str(each.get(name) or "").strip() for name in ("system", "code", "display")
+            )
+            if not code and not display:
+                self._leave_out(part, "a code without code and display is left out.")
                 continue
-            codings.append({"system": system, "code": value} | ({"display": display} if display else {}))
+            if system and not {":", "."} & {*system}:
+                self._leave_out(part, f"the system {system} is no URL, so the code {code} is of no system.")
+                system = ""
+            coding: dict[str, Any] = {"system": system, "code": code}
+            if system == MDC:
+                if not code.isdecimal():
+                    self._leave_out(part, f"{code} is left out: an MDC code is a number.")
+                    continue
+                coding["partition"] = 0
+            codings.append(coding | ({"display": display} if display else {}))
         return codings
 
     def _value(self, value: FhirValue, part: str) -> dict[str, Any]:
@@ -237,7 +245,7 @@ class _Conversion:
             case "quantity":
                 return keys | {"value": expression, "quantity": members}
             case "sampleddata":
-                period = value.members.get("defaultPeriod")
+                period = value.members.get("defaultperiod")
                 if isinstance(period, bool) or not isinstance(period, int | float) or period <= 0:
                     self._leave_out(part, "sampled data needs a defaultPeriod; the value is left out.")
                     return {}
@@ -252,9 +260,25 @@ class _Conversion:
                 return keys | {"value": expression, "kind": "concept", "concept": fixed}
 
 
+def _periods(observation: Mapping[str, Any]) -> list[Any]:
+    """Those of its sampled data."""
+    values = [observation, *observation.get("components", ())]
+    return [each["sampled-data"]["period"] for each in values if "sampled-data" in each]
+
+
 def _own(name: str) -> dict[str, str]:
     """The coding by which the MedTech service names a type or value itself."""
     return {"system": _SERVICE, "code": name, "display": name}
+
+
+def _selection(expression: TemplateExpression) -> str | dict[str, str]:
+    """That of the readings: what JSONPath finds, and a JMESPath array only if it is a projection; an array
+    that is found is one reading.
+    """
+    if expression.language == JMESPATH:
+        is_path = re.fullmatch(r'[\w."-]+', expression.text.strip()) is not None
+        return f"[{expression.text}][?@ != `null`]" if is_path else expression.text
+    return {"jsonpath": expression.text.strip()}
 
 
 def _expression(expression: TemplateExpression) -> str | dict[str, str]:

@@ -1,10 +1,11 @@
 """Reads device content and FHIR mapping templates: JSON to values, whatever kind a template is of.
 
-Names of kinds and members are compared without regard to case, and a kind may end in `Template`, as the
-MedTech service has it.
+As the MedTech service has it: names of kinds and members are compared without regard to case, a kind may end
+in `Template`, a file may have comments and commas at the ends of lists, and `true` may be a text.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from broker.errors import ConfigurationError
 
 JSONPATH, JMESPATH = "jsonpath", "jmespath"
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_COMMENTS = re.compile(rf"{_TEXT}|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_LAST_COMMAS = re.compile(rf"(?P<text>{_TEXT})|,(?=\s*[\]}}])")
 _IOT_DEVICE = 'SystemProperties."iothub-connection-device-id"'
 _IOT_TIME = 'Properties."iothub-creation-time-utc" || SystemProperties."iothub-enqueuedtime"'
 
@@ -100,10 +104,10 @@ def read_templates(files: Mapping[str, bytes]) -> Templates:
     templates = Templates()
     for file, content in files.items():
         try:
-            document = json.loads(content.decode("utf-8-sig"))
+            document = _small_names(json.loads(_plain_json(content.decode("utf-8-sig"))))
         except (ValueError, RecursionError):
             raise ConfigurationError(f"{file} is not JSON.") from None
-        if not isinstance(document, dict) or not isinstance(document.get("templateType"), str):
+        if not isinstance(document, dict) or not isinstance(document.get("templatetype"), str):
             raise ConfigurationError(f"{file} is no template: it has no templateType.")
         for container in _members(document):
             _add(templates, container)
@@ -125,7 +129,7 @@ def _add(templates: Templates, container: Mapping[str, Any]) -> None:
     kind = _kind(container)
     template = container.get("template")
     members = template if isinstance(template, dict) else {}
-    name = str(members.get("typeName") or "?")
+    name = str(members.get("typename") or "?")
     try:
         if kind == "codevaluefhir":
             fhir = _fhir(members, templates.fhir)
@@ -133,11 +137,11 @@ def _add(templates: Templates, container: Mapping[str, Any]) -> None:
         else:
             templates.content.append(_content(kind, members))
     except _Unreadable as error:
-        templates.problems.append((name, f"{container.get('templateType')}: {error}."))
+        templates.problems.append((name, f"{container.get('templatetype')}: {error}."))
 
 
 def _kind(container: Mapping[str, Any]) -> str:
-    return str(container.get("templateType", "")).lower().removesuffix("template")
+    return str(container.get("templatetype", "")).lower().removesuffix("template")
 
 
 def _content(kind: str, members: Mapping[str, Any]) -> ContentTemplate:
@@ -156,7 +160,7 @@ def _content(kind: str, members: Mapping[str, Any]) -> ContentTemplate:
                 TemplateExpression("$.enqueuedTime", JSONPATH),
             )
         case "calculatedcontent" | "calculatedfunctioncontent":
-            language = str(members.get("defaultExpressionLanguage") or JSONPATH).lower()
+            language = str(members.get("defaultexpressionlanguage") or JSONPATH).lower()
             device, time = (
                 _expression(members, "deviceId", language),
                 _expression(members, "timestamp", language),
@@ -180,14 +184,14 @@ def _content(kind: str, members: Mapping[str, Any]) -> ContentTemplate:
 
 
 def _type_name(members: Mapping[str, Any]) -> str:
-    name = members.get("typeName")
+    name = members.get("typename")
     if not isinstance(name, str) or not name.strip():
         raise _Unreadable("typeName must be there")
     return name
 
 
 def _expression(members: Mapping[str, Any], name: str, language: str) -> TemplateExpression | None:
-    return _read_expression(members.get(f"{name}Expression"), f"{name}Expression", language)
+    return _read_expression(members.get(f"{name}Expression".lower()), f"{name}Expression", language)
 
 
 def _read_expression(value: Any, name: str, language: str) -> TemplateExpression | None:
@@ -205,12 +209,12 @@ def _read_expression(value: Any, name: str, language: str) -> TemplateExpression
 
 
 def _value_template(members: Any, language: str) -> ValueTemplate:
-    if not isinstance(members, dict) or not isinstance(members.get("valueName"), str):
+    if not isinstance(members, dict) or not isinstance(members.get("valuename"), str):
         raise _Unreadable("each of values must have a valueName")
-    expression = _read_expression(members.get("valueExpression"), "valueExpression", language)
+    expression = _read_expression(members.get("valueexpression"), "valueExpression", language)
     if expression is None:
         raise _Unreadable("each of values must have a valueExpression")
-    return ValueTemplate(members["valueName"], expression, members.get("required") is True)
+    return ValueTemplate(members["valuename"], expression, str(members.get("required")).lower() == "true")
 
 
 def _fhir(members: Mapping[str, Any], others: Mapping[str, FhirTemplate]) -> FhirTemplate:
@@ -220,10 +224,11 @@ def _fhir(members: Mapping[str, Any], others: Mapping[str, FhirTemplate]) -> Fhi
     if not codes:
         raise _Unreadable("codes must be there")
     value = members.get("value")
-    interval = members.get("periodInterval", 0)
+    interval = members.get("periodinterval", 0)
     names = {"correlationid": -1, "single": 0, "hourly": 60, "daily": 1440}
-    interval = names.get(str(interval).lower(), interval)
-    if interval not in names.values():
+    names |= {str(number): number for number in names.values()}
+    interval = names.get(str(interval).lower())
+    if interval is None:
         raise _Unreadable("periodInterval must be -1, 0, 60 or 1440")
     return FhirTemplate(
         type_name=_type_name(members),
@@ -234,20 +239,33 @@ def _fhir(members: Mapping[str, Any], others: Mapping[str, FhirTemplate]) -> Fhi
             FhirComponent(_objects(each.get("codes")), _fhir_value(each.get("value")))
             for each in _objects(members.get("components"))
         ],
-        interval=int(interval),
+        interval=interval,
     )
 
 
 def _fhir_value(members: Any) -> FhirValue:
     if not isinstance(members, dict):
         raise _Unreadable("each component must have a value")
-    kind = str(members.get("valueType") or "").lower()
+    kind = str(members.get("valuetype") or "").lower()
     if kind not in {"quantity", "sampleddata", "string", "codeableconcept"}:
         raise _Unreadable("valueType must be Quantity, SampledData, String or CodeableConcept")
-    name = members.get("valueName")
+    name = members.get("valuename")
     if not isinstance(name, str) or not name:
         raise _Unreadable("each value must have a valueName")
     return FhirValue(kind, name, members)
+
+
+def _plain_json(text: str) -> str:
+    """Without comments, and commas before the end of a list or object."""
+    without = _COMMENTS.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
+    return _LAST_COMMAS.sub(lambda found: found["text"] or "", without)
+
+
+def _small_names(value: Any) -> Any:
+    """With the names of members in small letters."""
+    if isinstance(value, dict):
+        return {name.lower(): _small_names(each) for name, each in value.items()}
+    return [_small_names(each) for each in value] if isinstance(value, list) else value
 
 
 def _objects(value: Any) -> Sequence[Mapping[str, Any]]:

@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 
 from broker.cli.mappings import app
 from broker.errors import ConfigurationError
-from tests.unit.mapping.test_medtech_import import SYSTEMS, content, fhir
+from tests.unit.mapping.medtech_templates import SYSTEMS, content, fhir
 
 
 def test_the_command_writes_files_that_the_check_accepts_and_lists_the_rest(tmp_path: Path) -> None:
     (tmp_path / "content.json").write_text(json.dumps(content("hr")))
-    (tmp_path / "fhir.json").write_text(json.dumps(fhir("hr", periodInterval=60)))
+    (tmp_path / "fhir.json").write_text(json.dumps(fhir("hr", periodInterval=-1)))
     arguments = [
         "import",
         str(tmp_path / "content.json"),

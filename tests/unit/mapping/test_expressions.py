@@ -78,11 +78,22 @@ def test_what_is_no_expression_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["$..[?(", "$.a[?@.b =~ /(a+)+$/]", "$[?match(@.a, 'x')]", "$[?search(@.a, 'x')]"]
+    "text",
+    ["$..[?(", "$.a[?@.b =~ /(?!x)/]", "$.a[?@.b =~ /x/a]", "$[?match(@.a, 'x')]", "$[?search(@.a, 'x')]"],
 )
-def test_what_is_no_jsonpath_or_has_regular_expressions_is_refused(text: str) -> None:
+def test_what_is_no_jsonpath_or_would_backtrack_is_refused(text: str) -> None:
     with pytest.raises(BadExpression):
         Expression(text, is_jsonpath=True)
+
+
+def test_a_pattern_of_jsonpath_runs_in_linear_time() -> None:
+    assert evaluate("$.a[?@.b =~ /(a+)+$/]", {"a": [{"b": "a" * 50_000 + "!"}]}, is_jsonpath=True) is None
+
+
+def test_numbers_of_jsonpath_are_decimals() -> None:
+    payload = {"a": [{"b": Decimal("98.6")}, {"b": 98}]}
+    assert evaluate("$.a[?@.b == 98.6]", payload, is_jsonpath=True) == {"b": Decimal("98.6")}
+    assert evaluate("$.a[?@.b < 98.5]", payload, is_jsonpath=True) == {"b": 98}
 
 
 def test_jsonpath_that_filters_all_descendants_includes_the_payload_itself() -> None:

@@ -49,7 +49,7 @@ observations:
         ("== 'device'", "==", 2, "match", "not a JMESPath expression"),
         ("select: readings", "select: nothing(x)", 3, "select", "there is no function nothing()"),
         ("select: readings", "select: 5", 3, "select", "must be"),
-        ("select: readings", "select: {jsonpath: '$.a[?@.b =~ /x/]'}", 3, "select", "regular expressions"),
+        ("select: readings", "select: {jsonpath: '$.a[?@.b =~ /(?=x)/]'}", 3, "select", "regular expression"),
         ("value: id}", "value: id, vlaue: x}", 5, "device.identifier.vlaue", "Did you mean value?"),
         ("  value: at", "  value: at\n  zone: Mars/Olympus", 8, "time.zone", "the time zone is unknown"),
         (
@@ -91,6 +91,34 @@ observations:
             19,
             "observations[1].members[0]",
             "has the name",
+        ),
+        (
+            "type: blood-pressure",
+            "type: blood-pressure\n    group: time\n    merge: day",
+            12,
+            "observations[0].merge",
+            "no group and no members",
+        ),
+        (
+            "unit: bpm",
+            "unit: bpm\n    merge: hour\n    time: {value: at, missing: received}",
+            22,
+            "observations[1].time",
+            "needs the time of the device",
+        ),
+        (
+            "value: hr\n    unit: bpm",
+            "sampled-data: {samples: hr, period: 10}\n    unit: bpm\n    merge: hour",
+            19,
+            "observations[1].sampled-data.period",
+            "more than 100000 such periods",
+        ),
+        (
+            "value: hr\n    unit: bpm",
+            "sampled-data: {samples: hr, period: p}\n    unit: bpm\n    merge: {by: x}",
+            19,
+            "observations[1].sampled-data.period",
+            "a period that is a number",
         ),
         (
             "type: heart-rate",

@@ -1,80 +1,25 @@
 """The import of MedTech templates: an imported mapping gives what the templates define."""
 
-import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from broker.mapping.compiling import compile_mapping
-from broker.mapping.mapping_set import MappingSet
-from broker.mapping.medtech.importing import ImportResult, Systems, import_templates
-from broker.mapping.medtech.templates import read_templates
-from broker.mapping.payloads import parse_payload
-from broker.mapping.reading import MappedReading, ReadingProblem
-from tests.unit.mapping.payloads import RECEIVED
-
-SYSTEMS = Systems(
-    "http://example.org/devices", "http://example.org/patients", "http://example.org/encounters"
+from broker.mapping.reading import Merge, ReadingProblem
+from tests.unit.mapping.medtech_templates import (
+    CODES,
+    LOINC,
+    SERVICE,
+    SYSTEMS,
+    content,
+    fhir,
+    imported,
+    jmespath,
+    mapped,
+    quantities,
+    readings,
 )
-SERVICE = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
-LOINC = "http://loinc.org"
-CODES = "http://example.org/c"
-
-
-def content(type_name: str, kind: str = "JsonPathContent", **members: Any) -> dict[str, Any]:
-    """A device content template; its value `v` is the member of the type's name."""
-    template = {
-        "typeName": type_name,
-        "typeMatchExpression": f"$..[?(@{type_name})]",
-        "deviceIdExpression": "$.device",
-        "timestampExpression": "$.at",
-        "values": [{"required": True, "valueExpression": f"$.{type_name}", "valueName": "v"}],
-    }
-    return {"templateType": kind, "template": template | members}
-
-
-def fhir(type_name: str, value: Mapping[str, Any] | None = None, **members: Any) -> dict[str, Any]:
-    value = value or {
-        "valueType": "Quantity",
-        "unit": "count/min",
-        "system": "http://unitsofmeasure.org",
-        "code": "/min",
-    }
-    template = {
-        "typeName": type_name,
-        "codes": [{"code": "1-8", "system": LOINC, "display": type_name}],
-        "periodInterval": 0,
-        "value": {"valueName": "v", **value},
-    }
-    return {"templateType": "CodeValueFhir", "template": template | members}
-
-
-def imported(contents: Sequence[Any], fhirs: Sequence[Any]) -> ImportResult:
-    files = {
-        "content.json": json.dumps({"templateType": "CollectionContent", "template": contents}).encode(),
-        "fhir.json": json.dumps({"templateType": "CollectionFhir", "template": fhirs}).encode(),
-    }
-    return import_templates(read_templates(files), "test", SYSTEMS, "mapping.schema.json")
-
-
-def mapped(result: ImportResult, payload: Any) -> list[MappedReading | ReadingProblem]:
-    mappings = MappingSet(tuple(compile_mapping(file, text) for file, text in result.files.items()))
-    return list(mappings.map(parse_payload(json.dumps(payload).encode()), RECEIVED))
-
-
-def readings(contents: Sequence[Any], fhirs: Sequence[Any], payload: Any) -> list[MappedReading]:
-    result = imported(contents, fhirs)
-    assert not result.left_out
-    found = mapped(result, payload)
-    assert all(isinstance(each, MappedReading) for each in found), found
-    return [each for each in found if isinstance(each, MappedReading)]
-
-
-def quantities(found: Sequence[MappedReading]) -> list[Any]:
-    return [each.resource["valueQuantity"]["value"] for each in found]  # type: ignore[index]
 
 
 def test_a_value_becomes_the_quantity_of_the_fhir_template_with_codes_identity_and_time() -> None:
@@ -185,10 +130,6 @@ def test_calculated_content_sees_the_payload_and_what_was_matched() -> None:
     assert [each.device.identifier.value for each in found] == ["d-1", "d-1"]
 
 
-def jmespath(text: str) -> dict[str, str]:
-    return {"value": text, "language": "JmesPath"}
-
-
 @pytest.mark.parametrize(
     ("expression", "value"),
     [
@@ -285,7 +226,17 @@ def test_a_required_value_that_is_missing_is_a_problem() -> None:
     assert problem.reason == "missing-field"
 
 
-def test_readings_with_one_correlation_id_are_one_observation() -> None:
+@pytest.mark.parametrize(
+    ("interval", "window"), [(60, "hour"), ("Hourly", "hour"), (1440, "day"), ("Daily", "day")]
+)
+def test_the_readings_of_a_period_are_merged(interval: object, window: str) -> None:
+    sampled = {"valueType": "SampledData", "defaultPeriod": 1000, "unit": "count/min"}
+    payload = {"hr": 61, "device": "d", "at": "2026-03-02T08:00:00Z"}
+    (reading,) = readings([content("hr")], [fhir("hr", sampled, periodInterval=interval)], payload)
+    assert reading.merge == Merge(window, "")
+
+
+def test_readings_with_one_correlation_id_are_merged() -> None:
     values = [
         {"required": False, "valueExpression": "$.sys", "valueName": "sys"},
         {"required": False, "valueExpression": "$.dia", "valueName": "dia"},
@@ -301,9 +252,6 @@ def test_readings_with_one_correlation_id_are_one_observation() -> None:
     ]
     template = fhir("bp", components=components, periodInterval=-1)
     del template["template"]["value"]
-    result = imported([content("bp", **parts)], [template])
-    (said,) = result.left_out
-    assert "several payloads" in said.text
     at = {"device": "d", "at": "2026-03-02T08:00:00Z"}
     payload = {
         "list": [
@@ -312,35 +260,10 @@ def test_readings_with_one_correlation_id_are_one_observation() -> None:
             {"session": "1", "dia": 80, **at},
         ]
     }
-    found = mapped(result, payload)
+    found = readings([content("bp", **parts)], [template], payload)
     values_of = [
         [component["valueQuantity"]["value"] for component in each.resource["component"]]  # type: ignore[attr-defined]
         for each in found
-        if isinstance(each, MappedReading)
     ]
-    assert values_of == [[120, 80], [130]]
-
-
-@pytest.mark.parametrize(
-    ("contents", "fhirs", "part", "text"),
-    [
-        ([content("hr")], [], "typeName", "no FHIR mapping template has this typeName"),
-        ([], [fhir("hr")], "typeName", "no device content template has this typeName"),
-        ([content("hr")], [fhir("hr", periodInterval=60)], "periodInterval", "those of one hour"),
-        ([content("hr")], [fhir("hr", periodInterval=1440)], "periodInterval", "those of one day"),
-        ([content("hr")], [fhir("hr", {"valueName": "w", "valueType": "String"})], "value", "of the name w"),
-        ([content("hr")], [fhir("hr", codes=[{"code": "1"}])], "codes", "without a system"),
-        ([content("hr")], [fhir("hr", category=[{"text": "Vital"}])], "category.text", "codes only"),
-        ([content("hr")], [fhir("hr", {"valueType": "SampledData"})], "value", "needs a defaultPeriod"),
-        ([content("hr", typeMatchExpression="$..[?(@hr =~ /a/)]")], [fhir("hr")], "match", "regular"),
-        ([content("hr", typeMatchExpression="$..[?(")], [fhir("hr")], "match", "not a JSONPath"),
-        ([content("hr", "OtherContent")], [fhir("hr")], "", "OtherContent: this kind"),
-        ([content("hr", timestampExpression=None)], [fhir("hr")], "", "must be there"),
-        ([content("hr")], [fhir("hr"), fhir("hr")], "", "the same typeName"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_carried_over_is_listed(
-    contents: list[Any], fhirs: list[Any], part: str, text: str
-) -> None:
-    result = imported(contents, fhirs)
-    assert any(each.part == part and text in each.text for each in result.left_out), result.left_out
+    assert values_of == [[120], [130], [80]]
+    assert [each.merge for each in found] == [Merge("", key) for key in ("1", "2", "1")]
