@@ -44,9 +44,9 @@ class MergedSamples:
             for place, token in enumerate(str(element.get("data", "")).split()):
                 if token != _NONE:
                     samples._samples[place] = (start + place * samples._period, token)
-            for place, offset in later.items():
-                moment, token = samples._samples[int(place)]
-                samples._samples[int(place)] = (moment + _whole(Decimal(offset) * 1000), token)
+            for number, offset in later.items():
+                moment, token = samples._samples[int(number)]
+                samples._samples[int(number)] = (moment + _whole(Decimal(offset) * 1000), token)
         except (ValueError, LookupError, InvalidOperation):
             raise Unmergeable("conflict", "The times of the stored samples were changed.") from None
         return samples

@@ -42,6 +42,7 @@ class MappingRow:
     source_unit: str
     condition: str
     possible: str
+    merged_by: str
 
 
 COLUMNS: Mapping[str, str] = {
@@ -60,6 +61,7 @@ COLUMNS: Mapping[str, str] = {
     "source_unit": "Unit in the payload",
     "condition": "Read when",
     "possible": "Possible values",
+    "merged_by": "Readings merged by",
 }
 
 
@@ -115,7 +117,15 @@ def _row(
         source_unit=unit,
         condition=value.when.expression.text if value.when else "",
         possible=possible,
+        merged_by=_merged_by(rule),
     )
+
+
+def _merged_by(rule: ObservationRule | None) -> str:
+    """`hour`, `day` or an expression, for an Observation of several readings."""
+    if rule is None or rule.merge is None:
+        return ""
+    return rule.merge.by.expression.text if rule.merge.by else rule.merge.window
 
 
 def _shown(category: Mapping[str, Any]) -> str:

@@ -105,15 +105,17 @@ async def test_two_processes_merge_into_one_observation_and_one_of_them_is_kille
     (tmp_path / "mappings" / "strap.yaml").write_text(MERGING)
     store = StoreProcess(tmp_path)
     await store.start()
-    settings = {"redis_url": store.url, "mappings_dir": str(tmp_path / "mappings")}
-    brokers = [BrokerProcess("serve", tmp_path, **settings), BrokerProcess("api", tmp_path, **settings)]
+    folder = str(tmp_path / "mappings")
+    first = BrokerProcess("serve", tmp_path, redis_url=store.url, mappings_dir=folder)
+    other = BrokerProcess("api", tmp_path, redis_url=store.url, mappings_dir=folder, base_url=first.base)
+    brokers = [first, other]
     try:
-        await brokers[0].start(failpoint="intake.after-append:kill@8")
-        await brokers[1].start()
+        await first.start(failpoint="intake.after-append:kill@8")
+        await other.start()
         answers = await asyncio.gather(*(post_pulse(brokers, minute) for minute in range(30)))
-        assert not brokers[0].is_running, "the failpoint was passed"
+        assert not first.is_running, "the failpoint was passed"
         (reference,) = {row["reference"] for answer in answers for row in answer["observations"]}
-        async with httpx.AsyncClient(base_url=brokers[1].base, timeout=20, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=other.base, timeout=20, trust_env=False) as client:
             observation = (await client.get(f"/r4/{reference}")).json()
         data = observation["valueSampledData"]["data"].split(" ")
         assert data == [str(60 + minute) for minute in range(30)] + ["E"] * 30

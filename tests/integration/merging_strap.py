@@ -22,8 +22,8 @@ observations:
     type: blood-pressure
     merge: {by: session}
     components:
-      - {name: systolic, type: systolic-pressure, value: sys, unit: mmHg}
-      - {name: diastolic, type: diastolic-pressure, value: dia, unit: mmHg}
+      - {name: systolic, type: systolic, value: sys, unit: mmHg}
+      - {name: diastolic, type: diastolic, value: dia, unit: mmHg}
 """
 
 

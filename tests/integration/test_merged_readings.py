@@ -37,7 +37,7 @@ async def test_the_samples_of_an_hour_are_one_observation_and_a_batch_of_them_on
     batch = await send(client, payload(*(pulse(minute, 60 + minute) for minute in range(0, 20, 2))))
     assert batch.status_code == 201, batch.text
     rows = batch.json()["observations"]
-    assert {(row["status"], row["version"]) for row in rows} == {("accepted", 1)}
+    assert {(row["status"], row["version"]) for row in rows} == {("accepted", "1")}
     assert len({row["reference"] for row in rows}) == 1
     await fixture.subscribe("a")
     late = await send(client, payload(pulse(5, 99, second=30)))
@@ -49,7 +49,7 @@ async def test_the_samples_of_an_hour_are_one_observation_and_a_batch_of_them_on
     }  # fmt: skip
     again = await send(client, payload(pulse(5, 99, second=30), pulse(4, 64)))
     assert [row["status"] for row in again.json()["observations"]] == ["duplicate"] * 2
-    assert [row["version"] for row in again.json()["observations"]] == [2, 2]
+    assert [row["version"] for row in again.json()["observations"]] == ["2", "2"]
     following = await send(client, payload({"at": "2026-03-02T09:00:00Z", "hr": 70}))
     assert following.json()["observations"][0]["reference"] != rows[0]["reference"]
     await fixture.until_numbers("a", 2)
@@ -62,7 +62,7 @@ async def test_a_contradicting_sample_is_quarantined_alone_and_a_correction_is_t
     mixed = await send(client, payload(pulse(1, 99)), payload(pulse(2, 62)))
     assert [row["status"] for row in mixed.json()["results"]] == ["quarantined", "accepted"]
     (letter,) = await dead_letters(client, kind="reading")
-    assert letter["reason"] == "conflict"
+    assert letter["reason"].startswith("conflict: ")
     corrected = await stored(client, await send(client, payload(pulse(1, 99, correction="corrected"))))
     assert (corrected["status"], tokens(corrected)) == ("corrected", {1: "99", 2: "62"})
     withdrawn = await send(client, payload(pulse(2, 62, correction="entered-in-error")))
@@ -110,9 +110,10 @@ async def test_brokers_that_merge_into_one_observation_at_once_lose_no_sample(
     broker: Running, client: httpx.AsyncClient, start_broker: StartBroker, tmp_path: Path
 ) -> None:
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     async with (
-        start_broker(mappings_dir=tmp_path, port=port, base_url=f"http://127.0.0.1:{port}") as other,
-        httpx.AsyncClient(base_url=other.settings.base_url, timeout=30, trust_env=False) as second,
+        start_broker(mappings_dir=tmp_path, port=port, base_url=broker.settings.base_url),
+        httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as second,
     ):
         both = (client, second)
         answers = await asyncio.gather(

@@ -74,6 +74,14 @@ def test_a_cell_of_the_csv_is_no_formula(tmp_path: Path) -> None:
     assert next(row for row in rows if row["Mapping"] == "mine")["Data type"] == "'=1+1"
 
 
+def test_the_document_says_by_what_readings_are_merged(tmp_path: Path) -> None:
+    text = FILE.replace("time: received", "time: {value: at}").replace("bpm}", "bpm, merge: {by: session}}")
+    (tmp_path / "mine.yaml").write_text(text)
+    rows = csv.DictReader(io.StringIO(run("document", "--format", "csv", "--folder", str(tmp_path)).stdout))
+    merged = {row["Mapping"]: row["Readings merged by"] for row in rows if row["Readings merged by"]}
+    assert merged == {"mine": "session"}
+
+
 def test_the_list_has_the_shipped_mappings_and_those_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FILE)
     rows = {row["name"]: row for row in run_json("list", "--folder", str(tmp_path))}
