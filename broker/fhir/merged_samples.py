@@ -46,7 +46,7 @@ class MergedSamples:
                     samples._samples[place] = (start + place * samples._period, token)
             for number, offset in later.items():
                 moment, token = samples._samples[int(number)]
-                samples._samples[int(number)] = (moment + _whole(Decimal(offset) * 1000), token)
+                samples._samples[int(number)] = (moment + _of_milliseconds(offset), token)
         except (ValueError, LookupError, InvalidOperation):
             raise Unmergeable("conflict", "The times of the stored samples were changed.") from None
         return samples
@@ -112,7 +112,7 @@ class MergedSamples:
         pairs = []
         for place, (moment, _) in sorted(self._samples.items()):
             if offset := moment - self._start - place * self._period:
-                pairs.append(f"{place}:{format((Decimal(offset) / 1000).normalize(), 'f')}")
+                pairs.append(f"{place}:{_milliseconds(offset)}")
         return " ".join(pairs)
 
     def _place(self, moment: Micros) -> int:
@@ -133,6 +133,16 @@ def _period(form: Mapping[str, Any]) -> Micros:
     if not isinstance(period, int | Decimal) or period <= 0 or form.get("dimensions") != 1:
         raise Unmergeable("conflict", _OTHER_FORM)
     return _whole(Decimal(period) * 1000)
+
+
+def _milliseconds(offset: Micros) -> str:
+    if isinstance(offset, int) and offset % 1000 == 0:
+        return str(offset // 1000)
+    return format((Decimal(offset) / 1000).normalize(), "f")
+
+
+def _of_milliseconds(text: str) -> Micros:
+    return int(text) * 1000 if text.isdecimal() else _whole(Decimal(text) * 1000)
 
 
 def _whole(number: Decimal) -> Micros:
