@@ -44,6 +44,11 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
+def can_fork(env: Mapping[str, str]) -> bool:
+    """Whether brokers in this environment are forked from a server that has everything imported."""
+    return sys.platform == "linux" and not any(name in env for name in _MEASURED)
+
+
 def spawn_broker(
     arguments: Sequence[str],
     *,
@@ -58,7 +63,7 @@ def spawn_broker(
 
     `prefix` is a program that starts the broker, with its arguments.
     """
-    if prefix or sys.platform != "linux" or any(name in env for name in _MEASURED):
+    if prefix or not can_fork(env):
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "broker", *arguments],
             env=env,

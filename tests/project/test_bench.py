@@ -96,7 +96,7 @@ def test_help_lists_the_benches() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=200,
     )
     for name in BENCHES:
         assert name in run.stdout
@@ -109,7 +109,7 @@ def test_an_unknown_bench_is_refused_with_a_list_of_all_benches() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=200,
     )
     assert run.returncode == 2
     assert "unknown bench 'speed'; the benches are match, pipeline" in run.stderr

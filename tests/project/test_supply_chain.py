@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,6 +52,7 @@ def test_the_sbom_names_a_licence_for_each_component_or_says_which_has_none() ->
     assert components[1]["licenses"] == [{"expression": "MPL-2.0"}]
 
 
+@pytest.mark.timeout(600)  # it reads the metadata of every package: minutes on a loaded machine
 def test_the_sbom_of_this_environment_has_the_installed_packages() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "sbom"))
     bom = script["read"](sys.executable)

@@ -173,7 +173,7 @@ DER = """
 @pytest.mark.parametrize(("algorithm", "script"), [("ES384", RAW), ("ES384", DER), ("RS384", RAW)])
 def test_a_command_signs_what_pyjwt_verifies(tmp_path: Path, algorithm: str, script: str) -> None:
     key = PrivateKey.generate(algorithm)  # type: ignore[arg-type]
-    signer = open_signer(command_folder(tmp_path, key, script))
+    signer = open_signer(command_folder(tmp_path, key, script, timeout_s=30))
     assert signer.public_jwk == key.public_jwk
     assert verified(sign_jwt(signer, CLAIMS), [dict(signer.public_jwk)]) == CLAIMS
 
@@ -194,7 +194,7 @@ def test_a_command_that_fails_is_reported_without_what_it_wrote(
 ) -> None:
     signer = open_signer(command_folder(tmp_path, PrivateKey.generate(), script, timeout_s=0.2))
     if "time" not in script:
-        signer = open_signer(command_folder(tmp_path, PrivateKey.generate(), script))
+        signer = open_signer(command_folder(tmp_path, PrivateKey.generate(), script, timeout_s=30))
     with pytest.raises(SigningFailed, match=reason) as raised:
         sign_jwt(signer, CLAIMS)
     assert SECRET not in str(raised.value)
@@ -207,7 +207,7 @@ def test_a_command_does_not_see_the_settings_of_the_broker(
 ) -> None:
     monkeypatch.setenv("BROKER_REDIS_URL", f"redis://:{SECRET}@store")
     script = "import os, sys; sys.exit(7 if any(name.startswith('BROKER_') for name in os.environ) else 3)"
-    signer = open_signer(command_folder(tmp_path, PrivateKey.generate(), script))
+    signer = open_signer(command_folder(tmp_path, PrivateKey.generate(), script, timeout_s=30))
     assert "BROKER_REDIS_URL" in os.environ
     with pytest.raises(SigningFailed, match="exit code 3"):
         signer.sign(b"text")
