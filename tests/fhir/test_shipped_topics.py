@@ -112,7 +112,7 @@ def test_shapes_include_references_that_exist(path: Path) -> None:
     foci = focus_types(topic)
     for shape in topic.get("notificationShape", ()):
         assert shape["resource"] in foci
-        for include in shape["include"]:
+        for include in shape.get("include", ()):
             resource_type, code = include.split(":")
             assert resource_type == shape["resource"]
             assert types_of(resource_type, code) == {ParameterType.REFERENCE}

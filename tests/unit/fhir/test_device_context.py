@@ -73,7 +73,7 @@ def test_elements_of_the_setting_replace_the_others_and_must_exist() -> None:
 
 def test_by_default_the_elements_are_those_of_the_topics_that_ship() -> None:
     topics = [parse_topic(Resource(path.read_bytes())) for path in TOPICS.glob("*.json")]
-    for name in ("Patient",):
+    for name in ("Patient", "CareTeam", "MedicationRequest"):
         (limited,) = [topic for topic in topics if topic.elements and topic.focus_types == {name}]
         shipped, shown = element_limits((), limited.elements), element_limits((), CONTEXT_ELEMENTS)
         assert shown[name] == shipped[name]
