@@ -137,7 +137,9 @@ class _Conversion:
         ):
             if expression is not None:
                 document[key] = self._identity(expression, system)
-        document["time"] = {"value": _expression(content.time), "zone": "UTC"}
+        time = _expression(content.time)
+        # the service always writes a period
+        document["time"] = {"value": time, "end": time, "zone": "UTC"}
         document["observations"] = [self._observation()]
         return document
 

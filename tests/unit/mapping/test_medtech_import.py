@@ -33,7 +33,7 @@ def test_a_value_becomes_the_quantity_of_the_fhir_template_with_codes_identity_a
     assert reading.patient is not None
     assert reading.patient.identifier == (SYSTEMS.patient, "p")
     assert reading.encounter == (SYSTEMS.encounter, "7")
-    assert reading.start == datetime(2026, 3, 2, 8, 0, 0, 123456, tzinfo=UTC)
+    assert reading.start == reading.end == datetime(2026, 3, 2, 8, 0, 0, 123456, tzinfo=UTC)
     assert reading.resource["code"] == {
         "text": "hr",
         "coding": [
