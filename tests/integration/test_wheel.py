@@ -104,6 +104,12 @@ def test_the_wheel_has_the_broker_and_its_files_and_nothing_else(wheel: Path) ->
     assert packaged == expected
 
 
+def test_the_wheel_brings_its_pytest_plugin(installed: Path, tmp_path: Path) -> None:
+    shown = _run(installed / "python", "-m", "pytest", "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "--fhir-broker-url" in shown.stdout
+
+
 def test_the_demo_of_the_wheel_runs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     done = _run(installed / "fhir-broker", "demo", "--seconds", "1", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout

@@ -53,7 +53,8 @@ def imported() -> dict[str, set[str]]:
 
 
 def test_every_library_that_is_imported_is_declared() -> None:
-    names = declared([*project()["dependencies"], *project()["optional-dependencies"]["hsm"]])
+    extras = project()["optional-dependencies"]
+    names = declared([*project()["dependencies"], *extras["hsm"], *extras["testing"]])
     missing = {name: sorted(files) for name, files in imported().items() if name not in names}
     assert missing == {}
 
