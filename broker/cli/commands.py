@@ -60,6 +60,11 @@ COMMANDS: Mapping[str, Command] = {
         "simulate",
         "Post simulated heart rate, blood pressure, SpO2, respiration, temperature and glucose readings.",
     ),
+    "testkit": Command(
+        "testkit",
+        "judge",
+        "Judge a broker by scenarios: what its subscribers get while something goes wrong.",
+    ),
     "audit": Command("audit", "app", "List, export and verify the audit trail."),
     "dead-letters": Command(
         "dead_letters",

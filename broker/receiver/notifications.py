@@ -24,7 +24,7 @@ class ReceivedEvent:
 @dataclass(frozen=True, slots=True)
 class ReceivedNotification:
     """The fields of the status entry, and the resources of the other entries; `by_full_url` has those whose
-    entry has a fullUrl.
+    entry has a fullUrl. `id` is that of the Bundle, '' if it has none.
     """
 
     id: str
@@ -82,7 +82,7 @@ def _read(bundle: Any) -> ReceivedNotification:
     if status["resourceType"] == "Parameters":
         status = _status_of(status)
     return ReceivedNotification(
-        id=bundle["id"],
+        id=bundle.get("id", ""),
         bundle_type=bundle["type"],
         type=status["type"],
         status=status.get("status", ""),

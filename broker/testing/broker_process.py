@@ -46,12 +46,7 @@ class BrokerProcess:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        self.stop()
 
     def base(self, release: str) -> str:
         """The FHIR base of `r4`, `r4b` or `r5`."""
@@ -88,6 +83,15 @@ class BrokerProcess:
                 self.kill()
                 raise ConfigurationError(f"The broker did not start: {self.log[-2_000:]}")
             time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """Asks it to end, and waits until it and its store have."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
     def kill(self) -> None:
         """Kills it with SIGKILL; what it acknowledged is there again after `start`."""

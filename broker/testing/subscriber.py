@@ -17,6 +17,9 @@ from broker.clock import SystemClock, to_instant
 from broker.receiver.notifications import ReceivedNotification, read_notification
 from broker.receiver.signatures import NotVerified, verify
 
+HANG_UP = 0
+"""The status of an answer that is none: the connection is closed instead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -53,7 +56,7 @@ class Endpoint:
     With `secrets`, requests that none of them has signed, and old ones, are answered 401. One that
     `awaits_signature` answers 503 instead until the first signed request, so that the broker sends again what
     it sent before the secret was there. The lists grow in the order of arrival. `numbers` and `latencies_ms`
-    are of events answered 2xx, without duplicates.
+    are of events answered 2xx, without duplicates. `waiting` requests have no answer yet.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Endpoint:
     numbers: list[int] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     duplicates: int = 0
+    waiting: int = 0
     answer: Callable[[bytes], Awaitable[Answer]] = _accept
     secrets: Sequence[str] = ()
     awaits_signature: bool = False
@@ -146,7 +150,12 @@ class SimulatedSubscriber:
         endpoint = self.endpoint(request.match_info["name"])
         problem = endpoint.problem_of(request.headers, body, at_ms / 1000)
         refusal = Answer(503 if endpoint.awaits_signature else 401)
-        answer = refusal if problem else await endpoint.answer(body)
+        endpoint.waiting += 1
+        self._changed.set()
+        try:
+            answer = refusal if problem else await endpoint.answer(body)
+        finally:
+            endpoint.waiting -= 1
         try:
             notification = read_notification(body)
         except (KeyError, ValueError, TypeError):
@@ -157,6 +166,9 @@ class SimulatedSubscriber:
         headers = tuple(request.headers.items())
         endpoint.record(Received(body, headers, at_ms, notification, answer.status, problem, findings))
         self._changed.set()
+        if answer.status == HANG_UP and request.transport is not None:
+            request.transport.abort()
+            return web.Response(status=500)
         return web.Response(status=answer.status, headers=answer.headers)
 
     async def wait_until(self, holds: Callable[[], bool], timeout_s: float = 60.0) -> bool:

@@ -20,7 +20,7 @@ async def test_the_steps_of_the_page_give_the_answers_shown(monkeypatch: pytest.
         pytest.skip("curl is not installed")
     with tempfile.TemporaryDirectory(prefix="harness") as name:
         compared = await PageRunner(Path(name), f"127.0.0.1:{free_port()}", {}).run(PAGE)
-    assert compared >= 5
+    assert compared >= 6
 
 
 def test_each_block_is_run_or_compared() -> None:

@@ -1,0 +1,111 @@
+"""`fhir-broker testkit`: this broker passes each scenario; scenarios fail on a server that is none, and where
+readings are repeated.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.app import Running
+from broker.testing.gateway import SimulatedGateway
+from broker.testing.subscriber import SimulatedSubscriber
+from broker.testing.testkit import SCENARIOS, Kit, Report, Result, Scenario, Verdict, run_scenarios
+from tests.conftest import StartBroker
+
+VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
+OWN_PROCESS = "kill"
+BUNDLES = ("handshake", "order", "valid", "events", "status")
+"""The scenarios that depend on the release."""
+
+
+class Repeating(SimulatedGateway):
+    """Sends each reading twice."""
+
+    async def send(self, resource: Mapping[str, Any] | bytes, *, label: str = "") -> bool:
+        await super().send(resource, label=label)
+        return await super().send(resource, label=label)
+
+
+def named(*names: str) -> list[Scenario]:
+    return [scenario for scenario in SCENARIOS if scenario.name in names]
+
+
+@pytest.fixture
+async def judged(start_broker: StartBroker) -> AsyncIterator[Running]:
+    async with start_broker() as broker:
+        yield broker
+
+
+async def results_of(
+    broker: Running,
+    scenarios: list[Scenario],
+    release: str,
+    gateway_of: type[SimulatedGateway] = SimulatedGateway,
+) -> dict[str, tuple[Verdict, tuple[str, ...]]]:
+    base = f"{broker.settings.base_url}/{release}"
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
+        SimulatedSubscriber(validates=True) as subscriber,
+        gateway_of(base) as gateway,
+    ):
+        kit = Kit(base, subscriber, gateway, client, topic=VITAL_SIGNS, release=release)
+        results = [result async for result in run_scenarios(kit, scenarios)]
+    assert {result.release for result in results} == {release}
+    return {result.scenario.name: (result.verdict, result.problems) for result in results}
+
+
+async def test_this_broker_passes_each_scenario(judged: Running) -> None:
+    results = await results_of(judged, list(SCENARIOS), "r4")
+    reason = "the kit cannot kill this broker: name a command with --restart"
+    assert results.pop(OWN_PROCESS) == (Verdict.SKIPPED, (reason,))
+    for release in ("r4b", "r5"):
+        of_release = await results_of(judged, named(*BUNDLES), release)
+        results |= {f"{release} {name}": result for name, result in of_release.items()}
+    assert {name: result for name, result in results.items() if result[0] is not Verdict.PASSED} == {}
+    assert len(results) == len(SCENARIOS) - 1 + 2 * len(BUNDLES)
+    repeated = await results_of(judged, named("order"), "r4", Repeating)
+    assert repeated["order"][0] is Verdict.FAILED
+    assert "the event numbers are" in repeated["order"][1][0]
+
+
+async def test_a_server_that_is_no_broker_fails() -> None:
+    def refuse(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404, json={"issue": [{"diagnostics": "no Subscription here"}]})
+
+    base = "http://other.example/fhir"
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(refuse)) as client,
+        SimulatedSubscriber() as subscriber,
+        SimulatedGateway(base) as gateway,
+    ):
+        kit = Kit(base, subscriber, gateway, client, topic=VITAL_SIGNS, patience_s=1)
+        results = [result async for result in run_scenarios(kit, SCENARIOS)]
+    verdicts = {result.scenario.name: result.verdict for result in results}
+    assert verdicts.pop("heartbeat") is Verdict.SKIPPED, "a broker need not have heartbeats"
+    assert set(verdicts.values()) == {Verdict.FAILED}
+    assert "no Subscription here" in results[0].problems[0]
+
+
+def test_the_report_names_the_requirements_by_verdict() -> None:
+    handshake, order = named("handshake", "order")
+    report = Report(
+        (
+            Result(handshake, "r4", Verdict.PASSED),
+            Result(order, "r4", Verdict.FAILED, ("a gap",)),
+            Result(order, "r5", Verdict.PASSED),
+        )
+    )
+    assert report.has_failures
+    assert report.as_dict()["requirements"] == {
+        "passed": ["R-261", "R-262"],
+        "failed": ["R-270", "R-274", "R-277"],
+        "skipped": [],
+    }
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_scenario_says_what_it_shows_in_one_sentence(scenario: Scenario) -> None:
+    assert scenario.text.endswith(".")
+    assert "\n" not in scenario.text
