@@ -8,7 +8,7 @@ Redrive and discard take ids, a filter, or `all`. A filter is processed a thousa
 from collections.abc import Sequence
 
 from broker.api.exchange import FhirRequest, FhirResponse
-from broker.api.named_values import Part, flag, group, instant, render, text, whole
+from broker.api.named_values import Part, embedded, flag, group, instant, render, text, whole
 from broker.api.operation_input import Input, read_input, single
 from broker.errors import Issue, Malformed
 from broker.model.audit import AuditEntity
@@ -122,6 +122,7 @@ def _dead_letter(dead_letter: DeadLetter, *, in_full: bool) -> list[Part]:
             group("field", text("name", _decoded(name)), text("value", _decoded(value)))
             for name, value in entry.items()
         ),
+        embedded("outcome", dead_letter.explanation),
     )
 
 

@@ -89,6 +89,11 @@ def instant(name: str, at_ms: int | None) -> list[Part]:
     return [{"name": name, "valueInstant": to_instant(at_ms)}] if at_ms else []
 
 
+def embedded(name: str, resource: bytes) -> list[Part]:
+    """A parameter with a resource in its spelling; none for an empty text."""
+    return [{"name": name, "resource": orjson.Fragment(resource)}] if resource else []
+
+
 def group(name: str, *parts: list[Part]) -> list[Part]:
     """A parameter that consists of parts; none without parts."""
     flat = [part for each in parts for part in each]

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.app.outbound import open_authorization
+from broker.app.writes import write_channel
 from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance, Network
-from broker.egress.client import EgressClient
+from broker.egress.client import OF_ENDPOINTS, EgressClient
 from broker.egress.client_certificates import ClientCertificates
 from broker.egress.documents import DocumentClient
+from broker.egress.http_connection import ResponseLimits
 from broker.egress.origin import KEEP_ALIVE_S
 from broker.egress.proxy import Proxy
 from broker.errors import ConfigurationError
 from broker.security.key_ring import KeyRing
 from broker.settings import Settings
+from broker.store.bodies import Bodies
 from broker.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ def allowed_networks(settings: Settings) -> tuple[Network, ...]:
 
 @contextlib.asynccontextmanager
 async def open_channels(
-    settings: Settings, store: Store, ring: KeyRing | None, documents: DocumentClient
+    settings: Settings, store: Store, ring: KeyRing | None, documents: DocumentClient, bodies: Bodies
 ) -> AsyncIterator[Mapping[str, Channel]]:
     """The channels by their channel-type code; usable until the way out."""
     mailer = _mailer(settings.smtp_url, settings.smtp_from) if settings.smtp_url else None
@@ -46,18 +49,28 @@ async def open_channels(
     def client_without_kept_connections() -> EgressClient:
         return egress_client(settings, keep_alive_s=0)
 
+    def client_for(limits: ResponseLimits) -> EgressClient:
+        return egress_client(settings, limits=limits)
+
     async with (
         egress_client(settings) as egress,
         open_authorization(
             settings, store, ring, documents, client_without_kept_connections
         ) as authorization,
+        write_channel(settings, store, bodies, authorization, client_for) as writes,
     ):
         by_code = channels(egress.post, egress.allowance, mailer, settings.base_url, authorization)
+        by_code = {**by_code, **writes}
         async with opened(by_code):
             yield by_code
 
 
-def egress_client(settings: Settings, *, keep_alive_s: float = KEEP_ALIVE_S) -> EgressClient:
+def egress_client(
+    settings: Settings,
+    *,
+    keep_alive_s: float = KEEP_ALIVE_S,
+    limits: ResponseLimits = OF_ENDPOINTS,
+) -> EgressClient:
     """Sends to the addresses that may be reached, with the client certificates of the tenants."""
     return EgressClient(
         Allowance(allowed_networks(settings)),
@@ -65,6 +78,7 @@ def egress_client(settings: Settings, *, keep_alive_s: float = KEEP_ALIVE_S) -> 
         proxy=_proxy(settings),
         certificates=_client_certificates(settings),
         keep_alive_s=keep_alive_s,
+        limits=limits,
     )
 
 

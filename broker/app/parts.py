@@ -180,6 +180,7 @@ class Parts:
             lease_ms=LEASE_MS,
             max_bytes=self.settings.max_notification,
             resume=self.settings.resume,
+            bodies=self.bodies,
         )
 
     @cached_property

@@ -47,6 +47,7 @@ from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
+from broker.app.writes import load_write_targets
 from broker.ingest.group import GroupCommit
 from broker.ingest.intake import Intake
 from broker.mapping.reading import PayloadMapper
@@ -117,8 +118,11 @@ async def running(
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))
         ring = await open_key_ring(settings, store)
-        documents = stack.enter_context(document_client(settings))
-        channels = await stack.enter_async_context(open_channels(settings, store, ring, documents))
+        documents, bodies = (
+            stack.enter_context(document_client(settings)),
+            resource_bodies(settings, store, ring),
+        )
+        channels = await stack.enter_async_context(open_channels(settings, store, ring, documents, bodies))
         parts = Parts(
             settings,
             store,
@@ -128,7 +132,7 @@ async def running(
             issuers,
             SubscriptionSecrets(ring),
             documents,
-            resource_bodies(settings, store, ring),
+            bodies,
         )
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
@@ -180,6 +184,7 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
     load_catalog(settings)
     load_clients(settings)
     load_outbound_rules(settings)
+    load_write_targets(settings)
     check_mappings(settings)
     listener_tls(settings)
     load_issuers(settings)

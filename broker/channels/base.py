@@ -11,15 +11,14 @@ from typing import NamedTuple, Protocol
 from broker.errors import Issue
 from broker.model.notification import Notification
 from broker.model.outcome import DeliveryOutcome
-from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription
 from broker.security.webhook_signatures import UNSIGNED, WebhookSigner
 
 
 class SendRequest(NamedTuple):
-    """One attempt: `body` is the rendered `notification`. The channel sends it as it is or wraps it, and
-    signs what it sends by `signer` if it is a channel that is signed. `subscription` has the values of its
-    headers.
+    """One attempt: `body` is the rendered `notification`, empty for a channel that writes resources. The
+    channel sends it as it is or wraps it, and signs what it sends by `signer` if it is a channel that is
+    signed. `subscription` has the values of its headers.
     """
 
     subscription: Subscription
@@ -34,10 +33,14 @@ class Channel(Protocol):
 
     `is_pushed`: the dispatcher sends. Otherwise subscribers connect and read, and a subscription is active
     without a handshake (R-153). `is_signed`: what it sends has a signature once there is a secret.
+    `is_for_administrators`: nobody else may register it. `writes_resources`: it writes whole resources, and
+    needs no rendered notification.
     """
 
     is_pushed: bool
     is_signed: bool
+    is_for_administrators: bool
+    writes_resources: bool
 
     async def open(self) -> None:
         """Acquires what `send` needs (connections, files). Called once, before the first `send`."""
@@ -45,8 +48,9 @@ class Channel(Protocol):
     async def close(self) -> None:
         """Releases what `open` acquired. Called once, after the last `send` has ended."""
 
-    def check(self, channel: ChannelSettings) -> list[Issue]:
-        """Why this channel can't serve these settings; called at registration, empty if it can.
+    def check(self, subscription: Subscription) -> list[Issue]:
+        """Why this channel can't serve the settings of the subscription's channel; called at registration,
+        empty if it can.
 
         `expression` names no element of a FHIR release: it is `endpoint`, `parameter[i]` (i counts
         `headers`), `contentType` or `content`, and the caller translates it.
@@ -70,6 +74,8 @@ class StatelessChannel:
     """Base of channels that hold nothing between attempts, or use what the composition root opens."""
 
     is_signed = False
+    is_for_administrators = False
+    writes_resources = False
 
     async def open(self) -> None:
         """Nothing to acquire."""

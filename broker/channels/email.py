@@ -16,7 +16,6 @@ from broker.egress.smtp import MailAccepted, MailRefused, RelayUnreachable, Send
 from broker.errors import Issue
 from broker.model.notification import DeliveryError, ErrorReport, Notification, NotificationType
 from broker.model.outcome import Delivered, DeliveryOutcome, Refused, Unreachable
-from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import PayloadContent, Subscription
 
 _ADDRESS = re.compile(r"mailto:([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253})")
@@ -50,8 +49,8 @@ class EmailChannel(StatelessChannel):
     def concurrency_key(self, subscription: Subscription) -> str:  # noqa: ARG002 all mails go to the one relay
         return "smtp"
 
-    def check(self, channel: ChannelSettings) -> list[Issue]:
-        issues = []
+    def check(self, subscription: Subscription) -> list[Issue]:
+        channel, issues = subscription.channel, []
         if not channel.endpoint or not _ADDRESS.fullmatch(channel.endpoint):
             text = "the endpoint of an email channel is mailto: and one mail address"
             issues.append(Issue("invalid", text, "endpoint"))

@@ -4,12 +4,14 @@ use HTTP.
 The status codes mean what R-304 and R-305 say; other packages see only the outcome.
 """
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import assert_never
 
 from broker.channels.authorization import Authorization, Credentials, TokenUnavailable
 from broker.channels.base import SendRequest
 from broker.egress.http import HttpFailure, HttpPost, HttpResponse
+from broker.model.change import Tenant
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import Delivered, DeliveryOutcome, EndpointGone, Refused, Unreachable
 
@@ -33,22 +35,50 @@ async def post_notification(
     registered Authorization header. A token that is answered with 401 is replaced, and the POST repeated
     once (S-104).
     """
-    tenant, wait_s = request.subscription.tenant, min(request.timeout_s, TOKEN_WAIT_S)
+
+    async def send(credentials: Credentials | None) -> HttpResponse | HttpFailure:
+        return await _post(post, credentials, url, request, body)
+
+    answer = await with_credentials(
+        authorization, request.subscription.tenant, url, send, timeout_s=request.timeout_s
+    )
+    return answer_outcome(answer)
+
+
+async def with_credentials(
+    authorization: Authorization,
+    tenant: Tenant,
+    url: str,
+    send: Callable[[Credentials | None], Awaitable[HttpResponse | HttpFailure]],
+    *,
+    timeout_s: float,
+) -> HttpResponse | HttpFailure | TokenUnavailable:
+    """What `send` answers with the credentials for the URL. Those that are answered with 401 are replaced,
+    and `send` is called once more (S-104).
+    """
+    wait_s = min(timeout_s, TOKEN_WAIT_S)
     credentials = await authorization.credentials(tenant, url, timeout_s=wait_s)
     if isinstance(credentials, TokenUnavailable):
-        return _without_token(credentials)
-    answer = await _post(post, credentials, url, request, body)
+        return credentials
+    answer = await send(credentials)
     if credentials is not None and isinstance(answer, HttpResponse) and answer.status == 401:
         await authorization.refused(tenant, url, credentials)
         credentials = await authorization.credentials(tenant, url, timeout_s=wait_s)
         if isinstance(credentials, TokenUnavailable):
-            return _without_token(credentials)
-        answer = await _post(post, credentials, url, request, body)
+            return credentials
+        answer = await send(credentials)
+    return answer
+
+
+def answer_outcome(answer: HttpResponse | HttpFailure | TokenUnavailable) -> DeliveryOutcome:
+    """The outcome of a request by what it was answered."""
     match answer:
         case HttpResponse():
             return _outcome_of(answer)
         case HttpFailure(kind=kind, text=text):
             return Unreachable(ErrorReport(_ERROR_CODES[kind], text))
+        case TokenUnavailable():
+            return _without_token(answer)
     assert_never(answer)
 
 
@@ -77,7 +107,7 @@ def _without_token(unavailable: TokenUnavailable) -> DeliveryOutcome:
 
 
 def _outcome_of(response: HttpResponse) -> DeliveryOutcome:
-    status = _status_text(response.status)
+    status = status_text(response.status)
     if 200 <= response.status < 300:
         return Delivered(status)
     text = f"the endpoint answered {status}"
@@ -90,7 +120,7 @@ def _outcome_of(response: HttpResponse) -> DeliveryOutcome:
     return Refused(is_transient, error, response.retry_after_s, response.status in _UNAVAILABLE)
 
 
-def _status_text(status: int) -> str:
+def status_text(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -12,7 +12,6 @@ from broker.fhir.messages import message_bundle
 from broker.model.notification import ErrorReport
 from broker.model.outcome import DeliveryOutcome, Unreachable
 from broker.model.resource import Resource
-from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription
 
 OPERATION = "$process-message"
@@ -45,8 +44,8 @@ class MessageChannel(StatelessChannel):
     def concurrency_key(self, subscription: Subscription) -> str:
         return origin_of(subscription)
 
-    def check(self, channel: ChannelSettings) -> list[Issue]:
-        issues = self._rest_hook.check(channel)
-        if channel.endpoint and "?" in channel.endpoint:
+    def check(self, subscription: Subscription) -> list[Issue]:
+        issues = self._rest_hook.check(subscription)
+        if "?" in (subscription.channel.endpoint or ""):
             issues.append(Issue("invalid", "the endpoint is a FHIR base URL, without a query", "endpoint"))
         return issues

@@ -9,7 +9,6 @@ from broker.channels.rest_hook import check_json_type
 from broker.errors import Issue
 from broker.model.notification import ErrorReport
 from broker.model.outcome import DeliveryOutcome, Unreachable
-from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription
 
 
@@ -29,7 +28,8 @@ class PullChannel(StatelessChannel):
     def concurrency_key(self, subscription: Subscription) -> str:
         return f"{subscription.tenant}:{subscription.id}"
 
-    def check(self, channel: ChannelSettings) -> list[Issue]:
+    def check(self, subscription: Subscription) -> list[Issue]:
+        channel = subscription.channel
         text = f"nothing is posted over {self._connection}, so headers can't be set; leave the header out"
         return [
             *check_json_type(channel),

@@ -62,7 +62,8 @@ class RestHookChannel(StatelessChannel):
         """The origin (scheme and authority): connections are shared by it."""
         return origin_of(subscription)
 
-    def check(self, channel: ChannelSettings) -> list[Issue]:
+    def check(self, subscription: Subscription) -> list[Issue]:
+        channel = subscription.channel
         return [*self._check_endpoint(channel.endpoint), *_check_type(channel), *_check_headers(channel)]
 
     def _check_endpoint(self, endpoint: str | None) -> list[Issue]:

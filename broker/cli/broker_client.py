@@ -195,9 +195,11 @@ def progress_bar() -> Progress:
 
 
 def value(parts: Parts, name: str) -> Any:
-    """The value of the first part with that name; None without one."""
+    """The value or the resource of the first part with that name; None without one."""
     for part in parts:
         if part["name"] == name:
+            if "resource" in part:
+                return part["resource"]
             return next((value for key, value in part.items() if key.startswith("value")), None)
     return None
 

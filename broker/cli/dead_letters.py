@@ -1,5 +1,6 @@
 """`dead-letters`: lists, shows, redrives and discards the dead letters of a running broker."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -106,7 +107,8 @@ def show(
     as_json: JsonOption = False,
     wide: WideOption = False,
 ) -> None:
-    """Show one dead letter with all its details; for an inbox entry or a reading, also what the gateway sent.
+    """Show one dead letter with all its details; for an inbox entry or a reading, also what the gateway sent;
+    for an event that a FHIR server refused, also its OperationOutcome.
 
     Example:
 
@@ -119,9 +121,11 @@ def show(
     if as_json:
         print_json(plain)
         return
-    fields = plain.pop("field", [])
+    fields, outcome = plain.pop("field", []), plain.pop("outcome", None)
     rows = [(label(name), cell(content)) for name, content in plain.items()]
     rows += [(field["name"], cell(field.get("value"))) for field in fields]
+    if outcome is not None:
+        rows.append((label("outcome"), json.dumps(outcome, indent=2, ensure_ascii=False)))
     print_table(console(wide=wide), (), rows)
 
 

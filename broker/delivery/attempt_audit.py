@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from broker.channels.write_targets import SCHEME
 from broker.model.audit import AuditAction, AuditEntity, AuditEntry, AuditOutcome
 from broker.model.notification import Event, Notification
 from broker.model.outcome import (
     Advance,
+    AdvanceTo,
     Decision,
     Delivered,
     DeliveryOutcome,
     EndpointGone,
     MarkError,
     MoveToDeadLetters,
+    PartlyDelivered,
     Refused,
     Retry,
     TurnOff,
@@ -92,6 +95,8 @@ def _word(outcome: DeliveryOutcome) -> str:
             return "unreachable"
         case EndpointGone():
             return "refused for good"
+        case PartlyDelivered():
+            return "partly delivered"
         case _:
             return "not built"
 
@@ -106,7 +111,9 @@ def _consequence(decision: Decision) -> str:
             return "; the subscription is in error"
         case TurnOff():
             return "; the subscription is off"
-        case MoveToDeadLetters():
+        case AdvanceTo(dead_letters=()):
+            return "; the rest is tried again"
+        case MoveToDeadLetters() | AdvanceTo():
             return "; events became dead letters"
         case _:
             return ""
@@ -114,8 +121,10 @@ def _consequence(decision: Decision) -> str:
 
 @lru_cache(maxsize=10_000)
 def _origin(endpoint: str | None) -> str:
-    """Scheme, host and port: the path and the query of an endpoint may hold a secret."""
-    if not endpoint:
-        return ""
+    """Scheme, host and port: the path and the query of an endpoint may hold a secret. The name of a server
+    that is written to is none.
+    """
+    if not endpoint or endpoint.startswith(SCHEME):
+        return endpoint or ""
     parts = urlsplit(endpoint)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else f"{parts.scheme}:"

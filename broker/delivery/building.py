@@ -10,7 +10,7 @@ from broker.delivery.owner_access import PermittedEvents
 from broker.delivery.policy import BUILD_ATTEMPTS
 from broker.errors import StoreUnavailable
 from broker.model.notification import ErrorReport, Notification
-from broker.model.outcome import Unrenderable, UnrenderableEvent
+from broker.model.outcome import UndeliverableEvent, Unrenderable
 from broker.model.subscription import PayloadContent, Subscription
 from broker.store.schedule import Claim
 
@@ -35,19 +35,24 @@ class NotificationBuilder:
         self._render = render
 
     async def build(
-        self, claim: Claim, subscription: Subscription, permitted: PermittedEvents
+        self,
+        claim: Claim,
+        subscription: Subscription,
+        permitted: PermittedEvents,
+        *,
+        is_rendered: bool = True,
     ) -> BuiltNotification | Unrenderable:
-        """The notification; in the last attempt to build it, the events that break it. Raises
-        `StoreUnavailable`.
+        """The notification; in the last attempt to build it, the events that break it. Without rendering its
+        body is empty. Raises `StoreUnavailable`.
         """
         if permitted.unreadable:
             is_last = claim.build_failures + 1 >= BUILD_ATTEMPTS
-            events = tuple(UnrenderableEvent(number, _UNREADABLE) for number in permitted.unreadable)
+            events = tuple(UndeliverableEvent(number, _UNREADABLE) for number in permitted.unreadable)
             return Unrenderable(ErrorReport(None, _UNREADABLE), events if is_last else ())
         if claim.build_failures + 1 < BUILD_ATTEMPTS and self._awaits_topic(subscription, permitted):
             return Unrenderable(ErrorReport(None, _NO_TOPIC))
         try:
-            return await self._build(claim, subscription, permitted)
+            return await self._build(claim, subscription, permitted, is_rendered=is_rendered)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 whatever fails, the subscriber's `$status` reports it
@@ -56,7 +61,8 @@ class NotificationBuilder:
                 _log.exception("notification could not be built", subscription=claim.id, type=claim.type)
             report = ErrorReport(None, _reason(error))
             return Unrenderable(
-                report, await self._unrenderable(claim, subscription, permitted) if is_last else ()
+                report,
+                await self._unrenderable(claim, subscription, permitted, is_rendered) if is_last else (),
             )
 
     def _awaits_topic(self, subscription: Subscription, permitted: PermittedEvents) -> bool:
@@ -65,17 +71,18 @@ class NotificationBuilder:
         return bool(has_resources) and not self._composer.has_topic(subscription)
 
     async def _unrenderable(
-        self, claim: Claim, subscription: Subscription, permitted: PermittedEvents
-    ) -> tuple[UnrenderableEvent, ...]:
+        self, claim: Claim, subscription: Subscription, permitted: PermittedEvents, is_rendered: bool
+    ) -> tuple[UndeliverableEvent, ...]:
         """The events that can't be rendered alone, in order."""
         unrenderable = []
         for event in permitted.events:
             try:
-                await self._build(claim, subscription, PermittedEvents((event,)))
+                single = PermittedEvents((event,))
+                await self._build(claim, subscription, single, is_rendered=is_rendered)
             except StoreUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 whatever fails makes the event a dead letter
-                unrenderable.append(UnrenderableEvent(event.number, _reason(error)))
+                unrenderable.append(UndeliverableEvent(event.number, _reason(error)))
                 _log.error(
                     "event becomes a dead letter",
                     subscription=claim.id,
@@ -86,7 +93,7 @@ class NotificationBuilder:
         return tuple(unrenderable)
 
     async def _build(
-        self, claim: Claim, subscription: Subscription, events: PermittedEvents
+        self, claim: Claim, subscription: Subscription, events: PermittedEvents, *, is_rendered: bool
     ) -> BuiltNotification:
         notification = await self._composer.compose(
             subscription,
@@ -96,7 +103,7 @@ class NotificationBuilder:
             at_ms=claim.at_ms,
             status=claim.status,
         )
-        return BuiltNotification(notification, self._render(notification))
+        return BuiltNotification(notification, self._render(notification) if is_rendered else b"")
 
 
 def _reason(error: Exception) -> str:

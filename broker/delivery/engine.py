@@ -37,6 +37,7 @@ from broker.model.outcome import (
     DeliveryOutcome,
     EndpointGone,
     MarkError,
+    PartlyDelivered,
     Refused,
     Retry,
     TurnOff,
@@ -65,6 +66,7 @@ _METRIC_NAMES: Mapping[type[DeliveryOutcome], str] = {
     Unreachable: "unreachable",
     EndpointGone: "gone",
     Unrenderable: "unrenderable",
+    PartlyDelivered: "partly-delivered",
 }
 
 
@@ -190,7 +192,9 @@ class DeliveryEngine:
         self, claim: Claim, permitted: PermittedEvents, deliverable: Deliverable, channel: Channel
     ) -> DeliveryOutcome:
         subscription = deliverable.subscription
-        built = await self._builder.build(claim, subscription, permitted)
+        built = await self._builder.build(
+            claim, subscription, permitted, is_rendered=not channel.writes_resources
+        )
         if isinstance(built, Unrenderable):
             return built
         failpoints.hit("delivery.built")
@@ -232,8 +236,9 @@ class DeliveryEngine:
                 metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
             self._log_delivery(claim)
             return
+        is_partial = isinstance(outcome, PartlyDelivered)
         _log.warning(
-            "notification not delivered",
+            "notification partly delivered" if is_partial else "notification not delivered",
             subscription=claim.id,
             type=claim.type,
             attempt=claim.attempts + 1,

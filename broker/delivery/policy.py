@@ -10,6 +10,8 @@ decision.
   that reaches nobody is retried for a grace, since receivers often register before they listen (141).
 - A notification that cannot be built is not the receiver's fault: it is retried a few times within seconds,
   then the events that cannot be rendered become dead letters (decision 041).
+- Where a receiver decides about each event, those that it refused become dead letters at once, and what it
+  did not decide about is the next notification, with a retry budget of its own.
 """
 
 import math
@@ -19,12 +21,14 @@ from typing import assert_never
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import (
     Advance,
+    AdvanceTo,
     Decision,
     Delivered,
     DeliveryOutcome,
     EndpointGone,
     MarkError,
     MoveToDeadLetters,
+    PartlyDelivered,
     Refused,
     Retry,
     TurnOff,
@@ -88,8 +92,8 @@ def decide(
     `build_failures` counts the attempts that could not be built, this one included. A handshake that meets
     `EndpointGone` sets `error` like any other failed handshake: R-152 makes no exception.
     """
-    if isinstance(outcome, Delivered):
-        return Advance()
+    if isinstance(outcome, Delivered | PartlyDelivered):
+        return _advance(outcome, policy, jitter)
     delay_ms = policy.delay_ms(attempt, now_ms - first_failure_ms, jitter)
     if is_handshake:
         grace_left_ms = first_failure_ms + policy.handshake_grace_ms - now_ms
@@ -114,6 +118,17 @@ def decide(
     if is_final or now_ms + delay_ms > first_failure_ms + policy.budget_ms:
         return MarkError(error)
     return Retry(delay_ms, error)
+
+
+def _advance(outcome: Delivered | PartlyDelivered, policy: RetryPolicy, jitter: float) -> Decision:
+    """After a failure, what the receiver did not decide about waits as after a first failed attempt."""
+    if isinstance(outcome, Delivered):
+        return Advance()
+    failure = outcome.failure
+    delay_ms = 0 if failure is None else policy.delay_ms(1, 0, jitter)
+    if isinstance(failure, Refused):
+        delay_ms = max(delay_ms, policy.requested_ms(failure.retry_after_s))
+    return AdvanceTo(outcome.last, outcome.delivered, outcome.refused, outcome.error, delay_ms)
 
 
 def _after_handshake(

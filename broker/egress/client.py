@@ -1,4 +1,5 @@
-"""Sends one POST to an address that may be notified, and turns every result into a value: `http.HttpPost`.
+"""Sends one request to an address that may be notified, and turns every result into a value: `http.HttpPost`
+and `http.HttpSend`.
 
 A literal address is judged from the URL, a name after its lookup; the connection goes to an address that was
 judged, never to the result of a second lookup (R-455). No redirects, no cookies, no decompression, no proxy
@@ -17,7 +18,7 @@ from broker.egress.client_certificates import ClientCertificates, Identity
 from broker.egress.connector import Connector
 from broker.egress.failures import failure_of
 from broker.egress.http import HttpFailure, HttpResponse
-from broker.egress.http_connection import ConnectionEnded, HttpConnection, NotHttp
+from broker.egress.http_connection import ConnectionEnded, HttpConnection, NotHttp, ResponseLimits
 from broker.egress.origin import KEEP_ALIVE_S, Origin
 from broker.egress.proxy import Proxy
 from broker.egress.requests import NotSendable, Target, header_lines, request_head
@@ -29,10 +30,10 @@ CONNECTIONS_PER_ORIGIN = 32
 MAX_PREPARED = 10_000
 MAX_UNUSED_S = 300.0
 """The requests of a subscription that is gone, or has another endpoint, leave after this time."""
-_MAX_BODY_BYTES = 65_536
+OF_ENDPOINTS = ResponseLimits(65_536)
 
-_Destination = tuple[str, tuple[tuple[str, str], ...]]
-"""The URL and the headers of a subscription."""
+_Destination = tuple[str, str, tuple[tuple[str, str], ...]]
+"""The method, and the URL and the headers of a subscription."""
 
 
 class _Prepared(NamedTuple):
@@ -53,7 +54,7 @@ class EgressClient:
         *,
         connections_per_origin: int = CONNECTIONS_PER_ORIGIN,
         keep_alive_s: float = KEEP_ALIVE_S,
-        max_response_bytes: int = _MAX_BODY_BYTES,
+        limits: ResponseLimits = OF_ENDPOINTS,
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
         resolve: Resolve | None = None,
@@ -64,12 +65,7 @@ class EgressClient:
         self._connections_per_origin = connections_per_origin
         self._keep_alive_s = keep_alive_s
         self._sweep_s = keep_alive_s or KEEP_ALIVE_S
-        self._connector = Connector(
-            Resolver(allowance, resolve),
-            tls=tls,
-            proxy=proxy,
-            max_response_bytes=max_response_bytes,
-        )
+        self._connector = Connector(Resolver(allowance, resolve), tls=tls, proxy=proxy, limits=limits)
         self._clock = clock or SystemClock()
         self._prepared = RecentlyUsed[_Destination, _Prepared | HttpFailure](MAX_PREPARED, MAX_UNUSED_S)
         self._certificates = certificates
@@ -98,6 +94,28 @@ class EgressClient:
         attempt_headers: tuple[tuple[str, str], ...] = (),
         tenant: str = "",
     ) -> HttpResponse | HttpFailure:
+        """A POST; else as `send`."""
+        return await self.send(
+            "POST",
+            url,
+            headers=headers,
+            body=body,
+            timeout_s=timeout_s,
+            attempt_headers=attempt_headers,
+            tenant=tenant,
+        )
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout_s: float,
+        attempt_headers: tuple[tuple[str, str], ...] = (),
+        tenant: str = "",
+    ) -> HttpResponse | HttpFailure:
         """One attempt within `timeout_s`, lookup included (R-306). Raises nothing but `CancelledError`.
 
         The head of `headers` is kept for the next attempt, that of `attempt_headers` is not.
@@ -105,7 +123,7 @@ class EgressClient:
         Requests beyond an origin's connections wait outside the time limit: its own queue is never taken for
         its silence.
         """
-        prepared = self._prepare(url, headers)
+        prepared = self._prepare(method, url, headers)
         if isinstance(prepared, HttpFailure):
             return prepared
         target, head = prepared
@@ -131,13 +149,15 @@ class EgressClient:
             if answer.retry_after
             else None
         )
-        return HttpResponse(answer.status, wait_s, answer.body)
+        return HttpResponse(answer.status, wait_s, answer.body, answer.location)
 
-    def _prepare(self, url: str, headers: tuple[tuple[str, str], ...]) -> "_Prepared | HttpFailure":
+    def _prepare(
+        self, method: str, url: str, headers: tuple[tuple[str, str], ...]
+    ) -> "_Prepared | HttpFailure":
         """The request's head, or why it can't be sent: the allowance never changes, so neither does the
         verdict.
         """
-        key = (url, headers)
+        key = (method, url, headers)
         prepared = self._prepared.get(key)
         if prepared is None:
             problems = check_url(url, self.allowance)
@@ -146,7 +166,7 @@ class EgressClient:
                     prepared = HttpFailure("refused-address", problems[0])
                 else:
                     target = Target.of(url)
-                    prepared = _Prepared(target, request_head(target, headers))
+                    prepared = _Prepared(target, request_head(target, headers, method))
             except NotSendable as error:
                 prepared = _not_sendable(error)
             self._prepared.put(key, prepared)

@@ -5,23 +5,23 @@ proxy. `EgressClient` has one.
 import asyncio
 import ssl
 
-from broker.egress.http_connection import HttpConnection
+from broker.egress.http_connection import HttpConnection, ResponseLimits
 from broker.egress.proxy import Proxy, ProxyRefused
 from broker.egress.requests import Target
 from broker.egress.resolver import Resolver
 
 
 class Connector:
-    """Each connection reads at most `max_response_bytes` of a response's body."""
+    """Each connection reads responses within `limits`."""
 
     def __init__(
-        self, resolver: Resolver, *, tls: ssl.SSLContext | None, proxy: Proxy | None, max_response_bytes: int
+        self, resolver: Resolver, *, tls: ssl.SSLContext | None, proxy: Proxy | None, limits: ResponseLimits
     ) -> None:
         """Without `tls`, the system's authorities are trusted. They are loaded for the first https target."""
         self._resolver = resolver
         self._tls = tls
         self._proxy = proxy
-        self._max_response_bytes = max_response_bytes
+        self._limits = limits
 
     def close(self) -> None:
         """Ends the lookups; open connections stay."""
@@ -50,7 +50,7 @@ class Connector:
         loop = asyncio.get_running_loop()
         tls = (with_certificate or self._trusted()) if target.scheme == "https" else None
         name = target.host if tls else None
-        connection = HttpConnection(max_body_bytes=self._max_response_bytes)
+        connection = HttpConnection(self._limits)
         if self._proxy is None:
             await loop.create_connection(
                 lambda: connection, address, target.port, ssl=tls, server_hostname=name

@@ -14,7 +14,7 @@ from broker.egress.addresses import Allowance, check_url
 from broker.egress.caching import lifetime_s
 from broker.egress.connector import Connector
 from broker.egress.failures import failure_of
-from broker.egress.http_connection import ConnectionEnded, HttpAnswer, NotHttp
+from broker.egress.http_connection import ConnectionEnded, HttpAnswer, NotHttp, ResponseLimits
 from broker.egress.proxy import Proxy
 from broker.egress.requests import NotSendable, Target, get_request
 from broker.egress.resolver import Resolve, Resolver
@@ -50,7 +50,7 @@ class DocumentClient:
         self._allowance = allowance
         # one byte more, to tell a document of the largest size from one that was cut
         self._connector = Connector(
-            Resolver(allowance, resolve), tls=tls, proxy=proxy, max_response_bytes=MAX_BYTES + 1
+            Resolver(allowance, resolve), tls=tls, proxy=proxy, limits=ResponseLimits(MAX_BYTES + 1)
         )
         self._timeout_s = timeout_s
 

@@ -1,7 +1,7 @@
-"""The interface of sending over HTTP: one POST in, a response or a failure out.
+"""The interface of sending over HTTP: one request in, a response or a failure out.
 
-Channels depend on this interface only, so a test can pass a function. `client.EgressClient.post` is the
-implementation.
+Channels depend on this interface only, so a test can pass a function. `client.EgressClient.post` and `send`
+are the implementation.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ class HttpResponse(NamedTuple):
     status: int
     retry_after_s: float | None
     body: bytes
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +44,25 @@ class HttpPost(Protocol):
         """Sends the headers as they are given, repeated names included, and those that differ in each
         attempt, with the client certificate that the tenant has for the endpoint. Raises only
         `CancelledError`.
+        """
+        ...
+
+
+class HttpSend(Protocol):
+    """One request of any method within `timeout_s`; else as `HttpPost`."""
+
+    async def __call__(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout_s: float,
+        attempt_headers: tuple[tuple[str, str], ...] = (),
+        tenant: str = "",
+    ) -> HttpResponse | HttpFailure:
+        """Sends the request, and once more on a new connection if a kept one was closed before it answered a
+        byte. Raises only `CancelledError`.
         """
         ...

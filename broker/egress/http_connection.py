@@ -14,16 +14,23 @@ import httptools
 
 MAX_HEADER_BYTES = 65_536
 BODY_S = 1.0
-"""How long an answer's body may take after its header. The body is for people to read: the status is known.
+"""How long the body of an answer may take after its header, where only people read it: the status is known.
 """
 _CACHING = frozenset({b"cache-control", b"age", b"expires", b"date"})
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 
 
+class ResponseLimits(NamedTuple):
+    """How much of the body of an answer is read, and for how long after its header."""
+
+    max_bytes: int
+    body_s: float = BODY_S
+
+
 class HttpAnswer(NamedTuple):
-    """What the endpoint sent. `body` is at most the first `max_body_bytes` of it. `caching` are the headers
-    that say for how long it may be kept, by their names in lower case.
+    """What the endpoint sent. `body` is at most the first bytes of it that the limits allow. `caching` are
+    the headers that say for how long it may be kept, by their names in lower case.
     """
 
     status: int
@@ -31,6 +38,7 @@ class HttpAnswer(NamedTuple):
     date: str | None
     body: bytes
     caching: Mapping[str, str]
+    location: str = ""
 
 
 class ConnectionEnded(Exception):  # noqa: N818 an expected end, told apart by its attribute
@@ -48,9 +56,9 @@ class NotHttp(Exception):  # noqa: N818 an expected answer of a wrong service
 class HttpConnection(asyncio.Protocol):
     """One connection, one exchange at a time. `is_reusable` says whether another request may follow."""
 
-    def __init__(self, *, max_body_bytes: int) -> None:
+    def __init__(self, limits: ResponseLimits) -> None:
         self._loop = asyncio.get_running_loop()
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: _Exchange | None = None
@@ -65,7 +73,7 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise ConnectionEnded(is_untouched=True)
         timer = self._loop.call_at(deadline, self._expire)
-        exchange = self._exchange = _Exchange(self._loop.create_future(), timer, self._max_body_bytes)
+        exchange = self._exchange = _Exchange(self._loop.create_future(), timer, self._limits.max_bytes)
         self._transport.write(request)
         try:
             return await exchange.answer
@@ -108,7 +116,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._exchange is not None and exchange.has_header and not exchange.is_reading_body:
             exchange.is_reading_body = True
             exchange.timer.cancel()
-            exchange.timer = self._loop.call_later(BODY_S, self._expire)
+            exchange.timer = self._loop.call_later(self._limits.body_s, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 the protocol's signature
         self.is_reusable = False
@@ -128,6 +136,8 @@ class HttpConnection(asyncio.Protocol):
             lowered = name.lower()
             if lowered == b"retry-after":
                 exchange.retry_after = value.decode("latin-1")
+            elif lowered == b"location":
+                exchange.location = value.decode("latin-1")
             elif lowered in _CACHING:
                 field, text = lowered.decode(), value.decode("latin-1")
                 before = exchange.caching.get(field)
@@ -139,7 +149,7 @@ class HttpConnection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200 and status != 101:
-            exchange.retry_after = None
+            exchange.retry_after, exchange.location = None, ""
             exchange.caching.clear()
             return  # an interim answer; the final one follows (RFC 9110, 15.2)
         exchange.status = status
@@ -191,6 +201,7 @@ class HttpConnection(asyncio.Protocol):
                     exchange.caching.get("date"),
                     bytes(exchange.body),
                     exchange.caching,
+                    exchange.location,
                 )
             )
 
@@ -206,6 +217,7 @@ class _Exchange:
         "header",
         "is_reading_body",
         "keeps_alive",
+        "location",
         "retry_after",
         "status",
         "timer",
@@ -221,6 +233,7 @@ class _Exchange:
         self.keeps_alive = False
         self.status = 0
         self.retry_after: str | None = None
+        self.location = ""
         self.caching: dict[str, str] = {}
         self.body = bytearray()
         self.body_room = body_room

@@ -1,5 +1,5 @@
-"""Serializes the POST requests of notifications and the GET requests for documents, and refuses what would
-break their framing.
+"""Serializes the requests of notifications and writes, and the GET requests for documents, and refuses what
+would break their framing.
 """
 
 import re
@@ -38,9 +38,9 @@ class Target:
         return cls(parsed.scheme, host, port, authority, parsed.raw_path_qs or "/")
 
 
-def request_head(target: Target, headers: tuple[tuple[str, str], ...]) -> bytes:
-    """The head of a POST up to the value of Content-Length. Raises `NotSendable`; its text repeats no header
-    value.
+def request_head(target: Target, headers: tuple[tuple[str, str], ...], method: str = "POST") -> bytes:
+    """The head of a request up to the value of Content-Length. Raises `NotSendable`; its text repeats no
+    header value.
     """
     names = {name.lower() for name, _ in headers}
     fields = [("Host", target.authority), *headers]
@@ -49,7 +49,7 @@ def request_head(target: Target, headers: tuple[tuple[str, str], ...]) -> bytes:
     if "accept" not in names:
         fields.append(("Accept", "*/*"))
     _check_path(target)
-    return b"%bContent-Length: " % (_encoded(f"POST {target.path} HTTP/1.1\r\n") + header_lines(fields))
+    return b"%bContent-Length: " % (_encoded(f"{method} {target.path} HTTP/1.1\r\n") + header_lines(fields))
 
 
 def get_request(target: Target, accept: str) -> bytes:

@@ -47,11 +47,15 @@ class EndpointGone:
 
 
 @dataclass(frozen=True, slots=True)
-class UnrenderableEvent:
-    """An event that cannot be rendered, and why."""
+class UndeliverableEvent:
+    """An event that becomes a dead letter, because it cannot be rendered or its receiver refuses it, and
+    why. `explanation` is what the receiver sent about it, an OperationOutcome; it may be about a person, the
+    `reason` is not.
+    """
 
     number: int
     reason: str
+    explanation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,41 @@ class Unrenderable:
     """
 
     error: ErrorReport
-    events: tuple[UnrenderableEvent, ...] = ()
+    events: tuple[UndeliverableEvent, ...] = ()
 
 
-DeliveryOutcome = Delivered | Refused | Unreachable | EndpointGone | Unrenderable
+@dataclass(frozen=True, slots=True)
+class PartlyDelivered:
+    """The receiver decided about the events up to number `last`: it accepted `delivered` of them and refused
+    the others. `failure` is why it did not decide about those behind `last`; None if there are none.
+    """
+
+    last: int
+    delivered: int
+    refused: tuple[UndeliverableEvent, ...]
+    error: ErrorReport
+    failure: Refused | Unreachable | None = None
+
+
+DeliveryOutcome = Delivered | Refused | Unreachable | EndpointGone | Unrenderable | PartlyDelivered
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
     """The notification is done: the cursor moves behind its last event."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceTo:
+    """The cursor moves behind the event `last`; `dead_letters` up to it become dead letters, `delivered`
+    events were accepted. The rest is sent after `delay_ms`, as a notification of its own.
+    """
+
+    last: int
+    delivered: int
+    dead_letters: tuple[UndeliverableEvent, ...]
+    error: ErrorReport
+    delay_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +148,7 @@ class MoveToDeadLetters:
     alone.
     """
 
-    events: tuple[UnrenderableEvent, ...]
+    events: tuple[UndeliverableEvent, ...]
     error: ErrorReport
 
 
@@ -131,4 +161,4 @@ class Withhold:
     events: tuple[int, ...]
 
 
-Decision = Advance | Retry | MarkError | TurnOff | Defer | MoveToDeadLetters | Withhold
+Decision = Advance | AdvanceTo | Retry | MarkError | TurnOff | Defer | MoveToDeadLetters | Withhold

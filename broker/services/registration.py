@@ -10,6 +10,7 @@ from dataclasses import replace
 from broker.channels.base import Channel
 from broker.errors import Forbidden, Issue, TooLarge, Unprocessable
 from broker.fhir.channel_types import system_of, systems_with
+from broker.fhir.payload_elements import element_limits
 from broker.fhir.release import adapter
 from broker.matching.catalog import Catalog
 from broker.matching.context import SearchContext
@@ -62,11 +63,13 @@ class RegistrationRules:
         A subscription whose channel the broker does not push to needs no handshake and is active at once.
         """
         _check_number(draft)
+        self._check_role(draft, principal)
         topic, issues = self._check_topic(draft)
         issues += self._check_channel(draft)
         if topic is not None:
             issues += self._check_filters(draft, topic)
             issues += _check_content(draft, topic)
+            issues += self._check_elements(draft, topic)
         if issues or topic is None:
             raise Unprocessable(*issues)
         self._check_reads(draft, topic, principal)
@@ -74,6 +77,29 @@ class RegistrationRules:
         if accepted.status is SubscriptionStatus.REQUESTED and not self.channel_of(accepted).is_pushed:
             return accepted.changed(status=SubscriptionStatus.ACTIVE)
         return accepted
+
+    def _check_role(self, draft: Subscription, principal: Principal) -> None:
+        """Comes first: what an administrator has set up is not for others to find out."""
+        channel = self._channels.get(draft.channel.type.code)
+        if channel is not None and channel.is_for_administrators and not principal.is_admin:
+            text = (
+                f"The channel {draft.channel.type.code!r} is set up by an administrator. Ask the "
+                "administrator of the broker to register the Subscription, or use another channel."
+            )
+            raise Forbidden(Issue("forbidden", text, adapter(draft.release).element("channelType")))
+
+    def _check_elements(self, draft: Subscription, topic: Topic) -> list[Issue]:
+        """A resource that is written with a part of its elements would lose the others."""
+        channel = self._channels.get(draft.channel.type.code)
+        if channel is None or not channel.writes_resources:
+            return []
+        if not element_limits(draft.elements, topic.elements):
+            return []
+        text = (
+            f"The channel {draft.channel.type.code!r} writes whole resources, and the Subscription or its "
+            "topic limits them to some elements. Leave the list of elements out, or name another topic."
+        )
+        return [Issue("not-supported", text, adapter(draft.release).element("content"))]
 
     def _check_reads(self, draft: Subscription, topic: Topic, principal: Principal) -> None:
         """A Subscription may not reveal what its creator could not read (S-089, R-450).
@@ -148,7 +174,7 @@ class RegistrationRules:
             return [Issue("not-supported", text, element("channelType"))]
         return [
             replace(issue, expression=element(issue.expression) if issue.expression else None)
-            for issue in channel.check(draft.channel)
+            for issue in channel.check(draft)
         ]
 
 

@@ -25,3 +25,9 @@ class OutboundSettings:
         "A TOML file of the endpoints that ask for access tokens, and how the broker gets them"
         " (docs/security.md).",
     )
+    write_targets: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "A TOML file of the FHIR servers that the channel fhir-write may write to (docs/ehr-guide.md).",
+    )

@@ -9,10 +9,13 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from broker.model.change import Tenant, VersionKey
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.store import keys, stream_id
 from broker.store.bodies import UNSEALED, Bodies
+from broker.store.dead_events import DeadEvent, DeadEventTexts
 from broker.store.dead_letter_id import (
     DeadChangeId,
     DeadEventId,
@@ -29,6 +32,7 @@ from broker.store.replies import entries_of
 from broker.store.resources import Resources
 from broker.store.stream_id import StreamId
 
+_log = structlog.get_logger(__name__)
 _PAGE = 200
 _NOT_OF_GATEWAY = {b"entry", b"reason", b"outcome"}
 
@@ -54,6 +58,8 @@ class DeadLetter:
 
     `is_kept`: what a redrive needs is still stored; `is_waiting`: a redrive was asked for and is under way.
     `entry` is the inbox entry as the gateway wrote it, or the payload of a reading and what is known of it.
+    `explanation` is what the receiver of an event said about it, which only `DeadLetters.get` reads;
+    `has_explanation` says whether there is one.
     """
 
     key: DeadLetterId
@@ -67,6 +73,8 @@ class DeadLetter:
     is_kept: bool = True
     is_waiting: bool = False
     entry: Mapping[bytes, bytes] | None = None
+    has_explanation: bool = False
+    explanation: bytes = b""
 
     @property
     def id(self) -> str:
@@ -74,11 +82,14 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """Lists dead letters and finds one by id. `bodies` open the payloads of readings."""
+    """Lists dead letters and finds one by id. `bodies` open the payloads of readings, and what receivers said
+    about events.
+    """
 
     def __init__(self, store: Store, bodies: Bodies = UNSEALED) -> None:
         self._store = store
         self._payloads = QuarantinedPayloads(store, bodies)
+        self._texts = DeadEventTexts(bodies)
 
     async def walk(
         self, tenant: Tenant, where: DeadLetterFilter, after: str = ""
@@ -108,13 +119,15 @@ class DeadLetters:
                 yield dead_letter
 
     async def get(self, tenant: Tenant, dead_letter_id: str) -> DeadLetter | None:
-        """A dead letter of the tenant."""
+        """A dead letter of the tenant, with what the receiver said about an event. Raises `StoreUnavailable`
+        if the key for that is missing.
+        """
         page: Sequence[DeadLetter] = ()
         match parse_dead_letter_id(dead_letter_id):
             case DeadChangeId(partition, entry) if partition < self._store.layout.partitions:
                 page = await self._page_of_changes(tenant, partition, entry, entry)
             case DeadEventId(subscription, number):
-                page = await self._page_of_events((tenant, subscription), number, number)
+                page = await self._page_of_events((tenant, subscription), number, number, in_full=True)
             case DeadInboxId(entry):
                 page = await self._page_of_inbox(tenant, entry, entry)
             case DeadReadingId(entry):
@@ -181,7 +194,7 @@ class DeadLetters:
         return [SubscriptionId(subscription.decode()) for ids in replies for subscription in sorted(ids)]
 
     async def _page_of_events(
-        self, subscription: SubscriptionKey, low: int, high: int | None
+        self, subscription: SubscriptionKey, low: int, high: int | None, *, in_full: bool = False
     ) -> list[DeadLetter]:
         tenant, subscription_id = subscription
         shard = self._store.layout.shard_of(*subscription)
@@ -191,28 +204,37 @@ class DeadLetters:
             ("HGET", keys.subscription(shard, *subscription), "resend_ranges"),
         ]
         members, ranges = await self._store.send(commands)
-        rows = [member.decode(errors="replace").split(" ", 2) for member in members]
+        rows = [DeadEvent.parse(member) for member in members]
         waiting = [(int(a), int(b)) for a, b in re.findall(r"(\d+)-(\d+)", (ranges or b"").decode())]
         log = keys.outbox(shard, *subscription)
         stored = await self._store.send(
-            [("XRANGE", log, f"{number}-0", f"{number}-0") for number, _, _ in rows]
+            [("XRANGE", log, f"{row.number}-0", f"{row.number}-0") for row in rows]
         )
         events = [event_of(tenant, *entries[0]) if entries else None for entries in stored]
         return [
             DeadLetter(
-                DeadEventId(subscription_id, int(number)),
+                DeadEventId(subscription_id, row.number),
                 DeadLetterKind.EVENT,
                 tenant,
-                int(at_ms),
-                reason,
+                row.at_ms,
+                row.reason,
                 event.focus if event else None,
                 subscription_id,
-                int(number),
+                row.number,
                 is_kept=event is not None,
-                is_waiting=any(first <= int(number) <= last for first, last in waiting),
+                is_waiting=any(first <= row.number <= last for first, last in waiting),
+                has_explanation=bool(row.packed),
+                explanation=self._explanation(subscription, row) if in_full else b"",
             )
-            for (number, at_ms, reason), event in zip(rows, events, strict=True)
+            for row, event in zip(rows, events, strict=True)
         ]
+
+    def _explanation(self, subscription: SubscriptionKey, event: DeadEvent) -> bytes:
+        try:
+            return self._texts.explanation(subscription, event)
+        except ValueError as error:
+            _log.error("explanation of a dead letter damaged", subscription=subscription[1], error=str(error))
+            return b""
 
     async def _page_of_inbox(self, tenant: Tenant, low: str, high: str = stream_id.LAST) -> list[DeadLetter]:
         command = ("XRANGE", keys.refused_inbox(tenant), low, high, "COUNT", _PAGE)

@@ -277,7 +277,7 @@ def outbox(shard: int, tenant: Tenant, subscription_id: str) -> str:
 
 
 def dead_events(shard: int, tenant: Tenant, subscription_id: str) -> str:
-    """Sorted set of its events that are dead letters: `<number> <ms> <reason>`, scored by number."""
+    """Sorted set of its events that are dead letters, scored by number (`dead_events.py`)."""
     return f"{shard_tag(shard)}:dead-letters:{tenant}:{subscription_id}"
 
 

@@ -189,7 +189,10 @@ class PersonalDataStore:
         letters = DeadLetters(self._store, self._bodies)
         async for dead_letter in letters.walk(self._tenant, DeadLetterFilter()):
             focus = dead_letter.focus
-            if (focus is not None and (focus.type, focus.id) in targets) or (
+            if focus is None and dead_letter.has_explanation:
+                # the event is not stored any more: nobody can say whom the receiver's words are about
+                found.dead_letters.append(dead_letter)
+            elif (focus is not None and (focus.type, focus.id) in targets) or (
                 dead_letter.entry is not None
                 and (self._is_entry_about(dead_letter.entry) or self._is_reading_of(dead_letter))
             ):

@@ -214,6 +214,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     is_build_failure: bool = False
     dead_letters: tuple[tuple[int, str], ...] = ()
     withheld: tuple[int, ...] = ()
+    last_event: int = 0
+    """Of the events that an `advance` is about, if they are not all."""
 
 
 class RegistrationRequest(msgspec.Struct, frozen=True, gc=False):

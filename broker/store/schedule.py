@@ -16,6 +16,7 @@ from broker.model.change import Tenant
 from broker.model.notification import ErrorReport, Event, NotificationType
 from broker.model.outcome import (
     Advance,
+    AdvanceTo,
     Decision,
     Defer,
     MarkError,
@@ -26,6 +27,8 @@ from broker.model.outcome import (
 )
 from broker.model.subscription import SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store import keys
+from broker.store.bodies import UNSEALED, Bodies
+from broker.store.dead_events import DeadEventTexts
 from broker.store.protocol import Command, Store
 from broker.store.records import DecisionWord, Verdict, event_of
 from broker.store.scripts import delivery
@@ -111,11 +114,20 @@ class Schedule:
     """Claims, commits, and the wakeup channel.
 
     `max_bytes` of resources may be in one notification; `resume` says what a subscription gets that becomes
-    active again.
+    active again. `bodies` packs what receivers say about events that they refuse.
     """
 
-    def __init__(self, store: Store, *, lease_ms: int, max_bytes: int, resume: Resume) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease_ms: int,
+        max_bytes: int,
+        resume: Resume,
+        bodies: Bodies = UNSEALED,
+    ) -> None:
         self._store = store
+        self._dead_events = DeadEventTexts(bodies)
         self._lease_ms = lease_ms
         self._max_bytes = max_bytes
         self._resume = resume
@@ -147,7 +159,8 @@ class Schedule:
         `outcome` is the word under which the attempt is counted; an empty one is not counted.
         `audited` are entries of the audit trail, which are written if the claim is still held.
         """
-        verdict = _verdict(claim, decision, takes_next=take_next, outcome=outcome)
+        dead_letters = await self._dead_letters(claim, decision)
+        verdict = _verdict(claim, decision, dead_letters, takes_next=take_next, outcome=outcome)
         reply = await delivery.commit(
             self._store,
             (claim.tenant, claim.id),
@@ -165,6 +178,15 @@ class Schedule:
             next_claim=_claim_of(claim.shard, reply.claim) if reply.claim else None,
             next_in_ms=_wait(reply.now_ms, reply.next_due_ms),
         )
+
+    async def _dead_letters(self, claim: Claim, decision: Decision | None) -> tuple[tuple[int, str], ...]:
+        """The events that become dead letters, each with the text of its member."""
+        match decision:
+            case AdvanceTo(dead_letters=events) | MoveToDeadLetters(events=events):
+                texts = await self._dead_events.pack((claim.tenant, claim.id), events)
+                return tuple((event.number, text) for event, text in zip(events, texts, strict=True))
+            case _:
+                return ()
 
     async def extend(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renews the leases of attempts under way; returns the claims that were lost."""
@@ -243,23 +265,31 @@ class Schedule:
                 )
 
 
-def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outcome: str) -> Verdict:
+def _verdict(
+    claim: Claim,
+    decision: Decision | None,
+    dead_letters: tuple[tuple[int, str], ...],
+    *,
+    takes_next: bool,
+    outcome: str,
+) -> Verdict:
     word: DecisionWord = "release"
     delay_ms, is_build_failure, error = 0, False, ErrorReport(None, "")
-    dead_letters: tuple[tuple[int, str], ...] = ()
     withheld: tuple[int, ...] = ()
+    events, last_event = len(claim.events), 0
     match decision:
         case None:
             pass
         case Advance():
             word = "advance"
+        case AdvanceTo(last=last_event, delivered=events, error=error, delay_ms=delay_ms):
+            word = "advance"
         case Defer(delay_ms=delay_ms):
             word = "defer"
         case Retry(delay_ms=delay_ms, error=error, is_build_failure=is_build_failure):
             word = "retry"
-        case MoveToDeadLetters(error=error, events=unrenderable):
+        case MoveToDeadLetters(error=error):
             word = "dead-letter"
-            dead_letters = tuple((event.number, event.reason) for event in unrenderable)
         case Withhold(events=withheld):
             word = "withhold"
         case MarkError(error=error):
@@ -272,7 +302,7 @@ def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outco
         decision=word,
         takes_next=takes_next,
         type=claim.type,
-        events=len(claim.events),
+        events=events,
         first_event=claim.events[0].number if claim.events else 0,
         outcome=outcome,
         delay_ms=delay_ms,
@@ -281,6 +311,7 @@ def _verdict(claim: Claim, decision: Decision | None, *, takes_next: bool, outco
         is_build_failure=is_build_failure,
         dead_letters=dead_letters,
         withheld=withheld,
+        last_event=last_event,
     )
 
 

@@ -2,7 +2,7 @@
 
 from broker.model.change import DEFAULT_TENANT, Change, Interaction, Version, VersionKey
 from broker.model.notification import ErrorReport
-from broker.model.outcome import Advance, MoveToDeadLetters, UnrenderableEvent
+from broker.model.outcome import Advance, MoveToDeadLetters, UndeliverableEvent
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import (
@@ -47,7 +47,7 @@ class DeadLetterFixture:
 
     async def create_dead_letters(self, claim: Claim, *numbers: int) -> Claim | None:
         """Makes events of a claim dead letters; returns what is sent next."""
-        broken = tuple(UnrenderableEvent(n, f"ValueError: event {n}") for n in numbers)
+        broken = tuple(UndeliverableEvent(n, f"ValueError: event {n}") for n in numbers)
         committed = await self.schedule.commit(claim, MoveToDeadLetters(broken, FAILURE), take_next=True)
         assert not committed.is_stale
         return committed.next_claim

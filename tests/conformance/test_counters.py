@@ -14,7 +14,7 @@ from broker.model.outcome import (
     MoveToDeadLetters,
     Retry,
     TurnOff,
-    UnrenderableEvent,
+    UndeliverableEvent,
 )
 from broker.model.release import Release
 from broker.model.subscription import (
@@ -210,7 +210,7 @@ async def test_dead_letters_are_counted_as_they_come_and_go(
     store = deliveries.store
     await deliveries.register("a")
     await deliveries.append("a", 2)
-    broken = (UnrenderableEvent(1, "ValueError"), UnrenderableEvent(2, "ValueError"))
+    broken = (UndeliverableEvent(1, "ValueError"), UndeliverableEvent(2, "ValueError"))
     await deliveries.commit(await deliveries.claim("a"), MoveToDeadLetters(broken, FAILURE), "unrenderable")
     await deliveries.check()
     changes, partition = Changes(store, keep_ms=60_000), store.layout.partition_of(DEFAULT_TENANT, "a")

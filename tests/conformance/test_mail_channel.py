@@ -25,6 +25,7 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from tests.conformance.channel_fixture import request_to
+from tests.subscriptions import stored_subscription
 
 BODY = b'{"resourceType":"Bundle","type":"history"}'
 FOCUS = VersionKey(DEFAULT_TENANT, "Observation", "o1", 1)
@@ -163,7 +164,7 @@ GOOD = Channel(
 
 
 def test_usable_settings_are_accepted() -> None:
-    assert email(25).check(GOOD) == []
+    assert email(25).check(stored_subscription().changed(channel=GOOD)) == []
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,8 @@ def test_usable_settings_are_accepted() -> None:
 def test_settings_that_mail_does_not_support_are_refused_with_their_element(
     change: dict[str, object], element: str
 ) -> None:
-    issues = email(25).check(replace(GOOD, **change))  # type: ignore[arg-type]  # fields by name
+    changed = replace(GOOD, **change)  # type: ignore[arg-type]  # fields by name
+    issues = email(25).check(stored_subscription().changed(channel=changed))
     assert [issue.expression for issue in issues] == [element]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from broker.model.change import Change, Interaction, Tenant, Version, VersionKey
 from broker.model.notification import ErrorReport
-from broker.model.outcome import Advance, MoveToDeadLetters, UnrenderableEvent
+from broker.model.outcome import Advance, MoveToDeadLetters, UndeliverableEvent
 from broker.model.release import Release
 from broker.model.resource import UnversionedResource
 from broker.model.subscription import SubscriptionId, SubscriptionKey
@@ -141,7 +141,7 @@ async def test_dead_letters_of_each_kind_belong_to_their_tenant(
     reader = inbox.reader(timeout_s=20)
     for tenant in TENANTS:
         await subscribers.append(tenant, 1)
-        decision = MoveToDeadLetters((UnrenderableEvent(1, f"of {tenant}"),), FAILURE)
+        decision = MoveToDeadLetters((UndeliverableEvent(1, f"of {tenant}"),), FAILURE)
         await subscribers.schedule.commit(await subscribers.claim(tenant), decision, take_next=False)
         await changes.append([Proposal(tenant, "put", "Basic", "same", Release.R4, b"}}")])
         partition = store.layout.partition_of(tenant, "same")

@@ -8,6 +8,7 @@ import pytest
 
 from broker.egress.client import EgressClient
 from broker.egress.http import HttpFailure, HttpResponse
+from broker.egress.http_connection import ResponseLimits
 from tests.integration.raw_endpoint import (
     HERE,
     OK,
@@ -25,7 +26,7 @@ async def test_a_response_body_is_cut_at_the_limit() -> None:
     raw = b"HTTP/1.1 400 Bad\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
     async with (
         listening(answering(raw)) as port,
-        EgressClient(HERE, max_response_bytes=1_000) as client,
+        EgressClient(HERE, limits=ResponseLimits(1_000)) as client,
     ):
         assert await post(client, f"http://127.0.0.1:{port}/") == HttpResponse(400, None, b"x" * 1_000)
 
@@ -206,3 +207,22 @@ async def test_an_endpoint_without_tls_is_no_response() -> None:
         assert await post(client, f"https://127.0.0.1:{port}/", timeout_s=20) == HttpFailure(
             "no-response", "no TLS connection could be made"
         )
+
+
+async def test_a_request_of_any_method_gets_the_location_of_the_final_answer() -> None:
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append((await take(reader))[0])
+            interim = b"HTTP/1.1 103 Early Hints\r\nLocation: /interim\r\n\r\n"
+            location = b"Location: /fhir/Patient/1\r\n" if len(heads) == 1 else b""
+            writer.write(interim + b"HTTP/1.1 201 Created\r\n" + location + b"Content-Length: 0\r\n\r\n")
+
+    async with listening(serve) as port, EgressClient(HERE) as client:
+        url = f"http://127.0.0.1:{port}/fhir/Patient"
+        answers = [
+            await client.send(method, url, headers=(), body=b"", timeout_s=30) for method in ("PUT", "DELETE")
+        ]
+    assert heads == ["PUT /fhir/Patient HTTP/1.1", "DELETE /fhir/Patient HTTP/1.1"]
+    assert answers == [HttpResponse(201, None, b"", "/fhir/Patient/1"), HttpResponse(201, None, b"")]

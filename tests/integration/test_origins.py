@@ -23,7 +23,6 @@ from broker.errors import Issue
 from broker.model.change import DEFAULT_TENANT
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import Delivered, DeliveryOutcome, Refused, Unreachable
-from broker.model.subscription import Channel as ChannelSettings
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.security.subscription_secrets import SubscriptionSecrets
@@ -65,7 +64,7 @@ class FakeChannel(StatelessChannel):
         self.failure: DeliveryOutcome | None = None
         self.failed: list[SubscriptionId] = []
 
-    def check(self, channel: ChannelSettings) -> list[Issue]:
+    def check(self, subscription: Subscription) -> list[Issue]:
         return []
 
     def concurrency_key(self, subscription: Subscription) -> str:

@@ -73,8 +73,29 @@ local function back_off()
   return {s.status, whole(now), whole(at)}
 end
 
+-- Adds the dead letters of the verdict. Returns their numbers, as a set and as a text after `skipped`.
+local function add_dead_letters(skipped)
+  local numbers = {}
+  for _, broken in ipairs(verdict.dead_letters) do
+    local number = whole(broken[1])
+    numbers[broken[1]] = true
+    local replaced = redis.call('ZREMRANGEBYSCORE', key.dead, number, number)
+    redis.call('ZADD', key.dead, number, number .. ' ' .. whole(now) .. ' ' .. broken[2])
+    count(key.counters, 'dead_letters_created', 1 - replaced)
+    skipped = skipped == '' and number or skipped .. ',' .. number
+  end
+  if next(numbers) then count_dead_letters(key) end
+  return numbers, skipped
+end
+
+-- Moves the cursor behind the notification, or behind the last event that the receiver decided about.
 local function advance()
-  if s.has_error then redis.call('HDEL', key.sub, 'error_code', 'error_text') end
+  local is_partial = verdict.last_event > 0
+  if is_partial then
+    s.last_event = verdict.last_event
+    change(s, unpack(failure))
+  end
+  if s.has_error and not is_partial then redis.call('HDEL', key.sub, 'error_code', 'error_text') end
   if s.notification_type == 'event-notification' then
     count(key.counters, 'undelivered_correction', verdict.events - (s.last_event - s.cursor))
     s.cursor = s.last_event
@@ -93,26 +114,18 @@ local function advance()
     change_status(key, 'requested', 'active')
     s.status = 'active'
   end
+  add_dead_letters('')
   s.last_sent, s.notification_type, s.attempts, s.failing_since = now, '', 0, 0
   change(s, 'cursor', whole(s.cursor), 'last_sent', whole(now), 'attempts', '0', 'failing_since', '0')
 end
 
 -- Makes the events that can't be rendered dead letters; the rest of the notification is sent without them.
 local function move_to_dead_letters()
-  local numbers, skipped = {}, s.skipped_numbers
-  for _, broken in ipairs(verdict.dead_letters) do
-    local number = whole(broken[1])
-    numbers[broken[1]] = true
-    local replaced = redis.call('ZREMRANGEBYSCORE', key.dead, number, number)
-    redis.call('ZADD', key.dead, number, number .. ' ' .. whole(now) .. ' ' .. broken[2])
-    count(key.counters, 'dead_letters_created', 1 - replaced)
-    skipped = skipped == '' and number or skipped .. ',' .. number
-  end
+  local numbers, skipped = add_dead_letters(s.skipped_numbers)
   if not next(numbers) then
     -- each event can be rendered, all together can't: the first one is sent alone
     s.last_event, s.pinned_at = verdict.first_event, now
   else
-    count_dead_letters(key)
     if s.notification_type == 'resend' then
       s.resend_ranges = without(s.resend_ranges, numbers)
       change(s, 'resend_ranges', s.resend_ranges)
@@ -152,6 +165,8 @@ end
 local function apply()
   if decision == 'advance' then
     advance()
+    local has_rest = s.cursor < s.count or s.resend_ranges ~= ''
+    if verdict.delay_ms > 0 and s.status == 'active' and has_rest then return back_off() end
   elseif decision == 'release' or is_outdated then
     -- attempts, failing_since and the pinned notification stay: the next attempt sends the same
   elseif decision == 'defer' then

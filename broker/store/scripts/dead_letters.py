@@ -136,6 +136,15 @@ async def discard_events(store: Store, subscription: SubscriptionKey, numbers: S
     return int(await store.run(call))
 
 
+async def replace_dead_event(
+    store: Store, subscription: SubscriptionKey, number: int, before: bytes, after: str
+) -> bool:
+    """Replaces the member of a dead event; False if it is not `before` any more."""
+    key = keys.dead_events(store.layout.shard_of(*subscription), *subscription)
+    call = ScriptCall("replace_dead_event", [key], [before, after, number])
+    return bool(await store.run(call, WriteConcern.DURABLE))
+
+
 class RefusedEntry(NamedTuple):
     """An inbox entry to refuse: the tenant it names if that is valid, why, and the answer for the gateway."""
 

@@ -63,6 +63,7 @@ _SCRIPTS = MappingProxyType(
         "register_subscription": _Script((*_SUBSCRIPTION, "preconditions")),
         "release_leases": _Script(runs_when_full=True),
         "remove_versions": _Script(_VERSIONS, runs_when_full=True),
+        "replace_dead_event": _Script(),
         "replace_resource": _Script(),
         "replace_sealed_reading": _Script(),
         "replace_secrets": _Script(),

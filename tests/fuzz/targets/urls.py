@@ -7,6 +7,7 @@ from broker.egress.requests import request_head
 from broker.egress.smtp import SendMail
 from broker.model.subscription import Channel, ChannelType, PayloadContent
 from tests.fuzz.target import Target, lines_of
+from tests.subscriptions import stored_subscription
 
 
 async def _send_nothing(*_: object, **__: object) -> None:
@@ -14,12 +15,14 @@ async def _send_nothing(*_: object, **__: object) -> None:
 
 
 _SEND: SendMail = _send_nothing  # type: ignore[assignment]  # never called
+_SUBSCRIPTION = stored_subscription()
 _MAIL = EmailChannel(_SEND, "broker@example.org")
 
 
 def check(data: bytes) -> None:
     url, content_type = lines_of(data, 2)
-    _MAIL.check(Channel(ChannelType("email"), url, (), content_type, PayloadContent.ID_ONLY))
+    channel = Channel(ChannelType("email"), url, (), content_type, PayloadContent.ID_ONLY)
+    _MAIL.check(_SUBSCRIPTION.changed(channel=channel))
     check_url(url, Allowance())
     if not check_form(url):
         target = RequestTarget.of(url)

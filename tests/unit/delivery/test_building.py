@@ -11,7 +11,7 @@ from broker.delivery.owner_access import NO_EVENTS, PermittedEvents
 from broker.delivery.policy import BUILD_ATTEMPTS
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.notification import ErrorReport, Event, Notification
-from broker.model.outcome import Unrenderable, UnrenderableEvent
+from broker.model.outcome import UndeliverableEvent, Unrenderable
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent
 
@@ -47,7 +47,7 @@ async def test_an_error_that_quotes_the_resource_is_reported_and_logged_without_
     with structlog.testing.capture_logs() as lines:
         outcome = await builder.build(cast("Any", claim), SUBSCRIPTION, PermittedEvents((EVENT,)))
     text = "the notification could not be built: ValueError"
-    events = (UnrenderableEvent(3, text),) if is_last else ()
+    events = (UndeliverableEvent(3, text),) if is_last else ()
     assert outcome == Unrenderable(ErrorReport(None, text), events)
     assert "markerhealth" not in str(lines)
     assert len(lines) == 2 * is_last

@@ -16,18 +16,20 @@ from broker.delivery.policy import (
 from broker.model.notification import DeliveryError, ErrorReport
 from broker.model.outcome import (
     Advance,
+    AdvanceTo,
     Decision,
     Delivered,
     DeliveryOutcome,
     EndpointGone,
     MarkError,
     MoveToDeadLetters,
+    PartlyDelivered,
     Refused,
     Retry,
     TurnOff,
+    UndeliverableEvent,
     Unreachable,
     Unrenderable,
-    UnrenderableEvent,
 )
 
 ERROR = ErrorReport(DeliveryError.ERROR_RESPONSE, "the endpoint answered 503")
@@ -132,11 +134,11 @@ def test_a_permanent_refusal_gets_three_attempts() -> None:
 
 
 def test_after_five_failed_builds_the_unrenderable_events_become_dead_letters() -> None:
-    unrenderable = Unrenderable(ERROR, (UnrenderableEvent(3, "ValueError"),))
+    unrenderable = Unrenderable(ERROR, (UndeliverableEvent(3, "ValueError"),))
     decisions = [decision_on(unrenderable, attempt=9, build_failures=n) for n in range(1, BUILD_ATTEMPTS + 1)]
     delays = [BUILD_DELAY_MS, 2 * BUILD_DELAY_MS, 4 * BUILD_DELAY_MS, 8 * BUILD_DELAY_MS]
     assert decisions[:4] == [Retry(ms, ERROR, is_build_failure=True) for ms in delays]
-    assert decisions[4] == MoveToDeadLetters((UnrenderableEvent(3, "ValueError"),), ERROR)
+    assert decisions[4] == MoveToDeadLetters((UndeliverableEvent(3, "ValueError"),), ERROR)
 
 
 def test_a_heartbeat_that_cannot_be_built_is_retried_until_the_budget_ends() -> None:
@@ -220,3 +222,18 @@ def test_a_budget_that_is_used_up_stays_used_up(
 
     if isinstance(at(since_ms), MarkError):
         assert isinstance(at(since_ms + later_ms), MarkError)
+
+
+def test_what_the_receiver_decided_about_is_done_and_the_rest_is_sent_at_once() -> None:
+    refused = (UndeliverableEvent(2, "422"),)
+    outcome = PartlyDelivered(last=4, delivered=3, refused=refused, error=ERROR)
+    assert decision_on(outcome, attempt=9) == AdvanceTo(4, 3, refused, ERROR)
+
+
+@given(waits)
+def test_after_a_failure_the_rest_waits_at_least_as_long_as_asked_for(wait_s: float | None) -> None:
+    failure = Refused(is_transient=True, error=ERROR, retry_after_s=wait_s)
+    decision = decision_on(PartlyDelivered(4, 4, (), ERROR, failure), attempt=9)
+    assert isinstance(decision, AdvanceTo)
+    assert decision.delay_ms == max(1_000, POLICY.requested_ms(wait_s))
+    assert decision.delay_ms <= POLICY.max_ms

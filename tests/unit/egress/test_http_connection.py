@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.egress.http_connection import HttpConnection
+from broker.egress.http_connection import HttpConnection, ResponseLimits
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def no_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_collector")
 async def test_a_lost_connection_is_freed_without_the_garbage_collector() -> None:
-    connection = HttpConnection(max_body_bytes=10)
+    connection = HttpConnection(ResponseLimits(10))
     connection.connection_lost(None)
     left = weakref.ref(connection)
     del connection
