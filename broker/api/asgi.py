@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from broker.api.binaries import binary_of, is_binary_read, is_raw_write
 from broker.api.client_limits import ClientLimits
@@ -23,6 +23,7 @@ from broker.api.failures import failure, respond, response_to
 from broker.api.limits import read_body
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import ACCEPT_PATCH, FHIR_JSON, check_accept, check_content_type
+from broker.api.messages import headers_of, send_response
 from broker.api.routes import direct_endpoints
 from broker.api.searchsets import is_form, with_form
 from broker.errors import BrokerError, Malformed, UnsupportedMedia
@@ -31,7 +32,6 @@ from broker.model.release import Release
 from broker.model.resource import Resource
 
 _BASES: Mapping[str, Release] = {str(release): release for release in Release}
-_BODILESS = frozenset({204, 304})
 _NO_QUERY = QueryParams()
 _ALLOW = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", "Accept-Patch": ACCEPT_PATCH}
 
@@ -67,8 +67,7 @@ class Application:
         name = scope["path"].lstrip("/").partition("/")[0] if scope["type"] == "http" else ""
         release = _BASES.get(name)
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            await send(_start_of(FhirResponse(204, headers=_ALLOW)))
-            await send({"type": "http.response.body", "body": b""})
+            await send_response(FhirResponse(204, headers=_ALLOW), send)
         elif release is None:
             endpoint = self._direct.get((scope.get("method", ""), scope.get("path", "")), self._other)
             scope["app"] = self._other  # has the state that endpoints read
@@ -87,9 +86,7 @@ class Application:
             )
             await stream(scope, receive, send)
             return
-        await send(_start_of(response))
-        body = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        await send_response(response, send, has_body=scope["method"] != "HEAD")
         if response.after is not None:
             await response.after()
 
@@ -111,11 +108,7 @@ class Application:
         wrong.
         """
         method, path = scope["method"], scope["path"][len(release) + 1 :].strip("/")
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            # lines of one name are one list (RFC 9110, 5.3): ignoring a line would ignore a precondition
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        headers = headers_of(scope)
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         method = "GET" if method == "HEAD" else method
         address = address_of(scope)
@@ -162,12 +155,3 @@ class Application:
             resource=resource,
             address=address,
         )
-
-
-def _start_of(response: FhirResponse) -> Message:
-    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-    if response.body:
-        headers.append((b"content-type", response.media_type.encode()))
-    if response.status not in _BODILESS:
-        headers.append((b"content-length", str(len(response.body)).encode()))
-    return {"type": "http.response.start", "status": response.status, "headers": headers}

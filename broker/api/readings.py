@@ -8,18 +8,20 @@ Everything is durable before the answer.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import structlog
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
 
 from broker.api.client_limits import ClientLimits
 from broker.api.exchange import FhirResponse
 from broker.api.failures import failed, response_to
 from broker.api.limits import read_body
 from broker.api.login_audit import address_of
-from broker.api.media import FHIR_JSON, media_types
+from broker.api.media import media_types
+from broker.api.messages import send_response
 from broker.clock import Clock
 from broker.errors import BrokerError, Issue, Malformed, TooLarge, Unprocessable, UnsupportedMedia
 from broker.ingest.readings.formats import NDJSON, decode_json, payload_format, split_body
@@ -45,6 +47,7 @@ _FORMATS: Mapping[str, str] = {
     "text/csv": CSV,
 }
 _BINARY = frozenset({"application/octet-stream", "application/vnd.bluetooth.gatt"})
+_NO_QUERY = QueryParams()
 _PARAMETERS = ("device", "patient", "gateway", "offset")
 _STATUS: Mapping[ReadingStatus, int] = {
     ReadingStatus.ACCEPTED: 201,
@@ -66,26 +69,34 @@ class ReadingParts:
     max_entries: int
 
 
-async def receive(request: Request) -> Response:
-    """The endpoint."""
-    parts: ReadingParts = request.app.state.readings
+class Endpoint:
+    """The ASGI application behind the guard of its route."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_response(await _respond(scope, receive), send)
+
+
+async def _respond(scope: Scope, receive: Receive) -> FhirResponse:
+    parts: ReadingParts = scope["app"].state.readings
     try:
-        return await _receive(parts, request)
+        return await _receive(parts, scope, receive)
     except BrokerError as error:
-        return _response(response_to(error, request.method, request.url.path))
+        return response_to(error, scope["method"], scope["path"])
     except Exception:  # noqa: BLE001 the client gets a 500, the log the reason
-        _log.exception("request failed", path=request.url.path)
-        return _response(failed())
+        _log.exception("request failed", path=scope["path"])
+        return failed()
 
 
-async def _receive(parts: ReadingParts, request: Request) -> Response:
-    principal: Principal = request.state.principal
+async def _receive(parts: ReadingParts, scope: Scope, receive: Receive) -> FhirResponse:
+    principal: Principal = scope["state"]["principal"]
+    headers: Mapping[str, str] = scope["state"]["headers"]
+    query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
     parts.limits.admit(principal)
-    format_ = _format(request)
+    format_ = _format(headers.get("content-type") or "application/json", query.get("characteristic", ""))
     body = await read_body(
-        request.receive,
-        request.headers.get("content-length", ""),
-        request.headers.get("content-encoding", ""),
+        receive,
+        headers.get("content-length", ""),
+        headers.get("content-encoding", ""),
         parts.max_body_bytes,
     )
     contents = split_body(body, format_)
@@ -97,28 +108,30 @@ async def _receive(parts: ReadingParts, request: Request) -> Response:
     is_single = len(contents) == 1 and format_ == JSON and not body.lstrip().startswith(b"[")
     is_single |= format_.startswith(GATT)
     decoded = _decoded(body) if is_single and format_ == JSON else None
-    key = _idempotency_key(request, principal)
+    key = _idempotency_key(headers.get("idempotency-key", ""), principal)
     raw = RawReading(
         principal.tenant,
-        b"",
+        contents[0],
         payload_format(format_),
         datetime.fromtimestamp(parts.clock.now_ms() / 1000, UTC),
-        requester=Requester(principal.client_id, address_of(request.scope)),
-        parameters={name: request.query_params[name] for name in _PARAMETERS if name in request.query_params},
-        trace=request.headers.get("traceparent", ""),
+        key=key,
+        requester=Requester(principal.client_id, address_of(scope)),
+        parameters={name: query[name] for name in _PARAMETERS if name in query},
+        trace=headers.get("traceparent", ""),
         decoded=decoded,
     )
-    readings = [
-        raw._replace(content=content, key=key if is_single or not key else f"{key}#{n}")
-        for n, content in enumerate(contents)
-    ]
+    readings = [raw]
+    if not is_single:
+        readings = [
+            raw._replace(content=content, key=key and f"{key}#{n}") for n, content in enumerate(contents)
+        ]
     results = await parts.intake.admit(readings)
     if is_single:
         (result,) = results
-        headers = {}
+        location = {}
         if result.observations:
-            headers["Location"] = _url(parts, result.observations[0].reference)
-        return _json(_result(parts, result), _STATUS[result.status], headers)
+            location["Location"] = _url(parts, result.observations[0].reference)
+        return _json(_result(parts, result), _STATUS[result.status], location)
     counts = {status: sum(result.status is status for result in results) for status in ReadingStatus}
     rows = [{"index": n} | _result(parts, result) for n, result in enumerate(results)]
     return _json({**{str(status): number for status, number in counts.items()}, "results": rows}, 200, {})
@@ -135,12 +148,12 @@ def _decoded(body: bytes) -> object:
         raise Malformed(Issue("structure", str(error), error.place or None)) from None
 
 
-def _format(request: Request) -> str:
-    """The format of the body. Raises `UnsupportedMedia`."""
-    content_type = request.headers.get("content-type") or "application/json"
+@lru_cache(maxsize=256)
+def _format(content_type: str, characteristic: str) -> str:
+    """The format of the body. Raises `UnsupportedMedia`. Cached, since clients keep to a few."""
     name, parameters = next(media_types(content_type))
     if name in _BINARY:
-        number = request.query_params.get("characteristic") or parameters.get("characteristic", "")
+        number = characteristic or parameters.get("characteristic", "")
         number = number.upper().removeprefix("0X")
         if number not in CHARACTERISTICS:
             text = (
@@ -155,9 +168,9 @@ def _format(request: Request) -> str:
     return _FORMATS[name]
 
 
-def _idempotency_key(request: Request, principal: Principal) -> str:
+def _idempotency_key(header: str, principal: Principal) -> str:
     """As that of a FHIR write: with access control it belongs to the client. Raises `Unprocessable`."""
-    key = request.headers.get("idempotency-key", "").strip()
+    key = header.strip()
     if len(key) > _MAX_KEY_LENGTH:
         text = f"The Idempotency-Key is too long. Send at most {_MAX_KEY_LENGTH} characters."
         raise Unprocessable(Issue("too-long", text))
@@ -193,9 +206,5 @@ def _url(parts: ReadingParts, reference: str) -> str:
     return f"{parts.base_url}/r4/{reference}"
 
 
-def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Response:
-    return Response(json_text.encode(document), status, dict(headers), media_type="application/json")
-
-
-def _response(response: FhirResponse) -> Response:
-    return Response(response.body, response.status, dict(response.headers), media_type=FHIR_JSON)
+def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> FhirResponse:
+    return FhirResponse(status, json_text.encode(document), headers, media_type="application/json")

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +18,7 @@ from broker.api import clients, health, jwks, oauth, readings
 from broker.api.failures import failure, response_to
 from broker.api.login_audit import LoginAudit, address_of
 from broker.api.media import FHIR_JSON
+from broker.api.messages import headers_of, send_response
 from broker.api.websockets import websocket
 from broker.errors import BrokerError, Issue, MethodNotAllowed, NotFound
 from broker.model.access import Access, authorize
@@ -50,7 +50,7 @@ ROUTES: Sequence[HttpRoute] = (
     HttpRoute("/ws", WebSocketRoute, websocket, Access.PUBLIC),
     HttpRoute(jwks.PATH, Route, jwks.jwks, Access.PUBLIC),
     HttpRoute(jwks.TENANT_PATH, Route, jwks.jwks, Access.PUBLIC),
-    HttpRoute(readings.PATH, Route, readings.receive, Access(scope="system/Observation.c"), "POST"),
+    HttpRoute(readings.PATH, Route, readings.Endpoint(), Access(scope="system/Observation.c"), "POST"),
 )
 """The routes of a process that serves the API."""
 _ADMIN = Access(role=PrincipalRole.ADMIN)
@@ -106,7 +106,7 @@ class Guard:
     """Passes a connection on if its principal has the access, else refuses it: by 401 or 403, or by closing a
     websocket. Where the access is public, nobody is authenticated.
 
-    The application behind it finds the principal in `scope["state"]["principal"]`.
+    The application behind it finds the principal and the headers in `scope["state"]`.
     """
 
     def __init__(self, app: ASGIApp, access: Access, login: LoginAudit) -> None:
@@ -116,9 +116,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            principal = ANONYMOUS
+            principal, headers = ANONYMOUS, headers_of(scope)
             if not self._access.is_public:
-                headers = _joined(HTTPConnection(scope).headers)
                 principal = await self._login.principal_of(headers, address_of(scope))
                 authorize(principal, self._access)
         except BrokerError as error:
@@ -126,16 +125,10 @@ class Guard:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": "access denied"})
                 return
-            response = Response(refusal.body, refusal.status, refusal.headers, media_type=FHIR_JSON)
-            await response(scope, receive, send)
+            await send_response(refusal, send)
             return
-        scope.setdefault("state", {})["principal"] = principal
+        scope.setdefault("state", {}).update(principal=principal, headers=headers)
         await self._app(scope, receive, send)
-
-
-def _joined(headers: Headers) -> Mapping[str, str]:
-    """Lines of one name are one list (RFC 9110, 5.3): two Authorization lines are no credentials."""
-    return {name: ", ".join(headers.getlist(name)) for name in headers}
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

@@ -7,9 +7,10 @@ from broker.mapping.codes import MDC, Coding, concept
 from broker.mapping.compiled_fields import FieldCompiler
 from broker.mapping.device_mapping import DeviceMapping
 from broker.mapping.fields import IdentifierRule
+from broker.mapping.identity_rules import IdentityRule
 from broker.mapping.observation_compiler import ObservationCompiler
 from broker.mapping.reading import IdentityPolicy
-from broker.mapping.rules import CorrectionRule, IdentityRule, ObservationRule
+from broker.mapping.rules import CorrectionRule, ObservationRule
 from broker.mapping.schema import check
 from broker.mapping.yaml_document import Path, parse_yaml
 

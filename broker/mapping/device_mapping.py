@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from broker.mapping.expressions import PAYLOAD, Expression
 from broker.mapping.fields import Field, IdentifierRule, Unmapped
 from broker.mapping.functions import Scope
+from broker.mapping.identity_rules import IdentityRule
 from broker.mapping.places import place_of
 from broker.mapping.reading import (
     DeviceIdentity,
@@ -22,11 +23,9 @@ from broker.mapping.reading import (
 )
 from broker.mapping.rules import (
     CorrectionRule,
-    IdentityRule,
     ObservationRule,
     components_of,
     has_value,
-    identity_of,
 )
 from broker.mapping.times import EffectiveTime, TimeRule
 
@@ -123,12 +122,12 @@ class DeviceMapping:
 
     def common(self, scope: Scope, received: datetime) -> _Common:
         """Raises `Unmapped`."""
-        device = identity_of(self.device, scope)
+        device = self.device.read(scope)
         if device is None:
             raise self.device.identifier.value.failure(
                 "required", "missing-field", "the reading does not say which device it is of."
             )
-        patient = None if self.patient is None else identity_of(self.patient, scope)
+        patient = None if self.patient is None else self.patient.read(scope)
         encounter = None if self.encounter is None else self.encounter.read(scope)
         return _Common(
             DeviceIdentity(*device),
@@ -260,9 +259,10 @@ class _Mapping:
 
     def _observation(self, rule: ObservationRule, items: Sequence[_Item]) -> MappedReading | None:
         scope = items[0].scope
-        if rule.value.when is not None and not any(rule.value.when.is_true(each.scope) for each in items):
-            return None
         if rule.components:
+            when = rule.value.when
+            if when is not None and not any(when.is_true(each.scope) for each in items):
+                return None
             components = components_of(rule, [each.scope for each in items])
             if components is None:
                 return None

@@ -5,9 +5,9 @@ linear time. What goes wrong in one is reported as `ExpressionFailed`, whatever 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -30,12 +30,21 @@ class ExpressionFailed(Exception):  # noqa: N818 named after what happened
     """An expression cannot be evaluated on a payload. Has no text of the payload."""
 
 
+class _Comparison(NamedTuple):
+    path: str
+    is_equal: bool
+    text: str | None
+    """None: null."""
+
+
 class BadExpression(ValueError):  # noqa: N818
     """An expression is not valid. The text says why."""
 
 
 class Expression:
-    """A compiled expression. `path` is the path that it names, '' if it is more than a path."""
+    """A compiled expression. `path` is the path that it names, '' if it is more than a path. `equality`, if
+    there is one, is a path and the text that an item must have there for the expression to be true.
+    """
 
     __slots__ = ("_evaluate", "_find", "equality", "is_jsonpath", "path", "text")
 
@@ -58,8 +67,14 @@ class Expression:
         elif found := _EQUALITY.fullmatch(text):
             self.equality = (found[1], found[2])
             self._evaluate = _equals(found[1], found[2])
+        elif comparisons := _comparisons_of(text):
+            self.equality = next(
+                ((path, wanted) for path, is_equal, wanted in comparisons if is_equal and wanted is not None),
+                None,
+            )
+            self._evaluate = _conjunction(comparisons, compiled)
         else:
-            self._evaluate = _conjunction(text, compiled) or compiled
+            self._evaluate = compiled
 
     def evaluate(self, scope: Scope) -> Any:
         """The value, None if there is none. Raises `ExpressionFailed`."""
@@ -147,14 +162,19 @@ def _equals(path: str, text: str) -> Evaluate:
     return lambda scope: member(scope) == text
 
 
-def _conjunction(text: str, compiled: Evaluate) -> Evaluate | None:
-    """As the JMESPath interpreter, for comparisons of paths with texts and null that are joined by &&: most
-    conditions are such. None for another expression.
+def _comparisons_of(text: str) -> Sequence[_Comparison]:
+    """The comparisons of paths with texts and null that are joined by &&: most conditions are such. Empty for
+    another expression.
     """
     parts = [_COMPARISON.fullmatch(part) for part in _AND.split(text.strip())]
     if not all(parts):
-        return None
-    tests = [(_member_of(part[1]), part[2] == "==", part[3]) for part in parts if part]
+        return ()
+    return [_Comparison(part[1], part[2] == "==", part[3]) for part in parts if part]
+
+
+def _conjunction(comparisons: Sequence[_Comparison], compiled: Evaluate) -> Evaluate:
+    """As the JMESPath interpreter, which is `compiled`."""
+    tests = [(_member_of(path), is_equal, wanted) for path, is_equal, wanted in comparisons]
     # `null` is a member of that name, which no payload should have
     null_member = _member_of("null")
 

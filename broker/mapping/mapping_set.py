@@ -27,7 +27,7 @@ class MappingSet:
 
     mappings: tuple[DeviceMapping, ...] = ()
     _equalities: dict[str, dict[str, list[DeviceMapping]]] = field(default_factory=dict, init=False)
-    """By path and text, the mappings that match if the payload has that text there."""
+    """By path and text, the mappings that match only if the payload has that text there."""
     _others: list[DeviceMapping] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -56,13 +56,8 @@ class MappingSet:
             for name in path.split("."):
                 value = value.get(name) if isinstance(value, dict) else None
             if isinstance(value, str):
-                found += by_text.get(value, ())
-        for mapping in self._others:
-            try:
-                if mapping.match.is_true(scope):
-                    found.append(mapping)
-            except ExpressionFailed:
-                continue
+                found += (each for each in by_text.get(value, ()) if _is_for(each, scope))
+        found += (each for each in self._others if _is_for(each, scope))
         return [mapping for mapping in found if not mapping.is_shipped] or found
 
     def map(
@@ -87,6 +82,13 @@ class MappingSet:
             text = f"several mappings are for this payload: {', '.join(names)}. Make their `match` narrower."
             return [ReadingProblem("multiple-matches", "ambiguous-mapping", "", "match", "", text, names)]
         return [result for mapping in found for result in mapping.map(payload, received)]
+
+
+def _is_for(mapping: DeviceMapping, scope: Scope) -> bool:
+    try:
+        return mapping.match.is_true(scope)
+    except ExpressionFailed:
+        return False
 
 
 def _is_collection(mappings: Sequence[DeviceMapping]) -> bool:

@@ -1,31 +1,14 @@
-"""The parts of a compiled mapping file: how identities, corrections, components and observations are read."""
+"""The parts of a compiled mapping file: how corrections, components and observations are read."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from broker.mapping.codes import MDC
-from broker.mapping.fields import ConceptRule, Field, IdentifierRule, Source, Unmapped
+from broker.mapping.fields import ConceptRule, Field, Unmapped
 from broker.mapping.functions import Scope
-from broker.mapping.reading import Identifier, IdentityPolicy, Merge
+from broker.mapping.reading import Merge
 from broker.mapping.times import TimeRule
 from broker.mapping.values import ValueRule, absent
-
-_VERSIONS: Mapping[str, str] = {"firmware": "531976", "software": "531975", "hardware": "531974"}
-"""The MDC code of what a version is of, by the key of the mapping file (V-40)."""
-_GS1 = re.compile(r"\(01\)(\d{14})(?!\d)")
-_GS1_ISSUER = "http://hl7.org/fhir/NamingSystem/gs1-di"
-
-
-class IdentityRule(NamedTuple):
-    """How a Device or Patient is named; `elements` gives what it has if it is created."""
-
-    identifier: IdentifierRule
-    policy: IdentityPolicy | None
-    sources: Mapping[str, Source]
-    fixed: Mapping[str, object]
-    is_required: bool
 
 
 class CorrectionRule(NamedTuple):
@@ -117,56 +100,3 @@ def has_value(rule: ValueRule, scope: Scope) -> bool:
     if rule.when is not None and not rule.when.is_true(scope):
         return False
     return rule.rule is not None and rule.rule.value.read(scope) not in (None, "")
-
-
-def identity_of(
-    rule: IdentityRule, scope: Scope
-) -> tuple[Identifier, IdentityPolicy | None, Mapping[str, object]] | None:
-    identifier = rule.identifier.read(scope)
-    if identifier is None:
-        if rule.is_required:
-            raise rule.identifier.value.failure("required", "missing-field", "the identifier is missing.")
-        return None
-    found = {name: text for name, source in rule.sources.items() if (text := source.read(scope)) is not None}
-    return Identifier(*identifier), rule.policy, {**rule.fixed, **_elements_of(found)}
-
-
-def _elements_of(found: Mapping[str, str]) -> dict[str, object]:
-    """The elements of a Device or Patient. The keys are those of the mapping file."""
-    elements: dict[str, object] = {
-        element: found[key]
-        for key, element in (
-            ("manufacturer", "manufacturer"),
-            ("model", "modelNumber"),
-            ("serial", "serialNumber"),
-            ("gender", "gender"),
-            ("birth-date", "birthDate"),
-        )
-        if key in found
-    }
-    if "name" in found:
-        elements["deviceName"] = [{"name": found["name"], "type": "user-friendly-name"}]
-    if versions := [_version(key, code, found) for key, code in _VERSIONS.items() if key in found]:
-        elements["version"] = versions
-    if "udi" in found:
-        elements["udiCarrier"] = [_udi_carrier(found["udi"])]
-    if "family" in found or "given" in found:
-        name: dict[str, object] = {}
-        if "family" in found:
-            name["family"] = found["family"]
-        if "given" in found:
-            name["given"] = [found["given"]]
-        elements["name"] = [name]
-    return elements
-
-
-def _version(key: str, code: str, found: Mapping[str, str]) -> dict[str, object]:
-    return {"type": {"coding": [{"system": MDC, "code": code}]}, "value": found[key]}
-
-
-def _udi_carrier(text: str) -> dict[str, str]:
-    """The carrier of a UDI as people read it; where GS1 issued it, the identifier of the model is in it."""
-    carrier = {"carrierHRF": text}
-    if match := _GS1.match(text):
-        carrier |= {"deviceIdentifier": match[1], "issuer": _GS1_ISSUER}
-    return carrier

@@ -37,9 +37,9 @@ class SampledDataRule:
     fixed: Mapping[str, object]
     """The elements of an origin that is not converted; then `unit` and `target` are None."""
 
-    def element(self, scope: Scope) -> dict[str, object]:
-        """`valueSampledData`. Raises `Unmapped`. The samples must be there."""
-        data = self._samples(self.value.read(scope))
+    def element(self, scope: Scope, written: Any) -> dict[str, object]:
+        """`valueSampledData`. Raises `Unmapped`. `written` are the samples, not None."""
+        data = self._samples(written)
         conversion = self._conversion(scope)
         origin = _number(self.origin, scope)
         factor = _number(self.factor, scope) * conversion.factor

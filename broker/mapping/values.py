@@ -34,9 +34,9 @@ class QuantityRule:
     """The elements of a quantity that is not converted."""
     _conversions: dict[str, Conversion | None] = field(default_factory=dict)
 
-    def element(self, scope: Scope) -> Element:
-        """`valueQuantity` or `dataAbsentReason`. Raises `Unmapped`. The value must be there."""
-        number = self.number(scope)
+    def element(self, scope: Scope, written: Any) -> Element:
+        """`valueQuantity` or `dataAbsentReason`. Raises `Unmapped`. `written` is the value, not None."""
+        number = _number(self.value, written, self.special_values)
         if isinstance(number, Absent):
             return absent(number.reason)
         value = number.value
@@ -56,12 +56,6 @@ class QuantityRule:
         if self.target is not None:
             quantity |= {"unit": self.target.text, "system": UCUM, "code": self.target.code}
         return {"valueQuantity": quantity}
-
-    def number(self, scope: Scope) -> Number | Absent:
-        try:
-            return read_number(self.value.read(scope), self.special_values)
-        except NotANumber as error:
-            raise self.value.failure("invalid", "malformed", f"the value {error}.") from None
 
     def _conversion(self, scope: Scope) -> Conversion:
         target = self.target
@@ -100,15 +94,15 @@ class PlainRule:
     fixed: Mapping[str, object] | None = None
     """The concept of every value."""
 
-    def element(self, scope: Scope) -> Element:
+    def element(self, scope: Scope, written: Any) -> Element:
+        """As that of `QuantityRule`."""
         match self.kind:
             case "integer":
-                return self._integer(scope)
+                return self._integer(written)
             case "boolean":
-                value = self.value.read(scope)
-                if not isinstance(value, bool):
+                if not isinstance(written, bool):
                     raise self.value.failure("invalid", "malformed", "the value must be true or false.")
-                return {"valueBoolean": value}
+                return {"valueBoolean": written}
             case "concept" if self.fixed is not None:
                 return {"valueCodeableConcept": self.fixed}
             case "concept":
@@ -119,11 +113,8 @@ class PlainRule:
                 text = self.value.text(scope)
                 return absent("unknown") if text is None else {"valueString": text}
 
-    def _integer(self, scope: Scope) -> Element:
-        try:
-            number = read_number(self.value.read(scope), self.special_values)
-        except NotANumber as error:
-            raise self.value.failure("invalid", "malformed", f"the value {error}.") from None
+    def _integer(self, written: Any) -> Element:
+        number = _number(self.value, written, self.special_values)
         if isinstance(number, Absent):
             return absent(number.reason)
         if (
@@ -162,10 +153,17 @@ class ValueRule:
             if not self.absent_reason or self.is_value_required:
                 raise rule.value.failure("required", "missing-field", "the value is missing.")
             return absent(self.absent_reason)
-        element = rule.element(scope)
+        element = rule.element(scope, value)
         if self.is_value_required and "dataAbsentReason" in element:
             raise rule.value.failure("required", "missing-field", "the profile demands a value.")
         return element
+
+
+def _number(source: Field, written: Any, special_values: Mapping[str, str]) -> Number | Absent:
+    try:
+        return read_number(written, special_values)
+    except NotANumber as error:
+        raise source.failure("invalid", "malformed", f"the value {error}.") from None
 
 
 def absent(reason: str) -> Element:
