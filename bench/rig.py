@@ -221,7 +221,7 @@ async def reload_topics(program: Program) -> None:
     """Asks the program to read its topics folder again."""
     server = connect(program.store_url, LAYOUT)
     try:
-        await Topics(server).announce_folder()
+        await Topics(server).announce_folders()
     finally:
         await server.close()
 

@@ -25,15 +25,15 @@ from broker.api.routes import HEALTH, OAUTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.access import build_oauth
 from broker.app.parts import Parts, milliseconds
+from broker.app.profiles import build_intake_validator, build_validator
 from broker.app.readings import Readings, build_reading_parts, build_readings, build_redrive_worker
 from broker.app.roles import Role
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.device_associations import device_references
 from broker.fhir.device_context import context_elements, context_references
-from broker.fhir.validation import StructureValidator, prepare
+from broker.fhir.validation import prepare
 from broker.ingest.conditions import Conditions
-from broker.ingest.conformance import ConformanceValidator, ProfilePolicy
 from broker.ingest.fhir_decoder import FhirDecoder
 from broker.ingest.group import GroupCommit
 from broker.ingest.inbox import InboxIntake
@@ -84,7 +84,7 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
         parts.resources,
         group,
         Conditions(parts.resources, IdClaims(parts.store)),
-        build_validator(parts) if _checks_profiles(parts.settings) else StructureValidator(),
+        build_intake_validator(parts),
         lambda release, resource_type, resource: (
             *parts.reverse_references.references(release, resource_type, resource),
             *device_references(resource_type, resource),
@@ -101,21 +101,6 @@ def build_intakes(
     """The ways in for changes and for readings."""
     intake = build_intake(parts, group)
     return intake, build_readings(parts, intake, mapper)
-
-
-def build_validator(parts: Parts) -> ConformanceValidator:
-    """Structure and profiles, by the policy of the producer."""
-    settings = parts.settings
-    policies = {client: ProfilePolicy(policy) for client, policy in settings.profile_policies}
-    return ConformanceValidator(
-        StructureValidator(), parts.profiles, ProfilePolicy(settings.profile_policy), policies
-    )
-
-
-def _checks_profiles(settings: Settings) -> bool:
-    return any(
-        policy != "off" for policy in (settings.profile_policy, *dict(settings.profile_policies).values())
-    )
 
 
 def intake_loops(

@@ -20,7 +20,7 @@ from broker.matching.context import SearchContext
 from broker.matching.fhirpath import compile_invariant
 from broker.matching.shapes import ReverseReferences
 from broker.model.release import Release
-from broker.profiles.catalog import ProfileCatalog
+from broker.profiles.catalog import ProfileCatalog, ProfileHolder
 from broker.security.client_directory import ClientDirectory
 from broker.security.issuers import IssuerFile
 from broker.security.subscription_secrets import SubscriptionSecrets
@@ -76,7 +76,11 @@ class Parts:
     clock: Clock = field(default_factory=SystemClock)
 
     @cached_property
-    def profiles(self) -> ProfileCatalog:
+    def profiles(self) -> ProfileHolder:
+        """Raises as `load_profiles`."""
+        return ProfileHolder(self.load_profiles())
+
+    def load_profiles(self) -> ProfileCatalog:
         """Raises `ConfigurationError` for a file of BROKER_PROFILES_DIR that cannot be read."""
         settings = self.settings
         return ProfileCatalog.load(

@@ -41,6 +41,7 @@ from broker.app.mappings import check_mappings, watched_mappings
 from broker.app.matcher import MatcherLoop
 from broker.app.outbound import load_outbound_rules
 from broker.app.parts import Parts
+from broker.app.profiles import profile_loops
 from broker.app.readings import Readings
 from broker.app.roles import ALL_ROLES, Role
 from broker.app.secrets import open_key_ring, resource_bodies
@@ -79,7 +80,7 @@ class Running:
     app: ASGIApp
     """What the HTTP server serves, for callers within the process."""
     reload: Callable[[], Awaitable[None]]
-    """Makes every process on the same store read its topics folder and its clients again, and this one its
+    """Makes every process on the same store read its topics, profiles and clients again, and this one its
     TLS files. Raises `StoreUnavailable`.
     """
 
@@ -195,9 +196,10 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
 async def _reload(parts: Parts, tls: ListenerTls | None) -> None:
     if tls is not None:
         tls.reload()
-    await parts.topics.announce_folder()
+    await parts.topics.announce_folders()
     await parts.client_changes.announce()
-    entry = AuditEntry(AuditAction.ADMINISTER, detail="topics, clients and certificates are read again")
+    detail = "topics, profiles, clients and certificates are read again"
+    entry = AuditEntry(AuditAction.ADMINISTER, detail=detail)
     await parts.audit_journal.record(DEFAULT_TENANT, entry)
 
 
@@ -224,7 +226,7 @@ async def _open_intakes(
     loops: dict[str, _Loop] = {}
     mapper = mapper or watched_mappings(parts.settings, parts.stop, loops)
     intake, readings = build_intakes(parts, group, mapper)
-    loops |= intake_loops(parts, intake, readings, roles)
+    loops |= intake_loops(parts, intake, readings, roles) | profile_loops(parts, roles)
     loops["throttle"] = lambda: throttle.follow(parts.stop)
     if Role.MQTT not in roles:
         return _Intakes(intake, readings, group_commit, loops, {})

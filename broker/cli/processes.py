@@ -48,7 +48,7 @@ def _read_settings() -> Settings:
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
     gc.freeze()  # the modules live as long as the process: no collection looks at them again
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until topics and clients can be read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until files can be read again
 
     async def until_stopped(stop: asyncio.Event) -> None:
         if listening is not None:
@@ -71,8 +71,8 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
 
 
 def _reload_on_hangup(broker: Running) -> Callable[[], object]:
-    """From now on, SIGHUP makes every process on the store read its topics and clients again. Returns the
-    function that ends this.
+    """From now on, SIGHUP makes every process on the store read its topics, profiles and clients again.
+    Returns the function that ends this.
     """
     events = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ def _reload_on_hangup(broker: Running) -> Callable[[], object]:
         try:
             await broker.reload()
         except StoreUnavailable as error:
-            _log.warning("topics and clients not reloaded; send SIGHUP again", error=str(error))
+            _log.warning("topics, profiles and clients not reloaded; send SIGHUP again", error=str(error))
 
     def handle_hangup() -> None:
         task = asyncio.create_task(reload())
@@ -117,7 +117,7 @@ def serve(
     """Run all roles: API, matcher, dispatcher and, without BROKER_REDIS_URL, the embedded store.
 
     The broker is ready when http://127.0.0.1:8080/readyz returns 200. SIGTERM and Ctrl-C drain
-    and stop it; SIGHUP makes it read the topics and the clients again.
+    and stop it; SIGHUP makes it read topics, profiles and clients again.
 
     Examples:
 

@@ -97,7 +97,7 @@ class _Supervisor:
         return all(task.result() for task in supervised)
 
     def _forward_hangup(self) -> None:
-        """To one worker: it makes all processes on the store read their topics and clients again."""
+        """To one worker: it makes all processes on the store read topics, profiles and clients again."""
         for process in list(self._running)[:1]:
             process.send_signal(signal.SIGHUP)
 

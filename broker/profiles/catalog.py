@@ -6,6 +6,7 @@ asks `examine`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,17 @@ class ProfileCatalog:
         if profile.type != root:
             text = f"The profile {url} is for {profile.type}, not for {root}."
             raise Unprocessable(Issue("invalid", text, "profile"))
+
+
+@dataclass(slots=True)
+class ProfileHolder:
+    """The profiles that a process uses now; a reload puts others in their place."""
+
+    current: ProfileCatalog
+
+    def validate(self, release: Release, resource: Resource, profiles: Sequence[str] = ()) -> Sequence[Issue]:
+        """As `ProfileCatalog.validate`."""
+        return self.current.validate(release, resource, profiles)
 
 
 def _declared(fields: Mapping[str, Any]) -> list[str]:

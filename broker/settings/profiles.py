@@ -17,7 +17,8 @@ class ProfileSettings:
         PATH,
         "",
         "The directory of FHIR packages (*.tgz) and folders of JSON files with profiles, value sets and code"
-        " systems, besides the built-in vital signs of FHIR R4 and US Core (docs/profiles.md).",
+        " systems, besides the built-in vital signs of FHIR R4 and US Core (docs/profiles.md). SIGHUP makes"
+        " every process read it again.",
     )
     profile_policy: Literal["off", "warn", "reject"] = setting(
         "off",

@@ -98,8 +98,8 @@ class Topics:
         (reply,) = await self._store.send([("SMEMBERS", keys.TOPIC_TENANTS)])
         return sorted(Tenant(tenant.decode()) for tenant in reply)
 
-    async def announce_folder(self) -> None:
-        """Asks every process to read its folder of topics again."""
+    async def announce_folders(self) -> None:
+        """Asks every process to read its folders of topics and profiles again."""
         message: TopicMessage = "folder"
         await self._store.send([("PUBLISH", keys.TOPICS_CHANGED, message)])
 

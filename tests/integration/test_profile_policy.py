@@ -13,6 +13,7 @@ from broker.app import Running
 from broker.profiles.vital_signs import HL7, US_CORE
 from broker.store.protocol import Store
 from tests.conftest import StartBroker
+from tests.integration.broker_fixture import until
 from tests.integration.smart_broker import smart_broker
 from tests.integration.test_inbox import put, refusals, until_empty
 from tests.smart_clients import register
@@ -128,7 +129,9 @@ async def test_a_producer_may_have_a_policy_of_its_own(
         assert len(await refusals(store)) == 1
 
 
-async def test_profiles_of_a_folder_are_used(start_broker: StartBroker, tmp_path: Path) -> None:
+async def test_profiles_of_a_folder_are_used_and_read_again(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
     url = "http://example.org/StructureDefinition/seated-heart-rate"
     seated = definition(
         url,
@@ -149,3 +152,16 @@ async def test_profiles_of_a_folder_are_used(start_broker: StartBroker, tmp_path
         )
         resource |= {"bodySite": {"text": "wrist"}}
         assert (await client.post("/r4/Observation", content=orjson.dumps(resource))).status_code == 201
+
+        async def is_refused() -> bool:
+            response = await client.post("/r4/Observation", content=orjson.dumps(resource))
+            return response.status_code == 422 and "Observation.method" in response.text
+
+        seated["differential"]["element"][0] = {
+            "id": "Observation.method",
+            "path": "Observation.method",
+            "min": 1,
+        }
+        (tmp_path / "profiles" / "seated.json").write_bytes(orjson.dumps(seated))
+        await broker.reload()
+        await until(is_refused)
