@@ -14,15 +14,14 @@ from typing import Self
 import httpx
 
 from broker.client.answer import Answer, RetryPolicy
-from broker.client.buffer import MAX_BYTES, MAX_MESSAGES, OfflineBuffer
-from broker.client.errors import ClientError
+from broker.client.buffer import MAX_BYTES, MAX_MESSAGES
 from broker.client.message import Message
-from broker.client.outbox import Attempts, Outbox, Progress, ProgressCounter, checked_base, request_of
+from broker.client.outbox import BaseProducer, Outbox
 from broker.client.producer import TIMEOUT_S
 from broker.errors import ConfigurationError
 
 
-class AsyncProducer:
+class AsyncProducer(BaseProducer):
     """`Producer` for asyncio: the same promises, with a task in place of the thread. Disk writes are done in
     a thread, so that the event loop goes on.
     """
@@ -40,13 +39,7 @@ class AsyncProducer:
         timeout_s: float = TIMEOUT_S,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.base = checked_base(base)
-        self._policy = policy or RetryPolicy()
-        self._counter = ProgressCounter()
-        self._outbox: Outbox | None = None
-        if buffer is not None:
-            opened = OfflineBuffer(buffer, max_messages=max_messages, max_bytes=max_bytes)
-            self._outbox = Outbox(opened, self._policy, self._counter)
+        super().__init__(base, buffer, max_messages, max_bytes, policy)
         self._client = httpx.AsyncClient(
             auth=auth,
             transport=transport,
@@ -79,18 +72,9 @@ class AsyncProducer:
         if self._outbox is not None:
             self._outbox.buffer.close()
 
-    @property
-    def buffer(self) -> OfflineBuffer:
-        """Raises `ClientError` without one."""
-        return self._buffered().buffer
-
-    @property
-    def progress(self) -> Progress:
-        return self._counter.read() if self._outbox is None else self._outbox.progress()
-
     async def send(self, message: Message) -> Answer:
         """As `Producer.send`."""
-        attempts = Attempts(self._policy, self._counter)
+        attempts = self._attempts()
         while True:
             settled = attempts.settle(await self._exchange(message))
             if isinstance(settled, Answer):
@@ -111,11 +95,6 @@ class AsyncProducer:
                 await self._changed.wait_for(lambda: outbox.next() is None)
         return outbox.next() is None
 
-    def _buffered(self) -> Outbox:
-        if self._outbox is None:
-            raise ClientError("This producer has no buffer. Name its file when you make the producer.")
-        return self._outbox
-
     async def _drain(self, outbox: Outbox) -> None:
         while True:
             try:
@@ -133,6 +112,6 @@ class AsyncProducer:
 
     async def _exchange(self, message: Message) -> httpx.Response | Exception:
         try:
-            return await self._client.send(request_of(self._client, self.base, message))
+            return await self._client.send(self._request_of(self._client, message))
         except (httpx.HTTPError, ConfigurationError) as error:
             return error

@@ -5,12 +5,13 @@ for it. It opens no connection and never waits.
 import logging
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import httpx
 
 from broker.client.answer import Answer, RetryPolicy, Verdict, answer_of
 from broker.client.buffer import Buffered, OfflineBuffer, Refused
-from broker.client.errors import NotSent
+from broker.client.errors import ClientError, NotSent
 from broker.client.message import Message
 
 _log = logging.getLogger(__name__)
@@ -136,16 +137,49 @@ class Outbox:
         return replace(self._counter.read(), waiting=counts.waiting, aside=counts.aside)
 
 
-def request_of(client: httpx.Client | httpx.AsyncClient, base: str, message: Message) -> httpx.Request:
-    """The request of a message to the broker at `base`."""
-    headers = {
-        "Content-Type": message.content_type,
-        "Idempotency-Key": message.key,
-        "Prefer": "return=minimal",
-    }
-    return client.build_request(
-        message.method, f"{base}/{message.path}", content=message.body, headers=headers
-    )
+class BaseProducer:
+    """The part of a producer that does not wait: its broker, its policy, its progress, and its outbox if it
+    has a buffer.
+
+    Raises `BufferInUse` and `BufferUnusable`, and `ValueError` for a `base` that is no URL.
+    """
+
+    def __init__(
+        self, base: str, buffer: Path | None, max_messages: int, max_bytes: int, policy: RetryPolicy | None
+    ) -> None:
+        self.base = checked_base(base)
+        self._policy = policy or RetryPolicy()
+        self._counter = ProgressCounter()
+        self._outbox: Outbox | None = None
+        if buffer is not None:
+            opened = OfflineBuffer(buffer, max_messages=max_messages, max_bytes=max_bytes)
+            self._outbox = Outbox(opened, self._policy, self._counter)
+
+    @property
+    def buffer(self) -> OfflineBuffer:
+        """Raises `ClientError` without one."""
+        return self._buffered().buffer
+
+    @property
+    def progress(self) -> Progress:
+        return self._counter.read() if self._outbox is None else self._outbox.progress()
+
+    def _buffered(self) -> Outbox:
+        if self._outbox is None:
+            raise ClientError("This producer has no buffer. Name its file when you make the producer.")
+        return self._outbox
+
+    def _attempts(self) -> Attempts:
+        return Attempts(self._policy, self._counter)
+
+    def _request_of(self, client: httpx.Client | httpx.AsyncClient, message: Message) -> httpx.Request:
+        headers = {
+            "Content-Type": message.content_type,
+            "Idempotency-Key": message.key,
+            "Prefer": "return=minimal",
+        }
+        url = f"{self.base}/{message.path}"
+        return client.build_request(message.method, url, content=message.body, headers=headers)
 
 
 def checked_base(base: str) -> str:

@@ -13,23 +13,15 @@ from typing import Self
 import httpx
 
 from broker.client.answer import Answer, RetryPolicy
-from broker.client.buffer import MAX_BYTES, MAX_MESSAGES, OfflineBuffer
-from broker.client.errors import ClientError
+from broker.client.buffer import MAX_BYTES, MAX_MESSAGES
 from broker.client.message import Message
-from broker.client.outbox import (
-    Attempts,
-    Outbox,
-    Progress,
-    ProgressCounter,
-    checked_base,
-    request_of,
-)
+from broker.client.outbox import BaseProducer, Outbox
 from broker.errors import ConfigurationError
 
 TIMEOUT_S = 30.0
 
 
-class Producer:
+class Producer(BaseProducer):
     """A context manager; threads may share it.
 
     `send` sends one message and waits for the answer. With `buffer`, a file, `put` writes messages to disk
@@ -53,13 +45,7 @@ class Producer:
         timeout_s: float = TIMEOUT_S,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.base = checked_base(base)
-        self._policy = policy or RetryPolicy()
-        self._counter = ProgressCounter()
-        self._outbox: Outbox | None = None
-        if buffer is not None:
-            opened = OfflineBuffer(buffer, max_messages=max_messages, max_bytes=max_bytes)
-            self._outbox = Outbox(opened, self._policy, self._counter)
+        super().__init__(base, buffer, max_messages, max_bytes, policy)
         self._client = httpx.Client(
             auth=auth,
             transport=transport,
@@ -93,22 +79,13 @@ class Producer:
         if self._outbox is not None:
             self._outbox.buffer.close()
 
-    @property
-    def buffer(self) -> OfflineBuffer:
-        """Raises `ClientError` without one."""
-        return self._buffered().buffer
-
-    @property
-    def progress(self) -> Progress:
-        return self._counter.read() if self._outbox is None else self._outbox.progress()
-
     def send(self, message: Message) -> Answer:
         """Sends past the buffer. The answer is that of the broker: it accepts or refuses the message.
 
         Repeats attempts without an answer, and answers that ask for it. Raises `NotSent` after the last, and
         `ConfigurationError` if there is no access token.
         """
-        attempts = Attempts(self._policy, self._counter)
+        attempts = self._attempts()
         while True:
             settled = attempts.settle(self._exchange(message))
             if isinstance(settled, Answer):
@@ -127,11 +104,6 @@ class Producer:
         with self._changed:
             return self._changed.wait_for(lambda: outbox.next() is None, timeout_s)
 
-    def _buffered(self) -> Outbox:
-        if self._outbox is None:
-            raise ClientError("This producer has no buffer. Name its file when you make the producer.")
-        return self._outbox
-
     def _drain(self, outbox: Outbox) -> None:
         while not self._stopped.is_set():
             try:
@@ -148,6 +120,6 @@ class Producer:
 
     def _exchange(self, message: Message) -> httpx.Response | Exception:
         try:
-            return self._client.send(request_of(self._client, self.base, message))
+            return self._client.send(self._request_of(self._client, message))
         except (httpx.HTTPError, ConfigurationError) as error:
             return error
