@@ -6,7 +6,7 @@ or a lost answer: its Observations are stored once and make one event.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -30,6 +30,7 @@ from broker.telemetry import metrics
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
+_COUNTERS = {status: metrics.readings.labels(status) for status in ReadingStatus}
 
 
 class _Outcome:
@@ -121,14 +122,15 @@ class ReadingIntake:
         failpoints.hit("readings.before-commit")
         await self._write([each for row in planned for each in row])
         failpoints.hit("readings.after-commit")
-        dead_letters = await self._keep(outcomes, before)
+        dead_letters: Mapping[int, str] = {}
+        if any(outcome.problems for outcome in outcomes):
+            dead_letters = await self._keep(outcomes, before)
         results = []
         for n, outcome in enumerate(outcomes):
-            metrics.readings.labels(outcome.status).inc()
-            result = ReadingResult(
-                outcome.status, outcome.observations, outcome.problems, dead_letters.get(n, "")
-            )
-            results.append(result)
+            status = outcome.status
+            _COUNTERS[status].inc()
+            dead_letter = dead_letters.get(n, "")
+            results.append(ReadingResult(status, outcome.observations, outcome.problems, dead_letter))
         return results
 
     async def _prepare(self) -> None:
@@ -246,8 +248,8 @@ class ReadingIntake:
 async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
     """The results, in their order. A single one, as of most requests, needs no task of its own."""
     coroutines = list(work)
-    if len(coroutines) == 1:
-        return [await coroutines[0]]
+    if len(coroutines) <= 1:
+        return [await coroutine for coroutine in coroutines]
     return await asyncio.gather(*coroutines)
 
 
