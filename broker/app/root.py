@@ -226,7 +226,8 @@ async def _open_intakes(
     loops: dict[str, _Loop] = {}
     mapper = mapper or watched_mappings(parts.settings, parts.stop, loops)
     intake, readings = build_intakes(parts, group, mapper)
-    loops |= intake_loops(parts, intake, readings, roles) | profile_loops(parts, roles)
+    loops |= intake_loops(parts, intake, readings, roles)
+    loops |= profile_loops(parts, roles)
     loops["throttle"] = lambda: throttle.follow(parts.stop)
     if Role.MQTT not in roles:
         return _Intakes(intake, readings, group_commit, loops, {})

@@ -34,28 +34,27 @@ class Reloading:
             await self._reload.reload()
         return [f"{entry['event']} {entry.get('error', '')}" for entry in entries]
 
-    @property
     def is_known(self) -> bool:
         return self.holder.current.find(Release.R4, URL) is not None
 
 
 async def test_profiles_that_cannot_be_read_leave_the_former_ones_in_force(tmp_path: Path) -> None:
     process = Reloading(tmp_path)
-    assert not process.is_known
+    assert not process.is_known()
     (tmp_path / "seated.json").write_bytes(orjson.dumps(definition(URL, f"{HL7}heartrate")))
     assert "profiles loaded" in "".join(await process.reload())
-    assert process.is_known
+    assert process.is_known()
 
     (tmp_path / "broken.json").write_text("{")
     for _ in range(2):
         (entry,) = await process.reload()
         assert "they stay as they were" in entry
         assert "broken.json" in entry
-        assert process.is_known
+        assert process.is_known()
     (tmp_path / "broken.json").unlink()
     (tmp_path / "seated.json").unlink()
     await process.reload()
-    assert not process.is_known
+    assert not process.is_known()
 
 
 async def test_an_unchanged_folder_is_not_read_again(tmp_path: Path) -> None:
@@ -77,4 +76,4 @@ async def test_a_folder_that_is_gone_leaves_the_profiles_in_force(tmp_path: Path
     folder.rmdir()
     (entry,) = await process.reload()
     assert "is not a directory" in entry
-    assert process.is_known
+    assert process.is_known()
