@@ -13,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-head
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak readings validate keycloak fuzz mutants audit sbom lock clean
+.PHONY: help install demo test check bench faults soak readings validate keycloak hapi fuzz mutants audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ validate: install ## Have HL7's validator judge what the broker says, and HAPI's
 
 keycloak: install ## Have a real Keycloak issue tokens for a broker; needs a JDK and Maven, downloads 160 MB
 	@$(BIN)/python -m tests.keycloak || test $$? -eq $(SKIPPED)
+
+hapi: install ## Have the broker write to a HAPI FHIR JPA server as the EHR; needs a JDK and Maven, downloads 200 MB
+	@$(BIN)/python -m tests.hapi || test $$? -eq $(SKIPPED)
 
 fuzz: install ## Fuzz what reads text from outside, SECONDS=60 in all; needs a wheel of atheris for this machine
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --only-binary :all: --require-hashes -r requirements-fuzz.lock \

@@ -33,6 +33,7 @@ from bench import (
     security,
     signatures,
     stalls,
+    write,
 )
 from bench.figures import Figure
 from broker.cli import loop
@@ -77,6 +78,7 @@ BENCHES: Mapping[str, Measure] = {
     "profiles": profiles.measure,
     "signatures": signatures.measure,
     "security": security.measure,
+    "write": write.measure,
 }
 
 

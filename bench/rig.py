@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import httpx
 import redis.asyncio as redis
@@ -241,23 +242,32 @@ async def register(
 
     With `is_spread`, each endpoint has its own port. The ids of the subscriptions.
     """
+    documents = (
+        subscription(
+            "r4",
+            TOPIC,
+            sink.url(name, n if is_spread else 0),
+            content=content,
+            filters=[f"patient=Patient/{patient or name}"],
+            max_count=max_count,
+            timeout_s=5,
+        )
+        for n, name in enumerate(list(names))
+    )
+    return await register_documents(program, documents)
+
+
+async def register_documents(program: Program, documents: Iterable[dict[str, Any]]) -> list[str]:
+    """Registers Subscriptions and waits until all are active. Their ids."""
     ids: list[str] = []
-    pending = iter(list(enumerate(names)))
+    pending = iter(documents)
     headers = {"Authorization": program.authorization} if program.authorization else {}
     async with httpx.AsyncClient(trust_env=False, timeout=60, headers=headers) as client:
 
         async def work() -> None:
-            for n, name in pending:
-                document = subscription(
-                    "r4",
-                    TOPIC,
-                    sink.url(name, n if is_spread else 0),
-                    content=content,
-                    filters=[f"patient=Patient/{patient or name}"],
-                    max_count=max_count,
-                    timeout_s=5,
-                )
-                ids.append((await register_subscription(client, program.base, document))["id"])
+            for document in pending:
+                registered = await register_subscription(client, program.base, document)
+                ids.append(registered["id"])
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(16):

@@ -43,8 +43,9 @@ class SimulatedEhr:
     """Listens while it is entered; `base` is its FHIR base.
 
     `required_profiles` lists for a type the profiles of which each resource has to claim one; a claimed
-    profile is checked anyway. With `is_guarded`, each FHIR request needs an access token of a client of
-    `authorization`. A transaction has at most `max_entries` entries. `requests` are all FHIR requests.
+    profile is checked anyway; nothing is without `is_checked`. With `is_guarded`, each FHIR request needs an
+    access token of a client of `authorization`. A transaction has at most `max_entries` entries. `requests`
+    are all FHIR requests.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class SimulatedEhr:
         *,
         required_profiles: Mapping[str, Sequence[str]] | None = None,
         is_guarded: bool = False,
+        is_checked: bool = True,
         max_entries: int = 1_000,
         clock: Clock | None = None,
     ) -> None:
@@ -62,7 +64,7 @@ class SimulatedEhr:
         self._runner: web.AppRunner | None = None
         clock = clock or SystemClock()
         check = functools.partial(_problems, required_profiles=required_profiles or {})
-        self.store = EhrStore(clock, check)
+        self.store = EhrStore(clock, check if is_checked else _unchecked)
         self.authorization = EhrAuthorization(clock)
         self.faults = FaultPlan()
         self.requests: list[EhrRequest] = []
@@ -173,6 +175,10 @@ class SimulatedEhr:
     def _record(self, request: web.Request, path: str, status: int) -> None:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append(EhrRequest(request.method, path, request.query_string, headers, status))
+
+
+def _unchecked(_document: Document) -> list[str]:
+    return []
 
 
 def _problems(document: Document, required_profiles: Mapping[str, Sequence[str]]) -> list[str]:

@@ -2,8 +2,9 @@
 
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from broker.clock import Clock, to_instant
@@ -40,6 +41,8 @@ class EhrStore:
         self._check = check
         self.writes: list[StoredVersion] = []
         self._current: dict[str, StoredVersion] = {}
+        self._by_identifier: dict[tuple[str, str, str], dict[str, None]] = {}
+        """References by type, system and value of an identifier that the resources have, or once had."""
 
     def resources(self, type: str) -> list[Document]:
         """The current resources of a type, oldest first."""
@@ -69,11 +72,20 @@ class EhrStore:
         """The current resources that fit, oldest first."""
         return [
             stored
-            for stored in self._current.values()
+            for stored in self._candidates(type, query)
             if stored.type == type
             and stored.resource is not None
             and matches(stored.resource, query, self._of_reference)
         ]
+
+    def _candidates(self, type: str, query: Query) -> Iterable[StoredVersion]:
+        """The resources that may fit: those with one of the identifiers, if the query names whole ones."""
+        for name, text in query:
+            pairs = [value.partition("|") for value in text.split(",")]
+            if name == "identifier" and all(system and value for system, _, value in pairs):
+                found = [self._by_identifier.get((type, system, value), {}) for system, _, value in pairs]
+                return [self._current[reference] for reference in dict.fromkeys(chain(*found))]
+        return self._current.values()
 
     def create(
         self, type: str, document: Document, if_none_exist: Query = (), new_id: str = ""
@@ -132,9 +144,10 @@ class EhrStore:
     def undo_to(self, count: int) -> None:
         """Forgets all writes after the first `count`."""
         del self.writes[count:]
-        self._current = {}
+        self._current, self._by_identifier = {}, {}
         for stored in self.writes:
             self._current[stored.reference] = stored
+            self._index(stored)
 
     def _at_most_one(self, type: str, query: Query) -> StoredVersion | None:
         if not query:
@@ -159,7 +172,14 @@ class EhrStore:
     def _keep(self, stored: StoredVersion) -> StoredVersion:
         self.writes.append(stored)
         self._current[stored.reference] = stored
+        self._index(stored)
         return stored
+
+    def _index(self, stored: StoredVersion) -> None:
+        identifiers = (stored.resource or {}).get("identifier", [])
+        for identifier in identifiers if isinstance(identifiers, list) else [identifiers]:
+            key = (stored.type, identifier.get("system", ""), identifier.get("value", ""))
+            self._by_identifier.setdefault(key, {})[stored.reference] = None
 
     def _of_reference(self, reference: str) -> Document | None:
         stored = self._current.get(reference)

@@ -1,4 +1,6 @@
-"""The Maven project in `judge/`: HL7's validator and HAPI's generic client. Maven builds it, Java runs it."""
+"""Maven projects of the tests: `judge/` has HL7's validator and HAPI's generic client. Maven builds them,
+Java runs them.
+"""
 
 import os
 import re
@@ -6,8 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_PROJECT = Path(__file__).parent / "judge"
-_CLASSPATH = _PROJECT / "target" / "classpath"
+JUDGE = Path(__file__).parent / "judge"
 _MAVEN = ("mvn", "--quiet", "--batch-mode", "package", "dependency:build-classpath")
 _SHOWN_CHARS = 4_000
 _LIMIT_S = 900
@@ -29,10 +30,10 @@ def missing_tools() -> list[str]:
     return [tool for tool in ("java", "javac", "mvn") if shutil.which(tool) is None]
 
 
-def build() -> None:
+def build(project: Path = JUDGE) -> None:
     """Downloads what the project needs and compiles it. Raises `JavaFailed` or `NoAnswer`."""
     try:
-        _run([*_MAVEN, f"-Dmdep.outputFile={_CLASSPATH}"])
+        _run([*_MAVEN, f"-Dmdep.outputFile={_classpath_file(project)}"], project)
     except subprocess.TimeoutExpired as error:
         raise NoAnswer(f"Maven did not end within {_LIMIT_S} s") from error
     except JavaFailed as error:
@@ -47,15 +48,22 @@ def is_without_answer(output: str) -> bool:
 
 
 def run(main_class: str, *arguments: str) -> str:
-    """The standard output of a class of the built project. Raises `JavaFailed`."""
-    classpath = os.pathsep.join((str(_PROJECT / "target" / "classes"), _CLASSPATH.read_text().strip()))
-    return _run(["java", "-Xmx2g", "-cp", classpath, main_class, *arguments])
+    """The standard output of a class of the judge. Raises `JavaFailed`."""
+    return _run(java_command(JUDGE, main_class, *arguments), JUDGE)
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(
-        command, cwd=_PROJECT, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-    )
+def java_command(project: Path, main_class: str, *arguments: str) -> list[str]:
+    """What runs a class of a built project."""
+    paths = (str(project / "target" / "classes"), _classpath_file(project).read_text().strip())
+    return ["java", "-Xmx2g", "-cp", os.pathsep.join(paths), main_class, *arguments]
+
+
+def _classpath_file(project: Path) -> Path:
+    return project / "target" / "classpath"
+
+
+def _run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
     if done.returncode:
         output = (done.stdout + done.stderr)[-_SHOWN_CHARS:]
         raise JavaFailed(f"{command[0]} ended with {done.returncode}:\n{output}")
