@@ -110,7 +110,7 @@ class Checks:
             )
 
     async def _repeated(self, subscription: str) -> None:
-        body = {"resourceType": "Parameters", "parameter": []}
+        body: dict[str, Any] = {"resourceType": "Parameters"}
         body["parameter"] = [{"name": "eventsSinceNumber", "valueString": "1"}]
         response = await self._broker.post(f"/r4/Subscription/{subscription}/$resend", json=body)
         response.raise_for_status()
