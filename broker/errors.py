@@ -5,6 +5,7 @@
     ├── StoreUnavailable          the store does not answer: 503 with Retry-After
     │   ├── StoreFull             the store answers, but has no room: 503 with Retry-After and the reason
     │   └── Overloaded            changes come faster than they are delivered: 503 with Retry-After
+    ├── IndexIncomplete           the search indexes of a type are being built: 503 with Retry-After
     ├── KeysUnavailable           the keys of a client or issuer cannot be fetched: 503 with Retry-After
     ├── OAuthError                a request to an OAuth endpoint is refused: 400 in the JSON of RFC 6749
     └── RequestError              the request cannot be accepted; carries one or more issues
@@ -60,6 +61,14 @@ class StoreFull(StoreUnavailable):
 
 class Overloaded(StoreUnavailable):
     """Changes come faster than the broker delivers them. Nothing was accepted."""
+
+    def __init__(self, text: str, *, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class IndexIncomplete(BrokerError):  # noqa: N818
+    """The search indexes of a resource type do not have every resource yet. The caller may retry."""
 
     def __init__(self, text: str, *, retry_after_s: int) -> None:
         super().__init__(text)

@@ -98,6 +98,9 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("PUT", "{type}"): _UPDATED,
     ("PATCH", "{type}"): _UPDATED,
     ("DELETE", "{type}"): _DELETED,
+    ("GET", "{type}"): _SEARCH,
+    ("GET", "{type}/_search"): _SEARCH,
+    ("POST", "{type}/_search"): _SEARCH,
     ("GET", "{type}/{id}"): _READ,
     ("PUT", "{type}/{id}"): _UPDATED,
     ("PATCH", "{type}/{id}"): _UPDATED,
@@ -132,7 +135,4 @@ EXEMPT: Mapping[Row, str] = {
     ("GET", "OperationDefinition/{id}"): _DEFINITIONS,
     ("POST", "{type}/$validate"): _NOTHING_STORED,
     ("POST", "{type}/{id}/$validate"): _NOTHING_STORED,
-    ("GET", "{type}"): _REFUSED,
-    ("GET", "{type}/_search"): _REFUSED,
-    ("POST", "{type}/_search"): _REFUSED,
 }

@@ -8,6 +8,7 @@ from broker import errors
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.errors import (
     BrokerError,
+    IndexIncomplete,
     Issue,
     KeysUnavailable,
     Overloaded,
@@ -100,7 +101,7 @@ def response_to(error: BrokerError, method: str, path: str) -> FhirResponse:
             if method == "GET":
                 text = "Store unavailable. Retry the request."
             return _unavailable(Issue("transient", text), retry_after_s=2)
-        case KeysUnavailable():
+        case KeysUnavailable() | IndexIncomplete():
             return _unavailable(Issue("transient", str(error)), retry_after_s=error.retry_after_s)
     _log.error("request failed", path=path, error=type(error).__name__, exc_info=error)
     return failed()

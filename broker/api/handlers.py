@@ -15,6 +15,7 @@ from broker.api.metadata import MetadataHandlers, ServerFacts
 from broker.api.resources import ResourceHandlers
 from broker.api.signing_secrets import SigningSecretHandlers
 from broker.api.smart_configuration import SmartConfigurationHandlers
+from broker.api.stored_searches import ResourceSearchHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
 from broker.api.topics import TopicHandlers
@@ -28,7 +29,7 @@ def handlers(
 ) -> Handlers:
     """The handlers for the interaction table."""
     return Handlers(
-        metadata=MetadataHandlers(services.topics, facts),
+        metadata=MetadataHandlers(services.topics, services.searches, facts),
         smart_configuration=SmartConfigurationHandlers(is_smart=facts.is_smart),
         audit=AuditEventHandlers(services.audit),
         business_events=BusinessEventHandlers(services.business_events),
@@ -46,5 +47,6 @@ def handlers(
         validation=ValidationHandlers(services.validation),
         resources=ResourceHandlers(services.changes),
         histories=HistoryHandlers(services.histories),
+        searches=ResourceSearchHandlers(services.searches),
         max_entries=max_entries,
     )

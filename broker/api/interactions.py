@@ -25,6 +25,7 @@ from broker.api.preconditions import AS_CREATE, BY_CRITERIA, BY_ID, NOTHING, has
 from broker.api.resources import ResourceHandlers
 from broker.api.signing_secrets import SigningSecretHandlers
 from broker.api.smart_configuration import SmartConfigurationHandlers
+from broker.api.stored_searches import ResourceSearchHandlers
 from broker.api.subscription_operations import SubscriptionOperationHandlers
 from broker.api.subscriptions import SubscriptionHandlers
 from broker.api.topics import TopicHandlers, carries_topic, is_topic_search
@@ -34,9 +35,9 @@ from broker.model.access import Access
 from broker.model.principal import PrincipalRole
 
 ADMIN, OPERATOR = Access(role=PrincipalRole.ADMIN), Access(role=PrincipalRole.OPERATOR)
-CREATE, UPDATE, DELETE, SEARCH = (Access(scope=f"system/{{type}}.{letter}") for letter in "cuds")
-READ_RESTRICTED = Access(scope="system/{type}.r", is_restrictable=True)
-"""`ChangeService` applies the restrictions of the scopes to what it reads."""
+CREATE, UPDATE, DELETE = (Access(scope=f"system/{{type}}.{letter}") for letter in "cud")
+READ_RESTRICTED, SEARCH = (Access(scope=f"system/{{type}}.{letter}", is_restrictable=True) for letter in "rs")
+"""`ChangeService` and `ResourceSearchService` apply the restrictions of the scopes to what they show."""
 DEVICE = Access(scope="system/Device.r", is_restrictable=True)
 """`DeviceContextService` leaves out what the scopes for the other types do not allow."""
 REGISTER, SUBSCRIPTION, REPLACE, REMOVE, LIST = (
@@ -72,6 +73,7 @@ class Handlers:
     validation: ValidationHandlers
     resources: ResourceHandlers
     histories: HistoryHandlers
+    searches: ResourceSearchHandlers
     max_entries: int
 
 
@@ -88,6 +90,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
     h, metadata, topics, resources = handlers, handlers.metadata, handlers.topics, handlers.resources
     subscriptions, operations, tokens = handlers.subscriptions, handlers.operations, handlers.tokens
     carries, names, searches = carries_topic, topics.names_topic, is_topic_search
+    search, is_searched = h.searches.search, h.searches.is_searched
     audit, histories = handlers.audit, handlers.histories
     event_type, own = h.business_events.focus_type, metadata.is_own_operation
     return (
@@ -197,6 +200,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         ),
         Interaction("POST", "{type}/$validate", h.validation.validate, CREATE),
         Interaction("POST", "{type}/{id}/$validate", h.validation.validate, CREATE),
+        Interaction("GET", "{type}", search, SEARCH, only=is_searched),
         Interaction("GET", "{type}", resources.refuse_search, SEARCH, is_refusal=True),
         Interaction(
             "PUT",
@@ -228,6 +232,8 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
             honours=BY_CRITERIA,
         ),
         Interaction("DELETE", "{type}", resources.refuse_conditional, DELETE, is_refusal=True),
+        Interaction("GET", "{type}/_search", search, SEARCH, only=is_searched),
+        Interaction("POST", "{type}/_search", search, SEARCH, only=is_searched),
         Interaction("GET", "{type}/_search", resources.refuse_search, SEARCH, is_refusal=True),
         Interaction("POST", "{type}/_search", resources.refuse_search, SEARCH, is_refusal=True),
         Interaction("GET", "{type}/{id}", resources.read, READ_RESTRICTED),

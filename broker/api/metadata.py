@@ -1,11 +1,13 @@
 """What a base says about itself: its CapabilityStatement, and the OperationDefinitions it names."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from broker import __version__
 from broker.api.exchange import FhirRequest, FhirResponse
+from broker.api.search_capabilities import stored_searches
 from broker.api.searchsets import each_of, searchset
 from broker.errors import Issue, NotFound
 from broker.fhir.capabilities import Capabilities, SearchCapability
@@ -14,6 +16,7 @@ from broker.fhir.search_parameter_urls import search_parameter_url
 from broker.model.resource import Resource
 from broker.model.search import ParameterType
 from broker.services.audit_fields import AUDIT_FIELDS
+from broker.services.resource_search import ResourceSearchService
 from broker.services.search import Fields, SearchField
 from broker.services.subscription_fields import SUBSCRIPTION_FIELDS
 from broker.services.topic_fields import TOPIC_FIELDS
@@ -48,8 +51,9 @@ class ServerFacts:
 class MetadataHandlers:
     """The rows for `metadata` and OperationDefinition."""
 
-    def __init__(self, topics: TopicService, facts: ServerFacts) -> None:
+    def __init__(self, topics: TopicService, stored: ResourceSearchService, facts: ServerFacts) -> None:
         self._topics = topics
+        self._stored = stored
         self._facts = facts
 
     async def read(self, request: FhirRequest) -> FhirResponse:
@@ -60,13 +64,16 @@ class MetadataHandlers:
             request.adapter.topic_type: TOPIC_FIELDS[request.release],
             _DEFINITION: _FIELDS,
         }
+        # the first time it reads the table of all search parameters
+        stored = await asyncio.to_thread(stored_searches, request.release, self._stored.is_searched)
         resources = {operation.resource for operation in OPERATIONS}
         capabilities = Capabilities(
             base=request.base,
             websocket=f"ws{request.base_url.removeprefix('http')}/ws",
             software_version=__version__,
             at_ms=self._facts.started_ms,
-            searches={
+            searches={**stored.searches}
+            | {
                 resource_type: [
                     SearchCapability(
                         code, str(field.type), search_parameter_url(request.release, resource_type, code)
@@ -75,6 +82,7 @@ class MetadataHandlers:
                 ]
                 for resource_type, fields in searches.items()
             },
+            includes={name: codes for name, codes in stored.includes.items() if name not in searches},
             operations={each: definitions(request.release, request.base, each) for each in resources},
             channels=sorted(self._facts.channels),
             security=self._facts.security,

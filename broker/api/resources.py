@@ -143,9 +143,10 @@ class ResourceHandlers:
         return _respond_read(request, stored)
 
     async def refuse_search(self, request: FhirRequest) -> FhirResponse:
-        """The broker stores resources to notify about them, and has no index to search them by."""
+        """The type is not one of those that the operator has indexed."""
         text = (
-            f"The broker does not search {request.params['type']}. Search the EHR that holds the resources."
+            f"This broker does not search {request.params['type']}. Search the EHR that holds the resources, "
+            "or ask the administrator of the broker to add the type to BROKER_SEARCH_INDEXES."
         )
         raise MethodNotAllowed(Issue("not-supported", text))
 

@@ -28,6 +28,7 @@ from broker.app.parts import Parts, milliseconds
 from broker.app.profiles import build_intake_validator, build_validator
 from broker.app.readings import Readings, build_reading_parts, build_readings, build_redrive_worker
 from broker.app.roles import Role
+from broker.app.search import SearchParts, build_resource_search
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.device_associations import device_references
@@ -41,6 +42,7 @@ from broker.ingest.intake import Intake
 from broker.ingest.readings.written import WrittenResources
 from broker.mapping.reading import PayloadMapper
 from broker.matching.restrictions import Restrictions
+from broker.matching.search_index import SearchIndex
 from broker.model.release import Release
 from broker.security.broker_keys import BrokerKeys
 from broker.services.adoption import AdoptionService
@@ -78,7 +80,7 @@ from broker.workers.topic_sync import TopicSync
 _FREQUENT_TYPES = ("Observation", "Subscription")
 
 
-def build_intake(parts: Parts, group: GroupCommit) -> Intake:
+def build_intake(parts: Parts, group: GroupCommit, search: SearchIndex) -> Intake:
     return Intake(
         parts.changes,
         parts.resources,
@@ -92,14 +94,15 @@ def build_intake(parts: Parts, group: GroupCommit) -> Intake:
         ),
         parts.audit_journal,
         WrittenResources(parts.awaited.announce).report,
+        search.entries,
     )
 
 
 def build_intakes(
-    parts: Parts, group: GroupCommit, mapper: Callable[[], PayloadMapper]
+    parts: Parts, group: GroupCommit, mapper: Callable[[], PayloadMapper], search: SearchIndex
 ) -> tuple[Intake, Readings]:
     """The ways in for changes and for readings."""
-    intake = build_intake(parts, group)
+    intake = build_intake(parts, group, search)
     return intake, build_readings(parts, intake, mapper)
 
 
@@ -121,7 +124,7 @@ def intake_loops(
 
 
 def build_services(
-    parts: Parts, intake: Intake, topic_sync: TopicSync, readings: Readings
+    parts: Parts, intake: Intake, topic_sync: TopicSync, readings: Readings, search: SearchParts
 ) -> ApplicationServices:
     catalog, base_url, outboxes = parts.catalog, parts.settings.base_url, Outboxes(parts.store)
     ends = EndRule(parts.clock, ignores_past_ends=parts.settings.past_end == "ignore")
@@ -142,6 +145,7 @@ def build_services(
         audit=AuditService(parts.audit_trail),
         changes=changes,
         histories=HistoryService(parts.resources, restrictions),
+        searches=build_resource_search(parts, search),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),

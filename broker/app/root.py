@@ -44,6 +44,7 @@ from broker.app.parts import Parts
 from broker.app.profiles import profile_loops
 from broker.app.readings import Readings
 from broker.app.roles import ALL_ROLES, Role
+from broker.app.search import SearchParts, build_search_builder, open_search
 from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
@@ -154,7 +155,7 @@ async def running(
             loops |= intakes.loops
             tasks["group commit"] = intakes.group_commit
         if intakes is not None and Role.API in roles:
-            services = build_services(parts, intakes.intake, topic_sync, intakes.readings)
+            services = build_services(parts, intakes.intake, topic_sync, intakes.readings, intakes.search)
             app = build_api_app(parts, services, intakes.readings, health, login, mounts)
         else:
             app = build_health_app(health, login)
@@ -209,6 +210,7 @@ class _Intakes:
 
     intake: Intake
     readings: Readings
+    search: SearchParts
     group_commit: SupervisedTask
     loops: Mapping[str, _Loop]
     states: dict[str, Callable[[], str]]
@@ -220,23 +222,24 @@ async def _open_intakes(
     roles: frozenset[Role],
     mapper: Callable[[], PayloadMapper] | None,
 ) -> _Intakes:
+    search = await open_search(parts)
     throttle = build_throttle(parts, roles)
     group = GroupCommit(parts.changes.append, throttle)
     group_commit = await stack.enter_async_context(_committing(group))
-    loops: dict[str, _Loop] = {}
+    loops: dict[str, _Loop] = {"search indexes": lambda: build_search_builder(parts, search).run()}
     mapper = mapper or watched_mappings(parts.settings, parts.stop, loops)
-    intake, readings = build_intakes(parts, group, mapper)
+    intake, readings = build_intakes(parts, group, mapper, search.index)
     loops |= intake_loops(parts, intake, readings, roles)
     loops |= profile_loops(parts, roles)
     loops["throttle"] = lambda: throttle.follow(parts.stop)
     if Role.MQTT not in roles:
-        return _Intakes(intake, readings, group_commit, loops, {})
+        return _Intakes(intake, readings, search, group_commit, loops, {})
     # other roles do without its library
     from broker.app.mqtt import build_mqtt_source  # noqa: PLC0415
 
     source = build_mqtt_source(parts, readings.intake)
     loops["mqtt"] = source.run
-    return _Intakes(intake, readings, group_commit, loops, {"mqtt server": source.state})
+    return _Intakes(intake, readings, search, group_commit, loops, {"mqtt server": source.state})
 
 
 def _worker_loops(

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from broker.clock import to_instant
 from broker.errors import Issue
 from broker.fhir.outcomes import operation_outcome
 from broker.model.resource import Resource
@@ -40,15 +41,18 @@ def searchset(
     *,
     total: int | None,
     links: Mapping[str, str] | None = None,
+    updated_ms: int | None = None,
 ) -> Resource:
-    """The result of a search, without a total if it is None.
+    """The result of a search, without a total if it is None. `updated_ms` is the moment that it shows.
 
     The self link is required in R5 and allowed elsewhere (R-361).
     """
     rendered = [{"relation": "self", "url": self_url}]
     rendered += [{"relation": relation, "url": url} for relation, url in (links or {}).items()]
     optional = {} if total is None else {"total": total}
-    return bundle({"id": str(uuid.uuid4()), "type": "searchset"} | optional | {"link": rendered}, entries)
+    meta = {} if updated_ms is None else {"meta": {"lastUpdated": to_instant(updated_ms)}}
+    members = {"id": str(uuid.uuid4())} | meta | {"type": "searchset"} | optional | {"link": rendered}
+    return bundle(members, entries)
 
 
 def outcome_entry(issues: Iterable[Issue]) -> BundleMember:

@@ -23,27 +23,31 @@ _DOCUMENTATION = (
     "Changes sent to any base reach the subscriptions of all bases. Prefer: return=minimal | representation "
     "(the default) | OperationOutcome on every write; handling=lenient (the default) | strict on searches, "
     "where lenient ignores unknown parameters and names them in an OperationOutcome; _summary and _elements "
-    "on searches and reads, _sort, _total and _count on searches; _pretty; If-Match and If-None-Match on "
-    "update, patch and delete; If-None-Match and If-Modified-Since on read; conditional create, update, "
-    "patch and delete with the criteria identifier and _id (Subscriptions: any search parameter); "
-    "conditional references in transactions; Idempotency-Key on any write. A precondition that is not "
-    "supported is refused."
+    "on searches and reads, _sort, _total and _count on searches; _include and _revinclude on searches of "
+    "stored resources, by the parameters in searchInclude of any type, and pages that show one moment, "
+    "Bundle.meta.lastUpdated; _pretty; If-Match and If-None-Match on update, patch and delete; If-None-Match "
+    "and If-Modified-Since on read; conditional create, update, patch and delete with the criteria "
+    "identifier and _id (Subscriptions: any search parameter); conditional references in transactions; "
+    "Idempotency-Key on any write. A precondition that is not supported is refused."
 )
 
 
 class SearchCapability(NamedTuple):
-    """One search parameter: its code, its type, and the canonical of its definition."""
+    """One search parameter: its code, its type, and the canonical of its definition, '' if it has none of its
+    own type.
+    """
 
     code: str
     type: str
-    definition: str
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the running broker offers beyond what the release fixes.
 
-    `searches`: for each resource type that can be searched, its search parameters. `operations`: for each
+    `searches`: for each resource type that can be searched, its search parameters; `includes` those that
+    `_include` and `_revinclude` follow. `operations`: for each
     resource type ('' for the base, `Resource` for every type), operation -> URL of its definition.
     `channels`: the channel types. `security`: a sentence on who may do what. `is_smart`: clients need access
     tokens.
@@ -54,6 +58,7 @@ class Capabilities:
     software_version: str
     at_ms: int
     searches: Mapping[str, Sequence[SearchCapability]]
+    includes: Mapping[str, Sequence[str]]
     operations: Mapping[str, Mapping[str, str]]
     channels: Sequence[str]
     security: str
@@ -164,6 +169,8 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
         )
     resource: dict[str, Any] = {"type": name} | rest
     if name in capabilities.searches:
+        included = [f"{name}:{code}" for code in capabilities.includes.get(name, ())]
+        resource |= {"searchInclude": included} if included else {}
         resource["searchParam"] = _search(capabilities.searches[name])
     operations = {**capabilities.operations.get(ANY_TYPE, {}), **capabilities.operations.get(name, {})}
     if operations:
@@ -197,7 +204,12 @@ def _codes(*codes: str) -> list[dict[str, str]]:
 
 
 def _search(parameters: Sequence[SearchCapability]) -> list[dict[str, str]]:
-    return [{"name": each.code, "definition": each.definition, "type": each.type} for each in parameters]
+    return [
+        {"name": each.code}
+        | ({"definition": each.definition} if each.definition else {})
+        | {"type": each.type}
+        for each in parameters
+    ]
 
 
 def topic_extensions(topics: Sequence[Topic]) -> list[dict[str, str]]:

@@ -24,6 +24,13 @@ class IdentifierToken(NamedTuple):
             return f"{self.value}{SEPARATOR}"
         return f"{self.value}{SEPARATOR}{self.system}{SEPARATOR}"
 
+    @property
+    def is_indexed(self) -> bool:
+        """Whether resources with such an identifier have an entry in the index: not with a control character,
+        which would be taken for the end of a part.
+        """
+        return not _CONTROL.search(f"{self.system or ''}{self.value}")
+
     def matches(self, identifier: "IdentifierToken") -> bool:
         """Whether an identifier of a resource is one that this token names."""
         return self.value == identifier.value and self.system in {None, identifier.system}
@@ -42,8 +49,9 @@ def identifiers(resource: Resource) -> list[IdentifierToken]:
         system, value = identifier.get("system", ""), identifier.get("value")
         if not isinstance(system, str) or not isinstance(value, str) or not value:
             continue
-        if not _CONTROL.search(system + value):
-            tokens[IdentifierToken(system, value)] = None
+        token = IdentifierToken(system, value)
+        if token.is_indexed:
+            tokens[token] = None
     return list(tokens)
 
 

@@ -6,7 +6,7 @@ need more than the resource itself, so they are missing, and a filter that uses 
 (R-408). Matching and the HTTP API look parameters up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -51,6 +51,14 @@ class SearchParameters:
         return frozenset(
             code for row_release, row_type, code in _table() if row_release == release and row_type in types
         )
+
+    def all(self, release: Release) -> Mapping[str, Sequence[SearchParameter]]:
+        """By type, those of all resources under `EVERY_RESOURCE`; each in the order of the table."""
+        found: dict[str, list[SearchParameter]] = {}
+        for key in _table():
+            if key[0] == release:
+                found.setdefault(key[1], []).append(_parameter(key))
+        return found
 
 
 @cache

@@ -23,6 +23,7 @@ from broker.ingest.conditions import MAX_ATTEMPTS, Conditions, fingerprint_of
 from broker.ingest.group import GroupCommit
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.validator import REFUSING_SEVERITIES, Validator
+from broker.matching.search_terms import IndexEntries
 from broker.model.audit import NOBODY
 from broker.model.json_text import LARGE_BYTES
 from broker.model.precondition import VersionCondition
@@ -41,6 +42,8 @@ _NEVER = VersionCondition("0")
 back.
 """
 
+Index = Callable[[Release, str, Resource], IndexEntries | None]
+"""What a resource of a release and type is indexed by for searches; None where they do not find the type."""
 References = Callable[[Release, str, Resource], tuple[tuple[str, str], ...]]
 """The references by which a resource of a release and type can be found: parameter, and the `Type/id` it
 refers to.
@@ -51,8 +54,8 @@ class Intake:
     """The only way in for changes.
 
     `conditions` resolves the criteria of conditional requests, `validator` decides which resources are
-    accepted, `references` feeds the reference index. With `audit`, changes leave their entry in its trail.
-    `written` is called after each change, before its answer.
+    accepted, `references` feeds the reference index, `index` that of searches. With `audit`, changes leave
+    their entry in its trail. `written` is called after each change, before its answer.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Intake:
         references: References = lambda _release, _type, _resource: (),
         audit: AuditJournal | None = None,
         written: Callable[[ChangeRequest, Accepted], Awaitable[None]] | None = None,
+        index: Index = lambda _release, _type, _resource: None,
     ) -> None:
         self._changes = changes
         self._resources = resources
@@ -74,6 +78,7 @@ class Intake:
         self._references = references
         self._audit = audit
         self._written = written
+        self._index = index
 
     async def admit(self, request: ChangeRequest) -> Admission:
         """Accepts one change.
@@ -220,10 +225,12 @@ class Intake:
         tail = b""
         tokens: tuple[str, ...] = ()
         references: tuple[tuple[str, str], ...] = ()
+        entries: IndexEntries | None = None
         if resource is not None:
             tail = resource.without_version(type=request.type, id=resource_id).tail
             tokens = tuple(index_entries(resource))
             references = self._references(request.release, request.type, resource)
+            entries = self._index(request.release, request.type, resource)
         requester = NOBODY
         if self._audit is not None and self._audit.is_on:
             requester = request.requester
@@ -242,6 +249,8 @@ class Intake:
             identifiers=tokens,
             events=request.events,
             references=references,
+            sets=() if entries is None else entries.sets,
+            date=0 if entries is None else entries.date,
             trace=request.trace,
             requester=requester,
             patient=patient or "",

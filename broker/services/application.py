@@ -15,6 +15,7 @@ from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.history import HistoryService
+from broker.services.resource_search import ResourceSearchService
 from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
@@ -29,6 +30,7 @@ class ApplicationServices:
     audit: AuditService
     changes: ChangeService
     histories: HistoryService
+    searches: ResourceSearchService
     business_events: BusinessEventService
     subscriptions: SubscriptionService
     conditional_subscriptions: ConditionalSubscriptions

@@ -93,10 +93,15 @@ class _Reader:
 
 
 def parse_result_parameters(
-    parameters: Parameters, *, sortable: Collection[str], elements: Collection[str], is_strict: bool
+    parameters: Parameters,
+    *,
+    sortable: Collection[str],
+    elements: Collection[str],
+    is_strict: bool,
+    max_sort_keys: int | None = None,
 ) -> ResultParameters:
-    """The result parameters among those of a request. `sortable` are the codes that `_sort` may name,
-    `elements` what `_elements` may name.
+    """The result parameters among those of a request. `sortable` are the codes that `_sort` may name, at most
+    `max_sort_keys` of them; `elements` what `_elements` may name.
 
     Raises `Malformed` with the name of the parameter.
     """
@@ -109,7 +114,7 @@ def parse_result_parameters(
     count = min(count, MAX_COUNT)
     is_count = is_count or count == 0  # FHIR defines _count=0 as _summary=count
     total = reader.single("_total", _TOTALS)
-    sort = _sort(reader, sortable)
+    sort = _sort(reader, sortable, max_sort_keys)
     applied = {
         "_count": str(count) if count_text else "",
         "_elements": ",".join(reader.listed("_elements")),
@@ -154,15 +159,18 @@ def _view(reader: _Reader, elements: Collection[str]) -> tuple[SummaryView, bool
     return SummaryView(shown, frozenset(names)), summary == "count"
 
 
-def _sort(reader: _Reader, sortable: Collection[str]) -> tuple[SortKey, ...]:
+def _sort(reader: _Reader, sortable: Collection[str], max_keys: int | None) -> tuple[SortKey, ...]:
     """The keys that can be sorted by; of a repeated code the first counts."""
     keys: dict[str, SortKey] = {}
     for name in reader.listed("_sort"):
         code = name.removeprefix("-")
-        if code in sortable:
-            keys.setdefault(code, SortKey(code, is_descending=name.startswith("-")))
-        else:
+        if code not in sortable:
             supported = ", ".join(sorted(sortable))
             text = f"The sort key {name!r} is not supported. Supported are {supported}."
             reader.leave_out("not-supported", text, "_sort")
+        elif code not in keys and len(keys) == max_keys:
+            text = f"The sort key {name!r} is one too many: this search sorts by {max_keys}."
+            reader.leave_out("not-supported", text, "_sort")
+        else:
+            keys.setdefault(code, SortKey(code, is_descending=name.startswith("-")))
     return tuple(keys.values())

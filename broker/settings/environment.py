@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import Field, field, fields
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from broker.errors import ConfigurationError
 from broker.settings.kinds import SettingKind, duration_text
@@ -106,6 +106,9 @@ def _text(value: object) -> str:
             return duration_text(value)
         case (str() as name, timedelta() | None as duration):  # of BROKER_KEEP
             return f"{name}={'forever' if duration is None else duration_text(duration)}"
+        case ((str(), tuple()), *_):  # of BROKER_SEARCH_INDEXES
+            pairs = cast("tuple[tuple[str, tuple[str, ...]], ...]", value)
+            return ";".join(f"{name}={','.join(indexes)}" for name, indexes in pairs)
         case tuple():
             return ",".join(map(_text, value)) or "unset"
     return str(value)

@@ -14,6 +14,7 @@ from broker import failpoints
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_INDEX = re.compile(r"[a-z_][A-Za-z-]*(\+[a-z_][A-Za-z-]*)*(@date)?")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
@@ -126,6 +127,19 @@ def _read_keep(text: str) -> tuple[tuple[str, timedelta | None], ...]:
     return tuple(kept.items())
 
 
+def _read_indexes(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    indexes: dict[str, tuple[str, ...]] = {}
+    for part in re.split(r"[;\s]+", text.strip("; ")):
+        name, equals, listed = part.partition("=")
+        definitions = tuple(listed.split(",")) if listed else ()
+        if not equals or not re.fullmatch(r"[A-Z][A-Za-z]+|\*", name) or name in indexes:
+            raise ValueError
+        if not all(map(_INDEX.fullmatch, definitions)) or len(set(definitions)) < len(definitions):
+            raise ValueError
+        indexes[name] = definitions
+    return tuple(indexes.items())
+
+
 def number(low: int, high: int) -> SettingKind:
     def read(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
@@ -171,6 +185,12 @@ KEEP = SettingKind(
     "types",
     "resource types, each with a duration or forever, such as Observation=24h,Encounter=forever",
     _read_keep,
+)
+INDEXES = SettingKind(
+    "indexes",
+    "off, or resource types (* is every other one), each with its indexes, such as"
+    " Observation=subject+code@date,code;Device=",
+    lambda text: () if text.lower() == "off" else _read_indexes(text),
 )
 PERIOD = SettingKind("duration", "a duration such as 72h or 2192d, or forever", _read_period)
 BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes)

@@ -42,6 +42,7 @@ from broker.settings.profiles import ProfileSettings
 from broker.settings.readings import ReadingSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
+from broker.settings.search import SearchSettings
 from broker.settings.tls import TlsSettings
 
 
@@ -66,6 +67,7 @@ class Settings(
     ProfileSettings,
     RetentionSettings,
     SealingSettings,
+    SearchSettings,
     TlsSettings,
 ):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.

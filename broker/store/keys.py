@@ -1,4 +1,5 @@
-"""Every key name and hash tag of the store, built here, in `audit_keys.py` and in `token_keys.py`.
+"""Every key name and hash tag of the store, built here and in `audit_keys.py`, `search_keys.py` and
+`token_keys.py`.
 
 Two hash tags spread the data: an intake partition `{p03}` has the changes and versions of its resources, a
 delivery shard `{s03}` the subscriptions with their outboxes and due times. The inbox and the topics have a

@@ -17,14 +17,16 @@ from broker.store.owner_counts import count_owners
 from broker.store.protocol import Store
 from broker.store.replies import mapping_of
 from broker.store.sealed_secrets import Change, Sealed, SealedSecrets
+from broker.store.set_lengths import add_set_lengths
 from broker.store.short_records import shorten_records
 from broker.store.stream_id import text_of
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
 subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group, 5 since
 records are shorter, 6 since header values of subscriptions are sealed, 7 since the subscriptions
-of each client are counted. Version 0 stands for a data set from before the version was stored.
+of each client are counted, 8 since resources list the sets by which searches find them. Version 0 stands for
+a data set from before the version was stored.
 """
 _PAGE = 500
 _GROUP = "match"
@@ -119,6 +121,7 @@ def migrations(seal: Change = _refuse_headers) -> Sequence[Migration]:
         Migration(5, "records are shorter", shorten_records),
         Migration(6, "header values of subscriptions are sealed", seal_headers),
         Migration(7, "the subscriptions of each client are counted", count_owners),
+        Migration(8, "resources list their search sets", add_set_lengths),
     )
 
 

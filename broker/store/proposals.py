@@ -53,7 +53,8 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     """One change as the producer asked for it. `tail` is that of `UnversionedResource` (model/resource.py).
 
     An `event` writes no version: `events` are the codings of what happened to the current one. `references`
-    are the search parameters by which the resource is found, each with the `Type/id` it refers to. `trace` is
+    are the search parameters by which the resource is found, each with the `Type/id` it refers to. `sets`
+    and `date` are its entries for searches (`matching/search_terms.py`). `trace` is
     the W3C traceparent of the request, or empty. `requester` and `patient` (`Patient/id`, or empty) are for
     the audit trail.
     """
@@ -70,6 +71,8 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     identifiers: tuple[str, ...] = ()
     events: tuple[Coding, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
+    sets: tuple[str, ...] = ()
+    date: int = 0
     trace: str = ""
     requester: Requester = NOBODY
     patient: str = ""

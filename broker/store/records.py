@@ -27,8 +27,8 @@ INTERACTIONS = {interaction.encode(): interaction for interaction in Interaction
 
 
 class ProposedChange(msgspec.Struct, frozen=True, gc=False):
-    """What `append_changes.lua` needs; `identifiers` and `references` have one value a line, `place` is that
-    of the keys of its partition.
+    """What `append_changes.lua` needs; `identifiers`, `references` and `sets` have one value a line, `date`
+    is the score in sets of dates, `place` is that of the keys of its partition.
     """
 
     place: int
@@ -41,6 +41,9 @@ class ProposedChange(msgspec.Struct, frozen=True, gc=False):
     digest: str
     identifiers: str
     references: str
+    type: str
+    sets: str
+    date: int
 
 
 class LoggedChange(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -50,8 +50,8 @@ def read_stored(stored: bytes) -> StoredVersion:
     """Raises `ValueError` for a damaged one."""
     head, _, rest = stored.partition(b"\n")
     try:
-        version, release, interaction, at_ms, _, identifiers, references = head.split(b" ")
-        text = rest[int(identifiers) + int(references) :]
+        version, release, interaction, at_ms, _, *lengths = head.split(b" ")
+        text = rest[sum(map(int, lengths)) :]
         return StoredVersion(int(version), RELEASES[release], INTERACTIONS[interaction], int(at_ms), text)
     except KeyError as error:
         raise ValueError(f"{error} in the head of a stored resource") from error

@@ -68,6 +68,7 @@ class Model:
         self.partition = 0
         self.token = 0
         self.horizon_ms = 0
+        self.writes = 0
         self.has_patient = False
 
     async def start(self) -> None:
@@ -79,6 +80,8 @@ class Model:
         self, op: Literal["put", "delete", "event"], target: tuple[str, str], events: tuple[Coding, ...] = ()
     ) -> None:
         kind, resource_id = target
+        self.writes += 1
+        sets = ("m", "d", f"mterm-{self.writes % 2}") if op == "put" and kind == "Observation" else ()
         await self.changes.append(
             [
                 Proposal(
@@ -91,6 +94,8 @@ class Model:
                     identifiers=(f"{resource_id}\x1furn:x\x1f",) if op == "put" else (),
                     references=(("subject", "Patient/p"),) if op == "put" and kind == "Observation" else (),
                     events=events,
+                    sets=sets,
+                    date=self.writes,
                 )
             ]
         )
@@ -191,7 +196,7 @@ class Model:
         about_resources = {
             name
             for name in names
-            if any(part in name for part in (":resource:", "identifiers", "references"))
+            if any(part in name for part in (":resource:", "identifiers", "references", ":search:"))
         }
         events = {name for name in about_resources if name.endswith(":event")}  # these expire by themselves
         assert about_resources - events == (patient if self.has_patient else set())

@@ -272,7 +272,7 @@ async def test_a_change_with_an_unreadable_version_becomes_a_dead_letter(
                 assert (await client.put(f"/r4/Observation/{name}", json=reading(name, 70))).is_success
             partition = store.layout.partition_of(DEFAULT_TENANT, "broken")
             key = keys.resource(partition, DEFAULT_TENANT, "Observation", "broken")
-            await redis_of(store).set(key, b"1 r4 create 1700000000000 r 0 0\ngarbage")
+            await redis_of(store).set(key, b"1 r4 create 1700000000000 r 0 0 0\ngarbage")
             async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                 await BrokerFixture(client, subscriber).until_numbers("a", 2)
                 [(_, letter)] = await dead_letters(store, "broken")

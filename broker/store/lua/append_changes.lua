@@ -1,7 +1,7 @@
 -- Accepts changes: stores each version, makes it the current one, and logs the change for the matchers.
--- KEYS     for each partition: counters, matching hash, set of held versions, changes stream; then for each
---          change: resource, identifier index, idempotency string, prefix of the reference sets, journal of
---          the audit trail
+-- KEYS     for each partition: counters, matching hash, set of held versions, changes stream, moments; then
+--          for each change: resource, identifier index, idempotency string, prefix of the reference sets,
+--          journal of the audit trail, prefix of the search sets, set of types
 -- ARGV     mode each|all, how long the answers to idempotency keys are kept (ms), channel to publish the
 --          partition of the next argument on, or '', partition, how many changes of a log may be unmatched,
 --          how many partitions; then for each change: proposal (msgpack map, `ProposedChange` in records.py),
@@ -14,18 +14,19 @@
 -- Mode `each`: the changes are independent. Mode `all`: a transaction; nothing is written if one change gets
 -- a status of the second group, and the others are answered with ''. A business event (op `event`) is about
 -- the current version: it writes none, and is logged as an update without a previous one.
-local FIELDS, KEYS_EACH, FIRST_FIELD, KEYS_OF_PARTITION = 4, 5, 6, 4
+local FIELDS, KEYS_EACH, FIRST_FIELD, KEYS_OF_PARTITION = 4, 7, 6, 5
 -- the counters of what was logged (`matched_positions.py` reads them too)
 local LOGGED = {'changes_accepted:create', 'changes_accepted:update', 'changes_accepted:delete',
   'dead_letters_redriven'}
 local is_atomic, keep_ms, max_unmatched = ARGV[1] == 'all', ARGV[2], tonumber(ARGV[5])
 local now = now_ms()
-local at = whole(now)
 local partitions = {}
 for n = 1, tonumber(ARGV[6]) do
   local k = (n - 1) * KEYS_OF_PARTITION
   partitions[n] = {counters = KEYS[k + 1], matching = KEYS[k + 2], held = KEYS[k + 3], log = KEYS[k + 4],
-    accepted = {}}
+    moments = KEYS[k + 5], accepted = {}}
+  -- what searches have read is complete (docs/decisions/290)
+  partitions[n].earliest = math.max(now, tonumber(redis.call('HGET', KEYS[k + 5], 'read') or '-1') + 1)
 end
 local FIRST_KEY = #partitions * KEYS_OF_PARTITION
 
@@ -61,7 +62,7 @@ local function check(change)
     end
     if not version then return {'absent', 0, 0} end
     if not exists then return {'gone', tonumber(version), 0} end
-    change.version, change.release = version, held.release
+    change.version, change.release, change.at = version, held.release, change.partition.earliest
     return nil
   end
   if change.op == 'create' and version then return {'exists', tonumber(version), 0} end
@@ -71,9 +72,51 @@ local function check(change)
   if change.op == 'delete' and not version then return {'absent', 0, 0} end
   if change.op == 'delete' and not exists then return {'gone', tonumber(version), 0} end
   change.superseded = held
+  change.at = math.max(change.partition.earliest, held and tonumber(held.at) or 0)
   change.version = whole(tonumber(version or '0') + 1)
   change.previous = exists and version or '-'
   change.interaction = change.op == 'delete' and 'delete' or (exists and 'update' or 'create')
+end
+
+-- What this call adds to the search sets: one command for each set, by set and member.
+local added = {}
+local function add(set, score, member)
+  added[set] = added[set] or {}
+  added[set][member] = score
+end
+
+local function send_added()
+  for set, scores in pairs(added) do
+    local arguments = {}
+    for member, score in pairs(scores) do
+      local n = #arguments
+      arguments[n + 1], arguments[n + 2] = score, member
+      if n >= 2000 then -- `unpack` has a limit
+        redis.call('ZADD', set, unpack(arguments))
+        arguments = {}
+      end
+    end
+    if #arguments > 0 then redis.call('ZADD', set, unpack(arguments)) end
+  end
+end
+
+-- Makes the search sets agree with the new version. In those of dates (`d`, `l`) the score is the date.
+local function index_for_searches(change, old)
+  if old.sets ~= change.sets then
+    remove_from_sets(old, change.search, change.id)
+    -- this call may have written the old version too
+    for name in lines(old.sets) do (added[change.search .. name] or {})[change.id] = nil end
+  end
+  local at, date = whole(change.at), whole(change.date)
+  for name in lines(change.sets) do
+    add(change.search .. name, string.sub(name, 1, 1) == 'm' and at or date, change.id)
+  end
+  if change.superseded and (old.sets ~= '' or change.sets ~= '') then
+    add(change.search .. 'v', old.at, change.id .. ' ' .. old.version)
+    add(change.search .. 'v', at, change.id .. ' ' .. change.version)
+  elseif change.sets ~= '' then
+    redis.call('SADD', change.types, change.type)
+  end
 end
 
 -- Makes the identifier index and the sets of who refers to what agree with the new version.
@@ -85,7 +128,10 @@ local function index(change)
   end
   remove_references(old, change.referring, change.id)
   -- the score is the moment since when it refers
-  for line in lines(change.references) do redis.call('ZADD', change.referring .. line, at, change.id) end
+  for line in lines(change.references) do
+    redis.call('ZADD', change.referring .. line, whole(change.at), change.id)
+  end
+  index_for_searches(change, old)
 end
 
 -- The audit entries of what this call accepts are one record for each journal: with the change, or neither.
@@ -105,22 +151,25 @@ local function audit(change, interaction)
 end
 
 local function log(change, interaction, previous)
-  local state = table.concat({change.version, previous, interaction, change.release, at}, ' ')
+  local state = table.concat({change.version, previous, interaction, change.release,
+    whole(change.at)}, ' ')
   redis.call('XADD', change.partition.log, '*', 'change', state .. '\n' .. change.logged)
   if change.digest ~= '' then
-    redis.call('SET', change.idempotency, change.digest .. ' ' .. change.version .. ' ' .. at, 'PX', keep_ms)
+    redis.call('SET', change.idempotency, change.digest .. ' ' .. change.version .. ' '
+      .. whole(change.at), 'PX', keep_ms)
   end
 end
 
 local function report(change)
-  redis.call('SET', change.resource .. ':event', change.request_id .. ' ' .. at, 'PX', keep_ms)
+  redis.call('SET', change.resource .. ':event', change.request_id .. ' ' .. whole(change.at), 'PX',
+    keep_ms)
   -- the event needs the version, however old it is
   local member = string.match(change.resource, ':resource:(.+)$')
-  redis.call('ZADD', change.partition.held, at, member .. '/' .. change.version)
+  redis.call('ZADD', change.partition.held, whole(change.at), member .. '/' .. change.version)
   log(change, 'update', '-')
   audit(change, 'report')
   count_accepted(change, 'update')
-  return {'reported', tonumber(change.version), now}
+  return {'reported', tonumber(change.version), change.at}
 end
 
 local STATUS = {create = 'created', update = 'updated', delete = 'deleted'}
@@ -132,12 +181,15 @@ local function write(change)
   end
   index(change)
   redis.call('SET', change.resource, change.version .. ' ' .. change.release .. ' ' .. interaction .. ' '
-    .. at .. ' ' .. change.request_id .. ' ' .. #change.identifiers .. ' ' .. #change.references .. '\n'
-    .. change.identifiers .. change.references .. (interaction == 'delete' and '' or change.text))
+    .. whole(change.at) .. ' ' .. change.request_id .. ' ' .. #change.identifiers .. ' '
+    .. #change.references .. ' ' .. #change.sets .. '\n'
+    .. change.identifiers .. change.references .. change.sets
+    .. (interaction == 'delete' and '' or change.text))
   log(change, interaction, change.previous)
   audit(change, interaction)
   count_accepted(change, interaction)
-  return {STATUS[interaction], tonumber(change.version), now}
+  if change.at > now then change.partition.latest = math.max(change.partition.latest or 0, change.at) end
+  return {STATUS[interaction], tonumber(change.version), change.at}
 end
 
 -- Whether a partition takes no more changes because its matcher is stopped or too slow. What this call adds
@@ -165,7 +217,7 @@ for n = 1, (#ARGV - FIRST_FIELD) / FIELDS do
   change.logged, change.text, change.audited = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   change.partition = partitions[change.place]
   change.resource, change.index, change.idempotency, change.referring = unpack(KEYS, k + 1, k + 4)
-  change.journal = KEYS[k + 5]
+  change.journal, change.search, change.types = KEYS[k + 5], KEYS[k + 6], KEYS[k + 7]
   changes[n] = change
 end
 if is_atomic then
@@ -182,8 +234,13 @@ if is_atomic then
 else
   for n, change in ipairs(changes) do answers[n] = answer_without_write(change) or write(change) end
 end
+send_added()
 for journal, record in pairs(audited) do redis.call('XADD', journal, '*', unpack(record)) end
 for _, partition in ipairs(partitions) do
+  local written = tonumber(redis.call('HGET', partition.moments, 'written') or '0')
+  if (partition.latest or 0) > written then
+    redis.call('HSET', partition.moments, 'written', whole(partition.latest))
+  end
   for interaction, number in pairs(partition.accepted) do
     count(partition.counters, 'changes_accepted:' .. interaction, number)
   end

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.model.change import VersionKey
-from broker.store import audit_keys, keys
+from broker.store import audit_keys, keys, search_keys
 from broker.store.audit_blocks import encode_change
 from broker.store.proposals import Proposal
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
@@ -53,6 +53,8 @@ def append_changes_call(
             keys.idempotency(p, tenant, proposal.idempotency_key),
             keys.references(p, tenant),
             audit_keys.audit_of_partition(p, tenant),
+            search_keys.search_sets(p, tenant, resource_type),
+            search_keys.search_types(p, tenant),
         ]
         proposed = ProposedChange(
             places[p],
@@ -65,6 +67,9 @@ def append_changes_call(
             proposal.digest if proposal.idempotency_key else "",
             "\n".join(proposal.identifiers),
             "\n".join(f"{target}:{resource_type}:{parameter}" for parameter, target in proposal.references),
+            resource_type,
+            "".join(f"{name}\n" for name in proposal.sets),
+            proposal.date,
         )
         logged = encode_logged(
             tenant, resource_type, resource_id, proposal.events, proposal.trace, proposal.patient
@@ -80,6 +85,7 @@ def _keys_of_partition(partition: int) -> list[str]:
         keys.matching(partition),
         keys.held_versions(partition),
         keys.changes(partition),
+        search_keys.moments(partition),
     ]
 
 
@@ -101,6 +107,7 @@ async def erase_resource(
         keys.resource(partition, tenant, resource_type, resource_id),
         keys.identifiers(partition, tenant, resource_type),
         keys.references(partition, tenant),
+        search_keys.search_sets(partition, tenant, resource_type),
     ]
     member = keys.resource_member(tenant, resource_type, resource_id)
     arguments = [member, resource_id, number if is_current else "", *superseded]
@@ -134,6 +141,7 @@ async def remove_versions(
             keys.resource(partition, tenant, resource_type, resource_id),
             keys.identifiers(partition, tenant, resource_type),
             keys.references(partition, tenant),
+            search_keys.search_sets(partition, tenant, resource_type),
         ]
         member = keys.resource_member(tenant, resource_type, resource_id)
         arguments += [member, resource_id, number, "" if stays_ms is None else stays_ms]

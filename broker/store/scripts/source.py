@@ -35,6 +35,7 @@ _SCRIPTS = MappingProxyType(
     {
         "acquire_leases": _Script(_BASE, runs_when_full=True),
         "advance_position": _Script(_MATCHING, runs_when_full=True),
+        "advance_read_moment": _Script(_BASE, runs_when_full=True),
         "advance_reader": _Script(_BASE, runs_when_full=True),
         "announce_matcher": _Script(_BASE, runs_when_full=True),
         "append_audit": _Script(runs_when_full=True),
@@ -51,6 +52,7 @@ _SCRIPTS = MappingProxyType(
         "end_backoff": _Script(runs_when_full=True),
         "extend_claims": _Script(_BASE, runs_when_full=True),
         "fence_partition": _Script(),
+        "index_resource": _Script(_VERSIONS),
         "join_processes": _Script(_BASE, runs_when_full=True),
         "mark_error": _Script(_SUBSCRIPTION, runs_when_full=True),
         "move_change_to_dead_letters": _Script(_MATCHING),
@@ -69,6 +71,7 @@ _SCRIPTS = MappingProxyType(
         "replace_secrets": _Script(),
         "resend_events": _Script(),
         "schedule_handshake": _Script(runs_when_full=True),
+        "search_page": _Script(_BASE),
         "skip_numbers": _Script(_GAPS, runs_when_full=True),
         "trim_audit": _Script(runs_when_full=True),
         "trim_dead_letters": _Script(_BASE, runs_when_full=True),
