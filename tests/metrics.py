@@ -4,11 +4,53 @@ Metrics belong to the process, not to a broker. `tests/conftest.py` resets them 
 sees only what its own brokers counted.
 """
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
 import httpx
+from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.telemetry.metrics import REGISTRY
+
+PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+_ROW = re.compile(r"^\| `(broker_\w+)` \| (\w+) \| ([\w, ]*) ?\| (process|store) \|", re.MULTILINE)
+
+
+class DocumentedMetric(NamedTuple):
+    """A row of docs/metrics.md. `of`: process or store."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    of: str
+
+
+def documented_metrics() -> Mapping[str, DocumentedMetric]:
+    """The list of docs/metrics.md by name."""
+    rows = _ROW.findall(PAGE.read_text())
+    return {
+        name: DocumentedMetric(name, kind, tuple(labels.replace(",", " ").split()), of)
+        for name, kind, labels, of in rows
+    }
+
+
+def families(page: str) -> Mapping[str, Metric]:
+    """The metrics on a page of `/metrics` by name, without the gauges that the library adds to counters."""
+    return {
+        family.name: family
+        for family in text_string_to_metric_families(page)
+        if not (family.type == "gauge" and family.name.endswith("_created"))
+    }
+
+
+def labels_of_process() -> Mapping[str, tuple[str, ...]]:
+    """The label names of each metric of the process."""
+    collectors = [each for each in REGISTRY._collector_to_names if isinstance(each, MetricWrapperBase)]
+    return {next(iter(each.describe())).name: tuple(each._labelnames) for each in collectors}
 
 
 def reset_metrics() -> None:

@@ -15,6 +15,7 @@ from broker.testing.registration import BACKPORT, subscription
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.fhir.rows import Sent, check_rows, read_back
 from tests.integration.broker_fixture import until_ready
+from tests.metrics import documented_metrics, families
 
 STORES = ("embedded", "cluster")
 
@@ -297,4 +298,6 @@ async def test_the_process_reports_its_health_and_metrics(client: httpx.AsyncCli
     page = await client.get("/metrics")
     assert page.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'interaction="create"' in page.text
+    of_the_disk = {"broker_store_disk_free_bytes", "broker_store_rewrite_bytes"}
+    assert families(page.text).keys() | of_the_disk == documented_metrics().keys()
     assert (await client.head("/livez")).status_code == 200
