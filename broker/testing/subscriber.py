@@ -109,7 +109,8 @@ def _epoch_ms(instant: str) -> float:
 class SimulatedSubscriber:
     """Listens while it is entered. `url(name)` is an endpoint for a Subscription.
 
-    One that `validates` has fhir.resources read each notification, in a thread and before it answers.
+    One that `validates` judges each notification by the rules and models of its release, in a thread and
+    before it answers.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, *, validates: bool = False) -> None:
@@ -191,9 +192,9 @@ class SimulatedSubscriber:
 
 def _findings_in(body: bytes) -> tuple[str, ...]:
     # with the first notification: what listens without one does not wait for the library
-    from broker.testing.validity import findings_in  # noqa: PLC0415
+    from broker.testing.validity import findings_in_notification  # noqa: PLC0415
 
-    return findings_in(body)
+    return findings_in_notification(body)
 
 
 def summary_line(notification: ReceivedNotification) -> str:

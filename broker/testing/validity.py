@@ -12,9 +12,22 @@ from fhir.resources import get_fhir_model_class as r5_model
 from fhir.resources.R4B import get_fhir_model_class as r4b_model
 from pydantic import ValidationError
 
+from broker.testing.bundle_rules import rule_findings
+
 _OF_R4_AND_R4B = "history"
 """The type of a notification Bundle in R4 and R4B; R5 has a type for notifications."""
 _CHANGED_IN_R4B = frozenset({"Evidence", "EvidenceVariable"})
+
+
+def findings_in_notification(body: bytes) -> tuple[str, ...]:
+    """What is not valid in a notification Bundle by the rules of `bundle_rules` and the models.
+
+    Of a message, the notification in it is judged.
+    """
+    bundle = orjson.loads(body)
+    if bundle["type"] == "message":
+        bundle = bundle["entry"][1]["resource"]
+    return (*rule_findings(bundle), *findings_in(orjson.dumps(bundle)))
 
 
 def findings_in(body: bytes) -> tuple[str, ...]:
