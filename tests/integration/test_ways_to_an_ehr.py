@@ -1,5 +1,7 @@
-"""One reading of each row of the specification of vital signs on every way to an EHR, through a kill of every
-process in between: the EHR has the same resources as the broker.
+"""One reading of each row of the specification of vital signs on each way to an EHR, through a kill of every
+process in between: each EHR has the same resources as the broker.
+
+A: the broker writes them (`fhir-write`). C: a subscriber gets them (`rest-hook`) and writes them.
 """
 
 import json
@@ -19,6 +21,7 @@ from broker.testing.ehr_faults import LoseAnswer, LoseRequest, Refuse
 from broker.testing.registration import register_subscription, subscription
 from tests.integration.broker_fixture import until
 from tests.integration.commands import REPOSITORY, Command, environment
+from tests.integration.fhir_write_fixture import write_subscription
 from tests.ports import free_port
 
 DEVICE_READINGS = "http://fhir-broker.org/topics/device-reading"
@@ -46,6 +49,17 @@ ROWS = {
     "V-18": "93832-4",
 }
 """A code of each row."""
+OWN_SYSTEM = "urn:broker"
+"""Of the identifiers that the broker adds to what it writes."""
+TARGET = """
+[[target]]
+name = "ehr"
+base = "{base}"
+types = ["Observation"]
+lookups = ["Patient", "Device", "DeviceMetric", "Observation"]
+creates = ["Patient", "Device", "DeviceMetric"]
+identifier_system = "{system}"
+"""
 Document = Mapping[str, Any]
 By = Mapping[str, Document]
 """Resources by `Type/id`."""
@@ -66,6 +80,17 @@ async def send(client: httpx.AsyncClient, names: list[str]) -> None:
         assert response.status_code == 201, (name, response.text)
 
 
+async def subscribe(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    """Registers a Subscription and waits until it is active."""
+    registered = await register_subscription(client, "/r4", document)
+
+    async def is_active() -> bool:
+        url = f"/r4/Subscription/{registered['id']}"
+        return bool((await client.get(url)).json()["status"] == "active")
+
+    await until(is_active)
+
+
 def comparable(resources: By) -> list[str]:
     """The Observations without ids and versions, which are a server's own; references are by identifier."""
     return sorted(
@@ -82,12 +107,18 @@ def _plain(value: Any, resources: By, *, is_root: bool = True) -> Any:
         return value
     if "reference" in value:
         target = resources["/".join(value["reference"].split("/")[-2:])]
-        return [target["resourceType"], target["identifier"]]
+        return [target["resourceType"], _own_identifiers(target)]
     left = {name: part for name, part in value.items() if not (is_root and name in {"id", "meta"})}
+    if is_root:
+        left["identifier"] = _own_identifiers(value)
     plain = {name: _plain(part, resources, is_root=False) for name, part in left.items()}
     if is_root and "profile" in value.get("meta", {}):
         plain["profile"] = value["meta"]["profile"]
     return plain
+
+
+def _own_identifiers(document: Document) -> list[Document]:
+    return [each for each in document.get("identifier", []) if each.get("system") != OWN_SYSTEM]
 
 
 def stored(ehr: SimulatedEhr) -> By:
@@ -100,9 +131,10 @@ async def at_broker(client: httpx.AsyncClient, names: By) -> By:
     return {name: (await client.get(f"/r4/{name}")).raise_for_status().json() for name in names}
 
 
-async def test_the_ehr_has_the_same_as_the_broker_through_a_kill_of_every_process(tmp_path: Path) -> None:
+async def test_each_ehr_has_the_same_as_the_broker_through_a_kill_of_every_process(tmp_path: Path) -> None:
     port, hook_port = free_port(), free_port()
     base = f"http://127.0.0.1:{port}"
+    targets = tmp_path / "targets.toml"
     serve = Command.of_broker(
         tmp_path,
         "serve",
@@ -111,29 +143,29 @@ async def test_the_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proces
         data_dir=str(tmp_path / "data"),
         reading_patients="create",
         profile_policy="reject",
+        write_targets=str(targets),
     )
     names = example_names()
     half = len(names) // 2
     expected = observation_count()
     async with (
-        SimulatedEhr() as ehr,
+        SimulatedEhr() as written,
+        SimulatedEhr() as notified,
         httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client,
     ):
-        arguments = [str(tmp_path), f"{base}/r4", ehr.base, str(hook_port)]
+        ways = (written, notified)
+        targets.write_text(TARGET.format(base=written.base, system=OWN_SYSTEM))
+        arguments = [str(tmp_path), f"{base}/r4", notified.base, str(hook_port)]
         command = [sys.executable, "-m", "tests.integration.rest_hook_bridge", *arguments]
         bridge = Command(command, tmp_path / "bridge.log", environment(), REPOSITORY)
         with serve, bridge:
             await serve.until_ready(base)
-            ehr.faults.add(Refuse(503), LoseAnswer(), LoseRequest(), Refuse(429, retry_after_s=0))
             endpoint = f"http://127.0.0.1:{hook_port}/notifications"
             document = subscription("r4", DEVICE_READINGS, endpoint, content="full-resource", max_count=5)
-            registered = await register_subscription(client, "/r4", document)
-
-            async def is_active() -> bool:
-                url = f"/r4/Subscription/{registered['id']}"
-                return bool((await client.get(url)).json()["status"] == "active")
-
-            await until(is_active)
+            await subscribe(client, document)
+            await subscribe(client, write_subscription(topic=DEVICE_READINGS, max_count=5))
+            for ehr in ways:
+                ehr.faults.add(Refuse(503), LoseAnswer(), LoseRequest(), Refuse(429, retry_after_s=0))
             await send(client, names[:half])
             for process in (serve, bridge):
                 process.kill()
@@ -141,14 +173,16 @@ async def test_the_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proces
                 process.spawn()
             await serve.until_ready(base)
             await send(client, names[half:])
-            assert await ehr.wait_until(expected, "Observation"), bridge.output[-2_000:]
+            for ehr in ways:
+                assert await ehr.wait_until(expected, "Observation"), bridge.output[-2_000:]
+                assert ehr.faults.is_empty
 
             async def are_equal() -> bool:
-                return comparable(stored(ehr)) == comparable(await at_broker(client, stored(ehr)))
+                own = comparable(await at_broker(client, stored(notified)))
+                return all(comparable(stored(ehr)) == own for ehr in ways)
 
             await until(are_equal)
-            assert ehr.faults.is_empty
-    observations = comparable(stored(ehr))
+    observations = comparable(stored(written))
     assert len(observations) == expected
     assert {
         row for row, code in ROWS.items() if not any(f'"{code}"' in each for each in observations)
