@@ -47,7 +47,6 @@ _FORMATS: Mapping[str, str] = {
     "text/csv": CSV,
 }
 _BINARY = frozenset({"application/octet-stream", "application/vnd.bluetooth.gatt"})
-_NO_QUERY = QueryParams()
 _PARAMETERS = ("device", "patient", "gateway", "offset")
 _STATUS: Mapping[ReadingStatus, int] = {
     ReadingStatus.ACCEPTED: 201,
@@ -90,7 +89,7 @@ async def _respond(scope: Scope, receive: Receive) -> FhirResponse:
 async def _receive(parts: ReadingParts, scope: Scope, receive: Receive) -> FhirResponse:
     principal: Principal = scope["state"]["principal"]
     headers: Mapping[str, str] = scope["state"]["headers"]
-    query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
+    query: Mapping[str, str] = QueryParams(scope["query_string"]) if scope["query_string"] else {}
     parts.limits.admit(principal)
     format_ = _format(headers.get("content-type") or "application/json", query.get("characteristic", ""))
     body = await read_body(

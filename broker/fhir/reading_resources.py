@@ -61,7 +61,7 @@ def observation(elements: Mapping[str, Any], context: ObservationContext) -> Res
         made["extension"] = extensions
     made["identifier"] = [{"system": _URI, "value": context.identifier}]
     made["status"] = context.status
-    made.update((name, value) for name, value in elements.items() if name not in {"meta", "extension"})
+    made |= {name: value for name, value in elements.items() if name not in {"meta", "extension"}}
     made["subject"] = {"reference": context.subject}
     if context.encounter:
         made["encounter"] = {"reference": context.encounter}
@@ -71,7 +71,7 @@ def observation(elements: Mapping[str, Any], context: ObservationContext) -> Res
         made["effectivePeriod"] = {"start": date_time(context.start), "end": date_time(context.end)}
     made["issued"] = context.issued
     made["device"] = {"reference": context.device}
-    return Resource(json_text.encode(made))
+    return Resource.of_values(made)
 
 
 def with_has_member(resource: Resource, references: Sequence[str]) -> Resource:

@@ -46,7 +46,10 @@ class Expression:
     there is one, is a path and the text that an item must have there for the expression to be true.
     """
 
-    __slots__ = ("_evaluate", "_find", "equality", "is_jsonpath", "path", "text")
+    __slots__ = ("_find", "equality", "evaluate", "is_jsonpath", "path", "text")
+
+    evaluate: Evaluate
+    """Gives the value, None if there is none. Raises `ExpressionFailed`."""
 
     def __init__(self, text: str, *, is_jsonpath: bool = False) -> None:
         """Raises `BadExpression`."""
@@ -57,42 +60,30 @@ class Expression:
         self.path = text if not is_jsonpath and _PATH.fullmatch(text) else ""
         self.equality: tuple[str, str] | None = None
         if is_jsonpath:
-            self._find = _jsonpath(text)
-            self._evaluate = lambda scope: _only(self._find(scope))
+            self._find = _guarded(_jsonpath(text))
+            self.evaluate = lambda scope: _only(self._find(scope))
             return
-        compiled = _compile(text)
+        compiled = _guarded(_compile(text))
         if self.path:
             is_of_payload = text.startswith(PAYLOAD)
-            self._evaluate = _member_of(text.removeprefix(PAYLOAD), 0 if is_of_payload else -1)
+            self.evaluate = _member_of(text.removeprefix(PAYLOAD), 0 if is_of_payload else -1)
         elif found := _EQUALITY.fullmatch(text):
             self.equality = (found[1], found[2])
-            self._evaluate = _equals(found[1], found[2])
+            self.evaluate = _equals(found[1], found[2])
         elif comparisons := _comparisons_of(text):
             self.equality = next(
                 ((path, wanted) for path, is_equal, wanted in comparisons if is_equal and wanted is not None),
                 None,
             )
-            self._evaluate = _conjunction(comparisons, compiled)
+            self.evaluate = _conjunction(comparisons, compiled)
         else:
-            self._evaluate = compiled
-
-    def evaluate(self, scope: Scope) -> Any:
-        """The value, None if there is none. Raises `ExpressionFailed`."""
-        return self._guarded(self._evaluate, scope)
-
-    def _guarded(self, evaluate: Evaluate, scope: Scope) -> Any:
-        try:
-            return evaluate(scope)
-        except (JMESPathError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
-            raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
-        except RecursionError:
-            raise ExpressionFailed("the payload is nested too deeply for the expression") from None
+            self.evaluate = compiled
 
     def items(self, scope: Scope) -> list[Any]:
         """The items that the expression selects: what JSONPath finds; what JMESPath gives, or the elements of
         an array that it gives. Raises `ExpressionFailed`.
         """
-        value = self._guarded(self._find if self.is_jsonpath else self._evaluate, scope)
+        value = self._find(scope) if self.is_jsonpath else self.evaluate(scope)
         if value is None:
             return []
         return value if isinstance(value, list) else [value]
@@ -100,7 +91,21 @@ class Expression:
     def is_true(self, scope: Scope) -> bool:
         """Whether the value is true in the sense of JMESPath: not null, false, '', [] or {}."""
         value = self.evaluate(scope)
-        return not (value is None or value is False or value in ("", [], {}))
+        return value is True or not (value is None or value is False or value in ("", [], {}))
+
+
+def _guarded(evaluate: Evaluate) -> Evaluate:
+    """Whatever goes wrong is `ExpressionFailed`."""
+
+    def guarded(scope: Scope) -> Any:
+        try:
+            return evaluate(scope)
+        except (JMESPathError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+            raise ExpressionFailed("the expression cannot be evaluated on this payload") from None
+        except RecursionError:
+            raise ExpressionFailed("the payload is nested too deeply for the expression") from None
+
+    return guarded
 
 
 def _compile(text: str) -> Evaluate:
@@ -144,17 +149,21 @@ def _exact(value: Any) -> Any:
 
 def _member_of(path: str, start: int = -1) -> Evaluate:
     """As the JMESPath interpreter, ten times faster. `start`: the position of the item in `Scope.items`."""
-    names = path.split(".")
+    first, *others = path.split(".")
 
-    def evaluate(scope: Scope) -> Any:
+    def member(scope: Scope) -> Any:
         value = scope.items[start]
-        for name in names:
+        return value.get(first) if isinstance(value, dict) else None
+
+    def descendant(scope: Scope) -> Any:
+        value = member(scope)
+        for name in others:
             if not isinstance(value, dict):
                 return None
             value = value.get(name)
         return value
 
-    return evaluate
+    return descendant if others else member
 
 
 def _equals(path: str, text: str) -> Evaluate:

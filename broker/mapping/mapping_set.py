@@ -17,7 +17,6 @@ from broker.mapping.device_mapping import DeviceMapping
 from broker.mapping.errors import MappingError
 from broker.mapping.expressions import ExpressionFailed
 from broker.mapping.functions import Scope
-from broker.mapping.payloads import MAX_DEPTH, is_too_deep
 from broker.mapping.reading import MappedReading, ReadingProblem
 
 
@@ -26,7 +25,9 @@ class MappingSet:
     """Immutable; a reload makes another."""
 
     mappings: tuple[DeviceMapping, ...] = ()
-    _equalities: dict[str, dict[str, list[DeviceMapping]]] = field(default_factory=dict, init=False)
+    _equalities: dict[tuple[str, ...], dict[str, list[DeviceMapping]]] = field(
+        default_factory=dict, init=False
+    )
     """By path and text, the mappings that match only if the payload has that text there."""
     _others: list[DeviceMapping] = field(default_factory=list, init=False)
 
@@ -36,7 +37,8 @@ class MappingSet:
                 self._others.append(mapping)
             else:
                 path, text = mapping.match.equality
-                self._equalities.setdefault(path, {}).setdefault(text, []).append(mapping)
+                names = tuple(path.split("."))
+                self._equalities.setdefault(names, {}).setdefault(text, []).append(mapping)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,9 +53,9 @@ class MappingSet:
         """
         scope = Scope((payload,), 0)
         found: list[DeviceMapping] = []
-        for path, by_text in self._equalities.items():
+        for names, by_text in self._equalities.items():
             value: object = payload
-            for name in path.split("."):
+            for name in names:
                 value = value.get(name) if isinstance(value, dict) else None
             if isinstance(value, str):
                 found += (each for each in by_text.get(value, ()) if _is_for(each, scope))
@@ -63,10 +65,10 @@ class MappingSet:
     def map(
         self, payload: object, received: datetime, name: str = ""
     ) -> Sequence[MappedReading | ReadingProblem]:
-        """See `reading.PayloadMapper`. `name`: the mapping that the sender says it is, '' to match."""
-        if is_too_deep(payload):
-            text = f"the payload is nested deeper than {MAX_DEPTH} levels."
-            return [ReadingProblem("too-long", "malformed", "", "", "", text)]
+        """See `reading.PayloadMapper`; who decodes a payload bounds its depth.
+
+        `name`: the mapping that the sender says it is, '' to match.
+        """
         if name:
             named = self.find(name)
             found: Sequence[DeviceMapping] = [named] if named else []

@@ -80,6 +80,15 @@ class Resource:
         self._decode = decode
         self._fields: JsonObject | None = None
 
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> "Resource":
+        """The resource of these members, which nobody changes any more: objects are `dict`, arrays `list`,
+        numbers `int` or `Decimal`. Its fields need no reading of the text.
+        """
+        resource = cls(json_text.encode(values))
+        resource._fields = JsonObject(values)
+        return resource
+
     @property
     def text(self) -> bytes:
         """The JSON text in UTF-8."""
