@@ -110,7 +110,7 @@ async def test_two_processes_merge_into_one_observation_and_one_of_them_is_kille
     other = BrokerProcess("api", tmp_path, redis_url=store.url, mappings_dir=folder, base_url=first.base)
     brokers = [first, other]
     try:
-        await first.start(failpoint="intake.after-append:kill@8")
+        await first.start(failpoint="readings.after-commit:kill@3")
         await other.start()
         answers = await asyncio.gather(*(post_pulse(brokers, minute) for minute in range(30)))
         assert not first.is_running, "the failpoint was passed"

@@ -1,12 +1,14 @@
 """Merges readings into the one Observation of their hour, day or correlation id
 (`fhir/merged_observations.py`).
 
-Readings that come together are one version of it. Processes that merge into one Observation at once meet at
-the version that each has read: the later write fails, and its readings are merged again.
+Readings that come together, or while others are being written, are one version of it. Processes that merge
+into one Observation at once meet at the version that each has read: the later write fails, and its readings
+are merged again.
 """
 
 import asyncio
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -37,26 +39,71 @@ class Merging(NamedTuple):
     reading: MergeReading
 
 
+class _Waiting:
+    """Readings of one call of `merge` that wait to be written, and later what became of them."""
+
+    def __init__(self, merged: Sequence[Merging]) -> None:
+        self.merged = merged
+        self.results: list[Result] | None = None
+
+
+class _Queue:
+    """What waits for one Observation. The holder of the lock writes all of it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting: list[_Waiting] = []
+
+
 class ReadingMerger:
     """Through the same intake as all changes."""
 
     def __init__(self, intake: Intake, resources: Resources) -> None:
         self._intake = intake
         self._resources = resources
-        self._locks: WeakValueDictionary[tuple[Tenant, str], asyncio.Lock] = WeakValueDictionary()
+        self._queues: WeakValueDictionary[tuple[Tenant, str], _Queue] = WeakValueDictionary()
 
     async def merge(self, merged: Sequence[Merging]) -> list[Result]:
-        """What became of each of the readings, which are of one Observation. Raises `StoreUnavailable`."""
+        """What became of each of the readings, which are of one Observation. Raises `StoreUnavailable`.
+
+        Those that come while others of the Observation are being written are written together afterwards.
+        """
         request = merged[0].request
-        lock = self._locks.setdefault((request.tenant, request.id), asyncio.Lock())
-        async with lock:
-            try:
-                return await self._write(merged)
-            except RequestError as error:
-                if len(merged) == 1:
-                    return [not_accepted(error, merged[0].mapping)]
-            # one that is not valid must not stop the others
-            return [await self._write_alone(each) for each in merged]
+        queue = self._queues.setdefault((request.tenant, request.id), _Queue())
+        own = _Waiting(merged)
+        queue.waiting.append(own)
+        async with queue.lock:
+            if own.results is None:
+                await self._write_queue(queue, own)
+        assert own.results is not None  # noqa: S101 set, or an exception was raised
+        return own.results
+
+    async def _write_queue(self, queue: _Queue, own: _Waiting) -> None:
+        taken, queue.waiting = queue.waiting, []
+        try:
+            results = await self._write_groups([each for waiting in taken for each in waiting.merged])
+        except BaseException:
+            # the others try by themselves
+            queue.waiting[:0] = [each for each in taken if each is not own]
+            raise
+        for waiting in taken:
+            waiting.results, results = results[: len(waiting.merged)], results[len(waiting.merged) :]
+
+    async def _write_groups(self, merged: Sequence[Merging]) -> list[Result]:
+        """Those of one requester are one version, since the audit trail names who wrote it."""
+        results: list[Result] = []
+        for _, group in groupby(merged, key=lambda each: each.request.requester):
+            results += await self._write_group(list(group))
+        return results
+
+    async def _write_group(self, merged: Sequence[Merging]) -> list[Result]:
+        try:
+            return await self._write(merged)
+        except RequestError as error:
+            if len(merged) == 1:
+                return [not_accepted(error, merged[0].mapping)]
+        # one that is not valid must not stop the others
+        return [await self._write_alone(each) for each in merged]
 
     async def _write_alone(self, merging: Merging) -> Result:
         try:

@@ -1,12 +1,13 @@
 """Merging readings into what is stored: what other processes write meanwhile, and what the intake refuses."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
-from broker.errors import Issue, Malformed, PreconditionFailed
+from broker.errors import Issue, Malformed, PreconditionFailed, StoreUnavailable
 from broker.fhir.merged_observations import MergeReading
 from broker.ingest.intake import Intake
 from broker.ingest.readings.merging import Merging, ReadingMerger, Result
@@ -14,6 +15,7 @@ from broker.ingest.readings.unwritten import Unwritten
 from broker.ingest.readings.windows import window_of
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.mapping.reading import Merge
+from broker.model.audit import Requester
 from broker.model.change import DEFAULT_TENANT, Interaction, Tenant, Version, VersionKey
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -29,10 +31,15 @@ class Stored:
 
     def __init__(self) -> None:
         self.versions: list[Resource] = []
+        self.agents: list[str] = []
         self.refuses: Callable[[bytes], bool] = lambda _text: False
         self.before_write: Callable[[], None] = lambda: None
+        self.is_unavailable = False
 
     async def current(self, tenant: Tenant, _type: str, _id: str) -> Version | None:
+        await asyncio.sleep(0)  # others run, as while a real store is read
+        if self.is_unavailable:
+            raise StoreUnavailable
         if not self.versions:
             return None
         key = VersionKey(tenant, "Observation", "a", len(self.versions))
@@ -47,6 +54,7 @@ class Stored:
         if not request.condition.is_met_by(len(self.versions) or None):
             raise PreconditionFailed(Issue("conflict", "Another version."))
         self.versions.append(request.resource)
+        self.agents.append(request.requester.agent)
         key = VersionKey(request.tenant, "Observation", "a", len(self.versions))
         return Admission(request, Accepted(Acceptance.UPDATED, key, 0))
 
@@ -60,14 +68,19 @@ def stored() -> Stored:
     return Stored()
 
 
-def merging(reading: MergeReading) -> Merging:
-    request = ChangeRequest(DEFAULT_TENANT, Release.R4, "create", "Observation", "a", reading.resource)
+def merging(reading: MergeReading, agent: str = "") -> Merging:
+    request = ChangeRequest(
+        DEFAULT_TENANT, Release.R4, "create", "Observation", "a", reading.resource, requester=Requester(agent)
+    )
     return Merging(request, "strap", reading)
 
 
+def merger_of(stored: Stored) -> ReadingMerger:
+    return ReadingMerger(cast("Intake", stored), cast("Resources", stored))
+
+
 async def merge(stored: Stored, *readings: MergeReading) -> list[Result]:
-    merger = ReadingMerger(cast("Intake", stored), cast("Resources", stored))
-    return await merger.merge([merging(each) for each in readings])
+    return await merger_of(stored).merge([merging(each) for each in readings])
 
 
 def shown(results: list[Result]) -> list[str]:
@@ -85,6 +98,40 @@ async def test_readings_that_come_together_are_one_version(stored: Stored) -> No
     assert shown(results) == ["accepted 1", "accepted 1", "duplicate 1"]
     assert shown(await merge(stored, samples(10, "2"))) == ["duplicate 1"]
     assert len(stored.versions) == 1
+
+
+async def test_readings_that_come_while_others_are_written_are_one_version(stored: Stored) -> None:
+    merger = merger_of(stored)
+    results = await asyncio.gather(
+        *(merger.merge([merging(samples(n * 5, str(n))) for n in (k, k + 6)]) for k in range(6))
+    )
+    assert [shown(each) for each in results] == [["accepted 1"] * 2, *[["accepted 2"] * 2] * 5]
+    assert stored.data == "1 3 5 7 9 11"
+
+
+async def test_each_version_is_of_one_requester(stored: Stored) -> None:
+    merged = [merging(samples(n * 10, "1"), agent) for n, agent in enumerate(["ana", "ana", "ben"])]
+    assert shown(await merger_of(stored).merge(merged)) == ["accepted 1", "accepted 1", "accepted 2"]
+    assert stored.agents == ["ana", "ben"]
+
+
+async def test_a_store_that_fails_one_caller_is_tried_again_by_the_others(stored: Stored) -> None:
+    merger = merger_of(stored)
+    stored.is_unavailable = True
+    calls = [asyncio.create_task(merger.merge([merging(samples(n * 10, "1"))])) for n in range(3)]
+    with pytest.raises(StoreUnavailable):
+        await calls[0]
+    stored.is_unavailable = False
+    assert [shown(await call) for call in calls[1:]] == [["accepted 1"], ["accepted 1"]]
+    assert stored.data == "E 1 1 E E E"
+
+
+async def test_a_caller_that_goes_away_takes_no_other_with_it(stored: Stored) -> None:
+    merger = merger_of(stored)
+    calls = [asyncio.create_task(merger.merge([merging(samples(n * 10, "1"))])) for n in range(3)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    assert [shown(await call) for call in calls[1:]] == [["accepted 1"], ["accepted 1"]]
 
 
 async def test_what_another_process_wrote_meanwhile_is_kept(stored: Stored) -> None:
