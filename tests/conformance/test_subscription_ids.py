@@ -121,7 +121,7 @@ async def test_a_page_of_a_search_costs_the_same_with_few_and_with_many(
     read = []
     async with (
         start_broker(frozenset({Role.API})) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
     ):
 
         async def search() -> None:

@@ -177,7 +177,7 @@ async def test_a_proxy_passes_requests_large_bodies_event_streams_and_websockets
             assert read_notification(message.encode()).type == "handshake"
 
         stranger = httpx.AsyncClient(
-            base_url=base, verify=client_tls(tmp_path, has_certificate=False), trust_env=False
+            base_url=base, verify=client_tls(tmp_path, has_certificate=False), trust_env=False, timeout=60
         )
         async with stranger:
             try:

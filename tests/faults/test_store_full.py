@@ -96,7 +96,7 @@ async def test_changes_accepted_before_memory_ran_out_are_matched_when_there_is_
         await limit_memory(valkey, "1kb")
         async with running(settings, with_matcher) as matcher:
             matcher_base = f"http://127.0.0.1:{matcher.settings.port}"
-            async with httpx.AsyncClient(base_url=matcher_base, trust_env=False) as at_matcher:
+            async with httpx.AsyncClient(base_url=matcher_base, trust_env=False, timeout=60) as at_matcher:
 
                 async def has_met_the_full_store() -> bool:
                     return await read_total(at_matcher, "broker_store_errors_total") > 0

@@ -17,7 +17,7 @@ PATIENT = {"resourceType": "Patient", "id": "ana"}
 async def test_the_trail_is_listed_exported_and_verified(start_broker: StartBroker, store: Store) -> None:
     async with (
         start_broker() as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
     ):
         operator = Operator(broker.settings.base_url)
         await client.put("/r4/Patient/ana", json=PATIENT)

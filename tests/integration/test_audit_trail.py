@@ -318,7 +318,7 @@ async def test_start_stop_and_reload_are_recorded_and_a_trail_that_is_off_stays_
     start_broker: StartBroker,
 ) -> None:
     async def words(running: Running) -> list[str]:
-        async with httpx.AsyncClient(base_url=running.settings.base_url) as client:
+        async with httpx.AsyncClient(base_url=running.settings.base_url, timeout=60) as client:
             await client.get("/r4/Patient/ana")
             return [word(event) for event in await AuditReader(client).export()]
 

@@ -21,7 +21,7 @@ async def test_key_sets_are_public_and_cacheable_and_follow_a_rotation(
     keys.rotate(DEFAULT_TENANT, 0)
     async with (
         start_broker(auth="smart", clients_dir=tmp_path, keys_dir=tmp_path) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
     ):
         response = await client.get("/oauth/jwks")
         assert response.status_code == 200

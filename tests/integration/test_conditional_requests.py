@@ -215,7 +215,7 @@ async def test_concurrent_conditional_requests_to_two_brokers_make_one_resource(
     async with (
         start_broker() as first,
         start_broker(base_url=first.settings.base_url) as second,
-        httpx.AsyncClient(trust_env=False) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         bases = [f"http://127.0.0.1:{broker.settings.port}/r4" for broker in (first, second)]
         for value in ("1", "2", "3"):

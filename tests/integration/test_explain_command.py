@@ -53,7 +53,7 @@ async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
     with Command.of_broker(tmp_path, "serve", port=str(port), data_dir=str(tmp_path / "store")) as broker:
         await broker.until_ready(base)
         headers = {"Content-Type": "application/fhir+json"}
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             response = await client.put(
                 f"{base}/r5/Subscription/ward-3", content=SUBSCRIPTION, headers=headers
             )
@@ -106,7 +106,7 @@ async def test_the_exit_code_says_whether_the_change_would_be_notified(ward: War
 async def test_a_stored_resource_is_named_by_its_reference(ward: Ward) -> None:
     headers = {"Content-Type": "application/fhir+json"}
     body = observation(HEART_RATE, "ana", AT, 131) | {"id": "fast"}
-    async with httpx.AsyncClient(base_url=ward.base, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=ward.base, headers=headers, trust_env=False, timeout=60) as client:
         assert (await client.put("/r4/Observation/fast", json=body)).status_code == 201
     done = ward.explain("ward-3", "Observation/fast")
     assert done.returncode == 0, done.stderr

@@ -99,7 +99,7 @@ async def test_an_unknown_method_or_path_gets_an_outcome(
 async def test_browser_apps_of_listed_origins_are_allowed_and_no_others(start_broker: StartBroker) -> None:
     async with (
         start_broker(cors_origins=(ORIGIN,)) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60) as client,
     ):
         allowed = await client.request("OPTIONS", "/r4/Subscription", headers={"Origin": ORIGIN} | PREFLIGHT)
         assert allowed.status_code == 200

@@ -152,7 +152,7 @@ async def test_the_next_reader_processes_the_entries_of_a_dead_one_in_order(
 
 
 async def _read(broker: Running, resource_id: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         resource: dict[str, Any] = (
             await client.get(f"{broker.settings.base_url}/r4/Observation/{resource_id}")
         ).json()

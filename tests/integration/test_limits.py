@@ -246,7 +246,7 @@ async def test_handshakes_to_one_host_are_paced_and_another_host_is_not(
     elsewhere = endpoint.replace("127.0.0.1", "localhost")
     async with (
         start_broker(handshakes_per_host=3) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
     ):
         for _ in range(8):
             made = await client.post("/r4/Subscription", json=subscription("r4", TOPIC, endpoint))
@@ -274,7 +274,7 @@ async def test_an_open_broker_has_no_limits_per_client_unless_it_is_told_to(
     for is_limited in (False, True):
         async with (
             start_broker(request_rate=1, max_subscriptions=1, limit_open=is_limited) as broker,
-            httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+            httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
         ):
             document = subscription("r4", TOPIC, "http://127.0.0.1:9/hook")
             answers = [await client.post("/r4/Subscription", json=document) for _ in range(8)]
@@ -286,7 +286,7 @@ async def test_the_subscriptions_of_a_data_set_without_counts_are_counted(
 ) -> None:
     async with (
         start_broker() as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
     ):
         for _ in range(5):
             await client.post("/r4/Subscription", json=subscription("r4", TOPIC, "http://127.0.0.1:9/"))

@@ -47,7 +47,7 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     headers = {"Content-Type": "application/fhir+json"}
     with Command.of_broker(tmp_path, "serve", **settings) as broker:
         await broker.until_ready(base)
-        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=60) as client:
             yield Machine(base, tmp_path, client)
 
 
@@ -147,7 +147,7 @@ async def test_a_listener_that_verifies_lets_the_broker_repeat_what_came_before_
         tmp_path, "listen", "--port", str(port), f"--broker=http://127.0.0.1:{nobody}", "--verify"
     ) as listener:
         await listener.until_output("listening on")
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert (await client.post(url(port), json={"resourceType": "Bundle"})).status_code == 503
         await listener.until_output("refused with 503, not verified: there is no secret yet")
 
@@ -162,7 +162,7 @@ async def test_a_bundle_that_is_not_valid_is_reported(tmp_path: Path) -> None:
     port = free_port()
     with Command.of_broker(tmp_path, "listen", "--port", str(port)) as listener:
         await listener.until_output("listening on")
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             for name in ("empty", "wrong"):
                 bundle = {
                     "resourceType": "Bundle",

@@ -46,7 +46,7 @@ async def test_all_lines_are_json_on_request(tmp_path: Path, subscriber: Simulat
     settings = {"port": str(port), "data_dir": str(tmp_path / "data"), "log_level": "debug"}
     with Command.of_broker(tmp_path, "serve", log_format="json", **settings) as serve:
         await serve.until_ready(base)
-        async with httpx.AsyncClient(base_url=base, trust_env=False, headers=_JSON) as client:
+        async with httpx.AsyncClient(base_url=base, trust_env=False, headers=_JSON, timeout=60) as client:
             fixture = BrokerFixture(client, subscriber)
             await fixture.subscribe("a")
             subscriber.endpoint("a").answer = Script(503)

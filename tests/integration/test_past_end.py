@@ -39,7 +39,7 @@ async def test_where_past_ends_are_ignored_a_test_kit_may_use_its_old_examples(
 ) -> None:
     async with (
         start_broker(past_end="ignore") as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
     ):
         fixture = BrokerFixture(client, subscriber)
         document = subscription("r4", VITAL_SIGNS, subscriber.url("a"), timeout_s=60, max_count=20)

@@ -207,7 +207,10 @@ async def test_concurrent_patches_lose_no_update(
     async with (
         start_broker(base_url=base) as second,
         httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{second.settings.port}", headers=client.headers, trust_env=False
+            base_url=f"http://127.0.0.1:{second.settings.port}",
+            headers=client.headers,
+            trust_env=False,
+            timeout=60,
         ) as other,
     ):
         responses = await asyncio.gather(

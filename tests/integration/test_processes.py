@@ -259,7 +259,7 @@ async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(
                 await broker_fixture.subscribe("a", content="full-resource")
                 await broker_fixture.send(3)
                 await broker_fixture.until_numbers("a", 3)
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 matcher = f"http://127.0.0.1:{ports['match']}"
                 assert (await client.get(f"{matcher}/r4/metadata")).status_code == 404
                 assert "broker_changes_matched_total 3.0" in (await client.get(f"{matcher}/metrics")).text

@@ -235,7 +235,10 @@ async def test_a_body_over_the_limit_is_refused_with_and_without_content_length(
         for _ in range(64):
             yield b" " * 1024
 
-    async with start_broker(max_body=32 * 1024) as broker, httpx.AsyncClient(trust_env=False) as client:
+    async with (
+        start_broker(max_body=32 * 1024) as broker,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
+    ):
         url = f"{broker.settings.base_url}/r4/Patient"
         check_outcome(await client.post(url, content=b" " * 40_000), 413)
         check_outcome(await client.post(url, content=in_pieces()), 413)

@@ -94,7 +94,9 @@ async def test_changed_indexes_are_built_of_what_is_stored(start_broker: StartBr
     """Searches are refused until every stored resource is in the indexes."""
 
     async def search(broker: Running, query: str) -> Bundle:
-        async with httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=broker.settings.base_url, trust_env=False, timeout=60
+        ) as client:
             async with asyncio.timeout(60):
                 while (response := await client.get(query)).status_code == 503:
                     assert "Retry-After" in response.headers

@@ -151,7 +151,7 @@ async def test_required_profiles_have_to_be_claimed() -> None:
     wanted = "http://hl7.org/fhir/StructureDefinition/vitalsigns"
     async with (
         SimulatedEhr(required_profiles={"Observation": [wanted]}) as ehr,
-        httpx.AsyncClient(base_url=ehr.base, trust_env=False) as client,
+        httpx.AsyncClient(base_url=ehr.base, trust_env=False, timeout=60) as client,
     ):
         assert (await client.post("/Observation", json=heart_rate())).status_code == 422
         claiming = heart_rate() | {"meta": {"profile": [wanted]}}
@@ -200,7 +200,7 @@ async def test_it_says_what_it_can(client: httpx.AsyncClient) -> None:
 async def test_only_registered_clients_with_a_scope_may_write() -> None:
     async with (
         SimulatedEhr(is_guarded=True) as ehr,
-        httpx.AsyncClient(base_url=ehr.base, trust_env=False) as client,
+        httpx.AsyncClient(base_url=ehr.base, trust_env=False, timeout=60) as client,
     ):
         assert (await client.post("/Patient", json=PATIENT)).status_code == 401
         assert (await client.get("/metadata")).status_code == 200
@@ -226,7 +226,7 @@ async def test_only_registered_clients_with_a_scope_may_write() -> None:
 async def test_an_assertion_counts_once_and_for_its_token_endpoint() -> None:
     async with (
         SimulatedEhr(is_guarded=True) as ehr,
-        httpx.AsyncClient(base_url=ehr.origin, trust_env=False) as client,
+        httpx.AsyncClient(base_url=ehr.origin, trust_env=False, timeout=60) as client,
     ):
         key = key_of("gateway")
         ehr.authorization.register("gateway", "system/*.rs", jwks={"keys": [dict(key.public_jwk)]})

@@ -235,7 +235,7 @@ async def test_commands_get_tokens_and_a_broker_without_clients_says_what_to_do(
         assert (code, len(error.splitlines())) == (2, 1)
         assert "operator.pem" in error
         auth = auth_of(base, "operator", "system/Observation.r")
-        async with httpx.AsyncClient(auth=auth, trust_env=False) as client:
+        async with httpx.AsyncClient(auth=auth, trust_env=False, timeout=60) as client:
             assert (await client.get(f"{base}/metrics")).status_code == 200
         assert await serve.stop() == 0
 

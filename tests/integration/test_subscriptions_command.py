@@ -44,6 +44,7 @@ async def test_a_subscription_is_shown_paused_activated_retried_tested_and_delet
             base_url=broker.settings.base_url,
             headers={"Content-Type": "application/fhir+json"},
             trust_env=False,
+            timeout=60,
         ) as client,
     ):
         fixture, operator = BrokerFixture(client, subscriber), Operator(broker.settings.base_url)

@@ -128,7 +128,7 @@ async def test_serve_of_the_wheel_has_the_topics_and_their_value_sets(
     command = [str(installed / "fhir-broker"), "serve"]
     with Command(command, tmp_path / "serve.log", environment, tmp_path) as serve:
         await serve.until_ready(base)
-        async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
             found = (await client.get("/r5/SubscriptionTopic?_count=100")).json()
         assert await serve.stop() == 0, serve.output
     urls = {entry["resource"]["url"].rpartition("/")[2] for entry in found["entry"]}

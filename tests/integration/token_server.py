@@ -81,7 +81,7 @@ class TokenServer:
         assert form["client_assertion_type"] == ASSERTION_TYPE
         assert "client_secret" not in form
         header = jwt.get_unverified_header(form["client_assertion"])
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             jwks = (await client.get(self.jwks_url)).json()
         (jwk,) = [jwk for jwk in jwks["keys"] if jwk["kid"] == header["kid"]]
         assert header["typ"] == "JWT"
