@@ -37,7 +37,7 @@ async def before_access_control(
     """A broker without access control, with Subscriptions of these ids."""
     async with (
         start_broker() as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         for name in ids:
             document = subscription("r4", VITALS, subscriber.url(name), headers=[("X-Secret", "of-the-ward")])

@@ -63,7 +63,7 @@ async def test_the_name_of_the_base_url_and_allowed_origins_are_answered(start_b
     async with (
         start_broker(**settings) as running,
         httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{running.settings.port}", timeout=10, trust_env=False
+            base_url=f"http://127.0.0.1:{running.settings.port}", timeout=60, trust_env=False
         ) as client,
     ):
         for headers in ({"Host": "broker.example"}, {"Origin": "https://app.example"}):
@@ -76,6 +76,6 @@ async def test_an_open_broker_that_something_else_protects_compares_no_names(
 ) -> None:
     async with (
         start_broker(allow_open=True) as running,
-        httpx.AsyncClient(base_url=running.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=running.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         assert (await client.get("/r4/metadata", headers=REBOUND)).status_code == 200

@@ -126,7 +126,7 @@ async def test_a_client_at_its_limit_does_not_learn_whether_another_client_has_t
 ) -> None:
     async with (
         start_broker(authenticate=authenticate, max_subscriptions=1) as running,
-        httpx.AsyncClient(base_url=running.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=running.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         theirs = await registered(client, "owner", channel="websocket")
         own = await registered(client, "intruder", channel="websocket")

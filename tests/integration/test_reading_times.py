@@ -32,7 +32,7 @@ async def test_implausible_times_are_quarantined_or_flagged(start_broker: StartB
     mapper = PayloadsOfTests()
     async with (
         start_broker(mapper=lambda: mapper, reading_clock=policy) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         await add_patient(client, "ana")
         made = {"resourceType": "Device", "identifier": [{"system": DEVICES, "value": "d1"}]}
@@ -60,7 +60,7 @@ async def test_a_clock_that_is_known_to_be_ahead_is_corrected_and_its_time_kept(
     mapper = PayloadsOfTests()
     async with (
         start_broker(mapper=lambda: mapper) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         await add_patient(client, "ana")
         response = await send(client, reading("2024-11-25T10:00:00+01:00", ahead=90))
