@@ -27,6 +27,7 @@ _DELETED = AuditRule(AuditAction.DELETE, is_stored_with_change=True)
 _CREATE, _UPDATE = AuditRule(AuditAction.CREATE), AuditRule(AuditAction.UPDATE)
 _DELETE, _READ = AuditRule(AuditAction.DELETE), AuditRule(AuditAction.READ)
 _VREAD, _SEARCH = AuditRule(AuditAction.VREAD), AuditRule(AuditAction.SEARCH)
+_HISTORY = AuditRule(AuditAction.HISTORY)
 _OPERATION, _TOKEN = AuditRule(AuditAction.OPERATION), AuditRule(AuditAction.TOKEN)
 
 AUDITED: Mapping[Row, AuditRule] = {
@@ -35,6 +36,10 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("POST", "$dead-letters"): _OPERATION,
     ("POST", "$redrive-dead-letters"): AuditRule(AuditAction.REDRIVE),
     ("POST", "$discard-dead-letters"): AuditRule(AuditAction.DISCARD),
+    ("GET", "$export"): _OPERATION,
+    ("POST", "$export"): _OPERATION,
+    ("DELETE", "_export/{id}"): _OPERATION,
+    ("GET", "_export/{id}/{file}"): _OPERATION,
     ("POST", "Subscription"): _CREATED,
     ("GET", "Subscription"): _SEARCH,
     ("GET", "Subscription/_search"): _SEARCH,
@@ -94,6 +99,8 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("PUT", "AuditEvent/{id}"): _UPDATE,
     ("PATCH", "AuditEvent/{id}"): _UPDATE,
     ("DELETE", "AuditEvent/{id}"): _DELETE,
+    ("GET", "Observation/$lastn"): _OPERATION,
+    ("POST", "Observation/$lastn"): _OPERATION,
     ("POST", "{type}"): _CREATED,
     ("PUT", "{type}"): _UPDATED,
     ("PATCH", "{type}"): _UPDATED,
@@ -106,7 +113,9 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("PATCH", "{type}/{id}"): _UPDATED,
     ("DELETE", "{type}/{id}"): _DELETED,
     ("GET", "{type}/{id}/_history/{version}"): _VREAD,
-    ("GET", "{type}/{id}/_history"): AuditRule(AuditAction.HISTORY),
+    ("GET", "_history"): _HISTORY,
+    ("GET", "{type}/_history"): _HISTORY,
+    ("GET", "{type}/{id}/_history"): _HISTORY,
 }
 BUNDLE: Row = ("POST", "")
 _TOPICS = "topics hold no patient data; changes of topics are audited"
@@ -117,6 +126,7 @@ _REFUSED = "reaches no data: the broker refuses every such search or change"
 EXEMPT: Mapping[Row, str] = {
     BUNDLE: "each entry is audited by its own row; only a Bundle that is refused as a whole is an entry",
     ("GET", "metadata"): _DEFINITIONS,
+    ("GET", "_export/{id}"): "lists the files of an export, which are audited when they are read",
     ("GET", ".well-known/smart-configuration"): _DEFINITIONS,
     ("GET", "SubscriptionTopic"): _TOPICS,
     ("GET", "SubscriptionTopic/_search"): _TOPICS,

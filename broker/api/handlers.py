@@ -2,6 +2,7 @@
 
 from broker.api.adoption import AdoptionHandlers
 from broker.api.audit_events import AuditEventHandlers
+from broker.api.bulk_export import BulkExportHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.client_limits import ClientLimits
 from broker.api.dead_letters import DeadLetterHandlers
@@ -11,6 +12,7 @@ from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.event_stream import EventStreamHandlers
 from broker.api.history import HistoryHandlers
 from broker.api.interactions import Handlers
+from broker.api.last_observations import LastObservationHandlers
 from broker.api.metadata import MetadataHandlers, ServerFacts
 from broker.api.resources import ResourceHandlers
 from broker.api.signing_secrets import SigningSecretHandlers
@@ -46,7 +48,9 @@ def handlers(
         contexts=DeviceContextHandlers(services.device_contexts),
         validation=ValidationHandlers(services.validation),
         resources=ResourceHandlers(services.changes),
-        histories=HistoryHandlers(services.histories),
         searches=ResourceSearchHandlers(services.searches),
+        histories=HistoryHandlers(services.histories, services.type_histories),
+        last_observations=LastObservationHandlers(services.last_observations),
+        exports=BulkExportHandlers(services.exports, is_smart=facts.is_smart),
         max_entries=max_entries,
     )

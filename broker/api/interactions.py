@@ -11,6 +11,7 @@ from broker.api import smart_configuration
 from broker.api.adoption import AdoptionHandlers
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.auditing import Auditor
+from broker.api.bulk_export import BulkExportHandlers
 from broker.api.bundles import BundleHandlers
 from broker.api.business_events import BusinessEventHandlers
 from broker.api.dead_letters import DeadLetterHandlers
@@ -19,7 +20,9 @@ from broker.api.device_context import DeviceContextHandlers
 from broker.api.diagnosis import DiagnosisHandlers
 from broker.api.dispatch import Interaction, InteractionTable
 from broker.api.event_stream import EventStreamHandlers
+from broker.api.exchange import FhirRequest
 from broker.api.history import HistoryHandlers
+from broker.api.last_observations import LastObservationHandlers
 from broker.api.metadata import MetadataHandlers
 from broker.api.preconditions import AS_CREATE, BY_CRITERIA, BY_ID, NOTHING, has_criteria
 from broker.api.resources import ResourceHandlers
@@ -74,6 +77,8 @@ class Handlers:
     resources: ResourceHandlers
     histories: HistoryHandlers
     searches: ResourceSearchHandlers
+    exports: BulkExportHandlers
+    last_observations: LastObservationHandlers
     max_entries: int
 
 
@@ -91,7 +96,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
     subscriptions, operations, tokens = handlers.subscriptions, handlers.operations, handlers.tokens
     carries, names, searches = carries_topic, topics.names_topic, is_topic_search
     search, is_searched = h.searches.search, h.searches.is_searched
-    audit, histories = handlers.audit, handlers.histories
+    audit, histories, exports = handlers.audit, handlers.histories, handlers.exports
     event_type, own = h.business_events.focus_type, metadata.is_own_operation
     return (
         Interaction("POST", "", bundles.receive, PER_ENTRY, honours=NOTHING),
@@ -102,6 +107,11 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("POST", "$dead-letters", h.dead_letters.list, OPERATOR),
         Interaction("POST", "$redrive-dead-letters", h.dead_letters.redrive, OPERATOR),
         Interaction("POST", "$discard-dead-letters", h.dead_letters.discard, OPERATOR),
+        Interaction("GET", "$export", exports.start, Access.AUTHENTICATED),
+        Interaction("POST", "$export", exports.start, Access.AUTHENTICATED),
+        Interaction("GET", "_export/{id}", exports.status, Access.AUTHENTICATED),
+        Interaction("DELETE", "_export/{id}", exports.cancel, Access.AUTHENTICATED),
+        Interaction("GET", "_export/{id}/{file}", exports.read, Access.AUTHENTICATED),
         Interaction("POST", "Subscription", subscriptions.create, REGISTER, honours=AS_CREATE),
         Interaction("GET", "Subscription", subscriptions.search, LIST),
         Interaction("GET", "Subscription/_search", subscriptions.search, LIST),
@@ -195,6 +205,8 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("PUT", "AuditEvent/{id}", audit.refuse_write, CHANGE_AUDIT, is_refusal=True),
         Interaction("PATCH", "AuditEvent/{id}", audit.refuse_write, CHANGE_AUDIT, is_refusal=True),
         Interaction("DELETE", "AuditEvent/{id}", audit.refuse_write, REMOVE_AUDIT, is_refusal=True),
+        Interaction("GET", "Observation/$lastn", h.last_observations.read, SEARCH, type_of=_observation),
+        Interaction("POST", "Observation/$lastn", h.last_observations.read, SEARCH, type_of=_observation),
         Interaction(
             "POST", "{type}", resources.create, CREATE, plan=resources.plan_create, honours=AS_CREATE
         ),
@@ -247,7 +259,13 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
             "PATCH", "{type}/{id}", resources.patch, UPDATE, plan=resources.plan_patch, honours=BY_ID
         ),
         Interaction("GET", "{type}/{id}/_history/{version}", resources.read_version, READ_RESTRICTED),
+        Interaction("GET", "_history", histories.of_all, Access.AUTHENTICATED),
+        Interaction("GET", "{type}/_history", histories.of_type, SEARCH, only=histories.has_history),
         Interaction(
             "GET", "{type}/{id}/_history", histories.of_resource, READ_RESTRICTED, only=histories.has_history
         ),
     )
+
+
+def _observation(_request: FhirRequest) -> str:
+    return "Observation"

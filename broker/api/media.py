@@ -20,6 +20,9 @@ _JSON = {FHIR_JSON, "application/json", "text/json", "json", "application/json+f
 JSON_PATCH = "application/json-patch+json"
 ACCEPT_PATCH = f"{JSON_PATCH}, {FHIR_JSON}"
 """The formats of a PATCH, for the header Accept-Patch (RFC 5789): JSON Patch and FHIRPath Patch."""
+FHIR_NDJSON = "application/fhir+ndjson"
+NDJSON_TYPES = frozenset({FHIR_NDJSON, "application/ndjson", "ndjson"})
+"""The spellings of NDJSON, the format of files of exports."""
 _BLANK = re.compile(r"(?<=\w) (?=\w)")
 _ZERO = re.compile(r"0(\.0{0,3})?")
 _ANY = {"*/*", "application/*", *_JSON}
@@ -46,7 +49,7 @@ def _fits(parameters: dict[str, str], release: Release) -> bool:
 def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, release: Release) -> None:
     """Raises `NotAcceptable` unless the client accepts JSON of this release. `_format` replaces `Accept`.
 
-    Discovery is answered in JSON whatever the client accepts (S-002).
+    Discovery is answered in JSON whatever the client accepts (S-002); a file of an export is NDJSON.
     """
     if path.startswith(".well-known/"):
         return
@@ -55,6 +58,8 @@ def check_accept(headers: Mapping[str, str], query: QueryParams, path: str, rele
         # an unescaped `+` in a query string arrives as a blank
         accept = _BLANK.sub("+", accept)
     if "text/event-stream" in accept and path.endswith("/$stream"):
+        return
+    if path.startswith("_export/") and any(name in NDJSON_TYPES for name, _ in media_types(accept)):
         return
     _check_accept(accept, release)
 

@@ -82,6 +82,7 @@ class MetadataHandlers:
                 ]
                 for resource_type, fields in searches.items()
             },
+            histories=frozenset(filter(self._stored.is_searched, request.adapter.resource_types)),
             includes={name: codes for name, codes in stored.includes.items() if name not in searches},
             operations={each: definitions(request.release, request.base, each) for each in resources},
             channels=sorted(self._facts.channels),

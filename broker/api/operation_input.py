@@ -2,7 +2,7 @@
 (R-362).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from broker.api.exchange import FhirRequest
@@ -16,15 +16,16 @@ Input = Mapping[str, Sequence[str]]
 _OF_EVERY_REQUEST = {"_format", "_pretty"}
 
 
-def read_input(request: FhirRequest, supported: set[str]) -> Input:
+def read_input(request: FhirRequest, supported: set[str], whole: Collection[str] = ()) -> Input:
     """The parameters; raises `Malformed` for one that is not supported, or has no plain value.
 
-    In the query, commas separate values; a parameter may be repeated in both.
+    In the query, commas separate values, except of a parameter that is `whole`; one may be repeated in both.
     """
     values: dict[str, list[str]] = {}
     for name, text in request.query.multi_items():
         if name not in _OF_EVERY_REQUEST:
-            values.setdefault(name, []).extend(part for part in text.split(",") if part)
+            parts = [text] if name in whole else text.split(",")
+            values.setdefault(name, []).extend(part for part in parts if part)
     if request.resource.text:
         for name, text in _of_resource(request):
             values.setdefault(name, []).append(text)
@@ -34,6 +35,12 @@ def read_input(request: FhirRequest, supported: set[str]) -> Input:
             text = f"The parameter {name!r} is not supported. {names}"
             raise Malformed(Issue("not-supported", text, name))
     return values
+
+
+def pairs(request: FhirRequest) -> list[tuple[str, str]]:
+    """The parameters as sent, for an operation that takes those of a search; raises `Malformed`."""
+    sent = request.query.multi_items()
+    return [*sent, *_of_resource(request)] if request.resource.text else sent
 
 
 def _of_resource(request: FhirRequest) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ from broker.app.parts import Parts, milliseconds
 from broker.app.profiles import build_intake_validator, build_validator
 from broker.app.readings import Readings, build_reading_parts, build_readings, build_redrive_worker
 from broker.app.roles import Role
-from broker.app.search import SearchParts, build_resource_search
+from broker.app.search import SearchParts, build_exports, build_indexed_types, build_resource_search
 from broker.delivery.following import Following
 from broker.delivery.rendering import NotificationRenderer
 from broker.fhir.device_associations import device_references
@@ -60,11 +60,13 @@ from broker.services.ends import EndRule
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.history import HistoryService
+from broker.services.last_observations import LastObservationsService
 from broker.services.registration import RegistrationRules
 from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscription_quota import SubscriptionQuota
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
+from broker.services.type_history import TypeHistoryService
 from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.settings import Settings
@@ -146,6 +148,11 @@ def build_services(
         changes=changes,
         histories=HistoryService(parts.resources, restrictions),
         searches=build_resource_search(parts, search),
+        exports=build_exports(parts, search),
+        last_observations=LastObservationsService(
+            build_indexed_types(parts, search), parts.resources, restrictions
+        ),
+        type_histories=TypeHistoryService(build_indexed_types(parts, search), restrictions),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),

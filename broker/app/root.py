@@ -44,7 +44,7 @@ from broker.app.parts import Parts
 from broker.app.profiles import profile_loops
 from broker.app.readings import Readings
 from broker.app.roles import ALL_ROLES, Role
-from broker.app.search import SearchParts, build_search_builder, open_search
+from broker.app.search import SearchParts, build_export_checker, build_search_builder, open_search
 from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
@@ -231,6 +231,8 @@ async def _open_intakes(
     intake, readings = build_intakes(parts, group, mapper, search.index)
     loops |= intake_loops(parts, intake, readings, roles)
     loops |= profile_loops(parts, roles)
+    if Role.API in roles:
+        loops["exports"] = lambda: build_export_checker(parts, search).run()
     loops["throttle"] = lambda: throttle.follow(parts.stop)
     if Role.MQTT not in roles:
         return _Intakes(intake, readings, search, group_commit, loops, {})

@@ -68,3 +68,8 @@ def match_entry(full_url: str, resource: Resource) -> BundleMember:
 def include_entry(full_url: str, resource: Resource) -> BundleMember:
     """A resource that accompanies a match; no total counts it."""
     return entry(full_url, resource, search={"mode": "include"})
+
+
+def deletion_bundle(reference: str) -> Resource:
+    """A transaction that deletes one resource, as exports list deletions."""
+    return bundle({"type": "transaction"}, [{"request": {"method": "DELETE", "url": reference}}])

@@ -1,6 +1,6 @@
 """The CapabilityStatement: the same capabilities in the vocabulary of each release (R-380..R-391)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,7 +46,8 @@ class SearchCapability(NamedTuple):
 class Capabilities:
     """What the running broker offers beyond what the release fixes.
 
-    `searches`: for each resource type that can be searched, its search parameters; `includes` those that
+    `searches`: for each resource type that can be searched, its search parameters; `histories`: the
+    types with a history; `includes` those that
     `_include` and `_revinclude` follow. `operations`: for each
     resource type ('' for the base, `Resource` for every type), operation -> URL of its definition.
     `channels`: the channel types. `security`: a sentence on who may do what. `is_smart`: clients need access
@@ -58,6 +59,7 @@ class Capabilities:
     software_version: str
     at_ms: int
     searches: Mapping[str, Sequence[SearchCapability]]
+    histories: Collection[str]
     includes: Mapping[str, Sequence[str]]
     operations: Mapping[str, Mapping[str, str]]
     channels: Sequence[str]
@@ -106,7 +108,7 @@ def capability_statement(vocabulary: CapabilityVocabulary, capabilities: Capabil
                 "resource": [
                     _resource(name, vocabulary, capabilities) for name in sorted(vocabulary.resource_types)
                 ],
-                "interaction": [{"code": "transaction"}, {"code": "batch"}],
+                "interaction": _codes("transaction", "batch", "history-system"),
             }
         ],
     }
@@ -151,7 +153,9 @@ def _resource(name: str, vocabulary: CapabilityVocabulary, capabilities: Capabil
     else:
         rest = {
             "interaction": _codes(
-                *_INTERACTIONS, *(["search-type"] if name in capabilities.searches else [])
+                *_INTERACTIONS,
+                *(["search-type"] if name in capabilities.searches else []),
+                *(["history-type"] if name in capabilities.histories else []),
             ),
             "versioning": "versioned-update",
             "readHistory": True,

@@ -16,6 +16,7 @@ from broker.model.resource import Resource
 
 _CORE = "http://hl7.org/fhir/OperationDefinition/"
 _BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
+_BULK_DATA = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 _ALL = frozenset(Release)
 _BACKPORTS = frozenset({Release.R4, Release.R4B})
 OPERATIONS: Sequence[Operation] = (
@@ -91,6 +92,24 @@ OPERATIONS: Sequence[Operation] = (
             ("discard-dead-letters", "Discard dead letters", True),
         )
     ),
+    Operation(
+        "lastn",
+        "Last Observations of each code",
+        at_type=True,
+        at_instance=False,
+        affects_state=False,
+        standard=_ALL,
+        resource="Observation",
+    ),
+    Operation(
+        "export",
+        "Export resources in bulk",
+        at_type=False,
+        at_instance=False,
+        affects_state=False,
+        standard=_ALL,
+        resource="",
+    ),
     *(
         Operation(code, title, at_type=True, at_instance=False, affects_state=False, resource="AuditEvent")
         for code, title in (
@@ -121,8 +140,10 @@ OPERATIONS: Sequence[Operation] = (
 def _canonical(operation: Operation, release: Release, base: str) -> str:
     if release not in operation.standard:
         return f"{base}/OperationDefinition/{operation.code}"
-    if operation.resource == ANY_TYPE:
-        return f"{_CORE}{ANY_TYPE}-{operation.code}"
+    if not operation.resource:
+        return f"{_BULK_DATA}{operation.code}"
+    if operation.resource != "Subscription":
+        return f"{_CORE}{operation.resource}-{operation.code}"
     return (
         f"{_CORE}Subscription-{operation.code}" if release is Release.R5 else f"{_BACKPORT}{operation.code}"
     )

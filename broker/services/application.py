@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from broker.delivery.following import Following
 from broker.services.adoption import AdoptionService
 from broker.services.audit import AuditService
+from broker.services.bulk_export import BulkExportService
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
@@ -15,10 +16,12 @@ from broker.services.dry_run import DryRunService
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
 from broker.services.history import HistoryService
+from broker.services.last_observations import LastObservationsService
 from broker.services.resource_search import ResourceSearchService
 from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
+from broker.services.type_history import TypeHistoryService
 from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
 
@@ -31,6 +34,9 @@ class ApplicationServices:
     changes: ChangeService
     histories: HistoryService
     searches: ResourceSearchService
+    type_histories: TypeHistoryService
+    exports: BulkExportService
+    last_observations: LastObservationsService
     business_events: BusinessEventService
     subscriptions: SubscriptionService
     conditional_subscriptions: ConditionalSubscriptions

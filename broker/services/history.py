@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from broker.errors import Issue, Malformed, NotFound
 from broker.matching.restrictions import Restrictions
-from broker.model.change import Version, VersionKey
+from broker.model.change import Interaction, Version, VersionKey
 from broker.model.principal import Principal
 from broker.model.scopes import alternatives
 from broker.services.history_parameters import HistoryParameters
@@ -43,7 +43,8 @@ class HistoryService:
         Where the scopes of the principal have restrictions, a version is shown if it and the current one meet
         them, as a read of it alone; a deletion has no content, and meets none.
         """
-        current = await self._resources.current(principal.tenant, resource_type, resource_id)
+        target = (resource_type, resource_id)
+        current = (await self._resources.current_as_stored(principal.tenant, [target])).get(target)
         if current is None or not self._may_read(principal, current):
             text = f"{resource_type}/{resource_id} does not exist, or its retention has passed. Check the id."
             raise NotFound(Issue("not-found", text))
@@ -56,7 +57,7 @@ class HistoryService:
         while following > 1:
             numbers = range(following - 1, max(0, following - 1 - step), -1)
             keys = [current.key._replace(version=number) for number in numbers]
-            versions = await self._resources.many(keys)
+            versions = await self._resources.many_as_stored(keys)
             for key in keys:
                 version = versions.get(key)
                 if version is None:
@@ -76,7 +77,7 @@ class HistoryService:
     async def _written_ms(self, current: Version, number: int) -> int | None:
         """When a version was written; None if it is not stored, or not yet written."""
         key: VersionKey = current.key._replace(version=number)
-        version = await self._resources.version(key) if number <= current.key.version else None
+        version = (await self._resources.stored([key])).get(key) if number <= current.key.version else None
         return None if version is None else version.at_ms
 
     def _may_read(self, principal: Principal, version: Version) -> bool:
@@ -89,7 +90,7 @@ def _is_in(asked: HistoryParameters, version: Version, superseded_ms: int | None
         return version.at_ms >= asked.since_ms
     is_superseded = superseded_ms is not None and superseded_ms <= asked.at.first_ms
     # what was deleted before is not there, and nothing to show
-    was_absent = version.resource is None and version.at_ms < asked.at.first_ms
+    was_absent = version.interaction is Interaction.DELETE and version.at_ms < asked.at.first_ms
     return version.at_ms <= asked.at.last_ms and not is_superseded and not was_absent
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
-_NAME = re.compile(r"at\.(\d{1,15})(?:\.(-?\d{1,16})\.([A-Za-z0-9\-.]{1,64}))?", re.ASCII)
+_MEMBER = r"(?:[A-Z][A-Za-z]{1,63}/)?[A-Za-z0-9\-.]{1,64}(?: \d{1,15})?"
+_NAME = re.compile(rf"at\.(\d{{1,15}})(?:\.(-?\d{{1,16}})\.({_MEMBER}))?", re.ASCII)
 
 
 class Position(NamedTuple):
     """The place of a resource in an order: the number that it is ordered by, and its id. Sorted sets of the
-    store have the same order, since ids are ASCII.
+    store have the same order, since ids are ASCII. In a history the id is `Type/id` or `Type/id version`.
     """
 
     score: int

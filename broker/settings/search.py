@@ -1,9 +1,10 @@
 """The settings of searches of stored resources."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from broker.settings.environment import Agreement, setting
-from broker.settings.kinds import INDEXES
+from broker.settings.kinds import DURATION, INDEXES
 
 DEFAULT_INDEXES = (
     ("Observation", ("subject+code@date", "subject@date", "device")),
@@ -24,4 +25,11 @@ class SearchSettings:
         " the clinical date (docs/http-api.md). off: none can be searched. After a change the indexes are"
         " built again.",
         agreement=Agreement.REQUIRED,
+    )
+    export_keep: timedelta = setting(
+        timedelta(hours=6),
+        DURATION,
+        "6h",
+        "How long a bulk export and its files can be read, at most BROKER_RETENTION.",
+        agreement=Agreement.EXPECTED,
     )

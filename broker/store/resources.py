@@ -98,6 +98,17 @@ class Resources:
         stored = await self.stored(wanted)
         return {key: unpack(key, version, self._bodies) for key, version in stored.items()}
 
+    async def many_as_stored(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, Version]:
+        """As `many`, but a version whose text is damaged has no resource; its interaction is no deletion."""
+        stored = await self.stored(wanted)
+        return {key: self._as_stored(key, version) for key, version in stored.items()}
+
+    def _as_stored(self, key: VersionKey, stored: StoredVersion) -> Version:
+        try:
+            return unpack(key, stored, self._bodies)
+        except ValueError:
+            return Version(key, stored.release, stored.interaction, stored.at_ms, None)
+
     async def stored(self, wanted: Iterable[VersionKey]) -> dict[VersionKey, StoredVersion]:
         """As `many`, without reading the texts."""
         keys_wanted = list(wanted)
@@ -117,11 +128,27 @@ class Resources:
     async def current_many(
         self, tenant: Tenant, wanted: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], Version]:
-        """The current versions (deletions too) by type and id, as far as there are any; one round trip."""
+        """The current versions (deletions too) by type and id, as far as there are any; one round trip.
+
+        Raises `ValueError` for a damaged one.
+        """
+        stored = await self._current_stored(tenant, wanted)
+        return {target: unpack(key, version, self._bodies) for target, (key, version) in stored.items()}
+
+    async def current_as_stored(
+        self, tenant: Tenant, wanted: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Version]:
+        """As `current_many`, with damaged ones as `many_as_stored` has them."""
+        stored = await self._current_stored(tenant, wanted)
+        return {target: self._as_stored(key, version) for target, (key, version) in stored.items()}
+
+    async def _current_stored(
+        self, tenant: Tenant, wanted: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[VersionKey, StoredVersion]]:
         targets = list(wanted)
         stored = await self._read([self._current_key(tenant, *target) for target in targets])
         return {
-            target: unpack(VersionKey(tenant, *target, version.number), version, self._bodies)
+            target: (VersionKey(tenant, *target, version.number), version)
             for target, version in zip(targets, stored, strict=True)
             if version is not None
         }

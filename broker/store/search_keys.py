@@ -9,6 +9,20 @@ them; '' while stored resources are being indexed.
 """
 SEARCH_BUILDER = "broker:search-builder"
 """String: the process that indexes stored resources; it expires."""
+OPEN_EXPORTS = "broker:open-exports"
+"""Set: `<tenant> <job>` of the exports whose files are not all checked."""
+
+
+def export_job(tenant: Tenant, job_id: str) -> str:
+    """Hash of a bulk export: `job` and, by number, the results of its files; it expires. `export_jobs.py`
+    reads it.
+    """
+    return f"broker:export:{tenant}:{job_id}"
+
+
+def export_claim(tenant: Tenant, job_id: str) -> str:
+    """String: the process that checks the files of an export; it expires."""
+    return f"broker:export-claim:{tenant}:{job_id}"
 
 
 def search_sets(partition: int, tenant: Tenant, resource_type: str) -> str:

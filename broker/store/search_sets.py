@@ -13,6 +13,7 @@ from broker.store.protocol import Command, Store
 from broker.store.resources import Resources
 from broker.store.scripts import search
 from broker.store.scripts.search import Members, PieceOfSet
+from broker.store.set_ranges import DividedRange, divide
 
 MAX_CHANGED = 10_000
 """Versions that were written after a snapshot and superseded others: beyond it nobody reads on in it."""
@@ -30,6 +31,13 @@ class SetRange(NamedTuple):
     name: str
     low: int
     high: int
+
+
+async def stored_types(store: Store, tenant: Tenant) -> set[str]:
+    """The types of which a tenant has resources in sets."""
+    names = [search_keys.search_types(partition, tenant) for partition in range(store.layout.partitions)]
+    replies = await store.send([("SMEMBERS", name) for name in names])
+    return {name.decode() for found in replies for name in found}
 
 
 class SearchSets:
@@ -87,6 +95,36 @@ class SearchSets:
         """The current versions, deletions too."""
         found = await self._resources.current_many(self._tenant, [(self._type, each) for each in ids])
         return {resource_id: version for (_, resource_id), version in found.items()}
+
+    async def current_as_stored(self, ids: Sequence[str]) -> dict[str, Version]:
+        """The current versions, deletions too. A damaged one has no resource, and is no deletion."""
+        wanted = [(self._type, each) for each in ids]
+        found = await self._resources.current_as_stored(self._tenant, wanted)
+        return {resource_id: version for (_, resource_id), version in found.items()}
+
+    async def versions(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Version]:
+        """The versions by id and number that are still stored, deletions too. A damaged one has no resource,
+        and is no deletion.
+        """
+        versions = await self._resources.many_as_stored(
+            [VersionKey(self._tenant, self._type, resource_id, number) for resource_id, number in wanted]
+        )
+        return {(key.id, key.version): version for key, version in versions.items()}
+
+    async def moments(self, partition: int, wanted: Sequence[tuple[str, int]]) -> list[int | None]:
+        """When versions of resources that have several were written, by id and number; None for one that is
+        not known.
+        """
+        members = [f"{resource_id} {number}" for resource_id, number in wanted]
+        if not members:
+            return []
+        (scores,) = await self._store.send([("ZMSCORE", self._key(partition, VERSIONS), *members)])
+        return [None if score is None else int(score) for score in scores]
+
+    async def divided(self, wanted: SetRange, size: int) -> list[DividedRange]:
+        """Ranges of about `size` members, in the order of the partitions."""
+        names = [self._key(partition, wanted.name) for partition in range(self.partitions)]
+        return await divide(self._store, names, wanted.low, wanted.high, size)
 
     async def as_of(self, moment_ms: int) -> Mapping[str, Version | None]:
         """The versions at that moment of all resources that were changed after it; None for those that did

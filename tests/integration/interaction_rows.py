@@ -11,7 +11,7 @@ ROWS = interaction_table(_handlers).rows
 
 def concrete(path: str) -> str:
     """A path of a row with values for its variables."""
-    return path.format(id="none", type="Observation", version="1")
+    return path.format(id="none", type="Observation", version="1", file="0")
 
 
 def methods_of(path: str) -> set[str]:

@@ -54,7 +54,11 @@ async def test_r_380_to_r_391_the_capability_statement_is_complete(
     about = types_of(statement)["Subscription"]
     assert "application/fhir+json" in statement["format"]
     assert "authentication" in rest["security"]["description"]
-    assert {item["code"] for item in rest["interaction"]} == {"batch", "transaction"}
+    assert {item["code"] for item in rest["interaction"]} == {
+        "batch",
+        "transaction",
+        "history-system",
+    }
     assert any(item.get("valueUri", "").endswith("/ws") for item in rest["extension"])
     for channel in ("rest-hook", "websocket", "message", "server-sent-events"):
         assert channel in about["documentation"]
@@ -87,6 +91,7 @@ async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient
             ("read", "GET", f"{kind}/none"),
             ("vread", "GET", f"{kind}/none/_history/1"),
             ("history-instance", "GET", f"{kind}/none/_history"),
+            ("history-type", "GET", f"{kind}/_history"),
             ("update", "PUT", f"{kind}/none"),
             ("delete", "DELETE", f"{kind}/none"),
             ("search-type", "GET", kind),
@@ -99,6 +104,7 @@ async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient
                 "read": {404},
                 "vread": {404},
                 "history-instance": {404},
+                "history-type": {200},
                 "update": {422},
                 "delete": {404, 204},
                 "search-type": {200},

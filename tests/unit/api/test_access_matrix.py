@@ -98,7 +98,7 @@ def is_allowed(needs: str, held: tuple[Held, ...], roles: frozenset[str], *, is_
 
 
 def request_of(row: Interaction, release: Release, resource_type: str, principal: Principal) -> FhirRequest:
-    path = row.path.format(type=resource_type, id="x1", version="1")
+    path = row.path.format(type=resource_type, id="x1", version="1", file="0")
     query = QueryParams()
     return FhirRequest(principal, release, "http://b", row.method, path, {}, query, {}, Resource(b""))
 

@@ -137,7 +137,7 @@ def position_of(version: Version, by_date: bool) -> Position:
     return Position(version.resource.fields["date"] if by_date else version.at_ms, version.key.id)
 
 
-_WRITES = st.lists(
+WRITES = st.lists(
     st.builds(
         Write,
         st.sampled_from(IDS),
@@ -149,9 +149,7 @@ _WRITES = st.lists(
 )
 
 
-@given(
-    _WRITES, _WRITES, st.booleans(), st.booleans(), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5)
-)
+@given(WRITES, WRITES, st.booleans(), st.booleans(), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5))
 def test_pages_are_the_matches_of_their_moment_each_once_and_in_order(
     before: list[Write],
     meanwhile: list[Write],
@@ -192,7 +190,7 @@ def test_pages_are_the_matches_of_their_moment_each_once_and_in_order(
     assert found == expected
 
 
-@given(_WRITES, _WRITES)
+@given(WRITES, WRITES)
 def test_polls_by_the_moment_of_the_first_page_see_every_version_that_stays(
     first: list[Write], second: list[Write]
 ) -> None:
@@ -241,7 +239,9 @@ def test_a_page_in_the_order_of_moments_does_not_end_inside_a_millisecond() -> N
     assert page.is_full_before(Position(7, "r5"))
 
 
-_PLACES = st.none() | st.builds(Position, st.integers(-9, 9**9), st.sampled_from(["a", "A.b-1"]))
+_PLACES = st.none() | st.builds(
+    Position, st.integers(-9, 9**9), st.sampled_from(["a", "A.b-1", "Device/a-1", "Device/a 12"])
+)
 
 
 @given(st.builds(SnapshotPageName, st.integers(0, 10**14), _PLACES))
@@ -250,7 +250,7 @@ def test_the_name_of_a_page_is_read_again(name: SnapshotPageName) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "at.", "at.x", "at.1.2", "at.1.2.", "at.1.2.a/b", "at.1.2.a.b c", "last"]
+    "text", ["", "at.", "at.x", "at.1.2", "at.1.2.", "at.1.2.a/b", "at.1.2.a.b c", "at.1.2.Ab/c d", "last"]
 )
 def test_other_texts_name_no_page(text: str) -> None:
     assert parse_snapshot_page(text) is None
