@@ -141,7 +141,7 @@ class ResourceSearchService:
             return None
         total = await types.total(principal, criteria, name.moment_ms)
         if total is None:
-            text = f"The matches are too many to count ({MAX_COUNTED:,} are counted). There is no total."
+            text = f"More than {MAX_COUNTED:,} resources would have to be looked at. There is no total."
             warnings.append(Issue("too-costly", text, "_total", "warning"))
         return total
 

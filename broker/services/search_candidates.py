@@ -39,18 +39,28 @@ class _Source(NamedTuple):
 
 class WayCandidates:
     """The way is in the order of the page. Each set of the way in each partition is a source, whose number is
-    in `sources`. `size` is how many candidates one source gives at a time.
+    in `sources`, if it has members after the snapshot began: `counts` says how many of each set in each
+    partition. What comes into one later is not in the snapshot. `size` is how many candidates one source
+    gives at a time.
     """
 
-    def __init__(self, sets: SearchSets, way: Way, direction: Direction, size: int) -> None:
+    def __init__(
+        self,
+        sets: SearchSets,
+        way: Way,
+        direction: Direction,
+        size: int,
+        counts: Sequence[Sequence[int]],
+    ) -> None:
         self._sets = sets
         self._direction = direction
         self._size = size
         self._sources = [
             source._replace(partition=partition)
-            for part in way.sets
+            for part, by_partition in zip(way.sets, counts, strict=True)
             for source in _sources(part, way.order, direction)
-            for partition in range(sets.partitions)
+            for partition, count in enumerate(by_partition)
+            if count
         ]
 
     @property
@@ -124,9 +134,16 @@ class ListedCandidates:
 class SortedCandidates(ListedCandidates):
     """The way is in another order: all of it is read and sorted (at most `MAX_SORTED`)."""
 
-    def __init__(self, sets: SearchSets, way: Way, order: Order, direction: Direction) -> None:
+    def __init__(
+        self,
+        sets: SearchSets,
+        way: Way,
+        order: Order,
+        direction: Direction,
+        counts: Sequence[Sequence[int]],
+    ) -> None:
         super().__init__(sets, (), order, direction)
-        self._way = WayCandidates(sets, way, Direction(), _PIECE)
+        self._way = WayCandidates(sets, way, Direction(), _PIECE, counts)
 
     async def _all_ids(self) -> Sequence[str]:
         ids: set[str] = set()

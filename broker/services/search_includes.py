@@ -24,6 +24,7 @@ from broker.services.search_request import Include
 from broker.services.snapshot_pages import SnapshotPageName
 from broker.services.stored_search import Criteria, Match, TypeSearch
 from broker.store.resources import Resources
+from broker.tasks import Slices
 
 _LOCAL = re.compile(r"([A-Z][A-Za-z]*)/([A-Za-z0-9\-.]{1,64})", re.ASCII)
 _AT_ONCE = 50
@@ -62,7 +63,9 @@ class IncludeReader:
     ) -> Included:
         """The current versions of what the matches refer to, each once and without the matches."""
         wanted: dict[tuple[str, str], None] = {}
+        slices = Slices()
         for match in matches:
+            await slices.pause()
             for target in self._targets(match, includes):
                 wanted[target] = None
         for match in matches:
@@ -82,6 +85,7 @@ class IncludeReader:
                 continue
             if not self._restrictions.allow(readable[target[0]], version):
                 continue
+            await slices.pause()
             resource = convert(version.resource, target[0], version.release, self._searched.release)
             if resource is None:
                 unconvertible.add(target[0])

@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from broker.model.change import Version
 from broker.services.snapshot_pages import Direction, Merge, Position, SnapshotPage
+from broker.tasks import Slices
 
 T = TypeVar("T")
 MAX_CANDIDATES = 20_000
@@ -76,8 +77,8 @@ async def fill_page(
         # after the candidates and their versions: a change that was in neither as it happened is in here
         changed = await candidates.as_of(query.moment_ms)
         is_end = merge.is_exhausted
-        matches = _current_matches(query, found, versions, changed)
-        matches |= _former_matches(query, changed, reached, None if is_end else found[-1])
+        matches = await _current_matches(query, found, versions, changed)
+        matches |= await _former_matches(query, changed, reached, None if is_end else found[-1])
         for position in query.direction.ordered([*found, *matches]):
             if page.is_full_before(position):
                 return reached
@@ -91,7 +92,7 @@ async def fill_page(
             return reached
 
 
-def _current_matches(
+async def _current_matches(
     query: SnapshotQuery[T],
     found: Sequence[Position],
     versions: Mapping[str, Version],
@@ -99,7 +100,9 @@ def _current_matches(
 ) -> dict[Position, T]:
     """Those whose current version is in the snapshot."""
     matches: dict[Position, T] = {}
+    slices = Slices()
     for position in found:
+        await slices.pause()
         version = versions.get(position.id)
         if version is None or version.at_ms > query.moment_ms or position.id in changed:
             continue
@@ -109,7 +112,7 @@ def _current_matches(
     return matches
 
 
-def _former_matches(
+async def _former_matches(
     query: SnapshotQuery[T],
     changed: Mapping[str, Version | None],
     after: Position | None,
@@ -117,7 +120,9 @@ def _former_matches(
 ) -> dict[Position, T]:
     """Those that were changed after the snapshot, at their places after one position and up to another."""
     matches: dict[Position, T] = {}
+    slices = Slices()
     for version in changed.values():
+        await slices.pause()
         judged = None if version is None else query.judge(version)
         if judged is None:
             continue

@@ -29,13 +29,14 @@ from broker.services.search_candidates import (
 from broker.services.search_ids import named_ids
 from broker.services.search_plan import IndexedType, Order, Way, choose, ways
 from broker.services.snapshot_pages import Direction, Position, SnapshotPage, SnapshotPageName
-from broker.services.snapshot_reader import Candidates, Piece, SnapshotQuery, fill_page
+from broker.services.snapshot_reader import MAX_CANDIDATES, Candidates, Piece, SnapshotQuery, fill_page
 from broker.store.resources import Resources
 from broker.store.search_sets import SearchSets, SetRange, SnapshotTooOld
 
 MAX_COUNTED = 100_000
-"""Matches that a total counts; it is left out for more."""
-_STEP = 100
+"""Candidates that a total looks at; it is left out for more."""
+_MIN_STEP, _COUNT_STEP = 20, 500
+"""Candidates that are read at once: at least, and to count."""
 _TRIES = 3
 
 
@@ -94,9 +95,9 @@ class TypeSearch:
             return await self._number_of_all(moment_ms)
         page = SnapshotPage[Match](MAX_COUNTED + 1)
         name: SnapshotPageName | None = SnapshotPageName(moment_ms)
-        for _ in range(_TRIES):
+        for _ in range(MAX_COUNTED // MAX_CANDIDATES):
             assert name is not None  # noqa: S101 the loop ends with it
-            last, _judge = await self._fill(principal, criteria, name, page, _STEP)
+            last, _judge = await self._fill(principal, criteria, name, page, _COUNT_STEP)
             if last is None:
                 return len(page.items)
             name = SnapshotPageName(moment_ms, last)
@@ -112,7 +113,8 @@ class TypeSearch:
         ids = await named_ids(self._resources, principal.tenant, self._searched, criteria.filters)
         if ids is not None:
             return len(ids)
-        return min((await self._sizes(ways(self._searched, criteria.filters))).values())
+        counts = await self._counts(ways(self._searched, criteria.filters))
+        return min(sum(map(sum, by_set)) for by_set in counts.values())
 
     async def _fill(
         self,
@@ -131,7 +133,7 @@ class TypeSearch:
             read = _AsTheyAreNow(candidates, judge)
         query = SnapshotQuery(name.moment_ms, criteria.direction, judge)
         try:
-            return await fill_page(query, read, page, sources, name.after, step=max(count, _STEP)), judge
+            return await fill_page(query, read, page, sources, name.after, step=max(count, _MIN_STEP)), judge
         except SnapshotTooOld:
             raise too_old() from None
 
@@ -143,24 +145,28 @@ class TypeSearch:
         if ids is not None:
             return ListedCandidates(self._sets, ids, order, direction)
         found = ways(self._searched, criteria.filters)
-        plan = choose(found, await self._sizes(found), order, count)
+        counts = await self._counts(found)
+        sizes = {way: sum(map(sum, by_set)) for way, by_set in counts.items()}
+        plan = choose(found, sizes, order, count)
         if plan.is_sorted:
-            return SortedCandidates(self._sets, plan.way, order, direction)
-        return WayCandidates(self._sets, plan.way, direction, max(count, _STEP))
+            return SortedCandidates(self._sets, plan.way, order, direction, counts[plan.way])
+        size = max(count // 2, _MIN_STEP)
+        return WayCandidates(self._sets, plan.way, direction, size, counts[plan.way])
 
-    async def _sizes(self, found: Sequence[Way]) -> dict[Way, int]:
+    async def _counts(self, found: Sequence[Way]) -> dict[Way, list[Sequence[int]]]:
+        """How many resources each set of each way has in each partition."""
         ranges = [SetRange(part.name, *part.range) for way in found for part in way.sets]
         sizes = iter(await self._sets.sizes(ranges))
-        return {way: sum(next(sizes) for _ in way.sets) for way in found}
+        return {way: [next(sizes) for _ in way.sets] for way in found}
 
     async def _number_of_all(self, moment_ms: int) -> int | None:
         """Those that are unchanged since the moment, and those that were changed and existed at it."""
         for _ in range(_TRIES):
             before = await self._as_of(moment_ms)
-            (unchanged,) = await self._sets.sizes([SetRange(SetKind.MOMENT.value, 0, moment_ms)])
+            (counts,) = await self._sets.sizes([SetRange(SetKind.MOMENT.value, 0, moment_ms)])
             after = await self._as_of(moment_ms)
             if before.keys() == after.keys():
-                return unchanged + sum(version is not None for version in after.values())
+                return sum(counts) + sum(version is not None for version in after.values())
         return None
 
     async def _as_of(self, moment_ms: int) -> Mapping[str, Version | None]:

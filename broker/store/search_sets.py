@@ -15,7 +15,7 @@ from broker.store.scripts import search
 from broker.store.scripts.search import Members, PieceOfSet
 from broker.store.set_ranges import DividedRange, divide
 
-MAX_CHANGED = 10_000
+MAX_CHANGED = 5_000
 """Versions that were written after a snapshot and superseded others: beyond it nobody reads on in it."""
 VERSIONS = "v"
 """The set of the versions of resources that have several: `<id> <number>` by moment."""
@@ -57,8 +57,8 @@ class SearchSets:
         """A moment: all that was written at it or before is visible and durable, and nothing is added."""
         return await search.advance_read_moment(self._store)
 
-    async def sizes(self, ranges: Sequence[SetRange]) -> list[int]:
-        """How many members each range has in all partitions; one round trip."""
+    async def sizes(self, ranges: Sequence[SetRange]) -> list[Sequence[int]]:
+        """How many members each range has in each partition; one round trip."""
         partitions = range(self.partitions)
         commands: list[Command] = [
             ("ZCOUNT", self._key(partition, each.name), each.low, each.high)
@@ -66,7 +66,7 @@ class SearchSets:
             for partition in partitions
         ]
         counts = await self._store.send(commands)
-        return [sum(counts[n : n + len(partitions)]) for n in range(0, len(counts), len(partitions))]
+        return [counts[n : n + len(partitions)] for n in range(0, len(counts), len(partitions))]
 
     async def scores(self, ids: Sequence[str], names: Sequence[str]) -> dict[str, int]:
         """The scores of resources in the first of the sets that has them; without those that none has."""

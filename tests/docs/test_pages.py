@@ -14,6 +14,7 @@ from tests.docs.running import PageRunner
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
     "http-api",
+    "pulling",
     "topics",
     "business-events",
     "streams",
