@@ -22,7 +22,7 @@ from broker.errors import Issue
 from broker.fhir.identifiers import identifiers
 from broker.fhir.server_answers import EntryAnswer, reference_of, transaction_answers
 from broker.fhir.server_capabilities import missing_capabilities
-from broker.fhir.server_references import LogicalReference
+from broker.fhir.server_references import LogicalReference, logical_references
 from broker.fhir.server_writes import (
     NotWritable,
     Skipped,
@@ -226,11 +226,11 @@ class _Attempt:
         """What the transaction writes itself. With the broker's ids the references fit as they are."""
         if len(requests) < 2 or self._target.rules.mode is WriteMode.UPDATE:
             return {}
-        full_urls = {}
-        for request in requests:
-            if request.resource is not None:
-                full_urls[request.item.reference] = request.full_url
-                for token in identifiers(request.resource):
+        written = [(request, request.resource) for request in requests if request.resource is not None]
+        full_urls = {request.item.reference: request.full_url for request, _ in written}
+        if any(logical_references(resource) for _, resource in written):
+            for request, resource in written:
+                for token in identifiers(resource):
                     full_urls[LogicalReference(request.item.type, token).key] = request.full_url
         return full_urls
 

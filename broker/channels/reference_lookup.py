@@ -179,7 +179,9 @@ class ReferenceLookup:
         given: Mapping[str, Resource],
         depth: int,
     ) -> str | Unresolved | Failure:
-        """The new resource, or one that was created meanwhile: the condition is the search."""
+        """The new resource, or one that was created meanwhile, by this broker or another client: the
+        condition is the resource's own identifiers where it has some.
+        """
         if depth >= _MAX_DEPTH:
             return Unresolved(f"{reference} is referred to over too many resources")
         resource_type, _, resource_id = reference.partition("/")
@@ -192,7 +194,8 @@ class ReferenceLookup:
         if not isinstance(resolved, WriteRequest):
             return resolved
         body = resolved.resource.text if resolved.resource is not None else b""
-        condition = ("If-None-Exist", identifier_query(*tokens))
+        own = [token for token in identifiers(resource) if token.system]
+        condition = ("If-None-Exist", identifier_query(*(own or tokens)))
         answer = await server.request("POST", resource_type, body, headers=(condition,))
         match answer:
             case Accepted(location=location):

@@ -42,22 +42,23 @@ def outcome_summary(body: bytes) -> str | None:
 
 
 def is_resource(body: bytes) -> bool:
-    """Whether the body is a FHIR resource, and not the page of a proxy."""
-    try:
-        return bool(Resource(body).type)
-    except Malformed:
-        return False
+    """Whether the body looks like a FHIR resource, and not like the page of a proxy. Who needs what is in it
+    parses it.
+    """
+    return body.lstrip().startswith(b"{") and b'"resourceType"' in body
 
 
 def transaction_answers(body: bytes, entries: int) -> list[EntryAnswer] | None:
     """The answers to the entries of a transaction, in their order; None if the body is no response to a
     transaction of so many entries.
     """
-    fields = _fields(body, "Bundle")
-    if fields is None or fields.get("type") != "transaction-response":
+    try:
+        fields = Resource(body).copy()
+    except Malformed:
         return None
+    is_response = fields.get("resourceType") == "Bundle" and fields.get("type") == "transaction-response"
     listed = fields.get("entry")
-    if not isinstance(listed, tuple) or len(listed) != entries:
+    if not is_response or not isinstance(listed, list) or len(listed) != entries:
         return None
     answers = []
     for entry in listed:
@@ -101,8 +102,8 @@ def matches(body: bytes, resource_type: str) -> list[str] | None:
 
 
 def _entry_answer(entry: object) -> EntryAnswer | None:
-    response = entry.get("response") if isinstance(entry, JsonObject) else None
-    if not isinstance(response, JsonObject):
+    response = entry.get("response") if isinstance(entry, dict) else None
+    if not isinstance(response, dict):
         return None
     status, location, outcome = (response.get(name) for name in ("status", "location", "outcome"))
     match = _STATUS.match(status) if isinstance(status, str) else None
@@ -111,7 +112,7 @@ def _entry_answer(entry: object) -> EntryAnswer | None:
     return EntryAnswer(
         int(match[1]),
         reference_of(location) if isinstance(location, str) else "",
-        _summary_of(outcome) if isinstance(outcome, JsonObject) else "",
+        _summary_of(JsonObject(outcome)) if isinstance(outcome, dict) else "",
     )
 
 
@@ -121,7 +122,8 @@ def _outcomes(body: bytes) -> list[bytes]:
         json_text.members(json_text.members(entry)["response"])
         for entry in json_text.items(json_text.members(body)["entry"])
     ]
-    return [response.get("outcome", b"") for response in responses]
+    outcomes = [response.get("outcome", b"") for response in responses]
+    return [outcome if outcome.startswith(b"{") else b"" for outcome in outcomes]
 
 
 def _summary_of(outcome: JsonObject) -> str:

@@ -10,12 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from broker.fhir.identifiers import IdentifierToken
 from broker.model import json_text
+from broker.model.json_text import STRING
 from broker.model.resource import JsonObject, Resource
 
 _LOCAL = re.compile(r"([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _RELEASES = ("r4", "r4b", "r5")
+_REFERENCE = re.compile(rb'("reference"\s*:\s*)(' + STRING + rb")")
+"""A member `reference` with a string. In a JSON text, no string has these bytes: its quotes are escaped."""
+_IDENTIFIER = re.compile(rb'"identifier"\s*:\s*\{')
+_ESCAPE = b"\\u"
 _LOGICAL_MEMBERS = frozenset({"identifier", "type", "display", "id", "extension", "_type", "_display"})
 _TYPES = {"patient": "Patient", "device": "Device", "encounter": "Encounter"}
 """What a logical reference without a type refers to, by the element that has it."""
@@ -42,7 +49,7 @@ class ReferenceReader:
     def local(self, resource: Resource) -> dict[str, str]:
         """The texts of the references to resources of this broker, in their order -> `Type/id`."""
         found: dict[str, str] = {}
-        for text in _references(resource.fields):
+        for text in _texts(resource):
             target = self._target(text)
             if target:
                 found[text] = target
@@ -55,6 +62,39 @@ class ReferenceReader:
                 break
         match = _LOCAL.fullmatch(text)
         return "" if match is None else match[1]
+
+
+def with_references(resource: Resource, targets: Mapping[str, str]) -> Resource:
+    """The resource with the texts of its references replaced. Everything else keeps its value, and in a text
+    without escapes its spelling.
+    """
+    if not targets:
+        return resource
+    if _ESCAPE in resource.text:
+        return Resource(json_text.encode(_replaced(json_text.decode_exact(resource.text), targets)))
+
+    def replaced(match: re.Match[bytes]) -> bytes:
+        target = targets.get(orjson.loads(match[2]))
+        return match[0] if target is None else match[1] + orjson.dumps(target)
+
+    return Resource(_REFERENCE.sub(replaced, resource.text))
+
+
+def _replaced(value: Any, targets: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: targets.get(member, member)
+            if name == "reference" and isinstance(member, str)
+            else _replaced(member, targets)
+            for name, member in value.items()
+        }
+    return [_replaced(item, targets) for item in value] if isinstance(value, list) else value
+
+
+def _texts(resource: Resource) -> Iterator[str]:
+    if _ESCAPE in resource.text:  # a name may be spelled with escapes
+        return _references(resource.fields)
+    return (orjson.loads(match[2]) for match in _REFERENCE.finditer(resource.text))
 
 
 def _references(value: Any) -> Iterator[str]:
@@ -72,6 +112,8 @@ def _references(value: Any) -> Iterator[str]:
 
 def logical_references(resource: Resource) -> list[LogicalReference]:
     """Those of the resource whose type is known, each once."""
+    if _ESCAPE not in resource.text and _IDENTIFIER.search(resource.text) is None:
+        return []
     return list(dict.fromkeys(_logical("", resource.fields)))
 
 

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import orjson
 
+from broker.fhir import server_references
 from broker.fhir.element_tables import table_of_resource
 from broker.fhir.identifiers import IdentifierToken, identifiers
 from broker.fhir.json_values import objects
 from broker.fhir.server_references import LogicalReference, with_logical_references
-from broker.fhir.transaction_links import LinkTargets, replace_links
 from broker.model import json_text
 from broker.model.change import Interaction
 from broker.model.release import Release
@@ -129,6 +129,8 @@ def write_request(item: WriteItem, rules: WriteRules) -> WriteRequest | NotWrita
 
 def is_partial(resource: Resource) -> bool:
     """Whether it has the tag SUBSETTED: an element list left parts of it out."""
+    if b"SUBSETTED" not in resource.text and b"\\u" not in resource.text:
+        return False
     meta = resource.fields.get("meta")
     tags = objects(meta.get("tag", ())) if isinstance(meta, JsonObject) else ()
     return any(tag.get("code") == "SUBSETTED" for tag in tags)
@@ -144,14 +146,12 @@ def identifier_query(*tokens: IdentifierToken) -> str:
 
 def key_of(item: WriteItem, rules: WriteRules) -> IdentifierToken | None:
     """The identifier by which the server finds the resource; None if there is none."""
-    own = next((token for token in _own(item) if token.system), None)
-    if not rules.identifier_system:
-        return own
-    is_list = _identifier_is_list(item.type, rules.release)
+    is_list = _identifier_is_list(item.type, rules.release) if rules.identifier_system else False
     if is_list is None:
         return None
-    if not is_list and item.resource is not None and "identifier" in item.resource.fields:
-        return own  # there is room for one identifier, and the resource has one
+    has_one = item.resource is not None and "identifier" in item.resource.fields if not is_list else False
+    if not rules.identifier_system or has_one:  # there is room for one identifier, and the resource has it
+        return next((token for token in _own(item) if token.system), None)
     return IdentifierToken(rules.identifier_system, item.reference)
 
 
@@ -174,7 +174,7 @@ def with_references(
     """
     if request.resource is None or not (targets or logical):
         return request
-    resource = replace_links(request.resource, LinkTargets({}, targets))
+    resource = server_references.with_references(request.resource, targets)
     return request._replace(resource=with_logical_references(resource, logical))
 
 
@@ -191,7 +191,7 @@ def _entry(request: WriteRequest) -> bytes:
 def _as_sent(item: WriteItem, rules: WriteRules, *, keeps_id: bool) -> Resource:
     if item.resource is None:
         raise ValueError("a deletion has no resource")
-    members = item.resource.members
+    members = json_text.members(item.resource.text)
     if not keeps_id:
         members.pop("id", None)
     if "meta" in members:
@@ -222,7 +222,10 @@ def _unusable(resource: Resource | None) -> str:
 
 
 def _own(item: WriteItem) -> list[IdentifierToken]:
-    return [] if item.resource is None else identifiers(item.resource)
+    text = b"" if item.resource is None else item.resource.text
+    if item.resource is None or (b'"identifier"' not in text and b"\\u" not in text):
+        return []
+    return identifiers(item.resource)
 
 
 def _identifier_is_list(resource_type: str, release: Release) -> bool | None:

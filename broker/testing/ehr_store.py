@@ -201,7 +201,7 @@ class _Undo:
 
 def relinked(value: Any, references: Mapping[str, str]) -> Any:
     """A document whose links to the `fullUrl` of another entry name what the entry became."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {
             name: references.get(part, part)
             if name in _LINK_KEYS and isinstance(part, str)

@@ -1,5 +1,6 @@
 """The channel that writes to a FHIR server, with one target and a server in memory behind it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -121,8 +122,8 @@ class WriteFixture:
         return await self.channel.send(SendRequest(SUBSCRIPTION, notification, b"", 5.0))
 
     @property
-    def observations(self) -> list[dict[str, Any]]:
-        return [each for reference, each in self.server.resources.items() if reference[:4] == "Obse"]
+    def observations(self) -> list[Mapping[str, Any]]:
+        return self.server.resources("Observation")
 
     def bundle_sizes(self) -> list[int]:
         """The numbers of entries of the transactions."""

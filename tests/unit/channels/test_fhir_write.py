@@ -43,7 +43,10 @@ async def test_a_refused_resource_becomes_a_dead_letter_and_the_others_are_writt
     assert isinstance(outcome, PartlyDelivered)
     assert (outcome.last, outcome.delivered, outcome.failure) == (7, 5, None)
     assert [event.number for event in outcome.refused] == [2, 5]
-    assert outcome.refused[0].reason == "the server answered 422 Unprocessable Entity: error processing"
+    assert (
+        outcome.refused[0].reason
+        == "the server answered 422 Unprocessable Entity: error invariant (Observation)"
+    )
     assert b"wrong code" in outcome.refused[0].explanation
     assert writing.server.writes == ["1", "3", "4", "6", "7"]
 

@@ -34,9 +34,8 @@ async def test_identifiers_of_patients_are_in_no_url(writing: WriteFixture) -> N
 async def test_a_device_is_created_once_where_the_server_has_none(writing: WriteFixture) -> None:
     resources = [observation(n, device={"reference": "Device/d"}) for n in range(3)]
     assert isinstance(await writing.write(*resources), Delivered)
-    devices = [reference for reference in writing.server.resources if reference.startswith("Device/")]
-    assert len(devices) == 1
-    assert {each["device"]["reference"] for each in writing.observations} == set(devices)
+    [device] = writing.server.resources("Device")
+    assert {each["device"]["reference"] for each in writing.observations} == {f"Device/{device['id']}"}
 
 
 async def test_a_reference_that_the_server_does_not_know_is_never_sent(writing: WriteFixture) -> None:
@@ -84,8 +83,8 @@ async def test_a_logical_reference_inside_a_transaction_is_to_its_entry() -> Non
     writing = WriteFixture(replace(TARGET, types=("Observation", "Device")))
     measured = observation(1, device={"identifier": DEVICE["identifier"][0]})
     assert isinstance(await writing.write(DEVICE, measured), Delivered)
-    (device,) = [reference for reference in writing.server.resources if reference.startswith("Device/")]
-    assert writing.observations[0]["device"]["reference"] == device
+    [device] = writing.server.resources("Device")
+    assert writing.observations[0]["device"]["reference"] == f"Device/{device['id']}"
 
 
 async def test_a_reference_to_a_refused_entry_is_refused_too() -> None:

@@ -9,6 +9,7 @@ from broker.fhir.server_references import (
     ReferenceReader,
     logical_references,
     with_logical_references,
+    with_references,
 )
 from broker.model.resource import Resource
 
@@ -46,6 +47,20 @@ def test_references_are_found_at_any_depth_and_in_their_order() -> None:
     }
     found = READER.local(Resource(orjson.dumps(resource)))
     assert list(found) == ["Patient/1", "Practitioner/3", "Patient/4", "Device/6", "Device/7"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [b'"reference":"Patient/1"', b'"reference" :\n"Patient/1"', b'"\\u0072eference":"Patient\\/1"'],
+)
+def test_a_reference_is_found_and_replaced_however_it_is_spelled(member: bytes) -> None:
+    note = b'"note":"\\"reference\\":\\"Patient/1\\"","x":"reference"'
+    text = b'{"resourceType":"Observation",%b,"subject":{%b,"display":"Patient/1"}}' % (note, member)
+    resource = Resource(text)
+    assert READER.local(resource) == {"Patient/1": "Patient/1"}
+    changed = with_references(resource, {"Patient/1": "Patient/77"})
+    assert changed.fields["subject"] == {"reference": "Patient/77", "display": "Patient/1"}
+    assert changed.fields["note"] == resource.fields["note"]
 
 
 MRN = IdentifierToken("urn:mrn", "4711")
