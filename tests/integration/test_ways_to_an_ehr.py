@@ -1,7 +1,8 @@
 """One reading of each row of the specification of vital signs on each way to an EHR, through a kill of every
 process in between: each EHR has the same resources as the broker.
 
-A: the broker writes them (`fhir-write`). C: a subscriber gets them (`rest-hook`) and writes them.
+A: the broker writes them (`fhir-write`). B: the EHR pulls them by searches. C: a subscriber gets them
+(`rest-hook`) and writes them.
 """
 
 import json
@@ -80,6 +81,12 @@ async def send(client: httpx.AsyncClient, names: list[str]) -> None:
         assert response.status_code == 201, (name, response.text)
 
 
+def bridge(name: str, folder: Path, *arguments: str) -> Command:
+    """A program of an integrator."""
+    command = [sys.executable, "-m", f"tests.integration.{name}", str(folder), *arguments]
+    return Command(command, folder / f"{name}.log", environment(), REPOSITORY)
+
+
 async def subscribe(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
     """Registers a Subscription and waits until it is active."""
     registered = await register_subscription(client, "/r4", document)
@@ -150,15 +157,16 @@ async def test_each_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proce
     expected = observation_count()
     async with (
         SimulatedEhr() as written,
+        SimulatedEhr() as pulling,
         SimulatedEhr() as notified,
         httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client,
     ):
-        ways = (written, notified)
+        ways = (written, pulling, notified)
         targets.write_text(TARGET.format(base=written.base, system=OWN_SYSTEM))
-        arguments = [str(tmp_path), f"{base}/r4", notified.base, str(hook_port)]
-        command = [sys.executable, "-m", "tests.integration.rest_hook_bridge", *arguments]
-        bridge = Command(command, tmp_path / "bridge.log", environment(), REPOSITORY)
-        with serve, bridge:
+        hook = bridge("rest_hook_bridge", tmp_path, f"{base}/r4", notified.base, str(hook_port))
+        poller = bridge("polling_bridge", tmp_path, f"{base}/r4", pulling.base)
+        processes = (serve, hook, poller)
+        with serve, hook, poller:
             await serve.until_ready(base)
             endpoint = f"http://127.0.0.1:{hook_port}/notifications"
             document = subscription("r4", DEVICE_READINGS, endpoint, content="full-resource", max_count=5)
@@ -167,14 +175,14 @@ async def test_each_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proce
             for ehr in ways:
                 ehr.faults.add(Refuse(503), LoseAnswer(), LoseRequest(), Refuse(429, retry_after_s=0))
             await send(client, names[:half])
-            for process in (serve, bridge):
+            for process in processes:
                 process.kill()
-            for process in (serve, bridge):
+            for process in processes:
                 process.spawn()
             await serve.until_ready(base)
             await send(client, names[half:])
             for ehr in ways:
-                assert await ehr.wait_until(expected, "Observation"), bridge.output[-2_000:]
+                assert await ehr.wait_until(expected, "Observation"), hook.output + poller.output
                 assert ehr.faults.is_empty
 
             async def are_equal() -> bool:
