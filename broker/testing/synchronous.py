@@ -28,9 +28,11 @@ class Subscribed:
         subscriber: SimulatedSubscriber,
         endpoint: Endpoint,
         document: Mapping[str, Any],
+        base: str,
     ) -> None:
         self._loop = loop
         self._subscriber = subscriber
+        self._base = base
         self.endpoint = endpoint
         self.document = document
 
@@ -55,6 +57,22 @@ class Subscribed:
         if not self._loop.run(self._subscriber.wait_until(lambda: len(numbers) >= count, timeout_s)):
             raise AssertionError(f"{len(numbers)} of {count} events arrived within {timeout_s} s")
         return numbers[:count]
+
+    @property
+    def duplicates(self) -> int:
+        """How many events came again after they were answered 2xx."""
+        return self.endpoint.duplicates
+
+    def rotate_secret(self) -> str:
+        """A new signing secret of this broker. From now on, what neither it nor the one before has signed is
+        refused, and is a problem.
+        """
+        response = httpx.post(
+            f"{self._base}/Subscription/{self.id}/$rotate-secret", trust_env=False, timeout=20
+        )
+        secret = str(response.raise_for_status().json()["parameter"][0]["valueString"])
+        self.endpoint.secrets = [*self.endpoint.secrets[-1:], secret]
+        return secret
 
     @property
     def problems(self) -> list[str]:
@@ -88,7 +106,7 @@ class SubscriberHandle:
         accepted = self._loop.run(self._register(document))
         self._ids.append(accepted["id"])
         self._wait_until_active(accepted["id"])
-        return Subscribed(self._loop, self.simulated, self.simulated.endpoint(name), accepted)
+        return Subscribed(self._loop, self.simulated, self.simulated.endpoint(name), accepted, self._base)
 
     def _wait_until_active(self, id: str) -> None:
         url = f"{self._base}/Subscription/{id}"
