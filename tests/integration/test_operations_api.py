@@ -221,9 +221,9 @@ async def _check_metadata(client: httpx.AsyncClient, release: Release) -> None:
         assert {"url", "derived-or-self", "resource", "title", "trigger-description"} <= {
             item["name"] for item in topic["searchParam"]
         }, "R-384"
-    for item in statement["rest"][0]["resource"]:
-        for parameter in item.get("searchParam", []):
-            results = await client.get(f"/{release}/{item['type']}?{parameter['name']}:missing=false")
+    for kind in ("AuditEvent", "Basic", "OperationDefinition", "Subscription", "SubscriptionTopic"):
+        for parameter in by_type.get(kind, {}).get("searchParam", []):
+            results = await client.get(f"/{release}/{kind}?{parameter['name']}:missing=false")
             assert results.status_code == 200, parameter
             read_back(release, results.content)
 
