@@ -24,7 +24,7 @@ from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
-from tests.conftest import StartBroker
+from tests.conftest import NO_AUTHORITIES, StartBroker
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
 WAIT_S = 60.0
@@ -187,7 +187,11 @@ async def broker_with(
     async with (
         start_broker(**settings) as broker,
         httpx.AsyncClient(
-            base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
+            base_url=broker.settings.base_url,
+            headers=headers,
+            timeout=60,
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield BrokerFixture(client, subscriber)

@@ -75,12 +75,14 @@ async def test_r_380_to_r_391_the_capability_statement_is_complete(
 
 @pytest.mark.parametrize("release", Release)
 async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient, release: Release) -> None:
-    """Of every type: what is offered answers for the resource, not that there is no such thing; what isn't is
-    405.
+    """Of the broker's own types and every sixth of those of producers: what is offered answers for the
+    resource, not that there is no such thing; what isn't is 405.
     """
     wrong: dict[str, int] = {}
-    for kind, about in types_of(await statement_of(client, release)).items():
+    for number, (kind, about) in enumerate(types_of(await statement_of(client, release)).items()):
         offered = {item["code"] for item in about["interaction"]}
+        if "history-type" in offered and number % 6:
+            continue
         # refused for its type, by whoever takes creates and updates of the one in the URL
         body = b'{"resourceType":"Unheard","id":"none"}'
         for code, method, path in (
@@ -107,9 +109,7 @@ async def test_each_interaction_in_the_statement_works(client: httpx.AsyncClient
                 "search-type": {200},
             }[code]
             if code == "vread" and kind in {"Subscription", "SubscriptionTopic"}:
-                expected = {
-                    404
-                }  # the current version alone can be read so, which is less than is meant by the code
+                expected = {404}  # only the current version can be read so: less than the code means
             elif code not in offered:
                 expected = {404, 405}
             if response.status_code not in expected:
