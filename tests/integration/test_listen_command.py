@@ -1,6 +1,7 @@
 """`fhir-broker listen` as a process, with a broker that was started without any setting for its address."""
 
 import signal
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -168,7 +169,7 @@ async def test_a_bundle_that_is_not_valid_is_reported(tmp_path: Path) -> None:
                     "resourceType": "Bundle",
                     "id": name,
                     "type": "subscription-notification",
-                    "entry": [{"resource": status(name)}],
+                    "entry": [{"fullUrl": f"urn:uuid:{uuid.uuid4()}", "resource": status(name)}],
                 }
                 assert (await client.post(url(port), json=bundle)).status_code == 200
         await listener.until_output("not a valid Bundle of its release: Bundle.entry[0].resource.")
