@@ -46,7 +46,7 @@ def handlers(
         event_stream=EventStreamHandlers(services.subscriptions, services.following, limits),
         topics=TopicHandlers(services.topics),
         contexts=DeviceContextHandlers(services.device_contexts),
-        validation=ValidationHandlers(services.validation),
+        validation=ValidationHandlers(services.validation, services.changes),
         resources=ResourceHandlers(services.changes),
         searches=ResourceSearchHandlers(services.searches),
         histories=HistoryHandlers(services.histories, services.type_histories),

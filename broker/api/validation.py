@@ -8,6 +8,7 @@ from broker.errors import Issue, Malformed
 from broker.fhir.criteria import RESPONSE_PARAMETERS
 from broker.fhir.outcomes import operation_outcome
 from broker.model.resource import JsonObject, Resource
+from broker.services.changes import ChangeService
 from broker.services.validation import ValidationMode, ValidationRequest, ValidationService
 
 _PARAMETERS = ("resource", "mode", "profile")
@@ -16,20 +17,28 @@ _PARAMETERS = ("resource", "mode", "profile")
 class ValidationHandlers:
     """The rows for `$validate`."""
 
-    def __init__(self, validation: ValidationService) -> None:
+    def __init__(self, validation: ValidationService, changes: ChangeService) -> None:
         self._validation = validation
+        self._changes = changes
 
     async def validate(self, request: FhirRequest) -> FhirResponse:
-        """200 with the issues of the resource; without any, with one of severity information."""
+        """200 with the issues of the resource; without any, with one of severity information.
+
+        The mode `profile` without a resource is about the stored one that the URL names.
+        """
         resource, texts = _read(request)
-        mode = texts.get("mode", "")
+        mode, resource_id = texts.get("mode", ""), request.params.get("id", "")
         if mode and mode not in set(ValidationMode):
             text = f"mode takes {', '.join(ValidationMode)}, not {mode!r}."
             raise Malformed(Issue("value", text, "mode"))
+        if resource is None and resource_id and mode == ValidationMode.PROFILE and "profile" in texts:
+            resource_type = request.params["type"]
+            stored = await self._changes.read(request.principal, request.release, resource_type, resource_id)
+            resource = stored.resource
         validated = ValidationRequest(
             request.release,
             request.params["type"],
-            request.params.get("id", ""),
+            resource_id,
             resource,
             ValidationMode(mode) if mode else None,
             texts.get("profile", ""),

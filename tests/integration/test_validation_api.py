@@ -100,6 +100,23 @@ async def test_what_cannot_be_validated_is_refused(client: httpx.AsyncClient) ->
         assert named in response.text
 
 
+async def test_the_mode_profile_judges_the_stored_resource(client: httpx.AsyncClient) -> None:
+    core = "http://hl7.org/fhir/StructureDefinition/Patient"
+    created = (await client.post("/r4/Patient", json=PATIENT)).json()["id"]
+    for release in Release:
+        for path, body in (
+            (f"Patient/{created}/$validate?mode=profile&profile={core}", b""),
+            (f"Patient/{created}/$validate", parameters(mode="profile", profile=core)),
+        ):
+            (issue,) = await validate(client, path, body, release)
+            assert issue["severity"] == "information"
+    heart_rate = "http://hl7.org/fhir/StructureDefinition/heartrate"
+    url = f"/r4/Patient/{created}/$validate?mode=profile&profile={heart_rate}"
+    assert (await client.post(url)).status_code == 422
+    unknown = await client.post(f"/r4/Patient/unknown/$validate?mode=profile&profile={core}")
+    assert unknown.status_code == 404
+
+
 async def test_a_batch_may_contain_validations(client: httpx.AsyncClient) -> None:
     request = {"method": "POST", "url": "Patient/$validate"}
     bundle = {
