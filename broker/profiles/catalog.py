@@ -13,12 +13,13 @@ from typing import Any
 from broker.errors import Issue, Unprocessable
 from broker.model.release import Release
 from broker.model.resource import Resource
-from broker.profiles.base_checks import check_extensions, check_resource
+from broker.profiles.base_checks import CompileInvariant
+from broker.profiles.bundles import nested_resources
+from broker.profiles.discriminators import Discriminating
+from broker.profiles.extensions import check_extensions
 from broker.profiles.found import Found
 from broker.profiles.library import Profile, ProfileLibrary
 from broker.profiles.packages import Definition, Definitions, read_directory
-from broker.profiles.slicing import Discriminating
-from broker.profiles.value_rules import CompileInvariant
 from broker.profiles.value_sets import ValueSets
 from broker.profiles.vital_signs import HL7, profile_of_code, shipped_definitions
 
@@ -95,16 +96,27 @@ class ProfileCatalog:
         """What `validate` finds, with the elements of the profiles that it concerns."""
         library, found = self._libraries[release], Found(fields)
         root = str(fields.get("resourceType"))
-        check_resource(release, found, root)
+        library.base.check_resource(found, root)
         if has_extensions:
-            check_extensions(release, fields, root, found)
-            library.check_extensions(fields, root, found)
+            library.base.check_extension_values(fields, root, found)
+            check_extensions(library, release, fields, root, found)
         for url in profiles:
             self._require(release, url, root)
         for profile in self.profiles_of(release, fields, profiles, found):
             if profile.check is not None:
                 profile.check(fields, root, found)
+        self._examine_nested(release, found, root)
         return found
+
+    def _examine_nested(self, release: Release, found: Found, path: str) -> None:
+        """Contained resources, entries of a Bundle and parameters, by their types and their own profiles."""
+        for resource, inner_path in nested_resources(found.resource, path):
+            inner = found.of_nested(resource)
+            self._libraries[release].base.check_resource(inner, inner_path)
+            for profile in self.profiles_of(release, resource, (), inner, inner_path):
+                if profile.check is not None:
+                    profile.check(resource, inner_path, inner)
+            self._examine_nested(release, inner, inner_path)
 
     def profiles_of(
         self,
@@ -112,8 +124,9 @@ class ProfileCatalog:
         fields: Mapping[str, Any],
         profiles: Sequence[str] = (),
         found: Found | None = None,
+        path: str = "",
     ) -> Sequence[Profile]:
-        """The profiles that a resource is checked against.
+        """The profiles that a resource at the path is checked against.
 
         Adds a warning for each that it declares and that is not known.
         """
@@ -128,8 +141,8 @@ class ProfileCatalog:
                 applied[profile.url] = profile
             elif url in declared and found is not None:
                 text = "is not known here" if profile is None else f"is for {profile.type}"
-                path = f"{root}.meta.profile[{declared.index(url)}]"
-                found.add("not-found", path, f"the profile {text}, so it was not checked", "warning")
+                at = f"{path or root}.meta.profile[{declared.index(url)}]"
+                found.add("not-found", at, f"the profile {text}, so it was not checked", "warning")
         return list(applied.values())
 
     def _require(self, release: Release, url: str, root: str) -> None:

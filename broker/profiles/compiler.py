@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from broker.fhir.element_tables import Element, ElementTable
 from broker.model.release import Release
-from broker.profiles.base_checks import Check
+from broker.profiles.base_checks import Check, CompileInvariant
 from broker.profiles.definitions import UNBOUNDED, ElementRules
+from broker.profiles.discriminators import Discriminating, Predicate
 from broker.profiles.element_checks import (
     Origin,
     all_of,
@@ -29,15 +30,20 @@ from broker.profiles.owner_checks import (
 from broker.profiles.slicing import (
     DEFAULT_SLICE,
     CompiledSlice,
-    Discriminating,
-    Predicate,
     SliceItems,
     maximum_of,
     never,
     slicing_check,
 )
-from broker.profiles.trees import Node, choice_elements, find_table, slicing_of
-from broker.profiles.value_rules import CompileInvariant, Library, ValueRules
+from broker.profiles.trees import (
+    Node,
+    choice_elements,
+    find_table,
+    is_primitive,
+    slicing_of,
+    type_within,
+)
+from broker.profiles.value_rules import Library, ValueRules
 from broker.profiles.value_sets import ValueSets
 from broker.profiles.values import plain
 
@@ -74,7 +80,7 @@ class ProfileCompiler:
     ) -> None:
         self._release = release
         self._rules = ValueRules(release, library, value_sets, compile_invariant, is_strict=is_strict)
-        self.discriminating = Discriminating(value_sets, library.tree)
+        self.discriminating = Discriminating(value_sets, library)
 
     @property
     def unchecked(self) -> Sequence[str]:
@@ -123,7 +129,7 @@ class _TreeCompiler:
             if limit is not None:
                 checks.append(limit_check(plain(limit.value), origin, is_minimum=is_minimum))
         checks += self._rules.checks(rules, type_name, place.path, origin)
-        children = self._children(node, place)
+        children = None if is_primitive(type_name) else self._children(node, place)
         if children is not None:
             checks.append(children)
         elif rules.content is not None:
@@ -165,16 +171,20 @@ class _TreeCompiler:
             type_name = element.type_name
         else:
             type_name = node.rules.types[0].code if node.rules.types else ""
-        inner = place.below(name, type_name, find_table(self._release, type_name))
+        inner = place.below(name, type_name, self._table(type_name, node))
         check = self.value(node, type_name, inner)
+        parts = self._children(node, inner) if is_primitive(type_name) else None
         slices = self._slices(name, node, type_name, inner)
         minimum, maximum = self._cardinality(node.rules, element)
-        if check is None and slices is None and not minimum and maximum >= UNBOUNDED:
+        if not (check or parts or slices or minimum) and maximum >= UNBOUNDED:
             return None
         limits = Limits(minimum, maximum, Origin(self._profile, inner.element))
         if element is None or element.is_list:
-            return list_check(name, limits, check, slices)
-        return single_check(name, limits, check)
+            return list_check(name, limits, check, slices, parts)
+        return single_check(name, limits, check, parts)
+
+    def _table(self, type_name: str, node: Node) -> ElementTable | None:
+        return find_table(self._release, type_within(type_name, node))
 
     @staticmethod
     def _cardinality(rules: ElementRules, element: Element | None) -> tuple[int, int]:
@@ -225,10 +235,10 @@ class _TreeCompiler:
         label = f"{choice}[x]"
         origin = Origin(self._profile, f"{place.element}.{label}")
         checks: dict[str, Check] = {}
+        parts: dict[str, Check] = {}
         needed: dict[str, Origin] = {}
         for name, element in options.items():
-            table = find_table(self._release, element.type_name)
-            inner = place.below(name, element.type_name, table, label)
+            inner = place.below(name, element.type_name, self._table(element.type_name, node), label)
             slices = {
                 each_name: each
                 for each_name, each in node.slices.items()
@@ -237,14 +247,19 @@ class _TreeCompiler:
             check = self._option(node, slices, element.type_name, inner)
             if check is not None:
                 checks[name] = check
+            if is_primitive(element.type_name):
+                found = [self._children(each, inner) for each in (node, *slices.values())]
+                own_parts = all_of([each for each in found if each is not None])
+                if own_parts is not None:
+                    parts[name] = own_parts
             for each_name, each in slices.items():
                 if each.rules.min:
                     needed[name] = Origin(self._profile, f"{inner.element}:{each_name}")
         is_required = bool(node.rules.min) and choice not in place.table.required_choices
-        if not (is_required or node.rules.max == 0 or needed or checks):
+        if not (is_required or node.rules.max == 0 or needed or checks or parts):
             return None
         cardinality = ChoiceCardinality(is_required, node.rules.max == 0, needed)
-        return choice_check(choice, frozenset(options), checks, cardinality, origin)
+        return choice_check(choice, frozenset(options), checks, parts, cardinality, origin)
 
     def _option(self, node: Node, slices: Mapping[str, Node], type_name: str, place: Place) -> Check | None:
         """What holds for a value of one type: the rules of the choice, and of the slices of this type."""

@@ -10,6 +10,13 @@ from typing import Any
 
 from broker.errors import BrokerError
 
+_MAX_VALUE_SET = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
+_ADDITIONAL_BINDINGS = frozenset(
+    {
+        "http://hl7.org/fhir/StructureDefinition/additional-binding",
+        "http://hl7.org/fhir/tools/StructureDefinition/additional-binding",
+    }
+)
 UNBOUNDED = 1 << 30
 """The maximum `*`."""
 
@@ -33,17 +40,24 @@ class Slicing:
 
 @dataclass(frozen=True, slots=True)
 class TypeRule:
-    """One permitted type: its code, the profiles that its value may meet, and those that a target may."""
+    """One permitted type: its code, the profiles that its value may meet, and those that a target may.
+
+    `aggregation` says where a target may be; anywhere if it is empty.
+    """
 
     code: str
     profiles: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    aggregation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    strength: str
-    value_set: str
+    """`required` are the value sets that a code has to be from: that of the binding if it is required, the
+    maximum one, and additional ones.
+    """
+
+    required: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +165,12 @@ def _texts(owner: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _types(element: Mapping[str, Any]) -> tuple[TypeRule, ...] | None:
     types = [
-        TypeRule(_type_code(_text(each, "code")), _texts(each, "profile"), _texts(each, "targetProfile"))
+        TypeRule(
+            _type_code(_text(each, "code")),
+            _texts(each, "profile"),
+            _texts(each, "targetProfile"),
+            _texts(each, "aggregation"),
+        )
         for each in objects(element, "type")
     ]
     return tuple(types) or None
@@ -173,7 +192,29 @@ def _binding(element: Mapping[str, Any]) -> Binding | None:
     binding = element.get("binding")
     if not isinstance(binding, dict):
         return None
-    return Binding(_text(binding, "strength"), _text(binding, "valueSet"))
+    value_set = _text(binding, "valueSet")
+    required = [value_set] if value_set and _text(binding, "strength") == "required" else []
+    for extension in objects(binding, "extension"):
+        url = _text(extension, "url")
+        if url == _MAX_VALUE_SET:
+            required += [value for name, value in extension.items() if name in {"valueCanonical", "valueUri"}]
+        elif url in _ADDITIONAL_BINDINGS:
+            required += _additional(
+                {
+                    str(part.get("url")): part.get("valueCode") or part.get("valueCanonical")
+                    for part in objects(extension, "extension")
+                }
+            )
+    for additional in objects(binding, "additional"):
+        required += _additional(additional)
+    return Binding(tuple(dict.fromkeys(required)))
+
+
+def _additional(binding: Mapping[str, Any]) -> list[str]:
+    """The value set of an additional binding that always applies, and is more than advice."""
+    is_binding = binding.get("purpose") in {"required", "maximum"} and "usage" not in binding
+    value_set = binding.get("valueSet")
+    return [value_set] if is_binding and isinstance(value_set, str) else []
 
 
 def _constraints(element: Mapping[str, Any], source: str) -> dict[str, Constraint]:

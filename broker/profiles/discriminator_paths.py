@@ -52,7 +52,6 @@ def _compile_step(step: str) -> Walk:
 
 
 def _resolved(reference: Any, found: Found) -> Sequence[Any]:
-    """Only a contained resource is at hand."""
-    text = reference.get("reference") if isinstance(reference, dict) else None
-    target = found.contained(text) if isinstance(text, str) and text.startswith("#") else None
+    """Only a resource that is contained or in the same Bundle is at hand."""
+    target = found.target(reference)
     return () if target is None else (target,)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from broker.profiles.base_checks import Check, target_type
+from broker.profiles.base_checks import Check
 from broker.profiles.definitions import Constraint
 from broker.profiles.found import Found
 from broker.profiles.values import is_equal, matcher
@@ -104,20 +104,6 @@ def _comparable(value: Any, limit: Any) -> tuple[Any, Any]:
     return (value, limit) if numbers or texts else (None, None)
 
 
-def targets_check(targets: Sequence[str], origin: Origin) -> Check:
-    """The target has one of the types, as far as its type can be known."""
-    permitted = frozenset(targets)
-    listed = ", ".join(sorted(permitted))
-
-    def check(value: Any, path: str, found: Found) -> None:
-        target = target_type(value, found)
-        if target and target not in permitted:
-            text = origin.text(f"a reference to {target} is not permitted here, only to {listed}")
-            found.add("structure", path, text, element=origin.element)
-
-    return check
-
-
 def function_check(
     function: Callable[[Any, Found], bool], constraint: Constraint, words: str, origin: Origin
 ) -> Check:
@@ -128,26 +114,6 @@ def function_check(
     def check(value: Any, path: str, found: Found) -> None:
         if value is not None and not function(value, found):
             found.add("invariant", path, text, severity, element)
-
-    return check
-
-
-def any_profile_check(profiles: Sequence[Callable[[], Check | None]], origin: Origin) -> Check:
-    """The value meets one of several profiles; one that is not known is always met."""
-
-    def check(value: Any, path: str, found: Found) -> None:
-        first: Found | None = None
-        for compile_profile in profiles:
-            inner = compile_profile()
-            if inner is None:
-                return
-            trial = Found(found.resource, found.root)
-            inner(value, path, trial)
-            if not any(issue.severity == "error" for issue in trial.issues):
-                return
-            first = trial if first is None else first
-        if first is not None:
-            found.adopt(first, origin.element)
 
     return check
 

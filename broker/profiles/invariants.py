@@ -81,6 +81,11 @@ def _starts_before_it_ends(element: Mapping[str, Any], _found: Found) -> bool:
     return start[:length] <= end[:length]
 
 
+def _names_no_version(element: Mapping[str, Any], _found: Found) -> bool:
+    """As a function, since the expression gives nothing for an entry without fullUrl."""
+    return "/_history/" not in str(element.get("fullUrl", ""))
+
+
 def _code_has_a_system(element: Mapping[str, Any], _found: Found) -> bool:
     return not has(element, "code") or has(element, "system")
 
@@ -162,6 +167,7 @@ def _local_references(value: Any) -> list[str]:
 
 INVARIANTS: Mapping[str, tuple[Invariant, str]] = {
     "att-1": (_data_has_a_type, "data needs a contentType"),
+    "bdl-8": (_names_no_version, "the fullUrl names no version"),
     "cpt-2": (_value_has_a_system, "a value needs a system"),
     "dom-3": (_contained_are_used, "a contained resource is not referred to"),
     "dom-4": (_contained_without_version, "a contained resource has no versionId and no lastUpdated"),

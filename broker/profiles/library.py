@@ -1,26 +1,28 @@
 """The profiles of one release: their trees, compiled when they are first needed, and what they refer to."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
 from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.model.release import Release
-from broker.profiles.base_checks import Check
+from broker.profiles.base_checks import BaseChecks, Check, CompileInvariant
 from broker.profiles.compiler import ProfileCompiler
 from broker.profiles.definitions import BadDefinition, objects
-from broker.profiles.found import Found
+from broker.profiles.discriminators import Discriminating
+from broker.profiles.element_checks import all_of
+from broker.profiles.extensions import ExtensionRules, extension_rules
 from broker.profiles.packages import Definition, Definitions
-from broker.profiles.slicing import Discriminating
+from broker.profiles.profile_checks import imposed_check
 from broker.profiles.trees import Node, lay_over
-from broker.profiles.value_rules import CompileInvariant
 from broker.profiles.value_sets import ValueSets
 from broker.profiles.vital_signs import HL7, US_CORE, US_CORE_TARGETS
 
 _log = structlog.get_logger(__name__)
 _VERSIONS = {"4.0": (Release.R4, Release.R4B), "4.3": (Release.R4, Release.R4B), "5.0": (Release.R5,)}
 """The releases that a definition is for: R4 and R4B differ in few resources, and in no vital sign."""
+_IMPOSE_PROFILE = f"{HL7}structuredefinition-imposeProfile"
 _MAX_DEPTH = 30
 """The longest chain of base definitions."""
 _ABSTRACT = frozenset({"Resource", "DomainResource", "Element", "BackboneElement"})
@@ -56,7 +58,10 @@ class ProfileLibrary:
         self._release = release
         self._definitions = definitions
         self._compiler = ProfileCompiler(release, self, value_sets, compile_invariant, is_strict=is_strict)
+        self.base = BaseChecks(release, compile_invariant)
         self._profiles: dict[str, Profile | None] = {}
+        self._trees: dict[str, Node | None] = {}
+        self._extensions: dict[str, ExtensionRules | None] = {}
         self.bad: dict[str, str] = {}
 
     @property
@@ -82,10 +87,12 @@ class ProfileLibrary:
         try:
             tree, root = self._tree(definition), _text(definition, "type")
             name = definition.url.rpartition("/")[2]
-            return Profile(definition.url, name, root, tree, self._compiler.compile(tree, root, name))
+            check = self._compiler.compile(tree, root, name)
+            imposed = [imposed_check(each, self.check) for each in _imposed(definition)]
+            checks = [each for each in (check, *imposed) if each is not None]
+            return Profile(definition.url, name, root, tree, all_of(checks))
         except BadDefinition as error:
-            self.bad[url] = str(error)
-            _log.warning("a profile cannot be used", profile=url, source=definition.source, reason=str(error))
+            self._refuse(url, definition, error)
             return None
 
     def _definition(self, url: str) -> Definition | None:
@@ -117,8 +124,14 @@ class ProfileLibrary:
         return self._tree(base, depth + 1)
 
     def tree(self, url: str) -> Node | None:
-        profile = self.find(url)
-        return None if profile is None else profile.tree
+        """Without compiling it: profiles may refer to each other in a circle."""
+        if url not in self._trees:
+            definition = self._definition(url)
+            try:
+                self._trees[url] = None if definition is None else self._tree(definition)
+            except BadDefinition:  # `find` reports it
+                self._trees[url] = None
+        return self._trees[url]
 
     def check(self, url: str) -> Check | None:
         profile = self.find(url)
@@ -136,24 +149,31 @@ class ProfileLibrary:
             return [US_CORE_TARGETS[name]]
         return None
 
-    def check_extensions(self, value: Any, path: str, found: Found) -> None:
-        """Extensions at any depth that have a definition meet it."""
-        if isinstance(value, list):
-            for n, item in enumerate(value):
-                self.check_extensions(item, f"{path}[{n}]", found)
-        elif isinstance(value, dict):
-            for name, child in value.items():
-                if isinstance(child, dict | list):
-                    self.check_extensions(child, f"{path}.{name}", found)
-            self._check_extension(value, path, found)
+    def extension(self, url: str) -> ExtensionRules | None:
+        if url not in self._extensions:
+            self._extensions[url] = self._extension(url)
+        return self._extensions[url]
 
-    def _check_extension(self, value: Mapping[str, Any], path: str, found: Found) -> None:
-        url = value.get("url")
-        if not isinstance(url, str) or "xtension" not in path.rpartition(".")[2]:
-            return
-        profile = self.find(url) if "/" in url else None
-        if profile is not None and profile.type == "Extension" and profile.check is not None:
-            profile.check(value, path, found)
+    def _extension(self, url: str) -> ExtensionRules | None:
+        profile, definition = self.find(url), self._definition(url)
+        if profile is None or definition is None or profile.type != "Extension":
+            return None
+        try:
+            return extension_rules(definition.fields, profile.check)
+        except BadDefinition as error:
+            self._refuse(url, definition, error)
+            return None
+
+    def _refuse(self, url: str, definition: Definition, error: BadDefinition) -> None:
+        self.bad[url] = str(error)
+        _log.warning("a profile cannot be used", profile=url, source=definition.source, reason=str(error))
+
+
+def _imposed(definition: Definition) -> Sequence[str]:
+    """The profiles that a resource has to meet too if it meets this one."""
+    extensions = objects(definition.fields, "extension")
+    urls = [each.get("valueCanonical") for each in extensions if each.get("url") == _IMPOSE_PROFILE]
+    return [url for url in urls if isinstance(url, str)]
 
 
 def _text(definition: Definition, name: str) -> str:

@@ -52,8 +52,8 @@ def object_check(checks: Sequence[OwnerCheck]) -> Check:
     return check
 
 
-def single_check(name: str, limits: Limits, check: Check | None) -> OwnerCheck:
-    """Of an element that is no list."""
+def single_check(name: str, limits: Limits, check: Check | None, parts: Check | None = None) -> OwnerCheck:
+    """Of an element that is no list. `parts` checks the id and extensions of a primitive value."""
     sibling, element, minimum = f"_{name}", limits.origin.element, limits.minimum
     too_few, too_many, is_forbidden = limits.too_few, limits.too_many, not limits.maximum
 
@@ -63,14 +63,24 @@ def single_check(name: str, limits: Limits, check: Check | None) -> OwnerCheck:
                 found.add("structure", f"{path}.{name}", too_many, element=element)
             if check is not None:
                 check(owner.get(name), f"{path}.{name}", found)
+            if parts is not None:
+                parts(owner.get(sibling) or {}, f"{path}.{name}", found)
         elif minimum:
             found.add("required", f"{path}.{name}", too_few, element=element)
 
     return check_element
 
 
-def list_check(name: str, limits: Limits, check: Check | None, slices: SliceItems | None) -> OwnerCheck:
-    """Of an element that is a list, and of its slices."""
+def list_check(
+    name: str,
+    limits: Limits,
+    check: Check | None,
+    slices: SliceItems | None,
+    parts: Check | None = None,
+) -> OwnerCheck:
+    """Of an element that is a list, and of its slices. `parts` checks the id and extensions of a primitive
+    value.
+    """
     sibling, element = f"_{name}", limits.origin.element
     minimum, maximum = limits.minimum, limits.maximum
     too_few, too_many = limits.too_few, limits.too_many
@@ -87,6 +97,10 @@ def list_check(name: str, limits: Limits, check: Check | None, slices: SliceItem
         if check is not None:
             for n, value in enumerate(values):
                 check(value, f"{path}.{name}[{n}]", found)
+        if parts is not None:
+            siblings = owner.get(sibling, ())
+            for n in range(len(values)):
+                parts((siblings[n] if n < len(siblings) else None) or {}, f"{path}.{name}[{n}]", found)
         if slices is not None:
             slices([(value, f"{path}.{name}[{n}]") for n, value in enumerate(values)], path, found)
 
@@ -97,10 +111,13 @@ def choice_check(
     choice: str,
     options: frozenset[str],
     checks: Mapping[str, Check],
+    parts: Mapping[str, Check],
     cardinality: ChoiceCardinality,
     origin: Origin,
 ) -> OwnerCheck:
-    """Of a choice of types. `checks` are by the name of the element that is there."""
+    """Of a choice of types. `checks` are by the name of the element that is there, and so are `parts`, of the
+    id and extensions of a primitive value.
+    """
     is_required, is_forbidden, needed = cardinality
     names = {each: name for name in options for each in (name, f"_{name}")}
     required, forbidden = origin.text("is required"), origin.text("is not permitted")
@@ -123,5 +140,7 @@ def choice_check(
         check = checks.get(name)
         if check is not None:
             check(owner.get(name), f"{path}.{name}", found)
+        if name in parts:
+            parts[name](owner.get(f"_{name}") or {}, f"{path}.{name}", found)
 
     return check_choice

@@ -11,9 +11,9 @@ from broker.errors import Issue
 from broker.model.release import Release
 from broker.profiles.catalog import ProfileCatalog
 from broker.profiles.definitions import ElementRules
+from broker.profiles.discriminators import Discriminating
 from broker.profiles.found import Found
 from broker.profiles.library import Profile
-from broker.profiles.slicing import Discriminating
 from broker.profiles.trees import Node, Step, parse_id, slicing_of
 from broker.profiles.values import children
 
@@ -117,7 +117,7 @@ class Reporter:
 
 
 def _has_rule(rules: ElementRules) -> bool:
-    is_bound = rules.binding is not None and rules.binding.strength == "required"
+    is_bound = rules.binding is not None and bool(rules.binding.required)
     said = (rules.min, rules.fixed, rules.pattern, rules.constraints, rules.max_length, rules.max == 0)
     return is_bound or any(said)
 

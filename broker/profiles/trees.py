@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from broker.fhir.element_tables import Element, ElementTable, table_of_type
+from broker.fhir.element_tables import NESTED, Element, ElementTable, table_of_type
 from broker.model.release import Release
 from broker.profiles.definitions import (
     BadDefinition,
@@ -63,6 +63,19 @@ def find_table(release: Release, type_name: str) -> ElementTable | None:
         return table_of_type(release, type_name)
     except KeyError:
         return None
+
+
+def is_primitive(type_name: str) -> bool:
+    return type_name[:1].islower()
+
+
+def type_within(type_name: str, node: "Node") -> str:
+    """The type whose elements a value has: of a primitive value those of any element, of a resource within
+    another those of the only type that the profile permits.
+    """
+    if is_primitive(type_name):
+        return "Element"
+    return (_only_type(node) or type_name) if type_name == NESTED else type_name
 
 
 def choice_elements(table: ElementTable | None, choice: str) -> dict[str, Element]:
@@ -159,7 +172,8 @@ def _enter(
             parent.rules = ElementRules(slicing=BY_TYPE).overlaid(parent.rules)
         if not type_name:
             type_name = _only_type(node) or _only_type(parent)
-        table = find_table(release, type_name) if type_name else None
+        inner = node if node.rules.types else parent
+        table = find_table(release, type_within(type_name, inner)) if type_name else None
     return node, shortened
 
 
@@ -174,6 +188,8 @@ def _resolve(table: ElementTable | None, step: Step) -> tuple[str, Sequence[str]
             raise BadDefinition(f"{table.type} has no choice {name}")
         return name, slices, _type_of_slice(options, slices)
     element = table.elements.get(name)
+    if element is None and (table.type, name) == ("Element", "value"):
+        return name, slices, ""  # the value itself of a primitive type
     if element is None:
         raise BadDefinition(f"{table.type} has no element {name}")
     if element.choice:

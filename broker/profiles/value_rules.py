@@ -4,26 +4,34 @@ What the definition of the type says already (`base_checks.py`, `fhir.validation
 snapshots repeat it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from broker.errors import BrokerError
+from broker.fhir.element_tables import NESTED
 from broker.model.release import Release
-from broker.profiles.base_checks import Check
-from broker.profiles.bindings import CODED, binding_check
+from broker.profiles.base_checks import Check, CompileInvariant
+from broker.profiles.bindings import binding_check
+from broker.profiles.coded_values import CODED
 from broker.profiles.definitions import Binding, Constraint, ElementRules, TypeRule
-from broker.profiles.element_checks import Origin, any_profile_check, function_check, targets_check
+from broker.profiles.element_checks import Origin, function_check
 from broker.profiles.found import Found
 from broker.profiles.invariants import CHECKED_ELSEWHERE, INVARIANTS
+from broker.profiles.profile_checks import (
+    ANY,
+    Compile,
+    TargetProfile,
+    aggregation_check,
+    any_profile_check,
+    nested_check,
+    targets_check,
+)
 from broker.profiles.trees import Node
 from broker.profiles.value_sets import ValueSets
 
-Evaluate = Callable[[Any, Mapping[str, Any]], bool]
-"""Whether an invariant holds for an element of a resource. Raises `BrokerError` if that can't be said."""
-CompileInvariant = Callable[[str, Release, str], Evaluate]
-"""Compiles FHIRPath for elements of a type or path. Raises `BrokerError`."""
 _HL7 = "http://hl7.org/fhir/StructureDefinition/"
 _PROFILE_KEYS = frozenset({"vs-1", "vs-2", "vs-3", "us-core-26"})
+_ABSTRACT = frozenset({"Resource", "DomainResource"})
 _BASE_KEYS = frozenset(INVARIANTS) - _PROFILE_KEYS | CHECKED_ELSEWHERE
 _UNWANTED_BINDING = "http://hl7.org/fhir/ValueSet/ucum-vitals-common"
 """HL7's tracker (FHIR-44721) calls the required binding of component.value[x] to it unwanted."""
@@ -73,36 +81,51 @@ class ValueRules:
         ]
 
     def _bindings(self, binding: Binding | None, type_name: str, origin: Origin) -> Sequence[Check]:
-        if binding is None or binding.strength != "required" or type_name not in CODED:
-            return []
-        codes = self._value_sets.codes(binding.value_set)
-        if codes is None:
-            self.unchecked.append(f"{origin.element}: the codes of {binding.value_set} are not at hand")
-            return []
-        is_unwanted = binding.value_set.startswith(_UNWANTED_BINDING) and not self._is_strict
-        return [binding_check(codes, binding.value_set, "warning" if is_unwanted else "error", origin)]
+        checks = []
+        for value_set in binding.required if binding is not None and type_name in CODED else ():
+            codes = self._value_sets.codes(value_set)
+            if codes is None:
+                self.unchecked.append(f"{origin.element}: the codes of {value_set} are not at hand")
+                continue
+            is_unwanted = value_set.startswith(_UNWANTED_BINDING) and not self._is_strict
+            checks.append(binding_check(codes, value_set, "warning" if is_unwanted else "error", origin))
+        return checks
 
     def _type_rules(self, rules: ElementRules, type_name: str, origin: Origin) -> Sequence[Check]:
+        if type_name == NESTED:
+            return self._nested(rules.types or (), origin)
         matching = [each for each in rules.types or () if each.code == type_name]
         if type_name == "Reference":
-            return self._targets(matching, origin)
-        profiles = [url for each in matching for url in each.profiles if url != f"{_HL7}{type_name}"]
+            modes = frozenset(mode for each in matching for mode in each.aggregation)
+            is_limited = bool(modes) and all(each.aggregation for each in matching)
+            aggregation = [aggregation_check(modes, origin)] if is_limited else []
+            return [*self._targets(matching, origin), *aggregation]
+        if any(not each.profiles or f"{_HL7}{type_name}" in each.profiles for each in matching):
+            return []  # the type without a profile is permitted too
+        profiles = [url for each in matching for url in each.profiles]
         if not profiles:
             return []
         return [any_profile_check([self._deferred(url) for url in profiles], origin)]
 
-    def _deferred(self, url: str) -> Callable[[], Check | None]:
+    def _deferred(self, url: str) -> Compile:
         return lambda: self._library.check(url)
 
+    def _nested(self, types: Sequence[TypeRule], origin: Origin) -> Sequence[Check]:
+        """Of an element that holds a resource."""
+        permitted = {
+            ANY if each.code in _ABSTRACT else each.code: [self._deferred(url) for url in each.profiles]
+            for each in types
+        }
+        return [] if not permitted or permitted == {ANY: []} else [nested_check(permitted, origin)]
+
     def _targets(self, types: Sequence[TypeRule], origin: Origin) -> Sequence[Check]:
-        targets = [url for each in types for url in each.targets]
-        known: list[str] = []
-        for url in targets:
+        targets = []
+        for url in dict.fromkeys(url for each in types for url in each.targets):
             names = self._library.target_types(url)
-            if names is None or "Resource" in names:
+            if names is None or ANY in names:
                 return []  # a profile that is not known may be for any type
-            known.extend(names)
-        return [targets_check(known, origin)] if known else []
+            targets.append(TargetProfile(url, names, self._deferred(url)))
+        return [targets_check(targets, origin)] if targets else []
 
     def _constraints(
         self, constraints: Mapping[str, Constraint], path: str, origin: Origin

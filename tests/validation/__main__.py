@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.validation.base_rules import compare_tables
 from tests.validation.documents import collect
 from tests.validation.hapi_client import run_hapi_client
 from tests.validation.java_project import JavaFailed, NoAnswer, build, missing_tools
@@ -35,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--keep", type=Path, help="keep the documents in this folder")
     parser.add_argument(
-        "--record", action="store_true", help="record the verdicts about profiles for the default suite"
+        "--record",
+        action="store_true",
+        help="record the verdicts about profiles for the default suite, and HL7's rules of types",
     )
     parser.add_argument("--only-profiles", action="store_true", help="judge the examples of profiles only")
     parser.add_argument("--all", action="store_true", help="print the accepted findings too")
@@ -69,11 +72,12 @@ def _judge_profiles(options: argparse.Namespace) -> bool:
     published = options.definitions / "profiles-r4"
     with tempfile.TemporaryDirectory(prefix="profiles-") as scratch:
         *disagreements, counts = compare_profiles(
-            Path(scratch), published if published.is_dir() else None, record=options.record
+            Path(scratch) / "profiles", published if published.is_dir() else None, record=options.record
         )
-    for line in [*disagreements, counts]:
+        differences = compare_tables(Path(scratch) / "definitions", record=options.record)
+    for line in [*differences, *disagreements, counts]:
         _CONSOLE.print(line)
-    return not disagreements
+    return not (disagreements or differences)
 
 
 def _judge_documents(options: argparse.Namespace) -> bool:

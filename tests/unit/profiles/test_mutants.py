@@ -4,24 +4,23 @@ with those of HL7's validator.
 
 import pytest
 
-from broker.fhir.validation import StructureValidator
-from broker.ingest.conformance import ConformanceValidator, ProfilePolicy
 from broker.model.release import Release
 from tests.unit.profiles.alterations import alterations
-from tests.unit.profiles.catalogs import catalog_of
 from tests.unit.profiles.differences import read_differences
 from tests.unit.profiles.examples import Json, examples, resource_of
 from tests.unit.profiles.mutants import harmless, mutants
-from tests.unit.profiles.own_examples import own_examples
-from tests.unit.profiles.own_profiles import definitions
+from tests.unit.profiles.own_releases import examples_of, validator_of
 from tests.unit.profiles.verdicts import read_verdicts
 
-VALIDATOR = ConformanceValidator(StructureValidator(), catalog_of(*definitions()), ProfilePolicy.REJECT, {})
+OWN = {name: (release, fields) for release in Release for name, fields in examples_of(release).items()}
+ALL = {name: (Release.R4, fields) for name, fields in examples().items()} | OWN
+JUDGED = [name for name in ALL if any(each.startswith(f"{name}-") for each in read_verdicts())]
+"""Those whose alterations HL7's validator has judged."""
 
 
-def errors(fields: Json) -> list[str]:
+def errors(fields: Json, release: Release = Release.R4) -> list[str]:
     """The paths of what refuses the resource."""
-    issues = VALIDATOR.validate(Release.R4, fields["resourceType"], resource_of(fields))
+    issues = validator_of(release).validate(release, fields["resourceType"], resource_of(fields))
     return [issue.expression or "" for issue in issues if issue.severity in {"fatal", "error"}]
 
 
@@ -44,24 +43,22 @@ def test_each_fault_is_refused_with_its_path_and_no_harmless_change_is(name: str
     assert [each.name for each in changes if errors(each.fields)] == []
 
 
-@pytest.mark.parametrize("name", own_examples())
+@pytest.mark.parametrize("name", OWN)
 def test_an_example_of_a_foreign_profile_passes(name: str) -> None:
-    assert errors(own_examples()[name]) == []
+    release, fields = OWN[name]
+    assert errors(fields, release) == []
 
 
-@pytest.mark.parametrize("name", examples() | own_examples())
+@pytest.mark.parametrize("name", JUDGED)
 def test_the_verdicts_are_those_of_hl7s_validator(name: str) -> None:
     recorded, known = read_verdicts(), read_differences()
-    judged = [
-        (altered, fields)
-        for altered, fields in alterations(name, (examples() | own_examples())[name])
-        if altered in recorded
-    ]
+    release, example = ALL[name]
+    judged = [(altered, fields) for altered, fields in alterations(name, example) if altered in recorded]
     assert len(judged) > 15
     wrong = [
         altered
         for altered, fields in judged
-        if bool(errors(fields)) != recorded[altered]
+        if bool(errors(fields, release)) != recorded[altered]
         and not any(each.pattern.fullmatch(altered) for each in known)
     ]
     assert wrong == []

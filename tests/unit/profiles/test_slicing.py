@@ -9,15 +9,14 @@ from broker.model.release import Release
 from broker.profiles.vital_signs import HL7
 from tests.unit.profiles.catalogs import catalog_of, definition, errors
 from tests.unit.profiles.examples import Json
-from tests.unit.profiles.own_examples import own_examples
-from tests.unit.profiles.own_profiles import definitions
+from tests.unit.profiles.own_definitions import all_own_examples, own_definitions
 
-CATALOG = catalog_of(*definitions())
+CATALOG = catalog_of(*own_definitions())
 _URL = "http://example.org/StructureDefinition/p"
 
 
 def found(name: str, change: Any) -> list[str | None]:
-    fields = copy.deepcopy(own_examples()[name])
+    fields = copy.deepcopy(all_own_examples()[name])
     change(fields)
     return errors(fields, CATALOG)
 

@@ -38,8 +38,12 @@ public final class Judge {
     Path documents = Path.of(arguments[0]);
     int judged = 0;
     for (String release : List.of("r4", "r4b", "r5")) {
+      List<Path> files = jsonFiles(documents.resolve(release));
+      if (files.isEmpty()) {
+        continue;
+      }
       FhirValidator validator = validator(release, List.of(arguments).subList(1, arguments.length));
-      for (Path file : jsonFiles(documents.resolve(release))) {
+      for (Path file : files) {
         judged++;
         ValidationResult result;
         try {
@@ -88,9 +92,24 @@ public final class Judge {
 
   /** Profiles of datatypes need their snapshots before the validator asks for them. */
   private static void addSnapshot(ValidationSupportChain chain, IBaseResource definition) {
-    if (definition instanceof org.hl7.fhir.r4.model.StructureDefinition profile && !profile.hasSnapshot()) {
-      chain.generateSnapshot(new ValidationSupportContext(chain), profile, profile.getUrl(), null, profile.getName());
+    if (hasSnapshot(definition)) {
+      return;
     }
+    try {
+      chain.generateSnapshot(new ValidationSupportContext(chain), definition, null, null, null);
+    } catch (RuntimeException error) { // then the validator refuses whatever declares the profile
+      System.err.printf("no snapshot of %s: %s%n", definition.getIdElement().getValue(), error.getCause());
+    }
+  }
+
+  private static boolean hasSnapshot(IBaseResource definition) {
+    if (definition instanceof org.hl7.fhir.r4.model.StructureDefinition profile) {
+      return profile.hasSnapshot();
+    }
+    if (definition instanceof org.hl7.fhir.r4b.model.StructureDefinition profile) {
+      return profile.hasSnapshot();
+    }
+    return ((org.hl7.fhir.r5.model.StructureDefinition) definition).hasSnapshot();
   }
 
   private static void addDefinitions(FhirContext context, PrePopulatedValidationSupport known, Path folder)
