@@ -38,7 +38,9 @@ def build_readings(parts: Parts, intake: Intake, mapper: Callable[[], PayloadMap
         mapper, resolver, ObservationWriter(intake, parts.resources), parts.quarantine
     )
     redrive = ReadingRedrive(reading_intake, parts.quarantine)
-    return Readings(reading_intake, redrive, KnownResources(identities, devices))
+    known = KnownResources(identities, devices)
+    parts.awaited.listen(known.drop)
+    return Readings(reading_intake, redrive, known)
 
 
 def build_reading_parts(parts: Parts, readings: Readings, limits: ClientLimits) -> ReadingParts:

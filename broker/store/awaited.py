@@ -1,6 +1,6 @@
 """Messages to all processes about what was written that readings may wait for (`keys.AWAITED`)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -24,9 +24,18 @@ class Awaited:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._listeners: list[Callable[[Written], None]] = []
+
+    def listen(self, listener: Callable[[Written], None]) -> None:
+        """Calls `listener` with each announcement of this process, before it is sent: who writes a resource
+        and then sends a reading to the same process meets what it wrote.
+        """
+        self._listeners.append(listener)
 
     async def announce(self, tenant: Tenant, names: list[str]) -> None:
         """Raises `StoreUnavailable`."""
+        for listener in self._listeners:
+            listener(Written(tenant, names))
         await self._store.send([("PUBLISH", keys.AWAITED, msgspec.json.encode((tenant, names)))])
 
     async def follow(self) -> AsyncGenerator[Written]:
