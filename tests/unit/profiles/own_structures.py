@@ -38,9 +38,9 @@ def _levels() -> list[Json]:
             element(f"{o}.identifier:device", max="4"),
             element(f"{o}.identifier:device.system", min=1, fixedUri="http://example.org/device"),
             element(f"{o}.category", slicing=slicing("pattern", "$this"), min=1),
-            element(f"{o}.category:kind", min=0, max="3"),
-            element(f"{o}.category:kind.coding", min=1),
-            element(f"{o}.category:kind.coding.system", min=1, fixedUri=RESULT),
+            element(
+                f"{o}.category:kind", min=0, max="3", patternCodeableConcept={"coding": [{"system": RESULT}]}
+            ),
             element(f"{o}.subject", min=1),
         ),
         definition(
