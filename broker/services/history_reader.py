@@ -77,7 +77,9 @@ async def _read_step(sets: VersionPlaces, after: Position | None, size: int) -> 
     found = _until(end, of_several)
     # the place in `m` of a resource that has several versions is not that of a first one
     later = {Position(place.score, place.id.partition(" ")[0]) for place in found if " " in place.id}
-    return _Step(sorted(found | (_until(end, current) - later), reverse=True), end)
+    places = sorted(found | (_until(end, current) - later), reverse=True)
+    # each piece may have `size` places; a page needs the versions of `size` of all
+    return _Step(places[:size], places[size - 1] if len(places) > size else end)
 
 
 def _until(end: Position | None, pieces: Sequence[Piece]) -> set[Position]:
