@@ -65,7 +65,7 @@ def _requests(subscription_id: str) -> Iterator[tuple[str, str, str, str]]:
         if row.is_refusal:
             continue
         for resource_type, resource_id in known.items():
-            path = row.path.format(type=resource_type, id=resource_id, version="1")
+            path = row.path.format(type=resource_type, id=resource_id, version="1", file="1")
             body, content_type = "", "application/fhir+json"
             if row.method == "PATCH":
                 body = json.dumps([{"op": "add", "path": "/language", "value": "en"}])
