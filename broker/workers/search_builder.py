@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from broker.errors import StoreUnavailable
 from broker.matching.search_index import SearchIndex
 from broker.store.search_builds import SearchBuilds, StoredState
 from broker.tasks import Slices, sleep_unless
@@ -19,7 +20,7 @@ _LOOK_AGAIN_S = 1.0
 
 
 class SearchBuilder:
-    """`run` returns after `stop` is set, or raises what the store raises."""
+    """`run` returns after `stop` is set."""
 
     def __init__(self, builds: SearchBuilds, index: SearchIndex, stop: asyncio.Event) -> None:
         self._builds = builds
@@ -28,14 +29,23 @@ class SearchBuilder:
         self._owner = uuid.uuid4().hex
 
     async def run(self) -> None:
-        while await self._builds.stale():
+        while not await self._is_complete():
+            if await sleep_unless(self._stop, _LOOK_AGAIN_S):
+                return
+        await self._stop.wait()
+
+    async def _is_complete(self) -> bool:
+        """Builds what is stale, unless another process does; False: look again."""
+        try:
+            if not await self._builds.stale():
+                return True
             if await self._builds.claim(self._owner):
                 if await self._build():
                     await self._builds.complete()
                 await self._builds.release(self._owner)
-            if await sleep_unless(self._stop, _LOOK_AGAIN_S):
-                return
-        await self._stop.wait()
+        except StoreUnavailable as error:
+            _log.warning("store unavailable", worker="search indexes", error=str(error))
+        return False
 
     async def _build(self) -> bool:
         """Indexes what is stale; False if the process stops or another one builds before it is done."""
