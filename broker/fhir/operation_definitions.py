@@ -119,7 +119,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         "context",
-        "Show the patient of a device, the care teams and the active medications",
+        "Show the context of a device",
         at_type=False,
         at_instance=True,
         affects_state=False,
