@@ -16,6 +16,7 @@ from typing import NamedTuple, Self
 
 from broker.client.errors import BufferFull, BufferInUse, BufferUnusable
 from broker.client.message import Message
+from broker.sqlite_file import open_owned
 
 MAX_MESSAGES = 100_000
 MAX_BYTES = 256 * 1024 * 1024
@@ -78,7 +79,7 @@ class OfflineBuffer:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._database = _open(path)
+        self._database = open_owned(path, _TABLES, _FORMAT, "buffer", BufferInUse, BufferUnusable)
         self._held, self._bytes = self._database.execute(
             "SELECT count(*), coalesce(sum(length(body)), 0) FROM "
             "(SELECT body FROM waiting UNION ALL SELECT body FROM refused)"
@@ -200,33 +201,3 @@ class OfflineBuffer:
 
 def _count(database: sqlite3.Connection, name: str, more: int) -> None:
     database.execute("UPDATE counts SET value = value + ? WHERE name = ?", (more, name))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise BufferUnusable(f"{path}: {error}. Name a file in a directory that can be written.") from error
-    try:
-        _prepare(database, path)
-    except sqlite3.DatabaseError as error:
-        database.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise BufferInUse(f"Another process uses {path}. Stop it, or name another file.") from error
-        raise BufferUnusable(f"{path}: {error}. Move the file away; it is no buffer, or damaged.") from error
-    except BufferUnusable:
-        database.close()
-        raise
-    return database
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    # one owner: the lock is held until the process ends, however it ends
-    database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
-    database.executescript(f"BEGIN EXCLUSIVE;{_TABLES}COMMIT;")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version not in {0, _FORMAT}:
-        raise BufferUnusable(f"{path} has the format {version}; this client reads {_FORMAT}. Update it.")
-    database.execute(f"PRAGMA user_version = {_FORMAT}")

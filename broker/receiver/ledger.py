@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from broker.receiver.events import Gap
+from broker.sqlite_file import open_owned
 
 _FORMAT = 1
 _MAX_HANDSHAKES = 1_000
@@ -50,7 +51,7 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._database = _open(path)
+        self._database = open_owned(path, _TABLES, _FORMAT, "ledger", LedgerInUse, LedgerUnusable)
 
     def __enter__(self) -> Self:
         return self
@@ -122,35 +123,3 @@ def _set(database: sqlite3.Connection, subscription: str, number: int) -> None:
         "INSERT INTO settled VALUES (?, ?) ON CONFLICT (subscription) DO UPDATE SET number = excluded.number",
         (subscription, number),
     )
-
-
-def _open(path: Path | None) -> sqlite3.Connection:
-    try:
-        database = sqlite3.connect(
-            path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False
-        )
-    except sqlite3.Error as error:
-        raise LedgerUnusable(f"{path}: {error}. Name a file in a directory that can be written.") from error
-    try:
-        _prepare(database, path)
-    except sqlite3.DatabaseError as error:
-        database.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise LedgerInUse(f"Another process uses {path}. Stop it, or name another file.") from error
-        raise LedgerUnusable(f"{path}: {error}. Move the file away; it is no ledger, or damaged.") from error
-    except LedgerUnusable:
-        database.close()
-        raise
-    return database
-
-
-def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
-    # one owner: the lock is held until the process ends, however it ends
-    database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
-    database.executescript(f"BEGIN EXCLUSIVE;{_TABLES}COMMIT;")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version not in {0, _FORMAT}:
-        raise LedgerUnusable(f"{path} has the format {version}; this receiver reads {_FORMAT}. Update it.")
-    database.execute(f"PRAGMA user_version = {_FORMAT}")

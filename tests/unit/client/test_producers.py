@@ -236,6 +236,7 @@ def test_the_client_imports_no_part_of_the_server() -> None:
     assert {name for name in of_the_broker if not name.startswith("broker.client")} == {
         "broker",
         "broker.errors",
+        "broker.sqlite_file",
     }
     libraries = {"cryptography", "jwt", "redis", "starlette", "structlog", "msgspec", "orjson"}
     assert libraries.isdisjoint(imported)
