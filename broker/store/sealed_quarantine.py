@@ -12,13 +12,11 @@ from broker.store.protocol import Command, Store
 from broker.store.quarantined_payloads import PAGE, place_of
 from broker.store.replies import entries_of
 from broker.store.scripts import quarantine
-
-_PASSES = 5
-"""A reading that is quarantined under the old key while the store is read is found by the next pass."""
+from broker.store.sealed_texts import change_all
 
 
 class SealedReading(NamedTuple):
-    """A sealed text: its tenant, entry, what it is bound to beside the tenant, and itself."""
+    """A sealed text: its tenant, entry, what it is bound to besides the tenant, and itself."""
 
     tenant: Tenant
     entry: str
@@ -58,16 +56,9 @@ class SealedQuarantine:
 
     async def change_all(self, change: Change) -> int:
         """Replaces what `change` changes; how many texts those were."""
-        changed = 0
-        for _ in range(_PASSES):
-            found = 0
-            async for sealed in self.all():
-                text = change(sealed)
-                if text != sealed.text:
-                    found += 1
-                    changed += await quarantine.replace_sealed_reading(
-                        self._store, sealed.tenant, sealed.entry, sealed.text, text
-                    )
-            if not found:
-                break
-        return changed
+        return await change_all(self.all, change, self._replace)
+
+    async def _replace(self, sealed: SealedReading, text: bytes) -> int:
+        return await quarantine.replace_sealed_reading(
+            self._store, sealed.tenant, sealed.entry, sealed.text, text
+        )

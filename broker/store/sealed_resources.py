@@ -12,10 +12,9 @@ from broker.store.bodies import SEALED
 from broker.store.protocol import Command, ScanPlace, Store
 from broker.store.resources import read_stored
 from broker.store.scripts import intake
+from broker.store.sealed_texts import change_all
 
 _PATTERN = "{p*}:resource:*"
-_PASSES = 5
-"""A version that is superseded while the store is read is found by the next pass."""
 
 
 class SealedText(NamedTuple):
@@ -53,15 +52,8 @@ class SealedResources:
 
     async def change_all(self, change: Change) -> int:
         """Replaces what `change` changes; how many texts those were."""
-        changed = 0
-        for _ in range(_PASSES):
-            found = 0
-            async for sealed in self.all():
-                text = change(sealed)
-                if text != sealed.text:
-                    found += 1
-                    before, after = sealed.head + sealed.text, sealed.head + text
-                    changed += await intake.replace_resource(self._store, sealed.name, before, after)
-            if not found:
-                break
-        return changed
+        return await change_all(self.all, change, self._replace)
+
+    async def _replace(self, sealed: SealedText, text: bytes) -> int:
+        before, after = sealed.head + sealed.text, sealed.head + text
+        return await intake.replace_resource(self._store, sealed.name, before, after)
