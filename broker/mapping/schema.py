@@ -78,7 +78,7 @@ def _problem(error: "ValidationError") -> Problem:
             return path, f"must be greater than {rule}."
         case "anyOf":
             return _of_any(error, path)
-    raise NotImplementedError(error.validator)
+    return path, f"{error.message}."  # in the words of the library
 
 
 def _unknown_key(error: "ValidationError", path: Path) -> Problem:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.mapping import schema as mapping_schema
 from broker.mapping.compiling import compile_mapping
 from broker.mapping.errors import MappingError
 from broker.mapping.schema import check, schema
@@ -216,3 +217,13 @@ def test_editors_and_the_broker_agree_on_what_satisfies_the_schema(data: st.Data
     except MappingError:
         by_broker = False
     assert by_broker == by_editors
+
+
+def test_a_rule_that_has_no_words_of_ours_is_reported_in_those_of_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        mapping_schema, "_validator", lambda: jsonschema.Draft202012Validator({"maxItems": 1})
+    )
+    with pytest.raises(MappingError, match=r"\[1, 2\] is too long\."):
+        check(YamlDocument("a.yaml", [1, 2], {}))
