@@ -40,7 +40,7 @@ from broker.model.subscription import PayloadContent, Subscription
 
 _MINIMAL = ("Prefer", "return=minimal")
 _ENTRY_OVERHEAD_BYTES = 400
-"""Of an entry of a transaction beside its resource, about."""
+"""About what an entry of a transaction has besides its resource."""
 
 
 class FhirWriteChannel(StatelessChannel):

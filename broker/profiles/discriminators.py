@@ -92,7 +92,7 @@ class Discriminating:
         return lambda value, _found: isinstance(value, dict) and value.get("url") in urls
 
     def _by_target_type(self, targets: Sequence[Node], steps: Sequence[str]) -> Predicate | None:
-        """By the type of the resource that a reference names, which its URL tells."""
+        """By the type of the resource that a reference names, which its URL shows."""
         urls = [url for target in targets for rule in target.rules.types or () for url in rule.targets]
         names = {name for url in urls for name in self._profiles.target_types(url) or ()}
         if not names:

@@ -1,4 +1,4 @@
-"""Topics that clients put through the API, by tenant, and the channel that tells every process when they
+"""Topics that clients put through the API, by tenant, and the channel that notifies every process when they
 change.
 
 It also records which topic documents a tenant's subscriptions were last validated against

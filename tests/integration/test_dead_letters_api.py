@@ -124,7 +124,7 @@ async def test_a_refused_inbox_entry_is_shown_in_full_and_accepted_once_its_caus
     (shown,) = await split.poison.dead_letters(id=value(letter, "id"))
     fields = {value(item, "name"): value(item, "value") for item in groups(shown, "field")}
     assert fields == {"resource": reading, "interaction": "delete"}
-    assert groups(letter, "field") == [], "a list tells less"
+    assert groups(letter, "field") == [], "a list reports less"
     await split.poison.put("soon")
     await split.poison.operate("redrive-dead-letters", kind="inbox")
 

@@ -209,12 +209,12 @@ async def test_what_the_scopes_do_not_allow_is_left_out(client: httpx.AsyncClien
     for scopes, (resources, missing) in cases.items():
         bundle = await ward.ask(scopes)
         assert set(shown(bundle)) == resources, scopes
-        told = {
+        reported = {
             name
             for name in ("Patient", "CareTeam", "MedicationRequest")
             if f"system/{name}.rs" in reports(bundle)
         }
-        assert told == missing, scopes
+        assert reported == missing, scopes
     for scopes in ("system/Patient.rs", "system/Device.r?_tag=urn:tags|other"):
         response = await client.get("/r4/Device/d1/$context", headers={"X-Scopes": scopes})
         assert response.status_code in {403, 404}, scopes

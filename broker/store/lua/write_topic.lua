@@ -1,4 +1,4 @@
--- Stores or deletes a topic that a client put through the API, and tells every process.
+-- Stores or deletes a topic that a client put through the API, and notifies every process.
 -- KEYS     topics of the tenant: id -> `version moment request\n` tail | tenants with topics
 --          | deleted topics of the tenant: id -> version of the deletion
 -- ARGV     op create|put|delete, tenant, id, request id, if_match, if_none_match (`meets_preconditions`),

@@ -275,7 +275,7 @@ SCENARIOS = (
         ("R-363", "R-266"),
         _events,
     ),
-    Scenario("status", "$status tells how many events there were.", ("R-360", "R-361", "R-265"), _status),
+    Scenario("status", "$status reports how many events there were.", ("R-360", "R-361", "R-265"), _status),
     Scenario(
         "kill",
         "The broker is killed and started again: what it took is delivered, under the next numbers.",
