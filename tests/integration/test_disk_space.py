@@ -24,6 +24,8 @@ from tests.conftest import LAYOUT
 from tests.integration.broker_fixture import until
 
 MIB = 1024**2
+AUTOMATIC = 16 * MIB
+"""The server rewrites a file that has grown beyond this by itself."""
 
 
 def test_a_file_that_has_grown_is_rewritten_while_there_is_room_for_two_copies() -> None:
@@ -87,22 +89,10 @@ async def test_a_disk_without_room_is_reported_once_by_log_metric_and_readiness(
     ]
 
 
-async def test_the_file_is_rewritten_before_the_disk_is_full(
-    store: Store, embedded: EmbeddedServer, client: redis.Redis, free: SimpleNamespace
-) -> None:
-    for _ in range(50):
-        client.set("large", os.urandom(MIB // 10).hex())
-    info = client.info("persistence")
-    rewrites = info["aof_rewrites"]
-    free.f_bavail = round(1.5 * client.info("memory")["used_memory"])
-    DiskWatch(embedded.data_dir, embedded.url).check(client)
-    info = client.info("persistence")
-    assert info["aof_rewrites"] + info["aof_rewrite_in_progress"] + info["aof_rewrite_scheduled"] > rewrites
-
-
-async def test_a_file_of_a_small_store_is_rewritten_before_it_takes_long_to_replay(
-    embedded: EmbeddedServer, client: redis.Redis
-) -> None:
+async def rewrite_afresh(client: redis.Redis) -> int:
+    """The number of rewrites so far, once a rewrite of the empty store has ended: only the broker starts
+    another one until more is written than the automatic limit.
+    """
     client.flushall()
 
     async def is_started() -> bool:
@@ -113,9 +103,19 @@ async def test_a_file_of_a_small_store_is_rewritten_before_it_takes_long_to_repl
             return False
         return True
 
+    async def is_idle() -> bool:
+        info = client.info("persistence")
+        return not info["aof_rewrite_in_progress"] and not info["aof_rewrite_scheduled"]
+
     await until(is_started)
-    value = os.urandom(MIB // 10).hex()
-    rewrites = 0
+    await until(is_idle)
+    info = client.info("persistence")
+    assert (info["aof_last_bgrewrite_status"], info["aof_current_size"] < MIB) == ("ok", True)
+    return info["aof_rewrites"]
+
+
+async def until_rewritten(client: redis.Redis, rewrites: int) -> None:
+    """Until one more than this number of rewrites has ended, and the file is smaller than the limit."""
 
     async def is_rewritten() -> bool:
         info = client.info("persistence")
@@ -123,8 +123,31 @@ async def test_a_file_of_a_small_store_is_rewritten_before_it_takes_long_to_repl
         return not is_due and info["aof_rewrites"] > rewrites
 
     await until(is_rewritten)
-    rewrites = client.info("persistence")["aof_rewrites"]
+    assert client.info("persistence")["aof_current_size"] < AUTOMATIC
+
+
+async def test_the_file_is_rewritten_before_the_disk_is_full(
+    store: Store, embedded: EmbeddedServer, client: redis.Redis, free: SimpleNamespace
+) -> None:
+    rewrites = await rewrite_afresh(client)
+    for n in range(50):  # 10 MiB in all, of which 4 MiB stay: much more than the buffers of the connections
+        client.set(f"large-{n % 20}", os.urandom(MIB // 10).hex())
+    info = client.info("persistence")
+    assert (info["aof_rewrites"], info["aof_current_size"] < AUTOMATIC) == (rewrites, True)
+    free.f_bavail = round(1.5 * client.info("memory")["used_memory"])
+    with capture_logs() as logs:
+        DiskWatch(embedded.data_dir, embedded.url).check(client)
+    assert [line["event"] for line in logs] == [
+        "append-only file is rewritten early, because the disk is filling"
+    ]
+    await until_rewritten(client, rewrites)
+
+
+async def test_a_file_of_a_small_store_is_rewritten_before_it_takes_long_to_replay(
+    embedded: EmbeddedServer, client: redis.Redis
+) -> None:
+    rewrites = await rewrite_afresh(client)
+    value = os.urandom(MIB // 10).hex()
     for _ in range(100):  # 20 MiB in all
         client.set("large", value)
-    await until(is_rewritten)
-    assert client.info("persistence")["aof_current_size"] < 16 * MIB
+    await until_rewritten(client, rewrites)
