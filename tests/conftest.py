@@ -6,6 +6,7 @@ failpoints belong to the process, so every test starts with metrics at zero and 
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -25,7 +26,9 @@ from broker.api.authentication import Authenticate
 from broker.api.routes import HttpRoute
 from broker.app import ALL_ROLES, Role, Running, running
 from broker.app.secrets import new_ring
+from broker.app.topics import load_catalog
 from broker.mapping.reading import PayloadMapper
+from broker.matching.catalog import Catalog
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.store.keys import Layout
@@ -45,6 +48,7 @@ from tests.stores import (
 )
 
 LAYOUT = Layout(partitions=4, shards=4)
+TOPICS = Path(__file__).parent.parent / "topics"
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of `http://` addresses: each loads the certificates of the authorities otherwise, for 35 ms."""
@@ -196,8 +200,20 @@ def settings(shared_store: SharedStore, key_ring: Path) -> Settings:
         retry_base=timedelta(milliseconds=40),
         retry_max=timedelta(milliseconds=400),
         retry_budget=timedelta(seconds=20),
-        topics_dir=Path(__file__).parent.parent / "topics",
+        topics_dir=TOPICS,
     )
+
+
+@functools.cache
+def _shipped_topics() -> Catalog:
+    return load_catalog(Settings(topics_dir=TOPICS))
+
+
+def _shipped_catalog() -> Catalog:
+    """The topics of the package, which are read once: that takes as long as the rest of a start."""
+    catalog = _shipped_topics().empty()
+    catalog.replace(_shipped_topics().contents)
+    return catalog
 
 
 @pytest.fixture
@@ -214,7 +230,14 @@ def start_broker(store: Store, settings: Settings) -> StartBroker:
         **overrides: Any,
     ) -> AsyncIterator[Running]:
         changed = replace(settings, **overrides)
-        async with running(changed, roles, authenticate=authenticate, mounts=mounts, mapper=mapper) as broker:
+        async with running(
+            changed,
+            roles,
+            authenticate=authenticate,
+            mounts=mounts,
+            mapper=mapper,
+            catalog=_shipped_catalog() if changed.topics_dir == TOPICS else None,
+        ) as broker:
             yield broker
 
     return start

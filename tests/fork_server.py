@@ -20,11 +20,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import broker.cli  # noqa: F401 so that no broker has to import it
+import jsonschema  # noqa: F401 so that no broker has to import it
+
+import broker.cli  # noqa: F401 the same
 from broker.__main__ import main as run_broker
 from broker.app.topics import load_catalog
 from broker.fhir.resource_types import RESOURCE_TYPES
 from broker.fhir.validation import prepare
+from broker.mapping.mapping_set import shipped_mappings
 from broker.model.release import Release
 from broker.settings import Settings
 from tests import served_loop_blocks
@@ -83,6 +86,7 @@ def _become_broker(request: dict[str, Any], parent: int, stdout: int, stderr: in
 
 def main() -> None:
     load_catalog(Settings(topics_dir=Path(__file__).parents[1] / "topics"))
+    shipped_mappings()
     for release in Release:
         prepare(release, RESOURCE_TYPES[release].intersection(_COMMON_TYPES))
     gc.collect()

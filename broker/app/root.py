@@ -53,6 +53,7 @@ from broker.app.writes import load_write_targets
 from broker.ingest.group import GroupCommit
 from broker.ingest.intake import Intake
 from broker.mapping.reading import PayloadMapper
+from broker.matching.catalog import Catalog
 from broker.model.audit import AuditAction, AuditEntry
 from broker.model.change import DEFAULT_TENANT
 from broker.security.subscription_secrets import SubscriptionSecrets
@@ -95,11 +96,12 @@ async def running(
     authenticate: Authenticate | None = None,
     mounts: Sequence[HttpRoute] = (),
     mapper: Callable[[], PayloadMapper] | None = None,
+    catalog: Catalog | None = None,
 ) -> AsyncIterator[Running]:
     """A process with these roles, ready when entered; `listening` is closed on the way out.
 
     `mounts` are applications beside the FHIR bases, each with its access. `authenticate` replaces the one
-    that the settings ask for, `mapper` the mappings.
+    that the settings ask for, `mapper` the mappings, `catalog` the topics of the folder.
 
     Raises `ConfigurationError` for what the operator has to correct, and `StoreUnavailable`.
     """
@@ -115,7 +117,8 @@ async def running(
         tls = listener_tls(settings)
         if server is not None:
             server.launch()  # it loads its data while the topics are read
-        catalog, clients, issuers = load_catalog(settings), load_clients(settings), load_issuers(settings)
+        catalog = catalog or load_catalog(settings)
+        clients, issuers = load_clients(settings), load_issuers(settings)
         url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))

@@ -8,6 +8,7 @@ that names them.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -139,7 +140,8 @@ def reload_mappings(directory: Path, former: MappingSet) -> tuple[MappingSet, li
     return MappingSet((*own.values(), *shipped)), errors
 
 
-def shipped_mappings() -> list[DeviceMapping]:
+@cache
+def shipped_mappings() -> Sequence[DeviceMapping]:
     """The mappings of the package, by name."""
     folder = files("broker").joinpath("mappings")
     names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".yaml"))

@@ -19,8 +19,10 @@ class ScriptLoader:
         }
 
     async def load(self, node: redis.Redis) -> None:
-        for source in self._sources.values():
-            await node.script_load(source)
+        async with node.pipeline(transaction=False) as pipeline:
+            for source in self._sources.values():
+                pipeline.script_load(source)
+            await pipeline.execute()
 
     def command(self, call: ScriptCall) -> Command:
         return ("EVALSHA", self._digests[call.script], len(call.keys), *call.keys, *call.arguments)

@@ -4,6 +4,7 @@ The connection modules load every script of `NAMES` at start, and again when a s
 """
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
@@ -87,6 +88,7 @@ NAMES = tuple(_SCRIPTS)
 """Every script, by the name under which it is called."""
 
 
+@cache
 def source_of(name: str) -> str:
     """The Lua text of a script, ready for SCRIPT LOAD."""
     script = _SCRIPTS[name]
