@@ -117,8 +117,11 @@ async def running(
         tls = listener_tls(settings)
         if server is not None:
             server.launch()  # it loads its data while the topics are read
-        catalog = catalog or load_catalog(settings)
-        clients, issuers = load_clients(settings), load_issuers(settings)
+        catalog, clients, issuers = (
+            catalog or load_catalog(settings),
+            load_clients(settings),
+            load_issuers(settings),
+        )
         url = stack.enter_context(store_url(settings, server))
         store = await stack.enter_async_context(open_store(settings, url))
         register = await stack.enter_async_context(joined(settings, store, server))

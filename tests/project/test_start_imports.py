@@ -14,6 +14,7 @@ _ON_DEMAND = {
     "fhir": "receivers of notifications",
     "fhir_core": "receivers of notifications",
     "pydantic": "receivers of notifications",
+    "jsonschema": "a folder of mappings",
     "ucumvert": "filters of quantities",
     "pint": "filters of quantities",
     "aiohttp": "broker.testing",
