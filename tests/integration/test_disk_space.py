@@ -111,7 +111,7 @@ async def rewrite_afresh(client: redis.Redis) -> int:
     await until(is_idle)
     info = client.info("persistence")
     assert (info["aof_last_bgrewrite_status"], info["aof_current_size"] < MIB) == ("ok", True)
-    return info["aof_rewrites"]
+    return int(info["aof_rewrites"])
 
 
 async def until_rewritten(client: redis.Redis, rewrites: int) -> None:
