@@ -47,7 +47,9 @@ class SubscriptionOperationHandlers:
             text = f"status takes {', '.join(SubscriptionStatus)}, not {min(unsupported)!r}."
             raise Malformed(Issue("value", text, "status"))
         ids = {reference.rpartition("/")[2] for reference in references}
-        notifications = self._events.status_of_many(request.principal, request.release, ids, statuses)
+        notifications = self._events.status_of_many(
+            request.principal, request.release, ids, {SubscriptionStatus(status) for status in statuses}
+        )
         entries, accessed = [], []
         async for each in notifications:
             entries.append(_status_entry(request, each))

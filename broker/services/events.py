@@ -89,13 +89,15 @@ class EventService:
         principal: Principal,
         release: Release,
         subscription_ids: Collection[str] = (),
-        statuses: Collection[str] = (),
+        statuses: Collection[SubscriptionStatus] = (),
     ) -> AsyncIterator[Notification]:
         """Those with one of the ids and one of the statuses; an empty collection restricts nothing. They are
         read in pages, so other work goes on meanwhile.
         """
         if subscription_ids:
             records = self._subscriptions.many(principal, subscription_ids)
+        elif statuses:
+            records = self._subscriptions.with_statuses(principal, statuses)
         else:
             records = self._subscriptions.all(principal)
         async for record in records:

@@ -301,6 +301,15 @@ class SubscriptionService:
             if principal.may_see_those_of(record.subscription.owner):
                 yield record
 
+    async def with_statuses(
+        self, principal: Principal, statuses: Iterable[SubscriptionStatus]
+    ) -> AsyncIterator[Record]:
+        """The visible ones with one of the statuses, read from their index."""
+        for status in sorted(set(statuses)):
+            async for record in self._subscriptions.with_status(principal.tenant, status):
+                if principal.may_see_those_of(record.subscription.owner):
+                    yield record
+
     async def page(self, principal: Principal, name: PageName, count: int) -> tuple[Page[Subscription], int]:
         """For administrators: the named page of the tenant's Subscriptions by id, and how many there are."""
         return await page_by_id(self._subscriptions, principal.tenant, name, count)

@@ -292,6 +292,11 @@ def members(shard: int, tenant: Tenant) -> str:
     return f"{tenant_members(shard)}{tenant}"
 
 
+def listed(shard: int, tenant: Tenant) -> str:
+    r"""Sorted set by lexical order: `label\x1fid` of a tenant's subscriptions; `listed_ids.py` reads it."""
+    return f"{shard_tag(shard)}:listed:{tenant}"
+
+
 def owned(shard: int, tenant: Tenant) -> str:
     """Hash: how many of a tenant's subscriptions in the shard each client owns."""
     return f"{shard_tag(shard)}:owned:{tenant}"

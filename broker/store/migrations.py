@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from broker.errors import ConfigurationError
 from broker.model.change import Tenant
 from broker.store import keys, stream_id
+from broker.store.listed_ids import list_subscriptions
 from broker.store.matched_positions import START, unmatched
 from broker.store.owner_counts import count_owners
 from broker.store.protocol import Store
@@ -21,12 +22,12 @@ from broker.store.set_lengths import add_set_lengths
 from broker.store.short_records import shorten_records
 from broker.store.stream_id import text_of
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """What this broker reads and writes: 2 since resources are one compressed string, 3 since a tenant's
 subscriptions are ordered by id, 4 since a partition has a position in place of a consumer group, 5 since
 records are shorter, 6 since header values of subscriptions are sealed, 7 since the subscriptions
-of each client are counted, 8 since resources list the sets by which searches find them. Version 0 stands for
-a data set from before the version was stored.
+of each client are counted, 8 since resources list the sets by which searches find them, 9 since subscriptions
+are listed by status, error and owner. Version 0 stands for a data set from before the version was stored.
 """
 _PAGE = 500
 _GROUP = "match"
@@ -122,6 +123,7 @@ def migrations(seal: Change = _refuse_headers) -> Sequence[Migration]:
         Migration(6, "header values of subscriptions are sealed", seal_headers),
         Migration(7, "the subscriptions of each client are counted", count_owners),
         Migration(8, "resources list their search sets", add_set_lengths),
+        Migration(9, "subscriptions are listed by status, error and owner", list_subscriptions),
     )
 
 

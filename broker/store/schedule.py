@@ -29,7 +29,7 @@ from broker.model.subscription import SubscriptionId, SubscriptionKey, Subscript
 from broker.store import keys
 from broker.store.bodies import UNSEALED, Bodies
 from broker.store.dead_events import DeadEventTexts
-from broker.store.protocol import Command, Store
+from broker.store.protocol import Store
 from broker.store.records import DecisionWord, Verdict, event_of
 from broker.store.scripts import delivery
 from broker.store.scripts.delivery import ClaimReply
@@ -213,13 +213,16 @@ class Schedule:
 
     async def next_attempt_ms(self, tenant: Tenant, subscription_id: SubscriptionId) -> int | None:
         """The moment at which a failed notification is sent again; None if none waits for that."""
-        shard = self._store.layout.shard_of(tenant, subscription_id)
-        commands: list[Command] = [
-            ("HGET", keys.subscription(shard, tenant, subscription_id), "claim_state"),
-            ("ZSCORE", keys.due(shard), keys.member(tenant, subscription_id)),
-        ]
-        state, due = await self._store.send(commands)
-        return int(due) if state == b"backoff" and due is not None else None
+        return (await self.next_attempts([(tenant, subscription_id)]))[0]
+
+    async def next_attempts(self, subscriptions: Sequence[SubscriptionKey]) -> list[int | None]:
+        """`next_attempt_ms` of each; one round trip."""
+        placed = [(self._store.layout.shard_of(*key), key) for key in subscriptions]
+        states = [("HGET", keys.subscription(shard, *key), "claim_state") for shard, key in placed]
+        dues = [("ZSCORE", keys.due(shard), keys.member(*key)) for shard, key in placed]
+        replies = await self._store.send([*states, *dues]) if placed else []
+        pairs = zip(replies[: len(placed)], replies[len(placed) :], strict=True)
+        return [int(due) if state == b"backoff" and due is not None else None for state, due in pairs]
 
     async def wake(self, tenant: Tenant, subscription_id: SubscriptionId) -> None:
         """Makes a subscription that waits for its handshake due now, and wakes the dispatchers."""

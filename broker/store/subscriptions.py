@@ -23,6 +23,7 @@ from broker.model.subscription import (
 )
 from broker.store import keys
 from broker.store.gaps import GapReporter, gaps_of
+from broker.store.listed_ids import ListedIds, with_status
 from broker.store.owner_counts import Owned, read_owned
 from broker.store.protocol import Command, Store
 from broker.store.records import RegistrationRequest
@@ -165,6 +166,7 @@ class Subscriptions:
         self._store = store
         self._keep_deleted_ms = keep_deleted_ms
         self.ids = SubscriptionIds(store)
+        self.listed = ListedIds(store)
         self._group = WriteGroup(store)
         self._gaps = GapReporter()
 
@@ -306,6 +308,15 @@ class Subscriptions:
                         if record is not None:
                             yield record
                     await slices.pause()
+
+    async def with_status(self, tenant: Tenant, status: SubscriptionStatus) -> AsyncIterator[Record]:
+        """Every subscription of a tenant with that status, by id, in slices as `of_tenant`."""
+        slices = Slices.in_background()
+        async for page in self.listed.pages(tenant, with_status(status)):
+            for record in await self.many([(tenant, subscription_id) for subscription_id in page]):
+                if record is not None and record.subscription.status is status:
+                    yield record
+                await slices.pause()
 
     async def of_all_tenants(self) -> AsyncIterator[Record]:
         """Every subscription, tenant by tenant."""

@@ -42,7 +42,6 @@ change(s, 'last_commit', '0')
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
 local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_revision ~= s.revision)
-local failure = {'error_code', verdict.error_code, 'error_text', verdict.error_text}
 if #ARGV > 4 then
   local record = {}
   for n = 5, #ARGV do
@@ -63,6 +62,12 @@ if verdict.outcome ~= '' then
   end
 end
 count(key.counters, 'events_delivered_correction', delivered)
+
+-- Records why the attempt failed.
+local function note_failure()
+  change(s, 'error_code', verdict.error_code, 'error_text', verdict.error_text)
+  if not s.has_error then list_under(key, 'error', true) end
+end
 
 -- Lets the next attempt wait.
 local function back_off()
@@ -93,9 +98,9 @@ local function advance()
   local is_partial = verdict.last_event > 0
   if is_partial then
     s.last_event = verdict.last_event
-    change(s, unpack(failure))
+    note_failure()
   end
-  if s.has_error and not is_partial then redis.call('HDEL', key.sub, 'error_code', 'error_text') end
+  if s.has_error and not is_partial then clear_error(key) end
   if s.notification_type == 'event-notification' then
     count(key.counters, 'undelivered_correction', verdict.events - (s.last_event - s.cursor))
     s.cursor = s.last_event
@@ -136,7 +141,8 @@ local function move_to_dead_letters()
     s.notification_type = ''
   end
   s.attempts, s.failing_since = 0, 0
-  change(s, 'attempts', '0', 'failing_since', '0', unpack(failure))
+  change(s, 'attempts', '0', 'failing_since', '0')
+  note_failure()
 end
 
 -- Removes events that the owner may not see; the rest of the notification is sent without them.
@@ -155,7 +161,7 @@ end
 
 -- Ends the deliveries: status `off` or `error`.
 local function stop_delivery(status)
-  change(s, unpack(failure))
+  note_failure()
   if s.resend_ranges ~= '' then redis.call('HDEL', key.sub, 'resend_ranges') end
   change_status(key, s.status, status)
   s.status = status
@@ -173,7 +179,8 @@ local function apply()
     return back_off() -- nothing was attempted: no failure is counted
   elseif decision == 'retry' and (s.status == 'active' or s.status == 'requested') then
     local since = s.failing_since == 0 and now or s.failing_since
-    change(s, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since), unpack(failure))
+    change(s, 'attempts', whole(s.attempts + 1), 'failing_since', whole(since))
+    note_failure()
     if verdict.is_build_failure then
       change(s, 'build_failures', whole(s.pinned_at) .. ':' .. whole(build_failures(s) + 1))
     end

@@ -14,7 +14,7 @@ redis.call('HINCRBY', key.sub, 'token', 1)
 redis.call('HDEL', key.sub, 'resend_ranges')
 cancel_notification(key)
 redis.call('ZREM', key.due, key.member)
-redis.call('HSET', key.sub, 'error_code', '', 'error_text', ARGV[3])
+set_error(key, '', ARGV[3])
 change_status(key, held[2], 'off')
 if last <= cursor then return {1} end
 local given_up = last - cursor - numbers_without_event(key, cursor)

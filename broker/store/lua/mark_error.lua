@@ -6,7 +6,7 @@
 local key = {sub = KEYS[1], due = KEYS[2], registry = KEYS[3], counters = KEYS[4], member = ARGV[1]}
 local held = redis.call('HMGET', key.sub, 'revision', 'status', 'ends')
 if held[1] ~= ARGV[2] or (held[2] ~= 'active' and held[2] ~= 'requested') then return 0 end
-redis.call('HSET', key.sub, 'error_code', '', 'error_text', ARGV[3])
+set_error(key, '', ARGV[3])
 redis.call('HINCRBY', key.sub, 'token', 1)
 cancel_notification(key)
 due_at_end(key, held[3])

@@ -22,6 +22,17 @@ local function audit(version, interaction)
   redis.call('XADD', KEYS[12], '*', 'change', ARGV[3], 'state', version .. ' ' .. interaction)
 end
 
+-- Counts and lists the subscription among those of a client.
+local function own(owner)
+  redis.call('HINCRBY', owned, owner, '1')
+  list_under(key, 'owner:' .. owner, true)
+end
+
+local function disown(owner)
+  if redis.call('HINCRBY', owned, owner, '-1') <= 0 then redis.call('HDEL', owned, owner) end
+  list_under(key, 'owner:' .. owner, false)
+end
+
 local held = redis.call('HMGET', key.sub, 'version', 'revision', 'claim_state', 'updated', 'activated',
   'status', 'count', 'cursor', 'gap_since', 'dead_letters', 'owner')
 local held_version, held_status = held[1], held[6] or ''
@@ -47,7 +58,8 @@ if op == 'delete' then
   redis.call('SET', deletion, deleted_version .. ' ' .. owner, 'PX', whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)
   redis.call('ZREM', members, registration.id)
-  if redis.call('HINCRBY', owned, owner, '-1') <= 0 then redis.call('HDEL', owned, owner) end
+  disown(owner)
+  list_under(key, 'error', false)
   if redis.call('EXISTS', members) == 0 then redis.call('SREM', tenants, registration.tenant) end
   redis.call('ZREM', key.due, key.member)
   count_status(key, held_status, '')
@@ -68,14 +80,13 @@ redis.call('HSET', key.sub, 'model', model, 'version', whole(version), 'updated'
   'is_pull', registration.is_pull and '1' or '0')
 if not held_version then
   redis.call('DEL', deletion)
-  redis.call('HINCRBY', owned, registration.owner, '1')
+  own(registration.owner)
   local time = redis.call('TIME')
   redis.call('HSET', key.sub, 'created', whole(now), 'owner', registration.owner, 'activated', '',
     'count', '0', 'cursor', '0', 'claim_state', '', 'token', whole(time[1] * 1000000 + time[2]))
 elseif registration.new_owner ~= '' then
-  local owner = held[11] or ''
-  if redis.call('HINCRBY', owned, owner, '-1') <= 0 then redis.call('HDEL', owned, owner) end
-  redis.call('HINCRBY', owned, registration.new_owner, '1')
+  disown(held[11] or '')
+  own(registration.new_owner)
   redis.call('HSET', key.sub, 'owner', registration.new_owner)
 end
 redis.call('ZADD', members, '0', registration.id)
@@ -93,7 +104,8 @@ if held[3] ~= 'in-flight' then
   end
 end
 if status == 'requested' or status == 'active' then
-  redis.call('HDEL', key.sub, 'error_code', 'error_text', 'gap_since')
+  clear_error(key)
+  redis.call('HDEL', key.sub, 'gap_since')
   if held[9] then count(key.counters, 'subscriptions_with_gaps', -1) end
 end
 redis.call('HDEL', key.sub, 'resend_ranges')

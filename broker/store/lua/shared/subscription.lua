@@ -53,11 +53,38 @@ local function announce(key, operation)
   redis.call('PUBLISH', WAKE, '- ' .. key.member)
 end
 
--- Counts a subscription under its new status; '' stands for a subscription that does not exist.
+-- Adds a subscription to those that listings find under a label, or removes it (`keys.listed`). The set is in
+-- the slot of the subscription hash.
+local function list_under(key, label, is_listed)
+  local tenant, id = string.match(key.member, '^([^:]*):(.*)$')
+  local listed = string.match(key.sub, '^[^:]*') .. ':listed:' .. tenant
+  if is_listed then redis.call('ZADD', listed, '0', label .. '\31' .. id)
+  else redis.call('ZREM', listed, label .. '\31' .. id) end
+end
+
+-- Counts and lists a subscription under its new status; '' stands for a subscription that does not exist.
 local function count_status(key, from, to)
   if from == to then return end
-  if from ~= '' then count(key.counters, 'subscriptions:' .. from, -1) end
-  if to ~= '' then count(key.counters, 'subscriptions:' .. to, 1) end
+  if from ~= '' then
+    count(key.counters, 'subscriptions:' .. from, -1)
+    list_under(key, 'status:' .. from, false)
+  end
+  if to ~= '' then
+    count(key.counters, 'subscriptions:' .. to, 1)
+    list_under(key, 'status:' .. to, true)
+  end
+end
+
+-- Records why delivery failed.
+local function set_error(key, code, text)
+  redis.call('HSET', key.sub, 'error_code', code, 'error_text', text)
+  list_under(key, 'error', true)
+end
+
+-- Forgets why delivery last failed.
+local function clear_error(key)
+  redis.call('HDEL', key.sub, 'error_code', 'error_text')
+  list_under(key, 'error', false)
 end
 
 -- Changes the status while the document stays, as a new version of the resource, and announces it.
