@@ -12,17 +12,18 @@ from typer import Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from broker.cli import credentials
+from broker.cli import credentials, settings_file
 
 
 class Command(NamedTuple):
     """A function, or the `Typer` of a group, in a module of this package. `summary` is the first sentence of
-    its help.
+    its help. One that reads settings takes the file of `--config`.
     """
 
     module: str
     attribute: str
     summary: str
+    reads_settings: bool = False
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -30,15 +31,26 @@ COMMANDS: Mapping[str, Command] = {
         "processes",
         "serve",
         "Run all roles: API, matcher, dispatcher and, without BROKER_REDIS_URL, the embedded store.",
+        reads_settings=True,
     ),
     "api": Command(
         "processes",
         "api",
         "Run the HTTP API and the reader of the inbox stream only, on the store of BROKER_REDIS_URL.",
+        reads_settings=True,
     ),
-    "match": Command("processes", "match", "Run a matcher only, on the store of BROKER_REDIS_URL."),
-    "dispatch": Command("processes", "dispatch", "Run a dispatcher only, on the store of BROKER_REDIS_URL."),
-    "mqtt": Command("processes", "mqtt", "Take the messages of an MQTT server as readings."),
+    "match": Command(
+        "processes", "match", "Run a matcher only, on the store of BROKER_REDIS_URL.", reads_settings=True
+    ),
+    "dispatch": Command(
+        "processes",
+        "dispatch",
+        "Run a dispatcher only, on the store of BROKER_REDIS_URL.",
+        reads_settings=True,
+    ),
+    "mqtt": Command(
+        "processes", "mqtt", "Take the messages of an MQTT server as readings.", reads_settings=True
+    ),
     "demo": Command(
         "demo", "demo", "Start a broker, subscribers of three FHIR releases and a gateway, and show them."
     ),
@@ -46,24 +58,35 @@ COMMANDS: Mapping[str, Command] = {
         "conformance_report",
         "conformance_report",
         "Report how resources meet their profiles, by profile and element.",
+        reads_settings=True,
     ),
-    "erase": Command("erase", "erase", "Remove what the store holds about a person."),
+    "erase": Command("erase", "erase", "Remove what the store holds about a person.", reads_settings=True),
     "explain": Command(
         "explain", "explain", "Show why a change would, or would not, be notified to a subscription."
     ),
     "listen": Command("listen", "listen", "Receive notifications, print each, and forward them if asked."),
     "migrate": Command(
-        "migrate", "migrate", "Migrate the data set to the schema that this version of the broker needs."
+        "migrate",
+        "migrate",
+        "Migrate the data set to the schema that this version of the broker needs.",
+        reads_settings=True,
     ),
     "simulate": Command(
         "simulate",
         "simulate",
         "Post simulated heart rate, blood pressure, SpO2, respiration, temperature and glucose readings.",
+        reads_settings=True,
     ),
     "testkit": Command(
         "testkit",
         "judge",
         "Judge a broker by scenarios: what its subscribers get while something goes wrong.",
+    ),
+    "config": Command(
+        "configuration",
+        "app",
+        "Check and show the settings, from the environment and from a TOML file.",
+        reads_settings=True,
     ),
     "audit": Command("audit", "app", "List, export and verify the audit trail."),
     "dead-letters": Command(
@@ -80,13 +103,22 @@ COMMANDS: Mapping[str, Command] = {
         "clients", "app", "Register, list, show, enable, disable and remove clients, and rotate their keys."
     ),
     "key-ring": Command(
-        "key_ring", "app", "Make, show, rotate and drop the keys that seal secrets in the store."
+        "key_ring",
+        "app",
+        "Make, show, rotate and drop the keys that seal secrets in the store.",
+        reads_settings=True,
     ),
     "keys": Command(
-        "keys", "app", "List, rotate and check the keys with which the broker gets tokens from others."
+        "keys",
+        "app",
+        "List, rotate and check the keys with which the broker gets tokens from others.",
+        reads_settings=True,
     ),
     "mappings": Command(
-        "mappings", "app", "Check, try, list, document and import the mappings of device payloads."
+        "mappings",
+        "app",
+        "Check, try, list, document and import the mappings of device payloads.",
+        reads_settings=True,
     ),
     "topics": Command("topics", "app", "List and show the topics of a broker, and check topic files."),
 }
@@ -120,7 +152,7 @@ class _Deferred(TyperCommand):
 
 
 def load(name: str, command: Command) -> Any:
-    """Imports the command, and adds the options of its credentials."""
+    """Imports the command, and adds the options of its credentials and of its settings."""
     target = getattr(importlib.import_module(f"broker.cli.{command.module}"), command.attribute)
     if not isinstance(target, Typer):
         single = Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -130,4 +162,6 @@ def load(name: str, command: Command) -> Any:
     for each in (loaded, *getattr(loaded, "commands", {}).values()):
         if _SENDS & {parameter.name for parameter in each.params}:
             each.params.extend(credentials.options())
+        if command.reads_settings and not getattr(each, "commands", None):
+            each.params.extend(settings_file.options())
     return loaded

@@ -65,8 +65,8 @@ def conformance_report(
     profiles_dir: Annotated[
         Path | None,
         typer.Option(
-            help="FHIR packages and folders of definitions, besides the built-in vital signs.",
-            envvar="BROKER_PROFILES_DIR",
+            help="FHIR packages and folders of definitions, besides the built-in vital signs."
+            " Default: that of BROKER_PROFILES_DIR."
         ),
     ] = None,
     release: Annotated[Release, typer.Option(help="The release of the resources.")] = Release.R4,
@@ -105,7 +105,8 @@ def conformance_report(
     """
     if not resources and not stored_type:
         raise ConfigurationError("There is nothing to report. Give files, resources, or --all TYPE.")
-    catalog = ProfileCatalog.load(profiles_dir, compile_invariant)
+    definitions = profiles_dir or Settings.from_environment(os.environ).profiles_dir
+    catalog = ProfileCatalog.load(definitions, compile_invariant)
     reporter = Reporter(catalog, release, profile or ())
 
     def add(name: str, resource: Resource) -> None:

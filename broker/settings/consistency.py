@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from broker.errors import ConfigurationError
-from broker.settings.environment import PREFIX
 from broker.settings.kinds import duration_text
+from broker.settings.written import PREFIX
 
 if TYPE_CHECKING:
     from broker.settings.settings import Settings

@@ -1,23 +1,12 @@
-"""Reads settings from `BROKER_*` environment variables, and describes them for the documentation.
+"""Declares settings, describes them for the documentation, and compares those of processes."""
 
-A value that is not valid, and a `BROKER_*` variable that is not a setting (usually a misspelling), raise
-`ConfigurationError`: one line that names the variable and what to set.
-"""
-
-import difflib
-import re
-from collections.abc import Mapping
 from dataclasses import Field, field, fields
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
-from broker.errors import ConfigurationError
 from broker.settings.kinds import SettingKind, duration_text
-
-PREFIX = "BROKER_"
-_OF_COMMANDS = frozenset({"BROKER_CLIENT_ID", "BROKER_CLIENT_KEY"})
-"""The credentials with which commands use a broker: no settings of one."""
+from broker.settings.written import variable
 
 
 class Agreement(StrEnum):
@@ -60,25 +49,11 @@ def setting(
     return field(default=default, metadata=metadata, repr=not is_secret)
 
 
-def read(settings: tuple["Field[Any]", ...], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The values of the variables that are set, by field name. An empty variable counts as unset."""
-    by_variable = {_variable(setting): setting for setting in settings}
-    for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable not in by_variable and variable not in _OF_COMMANDS:
-            raise ConfigurationError(f"{variable} is not a setting. {_suggestion(variable, by_variable)}")
-    values: dict[str, Any] = {}
-    for variable, setting in by_variable.items():
-        text = environ.get(variable, "").strip()
-        if text:
-            values[setting.name] = _read(variable, setting.metadata["kind"], text)
-    return values
-
-
 def describe(settings: tuple["Field[Any]", ...]) -> list[Description]:
     """Each setting in the order of its definition."""
     return [
         Description(
-            _variable(setting),
+            variable(setting.name),
             setting.metadata["kind"].name,
             setting.metadata["default"],
             setting.metadata["sentence"],
@@ -90,7 +65,7 @@ def describe(settings: tuple["Field[Any]", ...]) -> list[Description]:
 def values_to_compare(settings: Any, agreement: Agreement) -> dict[str, str]:
     """The values of a `Settings` with this agreement, by variable, as written in the environment."""
     return {
-        _variable(setting): _text(getattr(settings, setting.name))
+        variable(setting.name): _text(getattr(settings, setting.name))
         for setting in fields(settings)
         if setting.metadata["agreement"] is agreement
     }
@@ -112,24 +87,3 @@ def _text(value: object) -> str:
         case tuple():
             return ",".join(map(_text, value)) or "unset"
     return str(value)
-
-
-def _variable(setting: "Field[Any]") -> str:
-    return PREFIX + setting.name.upper()
-
-
-def _suggestion(variable: str, by_variable: Mapping[str, object]) -> str:
-    names = [name.removeprefix(PREFIX) for name in by_variable]
-    near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, 1)
-    return (
-        f"Did you mean {PREFIX}{near[0]}?" if near else f"The settings are {', '.join(sorted(by_variable))}."
-    )
-
-
-def _read(variable: str, kind: SettingKind, text: str) -> object:
-    try:
-        return kind.read(text)
-    except ValueError:
-        # a URL may contain a password
-        shown = re.sub(r"//[^/]*@", "//***@", text)
-        raise ConfigurationError(f"{variable}={shown!r} is not valid. Set {kind.accepts}.") from None

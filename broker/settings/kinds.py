@@ -21,12 +21,40 @@ _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 @dataclass(frozen=True, slots=True)
 class SettingKind:
     """A type of setting: its name in the docs, what it accepts, and how it is read (raises `ValueError`
-    otherwise).
+    otherwise). In a TOML file it is a string, or of the type `literal`.
     """
 
     name: str
     accepts: str
     read: Callable[[str], Any]
+    literal: type = str
+    separator: str = ","
+
+    def text_of(self, value: object) -> str:
+        """A value of TOML as `read` takes it. Raises `ValueError` for one of another type."""
+        if type(value) not in {str, self.literal}:
+            raise ValueError
+        match value:
+            case bool():
+                return str(value).lower()
+            case list():
+                return _joined(value)
+            case dict():
+                members = (
+                    (key, _joined(part) if isinstance(part, list) else part) for key, part in value.items()
+                )
+                return self.separator.join(f"{key}={_checked(part)}" for key, part in members)
+        return str(value)
+
+
+def _joined(parts: list[object]) -> str:
+    return ",".join(map(_checked, parts))
+
+
+def _checked(part: object) -> str:
+    if not isinstance(part, str):
+        raise ValueError  # noqa: TRY004 a value of the wrong type is refused as any other
+    return part
 
 
 def _read_duration(text: str) -> timedelta:
@@ -146,7 +174,7 @@ def number(low: int, high: int) -> SettingKind:
             raise ValueError
         return int(text)
 
-    return SettingKind("number", f"a whole number from {low} to {high}", read)
+    return SettingKind("number", f"a whole number from {low} to {high}", read, int)
 
 
 def _read_policies(text: str) -> tuple[tuple[str, str], ...]:
@@ -172,12 +200,13 @@ def choice(*codes: str) -> SettingKind:
             raise ValueError
         return text.lower()
 
-    return SettingKind(" | ".join(codes), f"one of {', '.join(codes)}", read)
+    literal = int if any(map(str.isdecimal, codes)) else str
+    return SettingKind(" | ".join(codes), f"one of {', '.join(codes)}", read, literal)
 
 
 TEXT = SettingKind("text", "text", str)
 PATH = SettingKind("path", "a path", Path)
-BOOL = SettingKind("bool", "true or false", _read_bool)
+BOOL = SettingKind("bool", "true or false", _read_bool, bool)
 DURATION = SettingKind(
     "duration", "a number and a unit (ms, s, m, h or d), such as 500ms or 72h", _read_duration
 )
@@ -185,30 +214,34 @@ KEEP = SettingKind(
     "types",
     "resource types, each with a duration or forever, such as Observation=24h,Encounter=forever",
     _read_keep,
+    dict,
 )
 INDEXES = SettingKind(
     "indexes",
     "off, or resource types (* is every other one), each with its indexes, such as"
     " Observation=subject+code@date,code;Device=",
     lambda text: () if text.lower() == "off" else _read_indexes(text),
+    dict,
+    ";",
 )
 PERIOD = SettingKind("duration", "a duration such as 72h or 2192d, or forever", _read_period)
-BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes)
+BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes, int)
 POLICIES = SettingKind(
     "policies",
     "client ids, each with off, warn or reject, such as ward-gateway=reject,fhir:inbox=warn",
     _read_policies,
+    dict,
 )
 ELEMENTS = SettingKind(
-    "elements", "elements of resources, such as Patient.name,Patient.birthDate", _read_elements
+    "elements", "elements of resources, such as Patient.name,Patient.birthDate", _read_elements, list
 )
 NETWORKS = SettingKind(
-    "networks", "networks such as 10.0.0.0/8, separated by commas or spaces", _read_networks
+    "networks", "networks such as 10.0.0.0/8, separated by commas or spaces", _read_networks, list
 )
 BASE_URL = SettingKind("url", "an http or https URL without query and fragment", _read_base_url)
 SMTP_URL = SettingKind("url", "an smtp:// or smtps:// URL", _read_smtp_url)
 ORIGINS = SettingKind(
-    "origins", "origins such as https://app.example.org, separated by commas, or *", _read_origins
+    "origins", "origins such as https://app.example.org, separated by commas, or *", _read_origins, list
 )
 PROXY_URL = SettingKind(
     "url", "an http:// URL of a host and port, such as http://proxy:3128", _read_proxy_url
@@ -221,6 +254,7 @@ FAILPOINTS = SettingKind(
     "name:action@k, several separated by commas, with an action of kill, pause=<ms>, error or unavailable "
     f"and a name of {', '.join(failpoints.NAMES)}",
     failpoints.parse,
+    list,
 )
 REDIS_URL = SettingKind(
     "url", "a redis://, rediss:// or unix:// URL, or redis+cluster://host:port,host:port", _read_redis_url

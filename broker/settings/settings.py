@@ -11,12 +11,12 @@ from typing import Literal, Self
 
 from broker import failpoints
 from broker.errors import ConfigurationError
-from broker.settings import environment
+from broker.settings import environment, written
 from broker.settings.access import AccessSettings
 from broker.settings.audit import AuditSettings
 from broker.settings.consistency import check_together, is_loopback
 from broker.settings.delivery import DeliverySettings
-from broker.settings.environment import PREFIX, Agreement, Description, setting
+from broker.settings.environment import Agreement, Description, setting
 from broker.settings.flow import FlowSettings
 from broker.settings.kinds import (
     BASE_URL,
@@ -44,6 +44,7 @@ from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
 from broker.settings.search import SearchSettings
 from broker.settings.tls import TlsSettings
+from broker.settings.written import PREFIX, Configuration
 
 
 def _topics_dir() -> Path:
@@ -221,8 +222,21 @@ class Settings(
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """Raises `ConfigurationError`, one line, for the first variable that is not valid."""
-        return cls(**environment.read(fields(cls), environ))
+        """Of the variables, and of the TOML file that `BROKER_CONFIG` names.
+
+        Raises `ConfigurationError`, one line, for the first setting that is not valid.
+        """
+        configuration = cls.configuration(environ)
+        for problem in configuration.problems:
+            raise ConfigurationError(problem.line)
+        return cls(**configuration.values)
+
+    @classmethod
+    def configuration(cls, environ: Mapping[str, str]) -> Configuration:
+        """What is written of the settings, with every problem. Raises `ConfigurationError` if the file cannot
+        be read.
+        """
+        return written.read(fields(cls), environ)
 
     @classmethod
     def describe(cls) -> list[Description]:

@@ -13,6 +13,7 @@ from tests.docs.running import PageRunner
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
+    "configuration",
     "http-api",
     "pulling",
     "topics",

@@ -152,13 +152,14 @@ class Stack:
         return subprocess.run(asking, capture_output=True, timeout=10, check=False).returncode == 0
 
 
-def probe(port: str) -> int:
-    """The exit code of the image's health probe for a broker on this port."""
+def probe(port: str = "", config: Path | None = None) -> int:
+    """The exit code of the image's health probe for a broker on this port, or on that of a file of settings."""
     options, _, command = last("HEALTHCHECK").partition("CMD ")
     assert "--interval" in options
     [program] = json.loads(command)
     script = REPOSITORY / "scripts" / program
-    return subprocess.run([script], env={"BROKER_PORT": port}, timeout=10, check=False).returncode
+    env = {"BROKER_PORT": port} if config is None else {"BROKER_CONFIG": str(config)}
+    return subprocess.run([script], env=env, timeout=60, check=False).returncode
 
 
 _PING = (

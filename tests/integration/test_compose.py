@@ -3,6 +3,8 @@
 import contextlib
 import json
 import re
+import socket
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,23 @@ def test_every_server_has_a_health_check_that_is_cheap(compose: dict[str, Any]) 
 
 def test_the_probe_of_a_port_where_nothing_listens_fails() -> None:
     assert probe(str(free_port())) == 1
+
+
+def test_the_probe_finds_the_port_in_a_file_of_settings(tmp_path: Path) -> None:
+    file = tmp_path / "broker.toml"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        file.write_text(f'host = "0.0.0.0"\nport = {listening.getsockname()[1]}\n')
+        assert probe(config=file) == 0
+        thread.join()
 
 
 def test_every_container_has_only_what_it_needs(compose: dict[str, Any]) -> None:

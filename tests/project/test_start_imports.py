@@ -57,6 +57,7 @@ def test_the_command_line_imports_no_part_of_the_broker_before_a_command_runs() 
         "broker.cli",
         "broker.cli.commands",
         "broker.cli.credentials",
+        "broker.cli.settings_file",
         "broker.errors",
     }
     assert imported.isdisjoint(_NEVER | _ON_DEMAND.keys() | {"asyncio", "redis", "rich", "structlog"})
