@@ -1,5 +1,6 @@
 """The command line: one module for each command or group of commands. `broker.__main__` calls `main`."""
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +49,11 @@ def main() -> int:
     Arguments that are not valid raise `ConfigurationError`, so that they are reported as one line like all
     other errors.
     """
+    if "_FHIR_BROKER_COMPLETE" in os.environ:  # a shell asks what it can complete
+        # no other command needs it
+        from broker.cli import completion  # noqa: PLC0415
+
+        completion.prepare()
     try:
         result: Any = app(prog_name="fhir-broker", standalone_mode=False)
     except Exception as error:

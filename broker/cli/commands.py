@@ -82,6 +82,9 @@ COMMANDS: Mapping[str, Command] = {
         "judge",
         "Judge a broker by scenarios: what its subscribers get while something goes wrong.",
     ),
+    "completion": Command(
+        "completion", "completion", "Print the script that makes a shell complete commands and options."
+    ),
     "config": Command(
         "configuration",
         "app",

@@ -153,7 +153,7 @@ class Stack:
 
 
 def probe(port: str = "", config: Path | None = None) -> int:
-    """The exit code of the image's health probe for a broker on this port, or on that of a file of settings."""
+    """The exit code of the image's health probe for a broker on this port, or on that of its file."""
     options, _, command = last("HEALTHCHECK").partition("CMD ")
     assert "--interval" in options
     [program] = json.loads(command)
