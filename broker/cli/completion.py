@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from typer.completion import completion_init, get_completion_script
+
+# typer's module of completion imports them, and does not list them as its own
+from typer.completion import completion_init, get_completion_script  # type: ignore[attr-defined]
 
 VARIABLE = "_FHIR_BROKER_COMPLETE"
 
