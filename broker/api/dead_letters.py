@@ -5,16 +5,13 @@ Redrive and discard take ids, a filter, or `all`. A filter is processed a thousa
 `next` in the response continues it.
 """
 
-from collections.abc import Sequence
-
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.named_values import Part, embedded, flag, group, instant, render, text, whole
 from broker.api.operation_input import Input, read_input, single
 from broker.errors import Issue, Malformed
-from broker.model.audit import AuditEntity
 from broker.model.subscription import SubscriptionId
 from broker.model.whole_number import whole_number
-from broker.services.dead_letters import EVERY, MAX_COUNT, DeadLetterService, Selection
+from broker.services.dead_letters import EVERY, MAX_COUNT, DeadLetterService, Refusal, Selection, entities_of
 from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter
 
@@ -35,14 +32,16 @@ class DeadLetterHandlers:
         selection = _selection(values, _count(values))
         page = await self._dead_letters.list(request.principal, selection)
         listed = [_dead_letter(each, in_full=bool(selection.ids)) for each in page.dead_letters]
-        return FhirResponse(body=render(*listed, text("next", page.next)), accessed=_foci(page.dead_letters))
+        return FhirResponse(
+            body=render(*listed, text("next", page.next)), accessed=entities_of(page.dead_letters)
+        )
 
     async def redrive(self, request: FhirRequest) -> FhirResponse:
         """How many were redriven; each that was refused stays, with the reason."""
         report = await self._dead_letters.redrive(request.principal, _selected(request))
         problems = [
-            group("problem", text("id", dead_letter_id), text("reason", reason))
-            for dead_letter_id, reason in report.refused[:MAX_PROBLEMS]
+            group("problem", text("id", refusal.id), text("reason", _reason(refusal)))
+            for refusal in report.refused[:MAX_PROBLEMS]
         ]
         return FhirResponse(
             body=render(
@@ -51,23 +50,20 @@ class DeadLetterHandlers:
                 *problems,
                 text("next", report.next),
             ),
-            accessed=_foci(report.selected),
+            accessed=entities_of(report.selected),
         )
 
     async def discard(self, request: FhirRequest) -> FhirResponse:
         """How many were deleted; what they hold is never processed."""
         report = await self._dead_letters.discard(request.principal, _selected(request))
         body = render(whole("discarded", report.discarded), text("next", report.next))
-        return FhirResponse(body=body, accessed=_foci(report.selected))
+        return FhirResponse(body=body, accessed=entities_of(report.selected))
 
 
-def _foci(dead_letters: Sequence[DeadLetter]) -> list[AuditEntity]:
-    """The versions that dead letters are about; a refused inbox entry has none."""
-    return [
-        AuditEntity(each.focus.type, each.focus.id, each.focus.version)
-        for each in dead_letters
-        if each.focus is not None
-    ]
+def _reason(refusal: Refusal) -> str:
+    if refusal.now == refusal.id:
+        return refusal.reason
+    return f"{refusal.reason} Its id is {refusal.now} now."
 
 
 def _selected(request: FhirRequest) -> Selection:

@@ -118,6 +118,7 @@ class Parts:
             self.issuers,
             self.client_changes,
             lambda url: check_url(url, allowance),
+            self.clock,
         )
 
     @cached_property

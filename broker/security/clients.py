@@ -24,11 +24,24 @@ _MEMBERS = frozenset(
     {"client_id", "client_name", "scope", "jwks", "jwks_uri", "tenant", "roles", "disabled"}
     | {"token_endpoint_auth_method", "grant_types"}
 )
+KEYS_SINCE = "keys_since"
+"""Member of the broker's own: when each key was registered, by its `kid`."""
 _INFORMATIVE = frozenset(
-    {"client_uri", "logo_uri", "contacts", "tos_uri", "policy_uri", "software_id", "software_version"}
-    | {"client_id_issued_at", "response_types", "redirect_uris"}
+    {
+        KEYS_SINCE,
+        "client_uri",
+        "logo_uri",
+        "contacts",
+        "tos_uri",
+        "policy_uri",
+        "software_id",
+        "software_version",
+    }
+    | {"client_id_issued_at", "response_types", "redirect_uris", KEYS_SINCE}
 )
-"""Members of RFC 7591 that say nothing to the broker."""
+"""Members that say nothing to the broker: those of RFC 7591 that it has no use for, and when keys were
+registered, which it adds itself.
+"""
 
 
 @dataclass(frozen=True, slots=True)

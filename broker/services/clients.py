@@ -12,11 +12,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from broker.clock import Clock, to_instant
 from broker.errors import Conflict, Issue, NotFound, OAuthError, PreconditionFailed
 from broker.model.change import Tenant
 from broker.recently_used import RecentlyUsed
 from broker.security.client_directory import ClientDirectory
 from broker.security.clients import (
+    KEYS_SINCE,
     Client,
     Registration,
     UrlProblems,
@@ -27,6 +29,8 @@ from broker.security.issuers import IssuerFile
 from broker.store.client_changes import ClientChanges
 from broker.store.registered_clients import RegisteredClients
 
+_FOR_READING = frozenset({"source", KEYS_SINCE})
+"""Members that the broker adds to a registration; what a client sends in them is ignored."""
 _MAX_PARSED, _MAX_UNUSED_S = 10_000, 3_600.0
 
 
@@ -42,12 +46,14 @@ class ClientService:
         issuers: IssuerFile,
         changes: ClientChanges,
         url_problems: UrlProblems,
+        clock: Clock,
     ) -> None:
         self._files = files
         self._stored = stored
         self._issuers = issuers
         self._changes = changes
         self._url_problems = url_problems
+        self._clock = clock
         self._parsed: RecentlyUsed[bytes, Registration] = RecentlyUsed(_MAX_PARSED, _MAX_UNUSED_S)
 
     async def find(self, client_id: str) -> Client | None:
@@ -98,7 +104,7 @@ class ClientService:
         """
         if isinstance(members, dict):
             members = {"client_id": str(uuid.uuid4())} | members
-        registration = self._checked(tenant, members)
+        registration = self._checked(tenant, members, {})
         client_id = registration.client.client_id
         # a repeated write of the same registration succeeds, so the id is looked up before
         is_taken = self._files.find(client_id) is not None or await self._stored.find(client_id) is not None
@@ -109,12 +115,33 @@ class ClientService:
 
     async def replace(self, tenant: Tenant, client_id: str, members: Any, etag: str) -> Registration:
         """Replaces a registration. Raises what `add` and `remove` raise."""
-        _, stored = await self._changeable(tenant, client_id, etag)
-        registration = self._checked(tenant, members)
+        before, stored = await self._changeable(tenant, client_id, etag)
+        registration = self._checked(tenant, members, keys_since(before))
         if registration.client.client_id != client_id:
             raise OAuthError("invalid_client_metadata", "client_id: not that of the URL")
         await self._write(client_id, stored, _text(registration))
         return registration
+
+    async def set_disabled(
+        self, tenant: Tenant, client_id: str, etag: str, *, is_disabled: bool
+    ) -> Registration:
+        """Takes the access of a client away, or gives it back. Raises what `replace` raises."""
+        members = (await self.get(tenant, client_id)).members
+        return await self.replace(tenant, client_id, {**members, "disabled": is_disabled}, etag)
+
+    async def revoke_key(self, tenant: Tenant, client_id: str, kid: str, etag: str) -> Registration:
+        """Removes one of the keys of a client. Raises what `replace` raises, `NotFound` for a key that it
+        does not have, and `Conflict` for the last one.
+        """
+        members = (await self.get(tenant, client_id)).members
+        keys = members.get("jwks", {}).get("keys", ())
+        kept = [key for key in keys if key["kid"] != kid]
+        if len(kept) == len(keys):
+            raise NotFound(Issue("not-found", f"{client_id!r} has no key {kid!r}. Read it again."))
+        if not kept:
+            text = f"It is the last key of {client_id!r}. Register another key first, or disable the client."
+            raise Conflict(Issue("conflict", text))
+        return await self.replace(tenant, client_id, {**members, "jwks": {"keys": kept}}, etag)
 
     async def remove(self, tenant: Tenant, client_id: str, etag: str) -> None:
         """Raises `NotFound`, `Conflict` for a client of a file, and `PreconditionFailed` unless the
@@ -150,11 +177,13 @@ class ClientService:
             raise _changed_meanwhile(client_id)
         await self._changes.announce()
 
-    def _checked(self, tenant: Tenant, members: Any) -> Registration:
-        """The registration of what an administrator sent; `source` is for reading only."""
+    def _checked(self, tenant: Tenant, members: Any, since: Mapping[str, str]) -> Registration:
+        """The registration of what an administrator sent, and since when it has each key: `since` has the
+        keys of before.
+        """
         if isinstance(members, dict):
             members = {"tenant": tenant} | {
-                name: value for name, value in members.items() if name != "source"
+                name: value for name, value in members.items() if name not in _FOR_READING
             }
         try:
             registration = Registration(parse_client(members, self._url_problems), members)
@@ -167,7 +196,11 @@ class ClientService:
         if registration.client.tenant != tenant:
             text = "tenant: an administrator registers clients of its own tenant; use a file for others."
             raise OAuthError("invalid_client_metadata", text)
-        return registration
+        if not registration.client.keys:
+            return registration
+        now = to_instant(self._clock.now_ms())
+        dated = {key.kid: since.get(key.kid, now) for key in registration.client.keys}
+        return Registration(registration.client, {**registration.members, KEYS_SINCE: dated})
 
     def _read(self, text: bytes) -> Registration:
         """What was valid when it was stored. Its URL is judged when it is used."""
@@ -177,6 +210,14 @@ class ClientService:
             registration = Registration(parse_client(members, lambda _: ()), members)
             self._parsed.put(text, registration)
         return registration
+
+
+def keys_since(registration: Registration) -> Mapping[str, str]:
+    """When each key of a client was registered, by its `kid`. Not known of a client of a file, nor of keys
+    that were registered by an earlier release.
+    """
+    since: Mapping[str, str] = {} if registration.is_file else registration.members.get(KEYS_SINCE, {})
+    return since
 
 
 def shown(registration: Registration) -> Mapping[str, Any]:

@@ -6,11 +6,13 @@ page at a time; each page says where the next one starts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
 from broker.errors import Issue, Malformed, NotFound
 from broker.ingest.readings.redrive import ReadingRedrive
+from broker.model.audit import AuditEntity
 from broker.model.principal import Principal
 from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
 from broker.store.dead_letter_id import DeadReadingId, parse_dead_letter_id
@@ -49,6 +51,14 @@ class Page:
     next: str
 
 
+class Refusal(NamedTuple):
+    """Why a dead letter was not redriven. It stays under `now`, which may be another id."""
+
+    id: str
+    reason: str
+    now: str
+
+
 @dataclass(frozen=True, slots=True)
 class RedriveReport:
     """How many dead letters were redriven, those refused with their reason, and where the selection
@@ -56,7 +66,7 @@ class RedriveReport:
     """
 
     redriven: int
-    refused: Sequence[tuple[str, str]]
+    refused: Sequence[Refusal]
     next: str
     selected: Sequence[DeadLetter] = ()
 
@@ -87,12 +97,11 @@ class DeadLetterService:
         _check(selection)
         if selection.ids:
             return Page([await self._get(principal, each) for each in selection.ids], "")
-        dead_letters: list[DeadLetter] = []
-        async for dead_letter in self._dead_letters.walk(principal.tenant, selection.where, selection.after):
-            if len(dead_letters) == selection.count:
-                return Page(dead_letters, dead_letters[-1].id)
-            dead_letters.append(dead_letter)
-        return Page(dead_letters, "")
+        return Page(
+            *await self._dead_letters.page(
+                principal.tenant, selection.where, selection.after, selection.count
+            )
+        )
 
     async def _get(self, principal: Principal, dead_letter_id: str) -> DeadLetter:
         dead_letter = await self._dead_letters.get(principal.tenant, dead_letter_id)
@@ -105,10 +114,12 @@ class DeadLetterService:
         """Processes them again. A refused one stays; a redriven one is gone when its processing is done."""
         page = await self.list(principal, selection)
         results = await self._actions.redrive(page.dead_letters)
-        refused = [(each, REFUSALS[result]) for each, result in results.items() if result in REFUSALS]
+        refused = [
+            Refusal(each, REFUSALS[result], each) for each, result in results.items() if result in REFUSALS
+        ]
         entries = [each.key.entry for each in page.dead_letters if isinstance(each.key, DeadReadingId)]
         problems = await self._readings.redrive(principal.tenant, entries) if entries else {}
-        refused += [(str(DeadReadingId(entry)), problem) for entry, problem in problems.items() if problem]
+        refused += [Refusal(str(DeadReadingId(entry)), *problem) for entry, problem in problems.items()]
         redriven = len(page.dead_letters) - len(refused)
         _log.info(
             "dead letters redriven",
@@ -130,6 +141,15 @@ class DeadLetterService:
             discarded=discarded,
         )
         return DiscardReport(discarded, page.next, page.dead_letters)
+
+
+def entities_of(dead_letters: Sequence[DeadLetter]) -> tuple[AuditEntity, ...]:
+    """The versions that dead letters are about; a refused inbox entry has none."""
+    return tuple(
+        AuditEntity(each.focus.type, each.focus.id, each.focus.version)
+        for each in dead_letters
+        if each.focus is not None
+    )
 
 
 def _check(selection: Selection) -> None:

@@ -6,7 +6,8 @@ They wait for an operator, who lists them here by tenant, in a stable order, and
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -34,6 +35,8 @@ from broker.store.stream_id import StreamId
 
 _log = structlog.get_logger(__name__)
 _PAGE = 200
+MAX_EXAMINED = 2_000
+"""So many dead letters does one page look at, however few of them its filter includes."""
 _NOT_OF_GATEWAY = {b"entry", b"reason", b"outcome"}
 
 
@@ -50,6 +53,10 @@ class DeadLetterFilter:
         if self.reason and kind is not DeadLetterKind.READING:
             return False
         return self.kind in {None, kind} and (self.subscription is None or kind is DeadLetterKind.EVENT)
+
+    def passes(self, dead_letter: "DeadLetter") -> bool:
+        """Whether one of an included kind, and of the subscription, has the reason."""
+        return self.reason in {"", dead_letter.reason.partition(":")[0]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +104,69 @@ class DeadLetters:
         """Dead letters behind the id `after`, page by page: changes, then events, then inbox entries, then
         readings.
         """
+        async for dead_letter in self._examine(tenant, where, after, _PAGE):
+            if where.passes(dead_letter):
+                yield dead_letter
+
+    async def page(
+        self, tenant: Tenant, where: DeadLetterFilter, after: str, count: int
+    ) -> tuple[list[DeadLetter], str]:
+        """At most `count` of what `walk` gives, and the `after` that continues it; '' at its end.
+
+        It reads not many more than it gives, and looks at `MAX_EXAMINED` at most: then it gives fewer, or
+        none.
+        """
+        found: list[DeadLetter] = []
+        examined, last = 0, ""
+        async with aclosing(self._examine(tenant, where, after, min(_PAGE, count + 1))) as dead_letters:
+            async for dead_letter in dead_letters:
+                if len(found) == count or examined == MAX_EXAMINED:
+                    return found, last
+                examined, last = examined + 1, dead_letter.id
+                if where.passes(dead_letter):
+                    found.append(dead_letter)
+        return found, ""
+
+    async def _examine(
+        self, tenant: Tenant, where: DeadLetterFilter, after: str, count: int
+    ) -> AsyncGenerator[DeadLetter]:
+        """As `walk`, whatever the reason of readings; reads `count` at a time."""
         start = parse_dead_letter_id(after)
         if where.includes(DeadLetterKind.CHANGE) and (start is None or isinstance(start, DeadChangeId)):
-            async for dead_letter in self._walk_changes(tenant, start):
+            async for dead_letter in self._walk_changes(tenant, start, count):
                 yield dead_letter
         is_behind_events = isinstance(start, DeadInboxId | DeadReadingId)
         if where.includes(DeadLetterKind.EVENT) and not is_behind_events:
-            async for dead_letter in self._walk_events(
-                tenant, where.subscription, start if isinstance(start, DeadEventId) else None
-            ):
+            behind = start if isinstance(start, DeadEventId) else None
+            async for dead_letter in self._walk_events(tenant, where.subscription, behind, count):
                 yield dead_letter
         if where.includes(DeadLetterKind.INBOX) and not isinstance(start, DeadReadingId):
             bound = stream_id.after(start.entry) if isinstance(start, DeadInboxId) else stream_id.FIRST
-            while page := await self._page_of_inbox(tenant, bound):
+            while page := await self._page_of_inbox(tenant, bound, count=count):
                 for dead_letter in page:
                     yield dead_letter
                 bound = stream_id.after(page[-1].key.position)
         if where.includes(DeadLetterKind.READING):
             bound = stream_id.after(start.entry) if isinstance(start, DeadReadingId) else stream_id.FIRST
-            async for dead_letter in self._walk_readings(tenant, where.reason, bound):
+            async for dead_letter in self._walk_readings(tenant, bound, count):
                 yield dead_letter
+
+    async def counts(self, tenant: Tenant) -> Mapping[DeadLetterKind, int]:
+        """How many the tenant has of each kind, in one round trip."""
+        layout = self._store.layout
+        commands: list[Command] = [
+            ("XLEN", keys.dead_changes(partition, tenant)) for partition in range(layout.partitions)
+        ]
+        commands += [("XLEN", keys.refused_inbox(tenant)), ("XLEN", keys.quarantine(tenant))]
+        commands += [("HVALS", keys.dead_event_index(shard, tenant)) for shard in range(layout.shards)]
+        replies = await self._store.send(commands)
+        behind = layout.partitions
+        return {
+            DeadLetterKind.CHANGE: sum(replies[:behind]),
+            DeadLetterKind.EVENT: sum(int(count) for counts in replies[behind + 2 :] for count in counts),
+            DeadLetterKind.INBOX: replies[behind],
+            DeadLetterKind.READING: replies[behind + 1],
+        }
 
     async def get(self, tenant: Tenant, dead_letter_id: str) -> DeadLetter | None:
         """A dead letter of the tenant, with what the receiver said about an event. Raises `StoreUnavailable`
@@ -134,26 +184,27 @@ class DeadLetters:
                 page = [_of_reading(tenant, each) for each in await self._payloads.get(tenant, [entry])]
         return next(iter(page), None)
 
-    async def _walk_readings(self, tenant: Tenant, reason: str, bound: str) -> AsyncIterator[DeadLetter]:
+    async def _walk_readings(self, tenant: Tenant, bound: str, count: int) -> AsyncIterator[DeadLetter]:
         while bound:
-            page, bound = await self._payloads.page(tenant, bound)
+            page, bound = await self._payloads.page(tenant, bound, count=count)
             for reading in page:
-                if reason in {"", reading.reason}:
-                    yield _of_reading(tenant, reading)
+                yield _of_reading(tenant, reading)
 
-    async def _walk_changes(self, tenant: Tenant, start: DeadChangeId | None) -> AsyncIterator[DeadLetter]:
+    async def _walk_changes(
+        self, tenant: Tenant, start: DeadChangeId | None, count: int
+    ) -> AsyncIterator[DeadLetter]:
         for partition in range(start.partition if start else 0, self._store.layout.partitions):
             is_first = start is not None and start.partition == partition
             bound = stream_id.after(start.entry) if start and is_first else stream_id.FIRST
-            while page := await self._page_of_changes(tenant, partition, bound):
+            while page := await self._page_of_changes(tenant, partition, bound, count=count):
                 for dead_letter in page:
                     yield dead_letter
                 bound = stream_id.after(page[-1].key.position)
 
     async def _page_of_changes(
-        self, tenant: Tenant, partition: int, low: str, high: str = stream_id.LAST
+        self, tenant: Tenant, partition: int, low: str, high: str = stream_id.LAST, count: int = _PAGE
     ) -> list[DeadLetter]:
-        command = ("XRANGE", keys.dead_changes(partition, tenant), low, high, "COUNT", _PAGE)
+        command = ("XRANGE", keys.dead_changes(partition, tenant), low, high, "COUNT", count)
         entries = entries_of((await self._store.send([command]))[0])
         foci = [logged_change(fields).key for _, fields in entries]
         kept = await Resources(self._store).stored(foci)
@@ -171,36 +222,44 @@ class DeadLetters:
         ]
 
     async def _walk_events(
-        self, tenant: Tenant, only: SubscriptionId | None, start: DeadEventId | None
+        self, tenant: Tenant, only: SubscriptionId | None, start: DeadEventId | None, count: int
     ) -> AsyncIterator[DeadLetter]:
-        for subscription in [only] if only is not None else await self._subscriptions(tenant):
-            if start and self._rank(tenant, subscription) < self._rank(tenant, start.subscription):
-                continue
+        async for subscription in self._subscriptions(tenant, only, start):
             after = start.number if start and start.subscription == subscription else 0
-            while page := await self._page_of_events((tenant, subscription), after + 1, None):
+            while page := await self._page_of_events((tenant, subscription), after + 1, None, count=count):
                 for dead_letter in page:
                     yield dead_letter
                 after = page[-1].number
 
-    def _rank(self, tenant: Tenant, subscription: str) -> tuple[int, str]:
-        return self._store.layout.shard_of(tenant, subscription), subscription
-
-    async def _subscriptions(self, tenant: Tenant) -> list[SubscriptionId]:
-        """The subscriptions of the tenant that have dead letters, in the order of `_rank`."""
-        shards = range(self._store.layout.shards)
-        replies = await self._store.send(
-            [("HKEYS", keys.dead_event_index(shard, tenant)) for shard in shards]
-        )
-        return [SubscriptionId(subscription.decode()) for ids in replies for subscription in sorted(ids)]
+    async def _subscriptions(
+        self, tenant: Tenant, only: SubscriptionId | None, start: DeadEventId | None
+    ) -> AsyncIterator[SubscriptionId]:
+        """The subscriptions that may have dead letters, from that of `start` on: by shard, then by id."""
+        layout = self._store.layout
+        if only is not None:
+            yield only
+            return
+        first = layout.shard_of(tenant, start.subscription) if start else 0
+        for shard in range(first, layout.shards):
+            (ids,) = await self._store.send([("HKEYS", keys.dead_event_index(shard, tenant))])
+            bound = start.subscription.encode() if start and shard == first else b""
+            for subscription in sorted(each for each in ids if each >= bound):
+                yield SubscriptionId(subscription.decode())
 
     async def _page_of_events(
-        self, subscription: SubscriptionKey, low: int, high: int | None, *, in_full: bool = False
+        self,
+        subscription: SubscriptionKey,
+        low: int,
+        high: int | None,
+        *,
+        count: int = _PAGE,
+        in_full: bool = False,
     ) -> list[DeadLetter]:
         tenant, subscription_id = subscription
         shard = self._store.layout.shard_of(*subscription)
         upper = "+inf" if high is None else high
         commands: list[Command] = [
-            ("ZRANGEBYSCORE", keys.dead_events(shard, *subscription), low, upper, "LIMIT", 0, _PAGE),
+            ("ZRANGEBYSCORE", keys.dead_events(shard, *subscription), low, upper, "LIMIT", 0, count),
             ("HGET", keys.subscription(shard, *subscription), "resend_ranges"),
         ]
         members, ranges = await self._store.send(commands)
@@ -236,8 +295,10 @@ class DeadLetters:
             _log.error("explanation of a dead letter damaged", subscription=subscription[1], error=str(error))
             return b""
 
-    async def _page_of_inbox(self, tenant: Tenant, low: str, high: str = stream_id.LAST) -> list[DeadLetter]:
-        command = ("XRANGE", keys.refused_inbox(tenant), low, high, "COUNT", _PAGE)
+    async def _page_of_inbox(
+        self, tenant: Tenant, low: str, high: str = stream_id.LAST, count: int = _PAGE
+    ) -> list[DeadLetter]:
+        command = ("XRANGE", keys.refused_inbox(tenant), low, high, "COUNT", count)
         return [
             DeadLetter(
                 DeadInboxId(stream_id.text_of(entry_id)),

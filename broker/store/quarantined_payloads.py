@@ -73,15 +73,15 @@ class QuarantinedPayloads:
         self._bodies = bodies
 
     async def page(
-        self, tenant: Tenant, low: str, high: str = stream_id.LAST
+        self, tenant: Tenant, low: str, high: str = stream_id.LAST, count: int = PAGE
     ) -> tuple[list[Quarantined], str]:
         """Those of a page of entries that there still are, and where the next page starts; '' for the end.
 
         Raises `StoreUnavailable` if the key of one is missing.
         """
-        command: Command = ("XRANGE", keys.quarantine(tenant), low, high, "COUNT", PAGE)
+        command: Command = ("XRANGE", keys.quarantine(tenant), low, high, "COUNT", count)
         rows = entries_of((await self._store.send([command]))[0])
-        following = stream_id.after(rows[-1][0]) if len(rows) == PAGE else ""
+        following = stream_id.after(rows[-1][0]) if len(rows) == count else ""
         return await self._opened(tenant, rows), following
 
     async def get(self, tenant: Tenant, entries: Sequence[str]) -> list[Quarantined]:

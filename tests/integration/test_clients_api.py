@@ -54,7 +54,10 @@ async def test_a_client_is_registered_changed_and_removed(
     assert created.status_code == 201, created.text
     assert created.headers["Location"] == f"{smart.base_url}{PATH}"
     shown = await root.get(PATH)
-    assert shown.json() == GATEWAY | {"tenant": "default", "source": "store"} == created.json()
+    since = shown.json().get("keys_since", {})
+    assert list(since) == [GATEWAY["jwks"]["keys"][0]["kid"]]
+    registered = GATEWAY | {"tenant": "default", "source": "store", "keys_since": since}
+    assert shown.json() == registered == created.json()
     assert shown.headers["ETag"] == created.headers["ETag"]
     old = key_of(GATEWAY["client_id"])
     token = (await request_token(smart, old)).json()["access_token"]
@@ -65,6 +68,9 @@ async def test_a_client_is_registered_changed_and_removed(
     both = shown.json() | {"jwks": {"keys": [dict(old.public_jwk), dict(new.public_jwk)]}}
     changed = await root.put(PATH, json=both, headers={"If-Match": shown.headers["ETag"]})
     assert changed.status_code == 200, changed.text
+    assert changed.json()["keys_since"] == since | {
+        new.public_jwk["kid"]: changed.json()["keys_since"][new.public_jwk["kid"]]
+    }
     assert [(await request_token(smart, key)).status_code for key in (old, new)] == [200, 200]
     late = await root.put(PATH, json=both | {"disabled": True}, headers={"If-Match": shown.headers["ETag"]})
     check_refusal(late, 412, "conflict", "changed meanwhile")

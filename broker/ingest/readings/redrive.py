@@ -1,6 +1,7 @@
 """Processes quarantined readings again: those that an operator chose, and those that waited for something."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -8,10 +9,18 @@ from broker.ingest.readings.intake import ReadingIntake
 from broker.ingest.readings.quarantine import raw_reading
 from broker.ingest.readings.values import ReadingStatus
 from broker.model.change import Tenant
+from broker.store.dead_letter_id import DeadReadingId
 from broker.store.quarantine import Quarantine
 from broker.tasks import Slices
 
 _log = structlog.get_logger(__name__)
+
+
+class NotStored(NamedTuple):
+    """Why a reading stays a dead letter, and its id, which may be another one than before."""
+
+    reason: str
+    dead_letter: str
 
 
 class ReadingRedrive:
@@ -21,17 +30,19 @@ class ReadingRedrive:
         self._intake = intake
         self._quarantine = quarantine
 
-    async def redrive(self, tenant: Tenant, entries: Sequence[str]) -> Mapping[str, str]:
-        """Why each of the entries was not stored now; '' for one that was, and for one that is gone."""
-        problems = dict.fromkeys(entries, "")
+    async def redrive(self, tenant: Tenant, entries: Sequence[str]) -> Mapping[str, NotStored]:
+        """Those of the entries that were not stored now."""
+        problems: dict[str, NotStored] = {}
         for quarantined in await self._quarantine.get(tenant, entries):
             if quarantined.is_damaged:
-                problems[quarantined.entry] = quarantined.record["text"]
+                dead_letter = str(DeadReadingId(quarantined.entry))
+                problems[quarantined.entry] = NotStored(quarantined.record["text"], dead_letter)
                 continue
             result = await self._intake.admit_again(raw_reading(tenant, quarantined), quarantined)
             if result.status is ReadingStatus.QUARANTINED:
                 first = result.problems[0]
-                problems[quarantined.entry] = f"{first.reason}: {first.text} Its id is {result.dead_letter}."
+                reason = f"{first.reason}: {first.text}"
+                problems[quarantined.entry] = NotStored(reason, result.dead_letter)
         return problems
 
     async def redrive_waiting(self, tenant: Tenant, name: str) -> int:

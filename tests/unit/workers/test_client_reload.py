@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import structlog.testing
 
+from broker.clock import SystemClock
 from broker.delivery.cached_clients import CachedClients
 from broker.security.client_directory import ClientDirectory
 from broker.security.issuers import IssuerFile
@@ -36,7 +37,9 @@ class Reloading:
         files.load()
         issuers = IssuerFile(self.issuers, lambda _: ())
         stored = SimpleNamespace(count=self._count)
-        service = ClientService(files, cast("Any", stored), issuers, cast("Any", None), lambda _: ())
+        service = ClientService(
+            files, cast("Any", stored), issuers, cast("Any", None), lambda _: (), SystemClock()
+        )
         self.cached = CachedClients(service)
         self._stop = asyncio.Event()
         self._reload = ClientReload(service, cast("Any", SimpleNamespace(follow=self._follow)), self.cached)
