@@ -13,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-head
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak readings validate keycloak hapi fuzz mutants audit sbom lock clean
+.PHONY: help install demo test check bench faults soak readings validate keycloak hapi fuzz mutants audit docs wheel sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,13 @@ mutants: install ## Send MUTANTS=10000 mutated documents through the API; none m
 audit: install ## Look up known vulnerabilities of what is locked; fails if one can't be looked up
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.lock -r requirements-hsm.lock
 
+docs: install ## Build the documentation site, check its links, and write it to broker/site.zip
+	@$(BIN)/python -m scripts.docs_site
+
+wheel: docs ## Build a wheel with the documentation site, in dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+
 sbom: install ## Write the SBOM of the installed dependencies, CycloneDX, to dist/
 	@$(PYTHON) -m venv --clear .venv-sbom
 	@.venv-sbom/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
@@ -89,5 +96,5 @@ lock: install ## Update the lock files
 		| $(COMPILE) --output-file requirements-hsm.lock -
 
 clean: ## Remove the environment and all caches
-	@rm -rf $(VENV) .venv-sbom dist *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-sbom dist broker/site.zip *.egg-info build faults-failed fuzz-failed .mypy_cache .ruff_cache .pytest_cache .coverage .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,6 +60,9 @@ COMMANDS: Mapping[str, Command] = {
         "Report how resources meet their profiles, by profile and element.",
         reads_settings=True,
     ),
+    "docs": Command(
+        "documentation", "documentation", "Show the documentation of this version, without a network."
+    ),
     "erase": Command("erase", "erase", "Remove what the store holds about a person.", reads_settings=True),
     "explain": Command(
         "explain", "explain", "Show why a change would, or would not, be notified to a subscription."

@@ -43,6 +43,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(REPOSITORY / name, source / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy(REPOSITORY / name, source / name)
+    with zipfile.ZipFile(source / "broker" / "site.zip", "w") as site:  # `make wheel` has the real one built
+        site.writestr("index.html", "<h1>Documentation</h1>")
     built = _run(
         sys.executable,
         "-m",
@@ -101,7 +103,13 @@ def test_the_wheel_has_the_broker_and_its_files_and_nothing_else(wheel: Path) ->
         shipped = [path for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
         files += [REPOSITORY / "broker" / path.relative_to(REPOSITORY) for path in shipped]
     expected = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
-    assert packaged == expected
+    assert packaged == expected | {"broker/site.zip"}
+
+
+def test_the_wheel_has_the_documentation(installed: Path, tmp_path: Path) -> None:
+    shown = _run(installed / "fhir-broker", "docs", "--extract", tmp_path / "docs", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert (tmp_path / "docs" / "index.html").read_text() == "<h1>Documentation</h1>"
 
 
 def test_the_wheel_brings_its_pytest_plugin(installed: Path, tmp_path: Path) -> None:
