@@ -28,7 +28,7 @@ async def open_store(settings: Settings, url: str) -> AsyncIterator[Store]:
     Raises `ConfigurationError` for a store that could lose acknowledged changes, unless
     BROKER_ALLOW_UNSAFE_STORE allows it.
     """
-    store = _connect(settings, url)
+    store = unopened_store(settings, url)
     try:
         await store.open(allow_unsafe=settings.allow_unsafe_store)
         yield store
@@ -68,7 +68,7 @@ async def migrate_store(settings: Settings, url: str) -> list[str]:
 
     Raises `ConfigurationError` for a data set that cannot be migrated.
     """
-    store = _connect(settings, url)
+    store = unopened_store(settings, url)
     try:
         await store.open_unverified(allow_unsafe=settings.allow_unsafe_store)
         ring = await open_key_ring(settings, store)
@@ -82,7 +82,8 @@ async def migrate_store(settings: Settings, url: str) -> list[str]:
         await store.close()
 
 
-def _connect(settings: Settings, url: str) -> RedisStore:
+def unopened_store(settings: Settings, url: str) -> RedisStore:
+    """The store at a URL, not opened yet."""
     layout = Layout(settings.partitions, settings.shards)
     return connect(url, layout, durability=settings.durability, replicas=settings.replicas)
 

@@ -51,6 +51,24 @@ COMMANDS: Mapping[str, Command] = {
     "mqtt": Command(
         "processes", "mqtt", "Take the messages of an MQTT server as readings.", reads_settings=True
     ),
+    "backup": Command(
+        "backup",
+        "backup",
+        "Copy the data of the embedded store to a folder, also while the broker runs.",
+        reads_settings=True,
+    ),
+    "restore": Command(
+        "backup",
+        "restore",
+        "Bring the data of a backup to BROKER_DATA_DIR, which no process may use.",
+        reads_settings=True,
+    ),
+    "doctor": Command(
+        "doctor",
+        "doctor",
+        "Check store, settings, clock, disk, names, endpoints, certificates and permissions.",
+        reads_settings=True,
+    ),
     "demo": Command(
         "demo", "demo", "Start a broker, subscribers of three FHIR releases and a gateway, and show them."
     ),
@@ -80,6 +98,7 @@ COMMANDS: Mapping[str, Command] = {
         "Post simulated heart rate, blood pressure, SpO2, respiration, temperature and glucose readings.",
         reads_settings=True,
     ),
+    "size": Command("size", "size", "Estimate the processor, memory, disk and processes for a load."),
     "testkit": Command(
         "testkit",
         "judge",

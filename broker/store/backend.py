@@ -44,6 +44,9 @@ class Backend(Protocol):
     async def usage(self) -> list[Mapping[str, Any]]:
         """INFO memory and persistence of every primary."""
 
+    async def reports(self) -> list[Mapping[str, Any]]:
+        """INFO server, memory and persistence of every primary."""
+
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]: ...
 
     async def scan_keys(self, pattern: str, place: ScanPlace) -> tuple[ScanPlace | None, list[bytes]]: ...

@@ -166,6 +166,9 @@ class ClusterConnection:
     async def usage(self) -> list[Mapping[str, Any]]:
         return [await node.client.info("memory", "persistence") for node in self._primaries()]
 
+    async def reports(self) -> list[Mapping[str, Any]]:
+        return [await node.client.info("server", "memory", "persistence") for node in self._primaries()]
+
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
         total = 0
         names: list[bytes] = []

@@ -31,32 +31,45 @@ class LayoutRecord:
         """Raises `ConfigurationError` unless the data set has this broker's schema, partitions and shards."""
         # the schema comes first: a record that was written in part never looks like one from before the
         # schema
-        mine = {
-            _SCHEMA: self._schema,
-            "partitions": self._store.layout.partitions,
-            "shards": self._store.layout.shards,
-        }
+        mine = {_SCHEMA: self._schema, **self._numbers}
         stored = await self._read()
         if not stored or (_SCHEMA in stored and len(stored) < len(mine)):
             # only then: a store that is out of memory accepts no write
             await self._store.send([("HSETNX", keys.LAYOUT, field, value) for field, value in mine.items()])
             stored = await self._read()
+        self._compare(stored)
+
+    async def check(self) -> None:
+        """`verify` without writing anything: an empty store has no record yet, and is as good as any."""
+        stored = await self._read()
+        if stored:
+            self._compare(stored)
+
+    def _compare(self, stored: dict[str, int]) -> None:
         self._check_schema(stored.pop(_SCHEMA, 0))
         for field, value in stored.items():
-            if value != mine[field]:
+            if value != self._numbers[field]:
                 name = f"BROKER_{field.upper()}"
                 raise ConfigurationError(
-                    f"the data set was created with {name}={value}, not {mine[field]}, "
+                    f"the data set was created with {name}={value}, not {self._numbers[field]}, "
                     f"and the number cannot change; set {name}={value}"
                 )
+
+    @property
+    def _numbers(self) -> dict[str, int]:
+        return {"partitions": self._store.layout.partitions, "shards": self._store.layout.shards}
+
+    async def schema(self) -> int:
+        """The schema version of the data set; this broker's for an empty store."""
+        stored = await self._read()
+        return stored.get(_SCHEMA, 0) if stored else self._schema
 
     async def migrate(self) -> list[Migration]:
         """Runs the migrations that the data set needs, in order, and returns them. An empty store needs none.
 
         Raises `ConfigurationError` for a data set that no migration leads from.
         """
-        stored = await self._read()
-        version = stored.get(_SCHEMA, 0) if stored else self._schema
+        version = await self.schema()
         steps = path_from(version, self._schema, self._migrations)
         if version > self._schema or steps is None:
             self._check_schema(version)

@@ -20,6 +20,7 @@ from broker.store.durability import Durability, DurabilityWait, SafetyCheck
 from broker.store.failures import translated, watched
 from broker.store.keys import Layout
 from broker.store.layout_record import LayoutRecord
+from broker.store.node_report import NodeReport
 from broker.store.protocol import (
     Command,
     ScanPlace,
@@ -159,6 +160,11 @@ class RedisStore:
         nodes = await self._backend.usage()
         names = ("used_memory", "maxmemory", "aof_current_size")
         return StoreUsage(*(sum(int(node.get(name, 0)) for node in nodes) for name in names))
+
+    @watched
+    async def node_reports(self) -> list[NodeReport]:
+        """How each primary is, for `fhir-broker doctor`."""
+        return [NodeReport.of(report) for report in await self._backend.reports()]
 
     @watched
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:

@@ -102,6 +102,9 @@ class ServerConnection:
     async def usage(self) -> list[Mapping[str, Any]]:
         return [await self._client.info("memory", "persistence")]
 
+    async def reports(self) -> list[Mapping[str, Any]]:
+        return [await self._client.info("server", "memory", "persistence")]
+
     async def sample_keys(self, count: int) -> tuple[int, list[bytes]]:
         return key_sample(await self._batcher.send(key_sample_commands(count)))
 

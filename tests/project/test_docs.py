@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.services.sizing import figures
 from broker.settings import Settings
 from broker.settings.environment import Agreement, values_to_compare
 
@@ -80,6 +81,19 @@ def test_the_figures_for_sizing_are_measured_ones() -> None:
     assert len(figures) >= 15
     measured = (docs / "performance.md").read_text()
     assert [figure for figure in figures if not re.search(rf"\b{re.escape(figure)}\b", measured)] == []
+
+
+def test_the_figures_of_the_calculator_are_measured_ones() -> None:
+    """Each is on the page of measurements with its unit, or in one of its tables of bytes."""
+    measured = (ROOT / "docs" / "performance.md").read_text()
+    rows = list(figures().values())
+    assert len(rows) >= 10
+    missing = [
+        row.name
+        for row in rows
+        if not re.search(rf"(?<![\d,.]){row.value:,}\s(?:{row.unit}|B\b|\|)", measured)
+    ]
+    assert missing == []
 
 
 def test_the_index_links_every_page() -> None:

@@ -1,0 +1,95 @@
+"""Checks files with secrets and certificates: who can read them, and when they expire."""
+
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broker.app.doctor.finding import Finding, failure, ok, warning
+from broker.errors import ConfigurationError
+from broker.security.certificates import read_expiries
+from broker.settings import Settings
+
+CERTIFICATES, PERMISSIONS = "certificates", "permissions"
+_SOON = timedelta(days=21)
+
+
+def check_permissions(settings: Settings) -> Iterator[Finding]:
+    """Files that only the broker should read."""
+    secrets = [path for path in _secret_files(settings) if path.exists()]
+    problems = list(_exposed(secrets))
+    yield from problems
+    if not problems:
+        yield ok(
+            PERMISSIONS, f"{len(secrets)} files and folders with secrets are readable by their owner only"
+        )
+
+
+def _secret_files(settings: Settings) -> Iterator[Path]:
+    single = (
+        settings.key_ring_path,
+        settings.tls_key or settings.tls_cert,
+        settings.mqtt_password_file,
+        settings.mqtt_cert,
+        settings.outbound_auth,
+        settings.data_dir if settings.redis_url is None else None,
+    )
+    yield from (path for path in single if path is not None)
+    for folder, pattern in ((settings.egress_client_certs, "*/*.pem"), (settings.keys_dir, "*/*")):
+        if folder is not None:
+            yield from sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _exposed(paths: list[Path]) -> Iterator[Finding]:
+    for path in paths:
+        mode = path.stat().st_mode
+        if mode & stat.S_IRWXO:
+            wanted = "0700" if path.is_dir() else "0600"
+            yield failure(
+                PERMISSIONS,
+                f"every user of this machine can open {path} (mode {stat.S_IMODE(mode):04o})",
+                f"Run chmod {wanted} {path}. If others had access to the machine, replace what is in it.",
+            )
+        elif mode & (stat.S_IWGRP | stat.S_IXGRP) and not path.is_dir():
+            yield warning(
+                PERMISSIONS,
+                f"the group of {path} can do more than read it (mode {stat.S_IMODE(mode):04o})",
+                f"Run chmod 0640 {path}, or 0600.",
+            )
+
+
+def check_certificates(settings: Settings, now_ms: int) -> Iterator[Finding]:
+    """When the first certificate expires of each file that the settings name."""
+    now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
+    named = {
+        "BROKER_TLS_CERT": settings.tls_cert,
+        "BROKER_TLS_CLIENT_CA": settings.tls_client_ca,
+        "BROKER_EGRESS_CA_FILE": settings.egress_ca_file,
+        "BROKER_MQTT_CERT": settings.mqtt_cert,
+        "BROKER_MQTT_CA_FILE": settings.mqtt_ca_file,
+    }
+    files = [(variable, path) for variable, path in named.items() if path is not None]
+    if settings.egress_client_certs is not None:
+        of_clients = sorted(settings.egress_client_certs.glob("*/*.pem"))
+        files += [("BROKER_EGRESS_CLIENT_CERTS", path) for path in of_clients]
+    for variable, path in files:
+        try:
+            expiries = read_expiries(path)
+        except ConfigurationError as error:
+            yield failure(CERTIFICATES, f"{variable}: {error}", "Name a PEM file with a certificate.")
+            continue
+        first = min(expiries, key=lambda each: each.moment)
+        left = first.moment - now
+        found = f"{variable}={path}: {first.subject} expires {first.moment:%Y-%m-%d}"
+        if left <= timedelta(0):
+            yield failure(
+                CERTIFICATES,
+                f"{variable}={path}: {first.subject} expired {first.moment:%Y-%m-%d}",
+                "Renew it and replace the file; a running broker reads it again by itself.",
+            )
+        elif left < _SOON:
+            yield warning(CERTIFICATES, f"{found}, in {left.days} days", "Renew it and replace the file.")
+        else:
+            yield ok(CERTIFICATES, found)
+    if not files:
+        yield ok(CERTIFICATES, "the settings name none")
