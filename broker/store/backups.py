@@ -145,7 +145,7 @@ def _opened(folder: Path) -> Iterator[tuple[dict[str, tuple[str, str]], list[IO[
             text = (folder / _LIST).read_bytes()
             names = _parse_list(text)
             try:
-                files = [stack.enter_context((folder / name).open("rb")) for name in names]
+                files: list[IO[bytes]] = [stack.enter_context((folder / name).open("rb")) for name in names]
             except FileNotFoundError:
                 continue  # the server has just replaced them
             if (folder / _LIST).read_bytes() == text:
