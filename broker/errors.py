@@ -24,7 +24,8 @@
         ├── Unprocessable         422: understood, but against a rule of FHIR or of the topic
         └── TooMany               429: the client is at a limit of its own, with Retry-After
 
-Only `api/` maps these to status codes, and only `fhir/outcomes.py` writes them as an OperationOutcome.
+`services/http_status.py` maps these to status codes, and only `fhir/outcomes.py` writes them as an
+OperationOutcome.
 """
 
 from dataclasses import dataclass

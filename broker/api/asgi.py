@@ -17,7 +17,6 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from broker.api.binaries import binary_of, is_binary_read, is_raw_write
-from broker.api.client_limits import ClientLimits
 from broker.api.exchange import FhirRequest, FhirResponse, Handler
 from broker.api.failures import failure, respond, response_to
 from broker.api.limits import read_body
@@ -30,6 +29,7 @@ from broker.errors import BrokerError, Malformed, UnsupportedMedia
 from broker.model import json_text
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.services.client_limits import ClientLimits
 
 _BASES: Mapping[str, Release] = {str(release): release for release in Release}
 _NO_QUERY = QueryParams()

@@ -13,7 +13,6 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from broker.api.failures import STATUS
 from broker.api.limits import read_body
 from broker.api.login_audit import address_of
 from broker.errors import Issue, OAuthError, RequestError, StoreUnavailable, UnsupportedMedia
@@ -21,6 +20,7 @@ from broker.model.audit import AuditAction, AuditEntry, AuditOutcome
 from broker.model.principal import Principal
 from broker.security.clients import Registration, decode_registration
 from broker.services.clients import ClientService, etag_of, shown
+from broker.services.http_status import STATUS
 from broker.store.audit_journal import AuditJournal
 
 CLIENTS_PATH = "/oauth/clients"

@@ -6,7 +6,6 @@ behind it (`Last-Event-ID`); `?eventsSinceNumber=` says where to start the first
 
 from collections.abc import AsyncIterator
 
-from broker.api.client_limits import ClientLimits
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.delivery.following import Following
 from broker.errors import Issue, Malformed, NotAcceptable, StoreUnavailable
@@ -14,6 +13,7 @@ from broker.fhir.release import adapter
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.model.whole_number import whole_number
+from broker.services.client_limits import ClientLimits
 from broker.services.subscriptions import SubscriptionService
 
 

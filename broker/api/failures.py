@@ -1,4 +1,4 @@
-"""The only mapping of errors to HTTP status codes; each becomes an OperationOutcome."""
+"""Answers every error with its HTTP status and an OperationOutcome."""
 
 from collections.abc import Mapping
 
@@ -17,26 +17,10 @@ from broker.errors import (
     StoreUnavailable,
 )
 from broker.fhir.outcomes import operation_outcome
+from broker.services.http_status import STATUS
 from broker.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-
-STATUS: Mapping[type[RequestError], int] = {
-    errors.Malformed: 400,
-    errors.TooDeep: 413,
-    errors.Unauthenticated: 401,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.MethodNotAllowed: 405,
-    errors.NotAcceptable: 406,
-    errors.Conflict: 409,
-    errors.Gone: 410,
-    errors.PreconditionFailed: 412,
-    errors.TooLarge: 413,
-    errors.UnsupportedMedia: 415,
-    errors.Unprocessable: 422,
-    errors.TooMany: 429,
-}
 
 
 def failure(error: RequestError) -> FhirResponse:

@@ -4,7 +4,6 @@ from broker.api.adoption import AdoptionHandlers
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.bulk_export import BulkExportHandlers
 from broker.api.business_events import BusinessEventHandlers
-from broker.api.client_limits import ClientLimits
 from broker.api.dead_letters import DeadLetterHandlers
 from broker.api.delivery_control import DeliveryControlHandlers
 from broker.api.device_context import DeviceContextHandlers
@@ -24,6 +23,7 @@ from broker.api.topics import TopicHandlers
 from broker.api.validation import ValidationHandlers
 from broker.api.websocket_tokens import WebsocketTokenHandlers
 from broker.services.application import ApplicationServices
+from broker.services.client_limits import ClientLimits
 
 
 def handlers(

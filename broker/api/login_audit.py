@@ -1,28 +1,13 @@
-"""Authenticates requests, and records those that fail in the audit trail.
+"""Authenticates requests, and records those that fail in the audit trail."""
 
-A principal that is not authenticated has no tenant: the entry is in the trail of the default tenant. An
-address that fails again and again leaves one entry a second, which counts the others, so nobody can fill the
-store this way.
-"""
-
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-import structlog
 from starlette.types import Scope
 
 from broker.api.authentication import Authenticate
-from broker.errors import RequestError, StoreUnavailable, Unauthenticated
-from broker.model.audit import UNKNOWN_AGENT, AuditAction, AuditEntry, AuditOutcome
-from broker.model.change import DEFAULT_TENANT
+from broker.errors import RequestError, Unauthenticated
 from broker.model.principal import ANONYMOUS, Principal
-from broker.store.audit_journal import AuditJournal
-from broker.telemetry import metrics
-
-_log = structlog.get_logger(__name__)
-_EVERY_S = 1.0
-_ADDRESSES = 10_000
+from broker.services.login_failures import LoginFailures
 
 
 def address_of(scope: Scope) -> str:
@@ -34,11 +19,9 @@ def address_of(scope: Scope) -> str:
 class LoginAudit:
     """`authenticate` with a record of its failures. One a process."""
 
-    def __init__(self, authenticate: Authenticate, journal: AuditJournal) -> None:
+    def __init__(self, authenticate: Authenticate, failures: LoginFailures) -> None:
         self._authenticate = authenticate
-        self._journal = journal
-        self._failing: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """By address: when its last entry was recorded, and how many failures were not."""
+        self._failures = failures
 
     async def principal_of(
         self, headers: Mapping[str, str], address: str, is_public: Callable[[], bool] = lambda: False
@@ -57,21 +40,4 @@ class LoginAudit:
 
     async def record_failure(self, address: str, reason: str) -> None:
         """Records a failed authentication; `reason` is a code of ours."""
-        now = time.monotonic()
-        last, others = self._failing.get(address, (now - _EVERY_S, 0))
-        if now - last < _EVERY_S:
-            self._failing[address] = (last, others + 1)
-            return
-        self._failing[address] = (now, 0)
-        self._failing.move_to_end(address)
-        if len(self._failing) > _ADDRESSES:
-            self._failing.popitem(last=False)
-        detail = f"{reason}; {others} more before it" if others else reason
-        entry = AuditEntry(
-            AuditAction.AUTHENTICATE, AuditOutcome.MINOR_FAILURE, UNKNOWN_AGENT, address, detail
-        )
-        try:
-            await self._journal.record(DEFAULT_TENANT, entry)
-        except StoreUnavailable as error:  # the request is refused all the same
-            metrics.store_errors.inc()
-            _log.warning("failed authentication not in the audit trail", address=address, error=str(error))
+        await self._failures.record(address, reason)

@@ -15,7 +15,6 @@ import structlog
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from broker.api.client_limits import ClientLimits
 from broker.api.exchange import FhirResponse
 from broker.api.failures import failed, response_to
 from broker.api.limits import read_body
@@ -33,6 +32,7 @@ from broker.mapping.reading import ReadingProblem
 from broker.model import json_text
 from broker.model.audit import Requester
 from broker.model.principal import OPEN_PRINCIPAL, Principal
+from broker.services.client_limits import ClientLimits
 
 PATH = "/readings"
 _log = structlog.get_logger(__name__)

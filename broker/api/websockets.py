@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from broker.api.client_limits import ClientLimits
 from broker.api.login_audit import LoginAudit, address_of
 from broker.clock import Clock
 from broker.delivery.following import Following
@@ -28,6 +27,7 @@ from broker.model.audit import Requester
 from broker.model.principal import ClientKey
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.model.whole_number import whole_number
+from broker.services.client_limits import ClientLimits
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.store.tokens import Binding
 from broker.tasks import end

@@ -10,11 +10,9 @@ from starlette.types import ASGIApp
 
 from broker.api.asgi import Application
 from broker.api.auditing import Auditor
-from broker.api.client_limits import ClientLimits
 from broker.api.clients import ClientParts
 from broker.api.cors import allow_origins
 from broker.api.handlers import handlers
-from broker.api.health import Health
 from broker.api.interactions import interaction_table
 from broker.api.jwks import KeySets
 from broker.api.local_requests import LocalRequests
@@ -59,6 +57,7 @@ from broker.services.dry_run import DryRunService
 from broker.services.ends import EndRule
 from broker.services.events import EventService
 from broker.services.explain import ExplainService
+from broker.services.health import Health
 from broker.services.history import HistoryService
 from broker.services.last_observations import LastObservationsService
 from broker.services.registration import RegistrationRules
@@ -249,11 +248,7 @@ def build_api_app(
     other.state.key_sets = KeySets(BrokerKeys(settings.keys_dir), clock)
     other.state.clients = ClientParts(parts.clients, parts.audit_journal, settings.base_url)
     other.state.health = health
-    limits = ClientLimits(
-        request_rate=settings.request_rate,
-        max_connections=settings.max_connections,
-        limits_open=settings.limit_open,
-    )
+    limits = parts.client_limits
     other.state.websockets = WebsocketParts(
         services.websocket_tokens, services.following, clock, settings.base_url, login, limits
     )

@@ -25,6 +25,7 @@ from broker.security.client_directory import ClientDirectory
 from broker.security.issuers import IssuerFile
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.access_tokens import TokenAuthenticator
+from broker.services.client_limits import ClientLimits
 from broker.services.clients import ClientService
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
@@ -73,6 +74,8 @@ class Parts:
     bodies: Bodies
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set before that, when the HTTP server is about to wait for its requests: streams for people end."""
     clock: Clock = field(default_factory=SystemClock)
 
     @cached_property
@@ -124,6 +127,14 @@ class Parts:
     @cached_property
     def token_authenticator(self) -> TokenAuthenticator:
         return TokenAuthenticator(AccessTokens(self.store), self.clients, self.clock)
+
+    @cached_property
+    def client_limits(self) -> ClientLimits:
+        return ClientLimits(
+            request_rate=self.settings.request_rate,
+            max_connections=self.settings.max_connections,
+            limits_open=self.settings.limit_open,
+        )
 
     @cached_property
     def changes(self) -> Changes:

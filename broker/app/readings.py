@@ -5,7 +5,6 @@ quarantined readings again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.api.client_limits import ClientLimits
 from broker.api.readings import ReadingParts
 from broker.app.parts import Parts
 from broker.ingest.intake import Intake
@@ -17,6 +16,7 @@ from broker.ingest.readings.redrive import ReadingRedrive
 from broker.ingest.readings.resolution import Resolver
 from broker.ingest.readings.writing import ObservationWriter
 from broker.mapping.reading import IdentityPolicy, PayloadMapper
+from broker.services.client_limits import ClientLimits
 from broker.settings import Settings
 from broker.workers.reading_redrive import KnownResources, ReadingRedriveWorker
 

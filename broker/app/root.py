@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 
 from broker.api.authentication import Authenticate
-from broker.api.health import Health
 from broker.api.login_audit import LoginAudit
 from broker.api.routes import HttpRoute
 from broker.app.access import (
@@ -32,6 +31,7 @@ from broker.app.api import (
     intake_loops,
 )
 from broker.app.channels import document_client, open_channels
+from broker.app.console import build_console_rows, open_issuer_logins
 from broker.app.dispatcher import build_dispatcher
 from broker.app.flow import build_lag_reporter, build_throttle
 from broker.app.housekeeping import build_housekeeper
@@ -57,6 +57,8 @@ from broker.matching.catalog import Catalog
 from broker.model.audit import AuditAction, AuditEntry
 from broker.model.change import DEFAULT_TENANT
 from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.services.health import Health
+from broker.services.login_failures import LoginFailures
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.tasks import SupervisedTask
@@ -147,7 +149,6 @@ async def running(
         await parts.inbox.prepare()
         await topic_sync.sync()
 
-        login = LoginAudit(authenticate, parts.audit_journal)
         health = Health(store, parts.change_log, parts.counters, takes_changes=takes_changes)
         matcher = MatcherLoop(parts, topic_sync)
         loops = _worker_loops(parts, topic_sync, matcher, roles) | {
@@ -160,11 +161,9 @@ async def running(
         if intakes is not None:
             loops |= intakes.loops
             tasks["group commit"] = intakes.group_commit
-        if intakes is not None and Role.API in roles:
-            services = build_services(parts, intakes.intake, topic_sync, intakes.readings, intakes.search)
-            app = build_api_app(parts, services, intakes.readings, health, login, mounts)
-        else:
-            app = build_health_app(health, login)
+        app = await _open_app(
+            stack, parts, topic_sync, intakes if Role.API in roles else None, health, authenticate, mounts
+        )
         tasks |= await stack.enter_async_context(_supervised(loops, parts.stop))
         health.workers = {name: task.state for name, task in tasks.items()}
         health.workers |= intakes.states if intakes is not None else {}
@@ -180,6 +179,7 @@ async def running(
                 tls=None if tls is None else tls.context,
             )
         )
+        stack.callback(parts.draining.set)
         by_name = {name: task.task for name, task in tasks.items()}
         await stack.enter_async_context(recorded_start(parts.audit_journal, " ".join(sorted(roles))))
         yield Running(settings, url, by_name | {"http": http}, app, functools.partial(_reload, parts, tls))
@@ -248,6 +248,26 @@ async def _open_intakes(
     source = build_mqtt_source(parts, readings.intake)
     loops["mqtt"] = source.run
     return _Intakes(intake, readings, search, group_commit, loops, {"mqtt server": source.state})
+
+
+async def _open_app(
+    stack: contextlib.AsyncExitStack,
+    parts: Parts,
+    topic_sync: TopicSync,
+    intakes: _Intakes | None,
+    health: Health,
+    authenticate: Authenticate,
+    mounts: Sequence[HttpRoute],
+) -> ASGIApp:
+    """What the HTTP server serves; without `intakes` it has no API."""
+    failures = LoginFailures(parts.audit_journal)
+    login = LoginAudit(authenticate, failures)
+    if intakes is None:
+        return build_health_app(health, login)
+    services = build_services(parts, intakes.intake, topic_sync, intakes.readings, intakes.search)
+    issuer = await stack.enter_async_context(open_issuer_logins(parts))
+    console = build_console_rows(parts, health, failures, issuer)
+    return build_api_app(parts, services, intakes.readings, health, login, [*mounts, *console])
 
 
 def _worker_loops(

@@ -78,6 +78,12 @@ COMMANDS: Mapping[str, Command] = {
         "Report how resources meet their profiles, by profile and element.",
         reads_settings=True,
     ),
+    "console-login": Command(
+        "console_login",
+        "console_login",
+        "Print a link that logs you in to the console as an administrator, once.",
+        reads_settings=True,
+    ),
     "docs": Command(
         "documentation", "documentation", "Show the documentation of this version, without a network."
     ),

@@ -60,5 +60,8 @@ OPEN_PRINCIPAL = Principal(
 )
 """The principal of every request in open mode: it may do everything in the default tenant."""
 
+LOCAL_ADMINISTRATOR = "local-administrator"
+"""The client id of who logs in to the console by a link. No client can have this id."""
+
 ANONYMOUS = Principal(client_id="", tenant=DEFAULT_TENANT, scopes=frozenset(), roles=frozenset())
 """The principal of a request without credentials, where access control is on."""

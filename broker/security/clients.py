@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 from broker.model.audit import BROKER_AGENT, UNKNOWN_AGENT
 from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
-from broker.model.principal import OPEN_PRINCIPAL, PrincipalRole
+from broker.model.principal import LOCAL_ADMINISTRATOR, OPEN_PRINCIPAL, PrincipalRole
 from broker.model.scopes import Scope, Scopes
 from broker.security.public_keys import PublicKey, RegistrationError, parse_key_set
 from broker.security.scope_grants import check_registrable
 from broker.security.token_request_words import GRANT_TYPE
 
 AUTH_METHOD = "private_key_jwt"
-_RESERVED = frozenset({OPEN_PRINCIPAL.client_id, BROKER_AGENT, UNKNOWN_AGENT})
-"""They stand for the client of a broker without access control, and in the audit trail for the broker and for
-nobody.
+_RESERVED = frozenset({OPEN_PRINCIPAL.client_id, LOCAL_ADMINISTRATOR, BROKER_AGENT, UNKNOWN_AGENT})
+"""They stand for the client of a broker without access control, for who has a login link of the console, and
+in the audit trail for the broker and for nobody.
 """
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _MEMBERS = frozenset(

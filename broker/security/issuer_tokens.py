@@ -1,5 +1,5 @@
 """Access tokens of external issuers: JWTs that are verified with the keys of their issuer (RFC 9068), and
-whose claims become a principal.
+whose claims become a principal. ID tokens of people who log in to the console are verified in the same way.
 
 Whatever is wrong with a token, the answer is one and the same `Unauthenticated`. What was verified is kept by
 the digest of the token until it expires, or its issuer is configured differently.
@@ -7,9 +7,10 @@ the digest of the token until it expires, or its issuer is configured differentl
 
 import asyncio
 import hashlib
+import hmac
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jwt
@@ -30,7 +31,9 @@ MAX_LENGTH = 8_192
 MAX_CACHED = 10_000
 _MAX_UNUSED_S = 3_600.0
 _LAST_SECOND = 253_402_300_799  # of the year 9999
-_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
+_ACCESS_TOKEN = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
+_ID_TOKEN = frozenset({"", "jwt"})
+"""The values of `typ`, in lower case."""
 _DECODER = jwt.PyJWT({"enforce_minimum_key_length": True})
 
 
@@ -69,6 +72,20 @@ class IssuerTokens:
         self._cache.put(digest, verified)
         return verified.principal
 
+    async def authenticate_person(
+        self, id_token: str, issuer: Issuer, client_id: str, nonce: str
+    ) -> Principal:
+        """The person whom an ID token of the issuer is about (OpenID Connect Core 1.0, 3.1.3.7): `client_id`
+        is this broker at the issuer, `nonce` the one of the login. Raises `Unauthenticated` and
+        `KeysUnavailable`.
+        """
+        try:
+            sender, claims = await self._claims(id_token, _ID_TOKEN, lambda _: [client_id])
+            _check_login(claims, client_id, nonce, is_own=sender is issuer)
+            return principal_of(issuer, claims, issuer.person_claims)
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
+            raise Unauthenticated(was_sent=True) from error
+
     def _holds(self, verified: _Verified) -> bool:
         # a file that was loaded again has other objects
         is_configured = self._issuers.find(verified.issuer.url) is verified.issuer
@@ -76,6 +93,14 @@ class IssuerTokens:
 
     async def _verify(self, token: str) -> _Verified:
         """Raises `ValueError` or `InvalidTokenError`, whose texts nobody sees."""
+        issuer, claims = await self._claims(token, _ACCESS_TOKEN, lambda issuer: issuer.audiences)
+        principal = principal_of(issuer, claims, issuer.client_claims)
+        return _Verified(issuer, principal, _expiry_s(claims) + issuer.skew_s)
+
+    async def _claims(
+        self, token: str, types: Collection[str], audiences: Callable[[Issuer], Sequence[str]]
+    ) -> tuple[Issuer, Mapping[str, Any]]:
+        """The issuer and the verified claims. Raises as `_verify`."""
         if len(token) > MAX_LENGTH:
             raise ValueError("too long")
         unverified = jwt.decode_complete(token, options={"verify_signature": False})
@@ -86,15 +111,15 @@ class IssuerTokens:
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in issuer.algorithms or not isinstance(kid, str):
             raise ValueError("alg or kid")
-        if str(header.get("typ", "")).lower() not in _TYPES or "crit" in header or "b64" in header:
-            raise ValueError("not an access token")
+        if str(header.get("typ", "")).lower() not in types or "crit" in header or "b64" in header:
+            raise ValueError("another kind of token")
         keys = await self._keys.keys_at(issuer.url, kid)
         key = select_issuer_key(keys, kid, algorithm)
         if key is None:
             raise ValueError("unknown key")
         # an ES384 signature takes a third of a millisecond: other requests go on meanwhile
-        claims = await asyncio.to_thread(_decode, token, key, algorithm, issuer)
-        return _Verified(issuer, principal_of(issuer, claims), _expiry_s(claims) + issuer.skew_s)
+        claims = await asyncio.to_thread(_decode, token, key, algorithm, issuer, audiences(issuer))
+        return issuer, claims
 
     async def _fetch_keys(self, url: str) -> KeySet:
         """The key set of the issuer with that URL: at its jwks_uri, or where its discovery document says."""
@@ -113,16 +138,31 @@ class IssuerTokens:
         return await self._fetch(discovered["jwks_uri"])
 
 
-def _decode(token: str, key: IssuerKey, algorithm: str, issuer: Issuer) -> Mapping[str, Any]:
+def _decode(
+    token: str, key: IssuerKey, algorithm: str, issuer: Issuer, audiences: Sequence[str]
+) -> Mapping[str, Any]:
     return _DECODER.decode(
         token,
         key.key,
         algorithms=[algorithm],
-        audience=list(issuer.audiences),
+        audience=list(audiences),
         issuer=issuer.url,
         leeway=issuer.skew_s,
         options={"require": ["exp", "iss", "aud"]},
     )
+
+
+def _check_login(claims: Mapping[str, Any], client_id: str, nonce: str, *, is_own: bool) -> None:
+    """Raises `ValueError` unless the ID token was made by the issuer for this client and for this login."""
+    if not is_own:
+        raise ValueError("another issuer")
+    audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+    if claims.get("azp", client_id) != client_id or (len(audiences) > 1 and "azp" not in claims):
+        raise ValueError("azp")
+    sent = claims.get("nonce")
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), nonce.encode()):
+        raise ValueError("nonce")
+    _expiry_s(claims)
 
 
 def _expiry_s(claims: Mapping[str, Any]) -> float:
@@ -133,13 +173,14 @@ def _expiry_s(claims: Mapping[str, Any]) -> float:
     return float(expiry)
 
 
-def principal_of(issuer: Issuer, claims: Mapping[str, Any]) -> Principal:
-    """Who the verified claims speak of. Raises `ValueError` where they name no client or tenant, and for a
-    token that is bound to a key of its holder, which is no bearer token.
+def principal_of(issuer: Issuer, claims: Mapping[str, Any], name_claims: Sequence[str]) -> Principal:
+    """Who the verified claims speak of: the first of `name_claims` that is there. Raises `ValueError` where
+    they name no client or tenant, and for a token that is bound to a key of its holder, which is no bearer
+    token.
     """
     if "cnf" in claims:
         raise ValueError("bound to a key")
-    names = [name for path in issuer.client_claims for name in _texts(claims, path)]
+    names = [name for path in name_claims for name in _texts(claims, path)]
     if not names or not CLIENT_ID.fullmatch(names[0]):
         raise ValueError("no client")
     tenant = _tenant(issuer, claims)

@@ -35,7 +35,15 @@ _MEMBERS = frozenset(
         "tenant_claim",
         "tenants",
     }
-    | {"client_claims", "scope_claims", "group_claims", "scope", "groups", "disabled_clients"}
+    | {
+        "client_claims",
+        "person_claims",
+        "scope_claims",
+        "group_claims",
+        "scope",
+        "groups",
+        "disabled_clients",
+    }
 )
 
 
@@ -49,7 +57,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """How the tokens of one issuer are verified and mapped. Claims are paths, `realm_access.roles`.
+    """How the tokens of one issuer are verified and mapped. Claims are paths, `realm_access.roles`. A person
+    who logs in to the console is named by `person_claims`, as a client is by `client_claims`.
 
     `scopes` are the most that a token is granted. With `tenant_claim`, the tenant is the value of that claim,
     which has to be one of `tenants`; else it is the only one of them.
@@ -65,6 +74,7 @@ class Issuer:
     tenant_claim: str = ""
     tenants: tuple[Tenant, ...] = (DEFAULT_TENANT,)
     client_claims: tuple[str, ...] = ("client_id", "azp", "sub")
+    person_claims: tuple[str, ...] = ("sub",)
     scope_claims: tuple[str, ...] = ("scope", "scp")
     group_claims: tuple[str, ...] = ("groups",)
     groups: Mapping[str, Grant] = field(default_factory=dict)
@@ -133,6 +143,10 @@ class IssuerFile:
         """Whether clients of an issuer have ids like this, so that no other client may."""
         return client_id.partition(":")[0] in self._by_name and ":" in client_id
 
+    def named(self, name: str) -> Issuer | None:
+        """The issuer of that name."""
+        return self._by_name.get(name)
+
     def client(self, client_id: str) -> Client | None:
         """The client of an issuer, as `Issuer.client` says."""
         name, _, rest = client_id.partition(":")
@@ -177,6 +191,7 @@ def _issuer(entry: Mapping[str, Any], url_problems: UrlProblems) -> Issuer:
         tenant_claim=_text(entry, "tenant_claim"),
         tenants=_tenants(entry),
         client_claims=_texts(entry, "client_claims", ("client_id", "azp", "sub")),
+        person_claims=_texts(entry, "person_claims", ("sub",)),
         scope_claims=_texts(entry, "scope_claims", ("scope", "scp")),
         group_claims=_texts(entry, "group_claims", ("groups",)),
         groups=_groups(entry, limit),

@@ -19,6 +19,7 @@ def check_together(settings: "Settings") -> None:
             f"{PREFIX}CORS_ORIGINS=* with {PREFIX}AUTH=off would let any web page read and write "
             "everything. List the origins of your apps."
         )
+    _check_console(settings)
     for name in ("tls_key", "tls_client_ca"):
         if getattr(settings, name) is not None and settings.tls_cert is None:
             raise ConfigurationError(f"{PREFIX}{name.upper()} needs {PREFIX}TLS_CERT. Set both.")
@@ -35,6 +36,17 @@ def check_together(settings: "Settings") -> None:
                 f"{PREFIX}KEEP={name}={duration_text(kept)} is too short. Set at least {PREFIX}RETENTION "
                 f"({duration_text(settings.retention)}); events refer to the versions."
             )
+
+
+def _check_console(settings: "Settings") -> None:
+    if settings.console_issuer and (settings.auth == "off" or settings.issuers is None):
+        raise ConfigurationError(
+            f"{PREFIX}CONSOLE_ISSUER needs {PREFIX}AUTH=smart and {PREFIX}ISSUERS. Set all three."
+        )
+    if "openid" not in settings.console_scope.split():
+        raise ConfigurationError(f"{PREFIX}CONSOLE_SCOPE has no openid. Add it; the login needs an ID token.")
+    if settings.console_session <= timedelta():
+        raise ConfigurationError(f"{PREFIX}CONSOLE_SESSION is zero. Set a longer duration.")
 
 
 def _check_order(settings: "Settings", longer: str, shorter: str, reason: str) -> None:

@@ -15,6 +15,7 @@ from broker.settings import environment, written
 from broker.settings.access import AccessSettings
 from broker.settings.audit import AuditSettings
 from broker.settings.consistency import check_together, is_loopback
+from broker.settings.console import ConsoleSettings
 from broker.settings.delivery import DeliverySettings
 from broker.settings.environment import Agreement, Description, setting
 from broker.settings.flow import FlowSettings
@@ -58,6 +59,7 @@ def _topics_dir() -> Path:
 class Settings(
     AccessSettings,
     AuditSettings,
+    ConsoleSettings,
     DeliverySettings,
     FlowSettings,
     LimitSettings,
@@ -261,6 +263,13 @@ class Settings(
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return is_loopback(self.host)
+
+    @property
+    def has_console(self) -> bool:
+        """Whether the API serves the console."""
+        if self.console == "auto":
+            return self.auth != "off" or self.is_loopback
+        return self.console == "on"
 
     def refuse_open(self) -> None:
         """Raises `ConfigurationError` if anyone on the network could read and write everything."""

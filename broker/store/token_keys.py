@@ -1,4 +1,4 @@
-"""The keys of tokens: the broker's own, those of other servers, and used client assertions."""
+"""The keys of tokens: the broker's own, those of other servers, client assertions, and console logins."""
 
 from broker.model.change import Tenant
 
@@ -26,3 +26,13 @@ def outbound_token(tenant: Tenant, name: str) -> str:
 def outbound_turn(tenant: Tenant, name: str) -> str:
     """String: who gets that token at the moment; it expires."""
     return f"broker:outbound-turn:{tenant}:{name}"
+
+
+def console_session(digest: str) -> str:
+    """String, JSON: who is logged in to the console; it is removed at the logout, or expires."""
+    return f"broker:console-session:{digest}"
+
+
+def console_link(digest: str) -> str:
+    """String: the tenant of a login link of the console; it is removed when it is used, or expires."""
+    return f"broker:console-link:{digest}"

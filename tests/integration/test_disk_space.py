@@ -10,9 +10,10 @@ import redis
 from structlog.testing import capture_logs
 
 from broker.api.authentication import authenticate_open
-from broker.api.health import Health
 from broker.api.login_audit import LoginAudit
 from broker.app.api import build_health_app
+from broker.services.health import Health
+from broker.services.login_failures import LoginFailures
 from broker.store.audit_journal import AuditJournal
 from broker.store.change_log import ChangeLog
 from broker.store.counters import Counters
@@ -67,7 +68,7 @@ async def test_a_disk_without_room_is_reported_once_by_log_metric_and_readiness(
     watch = DiskWatch(embedded.data_dir, embedded.url)
     health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
     transport = httpx.ASGITransport(
-        build_health_app(health, LoginAudit(authenticate_open, AuditJournal(store)))
+        build_health_app(health, LoginAudit(authenticate_open, LoginFailures(AuditJournal(store))))
     )
     with capture_logs() as logs:
         async with httpx.AsyncClient(transport=transport, base_url="http://broker") as http:

@@ -1,11 +1,5 @@
-"""Access tokens of an external issuer: what is verified, how claims become rights, rotation and outages.
+"""Access tokens of an external issuer: what is verified, how claims become rights, rotation and outages."""
 
-The issuer is a strict fake: a server with a discovery document and a key set.
-"""
-
-import contextlib
-import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,19 +7,16 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.errors import ConfigurationError
 from broker.security import key_sets
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import until
+from tests.integration.fake_issuer import AUDIENCE, RSA_KEY, Issuer, running_issuer
 from tests.integration.smart_broker import SmartBroker, smart_broker
 from tests.smart_clients import register
 
-AUDIENCE = "https://broker.example"
-RSA_KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
 CONFIGURATION = """
 [[issuer]]
 name = "idp"
@@ -40,60 +31,6 @@ disabled_clients = ["left"]
 roles = ["operator"]
 scope = "system/Subscription.rs"
 """
-
-
-class Issuer:
-    """Publishes `keys`, by kid."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.claimed = ""
-        self.keys: dict[str, Any] = {"rsa": RSA_KEY, "ec": EC_KEY}
-        self.is_down = False
-        self.requests: list[str] = []
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.requests.append(request.path)
-        if self.is_down:
-            return web.Response(status=503)
-        if request.path.endswith("openid-configuration"):
-            return web.json_response({"issuer": self.claimed or self.url, "jwks_uri": f"{self.url}/keys"})
-        return web.json_response({"keys": [_jwk(kid, key) for kid, key in self.keys.items()]})
-
-    def token(self, *, algorithm: str = "RS256", kid: str = "rsa", header: Any = None, **changed: Any) -> str:
-        claims = {
-            "iss": self.url,
-            "aud": AUDIENCE,
-            "exp": int(time.time()) + 60,
-            "client_id": "ehr",
-            "scope": "openid system/Observation.rs system/Patient.rs",
-            "hospital": "default",
-        } | changed
-        claims = {name: value for name, value in claims.items() if value is not None}
-        key = self.keys.get(kid, RSA_KEY)
-        return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid} | (header or {}))
-
-
-def _jwk(kid: str, key: Any) -> dict[str, Any]:
-    algorithm = (
-        jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
-    )
-    members: dict[str, Any] = json.loads(algorithm.to_jwk(key.public_key()))
-    return {"kid": kid, "use": "sig"} | members
-
-
-@contextlib.asynccontextmanager
-async def running_issuer() -> AsyncIterator[Issuer]:
-    issuer, app = Issuer(), web.Application()
-    app.router.add_get("/{path:.*}", issuer.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield issuer
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture

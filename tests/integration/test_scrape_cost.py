@@ -3,9 +3,10 @@
 import httpx
 
 from broker.api.authentication import authenticate_open
-from broker.api.health import Health
 from broker.api.login_audit import LoginAudit
 from broker.app.api import build_health_app
+from broker.services.health import Health
+from broker.services.login_failures import LoginFailures
 from broker.store.audit_journal import AuditJournal
 from broker.store.change_log import ChangeLog
 from broker.store.counters import Counters
@@ -28,7 +29,7 @@ async def scrape(store: Store) -> tuple[dict[str, int], str]:
     """The number of calls of each command that one scrape sends, and the page that it returns."""
     health = Health(store, ChangeLog(store, max_changes=1_000), Counters(store), takes_changes=False)
     transport = httpx.ASGITransport(
-        build_health_app(health, LoginAudit(authenticate_open, AuditJournal(store)))
+        build_health_app(health, LoginAudit(authenticate_open, LoginFailures(AuditJournal(store))))
     )
     redis = redis_of(store)
     await redis.config_resetstat()

@@ -18,6 +18,7 @@ _ON_DEMAND = {
     "ucumvert": "filters of quantities",
     "pint": "filters of quantities",
     "aiohttp": "broker.testing",
+    "jinja2": "the console",
     "gmqtt": "fhir-broker mqtt",
     "httpx": "commands that ask a broker",
 }

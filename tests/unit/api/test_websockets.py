@@ -11,11 +11,11 @@ import pytest
 from starlette.websockets import WebSocket
 
 from broker.api import websockets
-from broker.api.client_limits import ClientLimits
 from broker.api.websockets import WebsocketParts
 from broker.clock import SystemClock
 from broker.model.principal import OPEN_PRINCIPAL
 from broker.model.subscription import SubscriptionId
+from broker.services.client_limits import ClientLimits
 from broker.store.tokens import Binding
 
 

@@ -1,0 +1,12 @@
+"""The services that the pages use, one attribute for each. `app/console.py` fills them in."""
+
+from dataclasses import dataclass
+
+from broker.services.overview import OverviewService
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """Each page class gets only the services it uses."""
+
+    overview: OverviewService

@@ -1,0 +1,37 @@
+"""One Chromium and one broker for each module: tests of a module share their event loop
+(`pytestmark = pytest.mark.asyncio(loop_scope="module")`).
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from broker.app import Running, running
+from broker.settings import Settings
+from tests.conftest import LOOPBACK
+from tests.console.browsing import Visitor, chromium, visiting
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """An open broker with a store of its own."""
+    folder: Path = tmp_path_factory.mktemp("console")
+    settings = Settings(port=0, data_dir=folder / "data", egress_allow=LOOPBACK, partitions=4, shards=4)
+    async with running(settings) as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visitor(browser: Browser, console_broker: Running) -> AsyncIterator[Visitor]:
+    """A new window at the open broker."""
+    async with visiting(browser, console_broker.settings.base_url) as window:
+        yield window

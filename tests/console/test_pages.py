@@ -1,0 +1,80 @@
+"""Every page of the console's table in Chromium: accessible in light and dark, on a phone and at 200 %."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser
+
+from broker.app import Running
+from broker.console.page import Page
+from broker.console.services import ConsoleServices
+from broker.console.table import pages
+from tests.console.browsing import Visitor
+from tests.console.examples import EXAMPLES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_NO_SERVICES: Any = dict.fromkeys(field.name for field in fields(ConsoleServices))
+TABLE = pages(ConsoleServices(**_NO_SERVICES))
+LIVE = "/live"
+"""How the path of a row ends that streams parts of a page."""
+SHOWN = [row for row in TABLE if row.method == "GET" and not row.path.endswith(LIVE)]
+
+
+@pytest.mark.parametrize("row", SHOWN, ids=lambda row: row.path)
+async def test_a_page_is_for_everyone(visitor: Visitor, row: Page) -> None:
+    path = EXAMPLES.get(row.path, row.path)
+    assert "{" not in path, f"{row.path} needs a path in tests/console/examples.py"
+    await visitor.open(path)
+    await visitor.page.get_by_role("heading", level=1).wait_for()
+    await visitor.check(f"page{path}")
+
+
+async def test_a_page_that_does_not_exist_says_so(visitor: Visitor) -> None:
+    await visitor.open("/nowhere")
+    await visitor.page.get_by_role("heading", name="This does not exist").wait_for()
+    visitor.problems.clear()  # the browser itself reports the 404
+    await visitor.check("not-found")
+
+
+async def test_the_keyboard_reaches_every_control(visitor: Visitor) -> None:
+    await visitor.open("/overview")
+    controls = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+    count = await visitor.page.locator(controls).count()
+    seen = []
+    for _ in range(count):
+        await visitor.page.keyboard.press("Tab")
+        seen.append(await visitor.page.evaluate("document.activeElement.outerHTML"))
+        shown = await visitor.page.evaluate(
+            "(() => { const box = document.activeElement.getBoundingClientRect();"
+            " return box.width > 0 && box.right > 0; })()"
+        )
+        assert shown, seen[-1]
+    assert "Skip to the content" in seen[0]
+    assert len(set(seen)) == count
+    await visitor.page.keyboard.press("Tab")  # out of the page, and into it again
+    await visitor.page.reload()
+    await visitor.page.keyboard.press("Tab")
+    await visitor.page.keyboard.press("Enter")
+    assert await visitor.page.evaluate("document.activeElement.id") == "content"
+
+
+async def test_figures_are_live_with_scripts_and_readable_without(
+    browser: Browser, console_broker: Running, visitor: Visitor
+) -> None:
+    await visitor.open("/overview")
+    accepted = visitor.page.locator("dt:text-is('changes accepted') + dd")
+    before = int(await accepted.inner_text())
+    body = '{"resourceType": "Observation", "status": "final", "code": {"text": "pulse"}}'
+    url = f"{console_broker.settings.base_url}/r4/Observation"
+    posted = await visitor.page.context.request.post(
+        url, data=body, headers={"Content-Type": "application/fhir+json"}
+    )
+    assert posted.status == 201
+    await visitor.page.locator(f"dt:text-is('changes accepted') + dd:text-is('{before + 1}')").wait_for()
+    assert visitor.problems == []
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"{console_broker.settings.base_url}/console/")
+    assert await page.locator("dt:text-is('changes accepted') + dd").inner_text() == str(before + 1)
+    await context.close()
