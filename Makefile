@@ -13,7 +13,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-head
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench faults soak readings validate keycloak hapi fuzz mutants audit docs wheel sbom lock clean
+.PHONY: help install demo test check bench faults soak readings validate keycloak hapi fuzz mutants audit docs wheel reference sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ audit: install ## Look up known vulnerabilities of what is locked; fails if one 
 
 docs: install ## Build the documentation site, check its links, and write it to broker/site.zip
 	@$(BIN)/python -m scripts.docs_site
+
+reference: install ## Write the reference pages of docs/ from the code
+	@$(BIN)/python -m scripts.reference
 
 wheel: docs ## Build a wheel with the documentation site, in dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .

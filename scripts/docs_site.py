@@ -58,7 +58,9 @@ def places(root: Path) -> dict[Path, Path]:
     """Where each shown file of the project is in the site."""
     docs = root / "docs"
     shown = {
-        path: path.relative_to(docs) for path in docs.rglob("*.*") if path.suffix in {".md", ".svg", ".png"}
+        path: path.relative_to(docs)
+        for path in docs.rglob("*.*")
+        if path.suffix in {".md", ".json", ".svg", ".png"}
     }
     outside = [*(root / name for name in PROJECT_PAGES), *(root / "bench" / "results").glob("*.svg")]
     shown |= {path: Path("project") / path.relative_to(root) for path in outside}
