@@ -7,8 +7,10 @@ failpoints belong to the process, so every test starts with metrics at zero and 
 import asyncio
 import contextlib
 import functools
+import gc
 import ipaddress
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -35,6 +37,7 @@ from broker.store.keys import Layout
 from broker.store.protocol import Store
 from broker.store.redis_store import connect
 from broker.testing.subscriber import SimulatedSubscriber
+from tests.http_clients import share_authorities
 from tests.loop_blocks import LOOP_BLOCKS
 from tests.metrics import reset_metrics
 from tests.served_loop_blocks import REPORTED_BLOCKS
@@ -51,7 +54,7 @@ LAYOUT = Layout(partitions=4, shards=4)
 TOPICS = Path(__file__).parent.parent / "topics"
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For clients of `http://` addresses: each loads the certificates of the authorities otherwise, for 35 ms."""
+"""For clients of `http://` addresses."""
 StartBroker = Callable[..., AbstractAsyncContextManager[Running]]
 
 ALL_STORES = ("embedded", "redis_7", "cluster")
@@ -63,7 +66,10 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
+# jsonschema would compile the grammars of formats that nothing checks, for more than a second
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 LOOP_BLOCKS.install()
+share_authorities()
 
 
 _FIRST = (
@@ -87,6 +93,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return next((n for n, prefix in enumerate(_FIRST) if path.startswith(prefix)), len(_FIRST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays until the end: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,8 +11,10 @@ directory and a session of its own. What blocks its event loop is reported (`tes
 
 import ctypes
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -20,9 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # noqa: F401 so that no broker has to import it
-
-import broker.cli  # noqa: F401 the same
+import broker.cli
 from broker.__main__ import main as run_broker
 from broker.app.topics import load_catalog
 from broker.fhir.resource_types import RESOURCE_TYPES
@@ -85,6 +85,8 @@ def _become_broker(request: dict[str, Any], parent: int, stdout: int, stderr: in
 
 
 def main() -> None:
+    for module in pkgutil.iter_modules(broker.cli.__path__, "broker.cli."):
+        importlib.import_module(module.name)  # so that no command has to import it and its libraries
     load_catalog(Settings(topics_dir=Path(__file__).parents[1] / "topics"))
     shipped_mappings()
     for release in Release:
