@@ -30,6 +30,7 @@ from broker.model import json_text
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.services.client_limits import ClientLimits
+from broker.telemetry import current_request
 
 _BASES: Mapping[str, Release] = {str(release): release for release in Release}
 _NO_QUERY = QueryParams()
@@ -67,6 +68,7 @@ class Application:
         name = scope["path"].lstrip("/").partition("/")[0] if scope["type"] == "http" else ""
         release = _BASES.get(name)
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            current_request.name_route("*")
             await send_response(FhirResponse(204, headers=_ALLOW), send)
         elif release is None:
             endpoint = self._direct.get((scope.get("method", ""), scope.get("path", "")), self._other)

@@ -16,6 +16,7 @@ from broker.api.views import narrowed
 from broker.errors import BrokerError, Forbidden, Issue, MethodNotAllowed, NotFound
 from broker.ingest.requests import ChangeRequest
 from broker.model.access import Access, authorize
+from broker.telemetry import current_request
 
 
 class Interaction(NamedTuple):
@@ -42,6 +43,11 @@ class Interaction(NamedTuple):
     def reads_resource(self) -> bool:
         """Whether the response is one resource as it is stored or stands: a read, a vread or the metadata."""
         return self.method == "GET" and self.path.endswith(("metadata", "/{id}", "/{version}"))
+
+    @property
+    def route(self) -> str:
+        """The row as metrics and spans name it, in all releases alike."""
+        return f"/{{release}}/{self.path}"
 
     def fits(self, request: FhirRequest) -> bool:
         """Whether the row is for a request that has its method and path."""
@@ -119,6 +125,7 @@ class InteractionTable:
         not honour.
         """
         interaction, request = self._find(request)
+        current_request.name_route(interaction.route)
         if _names_unknown_type(request):
             raise self._not_a_type(request)
         resource_type = request.params.get("type", "")

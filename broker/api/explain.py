@@ -5,6 +5,7 @@ from broker.api.payloads import payload
 from broker.fhir.topic_elements import topic_element
 from broker.matching.explanations import CriteriaReport, TermReport, TriggerReport
 from broker.model.change import Change
+from broker.model.trace import trace_id
 from broker.services.delivery_progress import DeliveryProgress, DeliveryState
 from broker.services.explain import ExplainReport
 from broker.store.subscriptions import Record
@@ -100,6 +101,7 @@ def _delivery(progress: DeliveryProgress, record: Record) -> list[Part]:
         flag("numbered", value=True),
         text("event-number", str(progress.event.number)),
         text("state", state, "Code"),
+        text("trace-id", trace_id(progress.event.trace)),
     ]
     if state is DeliveryState.WAITING:
         parts += [

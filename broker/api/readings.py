@@ -33,6 +33,7 @@ from broker.model import json_text
 from broker.model.audit import Requester
 from broker.model.principal import OPEN_PRINCIPAL, Principal
 from broker.services.client_limits import ClientLimits
+from broker.telemetry import current_request
 
 PATH = "/readings"
 _log = structlog.get_logger(__name__)
@@ -116,7 +117,7 @@ async def _receive(parts: ReadingParts, scope: Scope, receive: Receive) -> FhirR
         key=key,
         requester=Requester(principal.client_id, address_of(scope)),
         parameters={name: query[name] for name in _PARAMETERS if name in query},
-        trace=headers.get("traceparent", ""),
+        trace=current_request.traceparent(),
         decoded=decoded,
     )
     readings = [raw]

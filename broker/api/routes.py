@@ -24,6 +24,7 @@ from broker.errors import BrokerError, Issue, MethodNotAllowed, NotFound
 from broker.model.access import Access, authorize
 from broker.model.principal import ANONYMOUS, PrincipalRole
 from broker.model.release import Release
+from broker.telemetry import current_request
 
 
 class HttpRoute(NamedTuple):
@@ -94,11 +95,11 @@ def direct_endpoints(app: Starlette) -> Mapping[tuple[str, str], ASGIApp]:
 
 def _guarded(row: HttpRoute, login: LoginAudit) -> BaseRoute:
     if row.route is Mount:
-        return Mount(row.path, app=Guard(row.endpoint, row.access, login))
+        return Mount(row.path, app=Guard(row.endpoint, row.access, login, f"{row.path}/*"))
     methods = {"methods": [row.method]} if row.route is Route else {}
     route = row.route(row.path, row.endpoint, **methods)
     assert isinstance(route, Route | WebSocketRoute)  # noqa: S101 Starlette's other kinds have no endpoint
-    route.app = Guard(route.app, row.access, login)
+    route.app = Guard(route.app, row.access, login, row.path)
     return route
 
 
@@ -106,15 +107,18 @@ class Guard:
     """Passes a connection on if its principal has the access, else refuses it: by 401 or 403, or by closing a
     websocket. Where the access is public, nobody is authenticated.
 
-    The application behind it finds the principal and the headers in `scope["state"]`.
+    The application behind it finds the principal and the headers in `scope["state"]`. `name` is that of the
+    row in metrics and spans.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, login: LoginAudit) -> None:
+    def __init__(self, app: ASGIApp, access: Access, login: LoginAudit, name: str) -> None:
+        self._name = name
         self._app = app
         self._access = access
         self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        current_request.name_route(self._name)
         try:
             principal, headers = ANONYMOUS, headers_of(scope)
             if not self._access.is_public:

@@ -113,7 +113,7 @@ def intake_loops(
     """The loops that feed the intake, by name. The inbox belongs to the role `api`."""
 
     def inbox() -> InboxWorker:
-        inbox_intake = InboxIntake(intake, FhirDecoder(), readings.intake, parts.clock)
+        inbox_intake = InboxIntake(intake, FhirDecoder(), readings.intake, parts.clock, parts.tracer)
         return InboxWorker(parts.store, parts.inbox, inbox_intake, parts.stop)
 
     loops: dict[str, Callable[[], Awaitable[None]]] = {
@@ -264,7 +264,7 @@ def build_api_app(
         base_url=settings.base_url,
         max_body_bytes=settings.max_body,
     )
-    return RequestLog(_kept_local(allow_origins(app, settings.cors_origins), settings))
+    return RequestLog(_kept_local(allow_origins(app, settings.cors_origins), settings), parts.tracer)
 
 
 def _kept_local(app: ASGIApp, settings: Settings) -> ASGIApp:

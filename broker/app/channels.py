@@ -70,10 +70,13 @@ def egress_client(
     *,
     keep_alive_s: float = KEEP_ALIVE_S,
     limits: ResponseLimits = OF_ENDPOINTS,
+    allowance: Allowance | None = None,
 ) -> EgressClient:
-    """Sends to the addresses that may be reached, with the client certificates of the tenants."""
+    """Sends to the addresses that subscribers may have, or those of `allowance`, with the client certificates
+    of the tenants.
+    """
     return EgressClient(
-        Allowance(allowed_networks(settings)),
+        allowance or Allowance(allowed_networks(settings)),
         tls=_tls(settings),
         proxy=_proxy(settings),
         certificates=_client_certificates(settings),

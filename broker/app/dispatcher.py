@@ -31,5 +31,6 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
         max_timeout_s=settings.max_timeout.total_seconds(),
         access=parts.access,
         audit=parts.audit_journal,
+        tracer=parts.tracer,
     )
     return Dispatcher(parts.schedule, engine, parts.wakeups, parts.stop, drain=settings.drain)

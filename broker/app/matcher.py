@@ -43,6 +43,7 @@ def build_matcher(
         index,
         parts.access,
         expiring_types=settings.kept_types.keys(),
+        tracer=parts.tracer,
     )
     return MatcherWorker(
         parts.store,

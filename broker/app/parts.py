@@ -47,7 +47,9 @@ from broker.store.schedule import Schedule
 from broker.store.sealing_keys import SealingKeys
 from broker.store.subscriptions import Subscriptions
 from broker.store.topics import Topics
+from broker.telemetry import tracing
 from broker.telemetry.lag import DispatcherLag, MatcherLag
+from broker.telemetry.tracing import Tracer
 from broker.workers.dispatcher import LEASE_MS
 
 
@@ -77,6 +79,7 @@ class Parts:
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set before that, when the HTTP server is about to wait for its requests: streams for people end."""
     clock: Clock = field(default_factory=SystemClock)
+    tracer: Tracer = tracing.OFF
 
     @cached_property
     def profiles(self) -> ProfileHolder:

@@ -35,7 +35,7 @@ def build_readings(parts: Parts, intake: Intake, mapper: Callable[[], PayloadMap
     identities, devices = Identities(intake), Devices(parts.resources)
     resolver = Resolver(identities, devices, _policy(parts.settings))
     reading_intake = ReadingIntake(
-        mapper, resolver, ObservationWriter(intake, parts.resources), parts.quarantine
+        mapper, resolver, ObservationWriter(intake, parts.resources), parts.quarantine, parts.tracer
     )
     redrive = ReadingRedrive(reading_intake, parts.quarantine)
     known = KnownResources(identities, devices)

@@ -49,6 +49,7 @@ from broker.app.secrets import open_key_ring, resource_bodies
 from broker.app.stores import claimed_server, joined, open_store, store_url
 from broker.app.tls import ListenerTls, listener_tls
 from broker.app.topics import build_topic_sync, load_catalog
+from broker.app.tracing import check_traces, open_tracer
 from broker.app.writes import load_write_targets
 from broker.ingest.group import GroupCommit
 from broker.ingest.intake import Intake
@@ -143,6 +144,7 @@ async def running(
             SubscriptionSecrets(ring),
             documents,
             bodies,
+            tracer=await stack.enter_async_context(open_tracer(settings, roles)),
         )
         authenticate = authenticate or build_authenticate(parts)
         topic_sync = build_topic_sync(parts, validates=Role.MATCH in roles)
@@ -196,6 +198,7 @@ async def check(settings: Settings, store_url: str, server: EmbeddedServer | Non
     check_mappings(settings)
     listener_tls(settings)
     load_issuers(settings)
+    check_traces(settings)
     async with open_store(settings, store_url) as store, joined(settings, store, server):
         await open_key_ring(settings, store)
 

@@ -18,7 +18,8 @@ from broker.security.webhook_signatures import UNSIGNED, WebhookSigner
 class SendRequest(NamedTuple):
     """One attempt: `body` is the rendered `notification`, empty for a channel that writes resources. The
     channel sends it as it is or wraps it, and signs what it sends by `signer` if it is a channel that is
-    signed. `subscription` has the values of its headers.
+    signed. `subscription` has the values of its headers. `traceparent` goes with a request over HTTP; '' for
+    none.
     """
 
     subscription: Subscription
@@ -26,6 +27,7 @@ class SendRequest(NamedTuple):
     body: bytes
     timeout_s: float
     signer: WebhookSigner = UNSIGNED
+    traceparent: str = ""
 
 
 class Channel(Protocol):

@@ -54,8 +54,14 @@ class FhirServer:
     """The server of one target, for one attempt."""
 
     def __init__(
-        self, send: HttpSend, authorization: Authorization, target: WriteTarget, timeout_s: float
+        self,
+        send: HttpSend,
+        authorization: Authorization,
+        target: WriteTarget,
+        timeout_s: float,
+        traceparent: str = "",
     ) -> None:
+        self._trace = (("traceparent", traceparent),) if traceparent else ()
         self._send = send
         self._authorization = authorization
         self._timeout_s = timeout_s
@@ -75,9 +81,9 @@ class FhirServer:
         head = (("Content-Type", content_type),) if body else ()
 
         async def send(credentials: Credentials | None) -> HttpResponse | HttpFailure:
-            attempt_headers = headers
+            attempt_headers = (*headers, *self._trace)
             if credentials is not None:
-                attempt_headers = (*headers, ("Authorization", credentials.authorization))
+                attempt_headers = (*attempt_headers, ("Authorization", credentials.authorization))
             return await self._send(
                 method,
                 url,

@@ -88,6 +88,8 @@ async def _post(
     channel = request.subscription.channel
     headers = (("Content-Type", channel.content_type), *channel.headers)
     of_attempt = tuple(request.signer.headers(request.notification.id, body))
+    if request.traceparent:
+        of_attempt = (*of_attempt, ("traceparent", request.traceparent))
     if credentials is not None:
         headers = tuple(header for header in headers if header[0].lower() != "authorization")
         of_attempt = (*of_attempt, ("Authorization", credentials.authorization))

@@ -107,6 +107,9 @@ def _check_headers(channel: ChannelSettings) -> Iterator[Issue]:
         elif name.lower() in SIGNATURE_HEADERS:
             text = f"the broker sets {name}; to have notifications signed, call $rotate-secret"
             yield Issue("forbidden", text, where)
+        elif name.lower() == "traceparent":
+            text = "the broker sets traceparent, from the request that made the event; leave it out"
+            yield Issue("forbidden", text, where)
         elif not _VALUE.fullmatch(value):
             text = f"the value of {name} may only hold visible ASCII characters, with blanks between them"
             yield Issue("invalid", text, where)

@@ -79,3 +79,5 @@ def _lines(parts: Parts) -> Iterator[str]:
             error = f", last error: {value(delivery, 'error')}" if value(delivery, "error") else ""
             due = f", next attempt at {next_attempt}" if next_attempt else ""
             yield f"delivery: {count_of(value(delivery, 'attempts'), 'failed attempt')}{error}{due}"
+        if trace := value(delivery, "trace-id"):
+            yield f"trace: {trace}"

@@ -8,7 +8,6 @@ what the claim pinned. The dispatcher owns the loop, the leases and the concurre
 """
 
 import asyncio
-import logging
 import math
 import random
 import time
@@ -20,9 +19,12 @@ from broker import failpoints
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
 from broker.delivery.attempt_audit import entries_of_attempt, entry_of_interrupted
+from broker.delivery.attempt_report import report_attempt
+from broker.delivery.attempt_trace import AttemptTrace, end_span
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
 from broker.delivery.handshake_pace import HandshakePace
+from broker.delivery.outcome_names import OUTCOME_NAMES
 from broker.delivery.owner_access import RETRY_MS, AccessLost, DeliveryAccess, PermittedEvents
 from broker.delivery.policy import RetryPolicy, decide
 from broker.delivery.recovery import WaitingReceivers
@@ -35,9 +37,7 @@ from broker.model.outcome import (
     Defer,
     Delivered,
     DeliveryOutcome,
-    EndpointGone,
     MarkError,
-    PartlyDelivered,
     Refused,
     Retry,
     TurnOff,
@@ -50,24 +50,15 @@ from broker.security.key_ring import SecretUnreadable
 from broker.security.webhook_signatures import signer_of
 from broker.store.audit_journal import AuditJournal
 from broker.store.schedule import Claim, Committed, Schedule
-from broker.telemetry import metrics
+from broker.telemetry import metrics, tracing
 from broker.telemetry.lag import DispatcherLag
+from broker.telemetry.tracing import Tracer
 
 _log = structlog.get_logger(__name__)
-_levels = logging.getLogger(__name__)
-"""Asked before a line of each delivery is built: most brokers log none."""
 DEFAULT_TIMEOUT_S = 10.0
 _UNREADABLE = "the broker cannot open the secrets of the subscription; its operator has to restore the key"
 _DEFER_MS = (100, 300)
 _COMMIT_RETRY_S = 0.2
-_METRIC_NAMES: Mapping[type[DeliveryOutcome], str] = {
-    Delivered: "delivered",
-    Refused: "refused",
-    Unreachable: "unreachable",
-    EndpointGone: "gone",
-    Unrenderable: "unrenderable",
-    PartlyDelivered: "partly-delivered",
-}
 
 
 class DeliveryEngine:
@@ -90,6 +81,7 @@ class DeliveryEngine:
         max_timeout_s: float,
         access: DeliveryAccess,
         audit: AuditJournal | None = None,
+        tracer: Tracer = tracing.OFF,
     ) -> None:
         self._schedule = schedule
         self._subscriptions = subscriptions
@@ -103,6 +95,7 @@ class DeliveryEngine:
         self._max_timeout_s = max_timeout_s
         self._access = access
         self._audit = audit
+        self._tracer = tracer
         self._waiting = WaitingReceivers()
 
     async def attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
@@ -126,6 +119,7 @@ class DeliveryEngine:
 
     async def _attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
         failpoints.hit("delivery.claimed")
+        trace = AttemptTrace(self._tracer, claim)
         concurrency_key = ""
         subscription: Subscription | None = None
         try:
@@ -147,7 +141,7 @@ class DeliveryEngine:
                 with budget.slot(concurrency_key) as is_granted:
                     if not is_granted:
                         return await self._commit(claim, Defer(random.randint(*_DEFER_MS)))
-                    outcome = await self._send(claim, permitted, deliverable, channel)
+                    outcome = await self._send(claim, permitted, deliverable, channel, trace)
         except StoreUnavailable:
             raise
         except SecretUnreadable as error:
@@ -158,13 +152,14 @@ class DeliveryEngine:
             outcome = Unreachable(ErrorReport(None, f"the attempt failed: {type(error).__name__}"))
         failpoints.hit("delivery.sent")
         decision = self._decide(claim, outcome)
-        self._record(claim, outcome, decision)
+        report_attempt(claim, outcome, decision, trace, self._clock.now_ms())
         if claim.type is NotificationType.HANDSHAKE:
             failpoints.hit("handshake.after")
         audited: Sequence[AuditEntry] = ()
         if self._is_audited(claim) and subscription is not None:
             audited = entries_of_attempt(claim, subscription, outcome, decision)
-        committed = await self._commit(claim, decision, _METRIC_NAMES[type(outcome)], audited)
+        committed = await self._commit(claim, decision, OUTCOME_NAMES[type(outcome)], audited)
+        trace.end(outcome)
         await self._wake_others(claim, concurrency_key, outcome, decision)
         return committed
 
@@ -189,7 +184,12 @@ class DeliveryEngine:
         return permitted
 
     async def _send(
-        self, claim: Claim, permitted: PermittedEvents, deliverable: Deliverable, channel: Channel
+        self,
+        claim: Claim,
+        permitted: PermittedEvents,
+        deliverable: Deliverable,
+        channel: Channel,
+        trace: AttemptTrace,
     ) -> DeliveryOutcome:
         subscription = deliverable.subscription
         built = await self._builder.build(
@@ -203,9 +203,11 @@ class DeliveryEngine:
         timeout_s = min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s)
         started_s = time.monotonic()
         signer = signer_of(deliverable.signing, self._clock.now_ms())
+        span = trace.sending(subscription)
         outcome = await channel.send(
-            SendRequest(subscription, built.notification, built.body, timeout_s, signer)
+            SendRequest(subscription, built.notification, built.body, timeout_s, signer, span.traceparent)
         )
+        end_span(span, outcome)
         self._lag.sent(
             (claim.tenant, claim.id),
             time.monotonic() - started_s,
@@ -227,25 +229,6 @@ class DeliveryEngine:
             has_events=bool(claim.events),
         )
 
-    def _record(self, claim: Claim, outcome: DeliveryOutcome, decision: Decision) -> None:
-        """Counts and logs the outcome."""
-        if isinstance(outcome, Delivered):
-            now_ms = self._clock.now_ms()
-            failpoints.hit("delivery.answered")
-            for event in () if claim.is_repeat else claim.events:
-                metrics.delivery_latency.observe(max(0, now_ms - event.at_ms) / 1000)
-            self._log_delivery(claim)
-            return
-        is_partial = isinstance(outcome, PartlyDelivered)
-        _log.warning(
-            "notification partly delivered" if is_partial else "notification not delivered",
-            subscription=claim.id,
-            type=claim.type,
-            attempt=claim.attempts + 1,
-            reason=outcome.error.text,
-            retry_in_ms=decision.delay_ms if isinstance(decision, Retry) else None,
-        )
-
     async def _wake_others(
         self, claim: Claim, concurrency_key: str, outcome: DeliveryOutcome, decision: Decision
     ) -> None:
@@ -262,21 +245,6 @@ class DeliveryEngine:
                     _log.warning("waiting subscriptions not woken", error=str(error))
         elif isinstance(decision, Retry) and _is_down(outcome):
             self._waiting.add(concurrency_key, subscription)
-
-    def _log_delivery(self, claim: Claim) -> None:
-        """At debug, or at info if earlier attempts had failed."""
-        level = logging.INFO if claim.attempts else logging.DEBUG
-        if _levels.isEnabledFor(level):
-            numbers = [event.number for event in claim.events]
-            _log.log(
-                level,
-                "notification delivered",
-                subscription=claim.id,
-                type=claim.type,
-                attempt=claim.attempts + 1,
-                first_event=min(numbers, default=None),
-                last_event=max(numbers, default=None),
-            )
 
     def _is_audited(self, claim: Claim) -> bool:
         if self._audit is None or not self._audit.is_on:

@@ -21,6 +21,7 @@ import structlog
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from broker.errors import BrokerError
+from broker.model.trace import parse_traceparent
 
 _log = structlog.get_logger(__name__)
 CONNECT_S = 20.0
@@ -67,12 +68,13 @@ class MqttServer:
 
 
 class Received(NamedTuple):
-    """A message. `key` is the idempotency key of its publisher; '' without one."""
+    """A message. `key` is the idempotency key of its publisher, `traceparent` its trace; '' without one."""
 
     topic: str
     payload: bytes
     qos: int
     key: str
+    traceparent: str = ""
 
 
 Receive = Callable[[Received], Awaitable[bool]]
@@ -216,7 +218,7 @@ class MqttConnection(MqttLink):
         self._receiving += 1
         self._is_idle.clear()
         try:
-            is_settled = await self._receive(Received(name, payload, qos, _key(properties)))
+            is_settled = await self._receive(Received(name, payload, qos, *_of_publisher(properties)))
         except Exception:  # noqa: BLE001 gmqtt would report it without acknowledging anything further
             _log.exception("MQTT message failed; it is not acknowledged", topic=name)
         finally:
@@ -237,9 +239,9 @@ def _refusal(error: MQTTConnectError) -> str:
     return _REFUSALS.get(int(code[1]) if code else 0, f"the server refuses the connection: {error}")
 
 
-def _key(properties: Mapping[str, Any]) -> str:
-    """The user property of the publisher that names the message."""
+def _of_publisher(properties: Mapping[str, Any]) -> tuple[str, str]:
+    """The user properties of the publisher that name the message and its trace; the first of each counts."""
+    given: dict[str, str] = {}
     for name, text in properties.get("user_property", ()):
-        if name == KEY_PROPERTY:
-            return str(text)
-    return ""
+        given.setdefault(name, str(text))
+    return given.get(KEY_PROPERTY, ""), parse_traceparent(given.get("traceparent", ""))

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from broker.ingest.requests import ChangeRequest
 from broker.ingest.transactions import TransactionEntry
+from broker.model.trace import parse_traceparent
 
 
 class Entry(Protocol):
@@ -22,6 +23,11 @@ class Entry(Protocol):
 
     @property
     def fields(self) -> Mapping[str, bytes]: ...
+
+
+def traceparent_of(entry: Entry) -> str:
+    """The trace of the producer; '' without one, and for one that is malformed, as in HTTP."""
+    return parse_traceparent(entry.fields.get("traceparent", b"").decode(errors="replace"))
 
 
 class Transaction(NamedTuple):

@@ -1,8 +1,8 @@
 """The decoder of entries with a FHIR resource: the contract of the inbox stream.
 
 Fields: `resource` (JSON, required), `interaction` (create, update or delete; default create), `release`
-(default r4), `tenant`, and `key` (idempotency key). Without a key the entry's id is the key, so an entry that
-is read again after a crash is one change.
+(default r4), `tenant`, `key` (idempotency key), and `traceparent` (docs/tracing.md). Without a key the
+entry's id is the key, so an entry that is read again after a crash is one change.
 
 A Bundle of type transaction is processed as a transaction; other Bundles are refused, and so are
 Subscriptions and topics, which are registered over HTTP. Preconditions exist in the entries of a transaction
@@ -25,7 +25,7 @@ from broker.model.release import Release
 from broker.model.resource import Resource
 
 Code = TypeVar("Code", Interaction, Release)
-_FIELDS = frozenset({"resource", "interaction", "release", "tenant", "key"})
+_FIELDS = frozenset({"resource", "interaction", "release", "tenant", "key", "traceparent"})
 _OPS: Mapping[Interaction, Literal["create", "put", "delete"]] = {
     Interaction.CREATE: "create",
     Interaction.UPDATE: "put",

@@ -5,7 +5,8 @@ The inbox worker calls it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import contextlib
+from collections.abc import Awaitable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -14,7 +15,7 @@ import structlog
 from broker.clock import Clock
 from broker.errors import Issue, RequestError, StoreUnavailable
 from broker.fhir.outcomes import operation_outcome
-from broker.ingest.decoder import Decoder, Transaction
+from broker.ingest.decoder import Decoder, Transaction, traceparent_of
 from broker.ingest.intake import Intake
 from broker.ingest.readings.inbox import FIELD, decode_readings
 from broker.ingest.readings.intake import ReadingIntake
@@ -22,6 +23,8 @@ from broker.ingest.readings.values import RawReading
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.transactions import submit_transaction
 from broker.store.inbox import InboxEntry, Refusal
+from broker.telemetry import current_request, tracing
+from broker.telemetry.tracing import SpanKind, Tracer
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +32,15 @@ _log = structlog.get_logger(__name__)
 class InboxIntake:
     """Admits entries in order and separates those that are refused."""
 
-    def __init__(self, intake: Intake, decoder: Decoder, readings: ReadingIntake, clock: Clock) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        decoder: Decoder,
+        readings: ReadingIntake,
+        clock: Clock,
+        tracer: Tracer = tracing.OFF,
+    ) -> None:
+        self._tracer = tracer
         self._intake = intake
         self._decoder = decoder
         self._readings = readings
@@ -100,14 +111,29 @@ class InboxIntake:
 
     async def _admit(self, entry: InboxEntry, decoded: Sequence[ChangeRequest] | Exception) -> None:
         """Accepts the changes of an entry in order. If one is refused, those before it stay accepted."""
-        if isinstance(decoded, Exception):
-            raise decoded
-        for request in decoded:
-            _log_warnings(entry, [await self._intake.admit(request)])
+        with self._traced(entry):
+            if isinstance(decoded, Exception):
+                raise decoded
+            for request in decoded:
+                _log_warnings(entry, [await self._intake.admit(request)])
 
     async def _submit(self, entry: InboxEntry, transaction: Transaction) -> None:
         """Accepts all changes of a transaction or none."""
-        _log_warnings(entry, await submit_transaction(self._intake, transaction.entries))
+        with self._traced(entry):
+            _log_warnings(entry, await submit_transaction(self._intake, transaction.entries))
+
+    @contextlib.contextmanager
+    def _traced(self, entry: InboxEntry) -> Iterator[None]:
+        """The span of an entry, which is admitted by a task of its own. Its changes carry the trace."""
+        span = self._tracer.start("inbox entry", SpanKind.CONSUMER, traceparent_of(entry))
+        current_request.begin(span.traceparent)
+        try:
+            yield
+        except Exception as error:
+            span.fail(type(error).__name__)
+            raise
+        finally:
+            span.end()
 
 
 def _log_warnings(entry: InboxEntry, admissions: Sequence[Admission]) -> None:

@@ -35,6 +35,7 @@ from broker.store.changes import Changes, SeveralPartitions
 from broker.store.proposals import Acceptance, Accepted, Proposal
 from broker.store.resources import Resources, assign_id
 from broker.tasks import Slices
+from broker.telemetry import current_request
 
 _log = structlog.get_logger(__name__)
 _NEVER = VersionCondition("0")
@@ -251,7 +252,7 @@ class Intake:
             references=references,
             sets=() if entries is None else entries.sets,
             date=0 if entries is None else entries.date,
-            trace=request.trace,
+            trace=request.trace or current_request.traceparent(),
             requester=requester,
             patient=patient or "",
         )

@@ -19,8 +19,8 @@ class ChangeRequest(NamedTuple):
 
     `resource` is None for a delete and an event. A create has an `id` only if it was planned before (in a
     transaction). An `event` reports `events` about the resource as it is stored; its idempotency key is
-    remembered with that resource. `trace` is the W3C traceparent of the request, or empty; the change and its
-    events carry it.
+    remembered with that resource. `trace` is the traceparent that the change and its
+    events carry, '' for that of the HTTP request that is answered.
 
     `condition` is about the current version. `criteria` name the resource of a conditional request: a create
     writes nothing if one matches; an update or delete is about the one that matches. The `id` of a

@@ -177,6 +177,12 @@ def number(low: int, high: int) -> SettingKind:
     return SettingKind("number", f"a whole number from {low} to {high}", read, int)
 
 
+def _read_ratio(text: str) -> float:
+    if not re.fullmatch(r"[01]|0?\.\d{1,9}|1\.0+", text):
+        raise ValueError
+    return float(text)
+
+
 def _read_policies(text: str) -> tuple[tuple[str, str], ...]:
     policies: dict[str, str] = {}
     for part in re.split(r"[,\s]+", text):
@@ -225,6 +231,7 @@ INDEXES = SettingKind(
     ";",
 )
 PERIOD = SettingKind("duration", "a duration such as 72h or 2192d, or forever", _read_period)
+RATIO = SettingKind("number", "a number from 0 to 1, such as 0.05", _read_ratio, float)
 BYTES = SettingKind("bytes", "a number of bytes, KiB, MiB or GiB, such as 5MiB", _read_bytes, int)
 POLICIES = SettingKind(
     "policies",

@@ -44,6 +44,7 @@ from broker.settings.readings import ReadingSettings
 from broker.settings.retention import RetentionSettings
 from broker.settings.sealing import SealingSettings
 from broker.settings.search import SearchSettings
+from broker.settings.telemetry import TelemetrySettings
 from broker.settings.tls import TlsSettings
 from broker.settings.written import PREFIX, Configuration
 
@@ -71,6 +72,7 @@ class Settings(
     RetentionSettings,
     SealingSettings,
     SearchSettings,
+    TelemetrySettings,
     TlsSettings,
 ):
     """The configuration of this process. The variable of a field is `BROKER_` and its name in capitals.

@@ -153,7 +153,7 @@ class _Session:
             metrics.mqtt_messages.labels("lost").inc()
             return True
         received = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        readings = rule.readings(message.topic, message.payload, message.key, received)
+        readings = rule.readings(message.topic, message.payload, message.key, received, message.traceparent)
         if not readings:  # an empty list, or no lines
             return True
         waiting = _Waiting(message.topic, readings, message.qos)

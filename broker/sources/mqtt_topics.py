@@ -58,7 +58,9 @@ class TopicRule:
                 return False
         return len(wanted) == len(levels)
 
-    def readings(self, topic: str, payload: bytes, key: str, received: datetime) -> list[RawReading]:
+    def readings(
+        self, topic: str, payload: bytes, key: str, received: datetime, traceparent: str = ""
+    ) -> list[RawReading]:
         """The payloads of a message. Their keys, if the publisher gave none, are made of what it says: a
         message that the server delivers again is the same readings also where they have no time.
         """
@@ -73,6 +75,7 @@ class TopicRule:
             f"mqtt:{key}",
             MQTT,
             parameters,
+            traceparent,
             keeps_refused=True,
         )
         if self.has_envelope:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from broker.model.trace import trace_id
 from broker.telemetry.tracebacks import format_traceback
 
 MASK = "***"
@@ -75,6 +76,11 @@ def configure(level: str, *, json: bool) -> None:
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.WARNING)
     logging.getLogger("broker").setLevel(_LEVELS[level])
+
+
+def log_fields(traceparent: str) -> dict[str, str]:
+    """The field `trace_id` for the lines about a change, an event or a reading; none without a trace."""
+    return {"trace_id": trace_id(traceparent)} if traceparent else {}
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

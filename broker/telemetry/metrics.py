@@ -58,6 +58,25 @@ lag = Gauge(
     multiprocess_mode="livemax",
     registry=REGISTRY,
 )
+http_requests = Counter(
+    "broker_http_requests",
+    "Answered HTTP requests, by the row of the route.",
+    ["method", "route", "status"],
+    registry=REGISTRY,
+)
+http_duration = Histogram(
+    "broker_http_duration_seconds",
+    "From the head of an HTTP request to the head of its answer, by the row of the route.",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+trace_spans = Counter(
+    "broker_trace_spans",
+    "Spans that were recorded, by what became of them.",
+    ["result"],
+    registry=REGISTRY,
+)
 mqtt_messages = Counter(
     "broker_mqtt_messages",
     "Readings of the MQTT source, by what became of them.",

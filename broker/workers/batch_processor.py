@@ -25,6 +25,9 @@ from broker.store.outbox import Context, Outboxes
 from broker.store.resources import Resources
 from broker.store.scripts.matching import Step
 from broker.tasks import Slices
+from broker.telemetry import tracing
+from broker.telemetry.logs import log_fields
+from broker.telemetry.tracing import NO_SPAN, Span, SpanKind, Tracer
 from broker.workers.includes import IncludeResolver, Targets
 from broker.workers.large_changes import run_aside
 from broker.workers.partitions import Partition
@@ -38,13 +41,15 @@ _YIELD_EVERY = 32
 class MatchedChange(NamedTuple):
     """A change, the subscriptions it is an event of, and the resources their topics include.
 
-    `is_poison`: its matching failed for the last time, so it becomes a dead letter.
+    `is_poison`: its matching failed for the last time, so it becomes a dead letter. The trace of the change
+    is that of `span`, which is open until the events are in the outboxes.
     """
 
     change: Change
     matches: Sequence[Match]
     targets: Targets
     is_poison: bool = False
+    span: Span = NO_SPAN
 
 
 @dataclass(slots=True)
@@ -73,7 +78,9 @@ class BatchProcessor:
         access: DeliveryAccess,
         *,
         expiring_types: Collection[str],
+        tracer: Tracer = tracing.OFF,
     ) -> None:
+        self._tracer = tracer
         self._changes = changes
         self._positions = positions
         self._outboxes = outboxes
@@ -95,6 +102,8 @@ class BatchProcessor:
         async with self._index.matching():
             batch, resting = await self._match_all(changes, partitions)
         await self._append(batch, partitions)
+        for matched in batch:
+            matched.span.end()
         failpoints.hit("matcher.before-ack")
         await self._advance(batch, partitions)
         failpoints.hit("matcher.after-ack")
@@ -122,6 +131,9 @@ class BatchProcessor:
 
     async def _match(self, change: Change, partition: Partition, slices: Slices) -> MatchedChange | None:
         """None if the matching failed."""
+        span = self._tracer.start("match", SpanKind.CONSUMER, change.trace)
+        if span.traceparent != change.trace:
+            change = change._replace(trace=span.traceparent)
         try:
             _check_readable(change)
             for _ in self._matcher.prepare(change):
@@ -145,13 +157,20 @@ class BatchProcessor:
                 focus=change.current.key.reference,
                 error=type(error).__name__,
                 attempts=attempts,
+                **log_fields(change.trace),
             )
+            _describe(span, change, 0)
+            span.fail(type(error).__name__)
+            span.end()
             return None
         partition.poison.forget(change.id)
         for problem in self._matcher.drain_problems():
             # `$explain` gives the reason to who may read the resource
-            _log.warning("evaluation failed", change=change.id, place=problem.place)
-        return MatchedChange(change, matches, included)
+            _log.warning(
+                "evaluation failed", change=change.id, place=problem.place, **log_fields(change.trace)
+            )
+        _describe(span, change, len(matches))
+        return MatchedChange(change, matches, included, span=span)
 
     async def _events(self, change: Change, matches: Sequence[Match]) -> list[Match]:
         """The matches that are events: the state of the subscription allows it, and its owner may see the
@@ -221,11 +240,23 @@ class BatchProcessor:
         await self._positions.move_to_dead_letters(change, _step(partition, change, count), reason)
         partition.position = change.id
         partition.poison.forget(change.id)
-        _log.error("change became a dead letter", change=change.id, focus=change.current.key.reference)
+        _log.error(
+            "change became a dead letter",
+            change=change.id,
+            focus=change.current.key.reference,
+            **log_fields(change.trace),
+        )
 
 
 def _step(partition: Partition, last: Change, count: int) -> Step:
     return Step(partition.number, partition.token, partition.position or START, last.id, count)
+
+
+def _describe(span: Span, change: Change, matches: int) -> None:
+    span.set("fhir_broker.tenant", change.current.key.tenant)
+    span.set("fhir_broker.resource.type", change.current.key.type)
+    span.set("fhir_broker.interaction", change.interaction)
+    span.set("fhir_broker.events", matches)
 
 
 def _check_readable(change: Change) -> None:

@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+from tests.collector import Collector
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command, run
@@ -241,15 +242,18 @@ async def test_a_process_whose_settings_differ_is_refused_or_warned(tmp_path: Pa
 async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(
     tmp_path: Path, subscriber: SimulatedSubscriber
 ) -> None:
+    """Each process adds its spans to the trace of the change."""
     store = StoreProcess(tmp_path)
     await store.start()
     ports = {role: free_port() for role in ("api", "match", "dispatch")}
     base = f"http://127.0.0.1:{ports['api']}"
     try:
-        with contextlib.ExitStack() as stack:
+        async with Collector() as collector, contextlib.AsyncExitStack() as stack:
+            shared = {"base_url": base, "redis_url": store.url}
+            traced = {"traces_url": collector.url, "traces_ratio": "1"}
             roles = {
                 role: stack.enter_context(
-                    Command.of_broker(tmp_path, role, port=str(port), base_url=base, redis_url=store.url)
+                    Command.of_broker(tmp_path, role, port=str(port), **shared, **traced)
                 )
                 for role, port in ports.items()
             }
@@ -265,6 +269,20 @@ async def test_api_matcher_and_dispatcher_deliver_as_separate_processes(
                 assert "broker_changes_matched_total 3.0" in (await client.get(f"{matcher}/metrics")).text
             for command in roles.values():
                 assert await command.stop() == 0, command.output
+            chains = [collector.chain(span) for span in collector.named("send")]
+            of_events = [chain for chain in chains if len(chain) > 2]
+            assert [[span.name for span in chain] for chain in of_events] == [
+                ["POST /{release}/{type}", "match", "deliver", "send"]
+            ] * 3
+            for chain in of_events:
+                assert [span.resource["fhir_broker.roles"] for span in chain] == [
+                    "api",
+                    "match",
+                    "dispatch",
+                    "dispatch",
+                ]
+                assert len({span.trace_id for span in chain}) == 1
+                assert len({span.resource["service.instance.id"] for span in chain}) == 3
     finally:
         store.kill()
 

@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from functools import cache
+from importlib.metadata import files, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,20 @@ def declared(requirements: list[str]) -> set[str]:
     return {normal(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements}
 
 
+@cache
+def providing(module: str, distributions: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that have the module: `fhir` and `opentelemetry` are namespaces that several share."""
+    if len(distributions) == 1:
+        return distributions
+    path = module.replace(".", "/")
+    names = {f"{path}.py", f"{path}/__init__.py"}
+    return tuple(name for name in distributions if names & {str(file) for file in files(name) or ()})
+
+
 def imported() -> dict[str, set[str]]:
     """The third-party distributions that the package imports, and the files that do."""
     distributions = packages_distributions()
-    files: dict[str, set[str]] = {}
+    importing: dict[str, set[str]] = {}
     for path in (ROOT / "broker").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             modules = []
@@ -43,13 +54,13 @@ def imported() -> dict[str, set[str]]:
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules = [node.module or ""]
-            for library in {module.partition(".")[0] for module in modules} - sys.stdlib_module_names:
-                if library == "broker":
+            for module in modules:
+                library = module.partition(".")[0]
+                if library == "broker" or library in sys.stdlib_module_names:
                     continue
-                # `fhir` is a namespace that several distributions share
-                for distribution in distributions.get(library, [library]):
-                    files.setdefault(normal(distribution), set()).add(str(path.relative_to(ROOT)))
-    return files
+                for distribution in providing(module, tuple(distributions.get(library, [library]))):
+                    importing.setdefault(normal(distribution), set()).add(str(path.relative_to(ROOT)))
+    return importing
 
 
 def test_every_library_that_is_imported_is_declared() -> None:
@@ -72,7 +83,7 @@ def test_the_locks_have_every_declared_library() -> None:
             *project()["optional-dependencies"]["dev"],
         ],
     }.items():
-        locked = set(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==", (ROOT / name).read_text(), re.MULTILINE))
+        locked = set(re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==", (ROOT / name).read_text(), re.MULTILINE))
         assert declared(requirements) <= {normal(library) for library in locked}, name
 
 

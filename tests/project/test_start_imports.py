@@ -21,6 +21,7 @@ _ON_DEMAND = {
     "jinja2": "the console",
     "gmqtt": "fhir-broker mqtt",
     "httpx": "commands that ask a broker",
+    "google.protobuf": "a collector of traces",
 }
 _SERVE = """
 import asyncio, os, sys

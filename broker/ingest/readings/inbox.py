@@ -1,14 +1,15 @@
 """Decodes entries of the inbox stream that have the field `reading`: payloads of devices.
 
 Fields: `reading` (the payload), `format` (json, ndjson, csv or gatt:<characteristic>; default json), `key`,
-`tenant`, and the parameters `device`, `patient`, `offset` and `gateway`. Without a key the entry's id is the
-key, so an entry that is read again after a crash is one reading, also without a time of its own.
+`tenant`, `traceparent`, and the parameters `device`, `patient`, `offset` and `gateway`. Without a key the
+entry's id is the key, so an entry that is read again after a crash is one reading, also without a time of its
+own.
 """
 
 from datetime import datetime
 
 from broker.errors import Issue, Malformed
-from broker.ingest.decoder import Entry
+from broker.ingest.decoder import Entry, traceparent_of
 from broker.ingest.fhir_decoder import INBOX
 from broker.ingest.readings.formats import NDJSON, payload_format, split_body
 from broker.ingest.readings.values import CSV, GATT, JSON, RawReading
@@ -16,7 +17,7 @@ from broker.model.change import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 
 FIELD = "reading"
 _PARAMETERS = ("device", "patient", "offset", "gateway")
-_FIELDS = frozenset({FIELD, "format", "key", "tenant", *_PARAMETERS})
+_FIELDS = frozenset({FIELD, "format", "key", "tenant", "traceparent", *_PARAMETERS})
 
 
 def decode_readings(entry: Entry, received: datetime) -> list[RawReading]:
@@ -41,6 +42,7 @@ def decode_readings(entry: Entry, received: datetime) -> list[RawReading]:
         f"key:{key}" if key else f"entry:{entry.id}",
         INBOX,
         {name: _text(entry, name) for name in _PARAMETERS if entry.fields.get(name)},
+        traceparent_of(entry),
         keeps_refused=True,
     )
     try:

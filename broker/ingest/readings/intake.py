@@ -26,7 +26,9 @@ from broker.mapping.units import load_ucum
 from broker.store.dead_letter_id import DeadReadingId
 from broker.store.quarantine import Quarantine
 from broker.store.quarantined_payloads import Quarantined
-from broker.telemetry import metrics
+from broker.telemetry import metrics, tracing
+from broker.telemetry.logs import log_fields
+from broker.telemetry.tracing import Span, SpanKind, Tracer
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -88,7 +90,9 @@ class ReadingIntake:
         resolver: Resolver,
         writer: ObservationWriter,
         quarantine: Quarantine,
+        tracer: Tracer = tracing.OFF,
     ) -> None:
+        self._tracer = tracer
         self._mapper = mapper
         self._resolver = resolver
         self._writer = writer
@@ -117,7 +121,10 @@ class ReadingIntake:
     ) -> list[ReadingResult]:
         if not self._is_prepared:
             await self._prepare()
-        outcomes = [_Outcome(raw) for raw in readings]
+        spans = [self._tracer.start("reading", SpanKind.INTERNAL, raw.trace) for raw in readings]
+        outcomes = [
+            _Outcome(raw._replace(trace=span.traceparent)) for raw, span in zip(readings, spans, strict=True)
+        ]
         planned = await _all(self._plan(outcome) for outcome in outcomes)
         failpoints.hit("readings.before-commit")
         await self._write([each for row in planned for each in row])
@@ -131,6 +138,7 @@ class ReadingIntake:
             _COUNTERS[status].inc()
             dead_letter = dead_letters.get(n, "")
             results.append(ReadingResult(status, outcome.observations, outcome.problems, dead_letter))
+            _end(spans[n], outcome)
         return results
 
     async def _prepare(self) -> None:
@@ -231,6 +239,7 @@ class ReadingIntake:
                     field=first.field,
                     place=first.place,
                     tenant=outcome.raw.tenant,
+                    **log_fields(outcome.raw.trace),
                 )
         dead_letters: dict[int, str] = {}
         for indexes in chosen.values():
@@ -243,6 +252,18 @@ class ReadingIntake:
             kept = await self._quarantine.keep(tenant, payloads)
             dead_letters |= {n: str(DeadReadingId(entry)) for n, entry in zip(indexes, kept, strict=True)}
         return dead_letters
+
+
+def _end(span: Span, outcome: _Outcome) -> None:
+    """A reading that is quarantined or refused is recorded always."""
+    span.set("fhir_broker.tenant", outcome.raw.tenant)
+    span.set("fhir_broker.reading.status", outcome.status)
+    span.set("fhir_broker.reading.observations", len(outcome.observations))
+    if outcome.problems:
+        first = outcome.problems[0]
+        span.set("fhir_broker.reading.mapping", first.mapping)
+        span.fail(first.reason)
+    span.end()
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
