@@ -8,7 +8,6 @@ from email.utils import formatdate
 
 import orjson
 
-from broker.api.accessed import entity_of
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.media import FHIR_NDJSON, NDJSON_TYPES
 from broker.api.operation_input import instant_ms, read_input, single
@@ -16,6 +15,7 @@ from broker.clock import to_instant
 from broker.errors import Issue, Malformed, NotFound
 from broker.fhir.outcomes import operation_outcome
 from broker.model.whole_number import whole_number
+from broker.services.accessed import entity_of
 from broker.services.bulk_export import BulkExportService, Export, ExportRequest
 
 _PARAMETERS = {"_outputFormat", "_since", "_type", "_typeFilter", "_elements"}

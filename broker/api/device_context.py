@@ -1,9 +1,9 @@
 """`Device/[id]/$context`: a device's own view of its patient, as a searchset."""
 
-from broker.api.accessed import entity_of
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.operation_input import read_input
 from broker.fhir import bundles
+from broker.services.accessed import entity_of
 from broker.services.changes import StoredResource
 from broker.services.device_context import DeviceContextService
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from broker.api.accessed import entity_of
 from broker.api.dry_run import read_count, render_dry_run
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.explain import render_explanation
@@ -10,6 +9,7 @@ from broker.api.named_values import Value, read, resource
 from broker.errors import Issue, Malformed
 from broker.model.change import Interaction
 from broker.model.resource import Resource
+from broker.services.accessed import entity_of
 from broker.services.dry_run import DryRunService
 from broker.services.explain import ExplainReport, ExplainService, HypotheticalChange
 

@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 
 from starlette.datastructures import QueryParams
 
-from broker.api.accessed import entity_of
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.fhir.histories import history_bundle, history_entry
 from broker.fhir.summaries import known_elements
 from broker.model.change import Version
+from broker.services.accessed import entity_of
 from broker.services.history import HistoryService
 from broker.services.history_parameters import HistoryParameters, parse_history_parameters
 from broker.services.type_history import TypeHistoryService

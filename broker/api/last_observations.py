@@ -1,10 +1,10 @@
 """`Observation/$lastn` over HTTP: https://hl7.org/fhir/R4/observation-operation-lastn.html"""
 
-from broker.api.accessed import entity_of
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.operation_input import pairs
 from broker.fhir import bundles
 from broker.fhir.summaries import summarize
+from broker.services.accessed import entity_of
 from broker.services.last_observations import LastObservationsService
 from broker.tasks import Slices
 

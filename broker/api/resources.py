@@ -8,7 +8,6 @@ together.
 
 from collections.abc import Sequence
 
-from broker.api.accessed import entity_of, entity_of_version
 from broker.api.binaries import with_content
 from broker.api.exchange import FhirRequest, FhirResponse, id_of_update, is_not_modified, version_headers
 from broker.api.preconditions import criteria_of_create, criteria_of_url
@@ -18,6 +17,7 @@ from broker.fhir.identity import check_id, check_type
 from broker.ingest.requests import Admission, ChangeRequest
 from broker.ingest.transactions import TransactionEntry
 from broker.model.precondition import UNCONDITIONAL
+from broker.services.accessed import entity_of, entity_of_version
 from broker.services.changes import ChangeService, StoredResource
 from broker.store.proposals import Acceptance
 from broker.tasks import Slices

@@ -2,11 +2,11 @@
 
 from starlette.datastructures import QueryParams
 
-from broker.api.accessed import entity_of
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.errors import Issue, UnsupportedMedia
 from broker.fhir import bundles
 from broker.fhir.summaries import summarize
+from broker.services.accessed import entity_of
 from broker.services.resource_search import ResourceSearchService, SearchResult
 from broker.tasks import Slices
 

@@ -18,7 +18,7 @@ from broker.model.audit import AuditEntity
 from broker.model.notification import Notification
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionStatus
-from broker.services.events import EventRange, EventService, ResendReport
+from broker.services.events import EventRange, EventService
 
 _log = structlog.get_logger(__name__)
 _NUMBERS = {"eventsSinceNumber", "eventsUntilNumber"}
@@ -80,7 +80,7 @@ class SubscriptionOperationHandlers:
         )
         _log.info("events will be sent again", path=request.path, events=len(report.numbers))
         if request.release is not Release.R5:
-            return FhirResponse(body=operation_outcome(_resend_issues(report)))
+            return FhirResponse(body=operation_outcome(report.issues))
         return FhirResponse(
             body=render(
                 whole("resent", len(report.numbers)),
@@ -116,22 +116,3 @@ def _content(values: Input) -> PayloadContent | None:
             allowed = ", ".join(PayloadContent)
             raise Malformed(Issue("value", f"content takes {allowed}, not {text!r}.", "content")) from None
     return None
-
-
-def _resend_issues(report: ResendReport) -> list[Issue]:
-    text = f"{_events(len(report.numbers))} will be sent again"
-    if report.numbers:
-        text += f", numbers {report.numbers[0]} to {report.numbers[-1]}"
-    issues = [Issue("informational", f"{text}.", severity="information")]
-    if report.expired:
-        verb = "is" if report.expired == 1 else "are"
-        text = f"{_events(report.expired)} of the range {verb} no longer stored and cannot be sent again."
-        issues.append(Issue("not-found", text, severity="warning"))
-    if report.undelivered:
-        text = f"{_events(report.undelivered)} of the range not delivered yet; the first delivery is due."
-        issues.append(Issue("informational", text, severity="information"))
-    return issues
-
-
-def _events(count: int) -> str:
-    return f"{count} event{'' if count == 1 else 's'}"

@@ -62,6 +62,7 @@ from broker.services.history import HistoryService
 from broker.services.last_observations import LastObservationsService
 from broker.services.registration import RegistrationRules
 from broker.services.signing_secrets import SigningSecretService
+from broker.services.subscription_listing import SubscriptionListing
 from broker.services.subscription_quota import SubscriptionQuota
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
@@ -154,6 +155,7 @@ def build_services(
         type_histories=TypeHistoryService(build_indexed_types(parts, search), restrictions),
         business_events=BusinessEventService(intake),
         subscriptions=subscriptions,
+        listing=SubscriptionListing(parts.subscriptions, parts.schedule),
         conditional_subscriptions=ConditionalSubscriptions(subscriptions, IdClaims(parts.store)),
         events=EventService(
             subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock, parts.access

@@ -16,6 +16,7 @@ from broker.app.channels import egress_client
 from broker.app.parts import Parts, milliseconds
 from broker.model.access import Access
 from broker.security.issuer_tokens import IssuerTokens
+from broker.services.application import ApplicationServices
 from broker.services.console_logins import ConsoleLogins
 from broker.services.health import Health
 from broker.services.issuer_logins import BrokerAtIssuer, IssuerLogins
@@ -77,6 +78,7 @@ def build_logins(parts: Parts, failures: LoginFailures) -> ConsoleLogins | None:
 
 def build_console_rows(
     parts: Parts,
+    services: ApplicationServices,
     health: Health,
     failures: LoginFailures,
     issuer: IssuerLogins | None,
@@ -86,7 +88,7 @@ def build_console_rows(
     """
     if not parts.settings.has_console:
         return ()
-    app = DeferredApp(partial(_build, parts, health, failures, issuer))
+    app = DeferredApp(partial(_build, parts, services, health, failures, issuer))
     return (HttpRoute(PATH, Route, _to_home, Access.PUBLIC), mounted(PATH, app, Access.PUBLIC))
 
 
@@ -96,6 +98,7 @@ async def _to_home(_request: Request) -> Response:
 
 def _build(
     parts: Parts,
+    services: ApplicationServices,
     health: Health,
     failures: LoginFailures,
     issuer: IssuerLogins | None,
@@ -106,7 +109,7 @@ def _build(
 
     return build_console(
         ConsoleParts(
-            ConsoleServices(overview=OverviewService(health)),
+            ConsoleServices(services, OverviewService(health)),
             build_logins(parts, failures),
             issuer,
             parts.client_limits,

@@ -269,7 +269,7 @@ async def _open_app(
         return build_health_app(health, login)
     services = build_services(parts, intakes.intake, topic_sync, intakes.readings, intakes.search)
     issuer = await stack.enter_async_context(open_issuer_logins(parts))
-    console = build_console_rows(parts, health, failures, issuer)
+    console = build_console_rows(parts, services, health, failures, issuer)
     return build_api_app(parts, services, intakes.readings, health, login, [*mounts, *console])
 
 

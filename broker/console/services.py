@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from broker.services.application import ApplicationServices
 from broker.services.overview import OverviewService
 
 
@@ -9,4 +10,5 @@ from broker.services.overview import OverviewService
 class ConsoleServices:
     """Each page class gets only the services it uses."""
 
+    application: ApplicationServices
     overview: OverviewService

@@ -5,23 +5,65 @@ The access check, the navigation, the audit trail and the tests read these rows:
 
 from collections.abc import Sequence
 
-from broker.console.page import Exempt, Page
+from broker.console.page import Audited, Exempt, Page
+from broker.console.pages.explanations import ExplanationPages
 from broker.console.pages.home import HomePages
 from broker.console.pages.overview import OverviewPages
+from broker.console.pages.subscription_actions import SubscriptionActionPages
+from broker.console.pages.subscriptions import SubscriptionPages
+from broker.console.pages.topics import TopicPages
 from broker.console.services import ConsoleServices
 from broker.model.access import Access
+from broker.model.audit import AuditAction
 from broker.model.principal import PrincipalRole
 
 OPERATOR = Access(role=PrincipalRole.OPERATOR)
+ADMIN = Access(role=PrincipalRole.ADMIN)
+LIST, SUBSCRIPTION, CHANGE = (Access(scope=f"system/Subscription.{letter}") for letter in "sru")
+TOPIC, TOPICS = Access(scope="system/SubscriptionTopic.r"), Access(scope="system/SubscriptionTopic.s")
+"""As the rows of the API that do the same (`api/interactions.py`)."""
+_READ, _SEARCH = Audited(AuditAction.READ), Audited(AuditAction.SEARCH)
+_OPERATION, _UPDATE = Audited(AuditAction.OPERATION), Audited(AuditAction.UPDATE)
+_TOPICS = "topics hold no patient data; changes of topics are audited"
 _FIGURES = "figures of the whole broker, no patient data"
 
 
 def pages(services: ConsoleServices) -> Sequence[Page]:
     """The rows, in the order of the navigation."""
+    application = services.application
     overview = OverviewPages(services.overview)
+    subscriptions = SubscriptionPages(
+        application.listing, application.delivery_control, application.events, application.topics
+    )
+    actions = SubscriptionActionPages(
+        application.subscriptions,
+        application.delivery_control,
+        application.signing_secrets,
+        application.events,
+    )
+    explanations = ExplanationPages(application.subscriptions, application.explain)
+    topics = TopicPages(application.topics, application.listing, application.dry_run)
     rows = (
         Page("GET", "/overview", overview.show, OPERATOR, Exempt(_FIGURES), "Overview"),
         Page("GET", "/overview/live", overview.follow, OPERATOR, Exempt(_FIGURES)),
+        Page("GET", "/subscriptions", subscriptions.search, LIST, _SEARCH, "Subscriptions"),
+        Page("GET", "/subscriptions/{id}", subscriptions.show, SUBSCRIPTION, _READ),
+        Page("GET", "/subscriptions/{id}/live", subscriptions.follow, SUBSCRIPTION, _READ),
+        Page("GET", "/subscriptions/{id}/events", subscriptions.events, SUBSCRIPTION, _OPERATION),
+        Page("GET", "/subscriptions/{id}/explain", explanations.explain_stored, SUBSCRIPTION, _OPERATION),
+        Page("POST", "/subscriptions/{id}/explain", explanations.explain_pasted, SUBSCRIPTION, _OPERATION),
+        Page("GET", "/subscriptions/{id}/confirm/{action}", actions.confirm, CHANGE, _READ),
+        Page("POST", "/subscriptions/{id}/pause", actions.pause, CHANGE, _OPERATION),
+        Page("POST", "/subscriptions/{id}/activate", actions.activate, CHANGE, _OPERATION),
+        Page("POST", "/subscriptions/{id}/retry", actions.retry, CHANGE, _OPERATION),
+        Page("POST", "/subscriptions/{id}/send-test", actions.send_test, CHANGE, _OPERATION),
+        Page("POST", "/subscriptions/{id}/rotate-secret", actions.rotate_secret, CHANGE, _OPERATION),
+        Page("POST", "/subscriptions/{id}/resend", actions.resend, CHANGE, _OPERATION),
+        Page("GET", "/topics", topics.search, TOPICS, Exempt(_TOPICS), "Topics"),
+        Page("GET", "/topics/{id}", topics.show, TOPIC, _READ),
+        Page("GET", "/new-topic", topics.edit, ADMIN, Exempt(_TOPICS)),
+        Page("POST", "/new-topic/try", topics.try_out, ADMIN, _OPERATION),
+        Page("POST", "/new-topic", topics.save, ADMIN, _UPDATE),
     )
     home = HomePages([page for page in rows if page.title])
     return (Page("GET", "/", home.show, Access.AUTHENTICATED, Exempt("shows nothing")), *rows)

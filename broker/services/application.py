@@ -19,6 +19,7 @@ from broker.services.history import HistoryService
 from broker.services.last_observations import LastObservationsService
 from broker.services.resource_search import ResourceSearchService
 from broker.services.signing_secrets import SigningSecretService
+from broker.services.subscription_listing import SubscriptionListing
 from broker.services.subscriptions import SubscriptionService
 from broker.services.topics import TopicService
 from broker.services.type_history import TypeHistoryService
@@ -39,6 +40,7 @@ class ApplicationServices:
     last_observations: LastObservationsService
     business_events: BusinessEventService
     subscriptions: SubscriptionService
+    listing: SubscriptionListing
     conditional_subscriptions: ConditionalSubscriptions
     events: EventService
     delivery_control: DeliveryControl

@@ -1,5 +1,5 @@
-"""What an operator asks about the delivery of one Subscription and does with it: report where it stands,
-attempt a failed notification now, and send a heartbeat to see what the receiver answers.
+"""What an operator asks about the delivery of one Subscription and does with it: report where it stands, turn
+it off and on, attempt a failed notification now, and send a heartbeat to see what the receiver answers.
 
 A trial heartbeat is sent by the process that serves the request, over the same channels and with the same
 address check as every notification. It changes nothing: no event, no status, no attempt is counted.
@@ -16,6 +16,8 @@ from broker.delivery.engine import DEFAULT_TIMEOUT_S
 from broker.delivery.owner_access import NO_EVENTS, AccessLost, DeliveryAccess
 from broker.errors import Conflict, Issue, Unprocessable
 from broker.fhir.release import adapter
+from broker.model.audit import NOBODY, Requester
+from broker.model.json_patch import parse_json_patch
 from broker.model.notification import NotificationType
 from broker.model.outcome import Delivered, DeliveryOutcome
 from broker.model.principal import Principal
@@ -23,7 +25,7 @@ from broker.model.subscription import Subscription, SubscriptionStatus
 from broker.security.key_ring import SecretUnreadable
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.security.webhook_signatures import signer_of
-from broker.services.subscriptions import SubscriptionService
+from broker.services.subscriptions import Registered, SubscriptionService
 from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record
 
@@ -92,6 +94,32 @@ class DeliveryControl:
         subscription = record.subscription
         next_attempt_ms = await self._schedule.next_attempt_ms(subscription.tenant, subscription.id)
         return DeliveryReport(record, next_attempt_ms)
+
+    async def pause(
+        self, principal: Principal, subscription_id: str, *, requester: Requester = NOBODY
+    ) -> Registered:
+        """Turns it off: nothing is sent, and changes are no events of it. Raises what `patch` raises."""
+        return await self._set_status(principal, subscription_id, SubscriptionStatus.OFF, requester)
+
+    async def activate(
+        self, principal: Principal, subscription_id: str, *, requester: Requester = NOBODY
+    ) -> Registered:
+        """Requests it again, with a handshake at once. Raises what `SubscriptionService.patch` raises."""
+        status = SubscriptionStatus.REQUESTED
+        registered = await self._set_status(principal, subscription_id, status, requester)
+        if registered.awaits_handshake:
+            await self._subscriptions.send_handshake(registered.subscription)
+        return registered
+
+    async def _set_status(
+        self, principal: Principal, subscription_id: str, status: SubscriptionStatus, requester: Requester
+    ) -> Registered:
+        """In the release of the Subscription: another one would change what it receives."""
+        release = (await self._subscriptions.get(principal, subscription_id)).subscription.release
+        patch = parse_json_patch(b'[{"op": "replace", "path": "/status", "value": "%b"}]' % status.encode())
+        return await self._subscriptions.patch(
+            principal, release, subscription_id, patch, requester=requester
+        )
 
     async def retry(self, principal: Principal, subscription_id: str) -> RetryReport:
         """Makes the failed notification, or the failed handshake, due now. The bytes sent stay the same."""

@@ -1,5 +1,5 @@
-"""Runs an unregistered Subscription against the newest changes: what it would have received. It writes
-nothing.
+"""Runs an unregistered Subscription, or a topic that is not stored, against the newest changes: what a
+subscriber would have received. It writes nothing.
 """
 
 import asyncio
@@ -18,7 +18,15 @@ from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.scopes import alternatives
-from broker.model.subscription import PayloadContent
+from broker.model.subscription import (
+    Channel,
+    ChannelType,
+    PayloadContent,
+    Subscription,
+    SubscriptionId,
+    SubscriptionStatus,
+)
+from broker.model.topic import Topic
 from broker.services.subscriptions import SubscriptionService
 from broker.store.change_log import ChangeLog
 from broker.store.resources import Resources
@@ -29,6 +37,9 @@ MAX_MATCHES = 100
 MAX_PROBLEMS = 5
 _CHANGES_PER_TURN = 32
 """Other requests run after each so many changes."""
+
+
+_ID = SubscriptionId("dry-run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +90,23 @@ class DryRunService:
         change. A change that the principal may not see does not match. Raises `Malformed` or `Unprocessable`
         for a Subscription that registration would refuse.
         """
-        draft = self._subscriptions.draft(principal, release, resource, "dry-run")
+        draft = self._subscriptions.draft(principal, release, resource, _ID)
         topic = self._catalog.bound(draft.topic_canonical)
         if topic is None:
             text = f"The topic {draft.topic} is no longer served. Name a topic that is."
             raise Malformed(Issue("not-supported", text, "subscription"))
+        return await self._examine(principal, draft, topic, count)
+
+    async def run_topic(self, principal: Principal, topic: Topic, count: int = DEFAULT_COUNT) -> DryRunReport:
+        """Examines the newest `count` changes for a subscriber without filters; the topic has no error.
+
+        A change that the principal may not see does not match.
+        """
+        return await self._examine(principal, _without_filters(principal, topic), topic, count)
+
+    async def _examine(
+        self, principal: Principal, draft: Subscription, topic: Topic, count: int
+    ) -> DryRunReport:
         matcher = NaiveMatcher(self._context)
         matcher.put(draft, topic)
         examined, matched, failed, oldest_ms = 0, 0, 0, 0
@@ -118,3 +141,17 @@ class DryRunService:
         version = filtered_version(change)
         allowed = alternatives(principal.scopes, change.current.key.type, "r")
         return version is not None and self._restrictions.allow(allowed, version)
+
+
+def _without_filters(principal: Principal, topic: Topic) -> Subscription:
+    return Subscription(
+        tenant=principal.tenant,
+        id=_ID,
+        release=topic.release,
+        status=SubscriptionStatus.ACTIVE,
+        topic=topic.canonical,
+        topic_canonical=topic.canonical,
+        filters=(),
+        channel=Channel(ChannelType("rest-hook"), None, (), "application/fhir+json", PayloadContent.ID_ONLY),
+        document=b"{}",
+    )

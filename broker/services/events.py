@@ -16,6 +16,7 @@ from broker.model.notification import ErrorReport, Event, Notification, Notifica
 from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionStatus
+from broker.model.wording import are, count_of
 from broker.services.event_numbers import missing_numbers, runs
 from broker.services.registration import RegistrationRules
 from broker.services.subscriptions import SubscriptionService
@@ -57,6 +58,23 @@ class ResendReport:
     numbers: tuple[int, ...]
     expired: int = 0
     undelivered: int = 0
+
+    @property
+    def issues(self) -> list[Issue]:
+        """What happens, and what of the range is not sent again, in sentences."""
+        text = f"{count_of(len(self.numbers), 'event')} will be sent again"
+        if self.numbers:
+            text += f", numbers {self.numbers[0]} to {self.numbers[-1]}"
+        issues = [Issue("informational", f"{text}.", severity="information")]
+        if self.expired:
+            text = f"{count_of(self.expired, 'event')} of the range {are(self.expired)} no longer stored"
+            issues.append(Issue("not-found", f"{text} and cannot be sent again.", severity="warning"))
+        if self.undelivered:
+            text = f"{count_of(self.undelivered, 'event')} of the range not delivered yet"
+            issues.append(
+                Issue("informational", f"{text}; the first delivery is due.", severity="information")
+            )
+        return issues
 
 
 class EventService:

@@ -27,6 +27,7 @@ from broker.store.subscriptions import Registration, Subscriptions
 from broker.store.topics import Topics
 
 _TYPE = "SubscriptionTopic"
+_ID_OF_NEW_TOPIC = "new"
 _IN_USE = {SubscriptionStatus.REQUESTED, SubscriptionStatus.ACTIVE}
 
 
@@ -77,6 +78,15 @@ class TopicService:
         """Raises `Gone` for the id of a topic that was deleted."""
         if await self._topics.is_deleted(principal.tenant, topic_id):
             raise Gone(Issue("deleted", f"The topic {topic_id} was deleted. Put it again, or use another."))
+
+    def examine(self, resource: Resource) -> tuple[Topic, Sequence[TopicProblem]]:
+        """The topic that a SubscriptionTopic is, with the errors that would keep it from being stored, and
+        warnings. Stores nothing. Raises `Malformed` or `Unprocessable` for what is no topic.
+        """
+        check_type(resource, _TYPE)
+        unversioned = resource.without_version(type=_TYPE, id=resource.id or _ID_OF_NEW_TOPIC)
+        topic = parse_topic(unversioned.with_version(1, 0))
+        return topic, self._catalog.examine(topic)
 
     async def create(
         self, principal: Principal, resource: Resource, criteria: SearchCriteria[Topic] | None = None

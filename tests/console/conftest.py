@@ -5,14 +5,17 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
 from broker.app import Running, running
 from broker.settings import Settings
+from broker.testing.registration import subscription
 from tests.conftest import LOOPBACK
 from tests.console.browsing import Visitor, chromium, visiting
+from tests.integration.broker_fixture import VITAL_SIGNS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -23,10 +26,16 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def console_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """An open broker with a store of its own."""
+    """An open broker with a store of its own, and a Subscription `ward` whose receiver does not listen."""
     folder: Path = tmp_path_factory.mktemp("console")
     settings = Settings(port=0, data_dir=folder / "data", egress_allow=LOOPBACK, partitions=4, shards=4)
-    async with running(settings) as broker:
+    document = subscription("r5", VITAL_SIGNS, "http://127.0.0.1:9/ward", filters=["patient=Patient/ana"])
+    async with (
+        running(settings) as broker,
+        httpx.AsyncClient(base_url=broker.settings.base_url, trust_env=False, timeout=60) as client,
+    ):
+        registered = await client.put("/r5/Subscription/ward", json=document | {"id": "ward"})
+        assert registered.status_code == 201, registered.text
         yield broker
 
 

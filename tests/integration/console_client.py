@@ -1,0 +1,56 @@
+"""Reads the console's pages and sends its forms as a browser without JavaScript does."""
+
+import html
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from tests.conftest import NO_AUTHORITIES
+
+_CSRF = re.compile(r'name="csrf" value="([^"]+)"')
+_TAG = re.compile(r"<[^>]+>")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePage:
+    """A page as it is read: `status`, its `source`, and its `text` without tags and with single spaces."""
+
+    status: int
+    source: str
+
+    @property
+    def text(self) -> str:
+        return " ".join(html.unescape(_TAG.sub(" ", self.source)).split())
+
+
+class ConsoleClient:
+    """One browser window."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def read(self, path: str, **query: str) -> ConsolePage:
+        """The page at a path of the console."""
+        response = await self._client.get(f"/console{path}", params=query)
+        return ConsolePage(response.status_code, response.text)
+
+    async def send(self, form: str, path: str, **fields: str) -> ConsolePage:
+        """The page after the form of the page `form` was sent to `path`."""
+        found = _CSRF.search((await self.read(form)).source)
+        assert found is not None, f"{form} has no form"
+        response = await self._client.post(
+            f"/console{path}", data={"csrf": found[1], **fields}, follow_redirects=True
+        )
+        return ConsolePage(response.status_code, response.text)
+
+
+@asynccontextmanager
+async def console_of(base_url: str) -> AsyncIterator[ConsoleClient]:
+    """A window at the broker."""
+    async with httpx.AsyncClient(
+        base_url=base_url, trust_env=False, timeout=60, verify=NO_AUTHORITIES
+    ) as client:
+        yield ConsoleClient(client)
