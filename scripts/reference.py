@@ -93,7 +93,8 @@ def _help(command: Any) -> Iterator[str]:
             )
             yield ""
     if examples:
-        yield from ["```sh", *examples, "```", ""]
+        lines = [re.sub(r"\n\s+", " \\\\\n    ", example) for example in examples]  # of one that is long
+        yield from ["```sh", *lines, "```", ""]
 
 
 def _parameters_of(command: Any) -> Iterator[str]:

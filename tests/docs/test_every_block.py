@@ -1,0 +1,127 @@
+"""Each code block of each page is run by the test of its page, or checked here: commands have the options
+that they name, and data can be read.
+"""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker.cli.commands import COMMANDS, load
+from tests.docs.page import Block, steps
+from tests.docs.test_pages import PAGES
+
+ROOT = Path(__file__).parents[2]
+RUN = {ROOT / "docs" / f"{name}.md" for name in (*PAGES, "device-guide", "ehr-guide", "harness")} | {
+    ROOT / "README.md",  # tests/integration/test_readme.py
+}
+"""Their tests run every block, in order, and compare the answers."""
+ELSEWHERE = {"nginx", "caddyfile"}
+"""tests/docs/test_tls.py starts these servers."""
+_OPERATOR = re.compile(r"^(\|\|?|&&?|;|\d?>{1,2}|<)$")
+
+
+def blocks() -> Iterator[tuple[Path, Block]]:
+    outside = [*ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    for page in sorted([*(ROOT / "docs").rglob("*.md"), *outside]):
+        if page not in RUN:
+            for step in steps(page):
+                if isinstance(step, Block):
+                    yield page, step
+
+
+BLOCKS = list(blocks())
+COMMAND_BLOCKS = [(page, block) for page, block in BLOCKS if block.language in {"sh", "shell"}]
+
+
+def place(page: Path, block: Block) -> str:
+    return f"{page.relative_to(ROOT)}:{block.line}"
+
+
+def commands(code: str) -> Iterator[list[str]]:
+    """The words of each `fhir-broker` in a block, without variables before it and operators after it."""
+    code = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", code, flags=re.DOTALL | re.MULTILINE).replace("\\\n", " ")
+    for line in code.splitlines():
+        words = shlex.split(re.sub(r"\$\([^)]*\)", "WORD", line), comments=True)
+        while words and re.match(r"\w+=", words[0]):
+            words.pop(0)
+        ends = [n for n, word in enumerate(words) if _OPERATOR.match(word)]
+        words = words[: ends[0]] if ends else words
+        if words and words[0].endswith("fhir-broker"):
+            yield words[1:]
+
+
+def parse(words: list[str]) -> None:
+    """Raises an error unless there is the command, with these options and arguments."""
+    name, *arguments = words
+    command: Any = load(name, COMMANDS[name])
+    if children := getattr(command, "commands", {}):
+        name, *arguments = arguments
+        assert name in children, f"no such command: {name}"
+        command = children[name]
+    command.make_context(name, arguments)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option --config sets the variable for this process; it is restored after the test."""
+    for name in ("BROKER_CONFIG", "BROKER_CLIENT_ID", "BROKER_CLIENT_KEY"):
+        monkeypatch.setenv(name, "")
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[place(*each) for each in BLOCKS])
+def test_a_block_can_be_read_in_its_language(page: Path, block: Block) -> None:
+    match block.language:
+        case "json":
+            text = block.code.strip()
+            json.loads(text if text.startswith(("{", "[")) else f"{{{text}}}")
+        case "toml":
+            tomllib.loads(block.code)
+        case "yaml":
+            assert yaml.safe_load(block.code)
+        case "python":
+            ast.parse(block.code)
+        case language:
+            assert language in {"sh", "shell", "text", "http"} | ELSEWHERE, "the block names no language"
+
+
+@pytest.mark.parametrize(("page", "block"), COMMAND_BLOCKS, ids=[place(*each) for each in COMMAND_BLOCKS])
+def test_each_command_has_the_options_that_the_page_names(page: Path, block: Block) -> None:
+    for words in commands(block.code):
+        parse(words)
+
+
+def test_the_blocks_of_commands_are_valid_for_the_shell() -> None:
+    functions = [f"f{n}() {{\n{block.code}\n}}" for n, (_, block) in enumerate(COMMAND_BLOCKS)]
+    checked = subprocess.run(
+        ["bash", "-n"], input="\n".join(functions), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("fhir-broker serve --workers 2", [["serve", "--workers", "2"]]),
+        ("A=1 B='x y' fhir-broker topics list | jq .", [["topics", "list"]]),
+        ("x=$(fhir-broker serve)\ncurl http://x", []),
+        ("cat > f <<'END'\nfhir-broker nothing\nEND\nfhir-broker serve > log", [["serve"]]),
+        ("fhir-broker serve \\\n  --workers 2", [["serve", "--workers", "2"]]),
+    ],
+)
+def test_the_commands_of_a_block_are_found(code: str, found: list[list[str]]) -> None:
+    assert list(commands(code)) == found
+
+
+@pytest.mark.parametrize("line", ["serve --wokers 2", "subscriptions shwo x", "topics list --jsno"])
+def test_a_command_with_a_wrong_option_is_found(line: str) -> None:
+    with pytest.raises(Exception, match=r"(?i)no such|unexpected"):
+        parse(line.split())
