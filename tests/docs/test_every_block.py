@@ -20,8 +20,13 @@ from tests.docs.page import Block, steps
 from tests.docs.test_pages import PAGES
 
 ROOT = Path(__file__).parents[2]
-RUN = {ROOT / "docs" / f"{name}.md" for name in (*PAGES, "device-guide", "ehr-guide", "harness")} | {
-    ROOT / "README.md",  # tests/integration/test_readme.py
+RUNNERS = [path for path in Path(__file__).parent.glob("test_*.py") if "PageRunner(" in path.read_text()]
+RUN = {ROOT / "README.md"} | {  # tests/integration/test_readme.py
+    ROOT / "docs" / name
+    for name in (
+        *(f"{page}.md" for page in PAGES),
+        *(name for path in RUNNERS for name in re.findall(r'"docs" / "([\w-]+\.md)"', path.read_text())),
+    )
 }
 """Their tests run every block, in order, and compare the answers."""
 ELSEWHERE = {"nginx", "caddyfile"}
@@ -46,11 +51,26 @@ def place(page: Path, block: Block) -> str:
     return f"{page.relative_to(ROOT)}:{block.line}"
 
 
+def statements(code: str) -> Iterator[str]:
+    """The lines; one whose quotation ends on a later line goes on until there."""
+    statement = ""
+    for line in code.splitlines():
+        statement += line
+        try:
+            shlex.split(statement, comments=True)
+        except ValueError:
+            statement += "\n"
+        else:
+            yield statement
+            statement = ""
+    assert not statement, "a quotation is not closed"
+
+
 def commands(code: str) -> Iterator[list[str]]:
     """The words of each `fhir-broker` in a block, without variables before it and operators after it."""
     code = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", code, flags=re.DOTALL | re.MULTILINE).replace("\\\n", " ")
-    for line in code.splitlines():
-        words = shlex.split(re.sub(r"\$\([^)]*\)", "WORD", line), comments=True)
+    for line in statements(re.sub(r"\$\([^)]*\)", "WORD", code)):
+        words = shlex.split(line, comments=True)
         while words and re.match(r"\w+=", words[0]):
             words.pop(0)
         ends = [n for n, word in enumerate(words) if _OPERATOR.match(word)]
@@ -115,6 +135,7 @@ def test_the_blocks_of_commands_are_valid_for_the_shell() -> None:
         ("x=$(fhir-broker serve)\ncurl http://x", []),
         ("cat > f <<'END'\nfhir-broker nothing\nEND\nfhir-broker serve > log", [["serve"]]),
         ("fhir-broker serve \\\n  --workers 2", [["serve", "--workers", "2"]]),
+        ("curl -d '{\n}' x\nfhir-broker serve", [["serve"]]),
     ],
 )
 def test_the_commands_of_a_block_are_found(code: str, found: list[list[str]]) -> None:
