@@ -64,6 +64,8 @@ AUDITED: Mapping[Row, AuditRule] = {
     ("GET", "Subscription/{id}/$get-ws-binding-token"): _TOKEN,
     ("POST", "Subscription/{id}/$get-ws-binding-token"): _TOKEN,
     ("POST", "Subscription/{id}/$resend"): _OPERATION,
+    ("GET", "Subscription/{id}/$attempts"): _OPERATION,
+    ("POST", "Subscription/{id}/$attempts"): _OPERATION,
     ("GET", "Subscription/{id}/$delivery"): _OPERATION,
     ("POST", "Subscription/{id}/$delivery"): _OPERATION,
     ("POST", "Subscription/{id}/$retry"): _OPERATION,

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from broker.api.exchange import FhirRequest, FhirResponse
 from broker.delivery.following import Following
 from broker.errors import Issue, Malformed, NotAcceptable, StoreUnavailable
-from broker.fhir.release import adapter
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.model.whole_number import whole_number
@@ -56,11 +55,9 @@ class EventStreamHandlers:
     async def _notifications(
         self, request: FhirRequest, subscription_id: SubscriptionId, after: int | None
     ) -> AsyncIterator[bytes]:
-        async for notification in self._following.follow(
+        async for notification, body, _ in self._following.follow(
             request.principal.tenant, subscription_id, after, request.requester, request.principal
         ):
-            base = f"{request.base_url}/{notification.release}"
-            body = adapter(notification.release).render_notification(notification, base=base).text
             number = b""
             if notification.type is NotificationType.EVENT_NOTIFICATION:
                 number = f"id: {notification.events_since_start}\n".encode()

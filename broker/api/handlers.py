@@ -1,6 +1,7 @@
 """Builds the handlers of a FHIR base, each with the services it uses. Called once by the composition root."""
 
 from broker.api.adoption import AdoptionHandlers
+from broker.api.attempts import AttemptHandlers
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.bulk_export import BulkExportHandlers
 from broker.api.business_events import BusinessEventHandlers
@@ -38,6 +39,7 @@ def handlers(
         dead_letters=DeadLetterHandlers(services.dead_letters),
         subscriptions=SubscriptionHandlers(services.subscriptions, services.conditional_subscriptions),
         operations=SubscriptionOperationHandlers(services.events),
+        attempts=AttemptHandlers(services.attempts),
         delivery=DeliveryControlHandlers(services.delivery_control),
         signing=SigningSecretHandlers(services.signing_secrets),
         adoption=AdoptionHandlers(services.adoption),

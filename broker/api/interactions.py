@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from broker.api import smart_configuration
 from broker.api.adoption import AdoptionHandlers
+from broker.api.attempts import AttemptHandlers
 from broker.api.audit_events import AuditEventHandlers
 from broker.api.auditing import Auditor
 from broker.api.bulk_export import BulkExportHandlers
@@ -65,6 +66,7 @@ class Handlers:
     dead_letters: DeadLetterHandlers
     subscriptions: SubscriptionHandlers
     operations: SubscriptionOperationHandlers
+    attempts: AttemptHandlers
     delivery: DeliveryControlHandlers
     signing: SigningSecretHandlers
     adoption: AdoptionHandlers
@@ -152,6 +154,8 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "Subscription/{id}/$get-ws-binding-token", tokens.issue, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$get-ws-binding-token", tokens.issue, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$resend", operations.resend, REPLACE),
+        Interaction("GET", "Subscription/{id}/$attempts", h.attempts.list, SUBSCRIPTION),
+        Interaction("POST", "Subscription/{id}/$attempts", h.attempts.list, SUBSCRIPTION),
         Interaction("GET", "Subscription/{id}/$delivery", h.delivery.report, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$delivery", h.delivery.report, SUBSCRIPTION),
         Interaction("POST", "Subscription/{id}/$retry", h.delivery.retry, REPLACE),

@@ -22,7 +22,6 @@ from broker.clock import Clock
 from broker.delivery.following import Following
 from broker.errors import Issue, StoreUnavailable, TooMany
 from broker.fhir.outcomes import operation_outcome
-from broker.fhir.release import adapter
 from broker.model.audit import Requester
 from broker.model.principal import ClientKey
 from broker.model.subscription import SubscriptionId, SubscriptionKey
@@ -51,7 +50,6 @@ class WebsocketParts:
     tokens: WebsocketTokenService
     following: Following
     clock: Clock
-    base_url: str
     login: LoginAudit
     limits: ClientLimits
 
@@ -201,12 +199,18 @@ class _Connection:
 
     async def _send_all(self, binding: Binding, subscription_id: SubscriptionId, after: int | None) -> None:
         reader = binding.reader
-        async for notification in self._parts.following.follow(
-            reader.tenant, subscription_id, after, Requester(reader.client_id, self._address), reader
+        following, key = self._parts.following, (reader.tenant, subscription_id)
+        async for streamed in following.follow(
+            *key, after, Requester(reader.client_id, self._address), reader
         ):
-            base = f"{self._parts.base_url}/{notification.release}"
-            body = adapter(notification.release).render_notification(notification, base=base).text
-            if not await self._send(body.decode()):
+            try:
+                is_sent = await self._send(streamed.body.decode())
+            except (WebSocketDisconnect, RuntimeError):
+                await following.failed(key, streamed, "the connection was closed")
+                raise
+            if not is_sent:
+                reason = f"the client took no message within {SEND_TIMEOUT_S:g} s"
+                await following.failed(key, streamed, reason)
                 return
 
     async def _send_outcome(self, issue: Issue) -> None:

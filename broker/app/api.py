@@ -45,6 +45,7 @@ from broker.model.release import Release
 from broker.security.broker_keys import BrokerKeys
 from broker.services.adoption import AdoptionService
 from broker.services.application import ApplicationServices
+from broker.services.attempts import AttemptService
 from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
@@ -160,6 +161,7 @@ def build_services(
         events=EventService(
             subscriptions, outboxes, parts.schedule, parts.composer, rules, parts.clock, parts.access
         ),
+        attempts=AttemptService(subscriptions, parts.attempts, outboxes, parts.access),
         delivery_control=DeliveryControl(
             subscriptions,
             parts.schedule,
@@ -169,6 +171,7 @@ def build_services(
             parts.clock,
             parts.access,
             parts.secrets,
+            parts.attempt_log,
             max_timeout_s=parts.settings.max_timeout.total_seconds(),
         ),
         signing_secrets=SigningSecretService(
@@ -210,6 +213,8 @@ def build_services(
             parts.channels,
             parts.clock,
             parts.access,
+            NotificationRenderer(base_url),
+            parts.attempt_log,
             parts.audit_journal,
         ),
         device_contexts=DeviceContextService(
@@ -252,7 +257,7 @@ def build_api_app(
     other.state.health = health
     limits = parts.client_limits
     other.state.websockets = WebsocketParts(
-        services.websocket_tokens, services.following, clock, settings.base_url, login, limits
+        services.websocket_tokens, services.following, clock, login, limits
     )
     other.state.readings = build_reading_parts(parts, readings, limits)
     fhir_handlers = handlers(services, facts, limits, max_entries=settings.max_entries)

@@ -30,6 +30,7 @@ def build_dispatcher(parts: Parts) -> Dispatcher:
         stop=parts.stop,
         max_timeout_s=settings.max_timeout.total_seconds(),
         access=parts.access,
+        log=parts.attempt_log,
         audit=parts.audit_journal,
         tracer=parts.tracer,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from broker.app.parts import Parts, milliseconds
+from broker.store.attempts import AttemptAges
 from broker.store.memory_sample import MemorySample
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
@@ -26,14 +27,21 @@ def build_housekeeper(parts: Parts) -> Housekeeper:
         MemorySample(parts.store),
         interval_of(settings.retention),
         parts.stop,
-        _trimmer(parts),
+        _trimmers(parts),
     )
 
 
-def _trimmer(parts: Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
-    """The job that trims audit trails; none if they are kept forever."""
-    retention = parts.settings.audit_retention
-    if retention is None:
-        return {}
-    trimmer = AuditTrimmer(parts.audit_trail, parts.audit_journal, parts.clock, milliseconds(retention))
-    return {"audit": trimmer.trim}
+def _trimmers(parts: Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:
+    """The jobs that trim the logs of attempts, and audit trails unless they are kept forever."""
+    settings = parts.settings
+    ages = AttemptAges(
+        milliseconds(settings.attempt_retention),
+        milliseconds(settings.failed_attempt_retention),
+        milliseconds(settings.retention),
+    )
+    jobs: dict[str, Callable[[], Awaitable[None]]] = {"attempts": lambda: parts.attempts.trim(ages)}
+    if settings.audit_retention is not None:
+        keep_ms = milliseconds(settings.audit_retention)
+        trimmer = AuditTrimmer(parts.audit_trail, parts.audit_journal, parts.clock, keep_ms)
+        jobs["audit"] = trimmer.trim
+    return jobs

@@ -17,6 +17,7 @@ from broker.security.key_ring import KeyRing, RingFile, key_id_of
 from broker.security.resource_cipher import ResourceCipher
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.settings import Settings
+from broker.store.attempt_texts import AttemptTexts, StoredText
 from broker.store.protocol import Store
 from broker.store.sealed_explanations import SealedExplanation, SealedExplanations
 from broker.store.sealed_quarantine import SealedQuarantine, SealedReading
@@ -27,7 +28,7 @@ from broker.store.sealing_keys import SealingKeys
 
 class Counts(NamedTuple):
     """Subscriptions that have secrets sealed, and versions of resources and quarantined readings that are.
-    The OperationOutcomes of dead letters count as versions of resources.
+    The OperationOutcomes of dead letters, and what attempts sent, count as versions of resources.
     """
 
     subscriptions: int
@@ -70,7 +71,7 @@ async def reseal(settings: Settings, url: str) -> Counts:
                 return text
             return cipher.seal(cipher.open(text, tenant, reference), tenant, reference, ring.active_id)
 
-        def seal_text_again(sealed: SealedText | SealedExplanation) -> bytes:
+        def seal_text_again(sealed: SealedText | SealedExplanation | StoredText) -> bytes:
             return under_active_key(sealed.text, sealed.tenant, sealed.reference)
 
         def seal_reading_again(sealed: SealedReading) -> bytes:
@@ -79,7 +80,8 @@ async def reseal(settings: Settings, url: str) -> Counts:
         return Counts(
             await SealedSecrets(store).change_all(seal_again),
             await SealedResources(store).change_all(seal_text_again)
-            + await SealedExplanations(store).change_all(seal_text_again),
+            + await SealedExplanations(store).change_all(seal_text_again)
+            + await AttemptTexts(store).change_all(seal_text_again),
             await SealedQuarantine(store).change_all(seal_reading_again),
         )
 
@@ -129,6 +131,8 @@ async def _usage(store: Store) -> Usage:
         found.resources[key_id_of(text.text)] += 1
     async for explanation in SealedExplanations(store).all():
         found.resources[key_id_of(explanation.text)] += 1
+    async for attempt in AttemptTexts(store).sealed():
+        found.resources[key_id_of(attempt.text)] += 1
     async for reading in SealedQuarantine(store).all():
         found.readings[key_id_of(reading.text)] += 1
     return found

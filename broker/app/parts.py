@@ -9,6 +9,7 @@ from functools import cached_property
 from broker.app.channels import allowed_networks
 from broker.channels.base import Channel
 from broker.clock import Clock, SystemClock
+from broker.delivery.attempt_log import AttemptLog
 from broker.delivery.cached_clients import CachedClients
 from broker.delivery.composing import Composer
 from broker.delivery.owner_access import DeliveryAccess, OpenAccess, OwnerAccess
@@ -29,6 +30,8 @@ from broker.services.client_limits import ClientLimits
 from broker.services.clients import ClientService
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
+from broker.store.attempt_records import AttemptLimits
+from broker.store.attempts import Attempts
 from broker.store.audit_journal import AuditJournal
 from broker.store.audit_trail import AuditTrail
 from broker.store.awaited import Awaited
@@ -200,6 +203,26 @@ class Parts:
             max_bytes=self.settings.max_notification,
             resume=self.settings.resume,
             bodies=self.bodies,
+            attempts=self.attempt_limits,
+        )
+
+    @cached_property
+    def attempt_limits(self) -> AttemptLimits:
+        return AttemptLimits(self.settings.max_attempts, self.settings.max_failed_attempts)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        return Attempts(self.store, self.attempt_limits, self.bodies)
+
+    @cached_property
+    def attempt_log(self) -> AttemptLog:
+        settings = self.settings
+        return AttemptLog(
+            self.attempts,
+            self.bodies,
+            self.clock,
+            is_on=settings.attempt_log,
+            texts=settings.attempt_bodies,
         )
 
     @cached_property

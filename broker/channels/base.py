@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple, Protocol
 
+from broker.channels.exchange import Exchange
 from broker.errors import Issue
 from broker.model.notification import Notification
 from broker.model.outcome import DeliveryOutcome
@@ -19,7 +20,7 @@ class SendRequest(NamedTuple):
     """One attempt: `body` is the rendered `notification`, empty for a channel that writes resources. The
     channel sends it as it is or wraps it, and signs what it sends by `signer` if it is a channel that is
     signed. `subscription` has the values of its headers. `traceparent` goes with a request over HTTP; '' for
-    none.
+    none. The channel reports to `exchange`, if there is one, what it sends and what is answered.
     """
 
     subscription: Subscription
@@ -28,6 +29,7 @@ class SendRequest(NamedTuple):
     timeout_s: float
     signer: WebhookSigner = UNSIGNED
     traceparent: str = ""
+    exchange: Exchange | None = None
 
 
 class Channel(Protocol):

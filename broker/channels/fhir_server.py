@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from broker.channels.authorization import Authorization, Credentials, TokenUnavailable
+from broker.channels.exchange import Exchange
 from broker.channels.http_post import answer_outcome, status_text, with_credentials
 from broker.channels.write_targets import WriteTarget
 from broker.egress.http import HttpFailure, HttpResponse, HttpSend
@@ -60,11 +61,13 @@ class FhirServer:
         target: WriteTarget,
         timeout_s: float,
         traceparent: str = "",
+        exchange: Exchange | None = None,
     ) -> None:
         self._trace = (("traceparent", traceparent),) if traceparent else ()
         self._send = send
         self._authorization = authorization
         self._timeout_s = timeout_s
+        self._exchange = exchange
         self.target = target
 
     async def request(
@@ -84,15 +87,21 @@ class FhirServer:
             attempt_headers = (*headers, *self._trace)
             if credentials is not None:
                 attempt_headers = (*attempt_headers, ("Authorization", credentials.authorization))
-            return await self._send(
+            common = (*head, ("Accept", _JSON))
+            if self._exchange is not None:
+                self._exchange.sent((*common, *attempt_headers), body)
+            answer = await self._send(
                 method,
                 url,
-                headers=(*head, ("Accept", _JSON)),
+                headers=common,
                 attempt_headers=attempt_headers,
                 body=body,
                 timeout_s=self._timeout_s,
                 tenant=self.target.tenant,
             )
+            if self._exchange is not None and isinstance(answer, HttpResponse):
+                self._exchange.answered(answer.status, answer.body)
+            return answer
 
         answer = await with_credentials(
             self._authorization, self.target.tenant, url, send, timeout_s=self._timeout_s

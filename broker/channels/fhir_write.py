@@ -92,7 +92,14 @@ class FhirWriteChannel(StatelessChannel):
         if target is None:
             text = f"the administrator has set up no target {subscription.channel.endpoint!r}"
             return Unreachable(ErrorReport(None, text))
-        server = FhirServer(self._send, self._authorization, target, request.timeout_s, request.traceparent)
+        server = FhirServer(
+            self._send,
+            self._authorization,
+            target,
+            request.timeout_s,
+            request.traceparent,
+            request.exchange,
+        )
         if notification.type in {NotificationType.HANDSHAKE, NotificationType.HEARTBEAT}:
             return await _check_capabilities(server)
         return await _Attempt(server, self._lookup, self._max_entries, notification).run()

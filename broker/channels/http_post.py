@@ -93,7 +93,10 @@ async def _post(
     if credentials is not None:
         headers = tuple(header for header in headers if header[0].lower() != "authorization")
         of_attempt = (*of_attempt, ("Authorization", credentials.authorization))
-    return await post(
+    exchange = request.exchange
+    if exchange is not None:
+        exchange.sent((*headers, *of_attempt), body)
+    answer = await post(
         url,
         headers=headers,
         attempt_headers=of_attempt,
@@ -101,6 +104,9 @@ async def _post(
         timeout_s=request.timeout_s,
         tenant=request.subscription.tenant,
     )
+    if exchange is not None and isinstance(answer, HttpResponse):
+        exchange.answered(answer.status, answer.body)
+    return answer
 
 
 def _without_token(unavailable: TokenUnavailable) -> DeliveryOutcome:

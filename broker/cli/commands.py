@@ -128,7 +128,8 @@ COMMANDS: Mapping[str, Command] = {
     "subscriptions": Command(
         "subscriptions",
         "app",
-        "Show Subscriptions; pause, activate, delete, sign, adopt, retry and test them; resend events.",
+        "Show Subscriptions and attempts; pause, activate, delete, sign, adopt, retry and test them; resend"
+        " events.",
     ),
     "clients": Command(
         "clients", "app", "Register, list, show, enable, disable and remove clients, and rotate their keys."

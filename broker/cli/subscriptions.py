@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from broker.cli import resend, subscription_actions
+from broker.cli import attempts, resend, subscription_actions
 from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient
 from broker.cli.output import JsonOption, WideOption, print_record, print_rows
 from broker.cli.subscription_values import SubscriptionDetails, SubscriptionRow
 
 app = typer.Typer(
-    help="Show Subscriptions; pause, activate, delete, sign, adopt, retry and test them; resend events.\n\n"
+    help="Show Subscriptions and attempts; pause, activate, delete, sign, adopt, retry and test them; resend"
+    " events.\n\n"
     "Example:\n\n    fhir-broker subscriptions list --status error",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -59,6 +60,7 @@ def show(
     print_record(details, as_json=as_json, wide=wide, json_only="document")
 
 
+app.command("attempts")(attempts.attempts)
 app.command("retry")(subscription_actions.retry)
 app.command("activate")(subscription_actions.activate)
 app.command("pause")(subscription_actions.pause)

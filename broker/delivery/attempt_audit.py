@@ -27,7 +27,7 @@ from broker.model.outcome import (
     Unreachable,
 )
 from broker.model.subscription import PayloadContent, Subscription
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 
 
 def entries_of_attempt(

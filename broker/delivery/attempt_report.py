@@ -7,7 +7,7 @@ import structlog
 from broker import failpoints
 from broker.delivery.attempt_trace import AttemptTrace
 from broker.model.outcome import Decision, Delivered, DeliveryOutcome, PartlyDelivered, Retry
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 from broker.telemetry import metrics
 from broker.telemetry.logs import log_fields
 

@@ -10,7 +10,7 @@ from broker.model.notification import Event
 from broker.model.outcome import Delivered, DeliveryOutcome
 from broker.model.subscription import Subscription
 from broker.model.trace import parse_traceparent, trace_id
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 from broker.telemetry.tracing import Span, SpanKind, Tracer
 
 MAX_LINKS = 128

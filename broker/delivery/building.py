@@ -12,7 +12,7 @@ from broker.errors import StoreUnavailable
 from broker.model.notification import ErrorReport, Notification
 from broker.model.outcome import UndeliverableEvent, Unrenderable
 from broker.model.subscription import PayloadContent, Subscription
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 
 _log = structlog.get_logger(__name__)
 _UNREADABLE = "the notification could not be built: a stored resource can't be read"

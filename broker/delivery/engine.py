@@ -19,6 +19,7 @@ from broker import failpoints
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
 from broker.delivery.attempt_audit import entries_of_attempt, entry_of_interrupted
+from broker.delivery.attempt_log import AttemptLog
 from broker.delivery.attempt_report import report_attempt
 from broker.delivery.attempt_trace import AttemptTrace, end_span
 from broker.delivery.building import NotificationBuilder
@@ -27,18 +28,17 @@ from broker.delivery.handshake_pace import HandshakePace
 from broker.delivery.outcome_names import OUTCOME_NAMES
 from broker.delivery.owner_access import RETRY_MS, AccessLost, DeliveryAccess, PermittedEvents
 from broker.delivery.policy import RetryPolicy, decide
-from broker.delivery.recovery import WaitingReceivers
+from broker.delivery.recovery import WaitingReceivers, is_down
 from broker.delivery.subscription_cache import Deliverable, SubscriptionCache
 from broker.errors import StoreUnavailable
 from broker.model.audit import AuditEntry
-from broker.model.notification import DeliveryError, ErrorReport, NotificationType
+from broker.model.notification import ErrorReport, NotificationType
 from broker.model.outcome import (
     Decision,
     Defer,
     Delivered,
     DeliveryOutcome,
     MarkError,
-    Refused,
     Retry,
     TurnOff,
     Unreachable,
@@ -49,7 +49,9 @@ from broker.model.subscription import Subscription
 from broker.security.key_ring import SecretUnreadable
 from broker.security.webhook_signatures import signer_of
 from broker.store.audit_journal import AuditJournal
-from broker.store.schedule import Claim, Committed, Schedule
+from broker.store.claims import Claim
+from broker.store.schedule import Committed, Schedule
+from broker.store.scripts.delivery import NO_WRITES, CommitWrites
 from broker.telemetry import metrics, tracing
 from broker.telemetry.lag import DispatcherLag
 from broker.telemetry.tracing import Tracer
@@ -80,6 +82,7 @@ class DeliveryEngine:
         *,
         max_timeout_s: float,
         access: DeliveryAccess,
+        log: AttemptLog,
         audit: AuditJournal | None = None,
         tracer: Tracer = tracing.OFF,
     ) -> None:
@@ -96,6 +99,7 @@ class DeliveryEngine:
         self._access = access
         self._audit = audit
         self._tracer = tracer
+        self._log = log
         self._waiting = WaitingReceivers()
 
     async def attempt(self, claim: Claim, budget: ConcurrencyBudget) -> Committed:
@@ -158,7 +162,8 @@ class DeliveryEngine:
         audited: Sequence[AuditEntry] = ()
         if self._is_audited(claim) and subscription is not None:
             audited = entries_of_attempt(claim, subscription, outcome, decision)
-        committed = await self._commit(claim, decision, OUTCOME_NAMES[type(outcome)], audited)
+        writes = CommitWrites(audited, await self._log.ended(claim, outcome))
+        committed = await self._commit(claim, decision, OUTCOME_NAMES[type(outcome)], writes)
         trace.end(outcome)
         await self._wake_others(claim, concurrency_key, outcome, decision)
         return committed
@@ -204,8 +209,17 @@ class DeliveryEngine:
         started_s = time.monotonic()
         signer = signer_of(deliverable.signing, self._clock.now_ms())
         span = trace.sending(subscription)
+        exchange = self._log.start_claimed(claim, built.notification, subscription.channel.endpoint)
         outcome = await channel.send(
-            SendRequest(subscription, built.notification, built.body, timeout_s, signer, span.traceparent)
+            SendRequest(
+                subscription,
+                built.notification,
+                built.body,
+                timeout_s,
+                signer,
+                span.traceparent,
+                exchange,
+            )
         )
         end_span(span, outcome)
         self._lag.sent(
@@ -243,7 +257,7 @@ class DeliveryEngine:
                 except StoreUnavailable as error:  # their delays pass by themselves
                     metrics.store_errors.inc()
                     _log.warning("waiting subscriptions not woken", error=str(error))
-        elif isinstance(decision, Retry) and _is_down(outcome):
+        elif isinstance(decision, Retry) and is_down(outcome):
             self._waiting.add(concurrency_key, subscription)
 
     def _is_audited(self, claim: Claim) -> bool:
@@ -255,17 +269,18 @@ class DeliveryEngine:
     async def release(self, claim: Claim) -> None:
         """Gives a claim back whose attempt was cancelled."""
         audited = [entry_of_interrupted(claim)] if self._is_audited(claim) else []
-        await self._schedule.commit(claim, None, take_next=False, audited=audited)
+        writes = CommitWrites(audited, await self._log.cancelled(claim))
+        await self._schedule.commit(claim, None, take_next=False, writes=writes)
 
     async def _commit(
         self,
         claim: Claim,
         decision: Decision | None,
         outcome: str = "",
-        audited: Sequence[AuditEntry] = (),
+        writes: CommitWrites = NO_WRITES,
     ) -> Committed:
         failpoints.hit("delivery.before-commit")
-        committed = await self._commit_until_stored(claim, decision, outcome, audited)
+        committed = await self._commit_until_stored(claim, decision, outcome, writes)
         failpoints.hit("delivery.after-commit")
         if committed.status not in {None, claim.status}:
             _log.info(
@@ -281,7 +296,7 @@ class DeliveryEngine:
         return committed
 
     async def _commit_until_stored(
-        self, claim: Claim, decision: Decision | None, outcome: str, audited: Sequence[AuditEntry]
+        self, claim: Claim, decision: Decision | None, outcome: str, writes: CommitWrites
     ) -> Committed:
         """Retries while the store is unavailable: the receiver has answered, so a lost commit means a
         duplicate.
@@ -289,7 +304,7 @@ class DeliveryEngine:
         while True:
             try:
                 return await self._schedule.commit(
-                    claim, decision, take_next=not self._stop.is_set(), outcome=outcome, audited=audited
+                    claim, decision, take_next=not self._stop.is_set(), outcome=outcome, writes=writes
                 )
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
@@ -300,14 +315,3 @@ class DeliveryEngine:
 def _as_sent(claim: Claim, permitted: PermittedEvents) -> Claim:
     """The claim with the events as they leave. Where one cannot be read, nothing leaves."""
     return claim if permitted.unreadable else claim.with_events(permitted.events)
-
-
-def _is_down(outcome: DeliveryOutcome) -> bool:
-    """Whether the receiver served no request, and did not say when it will."""
-    match outcome:
-        case Unreachable(error=ErrorReport(code=DeliveryError.DNS | DeliveryError.NO_RESPONSE)):
-            return True
-        case Refused(is_unavailable=is_unavailable, retry_after_s=retry_after_s):
-            return is_unavailable and retry_after_s is None
-        case _:
-            return False

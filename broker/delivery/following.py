@@ -9,16 +9,26 @@ store reports its events as it does those of pull subscriptions.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
 
 from broker.channels.base import Channel
 from broker.clock import Clock
 from broker.delivery.attempt_audit import entities_of
+from broker.delivery.attempt_log import AttemptLog, Sending
+from broker.delivery.building import Render
 from broker.delivery.composing import Composer
 from broker.delivery.owner_access import NO_EVENTS, AccessLost, DeliveryAccess
 from broker.delivery.wakeups import WakeupListener
 from broker.model.audit import NOBODY, AuditAction, AuditEntry, Requester
 from broker.model.change import Tenant
-from broker.model.notification import Event, Notification, NotificationType, single_versions
+from broker.model.notification import (
+    ErrorReport,
+    Event,
+    Notification,
+    NotificationType,
+    single_versions,
+)
+from broker.model.outcome import Delivered, Unreachable
 from broker.model.principal import Principal
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store.audit_journal import AuditJournal
@@ -30,6 +40,14 @@ CHECK_S = 5.0
 """A wakeup may be lost, and the owner may lose access: each connection looks at least this often."""
 _EXPECTED_MS = 60_000
 """How long the store expects a connection that follows a subscription of another channel."""
+
+
+class StreamedNotification(NamedTuple):
+    """A notification for an open connection, rendered."""
+
+    notification: Notification
+    body: bytes
+    sending: Sending
 
 
 class Following:
@@ -44,6 +62,8 @@ class Following:
         channels: Mapping[str, Channel],
         clock: Clock,
         access: DeliveryAccess,
+        render: Render,
+        log: AttemptLog,
         audit: AuditJournal | None = None,
     ) -> None:
         self._subscriptions = subscriptions
@@ -53,6 +73,8 @@ class Following:
         self._channels = channels
         self._clock = clock
         self._access = access
+        self._render = render
+        self._log = log
         self._audit = audit
 
     async def follow(
@@ -62,13 +84,14 @@ class Following:
         after: int | None,
         receiver: Requester = NOBODY,
         reader: Principal | None = None,
-    ) -> AsyncIterator[Notification]:
+    ) -> AsyncIterator[StreamedNotification]:
         """A handshake, then every event after number `after`, in order (None: after the last event sent
         before), as far as the owner of the subscription may see it; another `reader` has to be allowed too.
 
         Heartbeats are sent at the subscription's period. Ends when the subscription is deleted, off, or in
         error, and when its owner has lost access. Each notification with events is in the audit trail before
-        it is returned; `receiver` is who gets it, without an agent the owner of the subscription.
+        it is returned; `receiver` is who gets it, without an agent the owner of the subscription. A
+        notification is in the log of attempts once the caller takes the next one, or calls `failed`.
         """
         key = (tenant, subscription_id)
         record = await self._active_record(key)
@@ -78,7 +101,9 @@ class Following:
         expected_until_ms = 0
         with self._wakeups.of_subscription(key) as woken:
             position = record.cursor if after is None else after
-            yield await self._compose(record, NotificationType.HANDSHAKE)
+            handshake = self._streamed(await self._compose(record, NotificationType.HANDSHAKE), receiver)
+            yield handshake
+            await self._sent(key, handshake)
             sent_ms = self._clock.now_ms()
             while True:
                 woken.clear()
@@ -93,7 +118,9 @@ class Following:
                         async for notification in self._events(record, position, reader):
                             position = notification.events_since_start
                             await self._record(record, notification, receiver)
-                            yield notification
+                            streamed = self._streamed(notification, receiver)
+                            yield streamed
+                            await self._sent(key, streamed)
                             sent_ms = self._clock.now_ms()
                             await self._subscriptions.advance(tenant, subscription_id, position)
                     except AccessLost:
@@ -103,10 +130,26 @@ class Following:
                     continue
                 rest_s = self._rest_s(record, sent_ms)
                 if rest_s <= 0:
-                    yield await self._compose(record, NotificationType.HEARTBEAT)
+                    beat = self._streamed(await self._compose(record, NotificationType.HEARTBEAT), receiver)
+                    yield beat
+                    await self._sent(key, beat)
                     sent_ms = self._clock.now_ms()
                     continue
                 await sleep_unless(woken, rest_s)
+
+    async def failed(self, key: SubscriptionKey, streamed: StreamedNotification, reason: str) -> None:
+        """The connection did not take the notification; nothing more is sent over it."""
+        outcome = Unreachable(ErrorReport(None, reason))
+        await self._log.write(key, streamed.notification, streamed.sending, outcome)
+
+    def _streamed(self, notification: Notification, receiver: Requester) -> StreamedNotification:
+        body = self._render(notification)
+        sending = self._log.start(notification, receiver.address)
+        sending.exchange.sent((), body)
+        return StreamedNotification(notification, body, sending)
+
+    async def _sent(self, key: SubscriptionKey, streamed: StreamedNotification) -> None:
+        await self._log.write(key, streamed.notification, streamed.sending, Delivered())
 
     def _is_pushed(self, record: Record) -> bool:
         return self._channels[record.subscription.channel.type.code].is_pushed

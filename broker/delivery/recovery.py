@@ -5,6 +5,8 @@ two more: many come back within a few round trips, and a receiver that is still 
 process remembers its own attempts; a subscription that it does not know waits for its delay to pass.
 """
 
+from broker.model.notification import DeliveryError, ErrorReport
+from broker.model.outcome import DeliveryOutcome, Refused, Unreachable
 from broker.model.subscription import SubscriptionKey
 
 WOKEN_BY_A_SUCCESS = 2
@@ -42,3 +44,14 @@ class WaitingReceivers:
         for subscription in chosen:
             self.discard(subscription)
         return chosen
+
+
+def is_down(outcome: DeliveryOutcome) -> bool:
+    """Whether the receiver served no request, and did not say when it will."""
+    match outcome:
+        case Unreachable(error=ErrorReport(code=DeliveryError.DNS | DeliveryError.NO_RESPONSE)):
+            return True
+        case Refused(is_unavailable=is_unavailable, retry_after_s=retry_after_s):
+            return is_unavailable and retry_after_s is None
+        case _:
+            return False

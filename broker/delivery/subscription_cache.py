@@ -7,7 +7,7 @@ from typing import NamedTuple
 from broker.model.subscription import Subscription, SubscriptionKey
 from broker.recently_used import RecentlyUsed
 from broker.security.subscription_secrets import SigningSecret, SubscriptionSecrets
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 from broker.store.subscriptions import Record, Subscriptions
 
 MAX_CACHED = 50_000

@@ -76,6 +76,7 @@ OPERATIONS: Sequence[Operation] = (
     *(
         Operation(code, title, at_type=False, at_instance=True, affects_state=affects_state)
         for code, title, affects_state in (
+            ("attempts", "List attempts to send notifications", False),
             ("delivery", "Report the delivery of a Subscription", False),
             ("retry", "Attempt a failed notification now", True),
             ("send-test", "Send a heartbeat and report its outcome", False),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from broker.delivery.following import Following
 from broker.services.adoption import AdoptionService
+from broker.services.attempts import AttemptService
 from broker.services.audit import AuditService
 from broker.services.bulk_export import BulkExportService
 from broker.services.business_events import BusinessEventService
@@ -43,6 +44,7 @@ class ApplicationServices:
     listing: SubscriptionListing
     conditional_subscriptions: ConditionalSubscriptions
     events: EventService
+    attempts: AttemptService
     delivery_control: DeliveryControl
     signing_secrets: SigningSecretService
     adoption: AdoptionService

@@ -2,7 +2,8 @@
 it off and on, attempt a failed notification now, and send a heartbeat to see what the receiver answers.
 
 A trial heartbeat is sent by the process that serves the request, over the same channels and with the same
-address check as every notification. It changes nothing: no event, no status, no attempt is counted.
+address check as every notification. It changes nothing: no event, no status, no attempt is counted. The log
+of attempts has it.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
+from broker.delivery.attempt_log import AttemptLog
 from broker.delivery.building import Render
 from broker.delivery.composing import Composer
 from broker.delivery.engine import DEFAULT_TIMEOUT_S
@@ -75,6 +77,7 @@ class DeliveryControl:
         clock: Clock,
         access: DeliveryAccess,
         secrets: SubscriptionSecrets,
+        log: AttemptLog,
         *,
         max_timeout_s: float,
     ) -> None:
@@ -86,6 +89,7 @@ class DeliveryControl:
         self._clock = clock
         self._access = access
         self._secrets = secrets
+        self._log = log
         self._max_timeout_s = max_timeout_s
 
     async def report(self, principal: Principal, subscription_id: str) -> DeliveryReport:
@@ -179,4 +183,8 @@ class DeliveryControl:
         timeout_s = min(subscription.channel.timeout_s or DEFAULT_TIMEOUT_S, self._max_timeout_s)
         signer = signer_of(signing, self._clock.now_ms())
         body = self._render(heartbeat)
-        return await channel.send(SendRequest(revealed, heartbeat, body, timeout_s, signer))
+        sending = self._log.start(heartbeat, subscription.channel.endpoint)
+        request = SendRequest(revealed, heartbeat, body, timeout_s, signer, exchange=sending.exchange)
+        outcome = await channel.send(request)
+        await self._log.write((subscription.tenant, subscription.id), heartbeat, sending, outcome)
+        return outcome

@@ -13,6 +13,7 @@ from broker import failpoints
 from broker.errors import ConfigurationError
 from broker.settings import environment, written
 from broker.settings.access import AccessSettings
+from broker.settings.attempts import AttemptSettings
 from broker.settings.audit import AuditSettings
 from broker.settings.consistency import check_together, is_loopback
 from broker.settings.console import ConsoleSettings
@@ -59,6 +60,7 @@ def _topics_dir() -> Path:
 @dataclass(frozen=True)
 class Settings(
     AccessSettings,
+    AttemptSettings,
     AuditSettings,
     ConsoleSettings,
     DeliverySettings,

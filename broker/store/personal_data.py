@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 from broker.fhir.identifiers import identifiers
 from broker.model.change import Tenant, VersionKey
+from broker.model.notification import Event
 from broker.model.resource import Resource
 from broker.store import keys, stream_id
+from broker.store.attempt_records import decode_text
+from broker.store.attempt_texts import AttemptTexts, StoredText
 from broker.store.bodies import UNSEALED, Bodies
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letter_id import DeadLetterKind
@@ -68,6 +71,7 @@ class PersonalData:
     log: dict[int, list[str]] = field(default_factory=dict)
     waiting: int = 0
     events: int = 0
+    attempts: list[StoredText] = field(default_factory=list)
 
     def counts(self) -> Counter[str]:
         """How many versions of each type, and what else goes."""
@@ -76,6 +80,7 @@ class PersonalData:
             counts[f"versions of {resource_type}"] += len(versions)
         for dead_letter in self.dead_letters:
             counts[f"dead letters ({dead_letter.kind})"] += 1
+        counts["texts of attempts"] = len(self.attempts)
         counts["entries of the log of changes"] = sum(map(len, self.log.values()))
         return +counts
 
@@ -123,12 +128,14 @@ class PersonalDataStore:
         found.waiting = await self._count_inbox()
         await self._add_log(found, targets)
         await self._add_dead_letters(found, targets)
+        await self._add_attempts(found, targets)
         found.events = await self._count_events(targets)
         return found
 
     async def erase(self, found: PersonalData) -> None:
         """Removes what was found. May be repeated."""
         await DeadLetterActions(self._store).discard(found.dead_letters)
+        await AttemptTexts(self._store).remove(found.attempts)
         layout = self._store.layout
         for (resource_type, resource_id), versions in found.resources.items():
             partition = layout.partition_of(self._tenant, resource_id)
@@ -198,11 +205,28 @@ class PersonalDataStore:
             ):
                 found.dead_letters.append(dead_letter)
 
+    async def _add_attempts(self, found: PersonalData, targets: set[Target]) -> None:
+        """What attempts sent and were answered, unless it is known to be about others."""
+        texts = AttemptTexts(self._store)
+        async for stored in texts.all([self._tenant]):
+            events = await texts.events_of(stored)
+            if events is None or any(_involves(event, targets) for event in events):
+                found.attempts.append(stored)
+                continue
+            plain = b"\n".join(decode_text(self._bodies.unpack(stored.text, self._tenant, stored.reference)))
+            names = (f"{resource_type}/{resource_id}" for resource_type, resource_id in targets)
+            if any(_names(plain, name) for name in names) or self._is_identified(plain):
+                found.attempts.append(stored)
+
     def _is_reading_of(self, dead_letter: DeadLetter) -> bool:
         """Whether a quarantined reading names the person by an identifier, as a whole word."""
         if dead_letter.kind is not DeadLetterKind.READING or dead_letter.entry is None:
             return False
         text = b"\n".join(dead_letter.entry.get(name, b"") for name in (b"content", b"parameters"))
+        return self._is_identified(text)
+
+    def _is_identified(self, text: bytes) -> bool:
+        """Whether a text has an identifier of the person as a whole word."""
         return any(
             re.search(rb"(?<![\w.-])" + re.escape(value) + rb"(?![\w.-])", text)
             for value in self._identifiers
@@ -251,7 +275,13 @@ def _stored_key(name: bytes) -> StoredKey:
     return StoredKey(name, (resource_type, resource_id), int(number[0]) if number else 0, not number)
 
 
-def _names(text: bytes, patient: str) -> bool:
-    """Whether a text has the reference `Patient/id`, relative or absolute, with or without a version."""
-    reference = patient.encode()
+def _involves(event: Event, targets: set[Target]) -> bool:
+    """Whether a resource of the event is one of the targets."""
+    resources = (event.focus, *(included.key for included in event.context))
+    return any((key.type, key.id) in targets for key in resources)
+
+
+def _names(text: bytes, name: str) -> bool:
+    """Whether a text has the reference `Type/id`, relative or absolute, with or without a version."""
+    reference = name.encode()
     return any(reference + end in text for end in (b'"', b"/_history", b"|", b"#"))

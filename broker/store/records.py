@@ -186,7 +186,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, gc=False):
     revision: str
     secrets_id: str
     build_failures: int
-    is_takeover: bool = False
+    interrupted_at: int = 0
 
 
 decode_claim = msgspec.msgpack.Decoder(ClaimRecord).decode

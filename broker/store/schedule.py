@@ -9,72 +9,26 @@ from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-import msgspec
-
-from broker.model.audit import AuditEntry
 from broker.model.change import Tenant
-from broker.model.notification import ErrorReport, Event, NotificationType
 from broker.model.outcome import (
-    Advance,
     AdvanceTo,
     Decision,
-    Defer,
-    MarkError,
     MoveToDeadLetters,
-    Retry,
-    TurnOff,
-    Withhold,
 )
 from broker.model.subscription import SubscriptionId, SubscriptionKey, SubscriptionStatus
 from broker.store import keys
+from broker.store.attempt_records import DEFAULT_LIMITS, AttemptLimits
 from broker.store.bodies import UNSEALED, Bodies
+from broker.store.claims import Claim, claim_of, verdict_of
 from broker.store.dead_events import DeadEventTexts
 from broker.store.protocol import Store
-from broker.store.records import DecisionWord, Verdict, event_of
 from broker.store.scripts import delivery
-from broker.store.scripts.delivery import ClaimReply
+from broker.store.scripts.delivery import NO_WRITES, CommitWrites
 
-_TYPES = {notification_type.value: notification_type for notification_type in NotificationType}
-_RESEND = "resend"
 _STATUSES = {status.encode(): status for status in SubscriptionStatus}
 Resume = Literal["backlog", "newest"]
 MAX_RANGES_BYTES = 65_536
 """How many ranges of events may wait to be sent once more, as text."""
-
-
-class Claim(msgspec.Struct, frozen=True, gc=False):
-    """One notification to send now. Everything in it is pinned: a later attempt of it is identical (R-209).
-
-    `count` is the highest event number up to and including this notification; `since_ms` the moment of the
-    first failed attempt (0: none); `now_ms` store time. `revision` names the document, because a subscription
-    may be deleted and created again with the same id and versions; `secrets_id` names its signing
-    secrets ('' for none). `is_repeat`: its events were delivered
-    before and are sent once more on request (R-367). `build_failures` counts the failed attempts in which the
-    notification could not even be built. `is_takeover`: the claim before it ended without a commit, so its
-    dispatcher may have sent the notification.
-    """
-
-    tenant: Tenant
-    id: SubscriptionId
-    shard: int
-    token: int
-    type: NotificationType
-    status: SubscriptionStatus
-    count: int
-    at_ms: int
-    attempts: int
-    since_ms: int
-    now_ms: int
-    events: tuple[Event, ...]
-    revision: str
-    is_repeat: bool = False
-    secrets_id: str = ""
-    build_failures: int = 0
-    is_takeover: bool = False
-
-    def with_events(self, events: tuple[Event, ...]) -> "Claim":
-        """The claim with its events as they are sent."""
-        return self if events == self.events else msgspec.structs.replace(self, events=events)
 
 
 class ResendResult(StrEnum):
@@ -114,7 +68,8 @@ class Schedule:
     """Claims, commits, and the wakeup channel.
 
     `max_bytes` of resources may be in one notification; `resume` says what a subscription gets that becomes
-    active again. `bodies` packs what receivers say about events that they refuse.
+    active again. `bodies` packs what receivers say about events that they refuse. `attempts` says how many
+    of a subscription are kept.
     """
 
     def __init__(
@@ -125,8 +80,10 @@ class Schedule:
         max_bytes: int,
         resume: Resume,
         bodies: Bodies = UNSEALED,
+        attempts: AttemptLimits = DEFAULT_LIMITS,
     ) -> None:
         self._store = store
+        self._attempts = attempts
         self._dead_events = DeadEventTexts(bodies)
         self._lease_ms = lease_ms
         self._max_bytes = max_bytes
@@ -141,7 +98,7 @@ class Schedule:
         reply = await delivery.claim(
             self._store, shard, limit=limit, lease_ms=self._lease_ms, max_bytes=self._max_bytes
         )
-        claims = tuple(_claim_of(shard, claim) for claim in reply.claims)
+        claims = tuple(claim_of(shard, claim) for claim in reply.claims)
         return Claimed(claims, _wait(reply.now_ms, reply.next_due_ms))
 
     async def commit(
@@ -151,21 +108,22 @@ class Schedule:
         *,
         take_next: bool,
         outcome: str = "",
-        audited: Sequence[AuditEntry] = (),
+        writes: CommitWrites = NO_WRITES,
     ) -> Committed:
         """Applies the decision (None: releases the claim as it is) and, if asked, claims the next
         notification.
 
-        `outcome` is the word under which the attempt is counted; an empty one is not counted.
-        `audited` are entries of the audit trail, which are written if the claim is still held.
+        `outcome` is the word under which the attempt is counted; an empty one is not counted. The attempts
+        in `writes` are in their log also where the claim was lost, the entries of the audit trail are not.
         """
         dead_letters = await self._dead_letters(claim, decision)
-        verdict = _verdict(claim, decision, dead_letters, takes_next=take_next, outcome=outcome)
+        verdict = verdict_of(claim, decision, dead_letters, takes_next=take_next, outcome=outcome)
         reply = await delivery.commit(
             self._store,
             (claim.tenant, claim.id),
             verdict,
-            audited,
+            writes,
+            limits=self._attempts,
             resume=self._resume,
             lease_ms=self._lease_ms,
             max_bytes=self._max_bytes,
@@ -175,7 +133,7 @@ class Schedule:
         return Committed(
             is_stale=False,
             status=_STATUSES[reply.status],
-            next_claim=_claim_of(claim.shard, reply.claim) if reply.claim else None,
+            next_claim=claim_of(claim.shard, reply.claim) if reply.claim else None,
             next_in_ms=_wait(reply.now_ms, reply.next_due_ms),
         )
 
@@ -268,80 +226,5 @@ class Schedule:
                 )
 
 
-def _verdict(
-    claim: Claim,
-    decision: Decision | None,
-    dead_letters: tuple[tuple[int, str], ...],
-    *,
-    takes_next: bool,
-    outcome: str,
-) -> Verdict:
-    word: DecisionWord = "release"
-    delay_ms, is_build_failure, error = 0, False, ErrorReport(None, "")
-    withheld: tuple[int, ...] = ()
-    events, last_event = len(claim.events), 0
-    match decision:
-        case None:
-            pass
-        case Advance():
-            word = "advance"
-        case AdvanceTo(last=last_event, delivered=events, error=error, delay_ms=delay_ms):
-            word = "advance"
-        case Defer(delay_ms=delay_ms):
-            word = "defer"
-        case Retry(delay_ms=delay_ms, error=error, is_build_failure=is_build_failure):
-            word = "retry"
-        case MoveToDeadLetters(error=error):
-            word = "dead-letter"
-        case Withhold(events=withheld):
-            word = "withhold"
-        case MarkError(error=error):
-            word = "error"
-        case TurnOff(error=error):
-            word = "off"
-    return Verdict(
-        member=keys.member(claim.tenant, claim.id),
-        token=claim.token,
-        decision=word,
-        takes_next=takes_next,
-        type=claim.type,
-        events=events,
-        first_event=claim.events[0].number if claim.events else 0,
-        outcome=outcome,
-        delay_ms=delay_ms,
-        error_code=error.code or "",
-        error_text=error.text,
-        is_build_failure=is_build_failure,
-        dead_letters=dead_letters,
-        withheld=withheld,
-        last_event=last_event,
-    )
-
-
 def _wait(now_ms: int, at_ms: int) -> int | None:
     return None if at_ms == 0 else max(0, at_ms - now_ms)
-
-
-def _claim_of(shard: int, reply: ClaimReply) -> Claim:
-    record = reply.record
-    tenant, subscription_id = keys.subscription_key(record.member)
-    is_repeat = record.type == _RESEND
-    return Claim(
-        tenant=tenant,
-        id=subscription_id,
-        shard=shard,
-        token=record.token,
-        type=NotificationType.EVENT_NOTIFICATION if is_repeat else _TYPES[record.type],
-        status=record.status,
-        count=record.count,
-        at_ms=record.at,
-        attempts=record.attempts,
-        since_ms=record.failing_since,
-        now_ms=record.now,
-        events=tuple(event_of(tenant, entry_id, flat) for entry_id, flat in reply.entries),
-        revision=record.revision,
-        is_repeat=is_repeat,
-        secrets_id=record.secrets_id,
-        build_failures=record.build_failures,
-        is_takeover=record.is_takeover,
-    )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from broker.model.subscription import SubscriptionKey
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 
 
 @dataclass(frozen=True, slots=True)

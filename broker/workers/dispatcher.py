@@ -17,7 +17,8 @@ from broker.delivery.concurrency import MAX_ATTEMPTS_PER_KEY, ConcurrencyBudget
 from broker.delivery.engine import DeliveryEngine
 from broker.delivery.wakeups import WakeupListener
 from broker.errors import StoreUnavailable
-from broker.store.schedule import Claim, Schedule
+from broker.store.claims import Claim
+from broker.store.schedule import Schedule
 from broker.tasks import end
 from broker.telemetry import metrics
 from broker.workers.active_claims import ActiveClaims

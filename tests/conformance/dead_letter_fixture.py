@@ -8,9 +8,10 @@ from broker.model.resource import Resource
 from broker.model.subscription import (
     SubscriptionId,
 )
+from broker.store.claims import Claim
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record, Subscriptions
 from tests.subscriptions import stored_subscription
 

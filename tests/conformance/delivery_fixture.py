@@ -11,9 +11,10 @@ from broker.model.subscription import (
     SubscriptionId,
     SubscriptionStatus,
 )
+from broker.store.claims import Claim
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from tests.subscriptions import stored_subscription
 

@@ -18,6 +18,7 @@ from broker.store.changes import Changes
 from broker.store.proposals import Acceptance, Proposal
 from broker.store.protocol import Store
 from broker.store.schedule import Schedule
+from broker.store.scripts.delivery import CommitWrites
 from broker.store.subscriptions import Subscriptions
 from tests.conformance.dead_letter_fixture import SUBSCRIPTION
 from tests.conftest import ALL_STORES
@@ -107,9 +108,9 @@ async def test_a_commit_writes_the_entries_of_its_attempt_and_a_stale_one_none(s
     (claim,) = claims
     assert claim.is_takeover, "its dispatcher ended without a commit"
     entry = AuditEntry(AuditAction.DELIVER, agent="ward")
-    assert (await schedule.commit(lost, Advance(), take_next=False, audited=[entry])).is_stale
+    assert (await schedule.commit(lost, Advance(), take_next=False, writes=CommitWrites([entry]))).is_stale
     assert await entries(store, SUBSCRIPTION.tenant) == []
-    await schedule.commit(claim, Advance(), take_next=False, audited=[entry, entry])
+    await schedule.commit(claim, Advance(), take_next=False, writes=CommitWrites([entry, entry]))
     assert [each.entry for each in await entries(store, SUBSCRIPTION.tenant)] == [entry, entry]
 
 

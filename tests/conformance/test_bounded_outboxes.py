@@ -6,10 +6,11 @@ from broker.model.gap import GapReason
 from broker.model.notification import NotificationType
 from broker.model.outcome import Advance
 from broker.model.subscription import SubscriptionStatus
+from broker.store.claims import Claim
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record, Subscriptions
 from tests.conformance.delivery_fixture import KEY, change
 from tests.stores import changes_of, counts_of

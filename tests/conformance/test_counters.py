@@ -23,6 +23,7 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store.changes import Changes
+from broker.store.claims import Claim
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letters import DeadLetterFilter, DeadLetters
 from broker.store.leases import Leases
@@ -31,7 +32,7 @@ from broker.store.proposals import Proposal
 from broker.store.protocol import Store
 from broker.store.retention import Limits, Retention
 from broker.store.rollback import RollbackDetector
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.scripts.outbox import skip_numbers
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES

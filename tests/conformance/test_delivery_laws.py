@@ -19,10 +19,11 @@ from broker.model.subscription import (
     SubscriptionId,
     SubscriptionStatus,
 )
+from broker.store.claims import Claim
 from broker.store.keys import Layout
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from tests.conftest import ALL_STORES
 from tests.stores import SharedStore, opened_for_examples

@@ -11,9 +11,9 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from broker.store import keys
+from broker.store.claims import Claim
 from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
-from broker.store.schedule import Claim
 from tests.conformance.delivery_fixture import FAILURE, KEY, BrokerFixture, change
 from tests.conftest import ALL_STORES
 from tests.stores import changes_of, redis_of

@@ -9,15 +9,20 @@ import pytest
 
 from broker.channels.pull import PullChannel
 from broker.clock import SystemClock
+from broker.delivery.attempt_log import AttemptLog
 from broker.delivery.composing import Composer
 from broker.delivery.following import CHECK_S, Following
 from broker.delivery.owner_access import OpenAccess
+from broker.delivery.rendering import NotificationRenderer
 from broker.delivery.wakeups import WakeupListener
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.store import keys
+from broker.store.attempt_records import AttemptLimits
+from broker.store.attempts import Attempts
+from broker.store.bodies import UNSEALED
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
 from broker.store.resources import Resources
@@ -71,7 +76,19 @@ def following_of(
 ) -> Following:
     composer = Composer(Resources(store), NoTopics())
     channels = {"rest-hook": channel or PullChannel("a test connection")}
-    return Following(subscriptions, Outboxes(store), composer, wakeups, channels, SystemClock(), OpenAccess())
+    clock = SystemClock()
+    log = AttemptLog(Attempts(store, AttemptLimits()), UNSEALED, clock)
+    return Following(
+        subscriptions,
+        Outboxes(store),
+        composer,
+        wakeups,
+        channels,
+        clock,
+        OpenAccess(),
+        NotificationRenderer("http://broker"),
+        log,
+    )
 
 
 async def put_pull_subscription(subscriptions: Subscriptions) -> None:
@@ -90,7 +107,7 @@ async def test_a_connection_whose_events_are_no_longer_stored_sleeps_until_there
     await store.send([("XTRIM", outbox, "MAXLEN", 0)])
     wakeups = WakeupListener(Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog"))
     notifications = following_of(store, subscriptions, wakeups).follow(*KEY, after=0)
-    assert (await anext(notifications)).type is NotificationType.HANDSHAKE
+    assert (await anext(notifications)).notification.type is NotificationType.HANDSHAKE
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await anext(notifications)
@@ -104,7 +121,7 @@ async def test_a_connection_reads_its_record_only_when_its_own_subscription_has_
     listening = asyncio.create_task(listener.run(stop))
     await asyncio.sleep(0)  # the wakeup of the new connection has been forwarded
     notifications = following_of(store, subscriptions, listener).follow(*KEY, after=None)
-    assert (await anext(notifications)).type is NotificationType.HANDSHAKE
+    assert (await anext(notifications)).notification.type is NotificationType.HANDSHAKE
     event = asyncio.ensure_future(anext(notifications))
     while subscriptions.reads < 2:  # noqa: ASYNC110 the store answers
         await asyncio.sleep(0.01)
@@ -118,7 +135,7 @@ async def test_a_connection_reads_its_record_only_when_its_own_subscription_has_
     await Outboxes(store).append(0, 1, {KEY: [change(1)]})
     schedule.queue.put_nowait(Wakeup(shard, frozenset({KEY})))
     async with asyncio.timeout(60):
-        assert [focus.event.number for focus in (await event).foci] == [1]
+        assert [focus.event.number for focus in (await event).notification.foci] == [1]
     assert subscriptions.reads == 3
     stop.set()
     await listening
@@ -153,8 +170,8 @@ async def test_the_store_names_a_subscription_of_another_channel_while_a_connect
         await Outboxes(store).append(0, 1, {KEY: [change(1)]})
         assert await anext(wakeups) == Wakeup(shard, frozenset()), "nobody follows it yet"
         notifications = following.follow(*KEY, after=0)
-        assert (await anext(notifications)).type is NotificationType.HANDSHAKE
-        assert [focus.event.number for focus in (await anext(notifications)).foci] == [1]
+        assert (await anext(notifications)).notification.type is NotificationType.HANDSHAKE
+        assert [focus.event.number for focus in (await anext(notifications)).notification.foci] == [1]
         event = asyncio.ensure_future(anext(notifications))
         while subscriptions.reads < 3:  # noqa: ASYNC110 the store answers
             await asyncio.sleep(0.01)
@@ -167,7 +184,7 @@ async def test_the_store_names_a_subscription_of_another_channel_while_a_connect
         assert wakeup is not None
         assert wakeup.readers == {KEY}
         schedule.queue.put_nowait(wakeup)
-        assert [focus.event.number for focus in (await event).foci] == [2]
+        assert [focus.event.number for focus in (await event).notification.foci] == [2]
     stop.set()
     await listening
 
@@ -180,7 +197,7 @@ async def test_a_connection_ends_as_soon_as_its_subscription_does(store: Store, 
     listener, stop = WakeupListener(schedule), asyncio.Event()
     listening = asyncio.create_task(listener.run(stop))
     notifications = following_of(store, subscriptions, listener).follow(*KEY, after=None)
-    assert (await anext(notifications)).type is NotificationType.HANDSHAKE
+    assert (await anext(notifications)).notification.type is NotificationType.HANDSHAKE
     following = asyncio.ensure_future(anext(notifications, None))
     async with asyncio.timeout(CHECK_S / 2):
         await asyncio.sleep(0.2)  # the connection sleeps by now; if not, the test passes all the same

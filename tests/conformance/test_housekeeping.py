@@ -20,13 +20,14 @@ from broker.model.subscription import (
 from broker.store import keys
 from broker.store.change_log import ChangeLog
 from broker.store.changes import Changes
+from broker.store.claims import Claim
 from broker.store.memory_sample import MemorySample
 from broker.store.outbox import Outboxes
 from broker.store.proposals import Proposal
 from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Record, Subscriptions
 from broker.workers.housekeeper import Housekeeper
 from tests.conftest import ALL_STORES

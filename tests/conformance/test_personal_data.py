@@ -3,15 +3,20 @@
 import pytest
 
 from broker.fhir.references import is_about
+from broker.model.attempt import AttemptText
 from broker.model.change import DEFAULT_TENANT, Tenant, VersionKey
 from broker.model.release import Release
 from broker.model.resource import Resource
+from broker.store.attempt_records import AttemptLimits
+from broker.store.attempts import Attempts
 from broker.store.changes import Changes
 from broker.store.leases import Leases
 from broker.store.personal_data import PersonalDataStore, Versions
 from broker.store.proposals import Proposal
 from broker.store.protocol import Store
 from broker.store.resources import Resources
+from tests.conformance.delivery_fixture import KEY, BrokerFixture
+from tests.conformance.test_attempts import ATTEMPT, with_text
 from tests.matched import make_dead_letter, mark_matched, unmatched
 
 OTHER = Tenant("other")
@@ -126,3 +131,32 @@ async def test_changes_that_are_dead_letters_go(store: Store) -> None:
 )
 def test_whom_a_resource_is_about(text: str, expected: bool) -> None:
     assert is_about(Resource(f"{{{text}}}".encode()), "Patient/p") is expected
+
+
+async def test_what_attempts_sent_about_the_person_goes_and_nothing_else(store: Store) -> None:
+    await put(store, "Observation", "o1", "Patient/p")
+    await put(store, "Observation", "o2", "Patient/q")
+    await match_all(store)
+    fixture, attempts = BrokerFixture(store), Attempts(store, AttemptLimits())
+    await fixture.activate()
+    await fixture.append(1, 2)  # about Observation/o1 and o2
+
+    async def sent(n: int, body: bytes) -> None:
+        attempt = ATTEMPT._replace(duration_ms=len(body), first_event=n, last_event=n)
+        await attempts.append(KEY, [with_text(attempt, AttemptText(body, b""))])
+
+    await sent(1, b"{}")
+    await sent(2, b'{"reference":"Observation/o2"}')
+    await sent(2, b'{"reference":"http://b/r4/Patient/p"}')
+    await sent(3, b"{}")  # that event is not stored: nobody can say whom it is about
+    found = await data_of(store).find()
+    assert found.counts()["texts of attempts"] == 3
+    await data_of(store).erase(found)
+    kept = await attempts.read(KEY, lambda _: True, count=10)
+    assert [(each.first_event, each.has_text) for each in kept] == [
+        (3, False),
+        (2, False),
+        (2, True),
+        (1, False),
+    ]
+    assert (await data_of(store).find()).counts()["texts of attempts"] == 0

@@ -10,9 +10,9 @@ from broker.model.outcome import Advance
 from broker.model.release import Release
 from broker.store import keys
 from broker.store.changes import Changes
+from broker.store.claims import Claim
 from broker.store.proposals import Proposal
 from broker.store.protocol import Store
-from broker.store.schedule import Claim
 from broker.store.short_records import shorten_records
 from tests.conformance.delivery_fixture import KEY, BrokerFixture
 from tests.conftest import ALL_STORES

@@ -8,8 +8,8 @@ from broker.model.change import DEFAULT_TENANT
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.store.claims import Claim
 from broker.store.protocol import Store
-from broker.store.schedule import Claim
 from broker.store.subscriptions import Subscriptions
 from tests.subscriptions import stored_subscription
 

@@ -11,11 +11,12 @@ from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.model.subscription import SubscriptionId
 from broker.store import keys
+from broker.store.claims import Claim
 from broker.store.leases import INBOX, Leases, void
 from broker.store.outbox import Fenced, Outboxes
 from broker.store.protocol import Store
 from broker.store.replies import mapping_of
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Subscriptions
 from broker.workers import partition_leases
 from broker.workers.partition_leases import PartitionLeases

@@ -10,6 +10,7 @@ from broker.model.resource import UnversionedResource
 from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.store import keys
 from broker.store.changes import Changes
+from broker.store.claims import Claim
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 from broker.store.inbox import Inbox, Refusal
@@ -20,7 +21,7 @@ from broker.store.protocol import Store
 from broker.store.registry import RegistryFollower
 from broker.store.resources import Resources
 from broker.store.retention import Limits, Retention
-from broker.store.schedule import Claim, Schedule
+from broker.store.schedule import Schedule
 from broker.store.subscriptions import Registration, Subscriptions
 from broker.store.topics import Topics
 from tests.conformance.dead_letter_fixture import SUBSCRIPTION

@@ -1,4 +1,6 @@
-"""The audit trail after processes were killed: what was acknowledged is in it, and every attempt is."""
+"""The audit trail and the log of attempts after processes were killed: what was acknowledged is in it, and
+every attempt is.
+"""
 
 import contextlib
 from pathlib import Path
@@ -10,6 +12,7 @@ from broker.testing.subscriber import SimulatedSubscriber
 from tests.faults.processes import BrokerProcess, started
 from tests.integration.audit_client import AuditReader, references, word
 from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.operations_client import groups, value
 
 _NOW = "2025-03-01T08:00:00Z"
 
@@ -83,4 +86,10 @@ async def test_an_attempt_of_a_killed_dispatcher_is_recorded_with_unknown_result
         ]
         about = [f"Subscription/{registered}", "Observation/r1/_history/1", "Patient/ana"]
         assert references(deliveries[1]) == references(deliveries[2]) == about
+        logged = (await client.get(f"/r4/Subscription/{registered}/$attempts")).json()
+        assert [
+            (value(each, "outcome"), value(each, "first-event")) for each in groups(logged, "attempt")
+        ] == [("delivered", "1"), ("interrupted", "1"), ("delivered", None)]
+        moments = [value(each, "time") for each in groups(logged, "attempt")]
+        assert moments == sorted(moments, reverse=True), "the interrupted attempt has its own moment"
     broker.kill()

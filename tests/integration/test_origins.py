@@ -10,6 +10,7 @@ import pytest
 
 from broker.channels.base import SendRequest, StatelessChannel
 from broker.clock import SystemClock
+from broker.delivery.attempt_log import AttemptLog
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.composing import Composer
 from broker.delivery.engine import DeliveryEngine
@@ -26,6 +27,9 @@ from broker.model.outcome import Delivered, DeliveryOutcome, Refused, Unreachabl
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
 from broker.model.topic import Topic
 from broker.security.subscription_secrets import SubscriptionSecrets
+from broker.store.attempt_records import AttemptLimits
+from broker.store.attempts import Attempts
+from broker.store.bodies import UNSEALED
 from broker.store.outbox import Outboxes
 from broker.store.protocol import Store
 from broker.store.resources import Resources
@@ -106,6 +110,7 @@ async def dispatching(
         stop,
         max_timeout_s=10,
         access=OpenAccess(),
+        log=AttemptLog(Attempts(store, AttemptLimits()), UNSEALED, SystemClock()),
     )
     wakeups = WakeupListener(schedule)
     dispatcher = Dispatcher(schedule, engine, wakeups, stop, drain=timedelta(seconds=5), limits=limits)

@@ -1,10 +1,13 @@
 -- Ends an attempt: applies the decision about it, and claims the next notification of the same subscription.
 -- KEYS     due set | registry stream | counters of the shard | subscription hash | outbox stream | dead
---          letters | index of dead letters | journal of the tenant's audit trail
+--          letters | index of dead letters | journal of the tenant's audit trail | attempts that delivered |
+--          attempts that failed | their requests | their texts
 -- ARGV     verdict (msgpack map, `Verdict` in records.py), resume backlog|newest, lease ms, bytes of
---          resources a notification may carry; then the entries of the audit trail (msgpack)
--- Returns  {'stale'} if the claim was lost (nothing is written), else {status, now, next due or 0, claim or
---          nothing}
+--          resources a notification may carry, how many attempts that delivered are kept, and how many that
+--          failed, number of attempts; the attempts, each as attempts.lua says; then the entries of the audit
+--          trail (msgpack)
+-- Returns  {'stale'} if the claim was lost (only the attempts are written), else {status, now, next due or 0,
+--          claim or nothing}
 -- Repeat   yes; a call whose reply was lost gets that reply again: the claim that was taken, or when to look
 --          again
 local verdict = cmsgpack.unpack(ARGV[1])
@@ -15,6 +18,15 @@ local decision, token = verdict.decision, whole(verdict.token)
 local s = load(key.sub)
 if not s then return {'stale'} end
 local now = now_ms()
+local number_of_attempts = tonumber(ARGV[7])
+local first_audited = 8 + number_of_attempts * ATTEMPT_PARTS
+
+-- Writes the attempts: with a decision, and also where the claim was lost, since a request was sent.
+local function log_attempts(only_new)
+  if number_of_attempts == 0 then return end
+  local log = {d = KEYS[9], f = KEYS[10], requests = KEYS[11], texts = KEYS[12]}
+  write_attempts(log, ARGV, 8, number_of_attempts, {d = ARGV[5], f = ARGV[6]}, only_new)
+end
 
 -- Makes the subscription due at once, for whichever dispatcher comes first.
 local function release()
@@ -26,7 +38,10 @@ end
 if whole(s.token) ~= token or s.claim_state ~= 'in-flight' then
   -- the reply to this commit was lost, if nobody has claimed since
   local since = tonumber(s.last_commit)
-  if not since or whole(s.token - since) ~= token then return {'stale'} end
+  if not since or whole(s.token - since) ~= token then
+    log_attempts(true)
+    return {'stale'}
+  end
   if s.claim_state ~= 'in-flight' then
     return {s.status, whole(now), redis.call('ZSCORE', key.due, key.member) or '0'}
   elseif verdict.takes_next then
@@ -42,9 +57,10 @@ change(s, 'last_commit', '0')
 -- the client stored the subscription again meanwhile: what was sent belongs to the previous document
 local is_outdated = s.status == 'requested'
   and (s.notification_type ~= 'handshake' or s.pinned_revision ~= s.revision)
-if #ARGV > 4 then
+log_attempts(false)
+if #ARGV >= first_audited then
   local record = {}
-  for n = 5, #ARGV do
+  for n = first_audited, #ARGV do
     record[#record + 1], record[#record + 2] = 'entry', ARGV[n]
   end
   redis.call('XADD', KEYS[8], '*', unpack(record))

@@ -3,7 +3,7 @@
 -- KEYS     subscription hash | members of the tenant in the shard | tenants of the shard | due set | registry
 --          stream | outbox stream | dead letters | index of dead letters | counters of the shard | version
 --          of the deletion, which expires | number of subscriptions by owner | journal of the tenant's audit
---          trail
+--          trail | the keys of its log of attempts
 -- ARGV     registration (msgpack map, `RegistrationRequest` in records.py), model (bytes), entry of the audit
 --          trail (`encode_change` in audit_blocks.py, or '')
 -- Returns  {status, version, moment}: created updated deleted replayed | exists absent conflict foreign
@@ -53,7 +53,7 @@ end
 
 if op == 'delete' then
   if not held_version then return {'absent', 0, 0} end
-  redis.call('DEL', key.sub, key.outbox, key.dead)
+  redis.call('DEL', key.sub, key.outbox, key.dead, unpack(KEYS, 13))
   local deleted_version, owner = whole(tonumber(held_version) + 1), held[11] or ''
   redis.call('SET', deletion, deleted_version .. ' ' .. owner, 'PX', whole(registration.keep_deleted_ms))
   redis.call('HDEL', key.index, registration.id)

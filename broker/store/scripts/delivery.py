@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from broker.model.audit import AuditEntry
 from broker.model.subscription import SubscriptionKey
-from broker.store import audit_keys, keys
+from broker.store import attempt_keys, audit_keys, keys
+from broker.store.attempt_records import AttemptLimits, NewAttempt
 from broker.store.audit_blocks import encode_entry
 from broker.store.protocol import Argument, ScriptCall, Store, WriteConcern
 from broker.store.records import ClaimRecord, Verdict, decode_claim, encode
+from broker.store.scripts.attempts import arguments_of
 
 EventEntry = tuple[bytes, Sequence[bytes]]
 """An outbox entry as the store returns it: id, and fields with names and values in turn."""
@@ -43,6 +45,16 @@ def _claim(reply: Sequence[Any]) -> ClaimReply:
     return ClaimReply(decode_claim(packed), entries)
 
 
+class CommitWrites(NamedTuple):
+    """What the script writes besides the decision: entries of the audit trail, and attempts."""
+
+    audited: Sequence[AuditEntry] = ()
+    attempts: Sequence[NewAttempt] = ()
+
+
+NO_WRITES = CommitWrites()
+
+
 async def claim(store: Store, shard: int, *, limit: int, lease_ms: int, max_bytes: int) -> ClaimedReply:
     """Claims up to `limit` due subscriptions. What the reply reports is replicated before it returns."""
     call = ScriptCall(
@@ -58,13 +70,14 @@ async def commit(
     store: Store,
     subscription: SubscriptionKey,
     verdict: Verdict,
-    audited: Sequence[AuditEntry],
+    writes: CommitWrites,
     *,
+    limits: AttemptLimits,
     resume: str,
     lease_ms: int,
     max_bytes: int,
 ) -> CommittedReply | None:
-    """Ends an attempt; None if its claim was lost: then nothing is written."""
+    """Ends an attempt; None if its claim was lost: then only the attempts are written."""
     shard = store.layout.shard_of(*subscription)
     call = ScriptCall(
         "commit",
@@ -77,8 +90,18 @@ async def commit(
             keys.dead_events(shard, *subscription),
             keys.dead_event_index(shard, subscription[0]),
             audit_keys.audit_of_shard(shard, subscription[0]),
+            *attempt_keys.of_subscription(shard, subscription),
         ],
-        [encode(verdict), resume, lease_ms, max_bytes, *map(encode_entry, audited)],
+        [
+            encode(verdict),
+            resume,
+            lease_ms,
+            max_bytes,
+            *limits,
+            len(writes.attempts),
+            *arguments_of(writes.attempts),
+            *map(encode_entry, writes.audited),
+        ],
     )
     reply = await store.run(call, WriteConcern.REPLICATED)
     if reply[0] == b"stale":

@@ -63,5 +63,5 @@ async def replace_sealed_reading(
     store: Store, tenant: Tenant, entry_id: str, before: bytes, after: bytes
 ) -> bool:
     """Replaces the sealed parts of an entry; False if they are not `before` any more."""
-    call = ScriptCall("replace_sealed_reading", [keys.sealed_readings(tenant)], [entry_id, before, after])
+    call = ScriptCall("replace_sealed_text", [keys.sealed_readings(tenant)], [entry_id, before, after])
     return bool(await store.run(call, WriteConcern.DURABLE))

@@ -29,6 +29,7 @@ _SUBSCRIPTION = ("base", "subscription")
 _WRITE = ("base", "preconditions")
 _GAPS = ("base", "subscription", "gaps")
 _ACCESS = ("base", "subscription", "gaps", "access")
+_ATTEMPTS = ("base", "attempts")
 _DEAD_LETTERS = ("base", "dead_letters")
 _VERSIONS = ("base", "resource")
 _MATCHING = ("base", "matching")
@@ -39,12 +40,13 @@ _SCRIPTS = MappingProxyType(
         "advance_read_moment": _Script(_BASE, runs_when_full=True),
         "advance_reader": _Script(_BASE, runs_when_full=True),
         "announce_matcher": _Script(_BASE, runs_when_full=True),
+        "append_attempts": _Script(_ATTEMPTS, runs_when_full=True),
         "append_audit": _Script(runs_when_full=True),
         "append_changes": _Script((*_WRITE, "resource")),
         "append_events": _Script(_GAPS),
         "chain_audit": _Script(runs_when_full=True),
         "claim": _Script((*_SUBSCRIPTION, "next_notification"), runs_when_full=True),
-        "commit": _Script((*_ACCESS, "dead_letters", "next_notification"), runs_when_full=True),
+        "commit": _Script((*_ACCESS, "dead_letters", "attempts", "next_notification"), runs_when_full=True),
         "discard_entries": _Script(_BASE, runs_when_full=True),
         "discard_events": _Script((*_SUBSCRIPTION, "dead_letters"), runs_when_full=True),
         "erase_resource": _Script(_VERSIONS, runs_when_full=True),
@@ -68,12 +70,13 @@ _SCRIPTS = MappingProxyType(
         "remove_versions": _Script(_VERSIONS, runs_when_full=True),
         "replace_dead_event": _Script(),
         "replace_resource": _Script(),
-        "replace_sealed_reading": _Script(),
+        "replace_sealed_text": _Script(),
         "replace_secrets": _Script(),
         "resend_events": _Script(),
         "schedule_handshake": _Script(runs_when_full=True),
         "search_page": _Script(_BASE),
         "skip_numbers": _Script(_GAPS, runs_when_full=True),
+        "trim_attempts": _Script(_BASE, runs_when_full=True),
         "trim_audit": _Script(runs_when_full=True),
         "trim_dead_letters": _Script(_BASE, runs_when_full=True),
         "trim_outbox": _Script(_GAPS, runs_when_full=True),

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from broker.model.audit import Requester
-from broker.model.subscription import SubscriptionKey
-from broker.store import audit_keys, keys
+from broker.model.subscription import SubscriptionId, SubscriptionKey
+from broker.store import attempt_keys, audit_keys, keys
 from broker.store.audit_blocks import encode_change
 from broker.store.protocol import ScriptCall, Store, WriteConcern
 from broker.store.records import RegistrationRequest, encode
@@ -26,7 +26,7 @@ async def register_subscription(
 
     Durable when it returns.
     """
-    tenant, subscription_id = registration.tenant, registration.id
+    tenant, subscription_id = registration.tenant, SubscriptionId(registration.id)
     shard = store.layout.shard_of(tenant, subscription_id)
     call = ScriptCall(
         "register_subscription",
@@ -43,6 +43,7 @@ async def register_subscription(
             keys.deleted_subscription(shard, tenant, subscription_id),
             keys.owned(shard, tenant),
             audit_keys.audit_of_shard(shard, tenant),
+            *attempt_keys.of_subscription(shard, (tenant, subscription_id)),
         ],
         [encode(registration), model, encode_change(requester, "Subscription", subscription_id, "")],
     )

@@ -43,6 +43,8 @@ NEEDS = {
     "GET Subscription/{id}/$get-ws-binding-token": "Subscription.r",
     "POST Subscription/{id}/$get-ws-binding-token": "Subscription.r",
     "POST Subscription/{id}/$resend": "Subscription.u",
+    "GET Subscription/{id}/$attempts": "Subscription.r",
+    "POST Subscription/{id}/$attempts": "Subscription.r",
     "GET Subscription/{id}/$delivery": "Subscription.r",
     "POST Subscription/{id}/$delivery": "Subscription.r",
     "POST Subscription/{id}/$retry": "Subscription.u",

@@ -72,7 +72,7 @@ class Socket:
 def connection(socket: Socket, following: Following) -> websockets._Connection:
     limits = ClientLimits(request_rate=0, max_connections=0, limits_open=False)
     parts = WebsocketParts(
-        cast("Any", Tokens()), cast("Any", following), SystemClock(), "http://b", cast("Any", None), limits
+        cast("Any", Tokens()), cast("Any", following), SystemClock(), cast("Any", None), limits
     )
     return websockets._Connection(cast("WebSocket", socket), parts)
 

@@ -7,7 +7,7 @@ import pytest
 from broker.model.change import DEFAULT_TENANT
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
-from broker.store.schedule import Claim
+from broker.store.claims import Claim
 from broker.workers.active_claims import ActiveClaims
 
 

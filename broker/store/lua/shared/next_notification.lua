@@ -166,15 +166,15 @@ local function build_failures(s)
 end
 
 -- A claim as a dispatcher receives it: a msgpack map (`ClaimRecord` in records.py), and the outbox entries of
--- its events. `is_takeover`: the claim before ended without a commit, so its dispatcher may have sent
--- something.
-local function claim_of(key, s, notification_type, events, now, is_takeover)
+-- its events. `interrupted_at`: when the claim before was taken, if that ended without a commit, so that its
+-- dispatcher may have sent something; or nil.
+local function claim_of(key, s, notification_type, events, now, interrupted_at)
   local record = cmsgpack.pack({
     member = key.member, token = s.token, type = notification_type,
     status = s.status, count = s.last_event, at = s.pinned_at, attempts = s.attempts,
     failing_since = s.failing_since, now = now, revision = s.revision, secrets_id = s.secrets_id,
     build_failures = build_failures(s),
-    is_takeover = is_takeover,
+    interrupted_at = interrupted_at,
   })
   return {record, events}
 end
@@ -189,7 +189,7 @@ local function active_claim(key, s, now, lease_ms, max_bytes)
   local last = whole(s.last_event) .. '-0'
   local events = has_events and fitting_events(key, s, first, last, true, max_bytes) or {}
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
-  return claim_of(key, s, s.notification_type, events, now, false)
+  return claim_of(key, s, s.notification_type, events, now)
 end
 
 -- The type of the next notification and its events, or nil if there is nothing to send. An attempt that
@@ -239,6 +239,7 @@ local function take(key, s, now, lease_ms, max_bytes)
     s.last_event = #events > 0 and entry_number(events[#events][1]) or s.count
   end
   local is_takeover = s.claim_state == 'in-flight' and not s.committed
+  local interrupted_at = is_takeover and moment_of(s.token) or nil
   -- also above the tokens that were given out before a rollback of the store
   s.token = math.max(s.token + 1, now * 1000)
   s.notification_type = notification_type
@@ -246,6 +247,6 @@ local function take(key, s, now, lease_ms, max_bytes)
     'attempts', whole(s.attempts), 'failing_since', whole(s.failing_since),
     'last_commit', s.committed and whole(s.token - s.committed) or '')
   redis.call('ZADD', key.due, whole(now + lease_ms), key.member)
-  return claim_of(key, s, notification_type, events, now, is_takeover)
+  return claim_of(key, s, notification_type, events, now, interrupted_at)
 end
 

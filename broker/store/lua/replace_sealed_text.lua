@@ -1,6 +1,6 @@
--- Replaces the sealed parts of a quarantined reading by the same under another key.
--- KEYS     hash of what is sealed
--- ARGV     entry id, the sealed parts as they were read, those to store
+-- Replaces a sealed text, of a quarantined reading or an attempt, by the same under another key.
+-- KEYS     hash of sealed texts
+-- ARGV     name of the text, the text as it was read, the one to store
 -- Returns  1, or 0 if they are not what was read any more: nothing is written
 -- Repeat   yes; a call that was executed is answered with 1 again
 local held = redis.call('HGET', KEYS[1], ARGV[1])

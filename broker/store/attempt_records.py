@@ -1,0 +1,169 @@
+"""The records of the log of attempts, encoded and decoded here and nowhere else.
+
+A record is small, because each attempt writes one: what the requests of a subscription have in common (its
+endpoint and headers) is stored once, under a digest. A text is packed as resources are, and bound to its
+subscription.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from broker.model.attempt import Attempt, AttemptOutcome, AttemptText
+from broker.model.notification import NotificationType
+from broker.model.subscription import SubscriptionKey
+
+_OUTCOMES: Mapping[AttemptOutcome, str] = {
+    AttemptOutcome.DELIVERED: "d",
+    AttemptOutcome.REFUSED: "r",
+    AttemptOutcome.UNREACHABLE: "u",
+    AttemptOutcome.GONE: "g",
+    AttemptOutcome.UNRENDERABLE: "b",
+    AttemptOutcome.PARTLY_DELIVERED: "p",
+    AttemptOutcome.INTERRUPTED: "i",
+}
+_OUTCOMES_BY_LETTER = {letter: outcome for outcome, letter in _OUTCOMES.items()}
+_TYPES = {
+    "e": NotificationType.EVENT_NOTIFICATION,
+    "r": NotificationType.EVENT_NOTIFICATION,
+    "h": NotificationType.HANDSHAKE,
+    "b": NotificationType.HEARTBEAT,
+}
+_LETTERS = {kind: letter for letter, kind in _TYPES.items() if letter != "r"}
+_REPEAT = "r"
+WEBHOOK_ID, WEBHOOK_TIMESTAMP = "webhook-id", "webhook-timestamp"
+"""The headers whose values differ in each attempt, and follow from its record: they are stored without."""
+Headers = tuple[tuple[str, str], ...]
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What differs in each attempt. Letters stand for the outcome and the type, `r` for events that are sent
+    again.
+    """
+
+    at_ms: int
+    duration_ms: int
+    outcome: str
+    type: str
+    number: int
+    first_event: int
+    last_event: int
+    notification_id: bytes = b""
+    status: int = 0
+    body_bytes: int = 0
+    body_sha256: bytes = b""
+    trace_id: bytes = b""
+    error: str = ""
+    error_code: str = ""
+
+
+class NewAttempt(NamedTuple):
+    """An attempt as the scripts take it: kind `d` or `f`, digest of the request, request, record, and packed
+    text (b'' for none).
+    """
+
+    kind: Literal["d", "f"]
+    digest: str
+    request: bytes
+    record: bytes
+    text: bytes = b""
+
+
+class AttemptLimits(NamedTuple):
+    """How many attempts of a subscription are kept that delivered, and how many that failed."""
+
+    delivered: int = 50
+    failed: int = 200
+
+
+DEFAULT_LIMITS = AttemptLimits()
+encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(AttemptRecord).decode
+_decode_text = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
+_decode_request = msgspec.json.Decoder(tuple[str, tuple[tuple[str, str], ...]]).decode
+
+
+def new_attempt(attempt: Attempt, text: bytes = b"") -> NewAttempt:
+    """The attempt as it is written; its id is not used."""
+    digest, request = _request(attempt.endpoint, attempt.headers)
+    record = AttemptRecord(
+        attempt.at_ms,
+        attempt.duration_ms,
+        _OUTCOMES[attempt.outcome],
+        _REPEAT if attempt.is_repeat else _LETTERS[attempt.type],
+        attempt.number,
+        attempt.first_event,
+        attempt.last_event,
+        bytes.fromhex(attempt.notification_id.replace("-", "")),
+        attempt.status,
+        attempt.body_bytes,
+        bytes.fromhex(attempt.body_sha256),
+        bytes.fromhex(attempt.trace_id),
+        attempt.error,
+        attempt.error_code,
+    )
+    return NewAttempt("f" if attempt.is_failed else "d", digest, request, encode(record), text)
+
+
+@lru_cache(maxsize=10_000)
+def _request(endpoint: str, headers: Headers) -> tuple[str, bytes]:
+    """What requests have in common, and its digest."""
+    text = msgspec.json.encode((endpoint, headers))
+    return blake2b(text, digest_size=6).hexdigest(), text
+
+
+def read_attempt(
+    kind: str, entry_id: str, flat: Sequence[bytes], requests: Mapping[bytes, bytes], *, has_text: bool
+) -> Attempt:
+    """An entry of a stream with its one field, name and value."""
+    digest, packed = flat
+    record = _decode(packed)
+    request = requests.get(digest)
+    endpoint, headers = ("", ()) if request is None else _decode_request(request)
+    notification_id = str(uuid.UUID(bytes=record.notification_id)) if record.notification_id else ""
+    derived = {WEBHOOK_ID: notification_id, WEBHOOK_TIMESTAMP: str(record.at_ms // 1000)}
+    return Attempt(
+        id=attempt_id(kind, entry_id),
+        at_ms=record.at_ms,
+        duration_ms=record.duration_ms,
+        outcome=_OUTCOMES_BY_LETTER[record.outcome],
+        type=_TYPES[record.type],
+        is_repeat=record.type == _REPEAT,
+        number=record.number,
+        first_event=record.first_event,
+        last_event=record.last_event,
+        notification_id=notification_id,
+        endpoint=endpoint,
+        headers=tuple((name, derived.get(name, value)) for name, value in headers),
+        status=record.status,
+        error_code=record.error_code,
+        error=record.error,
+        body_bytes=record.body_bytes,
+        body_sha256=record.body_sha256.hex(),
+        trace_id=record.trace_id.hex(),
+        has_text=has_text,
+    )
+
+
+def attempt_id(kind: str, entry_id: str) -> str:
+    """The public id of an entry: entries of the two streams may have one id."""
+    return f"{entry_id}{'f' if kind == 'f' else ''}"
+
+
+def encode_text(text: AttemptText) -> bytes:
+    return encode(tuple(text))
+
+
+def decode_text(plain: bytes) -> AttemptText:
+    return AttemptText(*_decode_text(plain))
+
+
+def place(subscription: SubscriptionKey) -> str:
+    """What the texts of a subscription's attempts are bound to: the store assigns the ids of entries after
+    their texts were sealed.
+    """
+    return f"Subscription/{subscription[1]}/attempt"
