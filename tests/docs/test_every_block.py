@@ -71,7 +71,7 @@ def commands(code: str) -> Iterator[list[str]]:
     code = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", code, flags=re.DOTALL | re.MULTILINE).replace("\\\n", " ")
     for line in statements(re.sub(r"\$\([^)]*\)", "WORD", code)):
         words = shlex.split(line, comments=True)
-        while words and re.match(r"\w+=", words[0]):
+        while words and re.match(r"\w+=|until$|while$|if$", words[0]):
             words.pop(0)
         ends = [n for n, word in enumerate(words) if _OPERATOR.match(word)]
         words = words[: ends[0]] if ends else words

@@ -13,6 +13,8 @@ from tests.docs.running import PageRunner
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
+    "audit",
+    "erasure",
     "subscribing",
     "gateways",
     "configuration",

@@ -1,6 +1,7 @@
 """`config check` and `config show`, and the option `--config` of the commands that read settings."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def test_check_finds_settings_that_are_not_valid_together(tmp_path: Path, text: 
     result = config("check", "--config", written(tmp_path, text))
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_a_command_works_with_the_settings_of_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, f"keys_dir = {str(tmp_path / 'keys')!r}")
+    made = CliRunner().invoke(app, ["keys", "rotate", "--config", file])
+    assert made.exit_code == 0, made.output
+    assert list((tmp_path / "keys" / "default").glob("*.pem"))
+    assert os.environ["BROKER_CONFIG"] == file, "the workers of serve read the same file"
 
 
 def test_each_command_that_reads_settings_takes_the_file() -> None:
