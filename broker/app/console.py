@@ -16,12 +16,14 @@ from broker.app.channels import egress_client
 from broker.app.parts import Parts, milliseconds
 from broker.model.access import Access
 from broker.security.issuer_tokens import IssuerTokens
+from broker.services.activity_history import ActivityHistory
 from broker.services.application import ApplicationServices
 from broker.services.console_logins import ConsoleLogins
 from broker.services.health import Health
 from broker.services.issuer_logins import BrokerAtIssuer, IssuerLogins
 from broker.services.login_failures import LoginFailures
 from broker.services.overview import OverviewService
+from broker.store.activity import Activity
 from broker.store.console_sessions import LoginLinks, StoredSessions
 
 PATH = "/console"
@@ -109,7 +111,7 @@ def _build(
 
     return build_console(
         ConsoleParts(
-            ConsoleServices(services, OverviewService(health)),
+            ConsoleServices(services, _overview(parts, health)),
             build_logins(parts, failures),
             issuer,
             parts.client_limits,
@@ -117,4 +119,14 @@ def _build(
             parts.draining,
             parts.settings.base_url,
         )
+    )
+
+
+def _overview(parts: Parts, health: Health) -> OverviewService:
+    settings = parts.settings
+    return OverviewService(
+        health,
+        ActivityHistory(Activity(parts.store), parts.clock),
+        has_search=bool(settings.search_indexes),
+        has_audit=settings.audit,
     )

@@ -1,25 +1,38 @@
-"""Builds what slows the intake down when workers fall behind: the throttle, and the reporter of the lags."""
+"""Builds what slows the intake down when workers fall behind, the throttle and the reporter of the lags, and
+what reports the activity of the process.
+"""
 
+import os
+import socket
 from collections.abc import Callable, Mapping
 
 from broker.app.parts import Parts
 from broker.app.roles import Role
 from broker.ingest.throttle import Throttle
+from broker.services.health import Health
+from broker.store.activity import Activity
 from broker.store.lag_board import LagBoard
+from broker.workers.activity_recorder import ActivityRecorder
 from broker.workers.lag_reporter import LagReporter
 
 
 def build_throttle(parts: Parts, roles: frozenset[Role]) -> Throttle:
     """For the group commit. The lags of this process are read directly, those of others from the store."""
-    lags = list(_lags(parts, roles).values())
+    lags = list(_worker_lags(parts, roles).values())
     return Throttle(parts.target_lag, parts.settings.max_delay, lags, LagBoard(parts.store))
 
 
 def build_lag_reporter(parts: Parts, roles: frozenset[Role]) -> LagReporter:
-    return LagReporter(_lags(parts, roles), LagBoard(parts.store), parts.target_lag, parts.stop)
+    return LagReporter(_worker_lags(parts, roles), LagBoard(parts.store), parts.target_lag, parts.stop)
 
 
-def _lags(parts: Parts, roles: frozenset[Role]) -> Mapping[str, Callable[[], float]]:
+def build_activity_recorder(parts: Parts, roles: frozenset[Role], health: Health) -> ActivityRecorder:
+    process = f"{socket.gethostname()}:{os.getpid()}"
+    lags = _worker_lags(parts, roles)
+    return ActivityRecorder(Activity(parts.store), health, lags, process, sorted(roles), parts.stop)
+
+
+def _worker_lags(parts: Parts, roles: frozenset[Role]) -> Mapping[str, Callable[[], float]]:
     lags: dict[str, Callable[[], float]] = {}
     if Role.MATCH in roles:
         lags["matcher"] = parts.matcher_lag.seconds

@@ -33,7 +33,7 @@ from broker.app.api import (
 from broker.app.channels import document_client, open_channels
 from broker.app.console import build_console_rows, open_issuer_logins
 from broker.app.dispatcher import build_dispatcher
-from broker.app.flow import build_lag_reporter, build_throttle
+from broker.app.flow import build_activity_recorder, build_lag_reporter, build_throttle
 from broker.app.housekeeping import build_housekeeper
 from broker.app.http import serving
 from broker.app.listening import bind, with_bound_port
@@ -154,7 +154,8 @@ async def running(
         health = Health(store, parts.change_log, parts.counters, takes_changes=takes_changes)
         matcher = MatcherLoop(parts, topic_sync)
         loops = _worker_loops(parts, topic_sync, matcher, roles) | {
-            "processes": lambda: ProcessAnnouncer(register, parts.stop).run()
+            "processes": lambda: ProcessAnnouncer(register, parts.stop).run(),
+            "activity": lambda: build_activity_recorder(parts, roles, health).run(),
         }
         if tls is not None:
             loops["TLS files"] = functools.partial(tls.watch, parts.stop)

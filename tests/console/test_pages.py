@@ -60,7 +60,7 @@ async def test_figures_are_live_with_scripts_and_readable_without(
     browser: Browser, console_broker: Running, visitor: Visitor
 ) -> None:
     await visitor.open("/overview")
-    accepted = visitor.page.locator("dt:text-is('changes accepted') + dd")
+    accepted = visitor.page.locator("dt:text-is('changes accepted, ever') + dd")
     before = int(await accepted.inner_text())
     body = '{"resourceType": "Observation", "status": "final", "code": {"text": "pulse"}}'
     url = f"{console_broker.settings.base_url}/r4/Observation"
@@ -68,10 +68,24 @@ async def test_figures_are_live_with_scripts_and_readable_without(
         url, data=body, headers={"Content-Type": "application/fhir+json"}
     )
     assert posted.status == 201
-    await visitor.page.locator(f"dt:text-is('changes accepted') + dd:text-is('{before + 1}')").wait_for()
+    await visitor.page.locator(
+        f"dt:text-is('changes accepted, ever') + dd:text-is('{before + 1}')"
+    ).wait_for()
     assert visitor.problems == []
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(f"{console_broker.settings.base_url}/console/")
-    assert await page.locator("dt:text-is('changes accepted') + dd").inner_text() == str(before + 1)
+    assert await page.locator("dt:text-is('changes accepted, ever') + dd").inner_text() == str(before + 1)
     await context.close()
+
+
+async def test_the_charts_show_the_last_hour(visitor: Visitor) -> None:
+    await visitor.open("/overview")
+    assert await visitor.page.locator(".chart canvas").count() == 3
+    legends = await visitor.page.locator(".chart .u-label").all_inner_texts()
+    assert {"in", "out", "p50", "p99", "matcher", "dispatcher"} <= set(legends)
+    await visitor.page.get_by_role("heading", name="The last hour in numbers").wait_for()
+    rows = await visitor.page.get_by_role("region", name="Table of the last hour").locator("tbody tr").count()
+    assert rows >= 10
+    await visitor.check("overview-of-an-hour")
+    assert await visitor.page.locator(".chart canvas").count() == 3
