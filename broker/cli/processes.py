@@ -27,7 +27,7 @@ from broker.app import (
     store_url,
     with_bound_port,
 )
-from broker.cli import loop, supervisor
+from broker.cli import loop, supervisor, systemd
 from broker.cli.garbage_collection import scheduled_garbage_collection
 from broker.errors import ConfigurationError, StoreUnavailable
 from broker.settings import Settings
@@ -60,11 +60,14 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
                 _log.info(
                     "ready", roles=",".join(sorted(roles)), base_url=broker.settings.base_url, pid=os.getpid()
                 )
+                systemd.notify(systemd.READY)
                 if Role.API in roles:
                     await prepare_requests()
                 await first_of(asyncio.shield(broker.tasks["http"]), stop)
             ignore_hangup()
             _log.info("stopping", pid=os.getpid())
+            if listening is None:  # a worker is restarted, and the others go on
+                systemd.notify(systemd.STOPPING)
         _log.info("stopped", pid=os.getpid())
 
     loop.run(until_stopped)
