@@ -7,7 +7,13 @@ from typing import Any
 from broker.console.page import Answer, PageRequest, View
 from broker.errors import Issue, Malformed
 from broker.fhir.topic_elements import topic_element
-from broker.matching.explanations import ExplainOutcome, Explanation, TermReport
+from broker.matching.explanations import (
+    CriteriaReport,
+    ExplainOutcome,
+    Explanation,
+    TermReport,
+    TriggerReport,
+)
 from broker.model.audit import AuditEntity
 from broker.model.release import Release
 from broker.model.resource import Resource
@@ -26,7 +32,9 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One test: what is tested, what it wants and finds, and how it ends. `depth` is its level, from 0."""
+    """One test: what it wants and finds, how it ends, and why unless it passes. `depth` is its
+    level, from 0.
+    """
 
     depth: int
     criterion: str
@@ -101,10 +109,10 @@ def _values(report: ExplainReport) -> Mapping[str, Any]:
 def _rows(explanation: Explanation) -> Iterator[_Row]:
     for trigger in explanation.triggers:
         name = f"{topic_element(trigger.location)}: {trigger.resource}"
-        yield _Row(0, name, "", "", _WORDS[trigger.outcome], trigger.reason)
+        yield _row(0, name, "", "", trigger)
         for criteria in trigger.criteria:
             wanted = "" if criteria.terms else criteria.text
-            yield _Row(1, criteria.part, wanted, "", _WORDS[criteria.outcome], criteria.reason)
+            yield _row(1, criteria.part, wanted, "", criteria)
             for term in criteria.terms:
                 yield _term(term, 2, "")
     for term in explanation.filters:
@@ -114,4 +122,11 @@ def _rows(explanation: Explanation) -> Iterator[_Row]:
 def _term(term: TermReport, depth: int, prefix: str) -> _Row:
     name, _, _ = term.text.partition("=")
     wanted = shorten_list(term.wanted, term.found)
-    return _Row(depth, prefix + name, wanted, ", ".join(term.found), _WORDS[term.outcome], term.reason)
+    return _row(depth, prefix + name, wanted, ", ".join(term.found), term)
+
+
+def _row(
+    depth: int, criterion: str, wanted: str, found: str, report: TriggerReport | CriteriaReport | TermReport
+) -> _Row:
+    reason = "" if report.outcome is ExplainOutcome.PASSED else report.reason
+    return _Row(depth, criterion, wanted, found, _WORDS[report.outcome], reason)
