@@ -6,6 +6,7 @@ The access check, the navigation, the audit trail and the tests read these rows:
 from collections.abc import Sequence
 
 from broker.console.page import Audited, Exempt, Page
+from broker.console.pages.attempts import AttemptPages
 from broker.console.pages.explanations import ExplanationPages
 from broker.console.pages.home import HomePages
 from broker.console.pages.overview import OverviewPages
@@ -33,7 +34,11 @@ def pages(services: ConsoleServices) -> Sequence[Page]:
     application = services.application
     overview = OverviewPages(services.overview)
     subscriptions = SubscriptionPages(
-        application.listing, application.delivery_control, application.events, application.topics
+        application.listing,
+        application.delivery_control,
+        application.events,
+        application.attempts,
+        application.topics,
     )
     actions = SubscriptionActionPages(
         application.subscriptions,
@@ -41,6 +46,7 @@ def pages(services: ConsoleServices) -> Sequence[Page]:
         application.signing_secrets,
         application.events,
     )
+    attempts = AttemptPages(application.attempts)
     explanations = ExplanationPages(application.subscriptions, application.explain)
     topics = TopicPages(application.topics, application.listing, application.dry_run)
     rows = (
@@ -50,6 +56,8 @@ def pages(services: ConsoleServices) -> Sequence[Page]:
         Page("GET", "/subscriptions/{id}", subscriptions.show, SUBSCRIPTION, _READ),
         Page("GET", "/subscriptions/{id}/live", subscriptions.follow, SUBSCRIPTION, _READ),
         Page("GET", "/subscriptions/{id}/events", subscriptions.events, SUBSCRIPTION, _OPERATION),
+        Page("GET", "/subscriptions/{id}/attempts", attempts.search, SUBSCRIPTION, _OPERATION),
+        Page("GET", "/subscriptions/{id}/attempts/{attempt}", attempts.show, SUBSCRIPTION, _OPERATION),
         Page("GET", "/subscriptions/{id}/explain", explanations.explain_stored, SUBSCRIPTION, _OPERATION),
         Page("POST", "/subscriptions/{id}/explain", explanations.explain_pasted, SUBSCRIPTION, _OPERATION),
         Page("GET", "/subscriptions/{id}/confirm/{action}", actions.confirm, CHANGE, _READ),

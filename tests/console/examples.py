@@ -4,9 +4,15 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, str] = {
     "/subscriptions/{id}": "/subscriptions/ward",
+    "/subscriptions/{id}/attempts": "/subscriptions/ward/attempts",
     "/subscriptions/{id}/events": "/subscriptions/ward/events",
     "/subscriptions/{id}/explain": "/subscriptions/ward/explain",
     "/subscriptions/{id}/confirm/{action}": "/subscriptions/ward/confirm/resend",
     "/topics/{id}": "/topics/vital-signs",
 }
 """By the path of the row. A row without parameters needs none."""
+
+CHECKED_ELSEWHERE: Mapping[str, str] = {
+    "/subscriptions/{id}/attempts/{attempt}": "test_subscription_pages.py",
+}
+"""Rows whose path nobody knows beforehand: the file whose test comes to them by links, and checks them."""

@@ -39,6 +39,19 @@ async def test_a_broken_endpoint_is_found_and_the_page_changes_by_itself(visitor
     assert visitor.problems == []
 
 
+async def test_an_attempt_is_found_from_the_page_of_its_subscription(visitor: Visitor) -> None:
+    page = visitor.page
+    await visitor.open("/subscriptions/ward")
+    await page.get_by_role("link", name="Attempts").click()
+    await page.get_by_role("heading", name="Attempts").wait_for()
+    while await page.get_by_text("unreachable").count() == 0:  # attempts are recorded behind the others
+        await page.reload()
+    await page.get_by_role("row").filter(has_text="unreachable").first.get_by_role("link").click()
+    await page.get_by_role("heading", name="Attempt of").wait_for()
+    await page.get_by_text("no connection: Connection refused").wait_for()
+    await visitor.check("attempt")
+
+
 async def test_a_topic_is_tried_and_every_result_is_accessible(
     visitor: Visitor, console_broker: Running
 ) -> None:

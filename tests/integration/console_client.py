@@ -34,7 +34,7 @@ class ConsoleClient:
 
     async def read(self, path: str, **query: str) -> ConsolePage:
         """The page at a path of the console."""
-        response = await self._client.get(f"/console{path}", params=query)
+        response = await self._client.get(f"/console{path}", params=query or None)
         return ConsolePage(response.status_code, response.text)
 
     async def send(self, form: str, path: str, **fields: str) -> ConsolePage:

@@ -1,5 +1,6 @@
 """The console's pages of Subscriptions: lists, causes of failures, and actions, without a browser."""
 
+import re
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pytest
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, Gate, broker_with, until
+from tests.integration.broker_fixture import BrokerFixture, Gate, Script, broker_with, until
 from tests.integration.console_client import ConsoleClient, ConsolePage, console_of
 
 PATIENT = timedelta(minutes=1)
@@ -167,6 +168,36 @@ async def test_what_a_person_does_to_a_subscription_is_what_the_api_does(
     assert unknown.status == 404
     assert (await console.read(f"{path}/confirm/explode")).status == 404
     assert (await console.read("/subscriptions", status="broken")).status == 400
+
+
+async def test_an_attempt_shows_what_was_sent_and_answered(
+    start_broker: StartBroker, subscriber: SimulatedSubscriber
+) -> None:
+    async with (
+        broker_with(start_broker, subscriber, attempt_bodies="all") as fixture,
+        console_of(str(fixture.client.base_url)) as console,
+    ):
+        ward = await fixture.subscribe("ward", headers=[("Authorization", "Bearer secret-value")])
+        path = f"/subscriptions/{ward}"
+        subscriber.endpoint("ward").answer = Script(503)
+        (reading,) = await fixture.send()
+        await fixture.until_numbers("ward", 1)
+        listed = await until_page(console, f"{path}/attempts?event=1", "delivered, attempt 2")
+        assert "handshake" not in listed.text
+        failed = await console.read(f"{path}/attempts", failed="1")
+        assert "503 Service Unavailable" in failed.text
+        assert "delivered" not in failed.text
+        found = re.search(rf'"/console({path}/attempts/[^"]+)"', listed.source)
+        assert found is not None
+        attempt = await console.read(found[1])
+        assert "Outcome delivered, attempt 2 after" in attempt.text
+        assert f"Observation/{reading}" in attempt.text
+        assert "Status 200" in attempt.text
+        assert "secret-value" not in attempt.source
+        assert f"{path}/confirm/resend?first=1&amp;last=1" in attempt.source
+        shown = await console.read(path)
+        assert "delivered, attempt 2" in shown.text
+        assert (await console.read(f"{path}/attempts/nonsense")).status == 404
 
 
 async def test_events_of_a_subscription_without_content_name_no_resource(

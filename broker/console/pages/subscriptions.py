@@ -13,6 +13,7 @@ from broker.model import json_text
 from broker.model.audit import AuditEntity
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, Subscription, SubscriptionId, SubscriptionStatus
+from broker.services.attempts import AttemptService
 from broker.services.delivery_control import DeliveryControl, DeliveryReport
 from broker.services.delivery_standing import standing_of
 from broker.services.events import EventRange, EventService
@@ -22,6 +23,8 @@ from broker.services.topics import TopicService
 
 EVENTS = 50
 """On one page."""
+ATTEMPTS = 5
+"""The newest, on the page of a Subscription."""
 
 
 class SubscriptionPages:
@@ -32,11 +35,13 @@ class SubscriptionPages:
         listing: SubscriptionListing,
         delivery: DeliveryControl,
         events: EventService,
+        attempts: AttemptService,
         topics: TopicService,
     ) -> None:
         self._listing = listing
         self._delivery = delivery
         self._events = events
+        self._attempts = attempts
         self._topics = topics
 
     async def search(self, request: PageRequest) -> Answer:
@@ -73,11 +78,14 @@ class SubscriptionPages:
             ),
             None,
         )
+        attempts = await self._attempts.page(request.principal, subscription.id, count=ATTEMPTS)
         document = adapter(subscription.release).render_subscription(subscription).text
         values = {
             **_standing(report),
             "topic": topic,
             "filters": [filter_in_words(wanted) for wanted in subscription.filters],
+            "id": subscription.id,
+            "attempts": attempts.attempts,
             "document": json_text.indented(document).decode(),
         }
         return View("subscription.html", values, accessed=[_entity(subscription)])

@@ -14,6 +14,8 @@ SAME_AS_API = {
     "GET /subscriptions/{id}": "GET Subscription/{id}",
     "GET /subscriptions/{id}/live": "GET Subscription/{id}/$delivery",
     "GET /subscriptions/{id}/events": "GET Subscription/{id}/$events",
+    "GET /subscriptions/{id}/attempts": "GET Subscription/{id}/$attempts",
+    "GET /subscriptions/{id}/attempts/{attempt}": "GET Subscription/{id}/$attempts",
     "GET /subscriptions/{id}/explain": "POST Subscription/{id}/$explain",
     "POST /subscriptions/{id}/explain": "POST Subscription/{id}/$explain",
     "GET /subscriptions/{id}/confirm/{action}": "PATCH Subscription/{id}",
