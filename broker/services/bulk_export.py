@@ -77,9 +77,11 @@ class BulkExportService:
         if len(await self._jobs.open()) >= MAX_OPEN:
             text = f"{MAX_OPEN} exports are under way. Start this one when another is complete."
             raise TooMany(Issue("throttled", text), limit="exports", retry_after_s=_RETRY_AFTER_S)
-        sets = await self._sets(principal, asked)
+        self._check_types(principal, asked)
         self._check_filters(asked)
         moment_ms = await self._types.snapshot()
+        # after the moment: the first resource of a type may be written now
+        sets = await self._sets(principal, asked)
         files: list[ExportFile] = []
         for name, each in sets.items():
             files += await plan_files(each, name, asked.since_ms, moment_ms, size=FILE_SIZE)
@@ -98,7 +100,7 @@ class BulkExportService:
         )
         return await self._jobs.add(record)
 
-    async def _sets(self, principal: Principal, asked: ExportRequest) -> dict[str, SearchSets]:
+    def _check_types(self, principal: Principal, asked: ExportRequest) -> None:
         for name in asked.types:
             if not alternatives(principal.scopes, name, "s"):
                 text = f"The client {principal.client_id!r} may not search {name}. Leave it out of _type."
@@ -106,6 +108,8 @@ class BulkExportService:
             if not self._types.is_indexed(name):
                 text = f"This broker keeps no index of {name}. Leave it out of _type."
                 raise Malformed(Issue("not-supported", text, "_type"))
+
+    async def _sets(self, principal: Principal, asked: ExportRequest) -> dict[str, SearchSets]:
         if asked.types:
             return {name: await self._types.sets_of(principal.tenant, name) for name in asked.types}
         stored = await self._types.all_of(principal.tenant)

@@ -55,7 +55,8 @@ class TypeHistoryService:
         `Unprocessable` for an `_at` that is too long ago.
         """
         sets = await self._types.sets_of(principal.tenant, resource_type)
-        return await self._page(principal, {resource_type: sets}, asked)
+        name = await self._name(asked)
+        return await self._page(principal, name, {resource_type: sets}, asked)
 
     async def of_all(self, principal: Principal, asked: HistoryParameters) -> MomentaryPage:
         """Of all types that the principal may search. Raises as `of_type`, and `Forbidden` for a principal
@@ -66,14 +67,22 @@ class TypeHistoryService:
                 f"The client {principal.client_id!r} may search no type. Ask for a scope such as system/*.s."
             )
             raise Forbidden(Issue("forbidden", text), scope="system/*.s")
+        name = await self._name(asked)
+        # after the moment: the first resource of a type may be written now
         sets = await self._types.all_of(principal.tenant)
-        may_read = {name: each for name, each in sets.items() if alternatives(principal.scopes, name, "s")}
-        return await self._page(principal, may_read, asked)
+        may_read = {kind: each for kind, each in sets.items() if alternatives(principal.scopes, kind, "s")}
+        return await self._page(principal, name, may_read, asked)
+
+    async def _name(self, asked: HistoryParameters) -> SnapshotPageName:
+        return _named(asked.page) if asked.page else SnapshotPageName(await self._types.snapshot())
 
     async def _page(
-        self, principal: Principal, sets: Mapping[str, SearchSets], asked: HistoryParameters
+        self,
+        principal: Principal,
+        name: SnapshotPageName,
+        sets: Mapping[str, SearchSets],
+        asked: HistoryParameters,
     ) -> MomentaryPage:
-        name = _named(asked.page) if asked.page else SnapshotPageName(await self._types.snapshot())
         page = SnapshotPage[Version](asked.count, keeps_moments_whole=True)
         reader = _Reader(principal, sets, self._restrictions)
         if not sets:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from broker.errors import StoreUnavailable
 from broker.store import keys
+from broker.store.failures import translated
 from broker.store.protocol import StreamRow
 from broker.store.stream_id import text_of
 from broker.tasks import end
@@ -86,7 +87,7 @@ class StreamSignals:
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(StoreUnavailable), translated():
                 async for partition in self._subscribe():
                     if partition is None:
                         self._ends.clear()

@@ -14,6 +14,8 @@ The rules, by the name that a finding carries:
     refused    an event of a change that the broker had refused
     duplicate  a number was accepted twice, without a resend request or a fault that can lose an answer
 
+What the channel `fhir-write` wrote to an EHR has rules of its own (`write_checker.py`).
+
 A change whose answer is unknown may become an event or not; if it does, all other rules apply to it too.
 """
 
@@ -32,8 +34,10 @@ from tests.faults.history import (
     History,
     NotificationPost,
     ResendRequested,
+    ResourceWritten,
     SubscriptionActivated,
 )
+from tests.faults.write_checker import find_wrong_writes
 
 MAX_FINDINGS = 20
 """Findings per rule that are written out; the count includes all of them."""
@@ -95,11 +99,13 @@ def check(history: History) -> Verdict:
             delivered.compare(subscriptions[name], requests)
         elif delivered.events:
             verdict.report("foreign", f"{name} is no subscription of this run and received events")
+    writes = [record for record in history.records if isinstance(record, ResourceWritten)]
+    all_accepted = find_wrong_writes(writes, subscriptions, requests, verdict.report)
+    all_accepted |= {name: delivered.accepted for name, delivered in deliveries.items()}
     periods = _active_periods(history)
     for name, subscription in subscriptions.items():
-        accepted = deliveries[name].accepted if name in deliveries else {}
-        _find_losses(subscription, periods[name], requests, accepted, verdict)
-    verdict.delivered = sum(len(delivered.accepted) for delivered in deliveries.values())
+        _find_losses(subscription, periods[name], requests, all_accepted.get(name, {}), verdict)
+    verdict.delivered = sum(map(len, all_accepted.values()))
     return verdict
 
 

@@ -130,6 +130,25 @@ class Recovery:
     at_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class ResourceWritten:
+    """The channel `fhir-write` wrote a change to an EHR, where the resource is `ehr_id` and the patient
+    `ehr_patient`. A change may be written several times.
+    """
+
+    subscription: str
+    resource: str
+    sequence: int
+    patient: str
+    ehr_patient: str
+    ehr_id: str
+    at_ms: float
+
+    @property
+    def change(self) -> "Change":
+        return self.resource, self.sequence
+
+
 Change: TypeAlias = tuple[str, int]
 Record: TypeAlias = (
     SubscriptionActivated
@@ -138,6 +157,7 @@ Record: TypeAlias = (
     | NotificationPost
     | Fault
     | ResendRequested
+    | ResourceWritten
     | Recovery
 )
 _RECORD_TYPES: dict[str, type[Record]] = {
@@ -149,6 +169,7 @@ _RECORD_TYPES: dict[str, type[Record]] = {
         NotificationPost,
         Fault,
         ResendRequested,
+        ResourceWritten,
         Recovery,
     )
 }

@@ -16,12 +16,15 @@ from typing import Any, Self
 import httpx
 import redis.asyncio as redis
 
+from broker.testing.readings import HEART_RATE
 from broker.testing.registration import register_subscription, subscription
+from tests.faults.ehr_target import EhrTarget
 from tests.faults.history import Fault, History, Recovery, SubscriptionActivated
 from tests.faults.listener import Behaviour, Endpoint, accepting, now_ms
 from tests.faults.processes import BrokerProcess, StoreProcess, kill_all
 from tests.faults.producer import Producer
 from tests.faults.proxy import StoreProxy
+from tests.integration.fhir_write_fixture import write_subscription
 from tests.stores import StoreCluster
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
@@ -57,7 +60,7 @@ class Rig:
         self.match = [BrokerProcess("match", folder, f"match{n}", **others) for n in range(match)]
         self.dispatch = [BrokerProcess("dispatch", folder, f"dispatch{n}", **others) for n in range(dispatch)]
         self.producer = Producer(self.history, [process.base for process in self.api])
-        self.endpoints: dict[str, Endpoint] = {}
+        self.endpoints: dict[str, Endpoint | EhrTarget] = {}
         self.subscriptions: dict[str, str] = {}
         self.figures: dict[str, float] = {}
         """What a scenario measured besides times: name with unit, and value."""
@@ -89,6 +92,9 @@ class Rig:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for endpoint in self.endpoints.values():
+            if isinstance(endpoint, EhrTarget):
+                endpoint.record(self.history)
         await self._stack.__aexit__(kind, error, trace)
 
     @contextlib.asynccontextmanager
@@ -129,6 +135,26 @@ class Rig:
         self.endpoints[name] = endpoint
         await self.until_active(name, patients)
         return endpoint
+
+    async def write_to(self, target: EhrTarget, *patients: str, **options: Any) -> None:
+        """Subscribes an EHR to these patients and waits until the subscription is active. The broker gets a
+        Patient and a Device with an identifier for each of them.
+        """
+        filters = [f"patient={','.join(f'Patient/{patient}' for patient in patients)}"]
+        document = write_subscription(endpoint=f"fhir-write:{target.name}", filters=filters, **options)
+        async with self.client() as client:
+            for patient in patients:
+                for resource_type, resource_id in (
+                    ("Patient", patient),
+                    ("Device", f"{patient}-{HEART_RATE.codes[0][0]}"),
+                ):
+                    identifier = [{"system": "urn:rig", "value": resource_id}]
+                    resource = {"resourceType": resource_type, "id": resource_id, "identifier": identifier}
+                    response = await client.put(f"/r4/{resource_type}/{resource_id}", json=resource)
+                    assert response.is_success, response.text
+            self.subscriptions[target.name] = (await register_subscription(client, "/r4", document))["id"]
+        self.endpoints[target.name] = target
+        await self.until_active(target.name, patients)
 
     async def until_active(self, name: str, patients: Sequence[str], within_s: float = 20.0) -> None:
         await self.until_status(name, "active", within_s)
@@ -178,7 +204,9 @@ class Rig:
     def fault(self, name: str, *, can_repeat: bool = True) -> None:
         self.history.add(Fault(name, now_ms(), can_repeat))
 
-    async def until_recovered(self, name: str, *endpoints: Endpoint, within_s: float = 60.0) -> float:
+    async def until_recovered(
+        self, name: str, *endpoints: Endpoint | EhrTarget, within_s: float = 60.0
+    ) -> float:
         """Call this when a fault has ended. Waits until each endpoint has accepted something new; the seconds
         until then.
         """
@@ -190,11 +218,11 @@ class Rig:
         self.history.add(Recovery(name, after_s, now_ms()))
         return after_s
 
-    def is_waiting(self, endpoint: Endpoint) -> bool:
+    def is_waiting(self, endpoint: Endpoint | EhrTarget) -> bool:
         """Whether the endpoint has not accepted an acknowledged change that it must receive."""
-        subscribed = self._patients[endpoint.name]
+        subscribed, accepted = self._patients[endpoint.name], endpoint.accepted
         return any(
-            request.at_ms >= subscribed.at_ms and request.change not in endpoint.accepted
+            request.at_ms >= subscribed.at_ms and request.change not in accepted
             for patient in subscribed.patients
             for request in self.producer.acknowledged.get(patient, ())
         )

@@ -19,6 +19,7 @@ from tests.faults.history import (
     Record,
     Recovery,
     ResendRequested,
+    ResourceWritten,
     SubscriptionActivated,
 )
 
@@ -204,3 +205,42 @@ def test_a_history_is_unchanged_after_writing_and_reading(tmp_path: Path) -> Non
     with path.open("w") as file:
         History(file=file).extend(records)
     assert History.read(path).records == records
+
+
+EHR = SubscriptionActivated("ehr", ("ana",), 0)
+
+
+def written(
+    sequence: int, *, resource: str = "Observation/r", ehr_id: str = "1", ehr_patient: str = "Patient/1"
+) -> ResourceWritten:
+    return ResourceWritten("ehr", resource, sequence, "ana", ehr_patient, ehr_id, 10)
+
+
+def test_writes_that_are_repeated_in_order_are_good() -> None:
+    verdict = check(
+        History([EHR, request(1), request(2), written(1), written(2), written(1), written(2), written(2)])
+    )
+    assert verdict.is_good
+    assert (verdict.owed, verdict.delivered, verdict.duplicates) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("writes", "rule"),
+    [
+        ((written(1),), "loss"),
+        ((written(2), written(1), written(2)), "order"),
+        ((written(1), written(2), written(1)), "order"),
+        ((written(1), written(2, ehr_id="2")), "duplicate"),
+        ((written(1), written(2, ehr_patient="Patient/2")), "duplicate"),
+        ((written(1), written(2), written(3)), "foreign"),
+        ((written(1), written(2), written(1, resource="Observation/q", ehr_id="2")), "foreign"),
+    ],
+)
+def test_a_write_that_breaks_a_promise_is_found(writes: Sequence[Record], rule: str) -> None:
+    other = request(1, resource="Observation/q", patient="ben")
+    assert findings(EHR, request(1), request(2), other, *writes) == {rule: 1}
+
+
+def test_a_refused_change_that_was_written_is_found() -> None:
+    refused = replace(request(2), answer=Answer.REFUSED)
+    assert findings(EHR, request(1), refused, written(1), written(2)) == {"refused": 1}

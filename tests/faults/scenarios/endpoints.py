@@ -57,14 +57,13 @@ async def failing_endpoints(folder: Path, size: Size) -> Rig:
     faults = CURABLE | HARMLESS
     patients = [f"p{n}" for n in range(len(faults))]
     async with running_rig(folder, size) as rig:
-        for patient in patients:
-            await rig.subscribe(patient, patient, max_count=5, timeout_s=1)
+        failing = [await rig.subscribe(patient, patient, max_count=5, timeout_s=1) for patient in patients]
         await rig.subscribe("healthy", "ana")
         async with rig.load([*patients, "ana"], per_s=30):
             for _ in range(size.pick(1, 5)):
                 async with contextlib.AsyncExitStack() as stack:
-                    for patient, (name, behaviour) in zip(patients, faults.items(), strict=True):
-                        await stack.enter_async_context(_broken(rig, rig.endpoints[patient], name, behaviour))
+                    for endpoint, (name, behaviour) in zip(failing, faults.items(), strict=True):
+                        await stack.enter_async_context(_broken(rig, endpoint, name, behaviour))
                     await asyncio.sleep(_BROKEN_S)
                     await rig.until_recovered(
                         "the healthy endpoint beside failing ones", rig.endpoints["healthy"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from broker.failpoints import NAMES, Name
 from tests.faults.campaign import Scenario
-from tests.faults.scenarios import endpoints, killing, nodes, orderly, stores
+from tests.faults.scenarios import ehrs, endpoints, killing, nodes, orderly, stores
 
 _ONE_SERVER: Sequence[Scenario] = (
     *(
@@ -43,6 +43,11 @@ _ONE_SERVER: Sequence[Scenario] = (
             endpoints.in_error(name, behaviour),
         )
         for name, behaviour in endpoints.INCURABLE.items()
+    ),
+    Scenario(
+        "ehrs",
+        "SIGKILL at each place of an attempt to write to EHRs, which fail and restart",
+        ehrs.killed_while_writing(),
     ),
     Scenario("rolling-restart", "SIGTERM to each of three processes of each role", orderly.rolling_restart),
     Scenario("wrong-clocks", "the clock of one process is ten minutes wrong", orderly.wrong_clocks),
@@ -91,6 +96,11 @@ SELECTION: Sequence[Scenario] = (
         "killed-at-some-failpoints",
         "SIGKILL at some failpoints",
         killing.at_every_failpoint(1, _SELECTED_FAILPOINTS),
+    ),
+    Scenario(
+        "ehrs-at-some-failpoints",
+        "SIGKILL at some places of an attempt to write to EHRs",
+        ehrs.killed_while_writing(("delivery.sent", "delivery.before-commit")),
     ),
     *(
         scenario

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from broker.store import keys
 from broker.store.protocol import StreamRow
@@ -18,7 +19,7 @@ class FakeStreams:
     def __init__(self) -> None:
         self.entries: dict[str, int] = dict.fromkeys(STREAMS, 0)
         self.reads: list[list[str]] = []
-        self.messages: asyncio.Queue[str | None] = asyncio.Queue()
+        self.messages: asyncio.Queue[str | Exception | None] = asyncio.Queue()
 
     def append(self, partition: int, count: int = 1) -> None:
         self.entries[keys.changes(partition)] += count
@@ -26,7 +27,10 @@ class FakeStreams:
 
     async def subscribe(self) -> AsyncIterator[str | None]:
         while True:
-            yield await self.messages.get()
+            message = await self.messages.get()
+            if isinstance(message, Exception):
+                raise message
+            yield message
 
     async def read(self, positions: Mapping[str, str]) -> list[StreamRow]:
         """The next entry of each stream."""
@@ -100,6 +104,17 @@ async def test_a_new_subscription_signals_every_stream(signals: StreamSignals, s
     streams.entries[STREAMS[0]] = 1  # its message was lost
     streams.messages.put_nowait(None)
     assert await read(signals, streams) == [STREAMS[0]]
+
+
+@pytest.mark.parametrize("failure", [ConnectionLost("the node was killed"), OSError(111, "refused")])
+async def test_a_subscription_that_fails_is_replaced(
+    signals: StreamSignals, streams: FakeStreams, failure: Exception
+) -> None:
+    assert await read(signals, streams, wait_s=0.01) == []
+    streams.messages.put_nowait(failure)
+    streams.append(1)
+    assert await read(signals, streams) == [STREAMS[1]]
+    assert streams.reads[1:] == [[STREAMS[1]]]
 
 
 async def test_streams_of_a_failed_read_are_read_again(signals: StreamSignals, streams: FakeStreams) -> None:
