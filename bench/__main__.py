@@ -10,6 +10,7 @@ from typing import Protocol
 
 from bench import (
     access,
+    attempts,
     audit,
     backlog,
     durability,
@@ -64,6 +65,7 @@ BENCHES: Mapping[str, Measure] = {
     "memory": memory.measure,
     "overload": overload.measure,
     "access": access.measure,
+    "attempts": attempts.measure,
     "audit": audit.measure,
     "neighbour": neighbour.measure,
     "neighbours": neighbours.measure,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from broker.channels.base import Channel, opened
+from broker.channels.exchange import Exchange
 from broker.channels.pull import PullChannel
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance
@@ -62,6 +63,26 @@ def status(code: int, *headers: str) -> bytes:
 def error_of(outcome: DeliveryOutcome) -> ErrorReport:
     assert not isinstance(outcome, Delivered)
     return outcome.error
+
+
+async def test_the_exchange_has_what_was_sent_and_the_beginning_of_the_answer(
+    rest_hook: Channel, endpoint: Endpoint
+) -> None:
+    endpoint.answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2_000
+    exchange = Exchange()
+    request = request_to(endpoint.url, headers=(("X-Ward", "3"),))._replace(exchange=exchange)
+    await rest_hook.send(request)
+    assert exchange.headers == (("Content-Type", "application/fhir+json"), ("X-Ward", "3"))
+    assert exchange.body == BODY
+    assert (exchange.status, exchange.answer) == (503, b"x" * 1_024)
+
+
+async def test_the_exchange_with_an_endpoint_that_does_not_answer_has_what_was_sent(
+    rest_hook: Channel, endpoint: Endpoint
+) -> None:
+    endpoint.answer, exchange = None, Exchange()
+    await rest_hook.send(request_to(endpoint.url, timeout_s=0.2)._replace(exchange=exchange))
+    assert (exchange.body, exchange.status, exchange.answer) == (BODY, 0, b"")
 
 
 async def test_the_request_has_the_registered_headers_and_the_built_body(

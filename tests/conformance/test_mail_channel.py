@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 
 from broker.channels.base import SendRequest
 from broker.channels.email import EmailChannel
+from broker.channels.exchange import Exchange
 from broker.egress.smtp import Mailer, relay_of
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.notification import Event, Focus, Notification, NotificationType
@@ -99,7 +100,9 @@ def text_of(mail: EmailMessage) -> str:
 
 
 async def test_a_notification_is_one_readable_mail_with_the_bundle_attached(mailbox: Mailbox) -> None:
+    exchange = Exchange()
     sent = request(PayloadContent.ID_ONLY, "text/plain;attach=application/fhir+json")
+    sent = sent._replace(exchange=exchange)
     assert await email(mailbox.port).send(sent) == Delivered("the mail relay accepted the mail")
     [mail] = mailbox.mails
     assert mail["To"] == "ward@hospital.example"
@@ -107,6 +110,8 @@ async def test_a_notification_is_one_readable_mail_with_the_bundle_attached(mail
     [attached] = mail.iter_attachments()
     assert attached.get_content_type() == "application/fhir+json"
     assert json.loads(attached.get_content()) == json.loads(BODY)
+    assert exchange.body is not None
+    assert mail["Message-ID"].encode() in exchange.body
 
 
 async def test_the_mail_of_an_empty_notification_does_not_name_the_focus(mailbox: Mailbox) -> None:

@@ -5,6 +5,7 @@ import pytest
 from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle as BundleR4B
 
+from broker.channels.exchange import Exchange
 from broker.channels.registry import channels
 from broker.egress.client import EgressClient
 from broker.fhir.release import adapter
@@ -45,7 +46,9 @@ async def sent(release: Release, subscriber: SimulatedSubscriber) -> list[bytes]
         channel = channels(egress.post, egress.allowance, None, BASE_URL)["message"]
         for endpoint in (subscriber.url("").rstrip("/"), subscriber.url("")):
             request = request_to(endpoint, notification=notification, body=body.text)
-            assert await channel.send(request) == Delivered("200 OK")
+            exchange = Exchange()
+            assert await channel.send(request._replace(exchange=exchange)) == Delivered("200 OK")
+            assert exchange.body == bodies[-1], "the message, not the notification in it"
     return bodies
 
 

@@ -5,10 +5,11 @@ import gc
 import itertools
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from broker.api import websockets
 from broker.api.websockets import WebsocketParts
@@ -69,6 +70,21 @@ class Socket:
         self.sent.append(text)
 
 
+class OneNotification(Following):
+    """Sends one notification, and keeps why it could not be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(ends=True)
+        self.failures: list[str] = []
+
+    async def follow(self, *_: object) -> AsyncIterator[Any]:
+        self.has_followed.set()
+        yield SimpleNamespace(body=b"{}")
+
+    async def failed(self, _key: object, _streamed: object, reason: str) -> None:
+        self.failures.append(reason)
+
+
 def connection(socket: Socket, following: Following) -> websockets._Connection:
     limits = ClientLimits(request_rate=0, max_connections=0, limits_open=False)
     parts = WebsocketParts(
@@ -117,3 +133,18 @@ async def test_more_subscriptions_than_the_limit_are_refused(monkeypatch: pytest
     await connection(socket, following).serve()
     assert len(socket.sent) == 1
     assert "too-costly" in socket.sent[0]
+
+
+async def test_a_notification_that_the_connection_does_not_take_is_recorded_as_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    following = OneNotification()
+    socket = Socket(following.has_followed, tokens=1)
+
+    async def closed(_text: str) -> None:
+        raise WebSocketDisconnect(1006)
+
+    monkeypatch.setattr(socket, "send_text", closed)
+    open_connection = connection(socket, following)
+    await open_connection._forward(await Tokens().redeem("t"), SubscriptionId("s"), None)
+    assert following.failures == ["the connection was closed"]

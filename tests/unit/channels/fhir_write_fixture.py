@@ -9,6 +9,7 @@ import pytest
 
 from broker.channels.authorization import NoAuthorization
 from broker.channels.base import SendRequest
+from broker.channels.exchange import Exchange
 from broker.channels.fhir_write import FhirWriteChannel
 from broker.channels.reference_lookup import ReferenceLookup
 from broker.channels.write_targets import WriteTarget, WriteTargets
@@ -119,7 +120,10 @@ class WriteFixture:
             at_ms=0,
             foci=foci,
         )
-        return await self.channel.send(SendRequest(SUBSCRIPTION, notification, b"", 5.0))
+        self.exchange = Exchange()
+        return await self.channel.send(
+            SendRequest(SUBSCRIPTION, notification, b"", 5.0, exchange=self.exchange)
+        )
 
     @property
     def observations(self) -> list[Mapping[str, Any]]:

@@ -28,6 +28,13 @@ from tests.unit.channels.simulated_fhir_server import BASE, refused
 __all__ = ["writing"]
 
 
+async def test_the_exchange_has_the_last_request_and_its_answer(writing: WriteFixture) -> None:
+    await writing.write({"resourceType": "Observation", "id": "o1", "status": "final"})
+    assert ("Accept", "application/fhir+json") in writing.exchange.headers
+    assert writing.exchange.body
+    assert 200 <= writing.exchange.status < 300
+
+
 async def test_a_repeated_notification_changes_nothing_twice(writing: WriteFixture) -> None:
     for _ in range(2):
         assert isinstance(await writing.write(observation(1), observation(2)), Delivered)
