@@ -104,6 +104,13 @@ def store_memory(load: Load) -> Iterator[Need]:
         "bytes",
         f"{load.subscriptions:,} subscriptions × {size:,} bytes",
     )
+    size = figure("attempts_memory")
+    yield Need(
+        "logs of attempts",
+        load.subscriptions * size,
+        "bytes",
+        f"{load.subscriptions:,} subscriptions × {size:,} bytes",
+    )
     if load.audit_s:
         audited, size = load.readings_per_s * load.audit_s, figure("audit_memory")
         # an attempt for each event; half of the entries are of the change
