@@ -82,6 +82,13 @@ class Settings(
     More attributes than other classes may have: there is one for each setting.
     """
 
+    config: Path | None = setting(
+        None,
+        PATH,
+        "",
+        "A TOML file of settings (docs/configuration.md, In a file). Variables win over it; it cannot name "
+        "another file.",
+    )
     host: str = setting("127.0.0.1", TEXT, "127.0.0.1", "The address to listen on.")
     port: int = setting(8080, number(0, 65_535), "8080", "The port to listen on; 0 takes any free port.")
     base_url: str = setting(

@@ -21,8 +21,8 @@ from broker.settings.kinds import SettingKind
 PREFIX = "BROKER_"
 CONFIG = "BROKER_CONFIG"
 ENVIRONMENT = "environment"
-_NO_SETTINGS = frozenset({CONFIG, "BROKER_CLIENT_ID", "BROKER_CLIENT_KEY"})
-"""The file of the settings, and the credentials with which commands use a broker."""
+_NO_SETTINGS = frozenset({"BROKER_CLIENT_ID", "BROKER_CLIENT_KEY"})
+"""The credentials with which commands use a broker."""
 
 
 class Problem(NamedTuple):
@@ -58,7 +58,8 @@ def read(settings: "Iterable[Field[Any]]", environ: Mapping[str, str]) -> Config
     configuration = Configuration()
     _read_environment(kinds, environ, configuration)
     if path := environ.get(CONFIG, "").strip():
-        _read_file(kinds, Path(path), configuration)
+        in_file = {name: kind for name, kind in kinds.items() if variable(name) != CONFIG}
+        _read_file(in_file, Path(path), configuration)
     return configuration
 
 

@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from broker.cli.commands import COMMANDS, load
+from broker.security.issuers import parse_issuers
+from broker.security.outbound_rules import OutboundRules
+from broker.sources.mqtt_topics import TopicRules
 from tests.docs.page import Block, steps
 from tests.docs.test_pages import PAGES
 
@@ -90,6 +93,21 @@ def parse(words: list[str]) -> None:
     command.make_context(name, arguments)
 
 
+def load_file(text: str, path: Path) -> None:
+    """Raises an error unless the text is TOML and, where the broker has a file of this kind, a valid one."""
+    match tomllib.loads(text):
+        case {"issuer": [*_]}:
+            assert list(parse_issuers(text.encode(), lambda _url: ()))
+        case {"endpoint": [*_]}:
+            path.write_text(text)
+            OutboundRules.read(path)
+        case {"topic": [*_]}:
+            path.write_text(text)
+            TopicRules.read(path)
+        case _:
+            pass
+
+
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The option --config sets the variable for this process; it is restored after the test."""
@@ -98,13 +116,13 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[place(*each) for each in BLOCKS])
-def test_a_block_can_be_read_in_its_language(page: Path, block: Block) -> None:
+def test_a_block_can_be_read_in_its_language(page: Path, block: Block, tmp_path: Path) -> None:
     match block.language:
         case "json":
             text = block.code.strip()
             json.loads(text if text.startswith(("{", "[")) else f"{{{text}}}")
         case "toml":
-            tomllib.loads(block.code)
+            load_file(block.code, tmp_path / "file.toml")
         case "yaml":
             assert yaml.safe_load(block.code)
         case "python":

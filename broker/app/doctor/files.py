@@ -9,6 +9,7 @@ from broker.app.doctor.finding import Finding, failure, ok, warning
 from broker.errors import ConfigurationError
 from broker.security.certificates import read_expiries
 from broker.settings import Settings
+from broker.settings.written import CONFIG, masked
 
 CERTIFICATES, PERMISSIONS = "certificates", "permissions"
 _SOON = timedelta(days=21)
@@ -32,12 +33,21 @@ def _secret_files(settings: Settings) -> Iterator[Path]:
         settings.mqtt_password_file,
         settings.mqtt_cert,
         settings.outbound_auth,
+        _settings_file(settings),
         settings.data_dir if settings.redis_url is None else None,
     )
     yield from (path for path in single if path is not None)
     for folder, pattern in ((settings.egress_client_certs, "*/*.pem"), (settings.keys_dir, "*/*")):
         if folder is not None:
             yield from sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _settings_file(settings: Settings) -> Path | None:
+    """The file of settings, if a URL in it has a password."""
+    if settings.config is None:
+        return None
+    written = Settings.configuration({CONFIG: str(settings.config)}).written.values()
+    return settings.config if any(masked(each.text) != each.text for each in written) else None
 
 
 def _exposed(paths: list[Path]) -> Iterator[Finding]:

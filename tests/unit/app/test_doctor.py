@@ -88,6 +88,18 @@ def test_files_with_secrets_that_others_can_open_are_failures(tmp_path: Path) ->
     assert finding.action.startswith(f"Run chmod 0700 {tmp_path}")
 
 
+def test_a_settings_file_is_secret_if_a_url_in_it_has_a_password(tmp_path: Path) -> None:
+    file = tmp_path / "broker.toml"
+    for text, state in (
+        ('redis_url = "redis://store"', State.OK),
+        ('redis_url = "redis://:s3cret@store"', State.FAILURE),
+    ):
+        file.write_text(text)
+        file.chmod(0o644)
+        settings = Settings.from_environment({"BROKER_CONFIG": str(file)})
+        assert states(list(check_permissions(settings))) == [("permissions", state)], text
+
+
 def test_certificates_are_reported_before_they_expire(tmp_path: Path) -> None:
     settings = Settings(tls_cert=self_signed(tmp_path / "broker.pem"))
     now_ms = SystemClock().now_ms()
