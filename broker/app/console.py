@@ -111,7 +111,7 @@ def _build(
 
     return build_console(
         ConsoleParts(
-            ConsoleServices(services, _overview(parts, health)),
+            ConsoleServices(services, _overview(parts, health), parts.tour),
             build_logins(parts, failures),
             issuer,
             parts.client_limits,

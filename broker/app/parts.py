@@ -28,6 +28,7 @@ from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.access_tokens import TokenAuthenticator
 from broker.services.client_limits import ClientLimits
 from broker.services.clients import ClientService
+from broker.services.tour import TourStage
 from broker.settings import Settings
 from broker.store.access_tokens import AccessTokens
 from broker.store.attempt_records import AttemptLimits
@@ -77,6 +78,8 @@ class Parts:
     secrets: SubscriptionSecrets
     documents: DocumentClient
     bodies: Bodies
+    tour: TourStage | None = None
+    """The stage of the console's guided tour, in a demo."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops: every supervised task then returns."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)

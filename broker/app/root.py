@@ -60,6 +60,7 @@ from broker.model.change import DEFAULT_TENANT
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.services.health import Health
 from broker.services.login_failures import LoginFailures
+from broker.services.tour import TourStage
 from broker.settings import Settings
 from broker.store.embedded import EmbeddedServer
 from broker.tasks import SupervisedTask
@@ -100,11 +101,13 @@ async def running(
     mounts: Sequence[HttpRoute] = (),
     mapper: Callable[[], PayloadMapper] | None = None,
     catalog: Catalog | None = None,
+    tour: TourStage | None = None,
 ) -> AsyncIterator[Running]:
     """A process with these roles, ready when entered; `listening` is closed on the way out.
 
     `mounts` are applications beside the FHIR bases, each with its access. `authenticate` replaces the one
-    that the settings ask for, `mapper` the mappings, `catalog` the topics of the folder.
+    that the settings ask for, `mapper` the mappings, `catalog` the topics of the folder. `tour` is the
+    stage of the console's guided tour.
 
     Raises `ConfigurationError` for what the operator has to correct, and `StoreUnavailable`.
     """
@@ -144,6 +147,7 @@ async def running(
             SubscriptionSecrets(ring),
             documents,
             bodies,
+            tour=tour,
             tracer=await stack.enter_async_context(open_tracer(settings, roles)),
         )
         authenticate = authenticate or build_authenticate(parts)

@@ -15,11 +15,17 @@ SUBSCRIBER_SCOPE = (
 """With full-resource, the topics of the demo include the patient and the device of a reading."""
 
 
+TOUR = "tour"
+_TOUR_SCOPE = f"{SUBSCRIBER_SCOPE} system/Subscription.d system/SubscriptionTopic.rs"
+
+
 class DemoClients:
-    """Registered before the broker starts. The private keys stay in this process."""
+    """Those of the gateway, the subscribers and the guided tour, registered before the broker starts. The
+    private keys stay in this process.
+    """
 
     def __init__(self, folder: Path, subscribers: list[str]) -> None:
-        scopes = {GATEWAY: GATEWAY_SCOPE} | dict.fromkeys(subscribers, SUBSCRIBER_SCOPE)
+        scopes = {GATEWAY: GATEWAY_SCOPE, **dict.fromkeys(subscribers, SUBSCRIBER_SCOPE), TOUR: _TOUR_SCOPE}
         self._scopes: Mapping[str, str] = scopes
         self._keys = {name: PrivateKey.generate() for name in scopes}
         folder.mkdir()

@@ -35,6 +35,18 @@ def show_registrations(console: Console, run: DemoRun) -> None:
     )
 
 
+def show_console(console: Console, link: str) -> None:
+    """Prints where the console is, once it can be used."""
+    console.print("The console has a guided tour. Log in by this link; it works once, within ten minutes:")
+    console.print(link, soft_wrap=True, highlight=False)
+
+
+def invite(console: Console, link: str) -> None:
+    """Prints what is left to do after the readings, with a new link."""
+    console.print("The broker keeps running for the guided tour of its console, until Ctrl-C. Log in by:")
+    console.print(link, soft_wrap=True, highlight=False)
+
+
 class _View:
     """Renders the current state of the run at each refresh."""
 

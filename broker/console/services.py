@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from broker.services.application import ApplicationServices
 from broker.services.overview import OverviewService
+from broker.services.tour import TourStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +13,4 @@ class ConsoleServices:
 
     application: ApplicationServices
     overview: OverviewService
+    tour: TourStage | None = None

@@ -13,6 +13,7 @@ from broker.console.pages.overview import OverviewPages
 from broker.console.pages.subscription_actions import SubscriptionActionPages
 from broker.console.pages.subscriptions import SubscriptionPages
 from broker.console.pages.topics import TopicPages
+from broker.console.pages.tour import TourPages
 from broker.console.services import ConsoleServices
 from broker.model.access import Access
 from broker.model.audit import AuditAction
@@ -49,7 +50,7 @@ def pages(services: ConsoleServices) -> Sequence[Page]:
     attempts = AttemptPages(application.attempts)
     explanations = ExplanationPages(application.subscriptions, application.explain)
     topics = TopicPages(application.topics, application.listing, application.dry_run)
-    rows = (
+    rows: tuple[Page, ...] = (
         Page("GET", "/overview", overview.show, OPERATOR, Exempt(_FIGURES), "Overview"),
         Page("GET", "/overview/live", overview.follow, OPERATOR, Exempt(_FIGURES)),
         Page("GET", "/subscriptions", subscriptions.search, LIST, _SEARCH, "Subscriptions"),
@@ -73,5 +74,17 @@ def pages(services: ConsoleServices) -> Sequence[Page]:
         Page("POST", "/new-topic/try", topics.try_out, ADMIN, _OPERATION),
         Page("POST", "/new-topic", topics.save, ADMIN, _UPDATE),
     )
+    if services.tour is not None:
+        rows = (*rows, *_tour(TourPages(services.tour)))
     home = HomePages([page for page in rows if page.title])
     return (Page("GET", "/", home.show, Access.AUTHENTICATED, Exempt("shows nothing")), *rows)
+
+
+def _tour(tour: TourPages) -> Sequence[Page]:
+    """The rows of a demo."""
+    shown = Exempt("simulated data of the demo")
+    return (
+        Page("GET", "/tour", tour.resume, OPERATOR, shown, "Guided tour"),
+        Page("GET", "/tour/{step}", tour.show, OPERATOR, shown),
+        Page("POST", "/tour/{step}", tour.perform, OPERATOR, _OPERATION),
+    )

@@ -88,6 +88,11 @@ class Endpoint:
         self.awaits_signature = False
         return ""
 
+    def forget(self) -> None:
+        """As if nothing had been received, and accepting again."""
+        self.received, self.numbers, self.latencies_ms = [], [], []
+        self.duplicates, self.last, self.answer = 0, None, _accept
+
     def record(self, received: Received) -> None:
         self.received.append(received)
         if received.notification is None or not 200 <= received.answered < 300:

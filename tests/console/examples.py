@@ -14,5 +14,9 @@ EXAMPLES: Mapping[str, str] = {
 
 CHECKED_ELSEWHERE: Mapping[str, str] = {
     "/subscriptions/{id}/attempts/{attempt}": "test_subscription_pages.py",
+    "/tour": "test_tour.py",
+    "/tour/{step}": "test_tour.py",
 }
-"""Rows whose path nobody knows beforehand: the file whose test comes to them by links, and checks them."""
+"""Rows whose path nobody knows beforehand, and those that only a demo has: the file whose test comes to them
+by links, and checks them.
+"""

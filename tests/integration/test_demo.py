@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.broker_fixture import until
@@ -86,10 +87,17 @@ async def test_ctrl_c_ends_the_demo_with_its_summary_and_deletes_its_data(tmp_pa
             return bool(sent) and int(sent[-1]) > 40
 
         await until(has_sent_readings)
+        found = re.search(r"(http://127\.0\.0\.1:\d+)/console/login/link\?token=([\w-]+)", demo.output)
+        assert found is not None, demo.output
+        async with httpx.AsyncClient(base_url=found[1], timeout=60, trust_env=False) as browser:
+            assert (await browser.post("/console/login/link", data={"token": found[2]})).status_code == 303
+            tour = await browser.get("/console/tour/topic")
+            assert tour.status_code == 200
+            assert "1 of 8" in tour.text
         assert str(temporary) in processes(), "the store's process shows where it listens"
         assert await demo.stop(signal.SIGINT) == 130, demo.output[-3000:]
         output = _STYLING.sub("", demo.output)
-    assert "Made 4 keys and registered 4 clients: gateway, ehr-r5, ehr-r4, ehr-r4b." in output
+    assert "Made 5 keys and registered 5 clients: gateway, ehr-r5, ehr-r4, ehr-r4b, tour." in output
     assert "3 subscribers got access tokens with their keys and registered their subscriptions." in output
     assert "The broker made 3 signing secrets. Subscribers refuse what is not signed with theirs." in output
     verified = re.search(r"signatures verified\W+(\d+)", output)
