@@ -10,7 +10,6 @@ import functools
 import gc
 import ipaddress
 import ssl
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -37,6 +36,7 @@ from broker.store.keys import Layout
 from broker.store.protocol import Store
 from broker.store.redis_store import connect
 from broker.testing.subscriber import SimulatedSubscriber
+from tests import quick_imports  # noqa: F401 before what it makes quick
 from tests.http_clients import share_authorities
 from tests.loop_blocks import LOOP_BLOCKS
 from tests.metrics import reset_metrics
@@ -66,8 +66,6 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
-# jsonschema would compile the grammars of formats that nothing checks, for more than a second
-sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 LOOP_BLOCKS.install()
 share_authorities()
 

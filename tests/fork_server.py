@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import broker.cli
+import tests.quick_imports  # noqa: F401
 from broker.__main__ import main as run_broker
 from broker.app.topics import load_catalog
 from broker.fhir.resource_types import RESOURCE_TYPES
@@ -87,6 +88,7 @@ def _become_broker(request: dict[str, Any], parent: int, stdout: int, stderr: in
 def main() -> None:
     for module in pkgutil.iter_modules(broker.cli.__path__, "broker.cli."):
         importlib.import_module(module.name)  # so that no command has to import it and its libraries
+    importlib.import_module("jsonschema")  # nor a broker with a folder of mappings
     load_catalog(Settings(topics_dir=Path(__file__).parents[1] / "topics"))
     shipped_mappings()
     for release in Release:

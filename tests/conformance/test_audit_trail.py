@@ -221,7 +221,7 @@ async def main(url, name, number):
 
 asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
-_PROCESSES, _TURNS = 4, 40
+_PROCESSES, _TURNS = 4, 20
 
 
 async def test_several_processes_append_to_one_chain(store: Store, shared_store: SharedStore) -> None:

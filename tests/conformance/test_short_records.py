@@ -27,9 +27,11 @@ COPIED = 900
 async def to_schema_4_change(redis: Any, stream: str) -> None:
     entries = await redis.xrange(stream)
     await redis.delete(stream)
+    pipeline = redis.pipeline()
     for entry_id, fields in entries:
         state, _, logged = fields.pop(b"change").partition(b"\n")
-        await redis.xadd(stream, {**fields, b"change": logged, b"state": state}, id=entry_id)
+        pipeline.xadd(stream, {**fields, b"change": logged, b"state": state}, id=entry_id)
+    await pipeline.execute()
 
 
 async def to_schema_4(store: Store, shard: int, partition: int) -> None:

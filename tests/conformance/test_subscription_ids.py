@@ -145,8 +145,10 @@ async def test_a_sweep_looks_at_a_bounded_number_of_entries_in_one_script(store:
     shard = subscriptions.shard_of(DEFAULT_TENANT, ids_of(0)[0])  # type: ignore[arg-type]
     outbox = keys.outbox(shard, DEFAULT_TENANT, ids_of(0)[0])
     record = encode(EventRecord("Basic", "a", 1, Release.R4, Interaction.CREATE, at_ms=1, size=0))
+    pipeline = redis.pipeline()
     for number in range(1, 5_001):
-        await redis.xadd(outbox, {"event": record}, id=f"{number}-0")
+        pipeline.xadd(outbox, {"event": record}, id=f"{number}-0")
+    await pipeline.execute()
     await redis.hset(keys.subscription(shard, DEFAULT_TENANT, ids_of(0)[0]), mapping={"cursor": 5000})
     retention = Retention(store, Limits(keep_ms=1_000))
     calls = await commands(store, lambda: retention._trim_outboxes(2_000))
