@@ -18,9 +18,10 @@ from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.collector import Collector
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import BrokerFixture, until
-from tests.integration.commands import Command, run
+from tests.integration.commands import Command, environment, run
 from tests.metrics import read_total, total
 from tests.ports import free_port
+from tests.stores import SharedStore
 
 _NOW = "2025-03-01T08:00:00Z"
 _READY_PID = re.compile(r"ready .*?pid\S*?=\S*?(\d+)")
@@ -331,3 +332,18 @@ def test_a_setting_that_is_not_valid_is_reported_in_one_line(
 @pytest.mark.parametrize("role", ["api", "match", "dispatch"])
 def test_a_role_without_a_shared_store_is_refused(tmp_path: Path, role: str) -> None:
     assert "BROKER_REDIS_URL" in error_of(tmp_path, role)
+
+
+async def test_a_process_reports_to_systemd_when_it_is_ready_and_when_it_stops(
+    tmp_path: Path, shared_store: SharedStore
+) -> None:
+    await shared_store.flush()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        env = environment(redis_url=shared_store.url, port="0") | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with Command(["fhir-broker", "match"], tmp_path / "match.log", env) as process:
+            assert await asyncio.to_thread(systemd.recv, 64) == b"READY=1"
+            assert "ready" in process.output
+            assert await process.stop() == 0
+            assert systemd.recv(64) == b"STOPPING=1"

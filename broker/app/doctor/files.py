@@ -13,6 +13,19 @@ from broker.settings.written import CONFIG, masked
 
 CERTIFICATES, PERMISSIONS = "certificates", "permissions"
 _SOON = timedelta(days=21)
+CERTIFICATES_OF = ("tls_cert", "tls_client_ca", "egress_ca_file", "mqtt_cert", "mqtt_ca_file")
+"""The settings that name a file of certificates."""
+SECRETS = (
+    "tls_key",
+    "mqtt_password_file",
+    "mqtt_cert",
+    "outbound_auth",
+    "console_client_secret",
+    "traces_headers_file",
+)
+"""The settings that name a file with secrets, besides the key ring."""
+FOLDERS_OF_SECRETS = {"egress_client_certs": "*/*.pem", "keys_dir": "*/*"}
+"""The settings that name a folder of them, and which files those are."""
 
 
 def check_permissions(settings: Settings) -> Iterator[Finding]:
@@ -27,17 +40,12 @@ def check_permissions(settings: Settings) -> Iterator[Finding]:
 
 
 def _secret_files(settings: Settings) -> Iterator[Path]:
-    single = (
-        settings.key_ring_path,
-        settings.tls_key or settings.tls_cert,
-        settings.mqtt_password_file,
-        settings.mqtt_cert,
-        settings.outbound_auth,
-        _settings_file(settings),
-        settings.data_dir if settings.redis_url is None else None,
-    )
-    yield from (path for path in single if path is not None)
-    for folder, pattern in ((settings.egress_client_certs, "*/*.pem"), (settings.keys_dir, "*/*")):
+    paths = [settings.key_ring_path, _settings_file(settings), *(getattr(settings, name) for name in SECRETS)]
+    paths += [settings.data_dir] if settings.redis_url is None else []
+    paths += [settings.tls_cert] if settings.tls_key is None else []
+    yield from (path for path in paths if path is not None)
+    for name, pattern in FOLDERS_OF_SECRETS.items():
+        folder: Path | None = getattr(settings, name)
         if folder is not None:
             yield from sorted(path for path in folder.glob(pattern) if path.is_file())
 
@@ -71,13 +79,7 @@ def _exposed(paths: list[Path]) -> Iterator[Finding]:
 def check_certificates(settings: Settings, now_ms: int) -> Iterator[Finding]:
     """When the first certificate expires of each file that the settings name."""
     now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
-    named = {
-        "BROKER_TLS_CERT": settings.tls_cert,
-        "BROKER_TLS_CLIENT_CA": settings.tls_client_ca,
-        "BROKER_EGRESS_CA_FILE": settings.egress_ca_file,
-        "BROKER_MQTT_CERT": settings.mqtt_cert,
-        "BROKER_MQTT_CA_FILE": settings.mqtt_ca_file,
-    }
+    named = {f"BROKER_{name.upper()}": getattr(settings, name) for name in CERTIFICATES_OF}
     files = [(variable, path) for variable, path in named.items() if path is not None]
     if settings.egress_client_certs is not None:
         of_clients = sorted(settings.egress_client_certs.glob("*/*.pem"))

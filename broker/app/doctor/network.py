@@ -5,7 +5,8 @@ BROKER_EGRESS_ALLOW.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import fields
 from urllib.parse import urlsplit
 
 from broker.app.channels import allowed_networks
@@ -43,13 +44,13 @@ async def check_names(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _named_hosts(settings: Settings) -> Iterator[tuple[str, str]]:
-    urls: Mapping[str, str | None] = {
-        "BROKER_BASE_URL": settings.base_url,
-        "BROKER_REDIS_URL": None if _is_cluster(settings.redis_url) else settings.redis_url,
-        "BROKER_SMTP_URL": settings.smtp_url,
-        "BROKER_MQTT_URL": settings.mqtt_url,
-        "BROKER_EGRESS_PROXY": settings.egress_proxy,
+    urls = {
+        f"BROKER_{each.name.upper()}": getattr(settings, each.name)
+        for each in fields(settings)
+        if each.metadata["kind"].name == "url"
     }
+    if _is_cluster(settings.redis_url):
+        del urls["BROKER_REDIS_URL"]  # the store's own check names a node
     by_host: dict[str, list[str]] = {}
     for variable, url in urls.items():
         host = urlsplit(url).hostname if url else None

@@ -1,11 +1,11 @@
 """Each check of `fhir-broker doctor` says what is wrong and what to do, and nothing where all is well."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from broker.app.doctor import Finding, State, examine
+from broker.app.doctor import Finding, State, examine, files
 from broker.app.doctor import storage as doctor_storage
 from broker.app.doctor.configuration import check_configuration
 from broker.app.doctor.files import check_certificates, check_permissions
@@ -98,6 +98,18 @@ def test_a_settings_file_is_secret_if_a_url_in_it_has_a_password(tmp_path: Path)
         file.chmod(0o644)
         settings = Settings.from_environment({"BROKER_CONFIG": str(file)})
         assert states(list(check_permissions(settings))) == [("permissions", state)], text
+
+
+def test_every_setting_that_names_a_file_is_judged_or_known_to_need_no_check() -> None:
+    """A new one fails here: its place is in one of the lists of `files.py`, or below."""
+    paths = {each.name for each in fields(Settings) if each.metadata["kind"].name == "path"}
+    without_secrets = {
+        *("topics_dir", "mappings_dir", "profiles_dir", "clients_dir", "issuers", "write_targets"),
+        *("mqtt_topics", "high_water_file", "data_dir", "key_ring"),
+    }
+    judged = {*files.SECRETS, *files.FOLDERS_OF_SECRETS, *files.CERTIFICATES_OF}
+    assert judged | without_secrets == paths
+    assert not judged & without_secrets
 
 
 def test_certificates_are_reported_before_they_expire(tmp_path: Path) -> None:
