@@ -105,7 +105,7 @@ def test_every_setting_that_names_a_file_is_judged_or_known_to_need_no_check() -
     paths = {each.name for each in fields(Settings) if each.metadata["kind"].name == "path"}
     without_secrets = {
         *("topics_dir", "mappings_dir", "profiles_dir", "clients_dir", "issuers", "write_targets"),
-        *("mqtt_topics", "high_water_file", "data_dir", "key_ring"),
+        *("mqtt_topics", "high_water_file", "data_dir", "key_ring", "config"),
     }
     judged = {*files.SECRETS, *files.FOLDERS_OF_SECRETS, *files.CERTIFICATES_OF}
     assert judged | without_secrets == paths
