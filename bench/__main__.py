@@ -35,6 +35,7 @@ from bench import (
     security,
     signatures,
     stalls,
+    tracing,
     write,
 )
 from bench.figures import Figure
@@ -67,6 +68,7 @@ BENCHES: Mapping[str, Measure] = {
     "access": access.measure,
     "attempts": attempts.measure,
     "audit": audit.measure,
+    "tracing": tracing.measure,
     "neighbour": neighbour.measure,
     "neighbours": neighbours.measure,
     "readings": readings.measure,

@@ -5,16 +5,19 @@ sees only what its own brokers counted.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
+from broker.telemetry import exposition, store_metrics
 from broker.telemetry.metrics import REGISTRY
+from broker.telemetry.store_metrics import StoreCounts
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(broker_\w+)` \| (\w+) \| ([\w, ]*) ?\| (process|store) \|", re.MULTILINE)
@@ -60,6 +63,23 @@ def reset_metrics() -> None:
             children = list(collector._metrics.values()) if collector._labelnames else [collector]
             for child in children:
                 child._metric_init()  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+
+
+def process_page() -> str:
+    """The metrics of this process as a scrape shows them."""
+    return exposition.render("", None)[0].decode()
+
+
+def store_page(counts: StoreCounts) -> str:
+    """The metrics of the store as a scrape shows them."""
+    registry = CollectorRegistry()
+
+    class Page(Collector):
+        def collect(self) -> Iterable[Metric]:
+            return store_metrics.collect(counts)
+
+    registry.register(Page())
+    return generate_latest(registry).decode()
 
 
 def total(page: str, sample: str, **labels: str) -> float:

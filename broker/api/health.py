@@ -7,7 +7,8 @@ from starlette.responses import JSONResponse, Response
 
 from broker.errors import StoreUnavailable
 from broker.services.health import Health
-from broker.telemetry import metrics, store_metrics
+from broker.telemetry import exposition, metrics
+from broker.telemetry.store_metrics import StoreCounts
 
 _METRICS_TIMEOUT_S = 5
 
@@ -29,12 +30,13 @@ async def readyz(request: Request) -> Response:
 
 
 async def prometheus(request: Request) -> Response:
-    """Metrics in Prometheus's text format; those of the store are absent while it is unavailable."""
+    """Metrics for Prometheus; those of the store are absent while it is unavailable."""
     health: Health = request.app.state.health
+    counts: StoreCounts | None = None
     try:
         async with asyncio.timeout(_METRICS_TIMEOUT_S):
-            of_store = store_metrics.render(await health.counters.read())
+            counts = await health.counters.read()
     except (StoreUnavailable, TimeoutError):
         metrics.store_errors.inc()
-        of_store = b""
-    return Response(metrics.render() + of_store, media_type="text/plain; version=0.0.4; charset=utf-8")
+    page, media_type = exposition.render(request.headers.get("accept", ""), counts)
+    return Response(page, media_type=media_type)

@@ -1,13 +1,17 @@
-"""Builds the housekeeper: retention, which runs in every process with the role `match`."""
+"""Builds what looks after the data of the store in every process with the role `match`: the housekeeper, and
+the sampler of backlogs.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from broker.app.parts import Parts, milliseconds
 from broker.store.attempts import AttemptAges
+from broker.store.backlogs import BacklogSample
 from broker.store.memory_sample import MemorySample
 from broker.store.registry import RegistryFollower
 from broker.store.retention import Limits, Retention
 from broker.workers.audit_upkeep import AuditTrimmer
+from broker.workers.backlog_sampler import BacklogSampler
 from broker.workers.housekeeper import Housekeeper, interval_of
 
 
@@ -29,6 +33,10 @@ def build_housekeeper(parts: Parts) -> Housekeeper:
         parts.stop,
         _trimmers(parts),
     )
+
+
+def build_backlog_sampler(parts: Parts) -> BacklogSampler:
+    return BacklogSampler(BacklogSample(parts.store, parts.settings.metrics_top), parts.stop)
 
 
 def _trimmers(parts: Parts) -> Mapping[str, Callable[[], Awaitable[None]]]:

@@ -34,7 +34,7 @@ from broker.app.channels import document_client, open_channels
 from broker.app.console import build_console_rows, open_issuer_logins
 from broker.app.dispatcher import build_dispatcher
 from broker.app.flow import build_activity_recorder, build_lag_reporter, build_throttle
-from broker.app.housekeeping import build_housekeeper
+from broker.app.housekeeping import build_backlog_sampler, build_housekeeper
 from broker.app.http import serving
 from broker.app.listening import bind, with_bound_port
 from broker.app.mappings import check_mappings, watched_mappings
@@ -298,6 +298,8 @@ def _worker_loops(
         if parts.settings.auth == "smart":
             loops["access review"] = lambda: build_access_review(parts).run(parts.stop)
         loops["housekeeper"] = lambda: build_housekeeper(parts).run()
+        if parts.settings.metrics_top:
+            loops["backlogs"] = lambda: build_backlog_sampler(parts).run()
     if Role.DISPATCH in roles:
         loops["dispatcher"] = lambda: build_dispatcher(parts).run()
     return loops

@@ -24,7 +24,7 @@ def report_attempt(
         failpoints.hit("delivery.answered")
         for event in () if claim.is_repeat else claim.events:
             seconds = max(0, now_ms - event.at_ms) / 1000
-            metrics.delivery_latency.observe(seconds, trace.exemplar(event))
+            metrics.observe_delivery(seconds, trace.exemplar(event))
         _log_delivery(claim, trace.traceparent)
         return
     is_partial = isinstance(outcome, PartlyDelivered)

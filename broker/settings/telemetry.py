@@ -1,10 +1,10 @@
-"""The settings of traces. They are fields of `Settings`."""
+"""The settings of traces and metrics. They are fields of `Settings`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from broker.settings.environment import setting
-from broker.settings.kinds import BASE_URL, PATH, RATIO, TEXT
+from broker.settings.kinds import BASE_URL, PATH, RATIO, TEXT, number
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,13 @@ class TelemetrySettings:
         "0.1",
         "The part of all traces that is recorded, from 0 to 1, chosen by the trace id. What fails is "
         "recorded always. Set the same in all processes.",
+    )
+    metrics_top: int = setting(
+        20,
+        number(0, 1_000),
+        "20",
+        "How many subscriptions, and how many tenants, /metrics shows one by one: those with the most "
+        "undelivered events. 0: none.",
     )
     traces_service: str = setting(
         "fhir-broker", TEXT, "fhir-broker", "The service.name of the spans of this process."

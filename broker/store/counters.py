@@ -17,12 +17,12 @@ hashes of the inbox and of the quarantine have those of dead letters (refused en
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from broker.model.change import Interaction
 from broker.model.gap import GapReason
 from broker.model.subscription import SubscriptionStatus
 from broker.store import keys
+from broker.store.backlogs import backlogs_of, undelivered_in
 from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.disk_space import read_disk_space
 from broker.store.matched_positions import unmatched
@@ -47,14 +47,13 @@ class Counters:
         commands += [("HGETALL", keys.shard_counters(shard)) for shard in shards]
         commands += [("HGETALL", keys.INBOX_COUNTERS), ("HGETALL", keys.QUARANTINE_COUNTERS)]
         commands += [("HGET", keys.matching(partition), "matched") for partition in partitions]
-        answers: list[Any] = await self._store.send(commands)
+        *answers, backlogs = await self._store.send([*commands, ("GET", keys.BACKLOGS)])
         size = await self._size()
         hashes = [_numbers(answer) for answer in answers[: len(partitions) + len(shards) + 2]]
         matched = answers[len(hashes) :]
         of_partitions, of_shards = hashes[: len(partitions)], hashes[len(partitions) : -2]
         changes, events = _sum(of_partitions), _sum(of_shards)
         delivered = events["delivered"] + events["events_delivered_correction"]
-        passed = delivered - events["undelivered_correction"]
         return StoreCounts(
             changes_accepted={kind: changes[f"changes_accepted:{kind}"] for kind in Interaction},
             changes_matched=sum(int(number or 0) for number in matched) - changes["dead_letters_created"],
@@ -69,7 +68,7 @@ class Counters:
             rollbacks=max((counters["rollbacks"] for counters in of_shards), default=0),
             subscriptions={status: events[f"subscriptions:{status}"] for status in SubscriptionStatus},
             subscriptions_with_gaps=events["subscriptions_with_gaps"],
-            undelivered_events=events["events_appended"] - passed,
+            undelivered_events=undelivered_in(events),
             dead_letters={
                 DeadLetterKind.CHANGE: _dead_letters(changes),
                 DeadLetterKind.EVENT: _dead_letters(events),
@@ -81,6 +80,7 @@ class Counters:
                 for partition, counters, number in zip(partitions, answers, matched, strict=False)
             },
             size=size,
+            backlogs=backlogs_of(backlogs),
         )
 
     async def _size(self) -> StoreSize:

@@ -1,21 +1,27 @@
 """Metrics of this process, by name. `store_metrics.py` has those that describe the store.
 
 `serve --workers N` sets SHARED_DIRECTORY for its workers. prometheus_client then keeps the numbers of each
-process in files of that directory, and `render` returns the sums over all workers, also those that have
+process in files of that directory, and `collect` returns the sums over all workers, also those that have
 ended. So `/metrics` is the same whichever worker answers it.
 """
 
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+
+from broker.telemetry.exemplars import SharedExemplars, with_exemplars
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that prometheus_client reads when it is imported."""
 REGISTRY = CollectorRegistry(auto_describe=True)
+_LATENCIES_S = (
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 43_200, 259_200
+)  # fmt: skip
 
 intake_refused = Counter(
     "broker_intake_refused",
@@ -37,7 +43,7 @@ limit_refusals = Counter(
 delivery_latency = Histogram(
     "broker_delivery_latency_seconds",
     "From the acceptance of a change to the endpoint's 2xx, per event.",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 43_200, 259_200),
+    buckets=_LATENCIES_S,
     registry=REGISTRY,
 )
 event_loop_lag = Histogram(
@@ -86,13 +92,26 @@ mqtt_messages = Counter(
 store_errors = Counter("broker_store_errors", "Requests to the store that failed.", registry=REGISTRY)
 
 
-def render() -> bytes:
-    """All metrics of this process, or of all workers, in Prometheus's text format."""
+def observe_delivery(seconds: float, exemplar: dict[str, str] | None) -> None:
+    """Measures the way of one event; `exemplar` names its trace, if that is recorded."""
+    delivery_latency.observe(seconds, exemplar)
+    if exemplar is not None and (shared := _shared_exemplars()) is not None:
+        shared.keep(seconds, exemplar)
+
+
+@cache
+def _shared_exemplars() -> SharedExemplars | None:
+    """None unless there are several workers. The file of the metric that it belongs to is as old."""
     if SHARED_DIRECTORY not in os.environ:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    registry.register(_Workers(Path(os.environ[SHARED_DIRECTORY])))
-    return generate_latest(registry)
+        return None
+    return SharedExemplars(Path(os.environ[SHARED_DIRECTORY]), _LATENCIES_S, os.getpid())
+
+
+def collect() -> Iterable[Metric]:
+    """All metrics of this process, or of all workers."""
+    if SHARED_DIRECTORY not in os.environ:
+        return REGISTRY.collect()
+    return _Workers(Path(os.environ[SHARED_DIRECTORY])).collect()
 
 
 def forget_process(pid: int, directory: Path) -> None:
@@ -113,7 +132,9 @@ class _Workers(Collector):
     def collect(self) -> Iterable[Metric]:
         files = [str(file) for file in self._directory.glob("*.db") if not _is_empty(file)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-        return merged
+        for metric in merged:
+            is_latency = metric.name == "broker_delivery_latency_seconds"
+            yield with_exemplars(metric, self._directory) if is_latency else metric
 
 
 def _is_empty(file: Path) -> bool:

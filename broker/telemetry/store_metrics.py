@@ -3,12 +3,11 @@
 They are the same whichever process answers. `metrics.py` has those that belong to one process.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,33 @@ class StoreSize:
     rewrite: int | None = None
 
 
+class SubscriptionBacklog(NamedTuple):
+    """A subscription with undelivered events; `oldest_s` is how long the first of them has waited."""
+
+    tenant: str
+    subscription: str
+    undelivered: int
+    oldest_s: float
+
+
+class TenantBacklog(NamedTuple):
+    """A tenant with undelivered events, and how many of its subscriptions they wait for."""
+
+    tenant: str
+    undelivered: int
+    subscriptions: int
+
+
+class Backlogs(NamedTuple):
+    """The subscriptions and tenants with the most undelivered events; at most as many as are asked for."""
+
+    subscriptions: Sequence[SubscriptionBacklog] = ()
+    tenants: Sequence[TenantBacklog] = ()
+
+
+NO_BACKLOGS = Backlogs()
+
+
 @dataclass(frozen=True, slots=True)
 class StoreCounts:
     """Totals over all tenants.
@@ -59,80 +85,71 @@ class StoreCounts:
     dead_letters: Mapping[str, DeadLetterCounts]
     matcher_backlog: Mapping[int, int]
     size: StoreSize
+    backlogs: Backlogs = NO_BACKLOGS
 
 
-def render(counts: StoreCounts) -> bytes:
-    """The metrics in Prometheus's text format."""
-    registry = CollectorRegistry()
-    registry.register(_Snapshot(counts))
-    return generate_latest(registry)
-
-
-class _Snapshot(Collector):
-    def __init__(self, counts: StoreCounts) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterable[Metric]:
-        counts = self._counts
-        yield _counter(
-            "broker_changes_accepted",
-            "Changes accepted and written to the intake log.",
-            {(interaction,): number for interaction, number in counts.changes_accepted.items()},
-            "interaction",
-        )
-        yield _counter(
-            "broker_changes_matched",
-            "Changes matched against the subscriptions.",
-            {(): counts.changes_matched},
-        )
-        yield _counter(
-            "broker_events_appended", "Events numbered and put into an outbox.", {(): counts.events_appended}
-        )
-        yield _counter(
-            "broker_events_delivered",
-            "Events that their subscriber accepted; repetitions are not counted.",
-            {(): counts.events_delivered},
-        )
-        yield _counter(
-            "broker_events_given_up",
-            "Undelivered events given up because they were too many or too old.",
-            {(reason,): number for reason, number in counts.events_given_up.items()},
-            "reason",
-        )
-        yield _counter(
-            "broker_notifications",
-            "Attempts to send a notification, by type and outcome.",
-            {(kind, outcome): number for (kind, outcome), number in counts.notifications.items()},
-            "type",
-            "outcome",
-        )
-        yield _counter(
-            "broker_store_rollbacks", "Rollbacks of the store that were detected.", {(): counts.rollbacks}
-        )
-        yield _gauge(
-            "broker_subscriptions",
-            "Subscriptions by status.",
-            {(status,): number for status, number in counts.subscriptions.items()},
-            "status",
-        )
-        yield _gauge(
-            "broker_subscriptions_with_gaps",
-            "Subscriptions that lost events and were not stored by their client since.",
-            {(): counts.subscriptions_with_gaps},
-        )
-        yield _gauge(
-            "broker_undelivered_events",
-            "Events in outboxes that their subscriber has not accepted yet.",
-            {(): counts.undelivered_events},
-        )
-        yield _gauge(
-            "broker_matcher_backlog",
-            "Accepted changes that are not matched yet.",
-            {(str(partition),): number for partition, number in counts.matcher_backlog.items()},
-            "partition",
-        )
-        yield from _dead_letters(counts.dead_letters)
-        yield from _size(counts.size)
+def collect(counts: StoreCounts) -> Iterable[Metric]:
+    """The metrics of the store."""
+    yield _counter(
+        "broker_changes_accepted",
+        "Changes accepted and written to the intake log.",
+        {(interaction,): number for interaction, number in counts.changes_accepted.items()},
+        "interaction",
+    )
+    yield _counter(
+        "broker_changes_matched",
+        "Changes matched against the subscriptions.",
+        {(): counts.changes_matched},
+    )
+    yield _counter(
+        "broker_events_appended", "Events numbered and put into an outbox.", {(): counts.events_appended}
+    )
+    yield _counter(
+        "broker_events_delivered",
+        "Events that their subscriber accepted; repetitions are not counted.",
+        {(): counts.events_delivered},
+    )
+    yield _counter(
+        "broker_events_given_up",
+        "Undelivered events given up because they were too many or too old.",
+        {(reason,): number for reason, number in counts.events_given_up.items()},
+        "reason",
+    )
+    yield _counter(
+        "broker_notifications",
+        "Attempts to send a notification, by type and outcome.",
+        {(kind, outcome): number for (kind, outcome), number in counts.notifications.items()},
+        "type",
+        "outcome",
+    )
+    yield _counter(
+        "broker_store_rollbacks", "Rollbacks of the store that were detected.", {(): counts.rollbacks}
+    )
+    yield _gauge(
+        "broker_subscriptions",
+        "Subscriptions by status.",
+        {(status,): number for status, number in counts.subscriptions.items()},
+        "status",
+    )
+    yield _gauge(
+        "broker_subscriptions_with_gaps",
+        "Subscriptions that lost events and were not stored by their client since.",
+        {(): counts.subscriptions_with_gaps},
+    )
+    yield _gauge(
+        "broker_undelivered_events",
+        "Events in outboxes that their subscriber has not accepted yet.",
+        {(): counts.undelivered_events},
+    )
+    yield _gauge(
+        "broker_matcher_backlog",
+        "Accepted changes that are not matched yet.",
+        {(str(partition),): number for partition, number in counts.matcher_backlog.items()},
+        "partition",
+    )
+    yield from _dead_letters(counts.dead_letters)
+    yield from _size(counts.size)
+    yield from _backlogs(counts.backlogs)
 
 
 def _dead_letters(by_kind: Mapping[str, DeadLetterCounts]) -> Iterable[Metric]:
@@ -192,16 +209,46 @@ def _size(size: StoreSize) -> Iterable[Metric]:
         )
 
 
+def _backlogs(backlogs: Backlogs) -> Iterable[Metric]:
+    subscriptions = {(each.tenant, each.subscription): each for each in backlogs.subscriptions}
+    yield _gauge(
+        "broker_subscription_undelivered_events",
+        "Events that wait, of the subscriptions with the most of them.",
+        {key: each.undelivered for key, each in subscriptions.items()},
+        "tenant",
+        "subscription",
+    )
+    yield _gauge(
+        "broker_subscription_oldest_undelivered_seconds",
+        "How long the oldest event that waits has done so, of the same subscriptions.",
+        {key: each.oldest_s for key, each in subscriptions.items()},
+        "tenant",
+        "subscription",
+    )
+    yield _gauge(
+        "broker_tenant_undelivered_events",
+        "Events that wait, of the tenants with the most of them.",
+        {(each.tenant,): each.undelivered for each in backlogs.tenants},
+        "tenant",
+    )
+    yield _gauge(
+        "broker_tenant_subscriptions",
+        "Subscriptions that events wait for, of the same tenants.",
+        {(each.tenant,): each.subscriptions for each in backlogs.tenants},
+        "tenant",
+    )
+
+
 def _counter(name: str, text: str, numbers: Mapping[tuple[str, ...], int], *labels: str) -> Metric:
     return _filled(CounterMetricFamily(name, text, labels=labels), numbers)
 
 
-def _gauge(name: str, text: str, numbers: Mapping[tuple[str, ...], int], *labels: str) -> Metric:
+def _gauge(name: str, text: str, numbers: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
     return _filled(GaugeMetricFamily(name, text, labels=labels), numbers)
 
 
 def _filled(
-    family: CounterMetricFamily | GaugeMetricFamily, numbers: Mapping[tuple[str, ...], int]
+    family: CounterMetricFamily | GaugeMetricFamily, numbers: Mapping[tuple[str, ...], float]
 ) -> Metric:
     for labels, number in numbers.items():
         family.add_metric(labels, number)

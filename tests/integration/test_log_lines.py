@@ -13,6 +13,7 @@ from tests.integration.commands import Command
 from tests.ports import free_port
 
 _JSON = {"Content-Type": "application/fhir+json"}
+_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 async def _send_what_is_no_http(port: int) -> None:
@@ -49,6 +50,7 @@ async def test_all_lines_are_json_on_request(tmp_path: Path, subscriber: Simulat
         async with httpx.AsyncClient(base_url=base, trust_env=False, headers=_JSON, timeout=60) as client:
             fixture = BrokerFixture(client, subscriber)
             await fixture.subscribe("a")
+            client.headers["traceparent"] = f"00-{_TRACE}-00f067aa0ba902b7-01"
             subscriber.endpoint("a").answer = Script(503)
             await fixture.send(1)
             await fixture.until_numbers("a", 1)
@@ -67,6 +69,8 @@ async def test_all_lines_are_json_on_request(tmp_path: Path, subscriber: Simulat
         if line["message"] == "request refused"
     } == refused
     assert "hunter2" not in serve.output
+    traced = {"request refused", "notification delivered", "notification not delivered"}
+    assert traced <= {line["message"] for line in lines if line.get("trace_id") == _TRACE}
     assert [line["logger"] for line in lines if "Invalid HTTP request" in line["message"]] == [
         "uvicorn.error"
     ]

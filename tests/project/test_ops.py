@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from broker.telemetry import metrics, store_metrics
-from tests.metrics import DocumentedMetric, documented_metrics, families, labels_of_process
+from tests.metrics import (
+    DocumentedMetric,
+    documented_metrics,
+    families,
+    labels_of_process,
+    process_page,
+    store_page,
+)
 from tests.unit.telemetry.test_metrics import COUNTS
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +59,8 @@ def samples() -> Mapping[str, DocumentedMetric]:
 
 def test_the_list_has_each_metric_with_its_type_and_labels() -> None:
     reported = {}
-    for of, page in (("process", metrics.render()), ("store", store_metrics.render(COUNTS))):
-        for name, family in families(page.decode()).items():
+    for of, page in (("process", process_page()), ("store", store_page(COUNTS))):
+        for name, family in families(page).items():
             reported[name] = (family.type, of)
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             assert not labels or labels == set(DOCUMENTED[name].labels), name

@@ -3,12 +3,12 @@
 import asyncio
 import time
 
-from broker.telemetry import loop_lag, metrics
-from tests.metrics import total
+from broker.telemetry import loop_lag
+from tests.metrics import process_page, total
 
 
 def read(sample: str, **labels: str) -> float:
-    return total(metrics.render().decode(), f"broker_event_loop_lag_seconds_{sample}", **labels)
+    return total(process_page(), f"broker_event_loop_lag_seconds_{sample}", **labels)
 
 
 async def test_a_blocked_loop_is_late_by_the_rest_of_the_block() -> None:

@@ -1,9 +1,8 @@
 """Spans: which are recorded, what they pass on, and how many wait."""
 
 from broker.model.trace import is_sampled, parent_id, parse_traceparent, trace_id
-from broker.telemetry import metrics
 from broker.telemetry.tracing import BATCH, OFF, RecordedSpan, SpanKind, SpanQueue, Tracer
-from tests.metrics import total
+from tests.metrics import process_page, total
 
 LOW, HIGH = "4bf92f3577b34da60000000000000001", "4bf92f3577b34da6ffffffffffffffff"
 
@@ -93,6 +92,6 @@ async def test_spans_that_find_the_queue_full_are_dropped_and_counted() -> None:
     for _ in range(5):
         tracer.start("match", SpanKind.CONSUMER, "").end()
     assert queue.has_batch.is_set()
-    assert total(metrics.render().decode(), "broker_trace_spans_total", result="dropped") == 3
+    assert total(process_page(), "broker_trace_spans_total", result="dropped") == 3
     assert [len(queue.take()), len(queue.take()), len(queue.take())] == [BATCH, 1, 0]
     assert not queue.has_batch.is_set()

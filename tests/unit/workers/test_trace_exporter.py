@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from broker.egress.http import HttpFailure, HttpResponse
-from broker.telemetry import metrics
 from broker.telemetry.tracing import BATCH, RecordedSpan, SpanKind, SpanQueue, Tracer
 from broker.workers import trace_exporter
 from broker.workers.trace_exporter import TraceExporter
-from tests.metrics import total
+from tests.metrics import process_page, total
 
 URL = "http://collector:4318/v1/traces"
 
@@ -47,7 +46,7 @@ def encode(spans: Sequence[RecordedSpan]) -> bytes:
 
 
 def spans_of(result: str) -> float:
-    return total(metrics.render().decode(), "broker_trace_spans_total", result=result)
+    return total(process_page(), "broker_trace_spans_total", result=result)
 
 
 async def exported(collector: FakeCollector, *names: str, calls: int = 1) -> None:

@@ -1,0 +1,78 @@
+"""The subscriptions and tenants that are furthest behind, as the metrics show them."""
+
+import asyncio
+
+from broker.store import keys
+from broker.store.backlogs import BacklogSample
+from broker.store.counters import Counters
+from broker.store.protocol import Store
+from broker.telemetry.store_metrics import NO_BACKLOGS, Backlogs
+from broker.workers.backlog_sampler import BacklogSampler
+from tests.integration.broker_fixture import BrokerFixture, Gate, until
+from tests.metrics import total
+
+KEEP_MS = 60_000
+
+
+def series(backlogs: Backlogs) -> tuple[list[tuple[str, int]], list[tuple[str, int, int]]]:
+    return (
+        [(each.subscription, each.undelivered) for each in backlogs.subscriptions],
+        [(each.tenant, each.undelivered, each.subscriptions) for each in backlogs.tenants],
+    )
+
+
+async def test_the_subscriptions_with_the_most_undelivered_events_have_series_until_they_catch_up(
+    broker_fixture: BrokerFixture, store: Store
+) -> None:
+    gates = {name: Gate() for name in ("far", "near", "least")}
+    ids = {}
+    for name, gate in gates.items():
+        ids[name] = await broker_fixture.subscribe(name)
+        broker_fixture.subscriber.endpoint(name).answer = gate
+        await broker_fixture.send(2)
+    await broker_fixture.until_counted(ids["far"], 6)
+    await broker_fixture.until_counted(ids["least"], 2)
+    sample = BacklogSample(store, 2)
+    found = await sample.take(KEEP_MS)
+    assert series(found) == ([(ids["far"], 6), (ids["near"], 4)], [("default", 12, 3)])
+    assert all(each.oldest_s >= 0 for each in found.subscriptions)
+    page = (await broker_fixture.client.get("/metrics")).text
+    assert total(page, "broker_subscription_undelivered_events", subscription=ids["far"]) == 6
+    assert ids["least"] not in page
+    gates["far"].opened.set()
+    await broker_fixture.until_numbers("far", 6)
+    for gate in gates.values():
+        gate.opened.set()
+    for name, count in (("near", 4), ("least", 2)):
+        await broker_fixture.until_numbers(name, count)
+
+    async def is_empty() -> bool:
+        return await sample.take(KEEP_MS) == NO_BACKLOGS._replace(subscriptions=[], tenants=[])
+
+    await until(is_empty)
+    page = (await broker_fixture.client.get("/metrics")).text
+    assert "broker_subscription_undelivered_events{" not in page
+
+
+async def test_one_process_at_a_time_samples_and_what_it_found_expires(store: Store) -> None:
+    first, second = BacklogSample(store, 2), BacklogSample(store, 2)
+    assert await first.is_my_turn(60_000)
+    assert not await second.is_my_turn(60_000)
+    await store.send([("DEL", keys.BACKLOGS_TURN)])
+    stop = asyncio.Event()
+    running = asyncio.create_task(BacklogSampler(second, stop, period_s=0.01).run())
+
+    async def is_sampled() -> bool:
+        (left_ms,) = await store.send([("PTTL", keys.BACKLOGS)])
+        return int(left_ms) >= 0
+
+    await until(is_sampled)
+    stop.set()
+    await running
+
+    async def has_expired() -> bool:
+        (number,) = await store.send([("EXISTS", keys.BACKLOGS)])
+        return not number
+
+    await until(has_expired)
+    assert (await Counters(store).read()).backlogs == NO_BACKLOGS
