@@ -16,9 +16,9 @@ from broker.model.audit import AuditEntity
 from broker.model.whole_number import whole_number
 from broker.services.audit import AuditService, Period, period_of
 from broker.services.audit_fields import AUDIT_FIELDS
+from broker.services.audit_query import AuditQuery
 from broker.services.result_parameters import Parameters, parse_result_parameters
 from broker.services.search import parse_search
-from broker.services.search_values import check_date
 
 NDJSON = "application/fhir+ndjson"
 _TYPE = "AuditEvent"
@@ -98,7 +98,7 @@ class AuditEventHandlers:
     async def export(self, request: FhirRequest) -> FhirResponse:
         """Every entry of a period as NDJSON, the oldest first, while it is read."""
         values = read_input(request, {"from", "to"})
-        period = _period(single(values, "from"), single(values, "to"))
+        period = AuditQuery(start=single(values, "from"), end=single(values, "to")).period
         return FhirResponse(chunks=self._lines(request, period), media_type=NDJSON)
 
     async def _lines(self, request: FhirRequest, period: Period) -> AsyncIterator[bytes]:
@@ -142,14 +142,6 @@ def _asked(patients: list[str]) -> tuple[AuditEntity, ...]:
     """The patients that a search asked for by id, for its own entry."""
     ids = [each.rpartition("/")[2] for value in patients for each in value.split(",")]
     return tuple(AuditEntity("Patient", each) for each in dict.fromkeys(ids) if each and len(each) <= 64)
-
-
-def _period(start: str, end: str) -> Period:
-    """From the first moment of `start` to the last one of `end`."""
-    for name, date in (("from", start), ("to", end)):
-        if date and (date[:1].isalpha() or not check_date(date)):
-            raise Malformed(Issue("value", f"{name} takes a date such as 2026-03 or an instant.", name))
-    return period_of([*([f"ge{start}"] if start else []), *([f"le{end}"] if end else [])])
 
 
 def _link(request: FhirRequest, *parameters: Parameters) -> str:

@@ -9,11 +9,17 @@ from broker.api.exchange import FhirRequest, FhirResponse
 from broker.api.named_values import Part, embedded, flag, group, instant, render, text, whole
 from broker.api.operation_input import Input, read_input, single
 from broker.errors import Issue, Malformed
-from broker.model.subscription import SubscriptionId
 from broker.model.whole_number import whole_number
-from broker.services.dead_letters import EVERY, MAX_COUNT, DeadLetterService, Refusal, Selection, entities_of
-from broker.store.dead_letter_id import DeadLetterKind
-from broker.store.dead_letters import DeadLetter, DeadLetterFilter
+from broker.services.dead_letters import (
+    EVERY,
+    MAX_COUNT,
+    DeadLetterService,
+    Refusal,
+    Selection,
+    dead_letter_filter,
+    entities_of,
+)
+from broker.store.dead_letters import DeadLetter
 
 DEFAULT_COUNT = 100
 MAX_PROBLEMS = 100
@@ -81,13 +87,8 @@ def _selected(request: FhirRequest) -> Selection:
 
 
 def _selection(values: Input, count: int) -> Selection:
-    kind, subscription = single(values, "kind"), single(values, "subscription")
-    if kind and kind not in set(DeadLetterKind):
-        raise Malformed(Issue("value", f"kind takes {', '.join(DeadLetterKind)}, not {kind!r}.", "kind"))
-    where = DeadLetterFilter(
-        DeadLetterKind(kind) if kind else None,
-        SubscriptionId(subscription.rpartition("/")[2]) if subscription else None,
-        single(values, "reason"),
+    where = dead_letter_filter(
+        single(values, "kind"), single(values, "subscription"), single(values, "reason")
     )
     ids = list(dict.fromkeys(values.get("id", ())))
     return Selection(ids, where, single(values, "after"), count)

@@ -22,6 +22,7 @@ from broker.api.request_log import RequestLog
 from broker.api.routes import HEALTH, OAUTH, ROUTES, HttpRoute, build_routes_app
 from broker.api.websockets import WebsocketParts
 from broker.app.access import build_oauth
+from broker.app.dead_letters import build_dead_letters
 from broker.app.parts import Parts, milliseconds
 from broker.app.profiles import build_intake_validator, build_validator
 from broker.app.readings import Readings, build_reading_parts, build_readings, build_redrive_worker
@@ -50,7 +51,6 @@ from broker.services.audit import AuditService
 from broker.services.business_events import BusinessEventService
 from broker.services.changes import ChangeService
 from broker.services.conditional_subscriptions import ConditionalSubscriptions
-from broker.services.dead_letters import DeadLetterService
 from broker.services.delivery_control import DeliveryControl
 from broker.services.delivery_progress import DeliveryProgressReader
 from broker.services.device_context import DeviceContextService
@@ -72,7 +72,6 @@ from broker.services.validation import ValidationService
 from broker.services.websocket_tokens import WebsocketTokenService
 from broker.settings import Settings
 from broker.settings.consistency import is_loopback
-from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.id_claims import IdClaims
 from broker.store.outbox import Outboxes
 from broker.store.sealed_secrets import SealedSecrets
@@ -141,7 +140,6 @@ def build_services(
         _quota(parts),
         parts.audit_journal,
     )
-    actions = DeadLetterActions(parts.store)
     restrictions = Restrictions(parts.search_context)
     changes = ChangeService(intake, parts.resources, restrictions)
     return ApplicationServices(
@@ -203,7 +201,7 @@ def build_services(
         topics=TopicService(
             catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync
         ),
-        dead_letters=DeadLetterService(parts.dead_letters, actions, readings.redrive),
+        dead_letters=build_dead_letters(parts, readings),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
         following=Following(
             parts.subscriptions,

@@ -14,16 +14,15 @@ from broker.api.routes import HttpRoute, mounted
 from broker.app.access import key_sets_of
 from broker.app.channels import egress_client
 from broker.app.parts import Parts, milliseconds
+from broker.app.readings import Readings
+from broker.ingest.intake import Intake
 from broker.model.access import Access
 from broker.security.issuer_tokens import IssuerTokens
-from broker.services.activity_history import ActivityHistory
 from broker.services.application import ApplicationServices
 from broker.services.console_logins import ConsoleLogins
 from broker.services.health import Health
 from broker.services.issuer_logins import BrokerAtIssuer, IssuerLogins
 from broker.services.login_failures import LoginFailures
-from broker.services.overview import OverviewService
-from broker.store.activity import Activity
 from broker.store.console_sessions import LoginLinks, StoredSessions
 
 PATH = "/console"
@@ -81,6 +80,8 @@ def build_logins(parts: Parts, failures: LoginFailures) -> ConsoleLogins | None:
 def build_console_rows(
     parts: Parts,
     services: ApplicationServices,
+    intake: Intake,
+    readings: Readings,
     health: Health,
     failures: LoginFailures,
     issuer: IssuerLogins | None,
@@ -90,7 +91,7 @@ def build_console_rows(
     """
     if not parts.settings.has_console:
         return ()
-    app = DeferredApp(partial(_build, parts, services, health, failures, issuer))
+    app = DeferredApp(partial(_build, parts, services, intake, readings, health, failures, issuer))
     return (HttpRoute(PATH, Route, _to_home, Access.PUBLIC), mounted(PATH, app, Access.PUBLIC))
 
 
@@ -101,17 +102,19 @@ async def _to_home(_request: Request) -> Response:
 def _build(
     parts: Parts,
     services: ApplicationServices,
+    intake: Intake,
+    readings: Readings,
     health: Health,
     failures: LoginFailures,
     issuer: IssuerLogins | None,
 ) -> ASGIApp:
     # templates and their library are for the console alone
+    from broker.app.console_pages import build_console_services  # noqa: PLC0415
     from broker.console.application import ConsoleParts, build_console  # noqa: PLC0415
-    from broker.console.services import ConsoleServices  # noqa: PLC0415
 
     return build_console(
         ConsoleParts(
-            ConsoleServices(services, _overview(parts, health), parts.tour),
+            build_console_services(parts, services, intake, readings, health),
             build_logins(parts, failures),
             issuer,
             parts.client_limits,
@@ -119,14 +122,4 @@ def _build(
             parts.draining,
             parts.settings.base_url,
         )
-    )
-
-
-def _overview(parts: Parts, health: Health) -> OverviewService:
-    settings = parts.settings
-    return OverviewService(
-        health,
-        ActivityHistory(Activity(parts.store), parts.clock),
-        has_search=bool(settings.search_indexes),
-        has_audit=settings.audit,
     )

@@ -23,8 +23,11 @@ from broker.workers.reading_redrive import KnownResources, ReadingRedriveWorker
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What the roles share: the way in for readings, what redrives them, and what is known of devices."""
+    """What the roles share: the mappings in force, the way in for readings, what redrives them, and what is
+    known of devices.
+    """
 
+    mapper: Callable[[], PayloadMapper]
     intake: ReadingIntake
     redrive: ReadingRedrive
     known: KnownResources
@@ -33,14 +36,14 @@ class Readings:
 def build_readings(parts: Parts, intake: Intake, mapper: Callable[[], PayloadMapper]) -> Readings:
     """`mapper` gives the mappings that are loaded at the moment."""
     identities, devices = Identities(intake), Devices(parts.resources)
-    resolver = Resolver(identities, devices, _policy(parts.settings))
+    resolver = Resolver(identities, devices, reading_policy(parts.settings))
     reading_intake = ReadingIntake(
         mapper, resolver, ObservationWriter(intake, parts.resources), parts.quarantine, parts.tracer
     )
     redrive = ReadingRedrive(reading_intake, parts.quarantine)
     known = KnownResources(identities, devices)
     parts.awaited.listen(known.drop)
-    return Readings(reading_intake, redrive, known)
+    return Readings(mapper, reading_intake, redrive, known)
 
 
 def build_reading_parts(parts: Parts, readings: Readings, limits: ClientLimits) -> ReadingParts:
@@ -60,7 +63,8 @@ def build_redrive_worker(parts: Parts, readings: Readings) -> ReadingRedriveWork
     return ReadingRedriveWorker(parts.store, parts.awaited, readings.redrive, readings.known, parts.stop)
 
 
-def _policy(settings: Settings) -> ReadingPolicy:
+def reading_policy(settings: Settings) -> ReadingPolicy:
+    """What readings may do, by the settings."""
     return ReadingPolicy(
         devices=IdentityPolicy(settings.reading_devices),
         patients=IdentityPolicy(settings.reading_patients),

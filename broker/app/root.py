@@ -32,6 +32,7 @@ from broker.app.api import (
 )
 from broker.app.channels import document_client, open_channels
 from broker.app.console import build_console_rows, open_issuer_logins
+from broker.app.dead_letters import build_dead_letter_runner
 from broker.app.dispatcher import build_dispatcher
 from broker.app.flow import build_activity_recorder, build_lag_reporter, build_throttle
 from broker.app.housekeeping import build_backlog_sampler, build_housekeeper
@@ -247,6 +248,7 @@ async def _open_intakes(
     loops |= profile_loops(parts, roles)
     if Role.API in roles:
         loops["exports"] = lambda: build_export_checker(parts, search).run()
+        loops["dead letter runs"] = lambda: build_dead_letter_runner(parts, readings).run()
     loops["throttle"] = lambda: throttle.follow(parts.stop)
     if Role.MQTT not in roles:
         return _Intakes(intake, readings, search, group_commit, loops, {})
@@ -274,7 +276,7 @@ async def _open_app(
         return build_health_app(health, login)
     services = build_services(parts, intakes.intake, topic_sync, intakes.readings, intakes.search)
     issuer = await stack.enter_async_context(open_issuer_logins(parts))
-    console = build_console_rows(parts, services, health, failures, issuer)
+    console = build_console_rows(parts, services, intakes.intake, intakes.readings, health, failures, issuer)
     return build_api_app(parts, services, intakes.readings, health, login, [*mounts, *console])
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,6 @@ import typer
 
 from broker.app import reachable_store
 from broker.app.stored_types import visit_type
-from broker.cli import conformance_view
 from broker.cli.broker_client import DEFAULT_BASE, HEADERS, TIMEOUT_S, check_url, fhir_base, request, trusted
 from broker.cli.credentials import auth_for
 from broker.errors import ConfigurationError, RequestError
@@ -28,24 +26,12 @@ from broker.model.resource import Resource
 from broker.model.wording import count_of
 from broker.profiles.catalog import ProfileCatalog
 from broker.profiles.report import Reporter
+from broker.services.conformance import ReportFormat, as_document
 from broker.settings import Settings
 from broker.store.stored_types import ListedResource
 
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64}")
 _STDIN = "-"
-
-
-class ReportFormat(StrEnum):
-    MARKDOWN = "markdown"
-    HTML = "html"
-    JSON = "json"
-
-
-_RENDER = {
-    ReportFormat.MARKDOWN: conformance_view.as_markdown,
-    ReportFormat.HTML: conformance_view.as_html,
-    ReportFormat.JSON: conformance_view.as_json,
-}
 
 
 def conformance_report(
@@ -120,7 +106,7 @@ def conformance_report(
         add(name, resource)
     unread = _add_stored(stored_type or [], tenant, release, add)
     report = reporter.report()
-    text = _RENDER[report_format](report)
+    text = as_document(report, report_format).text
     if output is None:
         typer.echo(text)
     else:

@@ -63,6 +63,12 @@ class ConformanceValidator:
             found = [replace(issue, severity="warning") if _refuse([issue]) else issue for issue in found]
         return [*issues, *found][:_MAX_ISSUES]
 
+    def examine(self, release: Release, resource_type: str, resource: Resource) -> Sequence[Issue]:
+        """By the structure and the resource's own profiles, whatever the policy."""
+        issues = self._structure.validate(release, resource_type, resource)
+        found = () if _refuse(issues) else self._profiles.validate(release, resource)
+        return [*issues, *found][:_MAX_ISSUES]
+
     def validate_profile(
         self, release: Release, resource_type: str, resource: Resource, profile: str
     ) -> Sequence[Issue]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.mapping.codes import LOINC, MDC
 from broker.mapping.device_mapping import DeviceMapping
@@ -43,6 +43,16 @@ class MappingRow:
     condition: str
     possible: str
     merged_by: str
+
+
+class Section(NamedTuple):
+    """The table of one mapping, without the columns that are empty in all its rows."""
+
+    name: str
+    title: str
+    description: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 COLUMNS: Mapping[str, str] = {
@@ -214,6 +224,17 @@ def to_html(rows: Sequence[MappingRow], mappings: MappingSet) -> str:
             parts.append(f"<tr>{cells}</tr>")
         parts.append("</tbody>\n</table>")
     return "\n".join([*parts, "</body>\n</html>\n"])
+
+
+def sections(mappings: MappingSet) -> list[Section]:
+    """The document as values: a section for each mapping."""
+    made = []
+    for mapping, listed in _by_mapping(rows_of(mappings), mappings):
+        names = _used(listed)
+        cells = [[str(getattr(row, name)) for name in names] for row in listed]
+        titles = [COLUMNS[name] for name in names]
+        made.append(Section(mapping.name, mapping.title, mapping.description, titles, cells))
+    return made
 
 
 def _by_mapping(

@@ -74,10 +74,21 @@ def explain(
 
     Raises msgspec.DecodeError for a body that is not a JSON object, and nothing else.
     """
-    triggers = tuple(_trigger_reports(topic, change, context))
+    triggers = explain_topic(topic, change, context)
     filters = tuple(_filter_reports(subscription, topic, change, context, related))
     matches, reason = _verdict(subscription, topic, change, triggers, filters)
     return Explanation(matches, reason, topic.canonical, triggers, filters)
+
+
+def explain_topic(topic: Topic, change: Change, context: SearchContext) -> tuple[TriggerReport, ...]:
+    """Whether each trigger of a topic fires on a change, whoever subscribes. Raises as `explain`."""
+    return tuple(_trigger_reports(topic, change, context))
+
+
+def topic_verdict(triggers: tuple[TriggerReport, ...]) -> tuple[bool, str]:
+    """Whether the topic fires, and the reason of the trigger that decided it."""
+    fired = next((trigger for trigger in triggers if trigger.outcome is ExplainOutcome.PASSED), None)
+    return fired is not None, _why_not_fired(triggers) if fired is None else f"{fired.location} fires"
 
 
 def needed_targets(

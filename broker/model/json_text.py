@@ -167,6 +167,14 @@ def indented(text: bytes) -> bytes:
     return msgspec.json.format(text, indent=2) if text else text
 
 
+def for_people(text: bytes) -> str:
+    """A text that may be JSON: then it is indented; another stays as it is."""
+    if text.lstrip()[:1] in {b"{", b"["}:
+        with contextlib.suppress(*_DECODE_ERRORS):
+            return indented(text).decode()
+    return text.decode(errors="replace")
+
+
 @lru_cache(maxsize=1024)
 def label(name: str) -> bytes:
     """The text of a member's name, with the comma before it and the colon after it."""

@@ -81,16 +81,21 @@ class AuditService:
         *,
         behind: int,
         count: int,
-        is_ascending: bool,
-        has_total: bool,
+        is_ascending: bool = False,
+        has_total: bool = False,
+        max_examined: int = 0,
     ) -> AuditPage:
         """A page of entries that pass, the newest first unless it `is_ascending`, from behind number `behind`
-        (0: from the start).
+        (0: from the start). It looks at `max_examined` entries at most (0: at all), so that it may have
+        fewer than `count`, or none, and still continue.
         """
         found: list[ChainedEntry] = []
-        total, slices, has_more = 0, Slices(), False
+        total, examined, last, slices, has_more = 0, 0, 0, Slices(), False
         async for entry in self._walk(principal, period, 0 if has_total else behind, is_ascending):
             await slices.pause()
+            if max_examined and examined == max_examined and len(found) < count:
+                return AuditPage(found, last, None)
+            examined, last = examined + 1, entry.sequence
             if not passes(entry):
                 continue
             total += 1

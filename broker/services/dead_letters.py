@@ -4,7 +4,7 @@ An operator names dead letters by id, or selects them by a filter, or takes all.
 page at a time; each page says where the next one starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from broker.errors import Issue, Malformed, NotFound
 from broker.ingest.readings.redrive import ReadingRedrive
 from broker.model.audit import AuditEntity
 from broker.model.principal import Principal
+from broker.model.subscription import SubscriptionId
 from broker.store.dead_letter_actions import DeadLetterActions, RedriveResult
-from broker.store.dead_letter_id import DeadReadingId, parse_dead_letter_id
+from broker.store.dead_letter_id import DeadLetterKind, DeadReadingId, parse_dead_letter_id
 from broker.store.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 
 _log = structlog.get_logger(__name__)
@@ -80,6 +81,19 @@ class DiscardReport:
     selected: Sequence[DeadLetter] = ()
 
 
+def dead_letter_filter(kind: str, subscription: str, reason: str) -> DeadLetterFilter:
+    """The filter that a person or client wrote; '' stands for everything. `subscription` is an id or a
+    reference. Raises `Malformed` for an unknown kind.
+    """
+    if kind and kind not in set(DeadLetterKind):
+        raise Malformed(Issue("value", f"kind takes {', '.join(DeadLetterKind)}, not {kind!r}.", "kind"))
+    return DeadLetterFilter(
+        DeadLetterKind(kind) if kind else None,
+        SubscriptionId(subscription.rpartition("/")[2]) if subscription else None,
+        reason,
+    )
+
+
 class DeadLetterService:
     """Dead letters of the principal's tenant. Each action may be repeated."""
 
@@ -102,6 +116,10 @@ class DeadLetterService:
                 principal.tenant, selection.where, selection.after, selection.count
             )
         )
+
+    async def counts(self, principal: Principal) -> Mapping[DeadLetterKind, int]:
+        """How many the tenant has of each kind."""
+        return await self._dead_letters.counts(principal.tenant)
 
     async def _get(self, principal: Principal, dead_letter_id: str) -> DeadLetter:
         dead_letter = await self._dead_letters.get(principal.tenant, dead_letter_id)

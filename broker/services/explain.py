@@ -92,7 +92,7 @@ class ExplainService:
         record = await self._subscriptions.get(principal, subscription_id)
         change = await self._stored_change(principal, reference)
         progress = await self._progress.read(record, change.current)
-        return await self._report(record, change, progress)
+        return await self.report(record, change, progress)
 
     async def explain_hypothetical(
         self, principal: Principal, release: Release, subscription_id: str, hypothetical: HypotheticalChange
@@ -101,12 +101,13 @@ class ExplainService:
         `Unprocessable`.
         """
         record = await self._subscriptions.get(principal, subscription_id)
-        change = await self._hypothetical_change(principal, release, hypothetical)
-        return await self._report(record, change, None)
+        change = await self.hypothetical_change(principal, release, hypothetical)
+        return await self.report(record, change, None)
 
-    async def _report(
+    async def report(
         self, record: Record, change: Change, progress: DeliveryProgress | None
     ) -> ExplainReport:
+        """Explains a change that the reader of the report may see, with how far its delivery is."""
         topic = self._catalog.bound(record.subscription.topic_canonical)
         explanation = None if topic is None else await self._explanation(record, topic, change)
         is_event, reason = _verdict(record, change, explanation)
@@ -143,9 +144,12 @@ class ExplainService:
             previous = await self._resources.version(version.key._replace(version=version.key.version - 1))
         return self._change(principal, version, previous)
 
-    async def _hypothetical_change(
+    async def hypothetical_change(
         self, principal: Principal, release: Release, hypothetical: HypotheticalChange
     ) -> Change:
+        """The change that sending a resource now would be. Raises `Malformed`, `Unprocessable`, and
+        `Forbidden` for a type that the principal may not read.
+        """
         resource_type = hypothetical.resource.type
         resource_id = hypothetical.resource.id or _ID_OF_NEW_RESOURCE
         _check_resource(release, resource_type, resource_id, hypothetical)

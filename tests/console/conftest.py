@@ -13,14 +13,18 @@ from msgspec import json
 from playwright.async_api import Browser
 
 from broker.app import Running, running
+from broker.app.stores import open_store
 from broker.clock import SystemClock
 from broker.model.activity import ActivitySample, Totals
 from broker.settings import Settings
 from broker.store import keys
+from broker.store.registered_clients import RegisteredClients
 from broker.testing.registration import subscription
+from tests.conformance.test_dead_letter_pages import fill
 from tests.conftest import LOOPBACK
 from tests.console.browsing import Visitor, chromium, visiting
 from tests.integration.broker_fixture import VITAL_SIGNS
+from tests.smart_clients import registration
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -31,8 +35,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def console_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """An open broker with a store of its own, and a Subscription `ward` whose receiver does not
-    listen, and an hour of activity in it.
+    """An open broker with its own store: a Subscription `ward` whose receiver does not listen, an hour of
+    activity, quarantined readings from `reading-1-0` on, and a client `gateway`.
     """
     folder: Path = tmp_path_factory.mktemp("console")
     settings = Settings(port=0, data_dir=folder / "data", egress_allow=LOOPBACK, partitions=4, shards=4)
@@ -44,6 +48,10 @@ async def console_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
         registered = await client.put("/r5/Subscription/ward", json=document | {"id": "ward"})
         assert registered.status_code == 201, registered.text
         await _report_an_hour(broker.store_url)
+        async with open_store(broker.settings, broker.store_url) as store:
+            await fill(store, readings=3)
+            gateway = json.encode(registration("gateway", "system/Observation.c"))
+            assert await RegisteredClients(store).replace("gateway", None, gateway)
         yield broker
 
 

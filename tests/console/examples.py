@@ -8,6 +8,9 @@ EXAMPLES: Mapping[str, str] = {
     "/subscriptions/{id}/events": "/subscriptions/ward/events",
     "/subscriptions/{id}/explain": "/subscriptions/ward/explain",
     "/subscriptions/{id}/confirm/{action}": "/subscriptions/ward/confirm/resend",
+    "/dead-letters/{id}": "/dead-letters/reading-1-0",
+    "/dead-letters/{id}/payload": "/dead-letters/reading-1-0/payload",
+    "/clients/{id:path}": "/clients/gateway",
     "/topics/{id}": "/topics/vital-signs",
 }
 """By the path of the row. A row without parameters needs none."""

@@ -13,12 +13,12 @@ from tests.console.examples import CHECKED_ELSEWHERE, EXAMPLES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TABLE = pages(MagicMock())
-LIVE = "/live"
-"""How the path of a row ends that streams parts of a page."""
+NO_PAGES = ("/live", "/download")
+"""How the path of a row ends that streams parts of a page, or that the browser saves."""
 SHOWN = [
     row
     for row in TABLE
-    if row.method == "GET" and not row.path.endswith(LIVE) and row.path not in CHECKED_ELSEWHERE
+    if row.method == "GET" and not row.path.endswith(NO_PAGES) and row.path not in CHECKED_ELSEWHERE
 ]
 
 

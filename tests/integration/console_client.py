@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import httpx
 from tests.conftest import NO_AUTHORITIES
 
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
+_LINK = re.compile(r'href="/console([^"]+)"')
 _TAG = re.compile(r"<[^>]+>")
 
 
@@ -27,21 +28,26 @@ class ConsolePage:
 
 
 class ConsoleClient:
-    """One browser window."""
+    """One browser window. `client` sends what is no page: requests of the API, from the same machine."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+        self.client = client
 
     async def read(self, path: str, **query: str) -> ConsolePage:
         """The page at a path of the console."""
-        response = await self._client.get(f"/console{path}", params=query or None)
+        response = await self.client.get(f"/console{path}", params=query or None)
         return ConsolePage(response.status_code, response.text)
 
-    async def send(self, form: str, path: str, **fields: str) -> ConsolePage:
+    async def links(self, path: str) -> Sequence[str]:
+        """Where the links of a page lead within the console."""
+        source = (await self.read(path)).source
+        return [html.unescape(link) for link in _LINK.findall(source)]
+
+    async def send(self, form: str, path: str, **fields: str | Sequence[str]) -> ConsolePage:
         """The page after the form of the page `form` was sent to `path`."""
         found = _CSRF.search((await self.read(form)).source)
         assert found is not None, f"{form} has no form"
-        response = await self._client.post(
+        response = await self.client.post(
             f"/console{path}", data={"csrf": found[1], **fields}, follow_redirects=True
         )
         return ConsolePage(response.status_code, response.text)

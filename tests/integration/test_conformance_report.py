@@ -10,9 +10,10 @@ import orjson
 import pytest
 import typer
 
-from broker.cli.conformance_report import ReportFormat, conformance_report
+from broker.cli.conformance_report import conformance_report
 from broker.errors import ConfigurationError
 from broker.model.release import Release
+from broker.services.conformance import ReportFormat
 from broker.settings import Settings
 from tests.conftest import StartBroker
 from tests.integration.commands import run

@@ -62,21 +62,16 @@ class ObservationWriter:
         if accepted.status is not Acceptance.REPLAYED:
             return StoredReading(ReadingStatus.ACCEPTED, accepted.key.reference, accepted.key.version)
         current = await self._resources.current(request.tenant, "Observation", request.id)
-        if current is not None and current.resource is not None:
-            is_corrected = observation_status(current.resource) in _CORRECTED
-            if not is_corrected and not _is_same(current.resource, planned):
-                text = (
-                    "Another value is stored for this device, patient, code and time. Send a correction, or "
-                    "let the mapping name what tells the two readings apart (discriminator)."
-                )
-                raise Unwritten([ReadingProblem("conflict", "conflict", planned.mapping, "", "", text)])
+        stored = None if current is None else current.resource
+        if stored is not None and not is_duplicate(stored, planned):
+            raise Unwritten([conflict(planned)])
         return StoredReading(ReadingStatus.DUPLICATE, accepted.key.reference, accepted.key.version)
 
     async def _correct(self, request: ChangeRequest, planned: PlannedObservation) -> StoredReading:
         """Updates what is stored. A correction that comes first is stored as it is: the reading that it
         corrects is then a duplicate.
         """
-        body = _with_id(planned.resource, request.id)
+        body = with_id(planned.resource, request.id)
         for _ in range(_MAX_ATTEMPTS):
             current = await self._resources.current(request.tenant, "Observation", request.id)
             if current is not None and current.resource is not None and _is_same(current.resource, planned):
@@ -91,6 +86,20 @@ class ObservationWriter:
             return StoredReading(ReadingStatus.ACCEPTED, accepted.key.reference, accepted.key.version)
         text = "The Observation that the reading corrects keeps changing. Send the correction again."
         raise Unwritten([ReadingProblem("conflict", "conflict", planned.mapping, "", "", text)])
+
+
+def is_duplicate(stored: Resource, planned: PlannedObservation) -> bool:
+    """Whether a reading says what is stored, or what was corrected since."""
+    return observation_status(stored) in _CORRECTED or _is_same(stored, planned)
+
+
+def conflict(planned: PlannedObservation) -> ReadingProblem:
+    """Why a reading is not stored in the place of another one."""
+    text = (
+        "Another value is stored for this device, patient, code and time. Send a correction, or "
+        "let the mapping name what tells the two readings apart (discriminator)."
+    )
+    return ReadingProblem("conflict", "conflict", planned.mapping, "", "", text)
 
 
 def _request(raw: RawReading, planned: PlannedObservation) -> ChangeRequest:
@@ -116,7 +125,7 @@ def _unchanged(current: Version | None) -> VersionCondition:
     return VersionCondition(str(current.key.version))
 
 
-def _with_id(resource: Resource, resource_id: str) -> Resource:
-    """The body of an update repeats the id."""
+def with_id(resource: Resource, resource_id: str) -> Resource:
+    """The resource, which has no id yet, with this one: the body of an update repeats it."""
     text = resource.text
     return Resource(text[:-1] + b',"id":"' + resource_id.encode() + b'"}')

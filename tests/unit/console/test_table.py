@@ -30,6 +30,15 @@ SAME_AS_API = {
     "GET /new-topic": "PUT SubscriptionTopic/{id}",
     "POST /new-topic/try": "PUT SubscriptionTopic/{id}",
     "POST /new-topic": "PUT SubscriptionTopic/{id}",
+    "GET /dead-letters": "GET $dead-letters",
+    "GET /quarantined-readings": "GET $dead-letters",
+    "GET /dead-letters/{id}": "GET $dead-letters",
+    "GET /dead-letters/{id}/payload": "GET $dead-letters",
+    "POST /dead-letters/redrive": "POST $redrive-dead-letters",
+    "POST /dead-letters/discard": "POST $discard-dead-letters",
+    "POST /dead-letters/run": "POST $discard-dead-letters",
+    "GET /audit": "GET AuditEvent",
+    "GET /audit/verify": "GET AuditEvent/$verify-trail",
 }
 """Rows by the interaction of the API that does the same."""
 

@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from broker.cli import conformance_view
 from broker.cli.conformance_report import conformance_report
 from broker.model.release import Release
+from broker.profiles import report_view
 from broker.profiles.report import ConformanceReport, Reporter
 from broker.profiles.vital_signs import HL7
 from tests.unit.profiles.catalogs import shipped
@@ -50,11 +50,11 @@ def test_elements_are_counted_by_slice() -> None:
 
 def test_every_format_has_the_counts_and_no_value() -> None:
     report = report_of("bp")
-    shown = json.loads(conformance_view.as_json(report))
+    shown = json.loads(report_view.as_json(report))
     (profile,) = shown["profiles"]
     assert profile["conformant"] == 1
     assert {"element", "must_support", "passed", "failed", "present"} == profile["elements"][0].keys()
-    markdown, html = conformance_view.as_markdown(report), conformance_view.as_html(report)
+    markdown, html = report_view.as_markdown(report), report_view.as_html(report)
     assert "1 of 2 resources conform." in markdown
     assert "1 of 2 resources conform." in html
     assert "<script" not in html

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
+from typing import TypeAlias
 
 from broker.profiles.report import ConformanceReport, ProfileCounts
 
+Renderer: TypeAlias = Callable[[ConformanceReport], str]
 _COLUMNS = ("element", "must support", "passed", "failed", "present")
 _STYLE = (
     "body{font:15px/1.4 sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse;margin:1em 0}"
