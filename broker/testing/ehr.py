@@ -26,6 +26,8 @@ from broker.testing.ehr_profiles import profile_problems
 from broker.testing.ehr_store import Document, EhrStore
 
 FHIR_JSON = "application/fhir+json"
+_SHUTDOWN_S = 0.1
+"""How long requests under way may last when it stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +73,32 @@ class SimulatedEhr:
         self._interactions = EhrInteractions(self.store, max_entries)
         self._changed = asyncio.Event()
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Listens, after `stop` at the same address and with what was written before."""
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_get("/r4/.well-known/smart-configuration", self._configuration)
         app.router.add_post("/token", self._token)
         app.router.add_route("*", "/r4", self._fhir)
         app.router.add_route("*", "/r4/{path:.*}", self._fhir)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._address).start()
         self._address = self._runner.addresses[0][:2]
+
+    async def stop(self) -> None:
+        """Refuses connections from now on, and closes those that are open, as a killed server does."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self.stop()
 
     @property
     def origin(self) -> str:

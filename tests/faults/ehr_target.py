@@ -34,14 +34,13 @@ class EhrTarget:
         self.name = name
         self.ehr = SimulatedEhr(port=free_port())
         self._max_entries = max_entries
-        self._stack = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
-        await self._stack.enter_async_context(self.ehr)
+        await self.ehr.start()
 
     async def close(self) -> None:
         """Refuses connections from now on."""
-        await self._stack.aclose()
+        await self.ehr.stop()
 
     @property
     def configuration(self) -> str:

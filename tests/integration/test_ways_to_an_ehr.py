@@ -1,5 +1,5 @@
 """One reading of each row of the specification of vital signs on each way to an EHR, through a kill of every
-process in between: each EHR has the same resources as the broker.
+process in between, the EHRs included: each EHR has the same resources as the broker.
 
 A: the broker writes them (`fhir-write`). B: the EHR pulls them by searches. C: a subscriber gets them
 (`rest-hook`) and writes them.
@@ -175,12 +175,16 @@ async def test_each_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proce
             for ehr in ways:
                 ehr.faults.add(Refuse(503), LoseAnswer(), LoseRequest(), Refuse(429, retry_after_s=0))
             await send(client, names[:half])
+            for ehr in ways:
+                await ehr.stop()
             for process in processes:
                 process.kill()
             for process in processes:
                 process.spawn()
             await serve.until_ready(base)
             await send(client, names[half:])
+            for ehr in ways:
+                await ehr.start()
             for ehr in ways:
                 assert await ehr.wait_until(expected, "Observation"), hook.output + poller.output
                 assert ehr.faults.is_empty
