@@ -50,7 +50,7 @@ def build_console(parts: ConsoleParts) -> Starlette:
     """Reads the templates and files, so it takes a moment: called once, in a thread."""
     own = urlsplit(parts.base_url)
     base, origin = f"{own.path.rstrip('/')}{PATH}", f"{own.scheme}://{own.netloc}"
-    cookies = Cookies(base, is_secure=own.scheme == "https")
+    cookies = Cookies(base, is_secure=own.scheme == "https", port=own.port)
     static = StaticFiles()
     table = pages(parts.services)
     navigation = [page for page in table if page.title]

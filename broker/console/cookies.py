@@ -16,10 +16,13 @@ _NOTICE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Cookies:
-    """`path` is the console's. With `is_secure` a browser sends them by https alone."""
+    """`path` is the console's. With `is_secure` a browser sends them by https alone. It sends them to every
+    port of a host, so their names have the `port` of the broker's URL, if that has one.
+    """
 
     path: str
     is_secure: bool
+    port: int | None = None
 
     def read(self, request: Request, name: str) -> str:
         """The value of a cookie, '' without one."""
@@ -54,7 +57,8 @@ class Cookies:
 
     def _full(self, name: str) -> str:
         # a browser accepts the prefix only from https
-        return f"{'__Secure-' if self.is_secure else ''}fhir-broker-{name}"
+        prefix = "__Secure-" if self.is_secure else ""
+        return f"{prefix}fhir-broker-{name}" + (f"-{self.port}" if self.port else "")
 
 
 def csrf_token(secret: str) -> str:

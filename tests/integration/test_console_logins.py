@@ -6,12 +6,14 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
 from broker.app import console_link
+from broker.console.table import pages
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.principal import LOCAL_ADMINISTRATOR
 from tests.conftest import NO_AUTHORITIES, StartBroker
@@ -115,6 +117,7 @@ async def test_a_link_logs_in_an_administrator_once(smart: SmartBroker, browser:
     entered = await use_link(browser, token)
     assert (entered.status_code, entered.headers["location"]) == (303, "/console/")
     cookie = entered.headers["set-cookie"]
+    assert cookie.startswith(f"fhir-broker-console-{smart.broker.settings.port}=")
     assert {"HttpOnly", "Path=/console", "SameSite=lax", "Max-Age=28800"} <= set(cookie.split("; "))
     page = await browser.get("/console/overview")
     assert page.status_code == 200
@@ -304,3 +307,36 @@ async def test_a_broker_that_anyone_may_reach_has_no_console_unless_told(start_b
         ):
             answer = await client.get(f"http://127.0.0.1:{broker.settings.port}/console/overview")
             assert answer.status_code == status
+
+
+ROWS = [row for row in pages(MagicMock()) if row.path != "/" and not row.path.startswith("/tour")]
+"""Those that need a scope or a role; only a demo has a tour."""
+
+
+async def test_no_row_is_for_somebody_without_its_scope_or_role(
+    smart: SmartBroker, browser: httpx.AsyncClient, issuer: Issuer
+) -> None:
+    assert len(ROWS) > 2
+    for row in ROWS:
+        path = "/console" + re.sub(r"\{\w+\}", "x", row.path)
+        refused = await smart.client.request(row.method, path)
+        assert refused.status_code == (303 if row.method == "GET" else 401), path
+    assert (await log_in(browser, issuer)).status_code == 303
+    for row in ROWS:
+        path = "/console" + re.sub(r"\{\w+\}", "x", row.path)
+        refused = await browser.request(row.method, path)
+        assert refused.status_code == 403, path
+        assert "You may not do this" in refused.text
+    async with smart.as_client("auditor", "system/AuditEvent.rs") as auditor:
+        events = await AuditReader(auditor).export()
+    seen = [event["outcomeDesc"] for event in events if event["outcome"] == "4"]
+    assert [text for text in seen if text.startswith("console ")] == [
+        f"console {row.path} forbidden" for row in ROWS
+    ]
+
+
+async def test_what_a_page_shows_is_no_markup(browser: httpx.AsyncClient, issuer: Issuer) -> None:
+    assert (await log_in(browser, issuer, **OPERATORS, sub="<b>ann</b>&amp;")).status_code == 303
+    page = await browser.get("/console/overview")
+    assert "&lt;b&gt;ann&lt;/b&gt;&amp;amp;" in page.text
+    assert "<b>ann" not in page.text
