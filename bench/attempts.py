@@ -9,6 +9,7 @@ changes little: `share` is both of them, of the processor time of an event witho
 import contextlib
 import statistics
 from collections.abc import AsyncIterator
+from typing import cast
 
 import redis.asyncio as redis
 
@@ -18,16 +19,14 @@ from bench.rig import Program, broker, patients, register
 from bench.segments import Segment, drive, listening
 from broker.clock import SystemClock
 from broker.delivery.attempt_log import AttemptLog
-from broker.model.attempt import Attempt, AttemptOutcome
 from broker.model.change import DEFAULT_TENANT, Interaction, VersionKey
 from broker.model.notification import Event, Notification, NotificationType
 from broker.model.outcome import Delivered
 from broker.model.release import Release
 from broker.model.subscription import PayloadContent, SubscriptionId, SubscriptionStatus
-from broker.model.trace import trace_id
 from broker.model.uuids import uuid_of_names
 from broker.store import attempt_keys, keys
-from broker.store.attempt_records import new_attempt
+from broker.store.attempt_records import NewAttempt
 from broker.store.attempts import Attempts
 from broker.store.bodies import UNSEALED
 from broker.store.claims import Claim
@@ -76,27 +75,6 @@ _NOTIFICATION = Notification(
     content=PayloadContent.ID_ONLY,
     events_since_start=17,
     at_ms=0,
-)
-_ATTEMPT = Attempt(
-    id="",
-    at_ms=1_767_225_600_000,
-    duration_ms=0,
-    outcome=AttemptOutcome.DELIVERED,
-    type=_CLAIM.type,
-    is_repeat=False,
-    number=1,
-    first_event=17,
-    last_event=17,
-    notification_id=_NOTIFICATION.id,
-    endpoint=_URL,
-    headers=_HEADERS,
-    status=200,
-    error_code="",
-    error="",
-    body_bytes=len(_BODY),
-    body_sha256="ab" * 32,
-    trace_id=trace_id(_TRACE),
-    has_text=False,
 )
 
 
@@ -167,14 +145,18 @@ async def _sizes(program: Program, subscriptions: int) -> AsyncIterator[Figure]:
         yield Figure(BENCH, "memory for an attempt", used / max(1, entries), "bytes")
 
 
-def _entry() -> None:
+def _entry() -> NewAttempt:
     """What the dispatcher does for an attempt besides sending."""
     exchange = _LOG.start_claimed(_CLAIM, _NOTIFICATION, _URL)
     if exchange is not None:
-        exchange.sent(_HEADERS, _BODY)
+        exchange.sent(_BODY, _HEADERS)
         exchange.answered(200, b"")
-    with contextlib.suppress(StopIteration):
+    try:
         _LOG.ended(_CLAIM, Delivered()).send(None)
+    except StopIteration as ended:  # it waits for nothing
+        (entry,) = ended.value
+        return cast("NewAttempt", entry)
+    raise AssertionError
 
 
 async def _store_us(program: Program, calls: int) -> float:
@@ -183,7 +165,7 @@ async def _store_us(program: Program, calls: int) -> float:
     """
     key = (DEFAULT_TENANT, SubscriptionId("bench"))
     names = [keys.subscription(0, *key), *attempt_keys.of_subscription(0, key)]
-    entries = [new_attempt(_ATTEMPT._replace(duration_ms=n)) for n in range(1_000)]
+    entries = [_entry() for _ in range(1_000)]
     async with redis.Redis.from_url(program.store_url, protocol=2) as client:
         await client.hset(names[0], "status", "active")
         used = []
@@ -193,7 +175,7 @@ async def _store_us(program: Program, calls: int) -> float:
             for _ in range(0, calls, len(entries)):
                 async with client.pipeline(transaction=False) as pipeline:
                     for entry in entries:
-                        pipeline.evalsha(script, len(names), *names, _KEPT, 4 * _KEPT, *entry)
+                        pipeline.evalsha(script, len(names), *names, _KEPT, 4 * _KEPT, 0, *entry)
                     await pipeline.execute()
             used.append(program.cpu_s()["store"] - before)
         await client.delete(*names)

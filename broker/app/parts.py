@@ -211,7 +211,9 @@ class Parts:
 
     @cached_property
     def attempt_limits(self) -> AttemptLimits:
-        return AttemptLimits(self.settings.max_attempts, self.settings.max_failed_attempts)
+        settings = self.settings
+        has_texts = int(settings.attempt_bodies != "off")
+        return AttemptLimits(settings.max_attempts, settings.max_failed_attempts, has_texts)
 
     @cached_property
     def attempts(self) -> Attempts:

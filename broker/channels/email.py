@@ -37,7 +37,7 @@ class EmailChannel(StatelessChannel):
             return Unreachable(ErrorReport(None, "the subscription has no endpoint"))
         message = compose(request, recipient=endpoint.removeprefix("mailto:"), sender=self._sender)
         if request.exchange is not None:
-            request.exchange.sent((), message.as_bytes())
+            request.exchange.sent(message.as_bytes())
         answer = await self._send_mail(message, timeout_s=request.timeout_s)
         match answer:
             case MailAccepted():

@@ -9,19 +9,23 @@ MAX_ANSWER_BYTES = 1_024
 
 
 class Exchange:
-    """Of one attempt. The headers are as they were sent: who reads them masks their values."""
+    """Of one attempt. The headers are as they were sent: who reads them masks their values. `headers` are the
+    same in each attempt, `attempt_headers` are not.
+    """
 
-    __slots__ = ("answer", "body", "headers", "status")
+    __slots__ = ("answer", "attempt_headers", "body", "headers", "status")
 
     def __init__(self) -> None:
         self.headers: Headers = ()
+        self.attempt_headers: Headers = ()
         self.body: bytes | None = None
         self.status = 0
         self.answer = b""
 
-    def sent(self, headers: Headers, body: bytes) -> None:
+    def sent(self, body: bytes, headers: Headers = (), attempt_headers: Headers = ()) -> None:
         """A request is about to be sent."""
-        self.headers, self.body, self.status, self.answer = headers, body, 0, b""
+        self.headers, self.attempt_headers, self.body = headers, attempt_headers, body
+        self.status, self.answer = 0, b""
 
     def answered(self, status: int, answer: bytes) -> None:
         """It was answered with this HTTP status; of the answer the first bytes are kept."""

@@ -89,7 +89,7 @@ class FhirServer:
                 attempt_headers = (*attempt_headers, ("Authorization", credentials.authorization))
             common = (*head, ("Accept", _JSON))
             if self._exchange is not None:
-                self._exchange.sent((*common, *attempt_headers), body)
+                self._exchange.sent(body, common, attempt_headers)
             answer = await self._send(
                 method,
                 url,

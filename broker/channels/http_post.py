@@ -95,7 +95,7 @@ async def _post(
         of_attempt = (*of_attempt, ("Authorization", credentials.authorization))
     exchange = request.exchange
     if exchange is not None:
-        exchange.sent((*headers, *of_attempt), body)
+        exchange.sent(body, headers, of_attempt)
     answer = await post(
         url,
         headers=headers,

@@ -9,18 +9,17 @@ says that there was one, and its commit has an entry for it too, with the outcom
 
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
 import structlog
 
-from broker.channels.exchange import Exchange
+from broker.channels.exchange import Exchange, Headers
 from broker.clock import Clock
 from broker.errors import StoreUnavailable
 from broker.fhir.header_masks import MASK
-from broker.model.attempt import Attempt, AttemptOutcome, AttemptText
-from broker.model.notification import ErrorReport, Event, Notification, NotificationType
+from broker.model.attempt import AttemptOutcome, AttemptText
+from broker.model.notification import ErrorReport, Event, Notification
 from broker.model.outcome import (
     Delivered,
     DeliveryOutcome,
@@ -32,13 +31,20 @@ from broker.model.outcome import (
 )
 from broker.model.subscription import SubscriptionKey
 from broker.model.trace import parse_traceparent, trace_id
+from broker.recently_used import RecentlyUsed
 from broker.store.attempt_records import (
+    DELIVERED,
+    OUTCOMES,
     WEBHOOK_ID,
     WEBHOOK_TIMESTAMP,
+    AttemptRecord,
     NewAttempt,
+    StoredRequest,
     encode_text,
-    new_attempt,
+    entry_of,
+    letter_of,
     place,
+    request_of,
 )
 from broker.store.attempts import Attempts
 from broker.store.bodies import Bodies
@@ -49,7 +55,14 @@ _log = structlog.get_logger(__name__)
 Texts = Literal["off", "failed", "all"]
 """Of which attempts the log has what was sent and answered."""
 MAX_BODY_BYTES = 65_536
-_SHOWN = frozenset({"accept", "content-type", "prefer"})
+_MAX_REQUESTS, _REQUESTS_S = 10_000, 300.0
+_WRITTEN_S = 60.0
+"""So long a process relies on the request that it wrote: after a store came back with older data, attempts of
+this time may lack their endpoint and headers.
+"""
+_RequestKey = tuple[str, Headers, tuple[str, ...]]
+"""Endpoint, headers, and the names of those that differ in each attempt."""
+_SHOWN = frozenset({"accept", "content-type"})
 """Headers whose values are nobody's secret. All others are masked."""
 _DERIVED = frozenset({WEBHOOK_ID, WEBHOOK_TIMESTAMP})
 _OUTCOMES: Mapping[type[DeliveryOutcome], AttemptOutcome] = {
@@ -86,6 +99,9 @@ class AttemptLog:
         self._is_on = is_on
         self._texts = texts
         self._under_way: dict[SubscriptionKey, Sending] = {}
+        self._requests = RecentlyUsed[_RequestKey, StoredRequest](_MAX_REQUESTS, _REQUESTS_S)
+        self._stored: dict[tuple[SubscriptionKey, str, str], float] = {}
+        """When the request of a digest was last written, by subscription and revision."""
 
     def start(self, notification: Notification, endpoint: str | None) -> Sending:
         """A notification is about to be sent, whose result `write` records."""
@@ -131,10 +147,13 @@ class AttemptLog:
             return
         error = None if isinstance(outcome, Delivered) else outcome.error
         events = tuple(focus.event for focus in notification.foci)
-        attempt = _attempt(sending, _OUTCOMES[type(outcome)], error, notification.type, events)
+        record = _record(
+            sending, _OUTCOMES[type(outcome)], error, letter_of(notification.type, is_repeat=False), events, 0
+        )
         try:
-            text = await self._text(subscription, sending.exchange, attempt)
-            await self._attempts.append(subscription, [new_attempt(attempt, text)])
+            text = await self._text(subscription, sending.exchange, record)
+            entry = entry_of(record, self._request(sending), text)
+            await self._attempts.append(subscription, [entry])
         except StoreUnavailable as unavailable:
             metrics.store_errors.inc()
             _log.warning("attempt not recorded", subscription=subscription[1], error=str(unavailable))
@@ -146,25 +165,53 @@ class AttemptLog:
         self, claim: Claim, sending: Sending, outcome: AttemptOutcome, error: ErrorReport | None
     ) -> list[NewAttempt]:
         number, key = claim.attempts + 1, (claim.tenant, claim.id)
-        attempt = _attempt(sending, outcome, error, claim.type, claim.events, number, claim.is_repeat)
-        try:
-            text = await self._text(key, sending.exchange, attempt)
-        except StoreUnavailable as unavailable:  # the commit does not wait for this
-            metrics.store_errors.inc()
-            _log.warning("texts of an attempt not recorded", subscription=claim.id, error=str(unavailable))
-            text = b""
-        entry = new_attempt(attempt, text)
+        letter = letter_of(claim.type, is_repeat=claim.is_repeat)
+        record = _record(sending, outcome, error, letter, claim.events, number)
+        text = b"" if self._texts == "off" else await self._text_or_none(key, sending.exchange, record)
+        request = self._request(sending)
+        entry = entry_of(record, self._unless_stored(key, claim.revision, request), text)
         if not claim.is_takeover:
             return [entry]
         lost = Sending(Exchange(), "", sending.endpoint, claim.interrupted_ms, time.monotonic())
-        interrupted = _attempt(
-            lost, AttemptOutcome.INTERRUPTED, _UNKNOWN, claim.type, claim.events, number, claim.is_repeat
-        )
-        return [new_attempt(interrupted), entry]
+        interrupted = _record(lost, AttemptOutcome.INTERRUPTED, _UNKNOWN, letter, claim.events, number)
+        return [entry_of(interrupted, self._request(lost)), entry]
 
-    async def _text(self, key: SubscriptionKey, exchange: Exchange, attempt: Attempt) -> bytes:
+    def _request(self, sending: Sending) -> StoredRequest:
+        exchange = sending.exchange
+        names = tuple([name for name, _ in exchange.attempt_headers])
+        key = (sending.endpoint, exchange.headers, names)
+        request = self._requests.get(key)
+        if request is None:
+            headers = [(name, _shown(name, value)) for name, value in exchange.headers]
+            headers += [(name, _shown(name, "")) for name in names if name != "traceparent"]
+            request = request_of(sending.endpoint, tuple(headers))
+            self._requests.put(key, request)
+        return request
+
+    def _unless_stored(self, key: SubscriptionKey, revision: str, request: StoredRequest) -> StoredRequest:
+        """Without its text if this process has written it in the last minute."""
+        place_of = (key, revision, request.digest)
+        now_s = time.monotonic()
+        written_s = self._stored.get(place_of)
+        if written_s is not None and now_s - written_s < _WRITTEN_S:
+            return StoredRequest(request.digest, b"")
+        if len(self._stored) >= _MAX_REQUESTS:
+            self._stored.clear()
+        self._stored[place_of] = now_s
+        return request
+
+    async def _text_or_none(self, key: SubscriptionKey, exchange: Exchange, record: AttemptRecord) -> bytes:
+        """What `_text` gives; the commit does not wait for it."""
+        try:
+            return await self._text(key, exchange, record)
+        except StoreUnavailable as unavailable:
+            metrics.store_errors.inc()
+            _log.warning("texts of an attempt not recorded", subscription=key[1], error=str(unavailable))
+            return b""
+
+    async def _text(self, key: SubscriptionKey, exchange: Exchange, record: AttemptRecord) -> bytes:
         """What was sent and answered, packed; b'' where it is not to be stored."""
-        is_wanted = self._texts == "all" or (self._texts == "failed" and attempt.is_failed)
+        is_wanted = self._texts == "all" or (self._texts == "failed" and record.outcome != DELIVERED)
         if not is_wanted or exchange.body is None:
             return b""
         key_id = await self._bodies.sealing_key()
@@ -172,49 +219,40 @@ class AttemptLog:
         return self._bodies.pack(plain, key[0], place(key), key_id)
 
 
-def _attempt(
+def _record(
     sending: Sending,
     outcome: AttemptOutcome,
     error: ErrorReport | None,
-    notification_type: NotificationType,
+    letter: str,
     events: tuple[Event, ...],
-    number: int = 0,
-    is_repeat: bool = False,
-) -> Attempt:
+    number: int,
+) -> AttemptRecord:
     exchange = sending.exchange
     body = exchange.body
-    return Attempt(
-        id="",
-        at_ms=sending.at_ms,
-        duration_ms=round((time.monotonic() - sending.started_s) * 1000),
-        outcome=outcome,
-        type=notification_type,
-        is_repeat=is_repeat,
-        number=number,
-        first_event=events[0].number if events else 0,
-        last_event=events[-1].number if events else 0,
-        notification_id=sending.notification_id,
-        endpoint=sending.endpoint,
-        headers=tuple(
-            (name, _shown(name, value)) for name, value in exchange.headers if name != "traceparent"
-        ),
-        status=exchange.status,
-        error_code=(error.code or "") if error else "",
-        error=error.text if error else "",
-        body_bytes=len(body) if body else 0,
-        body_sha256=sha256(body).hexdigest() if body else "",
-        trace_id=trace_id(parse_traceparent(events[0].trace)) if events else "",
-        has_text=False,
+    return AttemptRecord(
+        sending.at_ms,
+        round((time.monotonic() - sending.started_s) * 1000),
+        OUTCOMES[outcome],
+        letter,
+        number,
+        events[0].number if events else 0,
+        events[-1].number if events else 0,
+        bytes.fromhex(sending.notification_id.replace("-", "")),
+        exchange.status,
+        len(body) if body else 0,
+        sha256(body).digest() if body else b"",
+        _trace_of(events[0].trace) if events and events[0].trace else b"",
+        error.text if error else "",
+        (error.code or "") if error else "",
     )
 
 
-@lru_cache(maxsize=1_000)
-def _kind_of_header(name: str) -> Literal["shown", "derived", "masked"]:
-    lowered = name.lower()
-    return "shown" if lowered in _SHOWN else "derived" if lowered in _DERIVED else "masked"
+def _trace_of(traceparent: str) -> bytes:
+    """The bytes of the trace id."""
+    return bytes.fromhex(trace_id(parse_traceparent(traceparent)))
 
 
 def _shown(name: str, value: str) -> str:
     """The value of a header as the log has it: that of each attempt follows from its record."""
-    kind = _kind_of_header(name)
-    return value if kind == "shown" else "" if kind == "derived" else MASK
+    lowered = name.lower()
+    return value if lowered in _SHOWN else "" if lowered in _DERIVED else MASK

@@ -145,7 +145,7 @@ class Following:
     def _streamed(self, notification: Notification, receiver: Requester) -> StreamedNotification:
         body = self._render(notification)
         sending = self._log.start(notification, receiver.address)
-        sending.exchange.sent((), body)
+        sending.exchange.sent(body)
         return StreamedNotification(notification, body, sending)
 
     async def _sent(self, key: SubscriptionKey, streamed: StreamedNotification) -> None:

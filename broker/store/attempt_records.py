@@ -7,7 +7,6 @@ subscription.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
@@ -17,8 +16,9 @@ from broker.model.attempt import Attempt, AttemptOutcome, AttemptText
 from broker.model.notification import NotificationType
 from broker.model.subscription import SubscriptionKey
 
-_OUTCOMES: Mapping[AttemptOutcome, str] = {
-    AttemptOutcome.DELIVERED: "d",
+DELIVERED = "d"
+OUTCOMES: Mapping[AttemptOutcome, str] = {
+    AttemptOutcome.DELIVERED: DELIVERED,
     AttemptOutcome.REFUSED: "r",
     AttemptOutcome.UNREACHABLE: "u",
     AttemptOutcome.GONE: "g",
@@ -26,7 +26,7 @@ _OUTCOMES: Mapping[AttemptOutcome, str] = {
     AttemptOutcome.PARTLY_DELIVERED: "p",
     AttemptOutcome.INTERRUPTED: "i",
 }
-_OUTCOMES_BY_LETTER = {letter: outcome for outcome, letter in _OUTCOMES.items()}
+_OUTCOMES_BY_LETTER = {letter: outcome for outcome, letter in OUTCOMES.items()}
 _TYPES = {
     "e": NotificationType.EVENT_NOTIFICATION,
     "r": NotificationType.EVENT_NOTIFICATION,
@@ -74,10 +74,13 @@ class NewAttempt(NamedTuple):
 
 
 class AttemptLimits(NamedTuple):
-    """How many attempts of a subscription are kept that delivered, and how many that failed."""
+    """How many attempts of a subscription are kept that delivered, and how many that failed. `has_texts` (1
+    or 0): attempts may have texts, which go with them.
+    """
 
     delivered: int = 50
     failed: int = 200
+    has_texts: int = 0
 
 
 DEFAULT_LIMITS = AttemptLimits()
@@ -87,33 +90,28 @@ _decode_text = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 _decode_request = msgspec.json.Decoder(tuple[str, tuple[tuple[str, str], ...]]).decode
 
 
-def new_attempt(attempt: Attempt, text: bytes = b"") -> NewAttempt:
-    """The attempt as it is written; its id is not used."""
-    digest, request = _request(attempt.endpoint, attempt.headers)
-    record = AttemptRecord(
-        attempt.at_ms,
-        attempt.duration_ms,
-        _OUTCOMES[attempt.outcome],
-        _REPEAT if attempt.is_repeat else _LETTERS[attempt.type],
-        attempt.number,
-        attempt.first_event,
-        attempt.last_event,
-        bytes.fromhex(attempt.notification_id.replace("-", "")),
-        attempt.status,
-        attempt.body_bytes,
-        bytes.fromhex(attempt.body_sha256),
-        bytes.fromhex(attempt.trace_id),
-        attempt.error,
-        attempt.error_code,
-    )
-    return NewAttempt("f" if attempt.is_failed else "d", digest, request, encode(record), text)
+class StoredRequest(NamedTuple):
+    """What requests of a subscription have in common, and its digest."""
+
+    digest: str
+    text: bytes
 
 
-@lru_cache(maxsize=10_000)
-def _request(endpoint: str, headers: Headers) -> tuple[str, bytes]:
-    """What requests have in common, and its digest."""
+def request_of(endpoint: str, headers: Headers) -> StoredRequest:
+    """The headers have no values that may not be stored."""
     text = msgspec.json.encode((endpoint, headers))
-    return blake2b(text, digest_size=6).hexdigest(), text
+    return StoredRequest(blake2b(text, digest_size=6).hexdigest(), text)
+
+
+def letter_of(kind: NotificationType, *, is_repeat: bool) -> str:
+    """The letter of a type in a record."""
+    return _REPEAT if is_repeat else _LETTERS[kind]
+
+
+def entry_of(record: AttemptRecord, request: StoredRequest, text: bytes = b"") -> NewAttempt:
+    """The entry with this record. Without the text of the request (b'') it is known to be stored."""
+    kind: Literal["d", "f"] = "d" if record.outcome == DELIVERED else "f"
+    return NewAttempt(kind, request.digest, request.text, encode(record), text)
 
 
 def read_attempt(

@@ -58,7 +58,8 @@ class AttemptTexts:
         for shard in range(self._store.layout.shards):
             async for page in SubscriptionIds(self._store).in_shard(shard, tenants):
                 commands: list[Command] = [
-                    ("HKEYS", attempt_keys.attempt_texts(shard, subscription)) for subscription in page
+                    ("HKEYS", attempt_keys.of_subscription(shard, subscription).texts)
+                    for subscription in page
                 ]
                 for subscription, names in zip(page, await self._store.send(commands), strict=True):
                     if names:
@@ -66,7 +67,7 @@ class AttemptTexts:
                             yield text
 
     async def _of(self, shard: int, subscription: SubscriptionKey) -> AsyncIterator[StoredText]:
-        command = ("HGETALL", attempt_keys.attempt_texts(shard, subscription))
+        command = ("HGETALL", attempt_keys.of_subscription(shard, subscription).texts)
         for name, text in mapping_of((await self._store.send([command]))[0]).items():
             yield StoredText(subscription, name, text)
 
@@ -89,7 +90,7 @@ class AttemptTexts:
         commands: list[Command] = [
             (
                 "HDEL",
-                attempt_keys.attempt_texts(layout.shard_of(*each.subscription), each.subscription),
+                attempt_keys.of_subscription(layout.shard_of(*each.subscription), each.subscription).texts,
                 each.name,
             )
             for each in texts

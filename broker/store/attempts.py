@@ -97,8 +97,8 @@ class Attempts:
         bound = _Position.parse(before) if before else None
         kinds = (_FAILED,) if only_failed else (_DELIVERED, _FAILED)
         shard = self._store.layout.shard_of(*subscription)
-        _, _, requests_key, texts_key = attempt_keys.of_subscription(shard, subscription)
-        head: list[Command] = [("HGETALL", requests_key), ("HKEYS", texts_key)]
+        names = attempt_keys.of_subscription(shard, subscription)
+        head: list[Command] = [("HGETALL", names.requests), ("HKEYS", names.texts)]
         requests, texts = await self._store.send(head)
         stored, with_text = mapping_of(requests), frozenset(texts)
         found: list[Attempt] = []
@@ -117,12 +117,12 @@ class Attempts:
         position = _Position.parse(wanted_id)
         entry = str(position.entry)
         shard = self._store.layout.shard_of(*subscription)
-        delivered, failed, requests_key, texts_key = attempt_keys.of_subscription(shard, subscription)
-        stream = failed if position.kind == _FAILED else delivered
+        names = attempt_keys.of_subscription(shard, subscription)
+        stream = names.delivered if position.is_delivered else names.failed
         commands: list[Command] = [
             ("XRANGE", stream, entry, entry),
-            ("HGETALL", requests_key),
-            ("HEXISTS", texts_key, f"{position.kind}{entry}"),
+            ("HGETALL", names.requests),
+            ("HEXISTS", names.texts, f"{position.kind}{entry}"),
         ]
         entries, requests, has_text = await self._store.send(commands)
         if not entries:
@@ -137,7 +137,9 @@ class Attempts:
         position = _Position.parse(wanted_id)
         shard = self._store.layout.shard_of(*subscription)
         name = f"{position.kind}{position.entry}"
-        (packed,) = await self._store.send([("HGET", attempt_keys.attempt_texts(shard, subscription), name)])
+        (packed,) = await self._store.send(
+            [("HGET", attempt_keys.of_subscription(shard, subscription).texts, name)]
+        )
         if packed is None:
             return None
         return decode_text(self._bodies.unpack(packed, subscription[0], place(subscription)))
@@ -162,10 +164,8 @@ class Attempts:
         self, shard: int, subscription: SubscriptionKey, bound: _Position | None, kinds: Sequence[str]
     ) -> list[_Row]:
         """Up to `_PAGE` entries before the bound, the newest first."""
-        names = {
-            _DELIVERED: attempt_keys.delivered_attempts(shard, subscription),
-            _FAILED: attempt_keys.failed_attempts(shard, subscription),
-        }
+        streams_of = attempt_keys.of_subscription(shard, subscription)
+        names = {_DELIVERED: streams_of.delivered, _FAILED: streams_of.failed}
         commands: list[Command] = [
             ("XREVRANGE", names[kind], _high(kind, bound), stream_id.FIRST, "COUNT", _PAGE) for kind in kinds
         ]

@@ -19,7 +19,17 @@ from broker.model.subscription import SubscriptionId, SubscriptionKey
 from broker.security.key_ring import KeyRing, RingFile, key_id_of
 from broker.security.resource_cipher import ResourceCipher
 from broker.store import attempt_keys
-from broker.store.attempt_records import AttemptLimits, NewAttempt, encode_text, new_attempt, place
+from broker.store.attempt_records import (
+    OUTCOMES,
+    AttemptLimits,
+    AttemptRecord,
+    NewAttempt,
+    encode_text,
+    entry_of,
+    letter_of,
+    place,
+    request_of,
+)
 from broker.store.attempt_texts import AttemptTexts, StoredText
 from broker.store.attempts import AttemptAges, Attempts
 from broker.store.bodies import UNSEALED, Bodies
@@ -61,6 +71,27 @@ FAILED = ATTEMPT._replace(
 
 def every(_: Attempt) -> bool:
     return True
+
+
+def new_attempt(attempt: Attempt, text: bytes = b"") -> NewAttempt:
+    """The attempt as it is written."""
+    record = AttemptRecord(
+        attempt.at_ms,
+        attempt.duration_ms,
+        OUTCOMES[attempt.outcome],
+        letter_of(attempt.type, is_repeat=attempt.is_repeat),
+        attempt.number,
+        attempt.first_event,
+        attempt.last_event,
+        bytes.fromhex(attempt.notification_id.replace("-", "")),
+        attempt.status,
+        attempt.body_bytes,
+        bytes.fromhex(attempt.body_sha256),
+        bytes.fromhex(attempt.trace_id),
+        attempt.error,
+        attempt.error_code,
+    )
+    return entry_of(record, request_of(attempt.endpoint, attempt.headers), text)
 
 
 def with_text(attempt: Attempt, text: AttemptText, key: SubscriptionKey = KEY) -> NewAttempt:
@@ -142,7 +173,7 @@ async def test_the_newest_of_each_kind_are_kept_with_their_texts_and_pages_have_
 ) -> None:
     key = (DEFAULT_TENANT, SubscriptionId(secrets.token_hex(6)))
     await BrokerFixture(store).subscriptions.put(stored_subscription(key[1]), create=True)
-    attempts = Attempts(store, limits)
+    attempts = Attempts(store, limits._replace(has_texts=1))
     for n, outcome in enumerate(outcomes):
         attempt = outcome._replace(duration_ms=n)
         text = AttemptText(b"body %d" % n, b"")
@@ -199,7 +230,7 @@ async def test_requests_that_no_attempt_refers_to_are_removed(store: Store) -> N
         endpoint = f"https://ehr.example/{n}"
         await attempts.append(KEY, [new_attempt(ATTEMPT._replace(endpoint=endpoint))])
     await attempts.trim(AttemptAges(HOUR_MS, HOUR_MS, HOUR_MS))
-    requests = attempt_keys.attempt_requests(store.layout.shard_of(*KEY), KEY)
+    requests = attempt_keys.of_subscription(store.layout.shard_of(*KEY), KEY).requests
     assert await store.send([("HLEN", requests)]) == [2]
     kept = await attempts.read(KEY, every, count=10)
     assert [each.endpoint for each in kept] == ["https://ehr.example/3", "https://ehr.example/2"]

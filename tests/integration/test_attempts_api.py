@@ -95,9 +95,8 @@ async def test_attempts_are_listed_filtered_paged_and_shown_in_full(
 
         [shown] = groups(await attempts(client, own, id=value(second, "id")), "attempt")
         assert value(shown, "body") == received.body.decode()
-        texts = attempt_keys.attempt_texts(
-            store.layout.shard_of(DEFAULT_TENANT, own), (DEFAULT_TENANT, SubscriptionId(own))
-        )
+        key = (DEFAULT_TENANT, SubscriptionId(own))
+        texts = attempt_keys.of_subscription(store.layout.shard_of(*key), key).texts
         [stored] = await store.send([("HVALS", texts)])
         assert len(stored) == 4
         assert all(text.startswith(SEALED) for text in stored)

@@ -4,8 +4,8 @@
 --          attempts that failed | their requests | their texts
 -- ARGV     verdict (msgpack map, `Verdict` in records.py), resume backlog|newest, lease ms, bytes of
 --          resources a notification may carry, how many attempts that delivered are kept, and how many that
---          failed, number of attempts; the attempts, each as attempts.lua says; then the entries of the audit
---          trail (msgpack)
+--          failed, 1 if attempts may have texts, number of attempts; the attempts, each as attempts.lua says;
+--          then the entries of the audit trail (msgpack)
 -- Returns  {'stale'} if the claim was lost (only the attempts are written), else {status, now, next due or 0,
 --          claim or nothing}
 -- Repeat   yes; a call whose reply was lost gets that reply again: the claim that was taken, or when to look
@@ -18,14 +18,15 @@ local decision, token = verdict.decision, whole(verdict.token)
 local s = load(key.sub)
 if not s then return {'stale'} end
 local now = now_ms()
-local number_of_attempts = tonumber(ARGV[7])
-local first_audited = 8 + number_of_attempts * ATTEMPT_PARTS
+local number_of_attempts = tonumber(ARGV[8])
+local first_audited = 9 + number_of_attempts * ATTEMPT_PARTS
 
 -- Writes the attempts: with a decision, and also where the claim was lost, since a request was sent.
 local function log_attempts(only_new)
   if number_of_attempts == 0 then return end
   local log = {d = KEYS[9], f = KEYS[10], requests = KEYS[11], texts = KEYS[12]}
-  write_attempts(log, ARGV, 8, number_of_attempts, {d = ARGV[5], f = ARGV[6]}, only_new)
+  local max = {d = ARGV[5], f = ARGV[6], has_texts = ARGV[7]}
+  write_attempts(log, ARGV, 9, number_of_attempts, max, only_new)
 end
 
 -- Makes the subscription due at once, for whichever dispatcher comes first.

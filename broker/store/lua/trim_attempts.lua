@@ -1,7 +1,7 @@
 -- Removes attempts of a subscription that are too old or too many, and what only they referred to.
 -- KEYS     attempts that delivered | attempts that failed | their requests | their texts
--- ARGV     for those that delivered: the moment before which they are too old (ms), how many are kept; the same
---          for those that failed; the moment before which texts are too old
+-- ARGV     for those that delivered: the moment before which they are too old (ms), how many are kept; the
+--          same for those that failed; the moment before which texts are too old
 -- Returns  1
 -- Repeat   yes
 local log = {d = KEYS[1], f = KEYS[2], requests = KEYS[3], texts = KEYS[4]}

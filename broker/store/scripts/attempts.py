@@ -34,7 +34,7 @@ async def replace_text(
 ) -> bool:
     """Replaces the text of an attempt; False if it is not `before` any more."""
     shard = store.layout.shard_of(*subscription)
-    texts = attempt_keys.attempt_texts(shard, subscription)
+    texts = attempt_keys.of_subscription(shard, subscription).texts
     call = ScriptCall("replace_sealed_text", [texts], [name, before, after])
     return bool(await store.run(call, WriteConcern.DURABLE))
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from broker.channels.exchange import Headers
 from broker.delivery.attempt_log import MAX_BODY_BYTES, AttemptLog, Texts
 from broker.errors import StoreUnavailable
 from broker.model.attempt import AttemptOutcome, AttemptText
@@ -90,7 +91,8 @@ def read(entry: NewAttempt) -> Any:
 async def sent(
     log: AttemptLog,
     outcome: DeliveryOutcome,
-    headers: tuple[tuple[str, str], ...] = (),
+    headers: Headers = (),
+    attempt_headers: Headers = (),
     body: bytes = b"body",
     status: int = 200,
     answer: bytes = b"",
@@ -98,7 +100,7 @@ async def sent(
 ) -> list[NewAttempt]:
     exchange = log.start_claimed(claim_of(**changed), NOTIFICATION, URL)
     assert exchange is not None
-    exchange.sent(headers, body)
+    exchange.sent(body, headers, attempt_headers)
     exchange.answered(status, answer)
     return await log.ended(claim_of(**changed), outcome)
 
@@ -122,13 +124,16 @@ async def test_values_of_headers_are_masked_but_those_that_are_nobodys_secret() 
         ("Content-Type", "application/fhir+json"),
         ("X-Api-Key", "hunter2"),
         ("If-None-Exist", "identifier=urn:x|p1"),
+    )
+    of_attempt = (
         ("Authorization", "Bearer t"),
         ("webhook-id", NOTIFICATION.id),
         ("webhook-timestamp", "1772000000"),
         ("webhook-signature", "v1,abc"),
         ("traceparent", TRACE),
     )
-    [entry] = await sent(log_of(), Delivered(), headers)
+    log = log_of()
+    [entry] = await sent(log, Delivered(), headers, of_attempt)
     stored = entry.request + entry.record
     assert not any(secret in stored for secret in (b"hunter2", b"urn:x", b"Bearer", b"v1,abc"))
     assert read(entry).headers == (
@@ -140,9 +145,12 @@ async def test_values_of_headers_are_masked_but_those_that_are_nobodys_secret() 
         ("webhook-timestamp", "1772000000"),
         ("webhook-signature", "********"),
     )
-    later = (*headers[:4], ("webhook-id", "n2"), ("webhook-timestamp", "2"), ("webhook-signature", "v1,x"))
-    [other] = await sent(log_of(), Delivered(), later)
+    later = (of_attempt[0], ("webhook-id", "n2"), ("webhook-timestamp", "2"), ("webhook-signature", "v1,x"))
+    [other] = await sent(log, Delivered(), headers, later)
     assert other.digest == entry.digest, "what differs in each attempt is no part of the request"
+    assert other.request == b"", "it was written a moment ago"
+    [moved] = await sent(log, Delivered(), headers, later, revision="r2")
+    assert moved.request == entry.request
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ async def test_what_no_claim_stands_for_is_written_by_itself_or_left_out() -> No
     written = Written()
     log = log_of(written=written)
     sending = log.start(NOTIFICATION, "203.0.113.7")
-    sending.exchange.sent((), b"body")
+    sending.exchange.sent(b"body")
     await log.write(KEY, NOTIFICATION, sending, Delivered())
     written.is_available = False
     await log.write(KEY, NOTIFICATION, sending, Delivered())

@@ -17,16 +17,17 @@ local function forget_texts(log, kind, left)
   end
 end
 
--- Writes the attempts whose parts begin at `from`; `max` has how many the streams d and f keep. With
--- `only_new`, an attempt that is the last entry of its stream already is not written again.
+-- Writes the attempts whose parts begin at `from`; `max` has how many the streams d and f keep, and
+-- `has_texts`: '1' where attempts may have texts. With `only_new`, an attempt that is the last entry of its
+-- stream already is not written again. A request that is '' is stored already.
 local function write_attempts(log, arguments, from, number, max, only_new)
   for n = 0, number - 1 do
     local at = from + n * ATTEMPT_PARTS
     local kind, digest, record, text = arguments[at], arguments[at + 1], arguments[at + 3], arguments[at + 4]
     local last = only_new and redis.call('XREVRANGE', log[kind], '+', '-', 'COUNT', 1)[1]
     if not last or last[2][1] ~= digest or last[2][2] ~= record then
-      if redis.call('EXISTS', log.texts) == 1 then forget_texts(log, kind, max[kind] - 1) end
-      redis.call('HSETNX', log.requests, digest, arguments[at + 2])
+      if max.has_texts == '1' then forget_texts(log, kind, max[kind] - 1) end
+      if arguments[at + 2] ~= '' then redis.call('HSETNX', log.requests, digest, arguments[at + 2]) end
       local id = redis.call('XADD', log[kind], 'MAXLEN', '=', max[kind], '*', digest, record)
       if text ~= '' then redis.call('HSET', log.texts, kind .. id, text) end
     end
