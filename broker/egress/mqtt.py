@@ -28,8 +28,8 @@ CONNECT_S = 20.0
 _CLOSE_S = 5.0
 KEEPALIVE_S = 30
 MAX_PACKET_BYTES = 1024 * 1024
-KEY_PROPERTY = "idempotency-key"
-"""The user property of MQTT 5 by which a publisher names a message."""
+KEY_PROPERTY, TRACE_PROPERTY = "idempotency-key", "traceparent"
+"""The user properties of MQTT 5 by which a publisher names a message and its trace."""
 _NO_RECONNECT = -2
 """gmqtt takes 0 for one more attempt, and -1 for endless ones."""
 _REFUSED = 128
@@ -244,4 +244,4 @@ def _of_publisher(properties: Mapping[str, Any]) -> tuple[str, str]:
     given: dict[str, str] = {}
     for name, text in properties.get("user_property", ()):
         given.setdefault(name, str(text))
-    return given.get(KEY_PROPERTY, ""), parse_traceparent(given.get("traceparent", ""))
+    return given.get(KEY_PROPERTY, ""), parse_traceparent(given.get(TRACE_PROPERTY, ""))

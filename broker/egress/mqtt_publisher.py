@@ -3,7 +3,7 @@
 import asyncio
 from typing import Self
 
-from broker.egress.mqtt import CONNECT_S, KEY_PROPERTY, MqttLink, MqttServer, MqttUnreachable
+from broker.egress.mqtt import CONNECT_S, KEY_PROPERTY, TRACE_PROPERTY, MqttLink, MqttServer, MqttUnreachable
 
 
 class _Unacknowledged:
@@ -57,13 +57,14 @@ class MqttPublisher(MqttLink):
             raise
         return publisher
 
-    async def publish(self, topic: str, payload: bytes, *, key: str = "") -> None:
+    async def publish(self, topic: str, payload: bytes, *, key: str = "", traceparent: str = "") -> None:
         """Returns when the server has the message (QoS 1). Raises `MqttUnreachable` if the connection ends
         before: the server may have it.
         """
         if self.lost.is_set():
             raise MqttUnreachable(self.reason)
-        properties = {"user_property": (KEY_PROPERTY, key)} if key else {}
+        pairs = [pair for pair in ((KEY_PROPERTY, key), (TRACE_PROPERTY, traceparent)) if pair[1]]
+        properties = {"user_property": pairs} if pairs else {}
         self._client.publish(topic, payload, qos=1, **properties)
         acknowledged = self._unacknowledged.last
         if acknowledged is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.settings.environment import setting
+from broker.settings.environment import Agreement, setting
 from broker.settings.kinds import BASE_URL, PATH, RATIO, TEXT, number
 
 
@@ -30,6 +30,7 @@ class TelemetrySettings:
         "0.1",
         "The part of all traces that is recorded, from 0 to 1, chosen by the trace id. What fails is "
         "recorded always. Set the same in all processes.",
+        agreement=Agreement.EXPECTED,
     )
     metrics_top: int = setting(
         20,

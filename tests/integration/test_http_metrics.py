@@ -21,7 +21,7 @@ async def test_requests_are_counted_by_the_row_of_their_route(client: httpx.Asyn
     await client.post("/r4", json=batch)
     await client.get("/r5/Observation/hunter2-unknown")
     await client.get("/hunter2/nothing?hunter2=1")
-    await client.request("HUNTER2", "/r4/Observation")
+    await client.request("PROPFIND", "/r4/Observation")
     await client.get("/readyz")
     await client.options("/r4/Observation/hunter2")
     page = (await client.get("/metrics")).text

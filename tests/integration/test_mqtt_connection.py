@@ -28,6 +28,7 @@ class Intake:
     def __init__(self) -> None:
         self.admitted: list[bytes] = []
         self.keys: list[str] = []
+        self.traces: list[str] = []
         self.is_away = False
         self.attempts = 0
 
@@ -37,6 +38,7 @@ class Intake:
             raise StoreUnavailable("away")
         self.admitted += [reading.content for reading in readings]
         self.keys += [reading.key for reading in readings]
+        self.traces += [reading.trace for reading in readings]
         return [ReadingResult(ReadingStatus.ACCEPTED) for _ in readings]
 
     async def has(self, count: int) -> bool:
@@ -136,15 +138,18 @@ async def test_a_source_connects_again_after_the_server_was_killed_and_restarted
         assert sorted(set(intake.admitted), key=int) == numbers(*range(15))
 
 
-async def test_the_key_of_a_publisher_arrives_with_its_message(tmp_path: Path) -> None:
+async def test_the_key_and_the_trace_of_a_publisher_arrive_with_its_message(tmp_path: Path) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     async with running_mosquitto(tmp_path) as mosquitto:
         intake = Intake()
         async with reading(mosquitto.server("source"), intake):
             publisher = await MqttPublisher.open(mosquitto.server("publisher"))
-            await publisher.publish("ward/7", b"{}", key="monitor-7/4712")
+            await publisher.publish("ward/7", b"{}", key="monitor-7/4712", traceparent=trace)
+            await publisher.publish("ward/7", b"0", key="monitor-7/4713", traceparent="malformed")
             await publisher.close()
-            await until(lambda: intake.has(1))
-        assert intake.keys == ["mqtt:monitor-7/4712"]
+            await until(lambda: intake.has(2))
+        assert intake.keys == ["mqtt:monitor-7/4712", "mqtt:monitor-7/4713"]
+        assert intake.traces == [trace, ""]
 
 
 async def test_the_processes_of_a_shared_subscription_share_the_messages(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_the_payloads_of_a_message_are_readings_of_their_own_with_keys_of_their_
     assert all(each.keeps_refused for each in (first, *lines, one(rule, "a", b"[1, "))), "nobody hears of it"
 
 
+def test_each_reading_of_a_message_carries_the_trace_of_its_publisher() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    readings = TopicRule("a").readings("a", b'[{"n": 1.0}, {"n": 2}]', "", AT, trace)
+    assert [each.trace for each in readings] == [trace, trace]
+
+
 @pytest.mark.parametrize(
     ("name", "topic", "matches"),
     [
