@@ -33,6 +33,10 @@ PROJECT_PAGES = (
 )
 _DECISIONS = Path("decisions/index.md")
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)#:\s]+)(?P<anchor>#[^)]*)?\)")
+_CONTRAST = """/* the theme's own colors of the page that is open have too little contrast (WCAG AA) */
+[data-md-color-scheme="default"] .md-nav .md-nav__item .md-nav__link--active { color: #2438b5; }
+[data-md-color-scheme="slate"] .md-nav .md-nav__item .md-nav__link--active { color: #c5cdff; }
+"""
 _TIME = (1980, 1, 1, 0, 0, 0)
 """Of all files in the archive, so that the same pages give the same archive."""
 _CONFIGURATION: Mapping[str, Any] = {
@@ -50,6 +54,7 @@ _CONFIGURATION: Mapping[str, Any] = {
             {"media": "(prefers-color-scheme: dark)", "scheme": "slate"},
         ],
     },
+    "extra_css": ["contrast.css"],
     "markdown_extensions": ["tables", "toc", "pymdownx.highlight", "pymdownx.superfences"],
 }
 
@@ -77,6 +82,7 @@ def stage(root: Path, folder: Path) -> None:
             target.write_text(with_links(path, shown))
         else:
             shutil.copy(path, target)
+    (folder / "contrast.css").write_text(_CONTRAST)
     decisions = sorted((root / "docs" / "decisions").glob("*.md"))
     lines = [f"- [{title(path)}]({path.name})" for path in decisions]
     (folder / _DECISIONS).write_text(

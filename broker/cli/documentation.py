@@ -34,17 +34,17 @@ def documentation(
 
         fhir-broker docs --extract fhir-broker-docs
     """
-    site = _read(SITE)
+    site = read(SITE)
     if extract is not None:
         _extract(site, extract)
         typer.echo(f"Open {extract / 'index.html'} in a browser.")
         return
-    with _server(site, port) as server:
-        typer.echo(f"The documentation is on http://127.0.0.1:{server.server_port}/. Ctrl-C stops it.")
-        server.serve_forever()
+    with server(site, port) as serving:
+        typer.echo(f"The documentation is on http://127.0.0.1:{serving.server_port}/. Ctrl-C stops it.")
+        serving.serve_forever()
 
 
-def _read(path: Path) -> dict[str, bytes]:
+def read(path: Path) -> dict[str, bytes]:
     """The files of the site by their path."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -68,7 +68,9 @@ def _extract(site: dict[str, bytes], folder: Path) -> None:
         ) from error
 
 
-def _server(site: dict[str, bytes], port: int) -> ThreadingHTTPServer:
+def server(site: dict[str, bytes], port: int) -> ThreadingHTTPServer:
+    """A server on loopback with the files. Raises `ConfigurationError` if the port is taken."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"

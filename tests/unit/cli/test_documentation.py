@@ -32,11 +32,11 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def url(archive: Path) -> Iterator[str]:
-    with documentation._server(documentation._read(archive), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+    with documentation.server(documentation.read(archive), 0) as serving:
+        thread = threading.Thread(target=serving.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
 
 
 def test_the_pages_are_served_with_their_types_and_may_load_nothing_from_elsewhere(url: str) -> None:
