@@ -3,7 +3,7 @@
 The payload of a device and the entry of a gateway are for operators; a resource is for who may read it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.errors import Issue, NotFound
@@ -13,8 +13,11 @@ from broker.model.principal import Principal
 from broker.model.release import Release
 from broker.services.changes import ChangeService
 from broker.services.dead_letters import DeadLetterService, Selection
+from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.dead_letters import DeadLetter
 
+_TEXTS = frozenset({"json", "csv"})
+"""Formats of readings that are text, and complete without what the producer said besides."""
 _READ = Access(scope="system/{type}.r", is_restrictable=True)
 
 
@@ -24,6 +27,14 @@ class Payload:
 
     dead_letter: DeadLetter
     fields: Sequence[tuple[str, str]]
+
+    @property
+    def as_trial(self) -> Mapping[str, str] | None:
+        """What the tester of mappings is filled in with; None for what it could not try as it came."""
+        named = dict(self.fields)
+        if self.dead_letter.kind is not DeadLetterKind.READING or named.get("format") not in _TEXTS:
+            return None
+        return {"payload": named["content"], "format": named["format"]}
 
 
 class DeadLetterPayloads:

@@ -80,6 +80,10 @@ async def test_a_quarantined_reading_is_explained_shown_and_discarded(console: C
     assert "unmapped" not in shown
     payload = await read(console, f"/dead-letters/{letter}/payload")
     assert "<b>one</b>" in payload
+    assert "Try it with the mappings in force" in payload
+    tried = {"payload": json.dumps({"unmapped": "one"}), "format": "json"}
+    result = await console.send(f"/dead-letters/{letter}/payload", "/readings/try", **tried)
+    assert "It would be quarantined no-mapping" in result.text
     await read(console, "/dead-letters/reading-1-1", 404)
 
     page = f"/dead-letters/{letter}"

@@ -103,7 +103,11 @@ class DeadLetterPages:
     async def payload(self, request: PageRequest) -> Answer:
         """What a dead letter holds; the audit trail says who saw it."""
         payload = await self._payloads.read(request.principal, request.params["id"])
-        values = {"letter": payload.dead_letter, "fields": payload.fields}
+        values = {
+            "letter": payload.dead_letter,
+            "fields": payload.fields,
+            "reading": payload.as_trial,
+        }
         entities = entities_of([payload.dead_letter])
         return View("dead_letter_payload.html", values, accessed=entities, detail=payload.dead_letter.id)
 

@@ -57,12 +57,14 @@ async def test_a_resource_needs_the_scope_for_its_type() -> None:
         await payloads(CHANGE).read(operator("system/Patient.r"), CHANGE.id)
     assert "system/Observation.r" in str(refused.value)
     shown = await payloads(CHANGE).read(operator("system/Observation.r"), CHANGE.id)
+    assert shown.as_trial is None
     assert shown.fields == [("Observation/o", '{\n  "resourceType": "Observation"\n}')]
 
 
 async def test_the_payload_of_a_device_is_for_operators_and_keeps_its_digits() -> None:
     shown = await payloads(READING).read(operator(""), READING.id)
     assert dict(shown.fields) == {"content": '{\n  "hr": 72.50\n}', "format": "json"}
+    assert shown.as_trial == {"payload": '{\n  "hr": 72.50\n}', "format": "json"}
 
 
 async def test_nothing_is_left_of_what_is_no_longer_stored() -> None:
