@@ -35,12 +35,15 @@ _TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What is sent; each body is an event of one subscription if `is_notified`."""
+    """What is sent; each body is an event of one subscription if `is_notified`. The broker has the default
+    search indexes if `is_indexed`, and none otherwise.
+    """
 
     name: str
     path: str
     bodies: Sequence[bytes]
     is_notified: bool = False
+    is_indexed: bool = True
     max_memory: float | None = None
     max_file: float | None = None
 
@@ -49,7 +52,16 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
     readings, large = (4_000, 50) if is_quick else (20_000, 500)
     names = patients("patient")
     kinds = (
-        _Kind("a vital sign", "/r4/Observation", _vital_signs(names, readings), True, MAX_MEMORY, MAX_FILE),
+        _Kind(
+            "a vital sign", "/r4/Observation", _vital_signs(names, readings), True, True, MAX_MEMORY, MAX_FILE
+        ),
+        _Kind(
+            "a vital sign without search indexes",
+            "/r4/Observation",
+            _vital_signs(names, readings),
+            is_notified=True,
+            is_indexed=False,
+        ),
         _Kind("an ECG of 100 KB", "/r4/Observation", [_ecg(n) for n in range(large)]),
         _Kind("a patient", "/r4/Patient", [_patient(n) for n in range(readings)]),
     )
@@ -62,7 +74,8 @@ async def _measure(kind: _Kind, names: Sequence[str]) -> AsyncIterator[Figure]:
     count = len(kind.bodies)
     async with contextlib.AsyncExitStack() as stack:
         sink = await listening(stack)
-        program = await stack.enter_async_context(broker())
+        settings = {} if kind.is_indexed else {"search_indexes": "off"}
+        program = await stack.enter_async_context(broker(settings=settings))
         if kind.is_notified:
             await register(program, sink, names)
         store = redis.Redis.from_url(program.store_url, protocol=2, socket_timeout=60)

@@ -1,8 +1,9 @@
 """Events per second from POST to received notification, with one event per notification, compared with the
 floor in the same run.
 
-One process of the broker and one of the floor, with a store each, run segments in turns. CPU time per
-event is measured too: it varies less than wall time on a machine with other load.
+One process of the broker and one of the floor, with a store each, run segments in turns, and a second broker
+without search indexes, which shows what they cost. CPU time per event is measured too: it varies less than
+wall time on a machine with other load.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from bench.segments import Segment, drive, listening
 
 BENCH = "pipeline"
 FLOOR_SHARE = 0.6
+_UNINDEXED = "id-only without search indexes"
 
 
 async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
@@ -25,18 +27,21 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         programs: dict[str, Program] = {
             "floor": await stack.enter_async_context(floor(sink)),
             "broker": await stack.enter_async_context(broker()),
+            _UNINDEXED: await stack.enter_async_context(broker(settings={"search_indexes": "off"})),
         }
         names = {
             "floor": patients("floor"),
             "id-only": patients("patient"),
             "full-resource": patients("full"),
+            _UNINDEXED: patients("unindexed"),
         }
         await register(programs["broker"], sink, names["id-only"])
         await register(programs["broker"], sink, names["full-resource"], content="full-resource")
+        await register(programs[_UNINDEXED], sink, names[_UNINDEXED])
         runs: dict[str, list[Segment]] = {name: [] for name in names}
         for n in range(rounds + 1):
             for name, group in names.items():
-                segment = await drive(programs["floor" if name == "floor" else "broker"], sink, group, count)
+                segment = await drive(programs.get(name, programs["broker"]), sink, group, count)
                 if n:  # the first round warms up
                     runs[name].append(segment)
     for figure in _compared_with_floor(runs):
@@ -61,6 +66,10 @@ def _compared_with_floor(runs: dict[str, list[Segment]]) -> list[Figure]:
     for name in ("id-only", "full-resource"):
         share = paired_ratio([segment.per_s for segment in runs[name]], floor_rates)
         figures.append(Figure(BENCH, f"{name} / floor", share, at_least=FLOOR_SHARE))
+    cost = paired_ratio(
+        *([sum(each.cpu_us.values()) for each in runs[name]] for name in ("id-only", _UNINDEXED))
+    )
+    figures.append(Figure(BENCH, "CPU, with the default search indexes / without", cost))
     return figures
 
 
