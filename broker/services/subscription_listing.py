@@ -1,7 +1,7 @@
 """Lists the Subscriptions that a principal may see, by status, error, owner and words, for the console.
 
 A page costs the same whatever the number of Subscriptions: candidates come from the index of the most
-selective condition (`store/listed_ids.py`), and at most `MAX_EXAMINED` documents are read for one page. A
+selective condition (`store/listed_ids.py`), and at most `max_examined` documents are read for one page. A
 search that has not filled its page by then says where it goes on.
 """
 
@@ -72,8 +72,11 @@ class Listing:
 class SubscriptionListing:
     """Reads the Subscriptions of the principal's tenant."""
 
-    def __init__(self, subscriptions: Subscriptions, schedule: Schedule) -> None:
+    def __init__(
+        self, subscriptions: Subscriptions, schedule: Schedule, *, max_examined: int = MAX_EXAMINED
+    ) -> None:
         self._subscriptions = subscriptions
+        self._max_examined = max_examined
         self._schedule = schedule
 
     async def page(
@@ -89,7 +92,7 @@ class SubscriptionListing:
         label = await self._most_selective(principal, conditions)
         records: list[Record] = []
         examined = 0
-        while examined < MAX_EXAMINED:
+        while examined < self._max_examined:
             ids = await self._candidates(principal, label, after)
             for record in await self._subscriptions.many([(principal.tenant, each) for each in ids]):
                 examined += 1

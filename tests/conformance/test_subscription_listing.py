@@ -1,5 +1,6 @@
 """Subscriptions are listed by status, error, owner and words; a page reads a bounded number of records."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.principal import OPEN_PRINCIPAL, Principal
 from broker.model.subscription import SubscriptionId, SubscriptionStatus
 from broker.services.subscription_listing import (
-    MAX_EXAMINED,
     PAGE_SIZE,
     Listing,
     ListingConditions,
@@ -18,10 +18,14 @@ from broker.store import keys
 from broker.store.listed_ids import list_subscriptions
 from broker.store.protocol import Store
 from broker.store.schedule import Schedule
+from broker.store.subscription_ids import PAGE
 from broker.store.subscriptions import Registration, Subscriptions
+from tests.conftest import ALL_STORES
 from tests.stores import redis_of
 from tests.subscriptions import stored_subscription
 
+STORES = ALL_STORES
+MAX_EXAMINED = 2 * PAGE
 ACTIVE, OFF, ERROR = SubscriptionStatus.ACTIVE, SubscriptionStatus.OFF, SubscriptionStatus.ERROR
 CLIENT = Principal("ward", DEFAULT_TENANT, OPEN_PRINCIPAL.scopes, frozenset())
 
@@ -34,7 +38,7 @@ def subscriptions(store: Store) -> Subscriptions:
 @pytest.fixture
 def listing(store: Store, subscriptions: Subscriptions) -> SubscriptionListing:
     schedule = Schedule(store, lease_ms=60_000, max_bytes=100, resume="backlog")
-    return SubscriptionListing(subscriptions, schedule)
+    return SubscriptionListing(subscriptions, schedule, max_examined=MAX_EXAMINED)
 
 
 async def register(
@@ -44,9 +48,8 @@ async def register(
     status: SubscriptionStatus = ACTIVE,
     **elements: Any,
 ) -> None:
-    for each in ids:
-        subscription = stored_subscription(each, status=status).changed(owner=owner, **elements)
-        await subscriptions.put(subscription, create=False)
+    stored = [stored_subscription(each, status=status).changed(owner=owner, **elements) for each in ids]
+    await asyncio.gather(*(subscriptions.put(subscription, create=False) for subscription in stored))
 
 
 def ids_of(page: Listing) -> list[str]:
@@ -137,7 +140,7 @@ async def records_read(store: Store, work: Any) -> int:
 async def test_a_page_reads_a_bounded_number_of_records_however_many_there_are(
     listing: SubscriptionListing, subscriptions: Subscriptions, store: Store
 ) -> None:
-    many = MAX_EXAMINED + 300
+    many = MAX_EXAMINED + PAGE
     await register(subscriptions, *(f"s{n:05}" for n in range(many)))
     await register(subscriptions, "t-off", status=OFF)
     await register(subscriptions, "t-ward", owner="ward")
