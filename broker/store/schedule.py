@@ -56,7 +56,7 @@ class Wakeup(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The result of a commit. `is_stale`: the claim was lost and nothing was written."""
+    """The result of a commit. `is_stale`: the claim was lost, and nothing was written but its attempts."""
 
     is_stale: bool
     status: SubscriptionStatus | None = None
