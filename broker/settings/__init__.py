@@ -1,5 +1,5 @@
-"""The settings of a process, read from the environment once, at start. The commands read them; builders get
-values.
+"""The settings of a process, read once, at start, from the environment and a TOML file. The commands read
+them; builders get values.
 """
 
 from broker.settings.settings import Settings
