@@ -1,4 +1,5 @@
 """Which subscriptions and tenants have the most undelivered events: sampled, so that a scrape reads one key.
+Those that are off, and those whose subscriber connects and reads when it likes, are left out.
 
 A sample reads the numbers of every subscription, page by page, at most so often that it takes a small part of
 the time; one process at a time takes it. The result expires, so subscriptions that left, and a broker that
@@ -8,12 +9,12 @@ last one.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from broker.model.subscription import SubscriptionKey
+from broker.model.subscription import SubscriptionKey, SubscriptionStatus
 from broker.store import keys, stream_id
 from broker.store.protocol import Command, Store
 from broker.store.records import event_of
@@ -21,6 +22,8 @@ from broker.store.replies import mapping_of
 from broker.store.subscription_ids import SubscriptionIds
 from broker.telemetry.store_metrics import NO_BACKLOGS, Backlogs, SubscriptionBacklog, TenantBacklog
 
+_FIELDS = ("count", "cursor", "status", "is_pull")
+_OFF = SubscriptionStatus.OFF.encode()
 _decode = msgspec.msgpack.Decoder(Backlogs).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -68,16 +71,15 @@ class BacklogSample:
 
     async def _undelivered(
         self, shard: int, page: Sequence[SubscriptionKey]
-    ) -> Iterable[tuple[SubscriptionKey, int, int]]:
-        commands: list[Command] = [
-            ("HMGET", keys.subscription(shard, *key), "count", "cursor") for key in page
-        ]
+    ) -> Sequence[tuple[SubscriptionKey, int, int]]:
+        commands: list[Command] = [("HMGET", keys.subscription(shard, *key), *_FIELDS) for key in page]
+        found = []
         replies = await self._store.send(commands)
-        numbers = (
-            (key, int(count or 0), int(cursor or 0))
-            for key, (count, cursor) in zip(page, replies, strict=True)
-        )
-        return [(key, count - cursor, cursor) for key, count, cursor in numbers if count > cursor]
+        for key, (count, cursor, status, is_pull) in zip(page, replies, strict=True):
+            undelivered = int(count or 0) - int(cursor or 0)
+            if undelivered > 0 and status != _OFF and is_pull != b"1":
+                found.append((key, undelivered, int(cursor)))
+        return found
 
     async def _with_ages(
         self, largest: Sequence[tuple[int, SubscriptionKey, int]]
