@@ -67,7 +67,7 @@ async def redis_client_of(store: Store, url: str) -> AsyncIterator[Any]:
     if scheme == "redis+cluster":
         client: Any = RedisCluster.from_url(f"redis://{hosts.split(',')[0]}", protocol=2)
     else:
-        client = redis.Redis.from_url(url, protocol=2)
+        client = redis.Redis.from_url(url, protocol=2, driver_info=None)
     _CLIENTS[id(store)] = client
     try:
         yield client
@@ -108,7 +108,8 @@ class EmbeddedStore:
     url: str
 
     async def flush(self) -> None:
-        client = redis.Redis.from_url(self.url, protocol=2)
+        # to find the name of its own package takes redis-py longer than all the rest
+        client = redis.Redis.from_url(self.url, protocol=2, driver_info=None)
         await client.flushall()
         await client.aclose()
 
@@ -181,6 +182,7 @@ class StoreNode:
             protocol=2,
             decode_responses=True,
             socket_timeout=30,
+            driver_info=None,
             retry=Retry(NoBackoff(), 0),  # redis-py would repeat it after a second
         )
         client.response_callbacks.clear()  # the reply as the server sends it
@@ -321,15 +323,12 @@ class StoreCluster:
         await _until(is_moved)
 
     async def primaries(self) -> list[StoreNode]:
-        return [
-            node
-            for node in self.nodes
-            if node.is_running and (await node.lines("INFO", "replication"))["role"] == "master"
-        ]
+        running = [node for node in self.nodes if node.is_running]
+        states = await asyncio.gather(*(node.lines("INFO", "replication") for node in running))
+        return [node for node, state in zip(running, states, strict=True) if state["role"] == "master"]
 
     async def flush(self) -> None:
-        for node in await self.primaries():
-            await node.ask("FLUSHALL")
+        await asyncio.gather(*(node.ask("FLUSHALL") for node in await self.primaries()))
 
     def kill(self) -> None:
         for node in self.nodes:
