@@ -120,9 +120,10 @@ class Following:
                             await self._record(record, notification, receiver)
                             streamed = self._streamed(notification, receiver)
                             yield streamed
-                            await self._sent(key, streamed)
                             sent_ms = self._clock.now_ms()
+                            # first: the client may close the connection now
                             await self._subscriptions.advance(tenant, subscription_id, position)
+                            await self._sent(key, streamed)
                     except AccessLost:
                         continue  # what is read next ends the connection
                     # events behind the last one read are withheld or no longer stored
