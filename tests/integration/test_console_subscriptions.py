@@ -86,8 +86,8 @@ async def test_at_three_o_clock_the_page_names_the_cause_the_events_and_the_next
             "gone": ("the endpoint answered 410 Gone", "Delete the Subscription"),
         }
         for name, (cause, advice) in causes.items():
-            page = await until_page(console, f"/subscriptions/{ids[name]}", cause)
-            assert advice in page.text
+            page = await until_page(console, f"/subscriptions/{ids[name]}", advice)
+            assert cause in page.text
             if name == "gone":  # what happens after it is off is no event of it
                 assert "Status off" in page.text
                 assert "not delivered: number" in page.text

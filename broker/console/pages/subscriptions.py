@@ -68,6 +68,8 @@ class SubscriptionPages:
 
     async def show(self, request: PageRequest) -> Answer:
         """One Subscription. Header values are masks, as everywhere."""
+        # the attempts first: a failure that is among them is the one that the page begins with, or before it
+        attempts = await self._attempts.page(request.principal, request.params["id"], count=ATTEMPTS)
         report = await self._delivery.report(request.principal, request.params["id"])
         subscription = report.record.subscription
         topic = next(
@@ -78,7 +80,6 @@ class SubscriptionPages:
             ),
             None,
         )
-        attempts = await self._attempts.page(request.principal, subscription.id, count=ATTEMPTS)
         document = adapter(subscription.release).render_subscription(subscription).text
         values = {
             **_standing(report),
