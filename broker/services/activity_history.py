@@ -1,7 +1,7 @@
 """The last hour of all processes, from what they report: rates, lags and latencies by half minutes."""
 
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.clock import Clock
@@ -40,7 +40,8 @@ class ProcessReport:
 
 @dataclass(slots=True)
 class _Step:
-    totals: list[tuple[int, Totals]] = field(default_factory=list)
+    first: tuple[int, Totals] | None = None
+    totals: tuple[int, Totals] | None = None
     lags_s: dict[str, float] = field(default_factory=dict)
     latencies: Counter[float] = field(default_factory=Counter)
 
@@ -53,72 +54,81 @@ class History:
     processes: Sequence[ProcessReport] = ()
 
 
+class Hour:
+    """The reports of an hour, added up by half minutes as they come, oldest first."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, _Step] = {}
+        self._last: dict[str, tuple[int, ProcessReport]] = {}
+
+    def add(self, recorded: RecordedSample) -> None:
+        at_ms, sample = recorded
+        step = self._steps.setdefault(at_ms // STEP_MS, _Step())
+        if sample.totals is not None:
+            step.totals = at_ms, sample.totals
+            step.first = step.first or step.totals
+        for worker, lag_s in sample.lags_s.items():
+            step.lags_s[worker] = max(lag_s, step.lags_s.get(worker, 0.0))
+        step.latencies.update({float(bound): number for bound, number in sample.latencies.items()})
+        self._last[sample.process] = at_ms, ProcessReport(sample.process, sample.roles, sample.problems)
+
+    def forget(self, before_ms: int) -> None:
+        """Removes what is older."""
+        for number in [number for number in self._steps if number < before_ms // STEP_MS]:
+            del self._steps[number]
+        self._last = {name: last for name, last in self._last.items() if last[0] >= before_ms}
+
+    def points(self) -> Iterator[Point]:
+        last: tuple[int, Totals] | None = None
+        for number, step in self._steps.items():
+            accepted, delivered = _rates(last or step.first, step.totals)
+            last = step.totals or last
+            yield Point(
+                number * STEP_MS,
+                accepted,
+                delivered,
+                step.lags_s,
+                quantile(step.latencies, 0.5),
+                quantile(step.latencies, 0.99),
+            )
+
+    def processes(self, now_ms: int) -> Sequence[ProcessReport]:
+        """The last report of each process that still reports."""
+        fresh = {name: report for name, (at_ms, report) in self._last.items() if at_ms > now_ms - _FRESH_MS}
+        return [fresh[name] for name in sorted(fresh)]
+
+
 class ActivityHistory:
     """One a process. It keeps what it has read, and reads what is new. Raises `StoreUnavailable`."""
 
     def __init__(self, activity: Activity, clock: Clock) -> None:
         self._activity = activity
         self._clock = clock
-        self._samples: deque[RecordedSample] = deque()
+        self._hour = Hour()
         self._position = stream_id.FIRST
 
     async def read(self) -> History:
         before = self._position
         new, position = await self._activity.read(before)
         if self._position == before:  # else another caller has read the same meanwhile
-            self._samples.extend(new)
             self._position = position
+            for recorded in new:
+                self._hour.add(recorded)
         now_ms = self._clock.now_ms()
-        while self._samples and self._samples[0].at_ms < now_ms - HOUR_MS:
-            self._samples.popleft()
-        return History(list(points(self._samples)), processes(self._samples, now_ms))
-
-
-def points(samples: Iterable[RecordedSample]) -> Iterable[Point]:
-    """The samples, oldest first, as points. Pure."""
-    steps: dict[int, _Step] = {}
-    for at_ms, sample in samples:
-        step = steps.setdefault(at_ms // STEP_MS, _Step())
-        if sample.totals is not None:
-            step.totals.append((at_ms, sample.totals))
-        for worker, lag_s in sample.lags_s.items():
-            step.lags_s[worker] = max(lag_s, step.lags_s.get(worker, 0.0))
-        step.latencies.update({float(bound): number for bound, number in sample.latencies.items()})
-    last: tuple[int, Totals] | None = None
-    for number, step in sorted(steps.items()):
-        accepted, delivered = _rates(last, step.totals)
-        last = step.totals[-1] if step.totals else last
-        yield Point(
-            number * STEP_MS,
-            accepted,
-            delivered,
-            step.lags_s,
-            quantile(step.latencies, 0.5),
-            quantile(step.latencies, 0.99),
-        )
-
-
-def processes(samples: Iterable[RecordedSample], now_ms: int) -> Sequence[ProcessReport]:
-    """The last report of each process that still reports. Pure."""
-    last = {
-        sample.process: ProcessReport(sample.process, sample.roles, sample.problems)
-        for at_ms, sample in samples
-        if at_ms > now_ms - _FRESH_MS
-    }
-    return [last[process] for process in sorted(last)]
+        self._hour.forget(now_ms - HOUR_MS)
+        return History(list(self._hour.points()), self._hour.processes(now_ms))
 
 
 def _rates(
-    last: tuple[int, Totals] | None, totals: Sequence[tuple[int, Totals]]
+    last: tuple[int, Totals] | None, now: tuple[int, Totals] | None
 ) -> tuple[float | None, float | None]:
-    """Changes and events a second since the totals before. A rollback of the store takes numbers back: no
-    rate is negative.
+    """Changes and events a second since the totals of the step before, in the first step since its first. A
+    rollback of the store takes numbers back: no rate is negative.
     """
-    first = last or (totals[0] if totals else None)
-    if first is None or not totals or totals[-1][0] <= first[0]:
+    if last is None or now is None or now[0] <= last[0]:
         return None, None
-    seconds = (totals[-1][0] - first[0]) / 1000
-    before, after = first[1], totals[-1][1]
+    seconds = (now[0] - last[0]) / 1000
+    before, after = last[1], now[1]
     return (
         round(max(0, after.accepted - before.accepted) / seconds, 2),
         round(max(0, after.delivered - before.delivered) / seconds, 2),

@@ -94,6 +94,9 @@ async def test_the_tour_leads_from_a_topic_to_a_replay(guest: Visitor) -> None:
 
 
 async def test_a_step_waits_for_those_before_it(guest: Visitor) -> None:
+    await guest.open("/login")
+    await guest.page.get_by_role("heading", name="Log in").wait_for()
+    await guest.check("login")
     await guest.open("/tour/recovery")
     assert await guest.page.locator("main form").count() == 0
     await guest.page.get_by_text("The steps before this one come first.").wait_for()
