@@ -1,6 +1,7 @@
 """Builds the services that the pages of the console use."""
 
 from broker.app.dead_letters import build_dead_letter_runs
+from broker.app.flow import process_name
 from broker.app.parts import Parts
 from broker.app.readings import Readings
 from broker.app.trials import build_mappings, build_reading_trial
@@ -41,6 +42,7 @@ def build_console_services(
 def _overview(parts: Parts, health: Health) -> OverviewService:
     settings = parts.settings
     return OverviewService(
+        process_name(),
         health,
         ActivityHistory(Activity(parts.store), parts.clock),
         has_search=bool(settings.search_indexes),

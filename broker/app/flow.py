@@ -27,9 +27,13 @@ def build_lag_reporter(parts: Parts, roles: frozenset[Role]) -> LagReporter:
 
 
 def build_activity_recorder(parts: Parts, roles: frozenset[Role], health: Health) -> ActivityRecorder:
-    process = f"{socket.gethostname()}:{os.getpid()}"
     lags = _worker_lags(parts, roles)
-    return ActivityRecorder(Activity(parts.store), health, lags, process, sorted(roles), parts.stop)
+    return ActivityRecorder(Activity(parts.store), health, lags, process_name(), sorted(roles), parts.stop)
+
+
+def process_name() -> str:
+    """By which operators tell this process from others of the same store."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _worker_lags(parts: Parts, roles: frozenset[Role]) -> Mapping[str, Callable[[], float]]:

@@ -2,10 +2,10 @@
 works.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from broker.services.activity_history import ActivityHistory, History
+from broker.services.activity_history import ActivityHistory, History, ProcessReport
 from broker.services.health import Health, HealthReport
 from broker.services.sizing import Load, store_memory
 from broker.telemetry.store_metrics import StoreCounts
@@ -26,12 +26,25 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Current values over all tenants, and the last hour. `day` is None before there is a rate."""
+    """Current values over all tenants, and the last hour. `process` and `health` are those of the process
+    that answers. `day` is None before there is a rate.
+    """
 
+    process: str
     health: HealthReport
     history: History
     counts: StoreCounts
     day: Day | None
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """Those of this process, once it has reported."""
+        return next((each.roles for each in self.history.processes if each.process == self.process), ())
+
+    @property
+    def others(self) -> Sequence[ProcessReport]:
+        """The other processes."""
+        return [each for each in self.history.processes if each.process != self.process]
 
     @property
     def unmatched_changes(self) -> int:
@@ -51,8 +64,9 @@ class OverviewService:
     """One a process: the readiness of the parts is that of this process."""
 
     def __init__(
-        self, health: Health, history: ActivityHistory, *, has_search: bool, has_audit: bool
+        self, process: str, health: Health, history: ActivityHistory, *, has_search: bool, has_audit: bool
     ) -> None:
+        self._process = process
         self._health = health
         self._history = history
         self._has_search = has_search
@@ -63,7 +77,7 @@ class OverviewService:
         report, counts = await self._health.report(), await self._health.counters.read()
         history = await self._history.read()
         day = day_of(history, has_search=self._has_search, has_audit=self._has_audit)
-        return Overview(report, history, counts, day)
+        return Overview(self._process, report, history, counts, day)
 
 
 def day_of(history: History, *, has_search: bool, has_audit: bool) -> Day | None:

@@ -56,9 +56,7 @@ def problems(overview: Overview) -> Sequence[tuple[str, str, str]]:
     own = [("this process", name, text) for name, text in overview.health.parts.items() if text != "ok"]
     own += [("this process", name, text) for name, text in overview.health.warnings.items()]
     others = [
-        (report.process, name, text)
-        for report in overview.history.processes
-        for name, text in report.problems.items()
+        (report.process, name, text) for report in overview.others for name, text in report.problems.items()
     ]
     return own + others
 

@@ -17,7 +17,10 @@
       width: target.parentElement.clientWidth,
       height: 180,
       cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      scales: {
+        x: { range: () => [Date.now() / 1000 - 3600, Date.now() / 1000] },
+        y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] },
+      },
       // the table has UTC too
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       axes: [{ ...axis, values: "{HH}:{mm}" }, { ...axis, size: 60 }],
@@ -55,7 +58,12 @@
   }
 
   draw();
-  new MutationObserver(draw).observe(document.getElementById("figures"), { childList: true });
+  new MutationObserver(draw).observe(document.getElementById("figures"), {
+    attributes: true,
+    attributeFilter: ["data-points"],
+    childList: true,
+    subtree: true,
+  });
   dark.addEventListener("change", drawAnew);
   new ResizeObserver(() => {
     for (const [id, plot] of plots) {

@@ -13,8 +13,9 @@ _NO_COUNTS = cast("Any", None)
 
 def test_parts_that_do_not_work_are_named_with_their_process_and_warnings_too() -> None:
     health = HealthReport({"store": "ok", "matcher": "restarted"}, {"disk": "is low"})
-    others = [ProcessReport("a:1", (), {"dispatcher": "failed"}), ProcessReport("b:2", (), {})]
-    overview = Overview(health, History((), others), _NO_COUNTS, None)
+    own = ProcessReport("here:1", (), {"matcher": "restarted"})
+    others = [own, ProcessReport("a:1", (), {"dispatcher": "failed"}), ProcessReport("b:2", (), {})]
+    overview = Overview("here:1", health, History((), others), _NO_COUNTS, None)
     assert list(problems(overview)) == [
         ("this process", "matcher", "restarted"),
         ("this process", "disk", "is low"),
