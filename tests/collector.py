@@ -74,6 +74,10 @@ class Collector:
         above = [each for each in self.spans if each.span_id == span.parent_id]
         return [*self.chain(above[0]), span] if above else [span]
 
+    def has_whole(self, trace_id: str, producer: str) -> bool:
+        """Whether there is a span `send` of the trace, and all spans above it up to that of the producer."""
+        return any(self.chain(span)[0].parent_id == producer for span in self.named("send", trace_id))
+
     async def until(self, holds: Callable[[], object]) -> None:
         """Waits until the condition on what was collected holds. Raises TimeoutError."""
         async with asyncio.timeout(_WAIT_S):

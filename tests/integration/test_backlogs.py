@@ -26,11 +26,13 @@ async def test_the_subscriptions_with_the_most_undelivered_events_have_series_un
 ) -> None:
     gates = {name: Gate() for name in ("far", "near", "least")}
     ids = {}
-    for name, gate in gates.items():
+    for n, (name, gate) in enumerate(gates.items(), 1):
         ids[name] = await broker_fixture.subscribe(name)
         broker_fixture.subscriber.endpoint(name).answer = gate
         await broker_fixture.send(2)
-    await broker_fixture.until_counted(ids["far"], 6)
+        # matched: a change shortly before an activation may be an event of that subscription too
+        await broker_fixture.until_counted(ids["far"], 2 * n)
+    await broker_fixture.until_counted(ids["near"], 4)
     await broker_fixture.until_counted(ids["least"], 2)
     sample = BacklogSample(store, 2)
     found = await sample.take(KEEP_MS)

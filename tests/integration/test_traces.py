@@ -33,14 +33,13 @@ async def put(fixture: BrokerFixture, name: str, n: int, flags: str = "01") -> N
     assert response.is_success, response.text
 
 
-def received(fixture: BrokerFixture, name: str, number: int) -> str:
-    """The traceparent of the request that brought an event."""
-    [request] = [
-        request
+def received(fixture: BrokerFixture, name: str, number: int) -> list[str]:
+    """The traceparent of each request that brought an event: one, unless it was repeated."""
+    return [
+        dict(request.headers).get("traceparent", "")
         for request in fixture.subscriber.endpoint(name).received
         if request.notification and any(event.number == number for event in request.notification.events)
     ]
-    return dict(request.headers).get("traceparent", "")
 
 
 async def test_without_tracing_the_trace_of_the_producer_reaches_the_subscriber_as_it_came(
@@ -50,8 +49,8 @@ async def test_without_tracing_the_trace_of_the_producer_reaches_the_subscriber_
     await put(broker_fixture, "hr", 0, "00")
     await broker_fixture.send()
     await broker_fixture.until_numbers("a", 2)
-    assert received(broker_fixture, "a", 1) == traceparent(0, "00")
-    assert received(broker_fixture, "a", 2) == ""
+    assert set(received(broker_fixture, "a", 1)) == {traceparent(0, "00")}
+    assert set(received(broker_fixture, "a", 2)) == {""}
     answer = await explain_change(
         broker_fixture.client, subscription_id, "r4", reference="Observation/hr/_history/1"
     )
@@ -86,24 +85,21 @@ async def test_a_change_is_one_trace_by_each_way_in(
             [("XADD", keys.INBOX, "*", "resource", json.dumps(entry), "traceparent", traceparent(3))]
         )
         await fixture.until_numbers("a", 3)
-        await collector.until(
-            lambda: len({span.trace_id for span in collector.named("send")} & {*TRACES}) == 3
-        )
-        await collector.until(lambda: all(len(collector.named("deliver", TRACES[n])) == 1 for n in (1, 2, 3)))
+        await collector.until(lambda: all(collector.has_whole(TRACES[n], PRODUCER) for n in (1, 2, 3)))
         numbers = []
         for n, ways in (
             (1, ["PUT /{release}/{type}/{id}"]),
             (2, ["POST /readings", "reading"]),
             (3, ["inbox entry"]),
         ):
-            [send_span] = collector.named("send", TRACES[n])
+            send_span = collector.named("send", TRACES[n])[0]
             chain = collector.chain(send_span)
             assert [span.name for span in chain] == [*ways, "match", "deliver", "send"]
             assert not any(span.is_error for span in chain)
             assert chain[0].parent_id == PRODUCER
             numbers.append(chain[-2].attributes["fhir_broker.event.first"])
             sent = received(fixture, "a", numbers[-1])
-            assert (trace_id(sent), parent_id(sent)) == (TRACES[n], send_span.span_id)
+            assert (TRACES[n], send_span.span_id) in [(trace_id(each), parent_id(each)) for each in sent]
         assert sorted(numbers) == [1, 2, 3]
         [served] = collector.named("PUT /{release}/{type}/{id}")
         assert (served.kind, served.attributes["http.response.status_code"]) == ("SERVER", 201)
@@ -153,8 +149,10 @@ async def test_a_notification_of_several_events_is_part_of_the_trace_of_each(
         await fixture.until_numbers("a", 3)
         await collector.until(lambda: all(collector.named("deliver", TRACES[n]) for n in (6, 7)))
         [send] = [span for n in (6, 7) for span in collector.named("send", TRACES[n])]
-        first, other = (collector.named("deliver", TRACES[n])[0] for n in (6, 7))
-        assert (send.parent_id, send.links) == (first.span_id, (other.span_id,))
+        # changes of different resources may be numbered in either order
+        [other] = {TRACES[6], TRACES[7]} - {send.trace_id}
+        [first_span], [other_span] = (collector.named("deliver", trace) for trace in (send.trace_id, other))
+        assert (send.parent_id, send.links) == (first_span.span_id, (other_span.span_id,))
 
 
 async def test_a_collector_that_is_away_stops_nothing(
