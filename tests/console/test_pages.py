@@ -73,9 +73,9 @@ async def test_figures_are_live_with_scripts_and_readable_without(
         url, data=body, headers={"Content-Type": "application/fhir+json"}
     )
     assert posted.status == 201
-    await visitor.page.locator(
-        f"dt:text-is('changes accepted, ever') + dd:text-is('{before + 1}')"
-    ).wait_for()
+    await visitor.page.locator(f"dt:text-is('changes accepted, ever') + dd:text-is('{before + 1}')").wait_for(
+        timeout=180_000
+    )  # a stream that broke off is opened again after a minute at most
     assert visitor.problems == []
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
