@@ -100,7 +100,7 @@ class ResourceSearchService:
             text = "The search was started too long ago: versions of that time are gone. Start it again."
             raise Gone(Issue("deleted", text))
         types = TypeSearch(searched, self._resources, sets, self._restrictions)
-        criteria = Criteria(search.filters, search.tests, search.order, search.direction)
+        criteria = Criteria(search.filters, search.tests, search.order, search.direction, search.second)
         warnings = list(search.ignored)
         total = await self._total(principal, types, criteria, search, name, warnings)
         if search.shape.count == 0:

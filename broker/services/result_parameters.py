@@ -98,10 +98,9 @@ def parse_result_parameters(
     sortable: Collection[str],
     elements: Collection[str],
     is_strict: bool,
-    max_sort_keys: int | None = None,
 ) -> ResultParameters:
-    """The result parameters among those of a request. `sortable` are the codes that `_sort` may name, at most
-    `max_sort_keys` of them; `elements` what `_elements` may name.
+    """The result parameters among those of a request. `sortable` are the codes that `_sort` may name, and
+    `elements` what `_elements` may name.
 
     Raises `Malformed` with the name of the parameter.
     """
@@ -114,7 +113,7 @@ def parse_result_parameters(
     count = min(count, MAX_COUNT)
     is_count = is_count or count == 0  # FHIR defines _count=0 as _summary=count
     total = reader.single("_total", _TOTALS)
-    sort = _sort(reader, sortable, max_sort_keys)
+    sort = _sort(reader, sortable)
     applied = {
         "_count": str(count) if count_text else "",
         "_elements": ",".join(reader.listed("_elements")),
@@ -159,7 +158,7 @@ def _view(reader: _Reader, elements: Collection[str]) -> tuple[SummaryView, bool
     return SummaryView(shown, frozenset(names)), summary == "count"
 
 
-def _sort(reader: _Reader, sortable: Collection[str], max_keys: int | None) -> tuple[SortKey, ...]:
+def _sort(reader: _Reader, sortable: Collection[str]) -> tuple[SortKey, ...]:
     """The keys that can be sorted by; of a repeated code the first counts."""
     keys: dict[str, SortKey] = {}
     for name in reader.listed("_sort"):
@@ -167,9 +166,6 @@ def _sort(reader: _Reader, sortable: Collection[str], max_keys: int | None) -> t
         if code not in sortable:
             supported = ", ".join(sorted(sortable))
             text = f"The sort key {name!r} is not supported. Supported are {supported}."
-            reader.leave_out("not-supported", text, "_sort")
-        elif code not in keys and len(keys) == max_keys:
-            text = f"The sort key {name!r} is one too many: this search sorts by {max_keys}."
             reader.leave_out("not-supported", text, "_sort")
         else:
             keys.setdefault(code, SortKey(code, is_descending=name.startswith("-")))

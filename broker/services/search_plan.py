@@ -12,6 +12,7 @@ from broker.matching.context import SearchContext
 from broker.matching.search_ranges import WHOLE, ScoreRange, filter_range
 from broker.matching.search_terms import (
     DAY_MS,
+    NO_DATE,
     IndexDefinition,
     SetKind,
     filter_combinations,
@@ -32,6 +33,26 @@ class Order(StrEnum):
 
     MOMENT = "_lastUpdated"
     DATE = "date"
+
+
+def place(score: int, *, is_descending: bool) -> int:
+    """The place of a score in its order: a resource without a date comes last in both directions."""
+    return -NO_DATE if is_descending and score == NO_DATE else score
+
+
+class SecondKey(NamedTuple):
+    """What orders the resources of which the first key is equal. `is_opposite`: not in the direction of the
+    first, which is that of the page.
+    """
+
+    order: Order
+    is_descending: bool
+    is_opposite: bool
+
+    def place(self, score: int) -> int:
+        """The place of a score, in the direction of the page."""
+        own = place(score, is_descending=self.is_descending)
+        return -own if self.is_opposite else own
 
 
 class IndexSet(NamedTuple):

@@ -17,7 +17,7 @@ from broker.services.result_parameters import (
     ResultParameters,
     parse_result_parameters,
 )
-from broker.services.search_plan import IndexedType, Order, has_date_order
+from broker.services.search_plan import IndexedType, Order, SecondKey, has_date_order
 from broker.services.snapshot_pages import Direction, SnapshotPageName, parse_snapshot_page
 
 INCLUDE, REVERSE_INCLUDE = "_include", "_revinclude"
@@ -57,6 +57,15 @@ class StoredSearch:
         return Direction(bool(self.shape.sort) and self.shape.sort[0].is_descending)
 
     @property
+    def second(self) -> SecondKey | None:
+        """The second key; None without one. There are no more keys than orders, and each comes once."""
+        if len(self.shape.sort) < 2:
+            return None
+        first, second = self.shape.sort
+        is_opposite = first.is_descending != second.is_descending
+        return SecondKey(Order(second.code), second.is_descending, is_opposite)
+
+    @property
     def page(self) -> SnapshotPageName | None:
         """The page that a link names; None for the first. Raises `Malformed`."""
         if not self.shape.page:
@@ -89,7 +98,6 @@ def parse_stored_search(parameters: Parameters, searched: IndexedType, *, is_str
         sortable={str(order) for order in Order if order is Order.MOMENT or has_date_order(searched)},
         elements=known_elements(searched.release, searched.resource_type),
         is_strict=is_strict,
-        max_sort_keys=1,
     )
     return StoredSearch(
         reader.filters,

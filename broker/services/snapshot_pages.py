@@ -11,16 +11,28 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 _MEMBER = r"(?:[A-Z][A-Za-z]{1,63}/)?[A-Za-z0-9\-.]{1,64}(?: \d{1,15})?"
-_NAME = re.compile(rf"at\.(\d{{1,15}})(?:\.(-?\d{{1,16}})\.({_MEMBER}))?", re.ASCII)
+_WIDTH = 10**17
+"""Scores have at most 16 digits, with either sign."""
+_NAME = re.compile(rf"at\.(\d{{1,15}})(?:\.(-?\d{{1,34}})\.({_MEMBER}))?", re.ASCII)
 
 
 class Position(NamedTuple):
     """The place of a resource in an order: the number that it is ordered by, and its id. Sorted sets of the
     store have the same order, since ids are ASCII. In a history the id is `Type/id` or `Type/id version`.
+    In an order by two keys the number is made by `joined_score`.
     """
 
     score: int
     id: str
+
+
+def joined_score(first: int, second: int) -> int:
+    """A number in the order of the first score, and of the second where the first ones are equal."""
+    return first * _WIDTH + second + _WIDTH // 2
+
+
+def first_score(joined: int) -> int:
+    return joined // _WIDTH
 
 
 class SnapshotPageName(NamedTuple):
@@ -133,22 +145,29 @@ class Merge:
 
 class SnapshotPage(Generic[T]):
     """The matches of a page, of about `count`. `keeps_moments_whole`: positions are ordered by the moment of
-    the version, and a page does not end inside a millisecond, unless it has `limit` matches.
+    the version, and a page does not end inside a millisecond, unless it has `limit` matches. `is_joined`: by
+    a second key too.
     """
 
-    def __init__(self, count: int, *, keeps_moments_whole: bool = False, limit: int = 1_000) -> None:
+    def __init__(
+        self, count: int, *, keeps_moments_whole: bool = False, is_joined: bool = False, limit: int = 1_000
+    ) -> None:
         self.items: list[T] = []
         self._count = count
         self._limit = max(count, limit)
         self._keeps_moments_whole = keeps_moments_whole
+        self._is_joined = is_joined
         self._last: Position | None = None
 
     def is_full_before(self, position: Position) -> bool:
         """Whether the page ends before a match at this position."""
         if len(self.items) < self._count:
             return False
-        is_inside = self._last is not None and position.score == self._last.score
+        is_inside = self._last is not None and self._moment(position) == self._moment(self._last)
         return not (self._keeps_moments_whole and is_inside and len(self.items) < self._limit)
+
+    def _moment(self, position: Position) -> int:
+        return first_score(position.score) if self._is_joined else position.score
 
     def add(self, position: Position, item: T) -> None:
         self.items.append(item)

@@ -5,7 +5,7 @@ principal's scopes decide what is on it (decision 291).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broker.errors import Gone, Issue
 from broker.fhir.conversion import convert
@@ -23,12 +23,18 @@ from broker.model.search import Filter
 from broker.services.search_candidates import (
     ListedCandidates,
     SortedCandidates,
+    TiedCandidates,
     WayCandidates,
-    date_place,
 )
 from broker.services.search_ids import named_ids
-from broker.services.search_plan import IndexedType, Order, Way, choose, ways
-from broker.services.snapshot_pages import Direction, Position, SnapshotPage, SnapshotPageName
+from broker.services.search_plan import IndexedType, Order, SecondKey, Way, choose, place, ways
+from broker.services.snapshot_pages import (
+    Direction,
+    Position,
+    SnapshotPage,
+    SnapshotPageName,
+    joined_score,
+)
 from broker.services.snapshot_reader import MAX_CANDIDATES, Candidates, Piece, SnapshotQuery, fill_page
 from broker.store.resources import Resources
 from broker.store.search_sets import SearchSets, SetRange, SnapshotTooOld
@@ -56,6 +62,7 @@ class Criteria:
     tests: Sequence[Test]
     order: Order = Order.MOMENT
     direction: Direction = field(default_factory=Direction)
+    second: SecondKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,14 @@ class TypeSearch:
     async def page(
         self, principal: Principal, criteria: Criteria, name: SnapshotPageName, count: int
     ) -> FoundPage:
-        """The page of about `count` matches. Raises `Gone` for a snapshot of which too much was changed."""
-        page = SnapshotPage[Match](count, keeps_moments_whole=criteria.order is Order.MOMENT)
+        """The page of about `count` matches. Raises `Gone` for a snapshot of which too much was changed, and
+        `Unprocessable` where too many resources have the same value of the first key for the second.
+        """
+        page = SnapshotPage[Match](
+            count,
+            keeps_moments_whole=criteria.order is Order.MOMENT,
+            is_joined=criteria.second is not None,
+        )
         last, judge = await self._fill(principal, criteria, name, page, count)
         following = None if last is None else SnapshotPageName(name.moment_ms, last)
         return FoundPage(page.items, following, judge.has_unconvertible)
@@ -93,6 +106,7 @@ class TypeSearch:
         """How many match; None if they are too many to count. Raises `Gone`."""
         if not criteria.tests and () in self._alternatives(principal):
             return await self._number_of_all(moment_ms)
+        criteria = replace(criteria, second=None)
         page = SnapshotPage[Match](MAX_COUNTED + 1)
         name: SnapshotPageName | None = SnapshotPageName(moment_ms)
         for _ in range(MAX_COUNTED // MAX_CANDIDATES):
@@ -140,17 +154,19 @@ class TypeSearch:
     async def _candidates(
         self, tenant: Tenant, criteria: Criteria, count: int
     ) -> ListedCandidates | WayCandidates:
-        order, direction = criteria.order, criteria.direction
+        order, direction, second = criteria.order, criteria.direction, criteria.second
         ids = await named_ids(self._resources, tenant, self._searched, criteria.filters)
         if ids is not None:
-            return ListedCandidates(self._sets, ids, order, direction)
+            return ListedCandidates(self._sets, ids, order, direction, second)
         found = ways(self._searched, criteria.filters)
         counts = await self._counts(found)
         sizes = {way: sum(map(sum, by_set)) for way, by_set in counts.items()}
         plan = choose(found, sizes, order, count)
         if plan.is_sorted:
-            return SortedCandidates(self._sets, plan.way, order, direction, counts[plan.way])
+            return SortedCandidates(self._sets, plan.way, order, direction, counts[plan.way], second)
         size = max(count // 2, _MIN_STEP)
+        if second is not None:
+            return TiedCandidates(self._sets, plan.way, direction, size, counts[plan.way], second)
         return WayCandidates(self._sets, plan.way, direction, size, counts[plan.way])
 
     async def _counts(self, found: Sequence[Way]) -> dict[Way, list[Sequence[int]]]:
@@ -203,20 +219,28 @@ class _Judge:
             state = state_of(version._replace(resource=resource, release=release))
             if state is None or not all(test(state) for test in self._criteria.tests):
                 return None
-            return Position(self._score(version), version.key.id), Match(version, resource)
+            return Position(self._place(version), version.key.id), Match(version, resource)
         except READ_ERRORS:
             return None
 
-    def _score(self, version: Version) -> int:
+    def _place(self, version: Version) -> int:
+        criteria = self._criteria
+        score = self._score(version, criteria.order)
+        first = place(score, is_descending=criteria.direction.is_descending)
+        if criteria.second is None:
+            return first
+        return joined_score(first, criteria.second.place(self._score(version, criteria.second.order)))
+
+    def _score(self, version: Version, order: Order) -> int:
         """As the sets have it: by the parameters of the release in which the resource is stored."""
-        if self._criteria.order is Order.MOMENT:
+        if order is Order.MOMENT:
             return version.at_ms
         indexer = self._indexers.get(version.release)
         if indexer is None:
             searched = self._searched
             indexer = ResourceIndexer(searched.resource_type, version.release, (), searched.context)
             self._indexers[version.release] = indexer
-        return date_place(indexer.date(state_of(version) or {}), self._criteria.direction)
+        return indexer.date(state_of(version) or {})
 
 
 class _AsTheyAreNow:

@@ -9,9 +9,9 @@ import pytest
 from broker.matching.search_ranges import ScoreRange
 from broker.model.change import DEFAULT_TENANT, Tenant, Version, VersionKey
 from broker.model.release import Release
-from broker.services.search_candidates import WayCandidates
-from broker.services.search_plan import IndexSet, Order, Way
-from broker.services.snapshot_pages import Direction, Position, SnapshotPage
+from broker.services.search_candidates import TiedCandidates, WayCandidates
+from broker.services.search_plan import IndexSet, Order, SecondKey, Way
+from broker.services.snapshot_pages import Direction, Position, SnapshotPage, joined_score
 from broker.services.snapshot_reader import SnapshotQuery, fill_page
 from broker.store import search_keys
 from broker.store.changes import Changes
@@ -165,8 +165,9 @@ async def test_versions_as_of_a_snapshot(changes: Changes, sets: SearchSets) -> 
 
 @pytest.mark.parametrize("order", Order)
 @pytest.mark.parametrize("is_descending", [False, True])
+@pytest.mark.parametrize("has_second", [False, True])
 async def test_pages_have_each_resource_of_the_snapshot_once(
-    changes: Changes, sets: SearchSets, order: Order, is_descending: bool
+    changes: Changes, sets: SearchSets, order: Order, is_descending: bool, has_second: bool
 ) -> None:
     draw = random.Random(7)
     dates = {f"r{number:02d}": draw.randrange(5) for number in range(60)}
@@ -176,15 +177,22 @@ async def test_pages_have_each_resource_of_the_snapshot_once(
 
     def judge(version: Version) -> tuple[Position, str]:
         name = version.key.id
-        score = version.at_ms if order is Order.MOMENT else dates[name]
+        date = dates[name]
+        score, other = (version.at_ms, date) if order is Order.MOMENT else (date, version.at_ms)
+        if has_second:
+            score = joined_score(score, other)
         return Position(score, name), f"{name}/{version.key.version}"
 
     name = "m" if order is Order.MOMENT else "d"
     way = Way(order, (IndexSet(name, ScoreRange(*ALL)),))
-    candidates = WayCandidates(sets, way, direction, 3, await sets.sizes([SetRange(name, *ALL)]))
+    counts = await sets.sizes([SetRange(name, *ALL)])
+    second = SecondKey(Order.DATE if order is Order.MOMENT else Order.MOMENT, is_descending, False)
     found: list[str] = []
     after: Position | None = None
     while True:
+        candidates = WayCandidates(sets, way, direction, 3, counts)
+        if has_second:
+            candidates = TiedCandidates(sets, way, direction, 3, counts, second)
         page = SnapshotPage[str](7)
         query = SnapshotQuery(moment_ms, direction, judge)
         after = await fill_page(query, candidates, page, candidates.sources, after, step=5)
@@ -195,6 +203,9 @@ async def test_pages_have_each_resource_of_the_snapshot_once(
         await changes.append([proposal(each, date=draw.randrange(5)) for each in changed[:2]])
         await changes.append([proposal(changed[2], op="delete"), proposal(f"new{len(found)}")])
     assert sorted(found) == [f"{name}/1" for name in dates]
+    if order is Order.DATE:
+        in_order = [dates[each.removesuffix("/1")] for each in found]
+        assert in_order == sorted(in_order, reverse=is_descending)
 
 
 def test_sets_of_a_type_have_one_prefix() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -109,16 +110,42 @@ async def test_pages_follow_the_order_and_undated_readings_come_last(
     assert dates == sorted(dates, key=str, reverse=order.startswith("-"))
 
 
+@pytest.mark.parametrize("query", ["", "patient=p0,p1,p2&", "_id=o00,o01,o02,o03,o04,o05,u1,u2&"])
+@pytest.mark.parametrize(
+    ("first", "second"), [("date", "-_lastUpdated"), ("-date", "-_lastUpdated"), ("-_lastUpdated", "date")]
+)
+async def test_a_second_key_orders_what_is_equal_in_the_first(
+    client: httpx.AsyncClient, readings: list[dict[str, Any]], query: str, first: str, second: str
+) -> None:
+    undated = [reading(number, id=f"u{number}") for number in (1, 2)]
+    for each in undated:
+        del each["effectiveDateTime"]
+    await put(client, *undated)
+    found = await pages(client, f"/r4/Observation?{query}_sort={first},{second}&_count=3")
+    resources = [entry["resource"] for page in found for entry in page["entry"]]
+    assert len(resources) == (8 if "_id" in query else 22)
+
+    def key(resource: dict[str, Any], sort: str) -> tuple[bool, float]:
+        text = resource["meta"]["lastUpdated"] if "_last" in sort else resource.get("effectiveDateTime")
+        moment = datetime.fromisoformat(text).timestamp() if text else 0
+        return not text, -moment if sort.startswith("-") else moment
+
+    assert resources == sorted(resources, key=lambda each: (key(each, first), key(each, second)))
+    for page in found:
+        assert httpx.URL(links(page)["self"]).params["_sort"] == f"{first},{second}"
+
+
+@pytest.mark.parametrize("order", ["date", "-date,_lastUpdated"])
 async def test_the_pages_of_a_search_show_one_moment(
-    client: httpx.AsyncClient, readings: list[dict[str, Any]]
+    client: httpx.AsyncClient, readings: list[dict[str, Any]], order: str
 ) -> None:
     """What is updated, deleted or created between two pages makes nothing appear twice, or not at all."""
-    url: str | None = "/r4/Observation?_count=4&_sort=date"
+    url: str | None = f"/r4/Observation?_count=4&_sort={order}"
     found: list[dict[str, Any]] = []
     numbers = itertools.count(50)
     while url is not None:
         page = await bundle_at(client, url)
-        found += [entry["resource"] for entry in page["entry"]]
+        found += [entry["resource"] for entry in page.get("entry", ())]
         url = links(page).get("next")
         moved = {"effectiveDateTime": f"2026-03-0{1 + len(found) % DAYS}T07:00:00Z"}
         await put(client, reading(len(found) % 20) | moved, reading(19 - len(found) // 2) | moved)
@@ -200,7 +227,7 @@ async def test_nothing_is_ignored_in_silence(
     for query in (
         "wrong=1",
         "_sort=code",
-        "_sort=date,_lastUpdated",
+        "_sort=status",
         "_text=x",
         "subject.name=ana",
         "_has:Observation:patient:code=1",
