@@ -1,5 +1,5 @@
-"""A Chromium for tests, and what holds for every page: no finding of axe, nothing wider than the window, no
-error in the browser's console, nothing loaded from elsewhere.
+"""A Chromium for tests, and what holds for every page: no finding of axe, every control reached by keyboard,
+nothing wider than the window, no error in the browser's console, nothing loaded from elsewhere.
 """
 
 import os
@@ -20,6 +20,21 @@ DESKTOP, ZOOMED, PHONE = (1280, 900), (640, 450), (360, 740)
 SCREENSHOTS = "CONSOLE_SCREENSHOTS"
 """The variable that names the folder of screenshots; without it there are none."""
 _WAIT_MS = 60_000
+_MOST_TABS = 500
+_LIST_CONTROLS = """() => {
+    const controls = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+    const isShown = (control) => control.checkVisibility({ visibilityProperty: true });
+    window.unreached = new Set([...document.querySelectorAll(controls)].filter(
+        (control) => isShown(control) && !control.disabled && control.tabIndex >= 0));
+}"""
+_NOTE_FOCUS = """() => {
+    const focused = document.activeElement;
+    window.unreached.delete(focused);
+    const box = focused.getBoundingClientRect();
+    const isHidden = focused !== document.body && (box.width === 0 || box.right <= 0);
+    const left = [...window.unreached].filter((control) => control.isConnected);
+    return [isHidden ? focused.outerHTML : "", left.map((control) => control.outerHTML)];
+}"""
 
 
 @asynccontextmanager
@@ -52,6 +67,7 @@ class Visitor:
 
     async def check(self, name: str) -> None:
         """Everything that holds for every page, of the one that is open."""
+        await self._walk_by_keyboard(name)
         for scheme in ("light", "dark"):
             await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             await self._check_accessibility(name, scheme)
@@ -69,6 +85,18 @@ class Visitor:
         folder = os.environ.get(SCREENSHOTS)
         if folder:
             await self.page.screenshot(path=Path(folder) / f"{re.sub(r'[^a-z0-9-]+', '-', name)}.png")
+
+    async def _walk_by_keyboard(self, name: str) -> None:
+        """Tab comes to every control, and each is shown while it has the focus."""
+        await self.page.evaluate(_LIST_CONTROLS)
+        hidden, left = await self.page.evaluate(_NOTE_FOCUS)
+        for _ in range(_MOST_TABS):
+            if not left:
+                return
+            await self.page.keyboard.press("Tab")
+            hidden, left = await self.page.evaluate(_NOTE_FOCUS)
+            assert not hidden, f"{name}: {hidden}"
+        pytest.fail(f"{name}: Tab does not come to {left}")
 
     async def _check_accessibility(self, name: str, scheme: str) -> None:
         results = await Axe().run(self.page)

@@ -147,7 +147,9 @@ def test_the_probe_finds_the_port_in_a_file_of_settings(tmp_path: Path) -> None:
         def answer() -> None:
             connection, _ = listening.accept()
             with connection:
-                connection.recv(1024)
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):  # bash sends each line by itself
+                    head += connection.recv(1024)
                 connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
         thread = threading.Thread(target=answer, daemon=True)

@@ -77,7 +77,7 @@ async def test_a_change_is_one_trace_by_each_way_in(
         await add_patient(fixture.client, "ana")
         await fixture.subscribe("a", headers=[("Authorization", "Bearer of-the-subscriber")])
         await put(fixture, "hr", 1)
-        reading = {"device": "d1", "patient": "ana", "hr": 72, "at": _NOW}
+        reading = {"device": "the-monitor", "patient": "ana", "hr": 72, "at": _NOW}
         response = await send(fixture.client, reading, traceparent=traceparent(2))
         assert response.status_code == 201, response.text
         entry = observation(HEART_RATE, "ana", _NOW, 72)
@@ -107,7 +107,7 @@ async def test_a_change_is_one_trace_by_each_way_in(
         assert match.attributes["fhir_broker.events"] == 1
     assert all(headers["Authorization"] == "Bearer of-the-collector" for headers in collector.headers)
     told = " ".join(str(attribute) for span in collector.spans for attribute in span.attributes.values())
-    assert not [word for word in ("of-the", "ana", "hr", "d1", "127.0.0.1") if word in told], told
+    assert not [word for word in ("of-the", "ana", "hr", "the-monitor", "127.0.0.1") if word in told], told
 
 
 async def test_what_fails_is_recorded_although_its_trace_is_not_sampled(
