@@ -12,6 +12,8 @@ from urllib.parse import unquote
 from broker.model.search import Comparator, Filter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+_MODIFIER = re.compile(r"[A-Za-z0-9._:-]*")
+"""Also what follows `_has:` and a type: `Observation:patient:code`, `Patient.name:exact`."""
 _TYPE = re.compile(r"[A-Z][A-Za-z]*")
 _PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[0-9+.-])")
 
@@ -51,6 +53,8 @@ def _filter(term: str, resource_type: str | None) -> Filter:
         raise ValueError(f"{term!r} has no value")
     if colon and not modifier:
         raise ValueError(f"{term!r} has no modifier after the `:`")
+    if not _MODIFIER.fullmatch(modifier):
+        raise ValueError(f"{modifier!r} is not a modifier")
     return Filter(parameter, value, modifier=modifier or None, resource_type=resource_type)
 
 

@@ -81,6 +81,8 @@ TARGET = Target(
         "code:below=a|b",
         "value-quantity=1e400",
         "probability=0.1",
+        "code=a&status:not?x=b",
+        "code=a&status:not%26x=b",
     ],
     r"""
     Observation? Patient. :not :missing :exact :contains :identifier :of-type :below %7C | $ \, & = code
