@@ -197,7 +197,7 @@ async def test_every_worker_takes_a_renewed_certificate_by_itself(tmp_path: Path
             return all([await is_served(port, renewed) for _ in range(10)])
 
         await until(all_show_it)
-        assert serve.output.count("TLS files read again") == 2
+        await serve.until_output("TLS files read again", times=2)
         assert f"base_url=https://127.0.0.1:{port}" in serve.output
         command = ("subscriptions", "list", "--base", f"https://localhost:{port}")
         trusts = environment() | {"SSL_CERT_FILE": str(file)}

@@ -40,13 +40,13 @@ async def quarantined_count(client: httpx.AsyncClient) -> int:
 
 
 async def observations(client: httpx.AsyncClient, subscription_id: str, events: int) -> set[str]:
-    """The Observations that the events name, each as `Observation/id`."""
+    """The Observations that the first `events` name, each as `Observation/id`."""
     names: set[str] = set()
     for first in range(1, events + 1, _PAGE):
         bundle: dict[str, Any] = (
             await client.get(
                 f"/r5/Subscription/{subscription_id}/$events",
-                params={"eventsSinceNumber": first, "eventsUntilNumber": first + _PAGE - 1},
+                params={"eventsSinceNumber": first, "eventsUntilNumber": min(first + _PAGE - 1, events)},
             )
         ).json()
         for event in bundle["entry"][0]["resource"].get("notificationEvent", []):
