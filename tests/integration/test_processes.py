@@ -19,6 +19,7 @@ from tests.collector import Collector
 from tests.faults.processes import StoreProcess
 from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.commands import Command, environment, run
+from tests.integration.readiness import first_not_ready
 from tests.metrics import read_total, total
 from tests.ports import free_port
 from tests.stores import SharedStore
@@ -110,20 +111,6 @@ def delivered_by_worker(folder: Path) -> list[int]:
 def lag_files(folder: Path) -> set[str]:
     """The names of the files that hold the current values of the workers."""
     return {file.name for file in folder.glob("fhir-broker-metrics-*/gauge_livemax_*.db")}
-
-
-async def first_not_ready(base: str, done: asyncio.Event) -> str:
-    """The first answer that does not say ready until `done`; otherwise empty. A worker that has just been
-    started may say that it still reads the subscriptions, and nothing else.
-    """
-    starting = {"subscription index": "reads the subscriptions"}
-    while not done.is_set():
-        async with httpx.AsyncClient(base_url=base, timeout=30, trust_env=False) as client:
-            response = await client.get("/readyz")
-            problems = {name: text for name, text in response.json()["parts"].items() if text != "ok"}
-            if response.status_code != 200 and problems != starting:
-                return response.text
-    return ""
 
 
 async def send_until_all_workers_delivered(fixture: BrokerFixture, folder: Path, workers: int) -> int:
