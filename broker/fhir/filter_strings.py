@@ -48,6 +48,8 @@ def _filter(term: str, resource_type: str | None) -> Filter:
     parameter, colon, modifier = unquote(name).partition(":")
     if not _NAME.fullmatch(parameter):
         raise ValueError(f"{parameter!r} is not a search parameter")
+    if _TYPE.fullmatch(parameter.partition(".")[0]):
+        raise ValueError(f"{parameter!r} has a resource type, which stands only at the beginning")
     value = unquote(value)
     if not value:
         raise ValueError(f"{term!r} has no value")

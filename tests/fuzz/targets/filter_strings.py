@@ -81,6 +81,7 @@ TARGET = Target(
         "code:below=a|b",
         "value-quantity=1e400",
         "probability=0.1",
+        "&Patient.code:missing=true",
         "code=a&status:not?x=b",
         "code=a&status:not%26x=b",
     ],
