@@ -19,7 +19,8 @@ from broker.services.export_files import ExportFiles, RenderedFile, queries
 from broker.services.export_reader import plan_files
 from broker.services.indexed_types import IndexedTypes
 from broker.services.search_plan import IndexedType
-from broker.store.export_jobs import ExportFile, ExportJobs, ExportRecord, FileResult, OpenJob
+from broker.store.export_jobs import ExportFile, ExportJobs, ExportRecord, FileResult
+from broker.store.open_work import WorkName
 from broker.store.search_sets import SearchSets
 from broker.tasks import Slices
 
@@ -145,7 +146,7 @@ class BulkExportService:
         scopes = [_scopes(export.record), principal.scopes]
         return await self._render(export.record, files[number], scopes, Slices())
 
-    async def check(self, job: OpenJob, owner: str, slices: Slices) -> bool:
+    async def check(self, job: WorkName, owner: str, slices: Slices) -> bool:
         """Checks the files of a job that are not checked yet; returns whether it is done, or another process
         works at it. Its claim is renewed with each file.
         """

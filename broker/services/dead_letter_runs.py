@@ -14,8 +14,9 @@ from broker.model.change import Tenant
 from broker.model.principal import Principal, PrincipalRole
 from broker.services.dead_letters import DeadLetterService, Selection, entities_of
 from broker.store.audit_journal import AuditJournal
-from broker.store.dead_letter_runs import DeadLetterRuns, OpenRun, Run, RunAction, RunState
+from broker.store.dead_letter_runs import DeadLetterRuns, Run, RunAction, RunState
 from broker.store.dead_letters import DeadLetterFilter
+from broker.store.open_work import WorkName
 
 PAGE = 200
 _MAX_REASONS = 20
@@ -55,9 +56,9 @@ class DeadLetterRunService:
         """The page that is being processed is the last. Does nothing without a run that goes on."""
         run = await self.current(principal)
         if run is not None:
-            await self._runs.close(OpenRun(principal.tenant, run.id))
+            await self._runs.close(WorkName(principal.tenant, run.id))
 
-    async def work(self, name: OpenRun, owner: str) -> bool:
+    async def work(self, name: WorkName, owner: str) -> bool:
         """Processes the next page of a run, if no other process works at one of the tenant. Returns whether
         there is more to do now.
         """

@@ -4,16 +4,15 @@ processes. A tenant has one at a time; how far it came is kept until a day after
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
 
 import msgspec
 
 from broker.model.change import Tenant
 from broker.store import dead_letter_run_keys as keys
 from broker.store.dead_letters import DeadLetterFilter
-from broker.store.protocol import Command, Store
+from broker.store.open_work import OpenWork, WorkName, claim_work
+from broker.store.protocol import Store
 
-_CLAIM_MS = 10_000
 _KEEP_MS = 86_400_000
 
 
@@ -25,7 +24,7 @@ class RunAction(StrEnum):
 
 
 class RunState(StrEnum):
-    """Whether a run goes on."""
+    """Whether a run continues."""
 
     OPEN = "open"
     COMPLETE = "complete"  # it came to the last dead letter
@@ -67,13 +66,6 @@ class Run(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class OpenRun(NamedTuple):
-    """The name of a run."""
-
-    tenant: Tenant
-    id: str
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Run).decode
 
@@ -83,32 +75,27 @@ class DeadLetterRuns:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._open = OpenWork(store, keys.OPEN_RUNS)
 
     async def add(self, tenant: Tenant, run: Run) -> None:
         """The tenant's newest run, which workers find from now on."""
         await self._write(tenant, run)
         newest = keys.newest_dead_letter_run(tenant)
         await self._store.send([("SET", newest, run.id, "PX", _KEEP_MS)])
-        await self._store.send([("SADD", keys.OPEN_RUNS, f"{tenant} {run.id}")])
+        await self._open.add(WorkName(tenant, run.id))
 
     async def newest(self, tenant: Tenant) -> Run | None:
         """The tenant's newest run; None for none within a day."""
         (run_id,) = await self._store.send([("GET", keys.newest_dead_letter_run(tenant))])
-        return None if run_id is None else await self.get(OpenRun(tenant, run_id.decode()))
+        return None if run_id is None else await self.get(WorkName(tenant, run_id.decode()))
 
-    async def get(self, name: OpenRun) -> Run | None:
+    async def get(self, name: WorkName) -> Run | None:
         """One run. It is stopped if nobody is to work at it and it is not complete."""
-        tenant, run_id = name
-        stored, is_open = await self._store.send(
-            [
-                ("GET", keys.dead_letter_run(tenant, run_id)),
-                ("SISMEMBER", keys.OPEN_RUNS, f"{tenant} {run_id}"),
-            ]
-        )
+        (stored,) = await self._store.send([("GET", keys.dead_letter_run(*name))])
         if stored is None:
             return None
         run = _decode(stored)
-        if run.state is RunState.OPEN and not is_open:
+        if run.state is RunState.OPEN and not await self._open.has(name):
             return msgspec.structs.replace(run, state=RunState.STOPPED)
         return run
 
@@ -116,30 +103,20 @@ class DeadLetterRuns:
         """How far it came; nobody works at one that is complete any more."""
         await self._write(tenant, run)
         if run.state is not RunState.OPEN:
-            await self.close(OpenRun(tenant, run.id))
+            await self.close(WorkName(tenant, run.id))
 
     async def _write(self, tenant: Tenant, run: Run) -> None:
         key = keys.dead_letter_run(tenant, run.id)
         await self._store.send([("SET", key, _encode(run), "PX", _KEEP_MS)])
 
-    async def open(self) -> list[OpenRun]:
+    async def open(self) -> list[WorkName]:
         """The runs that need work."""
-        (names,) = await self._store.send([("SMEMBERS", keys.OPEN_RUNS)])
-        pairs = (name.decode().partition(" ") for name in names)
-        return sorted(OpenRun(Tenant(tenant), run_id) for tenant, _, run_id in pairs)
+        return await self._open.list()
 
-    async def close(self, name: OpenRun) -> None:
+    async def close(self, name: WorkName) -> None:
         """Nobody works at the run any more."""
-        await self._store.send([("SREM", keys.OPEN_RUNS, f"{name.tenant} {name.id}")])
+        await self._open.remove(name)
 
     async def claim(self, tenant: Tenant, owner: str) -> bool:
-        """Whether the process works at the run now; for ten seconds, and again with each call. Nothing but
-        work is lost if two do.
-        """
-        key = keys.dead_letter_run_claim(tenant)
-        commands: list[Command] = [("SET", key, owner, "NX", "PX", _CLAIM_MS), ("GET", key)]
-        _, holder = await self._store.send(commands)
-        if holder != owner.encode():
-            return False
-        await self._store.send([("PEXPIRE", key, _CLAIM_MS)])
-        return True
+        """Whether the process works at the tenant's run now, as `claim_work` says."""
+        return await claim_work(self._store, keys.dead_letter_run_claim(tenant), owner)

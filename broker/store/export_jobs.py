@@ -4,18 +4,16 @@ itself; the resources stay where they are until a file is read.
 
 import secrets
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
 from broker.model.change import Tenant
 from broker.model.release import Release
 from broker.store import search_keys
-from broker.store.protocol import Command, Store
+from broker.store.open_work import OpenWork, WorkName, claim_work
+from broker.store.protocol import Store
 from broker.store.replies import mapping_of
 from broker.store.set_ranges import RangeOfSet
-
-_CLAIM_MS = 10_000
 
 
 class ExportFile(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -58,13 +56,6 @@ class FileResult(msgspec.Struct, frozen=True, gc=False, array_like=True):
     problems: tuple[ExportProblem, ...] = ()
 
 
-class OpenJob(NamedTuple):
-    """A job whose files are not all checked."""
-
-    tenant: Tenant
-    id: str
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode_record = msgspec.msgpack.Decoder(ExportRecord).decode
 _decode_result = msgspec.msgpack.Decoder(FileResult).decode
@@ -76,6 +67,7 @@ class ExportJobs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._open = OpenWork(store, search_keys.OPEN_EXPORTS)
 
     async def add(self, record: ExportRecord) -> str:
         """Returns the id of the job, which nobody can guess."""
@@ -84,7 +76,7 @@ class ExportJobs:
         await self._store.send(
             [("HSET", key, _RECORD, _encode(record)), ("PEXPIREAT", key, record.expires_ms)]
         )
-        await self._store.send([("SADD", search_keys.OPEN_EXPORTS, f"{record.tenant} {job_id}")])
+        await self._open.add(WorkName(record.tenant, job_id))
         return job_id
 
     async def record(self, tenant: Tenant, job_id: str) -> ExportRecord | None:
@@ -108,26 +100,16 @@ class ExportJobs:
     async def remove(self, tenant: Tenant, job_id: str) -> None:
         """Cancels the job."""
         await self._store.send([("DEL", search_keys.export_job(tenant, job_id))])
-        await self.close(OpenJob(tenant, job_id))
+        await self.close(WorkName(tenant, job_id))
 
-    async def open(self) -> list[OpenJob]:
-        """The jobs that need work."""
-        (names,) = await self._store.send([("SMEMBERS", search_keys.OPEN_EXPORTS)])
-        jobs = (name.decode().partition(" ") for name in names)
-        return sorted(OpenJob(Tenant(tenant), job_id) for tenant, _, job_id in jobs)
+    async def open(self) -> list[WorkName]:
+        """The jobs whose files are not all checked."""
+        return await self._open.list()
 
-    async def close(self, job: OpenJob) -> None:
+    async def close(self, job: WorkName) -> None:
         """No more work is needed."""
-        await self._store.send([("SREM", search_keys.OPEN_EXPORTS, f"{job.tenant} {job.id}")])
+        await self._open.remove(job)
 
-    async def claim(self, job: OpenJob, owner: str) -> bool:
-        """Whether the process works at the job now; for ten seconds, and again with each call. Nothing but
-        work is lost if two do.
-        """
-        key = search_keys.export_claim(job.tenant, job.id)
-        commands: list[Command] = [("SET", key, owner, "NX", "PX", _CLAIM_MS), ("GET", key)]
-        _, holder = await self._store.send(commands)
-        if holder != owner.encode():
-            return False
-        await self._store.send([("PEXPIRE", key, _CLAIM_MS)])
-        return True
+    async def claim(self, job: WorkName, owner: str) -> bool:
+        """Whether the process works at the job now, as `claim_work` says."""
+        return await claim_work(self._store, search_keys.export_claim(job.tenant, job.id), owner)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from broker.model.change import Version, VersionKey
 from broker.store import keys, search_keys
 from broker.store.bodies import Bodies
+from broker.store.open_work import claim_work
 from broker.store.protocol import Command, ScanPlace, Store, WriteConcern
 from broker.store.replies import mapping_of
 from broker.store.resources import read_stored, unpack
@@ -20,7 +21,6 @@ from broker.store.scripts import search
 ANY_TYPE = "*"
 _BUILDING = ""
 _PATTERN = "{p*}:resource:*"
-_CLAIM_MS = 10_000
 
 
 class StoredState(NamedTuple):
@@ -97,15 +97,8 @@ class SearchBuilds:
         await self.stale()
 
     async def claim(self, owner: str) -> bool:
-        """Whether this process builds now; for ten seconds, and again with each call. Nothing but time is
-        lost if two do.
-        """
-        name = search_keys.SEARCH_BUILDER
-        _, holder = await self._store.send([("SET", name, owner, "NX", "PX", _CLAIM_MS), ("GET", name)])
-        if holder != owner.encode():
-            return False
-        await self._store.send([("PEXPIRE", search_keys.SEARCH_BUILDER, _CLAIM_MS)])
-        return True
+        """Whether this process builds now, as `claim_work` says."""
+        return await claim_work(self._store, search_keys.SEARCH_BUILDER, owner)
 
     async def release(self, owner: str) -> None:
         """Ends the claim of this process."""

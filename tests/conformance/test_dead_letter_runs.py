@@ -18,8 +18,9 @@ from broker.store.audit_journal import AuditJournal
 from broker.store.audit_trail import AuditTrail
 from broker.store.dead_letter_actions import DeadLetterActions
 from broker.store.dead_letter_id import DeadLetterKind
-from broker.store.dead_letter_runs import DeadLetterRuns, OpenRun, RunAction, RunState
+from broker.store.dead_letter_runs import DeadLetterRuns, RunAction, RunState
 from broker.store.dead_letters import DeadLetterFilter, DeadLetters
+from broker.store.open_work import WorkName
 from broker.store.protocol import Store
 from tests.conformance.test_dead_letter_pages import SUBSCRIPTION, fill
 
@@ -37,9 +38,9 @@ class Runs:
         journal = AuditJournal(store)
         self.service = DeadLetterRunService(letters, self.runs, journal, SystemClock())
 
-    async def start(self, action: RunAction, where: DeadLetterFilter = INBOX) -> OpenRun:
+    async def start(self, action: RunAction, where: DeadLetterFilter = INBOX) -> WorkName:
         run = await self.service.start(OPERATOR, "10.0.0.1", action, where)
-        return OpenRun(DEFAULT_TENANT, run.id)
+        return WorkName(DEFAULT_TENANT, run.id)
 
     async def left(self) -> int:
         counted = await DeadLetters(self.store).counts(DEFAULT_TENANT)
