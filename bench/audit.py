@@ -13,7 +13,7 @@ import redis.asyncio as redis
 
 from bench.figures import Figure, paired_ratio
 from bench.rig import Program, broker, patients, register
-from bench.segments import Segment, drive, listening
+from bench.segments import Segment, drive_in_turns, listening
 from broker.model.change import DEFAULT_TENANT
 from broker.store import audit_keys
 
@@ -36,12 +36,7 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         names = patients("patient")
         for program in programs.values():
             await register(program, sink, names)
-        runs: dict[str, list[Segment]] = {name: [] for name in programs}
-        for n in range(rounds + 1):
-            for name, program in programs.items():
-                segment = await drive(program, sink, names, count)
-                if n:  # the first round warms up
-                    runs[name].append(segment)
+        runs = await drive_in_turns(programs, sink, names, count, rounds)
         before = programs["with"].cpu_s()
         await asyncio.sleep(_CHAINED_S)
         after = programs["with"].cpu_s()

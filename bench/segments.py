@@ -4,6 +4,7 @@ notification.
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.figures import latencies
@@ -47,6 +48,19 @@ async def drive(
         per_s=count / seconds,
         cpu_us={name: (after[name] - before[name]) / count * 1e6 for name in after},
     )
+
+
+async def drive_in_turns(
+    programs: Mapping[str, Program], sink: Sink, names: list[str], count: int, rounds: int
+) -> dict[str, list[Segment]]:
+    """`rounds` segments of each program, one after the other, so that the load of the machine meets all."""
+    runs: dict[str, list[Segment]] = {name: [] for name in programs}
+    for n in range(rounds + 1):
+        for name, program in programs.items():
+            segment = await drive(program, sink, names, count)
+            if n:  # the first round warms up
+                runs[name].append(segment)
+    return runs
 
 
 async def paced_floor(

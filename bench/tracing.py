@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bench.figures import Figure, paired_ratio
 from bench.rig import Program, broker, patients, register
-from bench.segments import Segment, drive, listening
+from bench.segments import Segment, drive_in_turns, listening
 
 BENCH = "tracing"
 MOST_CPU = {"of 1 %": 1.05, "of all": 1.25}
@@ -34,12 +34,7 @@ async def measure(*, is_quick: bool) -> AsyncIterator[Figure]:
         names = patients("patient")
         for program in programs.values():
             await register(program, sink, names)
-        runs: dict[str, list[Segment]] = {name: [] for name in programs}
-        for n in range(rounds + 1):
-            for name, program in programs.items():
-                segment = await drive(program, sink, names, count)
-                if n:  # the first round warms up
-                    runs[name].append(segment)
+        runs = await drive_in_turns(programs, sink, names, count, rounds)
     for name, segments in runs.items():
         yield Figure(BENCH, f"CPU, spans {name}", statistics.median(_cpu(segments)), "µs/event")
     for name, most in MOST_CPU.items():
