@@ -60,7 +60,7 @@ def restore(
         bool,
         typer.Option(
             "--nothing-newer",
-            help="Nothing was accepted after the backup: event numbers go on without a gap.",
+            help="Nothing was accepted after the backup: event numbers continue without a gap.",
         ),
     ] = False,
 ) -> None:

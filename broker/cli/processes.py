@@ -66,7 +66,7 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
                 await first_of(asyncio.shield(broker.tasks["http"]), stop)
             ignore_hangup()
             _log.info("stopping", pid=os.getpid())
-            if listening is None:  # a worker is restarted, and the others go on
+            if listening is None:  # a worker is restarted, and the others continue
                 systemd.notify(systemd.STOPPING)
         _log.info("stopped", pid=os.getpid())
 

@@ -6,7 +6,7 @@ from broker.store.dead_letter_id import DeadLetterKind
 from broker.store.dead_letters import DeadLetter
 
 _HAPPENED = {
-    DeadLetterKind.CHANGE: "The change was accepted, but could not be matched. No subscriber was told of it.",
+    DeadLetterKind.CHANGE: "The change was accepted, but could not be matched. No subscriber was notified.",
     DeadLetterKind.EVENT: "The event could not be sent, and those behind it were. Its subscriber misses it.",
     DeadLetterKind.INBOX: "The entry of the inbox was refused. Nothing of it was accepted.",
     DeadLetterKind.READING: "The payload of a device did not become Observations, or not all of it did.",

@@ -36,16 +36,16 @@ class DeadLetterRunService:
         self._clock = clock
 
     async def current(self, principal: Principal) -> Run | None:
-        """The run that goes on, or the last one that ended within a day."""
+        """The run that is under way, or the last one that ended within a day."""
         return await self._runs.newest(principal.tenant)
 
     async def start(self, principal: Principal, address: str, action: str, where: DeadLetterFilter) -> Run:
-        """Raises `Conflict` while another run goes on, and `Malformed` for what is no `RunAction`."""
+        """Raises `Conflict` while another run is under way, and `Malformed` for what is no `RunAction`."""
         if action not in set(RunAction):
             raise Malformed(Issue("value", f"action takes {' or '.join(RunAction)}.", "action"))
         current = await self.current(principal)
         if current is not None and current.state is RunState.OPEN:
-            text = "Another run goes on. Wait for its end, or stop it."
+            text = "Another run is under way. Wait for its end, or stop it."
             raise Conflict(Issue("conflict", text))
         now_ms = self._clock.now_ms()
         run = Run(uuid.uuid4().hex, RunAction(action), where, principal.client_id, address, now_ms, now_ms)
@@ -53,7 +53,7 @@ class DeadLetterRunService:
         return run
 
     async def stop(self, principal: Principal) -> None:
-        """The page that is being processed is the last. Does nothing without a run that goes on."""
+        """The page that is being processed is the last. Does nothing without a run that is under way."""
         run = await self.current(principal)
         if run is not None:
             await self._runs.close(WorkName(principal.tenant, run.id))

@@ -1,5 +1,5 @@
 """Tries a payload of a device: the resources that it would become, their issues, the topics that would fire,
-and the subscriptions that would be told.
+and the subscriptions that would be notified.
 
 Nothing is stored and nobody is notified. A console calls it.
 """
@@ -59,18 +59,18 @@ class TopicTrial:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberTrial:
-    """A subscription to one of the topics, whether it would be told, and why."""
+    """A subscription to one of the topics, whether it would be notified, and why."""
 
     subscription: str
     topic: str
-    is_told: bool
+    is_notified: bool
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceTrial:
-    """One resource of the payload. `told` and `not_told` count all subscriptions that were looked at;
-    `subscribers` are the first `MAX_SHOWN`, those that would be told before the others.
+    """One resource of the payload. `notified` and `not_notified` count all subscriptions that were looked at;
+    `subscribers` are the first `MAX_SHOWN`, those that would be notified before the others.
 
     Where nothing would be written, no topic fires.
     """
@@ -79,8 +79,8 @@ class ResourceTrial:
     issues: Sequence[Issue]
     topics: Sequence[TopicTrial]
     subscribers: Sequence[SubscriberTrial]
-    told: int
-    not_told: int
+    notified: int
+    not_notified: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,11 @@ class ReadingTrialService:
             topics = self._topics(change)
             subscribers, is_cut = await self._subscribers(principal, change, topics)
             has_more |= is_cut
-            told = sum(each.is_told for each in subscribers)
-            shown = sorted(subscribers, key=lambda each: not each.is_told)[:MAX_SHOWN]
-            resources.append(ResourceTrial(tried, issues, topics, shown, told, len(subscribers) - told))
+            notified = sum(each.is_notified for each in subscribers)
+            shown = sorted(subscribers, key=lambda each: not each.is_notified)[:MAX_SHOWN]
+            resources.append(
+                ResourceTrial(tried, issues, topics, shown, notified, len(subscribers) - notified)
+            )
         return TrialReport(resources, trial.created, trial.problems, trial.is_refused, has_more)
 
     def _topics(self, change: Change) -> list[TopicTrial]:

@@ -2,7 +2,7 @@
 
 A page costs the same whatever the number of Subscriptions: candidates come from the index of the most
 selective condition (`store/listed_ids.py`), and at most `max_examined` documents are read for one page. A
-search that has not filled its page by then says where it goes on.
+search that has not filled its page by then says where it continues.
 """
 
 from collections.abc import Mapping, Sequence

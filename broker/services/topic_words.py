@@ -69,11 +69,11 @@ def offered_filter_in_words(definition: FilterDefinition) -> str:
 
 
 def shape_in_words(shape: NotificationShape) -> list[str]:
-    """What a notification about the type carries besides its focus; nothing for a shape without a rule."""
+    """What a notification about the type has besides its focus; nothing for a shape without a rule."""
     sentences = [f"includes {each}" for each in (*shape.include, *shape.rev_include)]
     sentences += [f"names the query {query.query}" for query in shape.related]
     if shape.elements:
-        sentences.append(f"carries only {', '.join(shape.elements)} and the mandatory elements")
+        sentences.append(f"has only {', '.join(shape.elements)} and the mandatory elements")
     return [f"{shape.resource}: {sentence}" for sentence in sentences]
 
 

@@ -46,7 +46,7 @@ class Activity:
         await self._store.send([command])
 
     async def read(self, since: str = stream_id.FIRST) -> tuple[Sequence[RecordedSample], str]:
-        """The reports from an id on, oldest first, and the id from which the next call goes on."""
+        """The reports from an id on, oldest first, and the id from which the next call continues."""
         samples: list[RecordedSample] = []
         while True:
             (reply,) = await self._store.send(

@@ -97,7 +97,7 @@ def verdict_of(
     takes_next: bool,
     outcome: str,
 ) -> Verdict:
-    """What `commit.lua` is told about the claim. `dead_letters` are numbers of events with their texts."""
+    """What `commit.lua` gets of the claim. `dead_letters` are numbers of events with their texts."""
     word: DecisionWord = "release"
     delay_ms, is_build_failure, error = 0, False, ErrorReport(None, "")
     withheld: tuple[int, ...] = ()

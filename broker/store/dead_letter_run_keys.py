@@ -3,7 +3,7 @@
 from broker.model.change import Tenant
 
 OPEN_RUNS = "broker:open-dead-letter-runs"
-"""Set: `<tenant> <run>` of the runs that go on."""
+"""Set: `<tenant> <run>` of the runs that are under way."""
 
 
 def newest_dead_letter_run(tenant: Tenant) -> str:

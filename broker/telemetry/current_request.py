@@ -2,7 +2,7 @@
 its route, and its trace.
 
 `RequestLog` and `InboxIntake` begin it; the tables of routes name the row; the intake reads the trace, so
-that every change carries it, whichever part of the API made it.
+that every change has it, whichever part of the API made it.
 """
 
 from contextvars import ContextVar

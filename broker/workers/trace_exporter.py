@@ -66,8 +66,8 @@ class TraceExporter:
                 await first_of(self._queue.has_batch.wait(), self._stop)
 
     async def _send(self, spans: Sequence[RecordedSpan]) -> str:
-        """What became of the spans. Waits for a collector that is away, until a stop is requested: then each
-        batch is sent once, until the first that does not arrive.
+        """What became of the spans. Waits for a collector that is unavailable until a stop is requested: then
+        each batch is sent once, until the first that does not arrive.
         """
         if self._is_given_up:
             return "lost"
@@ -96,7 +96,7 @@ class TraceExporter:
     def _report(self, problem: str) -> None:
         """One line when the collector stops to take spans, and one when it takes them again."""
         if problem and not self._problem:
-            _log.warning("traces not sent; delivery goes on, spans wait or are dropped", reason=problem)
+            _log.warning("traces not sent; delivery continues, spans wait or are dropped", reason=problem)
         elif self._problem and not problem:
             _log.info("traces are sent again")
         self._problem = problem

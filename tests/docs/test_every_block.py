@@ -55,7 +55,7 @@ def place(page: Path, block: Block) -> str:
 
 
 def statements(code: str) -> Iterator[str]:
-    """The lines; one whose quotation ends on a later line goes on until there."""
+    """The lines; one whose quotation ends on a later line continues until there."""
     statement = ""
     for line in code.splitlines():
         statement += line

@@ -138,7 +138,7 @@ async def test_a_payload_is_tried_and_nothing_is_stored(
     console: ConsoleClient, subscriber: SimulatedSubscriber
 ) -> None:
     ward = BrokerFixture(console.client, subscriber)
-    told = await ward.subscribe("told")
+    notified = await ward.subscribe("notified")
     other = await ward.subscribe("other", filters=["patient=Patient/none"])
     tried = await try_example(console, "heart-rate-monitor")
     assert "It would be quarantined" in tried
@@ -152,11 +152,11 @@ async def test_a_payload_is_tried_and_nothing_is_stored(
     assert "Observation 1 (mapping heart-rate-monitor): would be created" in tried
     assert "No issue." in tried
     assert f"fires : {VITAL_SIGNS}" in tried
-    assert "1 would be told, 1 not" in tried
-    assert f"{told} yes" in tried
+    assert "1 would be notified, 1 not" in tried
+    assert f"{notified} yes" in tried
     assert f"{other} no" in tried
     assert "does not pass" in tried
-    assert subscriber.endpoint("told").of_type("event-notification") == []
+    assert subscriber.endpoint("notified").of_type("event-notification") == []
     for resource_type in ("Device", "Observation"):
         found = await console.client.get(f"/r4/{resource_type}")
         assert found.json().get("total", 0) == 0, found.text

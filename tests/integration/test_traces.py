@@ -106,8 +106,10 @@ async def test_a_change_is_one_trace_by_each_way_in(
         [match] = collector.named("match", TRACES[1])
         assert match.attributes["fhir_broker.events"] == 1
     assert all(headers["Authorization"] == "Bearer of-the-collector" for headers in collector.headers)
-    told = " ".join(str(attribute) for span in collector.spans for attribute in span.attributes.values())
-    assert not [word for word in ("of-the", "ana", "hr", "the-monitor", "127.0.0.1") if word in told], told
+    written = " ".join(str(attribute) for span in collector.spans for attribute in span.attributes.values())
+    assert not [word for word in ("of-the", "ana", "hr", "the-monitor", "127.0.0.1") if word in written], (
+        written
+    )
 
 
 async def test_what_fails_is_recorded_although_its_trace_is_not_sampled(

@@ -213,7 +213,7 @@ def test_probes_ask_what_every_role_serves(rendered: tuple[str, list[Document]])
             name: container[f"{name}Probe"]["httpGet"]["path"]
             for name in ("startup", "liveness", "readiness")
         }
-        # a store that is away is no reason to restart a process
+        # a store that is unavailable is no reason to restart a process
         assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
         ports = {container[f"{name}Probe"]["httpGet"]["port"] for name in paths}
         assert ports == {"http"} == {port["name"] for port in container["ports"]}

@@ -43,7 +43,7 @@ class Written:
 
     async def append(self, _key: SubscriptionKey, attempts: list[NewAttempt]) -> None:
         if not self.is_available:
-            raise StoreUnavailable("the store is away")
+            raise StoreUnavailable("the store is unavailable")
         self.attempts += attempts
 
 
@@ -51,7 +51,7 @@ class LockedBodies(Bodies):
     """The store does not take the id of the key."""
 
     async def sealing_key(self) -> str:
-        raise StoreUnavailable("the store is away")
+        raise StoreUnavailable("the store is unavailable")
 
 
 def log_of(
