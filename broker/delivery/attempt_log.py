@@ -8,7 +8,6 @@ says that there was one, and its commit has an entry for it too, with the outcom
 """
 
 import time
-from collections.abc import Mapping
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -16,19 +15,12 @@ import structlog
 
 from broker.channels.exchange import Exchange, Headers
 from broker.clock import Clock
+from broker.delivery.attempt_outcomes import ATTEMPT_OUTCOMES
 from broker.errors import StoreUnavailable
 from broker.fhir.header_masks import MASK
 from broker.model.attempt import AttemptOutcome, AttemptText
 from broker.model.notification import ErrorReport, Event, Notification
-from broker.model.outcome import (
-    Delivered,
-    DeliveryOutcome,
-    EndpointGone,
-    PartlyDelivered,
-    Refused,
-    Unreachable,
-    Unrenderable,
-)
+from broker.model.outcome import Delivered, DeliveryOutcome
 from broker.model.subscription import SubscriptionKey
 from broker.model.trace import parse_traceparent, trace_id
 from broker.recently_used import RecentlyUsed
@@ -65,14 +57,6 @@ _RequestKey = tuple[str, Headers, tuple[str, ...]]
 _SHOWN = frozenset({"accept", "content-type"})
 """Headers whose values are nobody's secret. All others are masked."""
 _DERIVED = frozenset({WEBHOOK_ID, WEBHOOK_TIMESTAMP})
-_OUTCOMES: Mapping[type[DeliveryOutcome], AttemptOutcome] = {
-    Delivered: AttemptOutcome.DELIVERED,
-    Refused: AttemptOutcome.REFUSED,
-    Unreachable: AttemptOutcome.UNREACHABLE,
-    EndpointGone: AttemptOutcome.GONE,
-    Unrenderable: AttemptOutcome.UNRENDERABLE,
-    PartlyDelivered: AttemptOutcome.PARTLY_DELIVERED,
-}
 _UNKNOWN = ErrorReport(None, "the process ended before the attempt did; the receiver may have got it")
 _STOPPED = ErrorReport(None, "the attempt was cancelled; the receiver may have got it")
 
@@ -124,7 +108,7 @@ class AttemptLog:
         error = None if isinstance(outcome, Delivered) else outcome.error
         # without a request nothing could be sent
         sending = self._under_way.pop((claim.tenant, claim.id), None) or self._sending("", "")
-        return await self._entries(claim, sending, _OUTCOMES[type(outcome)], error)
+        return await self._entries(claim, sending, ATTEMPT_OUTCOMES[type(outcome)], error)
 
     async def cancelled(self, claim: Claim) -> list[NewAttempt]:
         """The entry of an attempt that was cancelled; none where nothing was to be sent yet."""
@@ -148,7 +132,12 @@ class AttemptLog:
         error = None if isinstance(outcome, Delivered) else outcome.error
         events = tuple(focus.event for focus in notification.foci)
         record = _record(
-            sending, _OUTCOMES[type(outcome)], error, letter_of(notification.type, is_repeat=False), events, 0
+            sending,
+            ATTEMPT_OUTCOMES[type(outcome)],
+            error,
+            letter_of(notification.type, is_repeat=False),
+            events,
+            0,
         )
         try:
             text = await self._text(subscription, sending.exchange, record)

@@ -5,7 +5,7 @@ subscriber is one, whatever the number of its events: its span `send` is in the 
 refers to those of the others by links. Its traceparent goes with the request.
 """
 
-from broker.delivery.outcome_names import OUTCOME_NAMES
+from broker.delivery.attempt_outcomes import ATTEMPT_OUTCOMES
 from broker.model.notification import Event
 from broker.model.outcome import Delivered, DeliveryOutcome
 from broker.model.subscription import Subscription
@@ -69,7 +69,7 @@ class AttemptTrace:
 
 def end_span(span: Span, outcome: DeliveryOutcome) -> None:
     """Ends it with the outcome; the text of an error is that which the subscriber's `$status` shows."""
-    name = OUTCOME_NAMES[type(outcome)]
+    name = ATTEMPT_OUTCOMES[type(outcome)]
     span.set("fhir_broker.outcome", name)
     if not isinstance(outcome, Delivered):
         span.fail(outcome.error.code or name, outcome.error.text)

@@ -20,12 +20,12 @@ from broker.channels.base import Channel, SendRequest
 from broker.clock import Clock
 from broker.delivery.attempt_audit import entries_of_attempt, entry_of_interrupted
 from broker.delivery.attempt_log import AttemptLog
+from broker.delivery.attempt_outcomes import ATTEMPT_OUTCOMES
 from broker.delivery.attempt_report import report_attempt
 from broker.delivery.attempt_trace import AttemptTrace, end_span
 from broker.delivery.building import NotificationBuilder
 from broker.delivery.concurrency import ConcurrencyBudget
 from broker.delivery.handshake_pace import HandshakePace
-from broker.delivery.outcome_names import OUTCOME_NAMES
 from broker.delivery.owner_access import RETRY_MS, AccessLost, DeliveryAccess, PermittedEvents
 from broker.delivery.policy import RetryPolicy, decide
 from broker.delivery.recovery import WaitingReceivers, is_down
@@ -163,7 +163,7 @@ class DeliveryEngine:
         if self._is_audited(claim) and subscription is not None:
             audited = entries_of_attempt(claim, subscription, outcome, decision)
         writes = CommitWrites(audited, await self._log.ended(claim, outcome))
-        committed = await self._commit(claim, decision, OUTCOME_NAMES[type(outcome)], writes)
+        committed = await self._commit(claim, decision, ATTEMPT_OUTCOMES[type(outcome)], writes)
         trace.end(outcome)
         await self._wake_others(claim, concurrency_key, outcome, decision)
         return committed
