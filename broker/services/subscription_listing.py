@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from broker.model.principal import Principal
 from broker.model.subscription import Subscription, SubscriptionId, SubscriptionStatus
+from broker.services.delivery_control import DeliveryReport
 from broker.store.listed_ids import WITH_ERROR, owned_by, with_status
 from broker.store.schedule import Schedule
 from broker.store.subscription_ids import PAGE
@@ -44,26 +45,13 @@ class ListingConditions:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedSubscription:
-    """A row. `next_attempt_ms` is None where no attempt is scheduled after a failure."""
-
-    record: Record
-    next_attempt_ms: int | None
-
-    @property
-    def waiting(self) -> int:
-        """The number of events that are not delivered yet."""
-        return max(0, self.record.count - self.record.cursor)
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
     """A page in the order of the ids. `next` is the id after which the next page starts, None for the last.
 
     `is_partial`: the page ends since `examined` documents were read, and not because it is full.
     """
 
-    rows: Sequence[ListedSubscription]
+    rows: Sequence[DeliveryReport]
     next: SubscriptionId | None
     examined: int
     is_partial: bool = False
@@ -136,10 +124,10 @@ class SubscriptionListing:
             return (await self._subscriptions.ids.after(principal.tenant, after, PAGE)).ids
         return await self._subscriptions.listed.after(principal.tenant, label, after, PAGE)
 
-    async def _rows(self, records: Sequence[Record]) -> list[ListedSubscription]:
+    async def _rows(self, records: Sequence[Record]) -> list[DeliveryReport]:
         names = [(each.subscription.tenant, each.subscription.id) for each in records]
         next_attempts = await self._schedule.next_attempts(names)
-        return [ListedSubscription(*row) for row in zip(records, next_attempts, strict=True)]
+        return [DeliveryReport(*row) for row in zip(records, next_attempts, strict=True)]
 
 
 def _is_visible(principal: Principal, record: Record) -> bool:
