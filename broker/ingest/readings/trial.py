@@ -19,7 +19,7 @@ from broker.ingest.readings.panels import WrittenMembers, incomplete
 from broker.ingest.readings.policy import ReadingPolicy
 from broker.ingest.readings.resolution import PlannedObservation, Resolver, Unresolved
 from broker.ingest.readings.values import RawReading
-from broker.ingest.readings.writing import conflict, is_duplicate, with_id
+from broker.ingest.readings.writing import conflict, is_duplicate, request_of, with_id
 from broker.ingest.requests import ChangeRequest
 from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.mapping_set import MappingSet
@@ -139,17 +139,8 @@ class ReadingTrial:
 
     async def _try(self, raw: RawReading, planned: PlannedObservation, trial: Trial) -> bool:
         """Adds the Observation, or why intake would not accept it; returns whether it would."""
-        request = ChangeRequest(
-            raw.tenant,
-            Release.R4,
-            "create",
-            "Observation",
-            planned.id,
-            planned.resource,
-            requester=raw.requester,
-        )
         try:
-            self._intake.validate(request)
+            self._intake.validate(request_of(raw, planned))
         except RequestError as error:
             trial.problems += [
                 ReadingProblem(issue.code, "invalid", planned.mapping, issue.expression or "", "", issue.text)

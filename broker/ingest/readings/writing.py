@@ -43,12 +43,12 @@ class ObservationWriter:
             reading = MergeReading(
                 planned.resource, planned.effective, planned.end, planned.window, planned.correction
             )
-            merged.append(Merging(_request(raw, planned), planned.mapping, reading))
+            merged.append(Merging(request_of(raw, planned), planned.mapping, reading))
         return await self._merger.merge(merged)
 
     async def write(self, raw: RawReading, planned: PlannedObservation) -> StoredReading:
         """Raises `Unwritten`, and `StoreUnavailable`."""
-        request = _request(raw, planned)
+        request = request_of(raw, planned)
         try:
             if planned.correction:
                 return await self._correct(request, planned)
@@ -102,7 +102,8 @@ def conflict(planned: PlannedObservation) -> ReadingProblem:
     return ReadingProblem("conflict", "conflict", planned.mapping, "", "", text)
 
 
-def _request(raw: RawReading, planned: PlannedObservation) -> ChangeRequest:
+def request_of(raw: RawReading, planned: PlannedObservation) -> ChangeRequest:
+    """The create by which a reading is stored."""
     return ChangeRequest(
         raw.tenant,
         Release.R4,
