@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from tests.docs.answers import difference
@@ -37,8 +37,10 @@ class PageRunner:
         self._answer = ""
         self._last: Block | None = None
 
-    async def run(self, page: Path) -> int:
-        """Runs the page; the number of shown answers that were compared."""
+    async def run(self, page: Path, before_end: Callable[[], Awaitable[None]] | None = None) -> int:
+        """Runs the page; the number of shown answers that were compared. `before_end` is awaited while the
+        programs of the page still run: they are killed at the end, with what they have not sent yet.
+        """
         compared = 0
         try:
             await self._start_broker()
@@ -53,6 +55,8 @@ class PageRunner:
                         compared += 1
                     case _:
                         pass
+            if before_end is not None:
+                await before_end()
         finally:
             for command in self._background.values():
                 command.kill()

@@ -23,9 +23,13 @@ async def test_the_trace_on_the_page_reaches_the_subscriber_and_a_collector(
     endpoint = subscriber.url("").removeprefix("http://").rstrip("/")
     with tempfile.TemporaryDirectory(prefix="docs") as folder:
         async with Collector() as collector:
+
+            def is_whole() -> bool:
+                return collector.has_whole(TRACE, "00f067aa0ba902b7")
+
             settings = {"traces_url": collector.url, "traces_ratio": "1"}
-            assert await PageRunner(Path(folder), endpoint, settings).run(PAGE) == 2
-            await collector.until(lambda: collector.has_whole(TRACE, "00f067aa0ba902b7"))
+            runner = PageRunner(Path(folder), endpoint, settings)
+            assert await runner.run(PAGE, lambda: collector.until(is_whole)) == 2
             send = collector.named("send", TRACE)[0]
             names = [span.name for span in collector.chain(send)]
     assert names == ["PUT /{release}/{type}/{id}", "match", "deliver", "send"]
