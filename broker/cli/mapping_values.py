@@ -51,12 +51,13 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class CheckedMappingRow:
-    """The result for one file. `problem` is empty if it can be used."""
+    """The result for one file. `problem` is empty if it can be used; `warnings` are about its use."""
 
     file: str
     mapping: str
     observations: int
     problem: str
+    warnings: list[str]
 
 
 @dataclass(frozen=True, slots=True)

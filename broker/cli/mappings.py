@@ -13,9 +13,8 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from broker.cli import mapping_import
+from broker.cli import mapping_check, mapping_import
 from broker.cli.mapping_values import (
-    CheckedMappingRow,
     MappingListRow,
     ProblemRow,
     TypeRow,
@@ -28,9 +27,8 @@ from broker.mapping.decoders.csv_lines import decode_line, split_lines
 from broker.mapping.decoders.gatt import decode_characteristic
 from broker.mapping.decoders.undecodable import Undecodable
 from broker.mapping.document import rows_of, to_csv, to_html, to_markdown
-from broker.mapping.errors import MappingError
 from broker.mapping.examples import example, example_names
-from broker.mapping.mapping_set import MappingSet, load_mappings, read_file, shipped_mappings
+from broker.mapping.mapping_set import MappingSet, load_mappings
 from broker.mapping.payloads import PayloadError, encode_json, parse_payload
 from broker.mapping.reading import MappedReading, ReadingProblem
 from broker.settings import Settings
@@ -90,58 +88,7 @@ def list_(
     print_rows(rows, MappingListRow, "mapping", as_json=as_json, wide=wide)
 
 
-@app.command()
-def check(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Mapping files or folders. Default: those of the broker."),
-    ] = None,
-    *,
-    as_json: JsonOption = False,
-    wide: WideOption = False,
-) -> None:
-    """Check mapping files: keys, expressions, units, codes and time zones. Each error names the line.
-
-    Exit code 0 if every file can be used, 1 if not, 2 if there is no file to check.
-
-    Examples:
-
-        fhir-broker mappings check mappings/
-
-        fhir-broker mappings check mappings/thermometer.yaml
-    """
-    folder = Settings.from_environment(os.environ).mappings_dir
-    given = files or ([folder] if folder is not None else [])
-    if not given:
-        rows = [
-            CheckedMappingRow(each.file, each.name, len(each.observations), "") for each in shipped_mappings()
-        ]
-    else:
-        rows = _check([path for each in given for path in _files_of(each)])
-    print_rows(rows, CheckedMappingRow, "mapping file", as_json=as_json, wide=wide)
-    raise typer.Exit(1 if any(row.problem for row in rows) else 0)
-
-
-def _files_of(path: Path) -> Sequence[Path]:
-    found = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    if not found:
-        raise ConfigurationError(f"{path} has no *.yaml file. Give the folder that has the mapping files.")
-    return found
-
-
-def _check(paths: Sequence[Path]) -> list[CheckedMappingRow]:
-    rows: list[CheckedMappingRow] = []
-    files: dict[str, Path] = {}
-    for path in paths:
-        try:
-            mapping = read_file(path)
-        except MappingError as error:
-            rows.append(CheckedMappingRow(str(path), "", 0, str(error)))
-            continue
-        problem = f"{files[mapping.name]} has the same name. Rename one." if mapping.name in files else ""
-        files.setdefault(mapping.name, path)
-        rows.append(CheckedMappingRow(str(path), mapping.name, len(mapping.observations), problem))
-    return rows
+app.command("check")(mapping_check.check)
 
 
 @app.command("test")

@@ -158,13 +158,17 @@ def read_folder(directory: Path) -> list[DeviceMapping]:
 
 def read_file(path: Path) -> DeviceMapping:
     """Raises `MappingError`, and `ConfigurationError` for a file that cannot be read."""
+    return compile_mapping(str(path), file_text(path))
+
+
+def file_text(path: Path) -> str:
+    """Raises as `read_file`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise MappingError(str(path), 1, "", "the file is not UTF-8.") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
-    return compile_mapping(str(path), text)
 
 
 def _same_name(mapping: DeviceMapping, other: DeviceMapping) -> MappingError:

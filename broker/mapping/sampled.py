@@ -15,7 +15,7 @@ from broker.mapping.units import IDENTITY, Conversion, candidates, conversion_of
 
 MAX_SAMPLES = 100_000
 _TOKEN = re.compile(r"[EUL]|-?(?:0|[1-9]\d{0,20})(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
-_WINDOWS_MS: Mapping[str, int] = {"hour": 3_600_000, "day": 86_400_000}
+WINDOWS_MS: Mapping[str, int] = {"hour": 3_600_000, "day": 86_400_000}
 _LETTERS = {"positive-infinity": "U", "negative-infinity": "L"}
 
 
@@ -89,7 +89,7 @@ class SampledDataRule:
 
 def can_merge(window: str, period: float | Decimal) -> bool:
     """Whether an hour or a day has few enough periods (ms) for the samples of one Observation."""
-    return _WINDOWS_MS.get(window, 0) <= MAX_SAMPLES * period
+    return WINDOWS_MS.get(window, 0) <= MAX_SAMPLES * period
 
 
 def _sample(value: Any) -> str:

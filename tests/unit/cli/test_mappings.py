@@ -168,3 +168,45 @@ def test_the_check_without_a_file_is_of_the_shipped_mappings() -> None:
 def test_the_check_of_an_empty_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"has no \*\.yaml file"):
         run("check", str(tmp_path))
+
+
+def write_strap(folder: Path) -> Path:
+    """A mapping that merges, and two payloads of its device, a minute apart."""
+    (folder / "strap.yaml").write_text(
+        FILE.replace("name: mine", "name: strap")
+        .replace("time: received", "time: {value: at}")
+        .replace("value: hr, unit: bpm", "sampled-data: {samples: hr, period: 1000}, unit: bpm, merge: hour")
+    )
+    for minute in (0, 1):
+        reading = {"kind": "mine", "id": "1", "at": f"2026-03-02T08:0{minute}:00Z", "hr": 61}
+        (folder / f"{minute}.json").write_text(json.dumps(reading))
+    return folder / "strap.yaml"
+
+
+def test_the_check_warns_of_a_merge_that_is_too_small_and_exits_with_0(tmp_path: Path) -> None:
+    strap = write_strap(tmp_path)
+    result = run("check", str(strap), "--json")
+    assert (result.exit_code, json.loads(result.stdout)[0]["warnings"]) == (0, [])
+    payloads = [part for minute in (0, 1) for part in ("--payload", str(tmp_path / f"{minute}.json"))]
+    result = run("check", str(strap), *payloads, "--json")
+    ((warning,),) = [row["warnings"] for row in json.loads(result.stdout)]
+    assert (result.exit_code, "59 of 60 places stay empty" in warning) == (0, True)
+    strap.write_text(strap.read_text().replace("{value: at}", "{value: at, format: '%H:%M', zone: UTC}"))
+    (row,) = run_json("check", str(strap))
+    assert "strap.yaml, line 7: observations[0].sampled-data.period: times of the" in row["warnings"][0]
+    assert row["problem"] == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "the payload is not JSON"), ('{"kind": "other"}', "no mapping is for this payload")],
+)
+def test_a_payload_that_the_check_cannot_use_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "p.json").write_text(content)
+    strap = write_strap(tmp_path)
+    with pytest.raises(ConfigurationError, match=message):
+        run("check", str(strap), "--payload", str(tmp_path / "p.json"))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        run("check", str(strap), "--payload", str(tmp_path / "none.json"))
+    with pytest.raises(ConfigurationError, match="needs the mapping file"):
+        run("check", "--payload", str(tmp_path / "p.json"))
