@@ -1,4 +1,6 @@
-"""Renders the answer of `$dry-run` as a Parameters resource."""
+"""Renders the answer of `$dry-run` as a Parameters resource, and what `$try` has in common with it."""
+
+from collections.abc import Iterator
 
 from broker.api.named_values import Part, Value, flag, group, instant, render, text, whole
 from broker.api.payloads import payload
@@ -20,16 +22,19 @@ def read_count(value: Value | None) -> int:
 
 def render_dry_run(report: DryRunReport) -> bytes:
     """The counts, the newest matches, and the first problems."""
-    return render(
-        whole("changes", report.examined),
-        whole("matched", report.matched),
-        instant("oldest", report.oldest_ms),
-        flag("complete", value=report.is_complete),
-        payload(report.content, report.limits),
-        *(_match(change) for change in report.matches),
-        whole("failed", report.failed) if report.failed else [],
-        *(text("problem", str(problem)) for problem in report.problems),
-    )
+    return render(*examined_changes(report, payload(report.content, report.limits)))
+
+
+def examined_changes(report: DryRunReport, content: list[Part] | None = None) -> Iterator[list[Part]]:
+    """The parameters that say what was examined; `content` follows the counts."""
+    yield whole("changes", report.examined)
+    yield whole("matched", report.matched)
+    yield instant("oldest", report.oldest_ms)
+    yield flag("complete", value=report.is_complete)
+    yield content or []
+    yield from (_match(change) for change in report.matches)
+    yield whole("failed", report.failed) if report.failed else []
+    yield from (text("problem", str(problem)) for problem in report.problems)
 
 
 def _match(change: Change) -> list[Part]:

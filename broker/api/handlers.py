@@ -46,7 +46,7 @@ def handlers(
         tokens=WebsocketTokenHandlers(services.websocket_tokens),
         diagnosis=DiagnosisHandlers(services.explain, services.dry_run),
         event_stream=EventStreamHandlers(services.subscriptions, services.following, limits),
-        topics=TopicHandlers(services.topics),
+        topics=TopicHandlers(services.topics, services.topic_trials),
         contexts=DeviceContextHandlers(services.device_contexts),
         validation=ValidationHandlers(services.validation, services.changes),
         resources=ResourceHandlers(services.changes),

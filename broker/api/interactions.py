@@ -168,6 +168,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction("GET", "SubscriptionTopic/_search", topics.search, TOPICS),
         Interaction("POST", "SubscriptionTopic/_search", topics.search, TOPICS),
         Interaction("GET", "SubscriptionTopic/{id}", topics.read, TOPIC),
+        Interaction("POST", "SubscriptionTopic/$try", topics.try_out, ADMIN),
         Interaction("POST", "SubscriptionTopic", topics.create, ADMIN, honours=AS_CREATE),
         Interaction("PUT", "SubscriptionTopic/{id}", topics.update, ADMIN, honours=BY_ID),
         Interaction("PATCH", "SubscriptionTopic/{id}", topics.patch, ADMIN, honours=BY_ID),
@@ -182,6 +183,7 @@ def _rows(handlers: Handlers, bundles: BundleHandlers) -> Sequence[Interaction]:
         Interaction(
             "GET", "Basic/{id}", topics.or_deleted(resources.read), READ_RESTRICTED, type_of=lambda _: "Basic"
         ),
+        Interaction("POST", "Basic/$try", topics.try_out, ADMIN),
         Interaction("POST", "Basic", topics.create, ADMIN, only=carries, honours=AS_CREATE),
         Interaction("PUT", "Basic/{id}", topics.update, ADMIN, only=carries, honours=BY_ID),
         Interaction("PATCH", "Basic/{id}", topics.patch, ADMIN, only=names, honours=BY_ID),

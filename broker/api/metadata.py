@@ -66,7 +66,7 @@ class MetadataHandlers:
         }
         # the first time it reads the table of all search parameters
         stored = await asyncio.to_thread(stored_searches, request.release, self._stored.is_searched)
-        resources = {operation.resource for operation in OPERATIONS}
+        resources = {operation.resource_in(request.release) for operation in OPERATIONS}
         capabilities = Capabilities(
             base=request.base,
             websocket=f"ws{request.base_url.removeprefix('http')}/ws",

@@ -1,28 +1,34 @@
-"""Read, search, create, update, patch and delete of SubscriptionTopic; at the R4 base topics are Basic
+"""Read, search, create, update, patch, delete and trial of SubscriptionTopic; at the R4 base topics are Basic
 resources (R-387).
 
 The R4 base has a Basic row twice: for topics, by the conditions here, and for the Basic resources of
 producers.
 """
 
+from broker.api.dry_run import read_count
 from broker.api.exchange import FhirRequest, FhirResponse, Handler, id_of_update, version_headers
+from broker.api.named_values import read, resource
 from broker.api.preconditions import search_of_create
 from broker.api.searchsets import each_of, searchset
+from broker.api.topic_trial import render_topic_trial
 from broker.api.write_responses import deleted, written
 from broker.errors import Issue, MethodNotAllowed, NotFound, RequestError
 from broker.fhir import basic_topics
 from broker.ingest.patches import apply_patch
 from broker.model.resource import Resource
 from broker.model.topic import Topic
+from broker.services.accessed import entity_of
 from broker.services.topic_fields import TOPIC_FIELDS
+from broker.services.topic_trial import TopicTrialService
 from broker.services.topics import PutTopic, TopicService
 
 
 class TopicHandlers:
     """The rows for SubscriptionTopic and, at the R4 base, for Basic."""
 
-    def __init__(self, topics: TopicService) -> None:
+    def __init__(self, topics: TopicService, trials: TopicTrialService) -> None:
         self._topics = topics
+        self._trials = trials
 
     def names_topic(self, request: FhirRequest) -> bool:
         """Whether a Basic row with an id is about a topic."""
@@ -66,6 +72,17 @@ class TopicHandlers:
             return _respond(request, result)
         headers = {"Location": request.url(f"{request.adapter.topic_type}/{result.id}")}
         return written(request, 200, request.adapter.render_topic(result), headers)
+
+    async def try_out(self, request: FhirRequest) -> FhirResponse:
+        """Which of the newest changes a topic fires on that is not stored."""
+        _refuse_without_topics(request)
+        values = read(request.resource, ("topic", "count"))
+        count = read_count(values.get("count"))
+        topic = _topic_resource(request._replace(resource=resource(values, "topic")))
+        trial = await self._trials.run(request.principal, topic, count)
+        matches = trial.report.matches if trial.report is not None else ()
+        accessed = [entity_of(change.current) for change in matches]
+        return FhirResponse(body=render_topic_trial(trial), accessed=accessed)
 
     async def refuse_conditional(self, request: FhirRequest) -> FhirResponse:
         """Topics are changed by id: a topic that criteria find may come from the folder."""
@@ -122,8 +139,14 @@ def carries_topic(request: FhirRequest) -> bool:
 
 
 def _refuse_without_topics(request: FhirRequest) -> None:
-    """The R4 base has no SubscriptionTopic."""
+    """The R4 base has no SubscriptionTopic, and the others have no topics among the Basic resources."""
     is_basic_row = request.path.partition("/")[0] == "Basic"
+    if request.adapter.topic_type != "Basic" and is_basic_row:
+        text = (
+            f"At FHIR {request.adapter.version} a topic is a SubscriptionTopic. "
+            f"Send it to {request.url('SubscriptionTopic/$try')}."
+        )
+        raise NotFound(Issue("not-supported", text))
     if request.adapter.topic_type != "SubscriptionTopic" and not is_basic_row:
         text = (
             f"FHIR {request.adapter.version} has no SubscriptionTopic. "

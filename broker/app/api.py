@@ -66,6 +66,7 @@ from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscription_listing import SubscriptionListing
 from broker.services.subscription_quota import SubscriptionQuota
 from broker.services.subscriptions import SubscriptionService
+from broker.services.topic_trial import TopicTrialService
 from broker.services.topics import TopicService
 from broker.services.type_history import TypeHistoryService
 from broker.services.validation import ValidationService
@@ -142,6 +143,10 @@ def build_services(
     )
     restrictions = Restrictions(parts.search_context)
     changes = ChangeService(intake, parts.resources, restrictions)
+    dry_run = DryRunService(
+        subscriptions, parts.change_log, parts.resources, catalog, parts.search_context, restrictions
+    )
+    topics = TopicService(catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync)
     return ApplicationServices(
         audit=AuditService(parts.audit_trail),
         changes=changes,
@@ -190,17 +195,9 @@ def build_services(
             parts.search_context,
             parts.clock,
         ),
-        dry_run=DryRunService(
-            subscriptions,
-            parts.change_log,
-            parts.resources,
-            catalog,
-            parts.search_context,
-            restrictions,
-        ),
-        topics=TopicService(
-            catalog, parts.topics, parts.subscriptions, IdClaims(parts.store), topic_sync.sync
-        ),
+        dry_run=dry_run,
+        topics=topics,
+        topic_trials=TopicTrialService(topics, dry_run),
         dead_letters=build_dead_letters(parts, readings),
         websocket_tokens=WebsocketTokenService(subscriptions, Tokens(parts.store)),
         following=Following(

@@ -80,6 +80,10 @@ class BrokerClient:
         headers = {"If-Match": f'W/"{resource["meta"]["versionId"]}"'}
         return request(self._client, "PUT", f"{self.url}/{release}/{path}", json=resource, headers=headers)
 
+    def post(self, path: str, resource: Mapping[str, Any], release: str) -> dict[str, Any]:
+        """The answer to a resource that is sent to a path of the base of a release."""
+        return request(self._client, "POST", f"{self.url}/{release}/{path}", json=resource)
+
     def delete(self, path: str) -> None:
         request(self._client, "DELETE", f"{self.url}/r5/{path}")
 

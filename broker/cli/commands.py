@@ -152,7 +152,9 @@ COMMANDS: Mapping[str, Command] = {
         "Check, try, list, document and import the mappings of device payloads.",
         reads_settings=True,
     ),
-    "topics": Command("topics", "app", "List and show the topics of a broker, and check topic files."),
+    "topics": Command(
+        "topics", "app", "List and show the topics of a broker, and check and try topic files."
+    ),
 }
 
 

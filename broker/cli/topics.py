@@ -1,19 +1,19 @@
-"""`topics`: lists and shows the topics that a broker serves, and checks the SubscriptionTopic files of a
-folder.
+"""`topics`: lists and shows the topics that a broker serves, checks the SubscriptionTopic files of a folder,
+and tries one on the last changes.
 """
 
 from typing import Annotated
 
 import typer
 
-from broker.cli import topic_check
+from broker.cli import topic_check, topic_trial
 from broker.cli.broker_client import DEFAULT_BASE, BaseOption, BrokerClient
 from broker.cli.output import JsonOption, WideOption, print_record, print_rows
 from broker.cli.topic_values import TopicDetails, TopicRow
 from broker.errors import ConfigurationError
 
 app = typer.Typer(
-    help="List and show the topics of a broker, and check topic files.\n\n"
+    help="List and show the topics of a broker, and check and try topic files.\n\n"
     "Example:\n\n    fhir-broker topics list",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -64,3 +64,4 @@ def show(
 
 
 app.command("check")(topic_check.check)
+app.command("try")(topic_trial.try_out)

@@ -59,7 +59,7 @@ def pages(services: ConsoleServices) -> Sequence[Page]:
     )
     attempts = AttemptPages(application.attempts)
     explanations = ExplanationPages(application.subscriptions, application.explain)
-    topics = TopicPages(application.topics, application.listing, application.dry_run)
+    topics = TopicPages(application.topics, application.listing, application.topic_trials)
     rows: tuple[Page, ...] = (
         Page("GET", "/overview", overview.show, OPERATOR, Exempt(_FIGURES), "Overview"),
         Page("GET", "/overview/live", overview.follow, OPERATOR, Exempt(_FIGURES)),

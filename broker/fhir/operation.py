@@ -45,6 +45,11 @@ class Operation:
     standard: frozenset[Release] = frozenset()
     resource: str = "Subscription"
 
+    def resource_in(self, release: Release) -> str:
+        """The type in a release: at the R4 base topics are Basic resources (R-387)."""
+        is_basic = release is Release.R4 and self.resource == "SubscriptionTopic"
+        return "Basic" if is_basic else self.resource
+
     @property
     def parameters(self) -> tuple[OperationParameter, ...]:
         return _parameters([cells[1:] for cells in _rows() if cells[0] == self.code])

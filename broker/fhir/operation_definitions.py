@@ -119,6 +119,14 @@ OPERATIONS: Sequence[Operation] = (
         )
     ),
     Operation(
+        "try",
+        "Try a topic on stored changes",
+        at_type=True,
+        at_instance=False,
+        affects_state=False,
+        resource="SubscriptionTopic",
+    ),
+    Operation(
         "context",
         "Show the context of a device",
         at_type=False,
@@ -157,7 +165,7 @@ def definitions(release: Release, base: str, resource: str) -> Mapping[str, str]
     return {
         operation.code: _canonical(operation, release, base)
         for operation in OPERATIONS
-        if operation.resource == resource
+        if operation.resource_in(release) == resource
     }
 
 
@@ -182,7 +190,7 @@ def _definition(operation: Operation, release: Release, *, version: str, base: s
         "description": f"{operation.title}, as served by this base (FHIR {version}).",
         "affectsState": operation.affects_state,
         "code": operation.code,
-        **({"resource": [operation.resource]} if operation.resource else {}),
+        **({"resource": [operation.resource_in(release)]} if operation.resource else {}),
         "system": not operation.resource,
         "type": operation.at_type,
         "instance": operation.at_instance,

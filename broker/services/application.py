@@ -22,6 +22,7 @@ from broker.services.resource_search import ResourceSearchService
 from broker.services.signing_secrets import SigningSecretService
 from broker.services.subscription_listing import SubscriptionListing
 from broker.services.subscriptions import SubscriptionService
+from broker.services.topic_trial import TopicTrialService
 from broker.services.topics import TopicService
 from broker.services.type_history import TypeHistoryService
 from broker.services.validation import ValidationService
@@ -51,6 +52,7 @@ class ApplicationServices:
     explain: ExplainService
     dry_run: DryRunService
     topics: TopicService
+    topic_trials: TopicTrialService
     dead_letters: DeadLetterService
     websocket_tokens: WebsocketTokenService
     following: Following

@@ -214,7 +214,7 @@ class TopicService:
                 raise Conflict(Issue("business-rule", text, f"{_TYPE}.version"))
         errors = [problem for problem in self._catalog.examine(topic) if problem.is_error]
         if errors:
-            raise Unprocessable(*(_issue(problem) for problem in errors))
+            raise Unprocessable(*(issue_of(problem) for problem in errors))
 
     async def _refuse_of_folder(self, principal: Principal, topic: Topic) -> None:
         stored = await self._topics.get(principal.tenant, topic.id)
@@ -241,7 +241,8 @@ def _refuse_conflict(registration: Registration, version: int, condition: Versio
         raise PreconditionFailed(Issue("conflict", condition.failure("The topic", version)))
 
 
-def _issue(problem: TopicProblem) -> Issue:
+def issue_of(problem: TopicProblem) -> Issue:
+    """An error of a topic, with the element that has it."""
     location = problem.location
     element = _TYPE if location is None else f"{_TYPE}.{topic_element(location)}"
     return Issue("not-supported", problem.text, element)

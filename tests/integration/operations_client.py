@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from broker.fhir.operation_definitions import OPERATIONS
 from broker.testing.readings import HEART_RATE, observation
 
 AT = "2025-03-01T08:00:00Z"
@@ -35,3 +36,27 @@ def groups(parts: Any, name: str) -> list[list[dict[str, Any]]]:
     """The parts of every parameter with this name."""
     parts = parts.get("parameter", []) if isinstance(parts, dict) else parts
     return [part["part"] for part in parts if part["name"] == name]
+
+
+def names(parts: list[dict[str, Any]]) -> set[str]:
+    return {part["name"] for part in parts}
+
+
+def check_defined(code: str, answer: dict[str, Any]) -> None:
+    """Every name in the answer is one the OperationDefinition lists, as often as that allows."""
+    operation = next(item for item in OPERATIONS if item.code == code)
+    waiting: list[tuple[Any, list[dict[str, Any]]]] = [
+        ([item for item in operation.parameters if item.use == "out"], answer["parameter"])
+    ]
+    while waiting:
+        defined, parts = waiting.pop()
+        assert names(parts) <= {item.name for item in defined}
+        for item in defined:
+            parameters = [part for part in parts if part["name"] == item.name]
+            assert len(parameters) >= item.min, item.name
+            assert item.max == "*" or len(parameters) <= int(item.max), item.name
+            for part in parameters:
+                if item.parts:
+                    waiting.append((item.parts, part["part"]))
+                else:
+                    assert f"value{item.type[0].upper()}{item.type[1:]}" in part

@@ -8,20 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.fhir.operation_definitions import OPERATIONS
 from broker.fhir.validation import validate
 from broker.model.release import Release
 from broker.model.resource import Resource
 from broker.testing.readings import GLUCOSE, observation
 from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture
 from tests.integration.explain_client import ANA_HEART_RATE, explain_change
-from tests.integration.operations_client import groups, question, reading, value
+from tests.integration.operations_client import check_defined, groups, question, reading, value
 
 AT = "2025-03-01T08:00:00Z"
-
-
-def names(parts: list[dict[str, Any]]) -> set[str]:
-    return {part["name"] for part in parts}
 
 
 async def test_a_resource_that_would_be_notified(broker_fixture: BrokerFixture) -> None:
@@ -99,26 +94,6 @@ async def test_answers_are_valid_parameters_of_each_release_with_defined_parts_o
     assert response.status_code == 200, response.text
     validate(Release(release), "Parameters", Resource(response.content))
     check_defined("dry-run", response.json())
-
-
-def check_defined(code: str, answer: dict[str, Any]) -> None:
-    """Every name in the answer is one the OperationDefinition lists, as often as that allows."""
-    operation = next(item for item in OPERATIONS if item.code == code)
-    waiting: list[tuple[Any, list[dict[str, Any]]]] = [
-        ([item for item in operation.parameters if item.use == "out"], answer["parameter"])
-    ]
-    while waiting:
-        defined, parts = waiting.pop()
-        assert names(parts) <= {item.name for item in defined}
-        for item in defined:
-            parameters = [part for part in parts if part["name"] == item.name]
-            assert len(parameters) >= item.min, item.name
-            assert item.max == "*" or len(parameters) <= int(item.max), item.name
-            for part in parameters:
-                if item.parts:
-                    waiting.append((item.parts, part["part"]))
-                else:
-                    assert f"value{item.type[0].upper()}{item.type[1:]}" in part
 
 
 async def test_a_subscription_that_is_off_would_not_be_notified(broker_fixture: BrokerFixture) -> None:

@@ -80,6 +80,11 @@ class AnswerSteps(Collector):
             }
             answer = await self.send("POST", f"/{release}/Subscription/$dry-run", question)
             self.documents.add(release, "dry-run", answer.content)
+            path = "Basic" if release == "r4" else "SubscriptionTopic"
+            topic = (await self.client.get(f"/{release}/{path}?_count=1")).json()["entry"][0]["resource"]
+            question = {"resourceType": "Parameters", "parameter": [{"name": "topic", "resource": topic}]}
+            answer = await self.send("POST", f"/{release}/{path}/$try", question)
+            self.documents.add(release, "try", answer.content)
 
     async def outcomes(self) -> None:
         for release in RELEASES:

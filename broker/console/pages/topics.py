@@ -17,8 +17,9 @@ from broker.model.audit import AuditEntity
 from broker.model.resource import Resource
 from broker.model.topic import Topic
 from broker.services.accessed import entity_of
-from broker.services.dry_run import DEFAULT_COUNT, DryRunReport, DryRunService
+from broker.services.dry_run import DEFAULT_COUNT
 from broker.services.subscription_listing import ListingConditions, SubscriptionListing
+from broker.services.topic_trial import TopicTrialService
 from broker.services.topic_words import offered_filter_in_words, shape_in_words, triggers_in_words
 from broker.services.topics import TopicService
 
@@ -26,10 +27,10 @@ from broker.services.topics import TopicService
 class TopicPages:
     """The rows for `/topics`."""
 
-    def __init__(self, topics: TopicService, listing: SubscriptionListing, dry_run: DryRunService) -> None:
+    def __init__(self, topics: TopicService, listing: SubscriptionListing, trials: TopicTrialService) -> None:
         self._topics = topics
         self._listing = listing
-        self._dry_run = dry_run
+        self._trials = trials
 
     async def search(self, request: PageRequest) -> Answer:
         """All topics that this process serves."""
@@ -64,19 +65,16 @@ class TopicPages:
     async def try_out(self, request: PageRequest) -> Answer:
         """What is wrong with the pasted topic, and which of the last changes it fires on; stores nothing."""
         text, resource = _pasted(request)
-        topic, problems = self._topics.examine(resource)
-        report: DryRunReport | None = None
-        if not any(problem.is_error for problem in problems):
-            report = await self._dry_run.run_topic(request.principal, topic)
-        replaced = self._topics.find(request.principal, topic.id) if resource.id else None
+        trial = await self._trials.run(request.principal, resource)
         values = {
             **_form(text),
-            **_words(topic),
-            "problems": [_problem(problem) for problem in problems],
-            "report": report,
-            "replaced": replaced,
+            **_words(trial.topic),
+            "problems": [_problem(problem) for problem in trial.problems],
+            "report": trial.report,
+            "replaced": trial.replaced,
         }
-        accessed = [entity_of(change.current) for change in report.matches] if report is not None else []
+        matches = trial.report.matches if trial.report is not None else ()
+        accessed = [entity_of(change.current) for change in matches]
         return View("topic_form.html", values, accessed=accessed, detail="dry-run")
 
     async def save(self, request: PageRequest) -> Answer:

@@ -60,6 +60,7 @@ TARGET = Target(
         "r4b/Subscription\n" + _subscription("r4b", "Encounter?patient=Patient/1"),
         "r5/Subscription\n" + _subscription("r5", "patient=Patient/1"),
         "r5/Subscription/$dry-run\n" + _parameters("subscription", json.loads(_subscription("r5"))),
+        "r5/SubscriptionTopic/$try\n" + _parameters("topic", _TOPIC),
         "r5/Subscription/a/$explain\n" + _parameters("resource", OBSERVATION),
         "r4/Subscription/$status\n" + '{"resourceType":"Parameters","parameter":[{"name":"id"}]}',
         "r5/Subscription/a/$resend\n{}",

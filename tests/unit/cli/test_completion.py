@@ -48,7 +48,7 @@ def test_bash_completes_commands_subcommands_options_and_arguments() -> None:
     )
     assert output("bash", "-c", COMPLETE_IN_BASH, "bash", *lines).splitlines() == [
         "subscriptions",
-        "list show check",
+        "list show check try",
         "--config",
         "fish",
     ]

@@ -28,7 +28,7 @@ SAME_AS_API = {
     "GET /topics": "GET SubscriptionTopic",
     "GET /topics/{id}": "GET SubscriptionTopic/{id}",
     "GET /new-topic": "PUT SubscriptionTopic/{id}",
-    "POST /new-topic/try": "PUT SubscriptionTopic/{id}",
+    "POST /new-topic/try": "POST SubscriptionTopic/$try",
     "POST /new-topic": "PUT SubscriptionTopic/{id}",
     "GET /dead-letters": "GET $dead-letters",
     "GET /quarantined-readings": "GET $dead-letters",
