@@ -119,10 +119,17 @@ class SupervisedTask:
     `loop` must return soon after `stop` is set. `/readyz` shows `state()`; `task` ends without an exception.
     """
 
-    def __init__(self, name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        loop: Callable[[], Awaitable[None]],
+        stop: asyncio.Event,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self._loop = loop
         self._stop = stop
+        self._now = now
         self._failed_at: float | None = None
         self._reason = ""
         self.task = asyncio.create_task(self._run(), name=name)
@@ -142,13 +149,13 @@ class SupervisedTask:
             await sleep_unless(self._stop, _RESTART_AFTER_S)
 
     def _note_failure(self, reason: str) -> None:
-        self._failed_at, self._reason = time.monotonic(), reason
+        self._failed_at, self._reason = self._now(), reason
 
     def state(self) -> str:
         """`ok`, or what is wrong, in words for an operator."""
         if self.task.done():
             return "stopped"
-        if self._failed_at is not None and time.monotonic() - self._failed_at < _REPORT_FAILURE_S:
+        if self._failed_at is not None and self._now() - self._failed_at < _REPORT_FAILURE_S:
             return f"failed ({self._reason}); restarted"
         return "ok"
 

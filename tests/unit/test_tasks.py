@@ -106,7 +106,7 @@ async def test_end_cancels_again_when_a_cancellation_was_lost() -> None:
 
 @pytest.mark.parametrize("error", [ValueError(), ExceptionGroup("tasks", [ValueError(), KeyError()])])
 async def test_a_supervised_task_restarts_a_failed_loop_and_reports_the_failure(error: Exception) -> None:
-    stop, runs = asyncio.Event(), list[int]()
+    stop, runs, now = asyncio.Event(), list[int](), 100.0
 
     async def loop() -> None:
         runs.append(1)
@@ -114,10 +114,12 @@ async def test_a_supervised_task_restarts_a_failed_loop_and_reports_the_failure(
             raise error
         await stop.wait()
 
-    supervised = SupervisedTask("example", loop, stop)
+    supervised = SupervisedTask("example", loop, stop, lambda: now)
     assert supervised.state() == "ok"
     await _restarted(supervised, runs)
     assert supervised.state() == "failed (ValueError); restarted"
+    now += 60
+    assert supervised.state() == "ok"
     stop.set()
     await supervised.task
     assert supervised.state() == "stopped"
@@ -131,7 +133,7 @@ async def test_a_supervised_task_restarts_a_loop_that_returns_before_stop() -> N
         if len(runs) == 2:
             await stop.wait()
 
-    supervised = SupervisedTask("example", loop, stop)
+    supervised = SupervisedTask("example", loop, stop, lambda: 100.0)
     await _restarted(supervised, runs)
     assert supervised.state() == "failed (returned early); restarted"
     stop.set()

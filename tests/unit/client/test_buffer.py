@@ -19,7 +19,7 @@ def numbered(*numbers: int) -> list[Message]:
 
 
 def keys_of(buffer: OfflineBuffer) -> list[str]:
-    return [each.message.key for each in buffer.first(1_000)]
+    return [each.message.key for each in buffer.first(buffer.counts().waiting)]
 
 
 def test_messages_leave_in_the_order_in_which_they_were_added(tmp_path: Path) -> None:

@@ -163,10 +163,10 @@ async def test_when_the_loop_dies_waiting_requests_fail_and_new_ones_fail_fast()
     await end([running])
     for waiting in (appending, queued):
         with pytest.raises(StoreUnavailable, match="group commit ended: CancelledError"):
-            await asyncio.wait_for(waiting, 20)
+            await asyncio.wait_for(waiting, 60)
     assert group.is_failed
     with pytest.raises(StoreUnavailable, match="being restarted"):
-        await asyncio.wait_for(group.submit([proposal("c")]), 20)
+        await asyncio.wait_for(group.submit([proposal("c")]), 60)
 
 
 async def test_an_answer_short_of_proposals_kills_the_loop_and_the_supervisor_restarts_it() -> None:
@@ -177,15 +177,22 @@ async def test_an_answer_short_of_proposals_kills_the_loop_and_the_supervisor_re
         return None if is_broken else [accepted(one) for one in proposals]  # type: ignore[return-value]
 
     group = GroupCommit(append)
-    stop = asyncio.Event()
-    supervised = SupervisedTask("group commit", group.run, stop)
+    stop, may_restart = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        if group.is_failed:
+            await may_restart.wait()
+        await group.run()
+
+    supervised = SupervisedTask("group commit", run, stop, lambda: 100.0)
     try:
         with pytest.raises(StoreUnavailable):
-            await asyncio.wait_for(group.submit([proposal("a")]), 20)
+            await asyncio.wait_for(group.submit([proposal("a")]), 60)
         await settled()
         assert supervised.state() == "failed (TypeError); restarted"
         assert group.is_failed
         is_broken = False
+        may_restart.set()
         answer: Any = None
         async with asyncio.timeout(60):
             while answer is None:

@@ -28,7 +28,7 @@ class WaitingReferences:
 
     def __call__(self, _release: Release, _type: str, _resource: Resource) -> tuple[tuple[str, str], ...]:
         self.threads.append(threading.get_ident())
-        assert self.has_run.wait(20), "no other task ran"
+        assert self.has_run.wait(60), "no other task ran"
         return ()
 
 

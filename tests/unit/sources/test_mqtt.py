@@ -15,7 +15,7 @@ from broker.sources import mqtt
 from broker.sources.mqtt import MqttSource
 from broker.sources.mqtt_topics import TopicRule, TopicRules
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 RULES = TopicRules([TopicRule("ward/+"), TopicRule("fast/+", qos=0)])
 
 

@@ -61,7 +61,7 @@ async def read(
     positions: tuple[int, int] = (0, 0),
     *,
     count: int = 2,
-    wait_s: float = 5.0,
+    wait_s: float = 60.0,
 ) -> list[str]:
     """The streams that have an entry after their positions."""
     after = {stream: f"{number}-0" for stream, number in zip(STREAMS, positions, strict=True)}

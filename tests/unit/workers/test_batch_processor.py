@@ -196,7 +196,7 @@ async def test_other_tasks_run_while_a_large_change_is_matched() -> None:
 
     class Waiting(FakeMatching):
         def match(self, change: Change, related: object) -> list[Match]:
-            assert has_run.wait(20), "no other task ran"
+            assert has_run.wait(60), "no other task ran"
             return super().match(change, related)
 
     key = VersionKey(DEFAULT_TENANT, "Observation", "large", 1)

@@ -104,7 +104,7 @@ async def test_the_worker_watches_the_folder_until_it_is_stopped(folder: Folder)
     stop = asyncio.Event()
     running = asyncio.create_task(folder.reload.run(stop))
     folder.write("a.yaml", FILE.format(name="a", kind="second"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while folder.kinds_of("second") != ["a"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         stop.set()
