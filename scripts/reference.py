@@ -1,6 +1,6 @@
 """`make reference`: writes the reference pages from the code. A test fails while one of them is not current.
 
-docs/configuration.md keeps its text; only its table of settings is replaced.
+docs/configuration.md and docs/metrics.md keep their text; only the table of settings or metrics is replaced.
 """
 
 import json
@@ -20,6 +20,7 @@ from broker.fhir.operation_definitions import OPERATIONS
 from broker.model.access import Access
 from broker.model.release import Release
 from broker.settings import Settings
+from scripts.described_metrics import described_metrics
 from scripts.openapi import document
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,8 +32,10 @@ def pages(root: Path) -> dict[Path, str]:
     """The text of each page that is written from the code."""
     docs = root / "docs"
     openapi = document()
+    metrics = docs / "metrics.md"
     return {
         docs / "configuration.md": with_settings((docs / "configuration.md").read_text()),
+        metrics: with_metrics(metrics.read_text()),
         docs / "reference-cli.md": cli_page(),
         docs / "reference-operations.md": operations_page(),
         docs / "reference-http.md": http_page(openapi),
@@ -51,15 +54,30 @@ def with_settings(page: str) -> str:
     listed = [name for name in re.findall(r"^\| `(BROKER_\w+)`", page, re.MULTILINE) if name in rows]
     table = ["| Variable | Type | Default | What it does |", "|---|---|---|---|"]
     table += [rows[name] for name in dict.fromkeys([*listed, *rows])]
+    return _with_table(page, table, "docs/configuration.md has no table of settings")
+
+
+def with_metrics(page: str) -> str:
+    """The page of the metrics with the table of all: those of the store, then those of the process."""
+    table = ["| metric | type | labels | of | meaning |", "|---|---|---|---|---|"]
+    table += [
+        _row(f"`{each.name}`", each.type, ", ".join(each.labels), each.of, each.text)
+        for each in described_metrics()
+    ]
+    return _with_table(page, table, "docs/metrics.md has no table of metrics")
+
+
+def _with_table(page: str, table: Sequence[str], problem: str) -> str:
+    """The page with its table of that head replaced; raises `ValueError` for a page without it."""
     replaced, count = re.subn(
-        r"^\| Variable \|.*?(?=\n\n)",
+        rf"^{re.escape(table[0])}\n.*?(?=\n\n)",
         lambda _: "\n".join(table),
         page,
         count=1,
         flags=re.MULTILINE | re.DOTALL,
     )
     if not count:
-        raise ValueError("docs/configuration.md has no table of settings")
+        raise ValueError(problem)
     return replaced
 
 

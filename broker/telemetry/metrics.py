@@ -30,7 +30,7 @@ intake_refused = Counter(
 )
 readings = Counter(
     "broker_readings",
-    "Payloads of devices that were received, by what became of them.",
+    "Payloads of devices, by what became of them: accepted, duplicate, quarantined or refused.",
     ["status"],
     registry=REGISTRY,
 )
@@ -42,7 +42,7 @@ limit_refusals = Counter(
 )
 delivery_latency = Histogram(
     "broker_delivery_latency_seconds",
-    "From the acceptance of a change to the endpoint's 2xx, per event.",
+    "From the acceptance of a change to the endpoint's 2xx, for each event.",
     buckets=_LATENCIES_S,
     registry=REGISTRY,
 )
@@ -66,7 +66,7 @@ lag = Gauge(
 )
 http_requests = Counter(
     "broker_http_requests",
-    "Answered HTTP requests, by the row of the route.",
+    "Answered HTTP requests by the row of the route, such as /{release}/{type}/{id}; unmatched fits no row.",
     ["method", "route", "status"],
     registry=REGISTRY,
 )
@@ -79,13 +79,13 @@ http_duration = Histogram(
 )
 trace_spans = Counter(
     "broker_trace_spans",
-    "Spans that were recorded, by what became of them.",
+    "Recorded spans: sent; dropped, because too many waited; refused by the collector; lost at a stop.",
     ["result"],
     registry=REGISTRY,
 )
 mqtt_messages = Counter(
     "broker_mqtt_messages",
-    "Readings of the MQTT source, by what became of them.",
+    "Readings of the MQTT source, by what became of them; no-rule, lost and failed did not reach the intake.",
     ["result"],
     registry=REGISTRY,
 )

@@ -111,13 +111,13 @@ def collect(counts: StoreCounts) -> Iterable[Metric]:
     )
     yield _counter(
         "broker_events_given_up",
-        "Undelivered events given up because they were too many or too old.",
+        "Undelivered events given up: too many (size), too old (age), or their owner lost access (access).",
         {(reason,): number for reason, number in counts.events_given_up.items()},
         "reason",
     )
     yield _counter(
         "broker_notifications",
-        "Attempts to send a notification, by type and outcome.",
+        "Attempts to send a notification: delivered, refused, unreachable, gone or unrenderable.",
         {(kind, outcome): number for (kind, outcome), number in counts.notifications.items()},
         "type",
         "outcome",
@@ -199,12 +199,12 @@ def _size(size: StoreSize) -> Iterable[Metric]:
     if size.disk_free is not None and size.rewrite is not None:
         yield _gauge(
             "broker_store_disk_free_bytes",
-            "Free space on the disk of the embedded store.",
+            "Free space on the disk; with the embedded store only.",
             {(): size.disk_free},
         )
         yield _gauge(
             "broker_store_rewrite_bytes",
-            "Space that a rewrite of the append-only file needs at most.",
+            "Space that a rewrite of the append-only file needs at most; with the embedded store only.",
             {(): size.rewrite},
         )
 
@@ -213,27 +213,28 @@ def _backlogs(backlogs: Backlogs) -> Iterable[Metric]:
     subscriptions = {(each.tenant, each.subscription): each for each in backlogs.subscriptions}
     yield _gauge(
         "broker_subscription_undelivered_events",
-        "Events that wait, of the subscriptions with the most of them.",
+        "Undelivered events of single subscriptions that the broker sends to: those with the most, at most "
+        "BROKER_METRICS_TOP.",
         {key: each.undelivered for key, each in subscriptions.items()},
         "tenant",
         "subscription",
     )
     yield _gauge(
         "broker_subscription_oldest_undelivered_seconds",
-        "How long the oldest event that waits has done so, of the same subscriptions.",
+        "How long the first undelivered event of the same subscriptions has waited.",
         {key: each.oldest_s for key, each in subscriptions.items()},
         "tenant",
         "subscription",
     )
     yield _gauge(
         "broker_tenant_undelivered_events",
-        "Events that wait, of the tenants with the most of them.",
+        "Undelivered events of the tenants with the most, at most BROKER_METRICS_TOP.",
         {(each.tenant,): each.undelivered for each in backlogs.tenants},
         "tenant",
     )
     yield _gauge(
         "broker_tenant_subscriptions",
-        "Subscriptions that events wait for, of the same tenants.",
+        "Subscriptions that these events wait for, of the same tenants.",
         {(each.tenant,): each.subscriptions for each in backlogs.tenants},
         "tenant",
     )

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from broker.api.routes import OAUTH, ROUTES
 from scripts.openapi import OPERATIONS, document
 from scripts.openapi_schemas import SCHEMAS
-from scripts.reference import pages, with_settings
+from scripts.reference import pages, with_metrics, with_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +48,25 @@ def test_a_route_with_access_says_which() -> None:
 def test_a_page_without_the_table_of_settings_is_refused() -> None:
     with pytest.raises(ValueError, match="no table of settings"):
         with_settings("# Configuration\n")
+
+
+def test_a_page_without_the_table_of_metrics_is_refused() -> None:
+    with pytest.raises(ValueError, match="no table of metrics"):
+        with_metrics("# Metrics\n")
+
+
+def test_only_the_table_of_metrics_is_replaced() -> None:
+    head = "| metric | type | labels | of | meaning |"
+    page = (
+        f"# Metrics\n\n{head}\n|---|---|---|---|---|\n| `broker_gone` | gauge | | store | Old. |\n\nText.\n"
+    )
+    written = with_metrics(page)
+    assert written.startswith(f"# Metrics\n\n{head}\n")
+    assert written.endswith("|\n\nText.\n")
+    assert "broker_gone" not in written
+    assert (
+        "| `broker_store_errors` | counter |  | process | Requests to the store that failed. |\n" in written
+    )
 
 
 def _references(node: object) -> list[str]:
