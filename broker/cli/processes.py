@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import structlog
@@ -48,13 +48,15 @@ def _read_settings() -> Settings:
 
 def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | None = None) -> None:
     gc.freeze()  # the modules live as long as the process: no collection looks at them again
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until files can be read again
+    hangups: list[int] = []
+    # until files can be read again: one that comes earlier is answered then
+    signal.signal(signal.SIGHUP, lambda number, _frame: hangups.append(number))
 
     async def until_stopped(stop: asyncio.Event) -> None:
         if listening is not None:
             _stop_with_supervisor(stop)
         async with running(settings, roles, listening=listening) as broker:
-            ignore_hangup = _reload_on_hangup(broker)
+            ignore_hangup = _reload_on_hangup(broker, hangups)
             sys.setswitchinterval(_SWITCH_S)
             with scheduled_garbage_collection():
                 _log.info(
@@ -73,9 +75,9 @@ def _run(settings: Settings, roles: frozenset[Role], listening: socket.socket | 
     loop.run(until_stopped)
 
 
-def _reload_on_hangup(broker: Running) -> Callable[[], object]:
-    """From now on, SIGHUP makes every process on the store read its topics, profiles and clients again.
-    Returns the function that ends this.
+def _reload_on_hangup(broker: Running, earlier: Sequence[int]) -> Callable[[], object]:
+    """From now on, SIGHUP makes every process on the store read its topics, profiles and clients again; at
+    once if there were `earlier` ones. Returns the function that makes SIGHUP do nothing.
     """
     events = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
@@ -91,8 +93,14 @@ def _reload_on_hangup(broker: Running) -> Callable[[], object]:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
+    def ignore_hangup() -> None:
+        events.remove_signal_handler(signal.SIGHUP)  # the default, which ends the process
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
     events.add_signal_handler(signal.SIGHUP, handle_hangup)
-    return lambda: events.remove_signal_handler(signal.SIGHUP)
+    if earlier:
+        handle_hangup()
+    return ignore_hangup
 
 
 def _stop_with_supervisor(stop: asyncio.Event) -> None:

@@ -39,12 +39,12 @@ async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = WAIT_S)
             await asyncio.sleep(0.01)
 
 
-async def until_ready(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+async def until_ready(client: httpx.AsyncClient, url: str = "/readyz", **headers: str) -> httpx.Response:
     """Until `/readyz` answers 200; that answer. On a loaded machine the store may need longer than the time
     it has there, which is 503.
     """
     async with asyncio.timeout(WAIT_S):
-        while (response := await client.get("/readyz", headers=headers)).status_code != 200:
+        while (response := await client.get(url, headers=headers)).status_code != 200:
             assert response.status_code == 503, response.text
             await asyncio.sleep(0.05)
     return response

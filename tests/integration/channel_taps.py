@@ -127,7 +127,7 @@ class ChannelTaps:
         return values["websocket-url"]["valueUrl"], values["token"]["valueString"]
 
     async def _read_websocket(self, url: str, token: str, connected: asyncio.Event) -> None:
-        async with websockets.connect(url) as socket:
+        async with websockets.connect(url, open_timeout=WAIT_S) as socket:
             bind = {"type": "bind-with-token", "payload": {"token": token, "eventsSinceNumber": 1}}
             await socket.send(json.dumps(bind))
             async for message in socket:

@@ -100,7 +100,7 @@ class Stack:
                 return self._is_healthy(name, service["healthcheck"].get("test"), env)
 
             try:
-                await until(is_healthy, 30)
+                await until(is_healthy, START_S)
             except TimeoutError:
                 pytest.fail(f"{name} is not healthy: {self.running[name].output[-2000:]}")
 
@@ -149,7 +149,7 @@ class Stack:
         assert (name, test) == ("store", ["CMD", "valkey-cli", "ping"])
         port = self._translation.port("store", "6379")
         asking = [sys.executable, "-c", _PING.format(port, env["REDISCLI_AUTH"])]
-        return subprocess.run(asking, capture_output=True, timeout=10, check=False).returncode == 0
+        return subprocess.run(asking, capture_output=True, timeout=START_S, check=False).returncode == 0
 
 
 def probe(port: str = "", config: Path | None = None) -> int:
@@ -159,7 +159,7 @@ def probe(port: str = "", config: Path | None = None) -> int:
     [program] = json.loads(command)
     script = REPOSITORY / "scripts" / program
     env = {"BROKER_PORT": port} if config is None else {"BROKER_CONFIG": str(config)}
-    return subprocess.run([script], env=env, timeout=60, check=False).returncode
+    return subprocess.run([script], env=env, timeout=START_S, check=False).returncode
 
 
 _PING = (

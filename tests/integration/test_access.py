@@ -26,7 +26,7 @@ from broker.store.protocol import Store
 from broker.store.subscriptions import Subscriptions
 from broker.testing.registration import subscription
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import until_ready
+from tests.integration.broker_fixture import WAIT_S, until_ready
 from tests.integration.interaction_rows import ROWS, concrete
 
 VITALS = "http://fhir-broker.org/topics/vital-signs"
@@ -239,7 +239,7 @@ async def test_a_websocket_passes_the_guard_and_needs_a_token(
     client: httpx.AsyncClient, broker: Running
 ) -> None:
     url = f"ws{broker.settings.base_url.removeprefix('http')}/ws"
-    async with websockets.connect(url, additional_headers=as_client("nobody")) as socket:
+    async with websockets.connect(url, additional_headers=as_client("nobody"), open_timeout=WAIT_S) as socket:
         await socket.send("bind-with-token guessed")
         outcome = json.loads(await socket.recv())
         assert (outcome["resourceType"], outcome["issue"][0]["code"]) == ("OperationOutcome", "security")

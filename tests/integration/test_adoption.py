@@ -51,7 +51,7 @@ async def is_status(client: httpx.AsyncClient, name: str, status: str) -> bool:
 
 
 async def until_status(client: httpx.AsyncClient, name: str, status: str) -> None:
-    await until(lambda: is_status(client, name, status), 20)
+    await until(lambda: is_status(client, name, status))
 
 
 async def adopt(client: httpx.AsyncClient, name: str, new_owner: str) -> httpx.Response:
@@ -125,7 +125,7 @@ async def _is_delivered(subscriber: SimulatedSubscriber, root: httpx.AsyncClient
     """With the header that was registered in the open time."""
     assert (await root.post("/r4/Observation", json=observation())).status_code == 201
     endpoint = subscriber.endpoint("ward")
-    await subscriber.wait_until(lambda: bool(endpoint.numbers), 10)
+    assert await subscriber.wait_until(lambda: bool(endpoint.numbers))
     assert ("x-secret", "of-the-ward") in [
         (name.lower(), value) for name, value in endpoint.received[-1].headers
     ]
@@ -165,6 +165,12 @@ async def test_a_subscription_of_a_removed_client_is_adopted(
         name = (await other.post("/r4/Subscription", json=document)).json()["id"]
         (clients_dir / "other.json").unlink()
         await smart.broker.reload()
+
+        async def is_removed() -> bool:
+            form = smart.form("other", EHR)
+            return (await smart.client.post("/oauth/token", data=form)).status_code != 200
+
+        await until(is_removed)  # the files are read in the background
         adopted = await adopt(root, name, "ehr")
         assert adopted.status_code == 200, adopted.text
         assert adopted.json()["parameter"][1]["valueString"] == "other"
