@@ -4,7 +4,7 @@ A place is one period long. Of several samples with times in one place the lates
 come in, so the time of each is kept beside the data, unless it is where its place begins.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from broker.fhir.unmergeable import Unmergeable
 
 MAX_SAMPLES = 100_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NONE = "E"
 Micros = int | Decimal
@@ -22,7 +22,7 @@ _OTHER_FORM = "The stored samples have another period, origin, factor or unit. L
 
 def microseconds(moment: datetime) -> int:
     """Since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND
 
 
 class MergedSamples:
@@ -94,9 +94,20 @@ class MergedSamples:
                 is_changed = True
         return is_changed
 
+    def remove(self, times: Collection[Micros]) -> bool:
+        """Removes the samples of exactly these times. Whether there was one."""
+        places = [place for place, (moment, _) in self._samples.items() if moment in times]
+        for place in places:
+            del self._samples[place]
+        return bool(places)
+
+    def moments(self) -> list[Micros]:
+        """The times of the samples."""
+        return [moment for moment, _ in self._samples.values()]
+
     def last(self) -> Micros:
         """The time of the last sample."""
-        return max((moment for moment, _ in self._samples.values()), default=self._start)
+        return max(self.moments(), default=self._start)
 
     def element(self, end: Micros) -> dict[str, Any]:
         """The SampledData, which reaches to the end."""
@@ -119,6 +130,21 @@ class MergedSamples:
         return int((moment - self._start) // self._period)
 
 
+def sample_times(element: Mapping[str, Any], moment: datetime) -> list[Micros]:
+    """When the samples were measured, the first of which is of the moment; not of places without one."""
+    first, period = microseconds(moment), _period(_form(element))
+    return [first + n * period for n, token in enumerate(_tokens(element)) if token != _NONE]
+
+
+def without_samples(
+    element: Mapping[str, Any], moment: datetime, times: Collection[Micros]
+) -> dict[str, Any] | None:
+    """The SampledData without the samples of these times; None if no sample is left."""
+    first, period = microseconds(moment), _period(_form(element))
+    tokens = [_NONE if first + n * period in times else token for n, token in enumerate(_tokens(element))]
+    return None if {*tokens} == {_NONE} else {**element, "data": " ".join(tokens)}
+
+
 def _form(element: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in element.items() if name != "data"}
 
@@ -132,7 +158,7 @@ def _period(form: Mapping[str, Any]) -> Micros:
     period = form.get("period")
     if not isinstance(period, int | Decimal) or period <= 0 or form.get("dimensions") != 1:
         raise Unmergeable("conflict", _OTHER_FORM)
-    return _whole(Decimal(period) * 1000)
+    return whole(Decimal(period) * 1000)
 
 
 def _milliseconds(offset: Micros) -> str:
@@ -142,10 +168,11 @@ def _milliseconds(offset: Micros) -> str:
 
 
 def _of_milliseconds(text: str) -> Micros:
-    return int(text) * 1000 if text.isdecimal() else _whole(Decimal(text) * 1000)
+    return int(text) * 1000 if text.isdecimal() else whole(Decimal(text) * 1000)
 
 
-def _whole(number: Decimal) -> Micros:
+def whole(number: Decimal) -> Micros:
+    """An `int` if it is one."""
     return int(number) if number == int(number) else number
 
 

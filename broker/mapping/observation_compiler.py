@@ -1,6 +1,6 @@
 """Compiles the observations and components of a mapping file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -56,10 +56,12 @@ class ObservationCompiler:
             is_grouped_by_time=group == "time",
             members=tuple(members.get("members", ())),
             time=self._fields.time((*path, "time")) if "time" in members else None,
-            merge=self._merge(path, members) if "merge" in members else None,
+            merge=self._merge(path, members, components) if "merge" in members else None,
         )
 
-    def _merge(self, path: Path, members: Mapping[str, Any]) -> MergeRule:
+    def _merge(
+        self, path: Path, members: Mapping[str, Any], components: Sequence[ComponentRule]
+    ) -> MergeRule:
         place: Path = (*path, "merge")
         if {"group", "members"} & members.keys():
             raise self._fields.error(place, "an observation that is merged has no group and no members.")
@@ -71,7 +73,8 @@ class ObservationCompiler:
         window = merge if isinstance(merge, str) else ""
         for each, sampled_path in _sampled_of(path, members):
             self._check_merged(sampled_path, each, window)
-        return MergeRule(window, None if window else self._fields.expression((*place, "by")))
+        by = None if window else self._fields.expression((*place, "by"))
+        return MergeRule(window, by, tuple(each.without_value() for each in components if each.is_required))
 
     def _check_merged(self, path: Path, sampled: Mapping[str, Any], window: str) -> None:
         period = sampled["period"]

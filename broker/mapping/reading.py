@@ -47,11 +47,13 @@ class PatientIdentity(NamedTuple):
 
 class Merge(NamedTuple):
     """The Observation of the reading is that of all readings of its hour or day (UTC), or of one `key`.
-    `window` is `hour`, `day` or ''.
+    `window` is `hour`, `day` or ''. `required` are the components that it always has, as they are without a
+    value.
     """
 
     window: str
     key: str
+    required: tuple[Mapping[str, object], ...] = ()
 
 
 class MappedReading(NamedTuple):

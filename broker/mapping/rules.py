@@ -25,24 +25,29 @@ class ComponentRule(NamedTuple):
     value: ValueRule
     is_required: bool
 
+    def without_value(self) -> dict[str, object]:
+        """As it is where the reading lacks a required one."""
+        return {"code": self.code, **absent("unknown")}
+
 
 class MergeRule(NamedTuple):
     """With which other readings a reading is one Observation: `window` is `hour`, `day` or '', `by` gives
-    what else they have in common.
+    what else they have in common. `required` as in `Merge`.
     """
 
     window: str
     by: Field | None
+    required: tuple[Mapping[str, object], ...] = ()
 
     def read(self, scope: Scope) -> Merge:
         """Raises `Unmapped`."""
         if self.by is None:
-            return Merge(self.window, "")
+            return Merge(self.window, "", self.required)
         key = self.by.text(scope)
         if key is None:
             text = "the reading does not say with which others it is one Observation."
             raise self.by.failure("required", "missing-field", text)
-        return Merge(self.window, key)
+        return Merge(self.window, key, self.required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,9 @@ def components_of(rule: ObservationRule, scopes: Sequence[Scope]) -> list[dict[s
         value = _first(component.value, scopes)
         if value is not None:
             is_there = True
+            elements.append({"code": component.code, **value})
         elif component.is_required:
-            value = absent("unknown")
-        else:
-            continue
-        elements.append({"code": component.code, **value})
+            elements.append(component.without_value())
     return elements if is_there else None
 
 

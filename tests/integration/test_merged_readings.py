@@ -65,8 +65,58 @@ async def test_a_contradicting_sample_is_quarantined_alone_and_a_correction_is_t
     assert letter["reason"].startswith("conflict: ")
     corrected = await stored(client, await send(client, payload(pulse(1, 99, correction="corrected"))))
     assert (corrected["status"], tokens(corrected)) == ("corrected", {1: "99", 2: "62"})
-    withdrawn = await send(client, payload(pulse(2, 62, correction="entered-in-error")))
-    assert withdrawn.json()["problems"][0]["code"] == "not-supported"
+
+
+async def test_a_withdrawn_sample_leaves_the_observation_and_the_last_one_takes_it_along(
+    broker: Running, client: httpx.AsyncClient, subscriber: SimulatedSubscriber
+) -> None:
+    fixture = BrokerFixture(client, subscriber)
+    await fixture.subscribe("a")
+    await send(client, payload(pulse(1, 61), pulse(2, 62)))
+    first, second = (payload(pulse(n, 60 + n, correction="entered-in-error")) for n in (1, 2))
+    left = await stored(client, await send(client, first))
+    assert (left["status"], left["meta"]["versionId"], tokens(left)) == ("corrected", "2", {2: "62"})
+    for again in (first, payload(pulse(1, 61))):
+        response = await send(client, again)
+        assert (response.status_code, response.json()["status"]) == (200, "duplicate")
+    in_error = await stored(client, await send(client, second))
+    assert (in_error["status"], in_error["meta"]["versionId"]) == ("entered-in-error", "3")
+    assert (await send(client, payload(pulse(2, 62)))).json()["status"] == "duplicate"
+    later = await stored(client, await send(client, payload(pulse(3, 63))))
+    assert (later["status"], later["meta"]["versionId"], tokens(later)) == ("corrected", "4", {3: "63"})
+    await fixture.until_numbers("a", 4)
+
+
+async def test_a_withdrawal_that_comes_before_its_reading_holds(
+    broker: Running, client: httpx.AsyncClient
+) -> None:
+    withdrawal = payload(pulse(1, 61, correction="entered-in-error"))
+    in_error = await stored(client, await send(client, withdrawal))
+    assert in_error["status"] == "entered-in-error"
+    batch = await send(client, payload(pulse(1, 61), pulse(2, 62)))
+    assert [row["status"] for row in batch.json()["observations"]] == ["duplicate", "accepted"]
+    observation = await stored(client, await send(client, payload(pulse(2, 62))))
+    assert (observation["id"], tokens(observation)) == (in_error["id"], {2: "62"})
+
+
+async def test_a_withdrawn_component_that_the_profile_demands_has_the_reason_why_there_is_none(
+    broker: Running, client: httpx.AsyncClient
+) -> None:
+    systolic, diastolic = (
+        {"at": f"2026-03-02T08:00:0{second}Z", "session": "x", name: value}
+        for second, name, value in ((1, "sys", 120), (3, "dia", 80))
+    )
+    await send(client, payload(systolic, diastolic))
+    left = await stored(client, await send(client, payload(systolic | {"correction": "entered-in-error"})))
+    assert (left["status"], left["effectivePeriod"]["start"]) == ("corrected", "2026-03-02T08:00:03Z")
+    first, second = left["component"]
+    assert first["dataAbsentReason"]["coding"][0]["code"] == "unknown"
+    assert second["valueQuantity"]["value"] == 80
+    profile = "http://hl7.org/fhir/StructureDefinition/bp"
+    judged = await client.post(
+        f"/r4/Observation/{left['id']}/$validate", params={"mode": "profile", "profile": profile}
+    )
+    assert "error" not in {issue["severity"] for issue in judged.json()["issue"]}, judged.text
 
 
 async def test_of_the_values_of_a_day_the_one_measured_last_counts(

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from broker.errors import Gone, PreconditionFailed, RequestError
-from broker.fhir.merged_observations import MergedObservation, MergeReading
+from broker.fhir.merged_observations import MergedObservation
+from broker.fhir.merged_values import MergeReading
 from broker.fhir.unmergeable import Unmergeable
 from broker.ingest.intake import Intake
 from broker.ingest.readings.unwritten import Unwritten, not_accepted
@@ -158,11 +159,9 @@ def _fold(stored: Resource | None, merged: Sequence[Merging]) -> _Fold:
 
 
 def _add(observation: MergedObservation, merging: Merging) -> ReadingStatus | Unwritten:
-    if merging.reading.correction == "entered-in-error":
-        text = "A reading that is merged cannot be withdrawn. Send a correction with the right value."
-        return _unwritten(merging, Unmergeable("not-supported", text))
+    is_withdrawn = merging.reading.correction == "entered-in-error"
     try:
-        is_changed = observation.add(merging.reading)
+        is_changed = (observation.withdraw if is_withdrawn else observation.add)(merging.reading)
     except Unmergeable as error:
         return _unwritten(merging, error)
     return ReadingStatus.ACCEPTED if is_changed else ReadingStatus.DUPLICATE

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from broker.clock import to_instant
 from broker.errors import RequestError
-from broker.fhir.merged_observations import Window
+from broker.fhir.merged_values import Window
 from broker.fhir.reading_resources import (
     ObservationContext,
     metric_of,
@@ -41,7 +41,7 @@ from broker.store.resources import assign_id
 class PlannedObservation(NamedTuple):
     """An Observation to write under an id that the reading determines. `correction` as in `MappedReading`.
 
-    With a `window`, it is to be merged with the readings of the window.
+    With a `window`, it is to be merged with the readings of the window; `required` as in `Merge`.
     """
 
     id: str
@@ -51,6 +51,7 @@ class PlannedObservation(NamedTuple):
     effective: datetime
     end: datetime | None = None
     window: Window | None = None
+    required: tuple[Mapping[str, object], ...] = ()
 
 
 class Unresolved(Exception):  # noqa: N818 a state of the store or a property of the reading
@@ -234,6 +235,7 @@ def _planned(
         time.start,
         time.end,
         window,
+        () if reading.merge is None else reading.merge.required,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from broker.fhir.merged_observations import Window
+from broker.fhir.merged_values import Window
 from broker.mapping.reading import Merge
 
 _MICROSECOND = timedelta(microseconds=1)

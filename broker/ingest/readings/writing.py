@@ -7,7 +7,7 @@ in whatever process, without a search.
 from collections.abc import Sequence
 
 from broker.errors import Gone, PreconditionFailed, RequestError
-from broker.fhir.merged_observations import MergeReading
+from broker.fhir.merged_values import MergeReading
 from broker.fhir.reading_resources import is_same_reading, observation_status
 from broker.ingest.intake import Intake
 from broker.ingest.readings.merging import Merging, ReadingMerger, Result
@@ -41,7 +41,12 @@ class ObservationWriter:
         for raw, planned in readings:
             assert planned.window is not None  # noqa: S101 readings with one id are all merged or none is
             reading = MergeReading(
-                planned.resource, planned.effective, planned.end, planned.window, planned.correction
+                planned.resource,
+                planned.effective,
+                planned.end,
+                planned.window,
+                planned.correction,
+                planned.required,
             )
             merged.append(Merging(request_of(raw, planned), planned.mapping, reading))
         return await self._merger.merge(merged)

@@ -10,14 +10,9 @@ from typing import Any
 
 import pytest
 
-from broker.fhir.merged_observations import (
-    MEASURED,
-    SAMPLE_OFFSETS,
-    MergedObservation,
-    MergeReading,
-    Window,
-)
+from broker.fhir.merged_observations import MergedObservation
 from broker.fhir.merged_samples import MAX_SAMPLES
+from broker.fhir.merged_values import MEASURED, SAMPLE_OFFSETS, MergeReading, Window
 from broker.fhir.unmergeable import Unmergeable
 from broker.model import json_text
 from broker.model.resource import Resource

@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.fhir.merged_observations import MergedObservation, MergeReading
+from broker.fhir.merged_observations import MergedObservation
+from broker.fhir.merged_values import MergeReading
 from broker.model.resource import Resource
 from tests.unit.fhir.test_merged_observations import component, quantity, samples
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from broker.errors import Issue, Malformed, PreconditionFailed, StoreUnavailable
-from broker.fhir.merged_observations import MergeReading
+from broker.fhir.merged_values import MergeReading
 from broker.ingest.intake import Intake
 from broker.ingest.readings.merging import Merging, ReadingMerger, Result
 from broker.ingest.readings.unwritten import Unwritten
@@ -160,6 +160,34 @@ async def test_a_reading_that_the_intake_refuses_does_not_stop_the_others(stored
     assert shown(results) == ["accepted 1", "not-accepted invariant", "accepted 2"]
     assert stored.data == "1 E 3 E E E"
     assert shown(await merge(stored, samples(10, "666"))) == ["not-accepted invariant"]
+
+
+def withdrawn(reading: MergeReading) -> MergeReading:
+    return reading._replace(correction="entered-in-error")
+
+
+async def test_readings_and_their_withdrawals_that_come_together_are_one_version(stored: Stored) -> None:
+    first, second = samples(0, "1"), samples(10, "2")
+    results = await merge(stored, first, second, withdrawn(first), withdrawn(first), first)
+    assert shown(results) == ["accepted 1", "accepted 1", "accepted 1", "duplicate 1", "duplicate 1"]
+    assert (stored.data, stored.versions[-1].copy()["status"]) == ("E 2 E E E E", "final")
+    assert shown(await merge(stored, withdrawn(second), second)) == ["accepted 2", "duplicate 2"]
+    assert stored.versions[-1].copy()["status"] == "entered-in-error"
+    assert shown(await merge(stored, withdrawn(second), withdrawn(first))) == ["duplicate 2"] * 2
+
+
+async def test_a_withdrawal_is_merged_into_what_another_process_wrote_meanwhile(stored: Stored) -> None:
+    await merge(stored, samples(0, "1"))
+    other = Stored()
+    await merge(other, samples(0, "1"), samples(20, "3"))
+
+    def write_once() -> None:
+        stored.before_write = lambda: None
+        stored.versions.append(other.versions[-1])
+
+    stored.before_write = write_once
+    assert shown(await merge(stored, withdrawn(samples(0, "1")))) == ["accepted 3"]
+    assert (stored.data, stored.versions[-1].copy()["status"]) == ("E E 3 E E E", "corrected")
 
 
 async def test_a_large_observation_is_merged_as_a_small_one(stored: Stored) -> None:
