@@ -12,7 +12,7 @@ from broker.app.writes import write_channel
 from broker.channels.base import Channel, opened
 from broker.channels.registry import channels
 from broker.egress.addresses import Allowance, Network
-from broker.egress.client import OF_ENDPOINTS, EgressClient
+from broker.egress.client import OF_ENDPOINTS, OF_TOKEN_ENDPOINTS, EgressClient
 from broker.egress.client_certificates import ClientCertificates
 from broker.egress.documents import DocumentClient
 from broker.egress.http_connection import ResponseLimits
@@ -47,7 +47,7 @@ async def open_channels(
     mailer = _mailer(settings.smtp_url, settings.smtp_from) if settings.smtp_url else None
 
     def client_without_kept_connections() -> EgressClient:
-        return egress_client(settings, keep_alive_s=0)
+        return egress_client(settings, keep_alive_s=0, limits=OF_TOKEN_ENDPOINTS)
 
     def client_for(limits: ResponseLimits) -> EgressClient:
         return egress_client(settings, limits=limits)

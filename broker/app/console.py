@@ -15,6 +15,7 @@ from broker.app.access import key_sets_of
 from broker.app.channels import egress_client
 from broker.app.parts import Parts, milliseconds
 from broker.app.readings import Readings
+from broker.egress.client import OF_TOKEN_ENDPOINTS
 from broker.ingest.intake import Intake
 from broker.model.access import Access
 from broker.security.issuer_tokens import IssuerTokens
@@ -59,7 +60,7 @@ async def open_issuer_logins(parts: Parts) -> AsyncIterator[IssuerLogins | None]
         settings.console_client_secret,
     )
     tokens = IssuerTokens(parts.issuers, key_sets_of(parts.documents), parts.clock)
-    async with egress_client(settings, keep_alive_s=0) as egress:
+    async with egress_client(settings, keep_alive_s=0, limits=OF_TOKEN_ENDPOINTS) as egress:
         yield IssuerLogins(registered, parts.issuers, tokens, parts.documents.get, egress.post)
 
 

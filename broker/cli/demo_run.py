@@ -23,7 +23,7 @@ from broker.testing.subscriber import Endpoint, Received, SimulatedSubscriber
 TOPICS = "http://fhir-broker.org/topics/"
 PATIENTS = ("demo-1", "demo-2", "demo-3")
 _WAIT_FOR_EVENTS_S = 30.0
-_ACTIVATION_S = 10.0
+_ACTIVATION_S = 30.0
 _MAX_REASONS = 20
 
 
@@ -160,7 +160,7 @@ class DemoRun:
                 )
                 auth = self.clients.auth(plan.name, base)
                 client = await stack.enter_async_context(
-                    httpx.AsyncClient(timeout=10, trust_env=False, auth=auth)
+                    httpx.AsyncClient(timeout=30, trust_env=False, auth=auth)
                 )
                 clients[plan.name] = client
                 accepted = await register_subscription(client, base, document)

@@ -23,7 +23,7 @@ _START_S = 60.0
 _HANDSHAKE_S = 60.0
 _RETRY_S = 0.5
 _POLL_S = 0.1
-_CONNECT_S = 2.0
+_CONNECT_S = 10.0
 _Fields = dict[str, Any]
 
 

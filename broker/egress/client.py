@@ -31,6 +31,8 @@ MAX_PREPARED = 10_000
 MAX_UNUSED_S = 300.0
 """The requests of a subscription that is gone, or has another endpoint, leave after this time."""
 OF_ENDPOINTS = ResponseLimits(65_536)
+OF_TOKEN_ENDPOINTS = ResponseLimits(65_536, body_s=10.0)
+"""The broker itself reads the body: it needs all of it."""
 
 _Destination = tuple[str, str, tuple[tuple[str, str], ...]]
 """The method, and the URL and the headers of a subscription."""

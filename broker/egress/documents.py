@@ -48,10 +48,9 @@ class DocumentClient:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._allowance = allowance
-        # one byte more, to tell a document of the largest size from one that was cut
-        self._connector = Connector(
-            Resolver(allowance, resolve), tls=tls, proxy=proxy, limits=ResponseLimits(MAX_BYTES + 1)
-        )
+        # one byte more, to tell a document of the largest size from one that was cut; and time for all of it
+        limits = ResponseLimits(MAX_BYTES + 1, body_s=timeout_s)
+        self._connector = Connector(Resolver(allowance, resolve), tls=tls, proxy=proxy, limits=limits)
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:

@@ -217,21 +217,26 @@ class EmbeddedServer:
         """Waits until the server replies to PING. Reading a large append-only file first may take long."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(1)
-                probe.connect(str(socket_path(self.data_dir)))
-                probe.sendall(b"PING\r\n")
-                reply = probe.recv(64)
-                if reply.startswith(b"+PONG"):
-                    return
-                if reply.startswith(b"-LOADING"):
-                    deadline = time.monotonic() + _START_DEADLINE_S
+            reply = self._probe()
+            if reply.startswith(b"+PONG"):
+                return
+            if reply.startswith(b"-LOADING"):
+                deadline = time.monotonic() + _START_DEADLINE_S
             if self.process is not None and self.process.poll() is not None:
                 break
             time.sleep(0.01)  # start-up, before any event loop runs
         raise ConfigurationError(
             f"the embedded server did not start in {self.data_dir}: {self._last_log_line()}"
         )
+
+    def _probe(self) -> bytes:
+        """What the server replies to PING; b'' for nothing."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(str(socket_path(self.data_dir)))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(64)
+        return b""
 
     def _last_log_line(self) -> str:
         with contextlib.suppress(OSError):

@@ -20,6 +20,7 @@ from broker.app.parts import Parts
 from broker.app.topics import load_catalog
 from broker.security.subscription_secrets import SubscriptionSecrets
 from broker.store.bodies import Bodies
+from broker.store.change_log import ChangeLog
 from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
@@ -48,6 +49,16 @@ async def until_ready(client: httpx.AsyncClient, url: str = "/readyz", **headers
             assert response.status_code == 503, response.text
             await asyncio.sleep(0.05)
     return response
+
+
+async def until_matched(store: Store) -> None:
+    """Until no change waits to be matched."""
+    change_log = ChangeLog(store)
+
+    async def is_matched() -> bool:
+        return not any((await change_log.backlog()).values())
+
+    await until(is_matched)
 
 
 class Gate:

@@ -11,12 +11,11 @@ import httpx
 from broker.app import Role, Running
 from broker.model.change import DEFAULT_TENANT
 from broker.store import keys
-from broker.store.change_log import ChangeLog
 from broker.store.protocol import Store
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.broker_fixture import BrokerFixture, until, until_matched
 from tests.integration.operations_client import groups, question
 from tests.stores import redis_of
 
@@ -73,12 +72,7 @@ class PoisonMaker:
 
     async def until_matched(self) -> None:
         """Until no change waits to be matched."""
-        change_log = ChangeLog(self._store)
-
-        async def is_matched() -> bool:
-            return not sum((await change_log.backlog()).values())
-
-        await until(is_matched)
+        await until_matched(self._store)
 
 
 @asynccontextmanager

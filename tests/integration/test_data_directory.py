@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ import redis
 from broker.store import embedded
 from broker.store.embedded import EmbeddedServer
 from broker.store.process_identity import ProcessIdentity
+from tests.integration.broker_fixture import WAIT_S
 from tests.integration.commands import Command, run
 from tests.ports import free_port
 
@@ -66,23 +68,37 @@ def test_a_start_waits_for_a_store_that_loads_longer_than_its_deadline(
         for n in range(200):
             client.set(f"key {n}", os.urandom(1000))
         client.bgrewriteaof()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_S
         while client.info("persistence")["aof_base_size"] < 200_000:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     server.stop()
-    configured = EmbeddedServer._configuration
+    configured, probe = EmbeddedServer._configuration, EmbeddedServer._probe
+    passed_s = 0.0
+    """By the clock of the start. Only while the server loads does time pass, and a lot with each reply."""
 
     def slow(self: EmbeddedServer, path: Path) -> Iterator[str]:
-        yield "key-load-delay 5000"  # µs
+        yield "key-load-delay 100000"  # µs, so 20 s in all
         yield "loading-process-events-interval-bytes 1024"
         yield from configured(self, path)
 
-    monkeypatch.setattr(EmbeddedServer, "_configuration", slow)
-    monkeypatch.setattr(embedded, "_START_DEADLINE_S", 0.5)
-    started = time.monotonic()
-    server.start()
-    assert time.monotonic() - started > 1
+    def passing(self: EmbeddedServer) -> bytes:
+        nonlocal passed_s
+        reply = probe(self)
+        if reply.startswith(b"-LOADING"):
+            passed_s += 0.7 * embedded._START_DEADLINE_S
+        if passed_s > 2 * embedded._START_DEADLINE_S:  # enough
+            with redis.Redis.from_url(self.url, protocol=2) as loading:
+                loading.config_set("key-load-delay", 0)
+        return reply
+
+    clock = SimpleNamespace(monotonic=lambda: passed_s, sleep=time.sleep)
+    with monkeypatch.context() as patched:
+        patched.setattr(EmbeddedServer, "_configuration", slow)
+        patched.setattr(EmbeddedServer, "_probe", passing)
+        patched.setattr(embedded, "time", clock)
+        server.start()
+    assert passed_s > 2 * embedded._START_DEADLINE_S
     with redis.Redis.from_url(server.url, protocol=2) as client:
         assert client.dbsize() == 200
     server.stop()

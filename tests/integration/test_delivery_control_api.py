@@ -60,6 +60,10 @@ async def test_delivery_is_reported_retried_and_tested(
         assert value(await post(client, subscription_id, "retry"), "retried") is True
         await fixture.until_numbers("a", 2)
 
+        async def is_delivered() -> bool:
+            return bool(value(await post(client, subscription_id, "delivery"), "delivered") == "2")
+
+        await until(is_delivered)
         tested = await post(client, subscription_id, "send-test")
         assert value(tested, "delivered") is True
         assert value(tested, "duration-ms") >= 0

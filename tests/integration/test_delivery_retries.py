@@ -107,7 +107,7 @@ async def test_a_subscription_is_active_with_the_error_code_during_retries_and_i
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> None:
     async with broker_with(start_broker, subscriber, retry_budget=timedelta(seconds=1)) as broker_fixture:
-        subscription_id = await broker_fixture.subscribe("a")
+        subscription_id = await broker_fixture.subscribe("a", timeout_s=60)
         endpoint = subscriber.endpoint("a")
         endpoint.answer = Script(*[503] * 1_000)
         await broker_fixture.send()
@@ -184,7 +184,7 @@ async def test_each_subscription_has_its_own_timeout(
         handshake_grace=timedelta(seconds=WAIT_S),  # a handshake may take longer on a loaded machine
     ) as broker_fixture:
         subscription_id = await broker_fixture.subscribe("short", timeout_s=1)
-        await broker_fixture.subscribe("long", timeout_s=30)
+        await broker_fixture.subscribe("long", timeout_s=60)
         short, long = Gate(), Gate()
         broker_fixture.subscriber.endpoint("short").answer = short
         broker_fixture.subscriber.endpoint("long").answer = long

@@ -178,6 +178,6 @@ def test_arguments_that_are_not_valid_are_reported_in_one_line(arguments: tuple[
 def test_the_installed_command_prints_its_version() -> None:
     command = Path(sys.executable).with_name("fhir-broker")
     ended = subprocess.run(
-        [command, "--version"], capture_output=True, text=True, env=os.environ, timeout=20, check=True
+        [command, "--version"], capture_output=True, text=True, env=os.environ, timeout=120, check=True
     )
     assert ended.stdout == f"fhir-broker {version('fhir-broker')}\n"

@@ -22,7 +22,7 @@ from broker.store.embedded import EmbeddedServer
 from broker.store.protocol import Store
 from broker.store.redis_store import connect
 from tests.conftest import LAYOUT
-from tests.integration.broker_fixture import until
+from tests.integration.broker_fixture import until, until_ready
 
 MIB = 1024**2
 AUTOMATIC = 16 * MIB
@@ -72,18 +72,17 @@ async def test_a_disk_without_room_is_reported_once_by_log_metric_and_readiness(
     )
     with capture_logs() as logs:
         async with httpx.AsyncClient(transport=transport, base_url="http://broker") as http:
-            assert "warnings" not in (await http.get("/readyz")).json()
+            assert "warnings" not in (await until_ready(http)).json()
             space = watch.check(client)
             assert watch.check(client).is_low
             assert (space.free, space.is_low) == (0, True)
             assert (await read_disk_space(store) or space).free == 0
-            answer = await http.get("/readyz")
-            assert answer.status_code == 200
+            answer = await until_ready(http)
             assert "0 bytes are free" in answer.json()["warnings"]["disk"]
             assert "broker_store_disk_free_bytes 0.0" in (await http.get("/metrics")).text
             free.f_bavail = 100 * space.needed
             watch.check(client)
-            assert "warnings" not in (await http.get("/readyz")).json()
+            assert "warnings" not in (await until_ready(http)).json()
     assert [(line["log_level"], line["event"].partition(";")[0]) for line in logs] == [
         ("error", "disk has no room to rewrite the append-only file"),
         ("info", "disk has room again"),

@@ -90,6 +90,7 @@ async def register(
         content=content,
         headers=HEADERS,
         max_count=5,
+        timeout_s=60,
         filters=["patient=Patient/p1"],
     )
     mime = f"application/fhir+json; fhirVersion={VERSIONS[release]}"

@@ -9,6 +9,8 @@ import orjson
 from broker.receiver.notifications import ReceivedNotification, read_notification
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
+from broker.testing.subscriber import SimulatedSubscriber
+from tests.integration.broker_fixture import BrokerFixture
 
 TOPIC = "http://fhir-broker.org/topics/vital-signs"
 
@@ -88,12 +90,12 @@ async def test_a_stream_of_an_unknown_or_inactive_subscription_is_refused(client
 
 
 async def test_a_second_reader_does_not_move_delivery_of_a_rest_hook(
-    client: httpx.AsyncClient, subscriber: Any
+    client: httpx.AsyncClient, subscriber: SimulatedSubscriber
 ) -> None:
     endpoint = subscriber.endpoint("hook")
     made = subscription("r5", TOPIC, subscriber.url("hook"))
     subscription_id = (await client.post("/r5/Subscription", json=made)).json()["id"]
-    assert await subscriber.wait_until(lambda: bool(endpoint.of_type("handshake")))
+    await BrokerFixture(client, subscriber).until_status(subscription_id, "active")
     await post(client, 2)
     assert (await read(client, subscription_id, 2, **{"Last-Event-ID": "0"}))[1] == ["1", "2"]
     assert await subscriber.wait_until(lambda: endpoint.numbers == [1, 2])

@@ -8,7 +8,7 @@ import pytest
 from broker.store.protocol import Store
 from broker.store.retention import Limits, Retention
 from broker.testing.readings import HEART_RATE, observation
-from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.broker_fixture import BrokerFixture, until, until_matched
 from tests.integration.operations_client import question
 from tests.metrics import read_total
 
@@ -22,6 +22,7 @@ async def expire(store: Store, client: httpx.AsyncClient, delivered: int) -> Non
     async def is_delivered() -> bool:
         return await read_total(client, "broker_events_delivered_total") == delivered
 
+    await until_matched(store)
     await until(is_delivered)
     keep_ms = -60 * SECOND_MS
     await Retention(store, Limits(keep_ms=keep_ms, types={"Observation": keep_ms})).sweep()

@@ -6,6 +6,7 @@ It registers before its server listens, so the handshake meets a refused connect
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from fhirpy import AsyncFHIRClient
 
 from broker.app import Running
 from broker.testing.readings import HEART_RATE, observation
+from tests.conftest import StartBroker
+from tests.integration.broker_fixture import WAIT_S
 from tests.ports import free_port
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
@@ -23,6 +26,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Accessing the .model_fields. att
 
 Handled = asyncio.Queue[str]
 """The reference of each focus, as fhir-tbs hands it to the application."""
+
+
+@pytest.fixture
+async def broker(start_broker: StartBroker) -> AsyncIterator[Running]:
+    """A broker that repeats a handshake until the application listens."""
+    async with start_broker(handshake_grace=timedelta(seconds=WAIT_S)) as running:
+        yield running
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +81,7 @@ async def application(
 
 async def until_active(client: httpx.AsyncClient, release: str) -> str:
     """The id of the only active subscription, once there is one."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(WAIT_S):
         while True:
             bundle = (await client.get(f"/{release}/Subscription?status=active")).json()
             if bundle.get("entry"):
@@ -94,7 +104,7 @@ async def test_fhir_tbs_handles_the_events_of_its_filter(
         await until_active(client, release)
         await post_reading(client, "bob", 60)
         expected = await post_reading(client, "ana", 61)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_S):
             assert (await handled.get()).endswith(f"Observation/{expected}")
 
 
@@ -110,7 +120,7 @@ async def test_a_restarted_application_finds_its_subscription_again(
     async with application(broker, "r5", port, content="id-only", token=None) as handled:
         assert await until_active(client, "r5") == registered
         await post_reading(client, "ana", 62)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_S):
             await handled.get()
     bundle = (await client.get("/r5/Subscription")).json()
     assert [entry["resource"]["id"] for entry in bundle["entry"]] == [registered]

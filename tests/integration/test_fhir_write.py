@@ -68,11 +68,12 @@ async def test_readings_arrive_at_the_ehr_in_order_and_a_refused_one_is_a_dead_l
     await put(client, {"resourceType": "Device", "id": device_id, "identifier": serial})
     registered = await register_subscription(client, "/r4", write_subscription(max_count=10))
     await broker_fixture.until_status(registered["id"], "active")
-    for value in range(60, 66):
+    for count, value in enumerate(range(60, 66), 1):
         reading = observation(HEART_RATE, "ana", "2026-01-01T00:00:00Z", value)
         if value == 63:
             reading["valueQuantity"]["code"] = "/h"  # not the unit of the profile that it claims
         assert (await client.post("/r4/Observation", json=reading)).status_code == 201
+        await broker_fixture.until_counted(registered["id"], count)  # changes of two resources have no order
 
     assert await ehr.wait_until(5, "Observation", WAIT_S)
     written = ehr.store.resources("Observation")

@@ -2,26 +2,36 @@
 
 from datetime import datetime, timedelta
 
+from broker.store.protocol import Store
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, Gate, Script, broker_with, until
+from tests.integration.broker_fixture import (
+    WAIT_S,
+    BrokerFixture,
+    Gate,
+    Script,
+    broker_with,
+    until,
+    until_matched,
+)
 from tests.ports import free_port
 
-GRACE = timedelta(seconds=30)
+GRACE = timedelta(seconds=WAIT_S)
 
 
 async def test_a_subscription_is_active_only_after_its_handshake_was_answered(
-    broker_fixture: BrokerFixture,
+    broker_fixture: BrokerFixture, store: Store
 ) -> None:
     gate = Gate()
     broker_fixture.subscriber.endpoint("a").answer = gate
-    subscription_id = (
-        await register_subscription(broker_fixture.client, "/r5", broker_fixture.document("a"))
-    )["id"]
+    document = broker_fixture.document("a", timeout_s=60)
+    subscription_id = (await register_subscription(broker_fixture.client, "/r5", document))["id"]
     await gate.until_entered()
     assert await broker_fixture.status(subscription_id) == "requested"
     await broker_fixture.send()
+    # what still waited to be matched at the activation could be an event
+    await until_matched(store)
     gate.opened.set()
     await broker_fixture.until_status(subscription_id, "active")
     await broker_fixture.send()
@@ -87,7 +97,7 @@ async def test_after_the_grace_a_handshake_that_reached_nobody_sets_error(
 async def test_each_status_is_a_version_of_the_subscription(broker_fixture: BrokerFixture) -> None:
     gate, client = Gate(), broker_fixture.client
     broker_fixture.subscriber.endpoint("a").answer = gate
-    registered = await register_subscription(client, "/r5", broker_fixture.document("a"))
+    registered = await register_subscription(client, "/r5", broker_fixture.document("a", timeout_s=60))
     url = f"/r5/Subscription/{registered['id']}"
     reads = [await client.get(url)]
     gate.opened.set()
@@ -122,7 +132,7 @@ async def test_the_handshake_of_a_deleted_subscription_does_not_activate_a_new_o
     broker_fixture.subscriber.endpoint("old").answer = old
     broker_fixture.subscriber.endpoint("new").answer = new
     url = "/r5/Subscription/namesake"
-    document = broker_fixture.document("old") | {"id": "namesake"}
+    document = broker_fixture.document("old", timeout_s=60) | {"id": "namesake"}
     assert (await broker_fixture.client.put(url, json=document)).status_code == 201
     await old.until_entered()
     assert (await broker_fixture.client.delete(url)).status_code == 204

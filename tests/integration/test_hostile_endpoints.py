@@ -198,5 +198,6 @@ async def test_hostile_endpoints_harm_nobody_but_themselves(
         assert await broker.status(healthy_id) == "active"
         assert await broker.error_code(healthy_id) is None
         # a redirect can't be cured by a retry; everything else can
+        await broker.until_status(ids["redirect"], "error")
         statuses = {name: await broker.status(subscription_id) for name, subscription_id in ids.items()}
         assert statuses == {name: "error" if name == "redirect" else "active" for name in HOSTILE}

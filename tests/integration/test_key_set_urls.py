@@ -11,6 +11,7 @@ import pytest
 
 from broker.egress.addresses import Allowance
 from broker.egress.documents import MAX_BYTES, DocumentClient, NotFetched
+from broker.egress.http_connection import BODY_S
 from broker.errors import ConfigurationError
 from broker.security import key_sets
 from broker.security.private_keys import PrivateKey
@@ -71,13 +72,14 @@ async def test_a_key_is_rotated_without_a_refused_request(
 
 
 async def test_while_the_url_is_unavailable_cached_keys_work_and_others_are_told_to_retry(
-    smart: SmartBroker, keys: KeySetServer
+    smart: SmartBroker, keys: KeySetServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys.status = 503
     refused = await request_token(smart, OLD)
     assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable")
     assert refused.headers["Retry-After"] == "5"
     assert refused.headers["Cache-Control"] == "no-store"
+    monkeypatch.setattr(key_sets, "RETRY_S", 3_600.0)  # on a slow machine five seconds pass in no time
     again = await request_token(smart, OLD)
     assert again.status_code == 503
     assert len(keys.heads) == 1
@@ -114,6 +116,18 @@ async def test_a_document_has_a_limit_in_bytes_and_time(keys: KeySetServer) -> N
     async with listening(silent) as port:
         with DocumentClient(HERE, timeout_s=0.05) as documents, pytest.raises(NotFetched, match="within"):
             await documents.get(f"http://127.0.0.1:{port}/jwks")
+
+
+async def test_a_document_whose_body_comes_slowly_is_whole() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+        await asyncio.sleep(1.5 * BODY_S)  # the endpoint's slowness is the case
+        writer.write(b"67890")
+
+    async with listening(slow) as port:
+        with DocumentClient(HERE, timeout_s=60) as documents:
+            assert (await documents.get(f"http://127.0.0.1:{port}/jwks")).body == b"1234567890"
 
 
 async def test_a_name_is_judged_by_its_addresses(keys: KeySetServer) -> None:

@@ -15,7 +15,7 @@ from broker.store.protocol import Store
 from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import Gate, broker_with
+from tests.integration.broker_fixture import Gate, broker_with, until
 from tests.integration.guarded_broker import (
     ALL_OBSERVATIONS,
     GuardedBroker,
@@ -25,6 +25,7 @@ from tests.integration.guarded_broker import (
     patient,
     write_topic,
 )
+from tests.integration.operations_client import value
 from tests.integration.poisoning import PoisonMaker
 
 __all__ = ["guarded"]
@@ -42,7 +43,7 @@ async def test_what_waited_or_happened_without_access_is_not_delivered_after_it_
 ) -> None:
     async with start() as broker:
         gate = Gate()
-        hook = await broker.subscribe("hook")
+        hook = await broker.subscribe("hook", timeout_s=60)
         pull = await broker.subscribe("pull", "websocket")
         streamed = asyncio.create_task(broker.stream(pull, last=99))
         broker.subscriber.endpoint("hook").answer = gate
@@ -52,6 +53,11 @@ async def test_what_waited_or_happened_without_access_is_not_delivered_after_it_
         for each in (hook, pull):
             await broker.until_counted(each, 2)
 
+        async def is_streamed() -> bool:
+            report = await broker.lab.post(f"/r4/Subscription/{pull}/$delivery")
+            return bool(value(report.json(), "delivered") == "2")
+
+        await until(is_streamed)
         await broker.change_ward(ALL_OBSERVATIONS, disabled=True)
         for each in (hook, pull):
             await broker.until_status(each, "off")
@@ -133,7 +139,7 @@ async def test_a_process_that_only_delivers_stops_with_the_others(
         shared["base_url"] = broker.smart.base_url
         async with start_broker(frozenset({Role.DISPATCH}), **shared):
             gate = Gate()
-            subscription_id = await broker.subscribe("hook")
+            subscription_id = await broker.subscribe("hook", timeout_s=60)
             broker.subscriber.endpoint("hook").answer = gate
             await broker.put(observation("o1"))
             await gate.until_entered()
