@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
+import pytest
 
 from broker.app import ALL_ROLES, Role, Running
 from broker.app.matcher import build_matcher
@@ -26,13 +27,13 @@ from broker.store.outbox import Context, Fenced, Outboxes
 from broker.store.protocol import Store
 from broker.store.records import logged_change
 from broker.testing.readings import HEART_RATE, observation
-from broker.testing.registration import register_subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.poison import MAX_ATTEMPTS
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, parts_of, until
 from tests.stores import redis_of
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 _NOW = "2025-03-01T08:00:00Z"
 
 
@@ -61,13 +62,7 @@ async def test_a_change_at_one_base_reaches_subscriptions_at_every_base(
     broker_fixture: BrokerFixture,
 ) -> None:
     for release in ("r4", "r4b", "r5"):
-        document = broker_fixture.document(release, release=release)
-        await register_subscription(broker_fixture.client, f"/{release}", document)
-
-    def all_active() -> bool:
-        return all(broker_fixture.subscriber.endpoint(release).received for release in ("r4", "r4b", "r5"))
-
-    assert await broker_fixture.subscriber.wait_until(all_active)
+        await broker_fixture.subscribe(release, release=release)
     for base in ("r4", "r4b", "r5"):
         response = await broker_fixture.client.put(
             f"/{base}/Observation/from-{base}", json=reading(f"from-{base}", 70)
@@ -127,10 +122,10 @@ async def test_matchers_share_the_partitions_and_keep_the_order_when_one_stops(
                 names = [f"o{n}" for n in range(6)]
                 writers = [tasks.create_task(write(name)) for name in names]
                 async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
-                    await until(are_two, 15)
+                    await until(are_two)
                 received_before = len(subscriber.endpoint("a").numbers)
                 assert await subscriber.wait_until(
-                    lambda: len(subscriber.endpoint("a").numbers) > received_before + 50, 15
+                    lambda: len(subscriber.endpoint("a").numbers) > received_before + 50
                 )
                 stop.set()
             total = sum(writer.result() for writer in writers)

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.conftest import StartBroker
+from tests.integration.broker_fixture import until_ready
 from tests.integration.commands import REPOSITORY
 from tests.integration.smart_broker import SmartBroker, smart_broker
 from tests.smart_clients import register, registration
@@ -67,7 +68,7 @@ def reading(time: str, **members: Any) -> dict[str, Any]:
 
 async def check_health(checker: Checker, root: httpx.AsyncClient, smart: SmartBroker) -> None:
     checker.check("GET", "/livez", 200, await smart.client.get("/livez"))
-    checker.check("GET", "/readyz", 200, await smart.client.get("/readyz"))
+    checker.check("GET", "/readyz", 200, await until_ready(smart.client))
     checker.check("GET", "/metrics", 401, await smart.client.get("/metrics"))
     checker.check("GET", "/metrics", 200, await root.get("/metrics"))
     async with smart.as_client("reader", "system/Observation.rs") as reader:

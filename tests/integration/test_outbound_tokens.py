@@ -22,6 +22,7 @@ from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture, broker_
 from tests.integration.token_server import TokenServer, token_server
 from tests.stores import redis_of
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 MARKER = "access-token-marker"
 
 

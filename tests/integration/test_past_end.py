@@ -9,6 +9,7 @@ from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 PAST = "2020-12-31T12:00:00Z"
 OUTCOME = {"Prefer": "return=OperationOutcome"}
 

@@ -11,6 +11,7 @@ from broker.testing.registration import BACKPORT, subscription
 from broker.testing.subscriber import Endpoint
 from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture, Gate, Script, until
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 STORES = ("embedded", "cluster")
 
 SINCE, UNTIL = "eventsSinceNumber", "eventsUntilNumber"
