@@ -31,7 +31,10 @@ from tests.ports import free_port
 
 START_S = 60.0
 SLOTS = 16_384
-NODE_TIMEOUT_MS = 1_000
+NODE_TIMEOUT_MS = 60_000
+"""Nodes of a Cluster that a loaded machine stops for a while are not replaced behind the back of a test."""
+MIGRATE_MS = 60_000
+"""How long the target of moved keys may take."""
 
 
 def redis_7_binary() -> str | None:
@@ -215,9 +218,12 @@ class StoreCluster:
             "repl_diskless_sync_delay": "0",
             "repl_ping_replica_period": "1",
         }
+        if binary is None:  # how long Valkey lets a node take over slots; Redis 7.0 does not know it
+            options["cluster_manual_failover_timeout"] = str(MIGRATE_MS)
+        options |= configuration
         self.nodes = [
             # not the usual distance of 10,000: those ports may be taken
-            StoreNode(folder / f"node{n}", binary, cluster_port=str(free_port()), **options, **configuration)
+            StoreNode(folder / f"node{n}", binary, cluster_port=str(free_port()), **options)
             for n in range(6)
         ]
 
@@ -241,10 +247,19 @@ class StoreCluster:
         for n, node in enumerate(self.nodes[3:]):
             await _until(lambda node=node: self._knows(node, names))  # type: ignore[misc]  # the loop's value, now
             await node.ask("CLUSTER", "REPLICATE", names[n])
+            await self._announce(node)
         await self.wait_until_whole()
 
+    async def _announce(self, node: StoreNode) -> None:
+        """Has the node tell the others its role at once: they would hear it seconds later."""
+        for other in self.nodes:
+            if other is not node and other.is_running:
+                await node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
+
     async def wait_until_whole(self) -> None:
-        """Waits until every running node sees every slot served and every running replica is in step."""
+        """Waits until every running node sees every slot served and knows the role of the others, and every
+        running replica is in step.
+        """
         await _until(self._is_whole)
 
     async def _is_whole(self) -> bool:
@@ -257,7 +272,19 @@ class StoreCluster:
                 return False
             if replication["role"] == "slave" and replication["master_link_status"] != "up":
                 return False
-        return True
+        return await self._know_roles()
+
+    async def _know_roles(self) -> bool:
+        """Whether each running node knows the role of the others, and of which primary they are replicas."""
+        lines = [
+            line.split(" ")
+            for node in self.nodes
+            if node.is_running
+            for line in str(await node.ask("CLUSTER", "NODES")).splitlines()
+        ]
+        seen = [(line[0], ("slave" in line[2], line[3])) for line in lines]
+        own = {line[0]: role for line, (_, role) in zip(lines, seen, strict=True) if "myself" in line[2]}
+        return all(own.get(name, role) == role for name, role in seen)
 
     async def _knows(self, node: StoreNode, names: list[str]) -> bool:
         nodes = str(await node.ask("CLUSTER", "NODES"))
@@ -289,10 +316,29 @@ class StoreCluster:
         """Waits until the node is a primary and the Cluster serves every slot again."""
 
         async def is_primary() -> bool:
-            return (await node.lines("INFO", "replication"))["role"] == "master"
+            return await self._role_of(node) == "master"
 
         await _until(is_primary)
         await self.wait_until_whole()
+
+    async def fail_over_to(self, node: StoreNode) -> None:
+        """Has the replica of a primary that was killed take over now, and not when the others miss that."""
+        await node.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+        await self.wait_for_failover_to(node)
+
+    async def return_as_replica(self, node: StoreNode) -> None:
+        """Starts a node whose replica has taken over, and waits until it is the replica of that."""
+        await node.start()
+
+        async def is_replica() -> bool:
+            return await self._role_of(node) == "slave"
+
+        await _until(is_replica)
+        await self._announce(node)
+        await self.wait_until_whole()
+
+    async def _role_of(self, node: StoreNode) -> str:
+        return (await node.lines("INFO", "replication"))["role"]
 
     async def move_slot(self, slot: int, target: StoreNode) -> None:
         """Moves a slot with its keys to another primary, key by key, as redis-cli and valkey-cli do."""
@@ -303,7 +349,7 @@ class StoreCluster:
         await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
         while names := await source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
-            await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names)
+            await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *names)
         for node in (target, source):
             await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
         for node in await self.primaries():

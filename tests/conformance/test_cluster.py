@@ -22,7 +22,7 @@ from broker.store.records import logged_change
 from broker.store.redis_store import connect
 from broker.store.slots import slot_of_key
 from tests.conftest import LAYOUT
-from tests.stores import StoreCluster, StoreNode
+from tests.stores import MIGRATE_MS, StoreCluster, StoreNode
 
 STORES = ("cluster",)
 
@@ -90,7 +90,7 @@ async def test_keys_of_a_migrating_slot_are_found_on_both_nodes(own: StoreCluste
     source_id, target_id = await source.ask("CLUSTER", "MYID"), await target.ask("CLUSTER", "MYID")
     await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
     await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-    await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names[:30])
+    await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *names[:30])
     values = [name.encode() for name in names]
     assert await asyncio.gather(*(store.send([("GET", name)]) for name in names)) == [
         [value] for value in values
@@ -98,7 +98,7 @@ async def test_keys_of_a_migrating_slot_are_found_on_both_nodes(own: StoreCluste
     assert await store.send([("GET", name) for name in names]) == values
     # a command with keys on both nodes waits until one node has them all
     together = asyncio.ensure_future(store.send([("MGET", names[0], names[-1])]))
-    await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names[30:])
+    await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *names[30:])
     for node in (target, source):
         await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
     assert await asyncio.wait_for(together, 60) == [[values[0], values[-1]]]

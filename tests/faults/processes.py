@@ -85,7 +85,7 @@ class StoreProcess(_Child):
                 preexec_fn=dies_with_parent(),  # noqa: PLW1509 one system call, looked up before the fork
             )
         async with asyncio.timeout(START_S):
-            while not self.ask("PING").startswith("+PONG"):  # noqa: ASYNC110 another process sets no event
+            while not self.ask("PING", timeout_s=1).startswith("+PONG"):  # noqa: ASYNC110 another process sets no event
                 await asyncio.sleep(0.02)
 
     def configure(self, name: str, value: str) -> None:
@@ -97,10 +97,10 @@ class StoreProcess(_Child):
         lines = self.ask("INFO memory", 16_384).splitlines()
         return next(int(line.partition(":")[2]) for line in lines if line.startswith("used_memory:"))
 
-    def ask(self, command: str, max_bytes: int = 512) -> str:
+    def ask(self, command: str, max_bytes: int = 512, timeout_s: float = START_S) -> str:
         """The first bytes of the answer to a command; '' without an answer."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1)
+            probe.settimeout(timeout_s)
             probe.connect(str(self.path))
             probe.sendall(command.encode() + b"\r\n")
             return probe.recv(max_bytes).decode(errors="replace")
@@ -171,7 +171,7 @@ class BrokerProcess(_Child):
         if self.is_running:
             os.kill(self.pid, signal.SIGTERM)
 
-    async def stop(self, within_s: float = 30.0) -> bool:
+    async def stop(self, within_s: float = START_S) -> bool:
         """SIGTERM, and SIGKILL if the process does not exit in time. Whether it exited by itself."""
         self.terminate()
         has_ended = await self.until_ended(within_s)

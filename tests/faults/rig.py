@@ -50,7 +50,7 @@ class Rig:
         self.folder = folder
         self.history = History()
         self.store = StoreProcess(folder)
-        self.cluster = StoreCluster(folder) if is_cluster else None
+        self.cluster = StoreCluster(folder, cluster_node_timeout="1000") if is_cluster else None
         self.proxy = StoreProxy(folder, self.store.path) if has_proxy else None
         url = self.cluster.url if self.cluster else self.proxy.url if self.proxy else self.store.url
         shared: dict[str, Any] = {"environment": environment, "redis_url": url, **settings}
@@ -156,12 +156,12 @@ class Rig:
         self.endpoints[target.name] = target
         await self.until_active(target.name, patients)
 
-    async def until_active(self, name: str, patients: Sequence[str], within_s: float = 20.0) -> None:
+    async def until_active(self, name: str, patients: Sequence[str], within_s: float = 60.0) -> None:
         await self.until_status(name, "active", within_s)
         self._patients[name] = SubscriptionActivated(name, tuple(patients), now_ms())
         self.history.add(self._patients[name])
 
-    async def until_status(self, name: str, status: str, within_s: float = 20.0) -> None:
+    async def until_status(self, name: str, status: str, within_s: float = 60.0) -> None:
         async with asyncio.timeout(within_s), self.client() as client:
             while await self._status(client, name) != status:  # noqa: ASYNC110 the broker answers over HTTP
                 await asyncio.sleep(_POLL_S)

@@ -86,14 +86,14 @@ class Load:
                     self.acknowledged.append(name)
                 n += 1
 
-    async def until_more(self, count: int, timeout_s: float = 30.0) -> None:
+    async def until_more(self, count: int) -> None:
         """Until `count` more readings are acknowledged."""
         wanted = len(self.acknowledged) + count
 
         async def are_there() -> bool:
             return len(self.acknowledged) >= wanted
 
-        await until(are_there, timeout_s)
+        await until(are_there)
 
 
 def every_acknowledged_one_arrived(load: Load, endpoint: Endpoint) -> Callable[[], bool]:
@@ -130,9 +130,8 @@ async def test_a_primary_killed_under_load_loses_nothing_if_writes_waited_for_it
             killed = await nodes.primary_of(keys.due(shard))
             successor = await nodes.replica_of(killed)
             killed.kill()
-            await nodes.wait_for_failover_to(successor)
-            await killed.start()  # as a replica: without a replica nothing is acknowledged
-            await nodes.wait_until_whole()
+            await nodes.fail_over_to(successor)
+            await nodes.return_as_replica(killed)  # without a replica nothing is acknowledged
             await load.until_more(60)
         assert await subscriber.wait_until(every_acknowledged_one_arrived(load, endpoint), 60)
         assert_in_order_and_once(load, endpoint)
@@ -152,9 +151,8 @@ async def test_after_a_fail_over_without_waiting_for_replicas_delivery_continues
                 killed = await nodes.primary_of(key)
                 successor = await nodes.replica_of(killed)
                 killed.kill()
-                await nodes.wait_for_failover_to(successor)
-                await killed.start()
-                await nodes.wait_until_whole()
+                await nodes.fail_over_to(successor)
+                await nodes.return_as_replica(killed)
             known = len(load.acknowledged)
             await load.until_more(40)
         later = set(load.acknowledged[known + GATEWAYS :])

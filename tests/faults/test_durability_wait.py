@@ -75,7 +75,7 @@ async def test_a_write_is_repeated_together_with_its_interrupted_wait(tmp_path: 
             await Changes(store, keep_ms=60_000).append([proposal])
     finally:
         await store.close()
-        await asyncio.wait_for(proxy.ended(), 30)
+        await asyncio.wait_for(proxy.ended(), 60)
         listening.close()
         node.kill()
     with_wait = [sent for sent in proxy.sent if b"WAIT" in sent]

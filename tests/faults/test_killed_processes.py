@@ -127,7 +127,7 @@ async def test_serve_killed_with_its_embedded_store_delivers_every_acknowledged_
         serve.kill()
         await serve.start()
         assert await sending == len(names)
-        assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= len(names), 20)
+        assert await subscriber.wait_until(lambda: len(subscriber.endpoint("a").numbers) >= len(names))
         endpoint = subscriber.endpoint("a")
         assert endpoint.numbers == list(range(1, len(names) + 1))
         assert sorted(ids_of(endpoint)) == names
@@ -152,7 +152,7 @@ async def test_while_the_store_is_down_producers_get_503_and_no_acknowledged_cha
         await valkey.start()
         assert await sending == len(names)
         endpoint = subscriber.endpoint("a")
-        assert await subscriber.wait_until(lambda: len(endpoint.numbers) >= len(names), 20)
+        assert await subscriber.wait_until(lambda: len(endpoint.numbers) >= len(names))
         assert endpoint.numbers == list(range(1, len(endpoint.numbers) + 1))
         assert sorted(ids_of(endpoint)) == names
 

@@ -113,7 +113,7 @@ async def test_two_processes_merge_into_one_observation_and_one_of_them_is_kille
         await first.start(failpoint="readings.after-commit:kill@3")
         await other.start()
         answers = await asyncio.gather(*(post_pulse(brokers, minute) for minute in range(30)))
-        assert not first.is_running, "the failpoint was passed"
+        assert await first.until_ended(WAIT_S), "the failpoint was passed"
         (reference,) = {row["reference"] for answer in answers for row in answer["observations"]}
         async with httpx.AsyncClient(base_url=other.base, timeout=20, trust_env=False) as client:
             observation = (await client.get(f"/r4/{reference}")).json()

@@ -98,7 +98,7 @@ async def test_polls_see_every_version_that_was_acknowledged(valkey: StoreProces
         started(*brokers),
         client_of(brokers[0]) as first,
         client_of(brokers[1]) as second,
-        asyncio.timeout(120),
+        asyncio.timeout(240),
     ):
         writers = [Writer(first, "a"), Writer(second, "b"), Writer(first, "c")]
         poller = Poller([first, second])
