@@ -9,9 +9,9 @@ import pytest
 
 from broker.channels.pull import PullChannel
 from broker.clock import SystemClock
+from broker.delivery import following as following_module
 from broker.delivery.attempt_log import AttemptLog
 from broker.delivery.composing import Composer
-from broker.delivery import following as following_module
 from broker.delivery.following import Following
 from broker.delivery.owner_access import OpenAccess
 from broker.delivery.rendering import NotificationRenderer
