@@ -1,4 +1,4 @@
-"""One Observation for all readings of a window: an hour, a day, or those with one correlation id.
+"""One Observation for all readings of a window: a time, an hour, a day, or those with one correlation id.
 
 `MergedObservation` takes what is stored, adds readings and withdraws them. Samples get their places by their
 times (`merged_samples.py`); components are merged by their codes; of other values the one that was measured
@@ -215,16 +215,18 @@ class MergedObservation:
         self._components = [each for each in self._components if each.is_there]
 
     def _shrink(self, reading: MergeReading, times: Collection[Micros]) -> None:
-        """The period is that of the other readings, if the withdrawn one was at its beginning or end."""
+        """The period is that of the other readings, if the withdrawn one was at its beginning or end. The end
+        that a reading names stays: those of the others are not known.
+        """
         if reading.window.bounds is not None:
             self._end = microseconds(reading.window.bounds[1])
             return
         moments = [moment for each in self._all() for moment in each.moments()]
         if not moments:
             return
-        last = max(microseconds(reading.end or reading.start), *times)
         start = min(moments) if min(times) <= self._start else self._start
-        end = max(moments) if last >= self._end else self._end
+        has_end = reading.end is not None and reading.end > reading.start
+        end = max(moments) if max(times) >= self._end and not has_end else self._end
         self._extend(start, max(start, end))
 
     def _bounds(self, reading: MergeReading) -> tuple[Micros, Micros]:

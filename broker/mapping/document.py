@@ -132,7 +132,7 @@ def _row(
 
 
 def _merged_by(rule: ObservationRule | None) -> str:
-    """`hour`, `day` or an expression, for an Observation of several readings."""
+    """`time`, `hour`, `day` or an expression, for an Observation of several readings."""
     if rule is None or rule.merge is None:
         return ""
     return rule.merge.by.expression.text if rule.merge.by else rule.merge.window

@@ -5,6 +5,7 @@ and the others stay empty. Too small is also a period that is much shorter than 
 given payloads. `mappings check` prints the warnings; a mapping with warnings can be used.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -95,7 +96,7 @@ def _sampled(
 def _window_problem(merge: str | Mapping[str, Any], time_format: str) -> str:
     """'' if the times can tell the readings of the window apart."""
     tick = tick_ms(time_format)
-    if not isinstance(merge, str) or tick < WINDOWS_MS[merge]:
+    if not isinstance(merge, str) or tick < WINDOWS_MS.get(merge, math.inf):
         return ""
     return (
         f"all readings of one {_length(tick)} have the same time ({time_format}), so another value is a "

@@ -46,9 +46,9 @@ class PatientIdentity(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """The Observation of the reading is that of all readings of its hour or day (UTC), or of one `key`.
-    `window` is `hour`, `day` or ''. `required` are the components that it always has, as they are without a
-    value.
+    """The Observation of the reading is that of all readings of its time, hour or day (UTC), or of one `key`.
+    `window` is `time`, `hour`, `day` or ''. `required` are the components that it always has, as they are
+    without a value.
     """
 
     window: str

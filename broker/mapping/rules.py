@@ -31,8 +31,8 @@ class ComponentRule(NamedTuple):
 
 
 class MergeRule(NamedTuple):
-    """With which other readings a reading is one Observation: `window` is `hour`, `day` or '', `by` gives
-    what else they have in common. `required` as in `Merge`.
+    """With which other readings a reading is one Observation: `window` is `time`, `hour`, `day` or '',
+    `by` gives what else they have in common. `required` as in `Merge`.
     """
 
     window: str

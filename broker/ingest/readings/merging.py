@@ -1,4 +1,4 @@
-"""Merges readings into the one Observation of their hour, day or correlation id
+"""Merges readings into the one Observation of their time, hour, day or correlation id
 (`fhir/merged_observations.py`).
 
 Readings that come together, or while others are being written, are one version of it. Processes that merge

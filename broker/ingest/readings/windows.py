@@ -1,4 +1,4 @@
-"""The window of a reading that is merged with others: its hour, its day, or its correlation id."""
+"""The window of a reading that is merged with others: its time, hour, day, or correlation id."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,8 @@ def window_of(merge: Merge, start: datetime) -> Window:
     """The window of a reading that starts at the moment. Hours and days are those of UTC."""
     if not merge.window:
         return Window(f"by {merge.key}", None)
+    if merge.window == "time":
+        return Window(f"time {start.astimezone(UTC).isoformat()}", None)
     first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if merge.window == "day":
         first = first.replace(hour=0)

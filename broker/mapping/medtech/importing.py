@@ -7,6 +7,7 @@ cannot say is in `ImportResult.left_out`.
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -82,7 +83,9 @@ def import_templates(templates: Templates, name: str, systems: Systems, schema: 
             continue
         used.add(content.type_name.lower())
         slug = _slug(f"{name}-{content.type_name}", files)
-        conversion = _Conversion(content, fhir, systems)
+        shared = [each for each in templates.content if each.type_name.lower() == fhir.type_name.lower()]
+        names = {value.name for each in shared for value in each.values}
+        conversion = _Conversion(content, fhir, systems, names)
         document = conversion.document(slug, name)
         left_out += conversion.left_out
         text = _HEAD.format(schema=schema, name=name)
@@ -110,13 +113,18 @@ def _slug(text: str, taken: Mapping[str, str]) -> str:
 
 
 class _Conversion:
-    """The conversion of one content template with its FHIR mapping template."""
+    """The conversion of one content template with its FHIR mapping template. `names` are the values that any
+    of the content templates of the type has.
+    """
 
-    def __init__(self, content: ContentTemplate, fhir: FhirTemplate, systems: Systems) -> None:
+    def __init__(
+        self, content: ContentTemplate, fhir: FhirTemplate, systems: Systems, names: AbstractSet[str]
+    ) -> None:
         self.left_out: list[LeftOut] = []
         self._content = content
         self._fhir = fhir
         self._systems = systems
+        self._names = names
         self._values: Mapping[str, ValueTemplate] = {each.name: each for each in content.values}
 
     def document(self, slug: str, collection: str) -> dict[str, Any]:
@@ -184,6 +192,8 @@ class _Conversion:
                 )
                 return
             observation["merge"] = {"by": _expression(self._content.correlation)}
+        elif interval == 0 and self._fhir.components:
+            observation["merge"] = "time"
         elif interval in _WINDOWS:
             window = _WINDOWS[interval]
             if all(can_merge(window, period) for period in _periods(observation)):
@@ -234,7 +244,8 @@ class _Conversion:
         """The keys of an observation or component for a value; empty if the device content has none."""
         source = self._values.get(value.name)
         if source is None:
-            self._leave_out(part, f"the device content has no value of the name {value.name}.")
+            if value.name not in self._names:
+                self._leave_out(part, f"the device content has no value of the name {value.name}.")
             return {}
         expression = _expression(source.expression)
         keys: dict[str, Any] = {"when": "`true`"} if source.is_required else {}

@@ -155,6 +155,13 @@ def test_an_observation_that_was_in_error_is_corrected_by_the_next_reading() -> 
         assert fields["effectivePeriod"]["start"] == "2026-03-02T08:00:20Z"
 
 
+def test_the_end_that_another_reading_names_stays() -> None:
+    end = START + timedelta(hours=8)
+    whole = [each._replace(end=end) for each in (pressure(0, s=120), pressure(0, d=80))]
+    fields = merged([*whole, withdrawn(whole[0])])
+    assert fields["effectivePeriod"] == {"start": "2026-03-02T08:00:00Z", "end": "2026-03-02T16:00:00Z"}
+
+
 def test_a_withdrawal_of_what_was_replaced_or_has_not_come_yet_is_remembered() -> None:
     fields = merged([quantity(10, 70), quantity(20, 71), withdrawn(quantity(10, 70)), quantity(10, 70)])
     assert (fields["valueQuantity"]["value"], fields["status"]) == (71, "amended")

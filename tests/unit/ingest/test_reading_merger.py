@@ -215,5 +215,12 @@ def test_hours_and_days_are_those_of_utc(merge: str, moment: str, bounds: str) -
     assert window.key == f"{merge} {window.bounds[0].isoformat()}"
 
 
+def test_a_window_of_one_time_is_that_of_its_instant_whatever_its_offset() -> None:
+    moments = ("2026-03-02T08:00:00+00:00", "2026-03-02T13:30:00+05:30", "2026-03-02T08:00:00.000001+00:00")
+    windows = [window_of(Merge("time", ""), datetime.fromisoformat(each)) for each in moments]
+    assert windows[0] == windows[1] == ("time 2026-03-02T08:00:00+00:00", None)
+    assert windows[2] != windows[0]
+
+
 def test_a_window_by_a_key_has_the_bounds_of_its_readings() -> None:
     assert window_of(Merge("", "x"), START.astimezone(UTC)) == ("by x", None)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from broker.mapping.reading import Merge, ReadingProblem
+from broker.mapping.reading import MappedReading, Merge, ReadingProblem
 from tests.unit.mapping.medtech_templates import (
+    AT,
     CODES,
     LOINC,
     SERVICE,
@@ -234,6 +235,43 @@ def test_the_readings_of_a_period_are_merged(interval: object, window: str) -> N
     payload = {"hr": 61, "device": "d", "at": "2026-03-02T08:00:00Z"}
     (reading,) = readings([content("hr")], [fhir("hr", sampled, periodInterval=interval)], payload)
     assert reading.merge == Merge(window, "")
+
+
+@pytest.mark.parametrize("interval", [0, "Single", None])
+def test_components_of_one_time_are_merged_and_a_single_value_is_not(interval: object) -> None:
+    components = [{"codes": [{"code": "8480-6"}], "value": {"valueType": "Quantity", "valueName": "v"}}]
+    members: dict[str, Any] = {} if interval is None else {"periodInterval": interval}
+    payload = {"hr": 61, "device": "d", "at": "2026-03-02T08:00:00Z"}
+    (single,) = readings([content("hr")], [fhir("hr", **members)], payload)
+    assert single.merge is None
+    template = fhir("hr", components=components, **members)
+    del template["template"]["value"]
+    (merged,) = readings([content("hr")], [template], payload)
+    assert merged.merge == Merge("time", "")
+
+
+def test_several_content_templates_of_one_type_share_its_values() -> None:
+    contents = [
+        content(
+            "BP" if name == "sys" else "bp",
+            typeMatchExpression=f"$..[?(@{name})]",
+            values=[{"required": True, "valueExpression": f"$.{name}", "valueName": name}],
+        )
+        for name in ("sys", "dia")
+    ]
+    components = [
+        {"codes": [{"code": name, "system": CODES}], "value": {"valueType": "Quantity", "valueName": name}}
+        for name in ("sys", "dia", "mean")
+    ]
+    template = fhir("bp", components=components)
+    del template["template"]["value"]
+    result = imported(contents, [template])
+    assert [each.text for each in result.left_out] == [
+        "the device content has no value of the name mean."
+    ] * 2
+    found = mapped(result, {"list": [{"sys": 120, **AT}, {"dia": 80, **AT}]})
+    assert [each.name for each in found if isinstance(each, MappedReading)] == ["bp", "bp"]
+    assert [each.merge for each in found if isinstance(each, MappedReading)] == [Merge("time", "")] * 2
 
 
 def test_readings_with_one_correlation_id_are_merged() -> None:

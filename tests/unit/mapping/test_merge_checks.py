@@ -105,7 +105,7 @@ def test_a_period_that_is_shorter_than_the_times_tell_apart_is_a_warning_at_its_
     [
         ("date", "hour", True), ("date", "day", True), ("%d.%m.%Y", "day", True), ("%Y%m%d%H", "hour", True),
         ("%Y%m%d%H", "day", False), ("%Y%m%d%H%M", "hour", False), ("iso", "day", False),
-        ("date", "{by: session}", False),
+        ("date", "{by: session}", False), ("date", "time", False),
     ],
 )  # fmt: skip
 def test_a_window_of_values_that_all_have_one_time_is_a_warning(
