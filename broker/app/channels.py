@@ -15,6 +15,7 @@ from broker.egress.addresses import Allowance, Network
 from broker.egress.client import OF_ENDPOINTS, OF_TOKEN_ENDPOINTS, EgressClient
 from broker.egress.client_certificates import ClientCertificates
 from broker.egress.documents import DocumentClient
+from broker.egress.handshakes import TlsProbe
 from broker.egress.http_connection import ResponseLimits
 from broker.egress.origin import KEEP_ALIVE_S
 from broker.egress.proxy import Proxy
@@ -88,6 +89,17 @@ def egress_client(
 def document_client(settings: Settings) -> DocumentClient:
     """Fetches documents from the addresses that channels may reach."""
     return DocumentClient(Allowance(allowed_networks(settings)), tls=_tls(settings), proxy=_proxy(settings))
+
+
+def tls_probe(settings: Settings, *, timeout_s: float, allowance: Allowance | None = None) -> TlsProbe:
+    """Makes handshakes with the addresses that channels may reach, or those of `allowance`."""
+    return TlsProbe(
+        allowance or Allowance(allowed_networks(settings)),
+        tls=_tls(settings),
+        proxy=_proxy(settings),
+        certificates=_client_certificates(settings),
+        timeout_s=timeout_s,
+    )
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -17,7 +17,7 @@ from broker.tasks import SupervisedTask
 from broker.telemetry import tracing
 from broker.telemetry.tracing import RecordedSpan, SpanQueue, Tracer
 
-_EVERYWHERE = Allowance((ip_network("0.0.0.0/0"), ip_network("::/0")))
+EVERYWHERE = Allowance((ip_network("0.0.0.0/0"), ip_network("::/0")))
 """No subscriber chooses the address of the collector: the operator does."""
 
 
@@ -35,7 +35,7 @@ async def open_tracer(settings: Settings, roles: frozenset[Role]) -> AsyncIterat
     from broker.workers.trace_exporter import TraceExporter  # noqa: PLC0415
 
     queue, closed = SpanQueue(), asyncio.Event()
-    async with egress_client(settings, allowance=_EVERYWHERE) as egress:
+    async with egress_client(settings, allowance=EVERYWHERE) as egress:
         exporter = TraceExporter(queue, encode, egress.post, settings.traces_url, headers, closed)
         task = SupervisedTask("traces", exporter.run, closed)
         try:

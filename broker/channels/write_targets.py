@@ -85,6 +85,10 @@ class WriteTargets:
             targets[target.tenant, target.name] = target
         return cls(list(targets.values()))
 
+    def all(self) -> Sequence[WriteTarget]:
+        """Those of every tenant."""
+        return list(self._targets.values())
+
     def find(self, tenant: Tenant, endpoint: str | None) -> WriteTarget | None:
         """The target that the endpoint names; None if the tenant has no such target."""
         if not endpoint or not endpoint.startswith(SCHEME):

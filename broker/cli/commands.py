@@ -66,7 +66,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command(
         "doctor",
         "doctor",
-        "Check store, settings, clock, disk, names, endpoints, certificates and permissions.",
+        "Check store, settings, clock, disk, names, endpoints, TLS, certificates and permissions.",
         reads_settings=True,
     ),
     "demo": Command(

@@ -14,7 +14,7 @@ from broker.telemetry import logs
 
 
 def doctor(*, as_json: JsonOption = False, wide: WideOption = False) -> None:
-    """Check store, settings, clock, disk, names, endpoints, certificates and permissions.
+    """Check store, settings, clock, disk, names, endpoints, TLS, certificates and permissions.
 
     It changes nothing, and runs beside brokers with their settings. A failure keeps the broker from working
     or from keeping a promise; a warning may come to that. Each has what to do.

@@ -8,7 +8,7 @@ of step. `EgressClient` opens connections; nothing else uses them.
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import httptools
 
@@ -82,6 +82,11 @@ class HttpConnection(asyncio.Protocol):
             raise
         finally:
             exchange.timer.cancel()
+
+    def peer_certificate(self) -> dict[str, Any]:
+        """The certificate of the server, as `ssl.SSLSocket.getpeercert` describes it; empty without TLS."""
+        certificate = self._transport.get_extra_info("peercert") if self._transport is not None else None
+        return dict(certificate or {})
 
     def close(self) -> None:
         """Drops the connection at once, with whatever was not sent yet."""

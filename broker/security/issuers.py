@@ -135,6 +135,10 @@ class IssuerFile:
         self._by_url = {issuer.url: issuer for issuer in issuers}
         self._by_name = {issuer.name: issuer for issuer in issuers}
 
+    def all(self) -> Sequence[Issuer]:
+        """Those of the file."""
+        return list(self._by_url.values())
+
     def find(self, url: str) -> Issuer | None:
         """The issuer of the claim `iss`."""
         return self._by_url.get(url)

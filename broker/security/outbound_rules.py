@@ -79,6 +79,10 @@ class OutboundRules:
             rules[key] = rule
         return cls(list(rules.values()))
 
+    def all(self) -> Sequence[OutboundRule]:
+        """Those of every tenant."""
+        return [rule for listed in self._rules.values() for _, _, rule in listed]
+
     def find(self, tenant: Tenant, url: str) -> OutboundRule | None:
         """The rule for a URL; None if no token is to be sent to it."""
         listed = self._rules.get(tenant)

@@ -37,19 +37,22 @@ def _context(file: Path) -> ssl.SSLContext:
     return context
 
 
-def self_signed(file: Path) -> Path:
-    """Writes a key and a self-signed certificate for 127.0.0.1 and localhost into the file; returns it."""
+def self_signed(file: Path, *, days: int = 1) -> Path:
+    """Writes a key and a self-signed certificate for 127.0.0.1 and localhost into the file; returns it. The
+    certificate expires in so many days; it has if they are negative.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file.stem)])
     now = dt.datetime.now(dt.UTC)
+    expiry = now + dt.timedelta(days=days)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(min(now, expiry) - dt.timedelta(days=1))
+        .not_valid_after(expiry)
         .add_extension(
             x509.SubjectAlternativeName(
                 [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]

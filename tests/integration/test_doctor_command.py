@@ -25,7 +25,7 @@ async def test_the_doctor_of_a_healthy_broker_finds_no_failure_and_reads_its_end
     findings = json.loads(done.stdout)
     assert not done.stderr
     assert {finding["check"] for finding in findings} == {
-        *("settings", "store", "clock", "disk", "DNS", "endpoints", "certificates", "permissions")
+        *("settings", "store", "clock", "disk", "DNS", "endpoints", "TLS", "certificates", "permissions")
     }
     assert {finding["state"] for finding in findings} == {"ok", "warning"}
     [endpoints] = [finding for finding in findings if finding["check"] == "endpoints"]

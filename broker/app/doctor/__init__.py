@@ -7,6 +7,7 @@ has found a failure.
 from broker.app.doctor.configuration import check_configuration
 from broker.app.doctor.files import check_certificates, check_permissions
 from broker.app.doctor.finding import Finding, State
+from broker.app.doctor.handshakes import check_handshakes
 from broker.app.doctor.network import check_endpoints, check_names
 from broker.app.doctor.storage import check_disk, check_store
 from broker.clock import Clock, SystemClock
@@ -24,6 +25,7 @@ async def examine(settings: Settings, clock: Clock | None = None) -> list[Findin
         findings += [finding async for finding in check_names(settings)]
         if checked is not None and checked.is_readable:
             findings += [finding async for finding in check_endpoints(settings, checked.store)]
+        findings += [finding async for finding in check_handshakes(settings, clock.now_ms())]
     finally:
         if checked is not None:
             await checked.store.close()

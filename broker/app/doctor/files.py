@@ -12,7 +12,7 @@ from broker.settings import Settings
 from broker.settings.written import CONFIG, masked
 
 CERTIFICATES, PERMISSIONS = "certificates", "permissions"
-_SOON = timedelta(days=21)
+SOON = timedelta(days=21)
 CERTIFICATES_OF = ("tls_cert", "tls_client_ca", "egress_ca_file", "mqtt_cert", "mqtt_ca_file")
 """The settings that name a file of certificates."""
 SECRETS = (
@@ -92,15 +92,15 @@ def check_certificates(settings: Settings, now_ms: int) -> Iterator[Finding]:
             continue
         first = min(expiries, key=lambda each: each.moment)
         left = first.moment - now
-        found = f"{variable}={path}: {first.subject} expires {first.moment:%Y-%m-%d}"
+        found = f"{variable}={path}: {first.subject} expires {first.moment:%Y-%m-%d}, in {left.days} days"
         if left <= timedelta(0):
             yield failure(
                 CERTIFICATES,
                 f"{variable}={path}: {first.subject} expired {first.moment:%Y-%m-%d}",
                 "Renew it and replace the file; a running broker reads it again by itself.",
             )
-        elif left < _SOON:
-            yield warning(CERTIFICATES, f"{found}, in {left.days} days", "Renew it and replace the file.")
+        elif left < SOON:
+            yield warning(CERTIFICATES, found, "Renew it and replace the file.")
         else:
             yield ok(CERTIFICATES, found)
     if not files:

@@ -114,11 +114,12 @@ def test_every_setting_that_names_a_file_is_judged_or_known_to_need_no_check() -
 
 def test_certificates_are_reported_before_they_expire(tmp_path: Path) -> None:
     settings = Settings(tls_cert=self_signed(tmp_path / "broker.pem"))
-    now_ms = SystemClock().now_ms()
+    now_ms = SystemClock().now_ms() + DAY_MS // 2  # the certificate has half a day
     for days, state in ((-30, State.OK), (0, State.WARNING), (2, State.FAILURE)):
         found = list(check_certificates(settings, now_ms + days * DAY_MS))
         assert states(found) == [("certificates", state)]
         assert "CN=broker expire" in found[0].finding
+        assert (f", in {0 - days} days" in found[0].finding) is (state is not State.FAILURE)
 
 
 def test_the_settings_that_name_no_certificate_are_fine(tmp_path: Path) -> None:
