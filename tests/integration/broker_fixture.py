@@ -26,6 +26,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import register_subscription, subscription
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 from tests.conftest import NO_AUTHORITIES, StartBroker
+from tests.integration.operations_client import value
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
 WAIT_S = 60.0
@@ -142,6 +143,17 @@ class BrokerFixture:
             ids.append(response.json()["id"])
         return ids
 
+    async def send_in_order(self, subscription_id: str, count: int) -> list[str]:
+        """As `send`, but each reading is an event of the subscription before the next one is posted: changes
+        of different resources may be numbered in either order.
+        """
+        ids: list[str] = []
+        before = await self.event_count(subscription_id)
+        for n in range(1, count + 1):
+            ids += await self.send()
+            await self.until_counted(subscription_id, before + n)
+        return ids
+
     async def status_of(self, subscription_id: str) -> dict[str, Any]:
         """The SubscriptionStatus resource in the answer of `$status`."""
         bundle = (await self.client.get(f"/r5/Subscription/{subscription_id}/$status")).json()
@@ -181,6 +193,18 @@ class BrokerFixture:
         assert arrived, f"{name} has {endpoint.numbers} after {timeout_s} s, not 1..{count}"
         assert endpoint.numbers == list(range(1, count + 1))
         return endpoint
+
+    async def until_delivered(self, subscription_id: str, number: int) -> None:
+        """Until the broker has recorded that the event of this number was delivered, which is later than the
+        endpoint has it: what is not recorded is sent again after an update, a retry or a restart.
+        """
+
+        async def is_recorded() -> bool:
+            response = await self.client.get(f"/r5/Subscription/{subscription_id}/$delivery")
+            assert response.status_code == 200, response.text
+            return int(value(response.json(), "delivered")) >= number
+
+        await until(is_recorded)
 
     async def events(self, subscription_id: str) -> list[int]:
         """The event numbers in the answer of `$events`."""

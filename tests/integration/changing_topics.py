@@ -65,6 +65,6 @@ def client_of(broker: Running) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{broker.settings.port}",
         headers={"Content-Type": "application/fhir+json"},
-        timeout=30,
+        timeout=60,
         trust_env=False,
     )

@@ -127,7 +127,8 @@ class ChannelTaps:
         return values["websocket-url"]["valueUrl"], values["token"]["valueString"]
 
     async def _read_websocket(self, url: str, token: str, connected: asyncio.Event) -> None:
-        async with websockets.connect(url, open_timeout=WAIT_S) as socket:
+        # a busy machine may answer neither the opening nor a ping of the protocol for a while
+        async with websockets.connect(url, open_timeout=WAIT_S, ping_interval=None) as socket:
             bind = {"type": "bind-with-token", "payload": {"token": token, "eventsSinceNumber": 1}}
             await socket.send(json.dumps(bind))
             async for message in socket:
@@ -138,9 +139,12 @@ class ChannelTaps:
         headers = {"Authorization": f"Bearer {await self._broker.smart.token('ward', _OWN)}"}
         url = f"/r5/Subscription/{subscription_id}/$stream?eventsSinceNumber=1"
         async with self._broker.smart.client.stream("GET", url, headers=headers, timeout=None) as response:
+            rest = ""
             async for chunk in response.aiter_text():
-                self._read["server-sent-events"].append(chunk)
-                connected.set()
+                *whole, rest = (rest + chunk).split("\n\n")  # a chunk may end within an event
+                self._read["server-sent-events"] += whole
+                if whole:
+                    connected.set()
 
 
 def _content(code: str) -> dict[str, Any]:

@@ -124,12 +124,17 @@ class Command:
 
     async def until_output(self, text: str, times: int = 1, timeout_s: float = START_S) -> str:
         """Waits until the output contains `text` this many times. The output."""
+        assert self.process is not None
+        code: int | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.output.count(text) < times:
-                    self._check_alive(text)
+                while self.output.count(text) < times and code is None:
                     await asyncio.sleep(0.02)
-        assert self.output.count(text) >= times, f"no {text!r} within {timeout_s} s: {self.output[-2000:]}"
+                    code = self.process.poll()  # before the output is read: it may write the text, and end
+        has_ended = "" if code is None else f", exited with {code}"
+        assert self.output.count(text) >= times, (
+            f"no {text!r} within {timeout_s} s{has_ended}: {self.output[-2000:]}"
+        )
         return self.output
 
     async def until_ready(self, base: str) -> None:

@@ -12,7 +12,13 @@ _FRAME = b"\x28\xb5\x2f\xfd"
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The content of each file. A running store may replace some meanwhile."""
+    contents = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                contents[str(path.relative_to(folder))] = path.read_bytes()
+    return contents
 
 
 def command_lines() -> bytes:

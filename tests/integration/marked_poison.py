@@ -47,7 +47,7 @@ async def _replace_texts(data: Path, texts: dict[str, bytes]) -> dict[str, bytes
     replaced = {}
     async with redis.Redis(unix_socket_path=str(socket_path(data)), protocol=2) as store:
         for name, text in texts.items():
-            (key,) = [key async for key in store.scan_iter(f"*:resource:*/{name}")]
+            (key,) = {key async for key in store.scan_iter(f"*:resource:*/{name}")}
             stored = cast("bytes", await store.get(key))
             replaced[name] = read_stored(stored).text
             await store.set(key, stored.removesuffix(replaced[name]) + text)

@@ -98,7 +98,7 @@ class MarkedTraffic:
         self._stack = AsyncExitStack()
         self._guarded = GuardedBroker(clients, subscriber)
         self._guarded.smart = SmartBroker(
-            running, httpx.AsyncClient(base_url=base, timeout=30, trust_env=False), clients
+            running, httpx.AsyncClient(base_url=base, timeout=60, trust_env=False), clients
         )
         self._taps = ChannelTaps(self._guarded, mails)
         self._hooks: dict[str, str] = {}

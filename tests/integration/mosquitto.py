@@ -15,7 +15,7 @@ from broker.egress.mqtt import MqttServer
 from tests.ports import free_port
 from tests.spawning import dies_with_parent
 
-START_S = 30.0
+START_S = 60.0
 
 
 def mosquitto_binary() -> str:

@@ -79,7 +79,7 @@ class PoisonMaker:
 async def poison_maker_of(broker: Running, store: Store) -> AsyncIterator[PoisonMaker]:
     headers = {"Content-Type": "application/fhir+json"}
     async with httpx.AsyncClient(
-        base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
+        base_url=broker.settings.base_url, headers=headers, timeout=60, trust_env=False
     ) as client:
         yield PoisonMaker(client, store)
 

@@ -32,7 +32,7 @@ class SmartBroker:
             base_url=self.base_url,
             auth=auth_of(self.base_url, client_id, scope),
             headers={"Content-Type": "application/fhir+json"},
-            timeout=30,
+            timeout=60,
             trust_env=False,
         )
 
@@ -72,6 +72,6 @@ async def smart_broker(
 ) -> AsyncIterator[SmartBroker]:
     async with (
         start_broker(auth="smart", clients_dir=clients_dir, **settings) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         yield SmartBroker(broker, client, clients_dir)

@@ -27,7 +27,7 @@ class SoftHsm:
         configuration.write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
         os.environ["SOFTHSM2_CONF"] = str(configuration)
         arguments = ["--init-token", "--free", "--label", "broker", "--so-pin", "1234", "--pin", PIN]
-        subprocess.run(["softhsm2-util", *arguments], check=True, capture_output=True, timeout=30)
+        subprocess.run(["softhsm2-util", *arguments], check=True, capture_output=True, timeout=60)
 
     def describe(self, path: Path, label: str) -> None:
         """Writes the description of the key with the label."""

@@ -26,7 +26,7 @@ async def authenticate(headers: Mapping[str, str]) -> Principal:
 async def guarded(start_broker: StartBroker) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         start_broker(authenticate=authenticate) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         yield client
 
@@ -74,7 +74,7 @@ async def test_a_type_without_indexes_is_not_searched(start_broker: StartBroker)
     indexes = (("Device", ()),)
     async with (
         start_broker(search_indexes=indexes) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         await put(client, {"resourceType": "Device", "id": "d1"}, reading(1))
         assert ids(await bundle_at(client, "/r4/Device")) == ["d1"]
@@ -106,7 +106,7 @@ async def test_changed_indexes_are_built_of_what_is_stored(start_broker: StartBr
 
     async with (
         start_broker(search_indexes=()) as broker,
-        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=30, trust_env=False) as client,
+        httpx.AsyncClient(base_url=broker.settings.base_url, timeout=60, trust_env=False) as client,
     ):
         await put(client, *(reading(number) for number in range(12)))
         await put(client, reading(1) | {"status": "amended"})

@@ -204,7 +204,7 @@ async def test_no_secret_is_written_or_answered_and_no_health_data_is_logged(
     secrets: list[str] = []
     with Command.of_broker(tmp_path, "serve", "--workers", "2", **settings) as serve:
         await serve.until_ready(base)
-        async with httpx.AsyncClient(base_url=base, trust_env=False, headers=_JSON, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=base, trust_env=False, headers=_JSON, timeout=60) as client:
             session = Session(BrokerFixture(client, subscriber))
             await _exercise(session, secrets)
             metrics = (await client.get("/metrics")).text

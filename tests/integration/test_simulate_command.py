@@ -43,7 +43,7 @@ async def test_readings_by_http_inbox_and_mqtt_are_the_same_readings(tmp_path: P
     serve = Command.of_broker(tmp_path, "serve", port=base.rpartition(":")[2], **shared)
 
     async def count(result: str) -> int:
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             pages = [(await client.get(f"{each}/metrics")).text for each in (base, url)]
         lines = "\n".join(pages).splitlines()
         name = f'broker_readings_total{{status="{result}"}} '

@@ -89,7 +89,7 @@ async def two(tmp_path: Path) -> AsyncIterator[TwoProcesses]:
                 commands.append(stack.enter_context(command))
             clients = [
                 await stack.enter_async_context(
-                    httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+                    httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
                 )
                 for port in ports
             ]
@@ -131,7 +131,7 @@ async def test_tokens_assertions_and_registrations_hold_in_every_process(two: Tw
 
     await until(is_known_to_the_second)
     token = (await two.request_token(1, "new")).json()["access_token"]
-    assert await two.statuses(token) == [404, 404]
+    await two.until_statuses(token, 404, 404)
     register(two.folder, "new", SCOPE, disabled=True)
     two.reload()
     await two.until_statuses(token, 401, 401)

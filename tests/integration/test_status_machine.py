@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from broker.app import running
 from broker.settings import Settings
 from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
-from tests.integration.broker_fixture import BrokerFixture
+from tests.integration.broker_fixture import WAIT_S, BrokerFixture
 from tests.stores import SharedStore
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Bench:
         self.broker_fixture: BrokerFixture
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(2 * WAIT_S)
 
     async def _live(self) -> None:
         headers = {"Content-Type": "application/fhir+json"}
@@ -60,7 +60,7 @@ class Bench:
         async with (
             running(self._settings) as broker,
             httpx.AsyncClient(
-                base_url=broker.settings.base_url, headers=headers, timeout=30, trust_env=False
+                base_url=broker.settings.base_url, headers=headers, timeout=60, trust_env=False
             ) as client,
             SimulatedSubscriber() as subscriber,
         ):
@@ -89,7 +89,7 @@ class Bench:
     def end(self) -> None:
         self.do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(WAIT_S)
         self._loop.close()
 
 
@@ -135,6 +135,7 @@ class StatusMachine(RuleBasedStateMachine):
     def _until_delivered(self) -> None:
         async def delivered() -> None:
             await self.broker_fixture.until_numbers(self.endpoint.name, self.count)
+            await self.broker_fixture.until_delivered(self.id, self.count)
 
         if self.count:
             self.bench.do(delivered())

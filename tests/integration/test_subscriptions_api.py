@@ -13,6 +13,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.fhir.rows import read_back
+from tests.integration.broker_fixture import BrokerFixture
 
 VITALS = "http://fhir-broker.org/topics/vital-signs"
 ADMISSIONS = "http://fhir-broker.org/topics/encounter-start"
@@ -222,6 +223,7 @@ async def test_an_update_repeats_the_handshake_and_continues_the_numbers(
     reading = orjson.dumps(observation(HEART_RATE, "p1", "2026-01-01T00:00:00Z", 70))
     await client.post("/r4/Observation", content=reading)
     assert await subscriber.wait_until(lambda: old.numbers == [1])
+    await BrokerFixture(client, subscriber).until_delivered(subscription_id, 1)
 
     document = subscription("r4", VITALS, subscriber.url("new")) | {"id": subscription_id}
     url = f"/r4/Subscription/{subscription_id}"

@@ -15,6 +15,7 @@ from tests.integration.commands import run as run_command
 
 TOPIC = "http://fhir-broker.org/topics/vital-signs"
 HOUR = timedelta(hours=1)
+_WAIT = ("--wait", "60")
 
 
 class Operator:
@@ -87,6 +88,7 @@ async def test_a_subscription_is_shown_paused_activated_retried_tested_and_delet
 
         assert "attempted now" in await operator.run("subscriptions", "retry", own)
         await fixture.until_numbers("a", 2)
+        await fixture.until_delivered(own, 2)
         assert "No notification waits" in await operator.run("subscriptions", "retry", own, code=1)
 
         assert "heartbeat delivered after" in await operator.run("subscriptions", "send-test", own)
@@ -97,13 +99,13 @@ async def test_a_subscription_is_shown_paused_activated_retried_tested_and_delet
 
         assert f"{own} is off" in await operator.run("subscriptions", "pause", own)
         assert await fixture.status(own) == "off"
-        assert (await operator.json("subscriptions", "activate", own))["status"] == "active"
+        assert (await operator.json("subscriptions", "activate", own, *_WAIT))["status"] == "active"
         stored = (await client.get(f"/r4/Subscription/{own}")).json()
         assert stored["channel"]["payload"] == "application/fhir+json", "its release is still R4"
         assert (await operator.json("subscriptions", "show", own))["release"] == "r4"
 
         endpoint.answer = _refuse
-        failed = await operator.run("subscriptions", "activate", own, code=1)
+        failed = await operator.run("subscriptions", "activate", own, *_WAIT, code=1)
         assert f"{own} is error: " in failed
         assert "400" in failed
 

@@ -62,9 +62,8 @@ async def test_after_a_kill_the_next_owner_of_the_store_waits_for_no_lease(
         async with connect(base, subscriber) as broker_fixture:
             subscription_id = await broker_fixture.subscribe("a", max_count=2)
             gate = endpoint.answer = Gate()
-            sent = await broker_fixture.send(5)
+            sent = await broker_fixture.send_in_order(subscription_id, 5)
             await gate.until_entered()
-            await broker_fixture.until_counted(subscription_id, 5)
             serve.kill()
             endpoint.answer = Script()
             gate.opened.set()
@@ -72,7 +71,7 @@ async def test_after_a_kill_the_next_owner_of_the_store_waits_for_no_lease(
             serve.spawn()
             await serve.until_output(_VOID, times=2)  # the first start had nothing to void
             await serve.until_ready(base)
-            sent += await broker_fixture.send(3)
+            sent += await broker_fixture.send_in_order(subscription_id, 3)
             await broker_fixture.until_numbers("a", 8)
         assert await serve.stop() == 0
     assert "Traceback" not in serve.output
@@ -120,7 +119,7 @@ async def test_a_dispatcher_that_outlives_the_owner_is_waited_for_and_its_late_c
             async with asyncio.timeout(WAIT_S):
                 while "claim lost" not in attached.log.read_text():  # noqa: ASYNC110 another process sets no event
                     await asyncio.sleep(0.02)
-            sent += await broker_fixture.send(3)
+            sent += await broker_fixture.send_in_order(subscription_id, 3)
             await broker_fixture.until_numbers("a", 4)
     assert serve.output.count(_VOID) == 1, "the second owner was not alone"
     assert ids_by_number(endpoint) == {number: {name} for number, name in enumerate(sent, start=1)}

@@ -158,7 +158,7 @@ async def test_sighup_reads_the_folder_again(tmp_path: Path) -> None:
         write(folder, topic())
         os.kill(command.pid, signal.SIGHUP)
         async with httpx.AsyncClient(
-            base_url=base, headers={"Connection": "close"}, timeout=30, trust_env=False
+            base_url=base, headers={"Connection": "close"}, timeout=60, trust_env=False
         ) as client:
 
             async def all_know() -> bool:

@@ -196,5 +196,5 @@ async def test_every_process_serves_a_new_topic(
         async def is_known() -> bool:
             return (await elsewhere.get("/r5/SubscriptionTopic/flags")).status_code == 200
 
-        await until(is_known, 2)
+        await until(is_known)
         assert await broker_fixture.status(subscription_id) == "active"

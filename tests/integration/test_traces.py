@@ -47,6 +47,7 @@ async def test_without_tracing_the_trace_of_the_producer_reaches_the_subscriber_
 ) -> None:
     subscription_id = await broker_fixture.subscribe("a")
     await put(broker_fixture, "hr", 0, "00")
+    await broker_fixture.until_counted(subscription_id, 1)  # else they may be numbered in either order
     await broker_fixture.send()
     await broker_fixture.until_numbers("a", 2)
     assert set(received(broker_fixture, "a", 1)) == {traceparent(0, "00")}
@@ -140,7 +141,7 @@ async def test_a_notification_of_several_events_is_part_of_the_trace_of_each(
         Collector() as collector,
         broker_with(start_broker, subscriber, traces_url=collector.url, traces_ratio=1.0) as fixture,
     ):
-        await fixture.subscribe("a", max_count=10)
+        await fixture.subscribe("a", max_count=10, timeout_s=60)
         gate = subscriber.endpoint("a").answer = Gate()
         await put(fixture, "first", 5)
         await gate.until_entered()

@@ -135,7 +135,7 @@ async def test_a_type_without_an_index_has_no_history(start_broker: StartBroker,
     del settings
     async with (
         start_broker(search_indexes=(("Patient", ()),)) as running,
-        httpx.AsyncClient(base_url=running.settings.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=running.settings.base_url, trust_env=False, timeout=60) as client,
     ):
         await put(client, "Device/d1")
         await put(client, "Patient/ana")

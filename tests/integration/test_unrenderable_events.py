@@ -2,15 +2,21 @@
 delivered.
 """
 
+from datetime import timedelta
+
 import pytest
 
 from broker.app import Running
+from broker.delivery import policy
 from broker.store.protocol import Store
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
 from tests.integration.operations_client import value
 from tests.integration.poisoning import PoisonMaker, poison_maker_of
 from tests.integration.test_event_stream import read, registered
+
+HOUR = timedelta(hours=1)
 
 
 def numbers(endpoint: Endpoint) -> list[list[int]]:
@@ -23,42 +29,64 @@ def numbers(endpoint: Endpoint) -> list[list[int]]:
 async def hold_events(
     broker_fixture: BrokerFixture, poison: PoisonMaker, subscription_id: str, *names: str
 ) -> Gate:
-    """Events 2 and up of an endpoint wait behind the first, which is being sent."""
+    """Events 2 and up of an endpoint wait behind the first, which is being sent alone."""
     gate = broker_fixture.subscriber.endpoint("a").answer = Gate()
     for n, name in enumerate(names, 1):
         await poison.put(name)
-        await broker_fixture.until_counted(
-            subscription_id, n
-        )  # resources of different partitions have no order but this
-    await gate.until_entered()
+        # resources of different partitions have no order but this
+        await broker_fixture.until_counted(subscription_id, n)
+        await gate.until_entered()
     return gate
+
+
+async def until_attempts(poison: PoisonMaker, subscription_id: str, count: int) -> None:
+    """Until the notification that waits has failed this many times."""
+
+    async def have_failed() -> bool:
+        response = await poison.client.get(f"/r5/Subscription/{subscription_id}/$delivery")
+        return bool(value(response.json(), "attempts") == count)
+
+    await until(have_failed)
+
+
+async def retry(poison: PoisonMaker, subscription_id: str) -> None:
+    response = await poison.client.post(f"/r5/Subscription/{subscription_id}/$retry")
+    assert value(response.json(), "retried") is True, response.text
 
 
 @pytest.mark.parametrize(
     ("max_count", "sent"), [(10, [[1], [2, 3], [5]]), (1, [[1], [2], [3], [5]])], ids=["batched", "single"]
 )
 async def test_an_unrenderable_event_becomes_a_dead_letter_and_the_others_arrive_in_order(
-    broker: Running, store: Store, subscriber: SimulatedSubscriber, max_count: int, sent: list[list[int]]
+    start_broker: StartBroker,
+    store: Store,
+    subscriber: SimulatedSubscriber,
+    monkeypatch: pytest.MonkeyPatch,
+    max_count: int,
+    sent: list[list[int]],
 ) -> None:
-    async with poison_maker_of(broker, store) as poison:
+    monkeypatch.setattr(policy, "BUILD_DELAY_MS", HOUR // timedelta(milliseconds=1))
+    async with (
+        start_broker(retry_base=HOUR, retry_max=HOUR, retry_budget=24 * HOUR) as broker,
+        poison_maker_of(broker, store) as poison,
+    ):
         broker_fixture = BrokerFixture(poison.client, subscriber)
         subscription_id = await broker_fixture.subscribe(
-            "a", release="r4", content="full-resource", max_count=max_count
+            "a", release="r4", content="full-resource", max_count=max_count, timeout_s=60
         )
         gate = await hold_events(broker_fixture, poison, subscription_id, *(f"n{n}" for n in range(1, 6)))
         await poison.damage("n4")
         gate.opened.set()
         endpoint = subscriber.endpoint("a")
-        if max_count > 1:
-
-            async def is_reported() -> bool:
-                errors = (await broker_fixture.status_of(subscription_id)).get("error", [])
-                return any("could not be built" in error["text"] for error in errors)
-
-            await until(is_reported)
-            assert await broker_fixture.status(subscription_id) == "active", "while the build is retried"
+        for attempt in range(1, policy.BUILD_ATTEMPTS):
+            await until_attempts(poison, subscription_id, attempt)
+            waiting = await broker_fixture.status_of(subscription_id)
+            assert any("could not be built" in error["text"] for error in waiting["error"])
+            assert waiting["status"] == "active", "while the build is retried"
+            await retry(poison, subscription_id)
         assert await subscriber.wait_until(lambda: 5 in endpoint.numbers)
         assert numbers(endpoint) == sent
+        await broker_fixture.until_delivered(subscription_id, 5)
         status = await broker_fixture.status_of(subscription_id)
         assert status["status"] == "active"
         assert "1 event could not be rendered" in str(status["error"])
