@@ -9,6 +9,7 @@ import contextlib
 import functools
 import gc
 import ipaddress
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -82,6 +83,12 @@ _FIRST = (
 """Files with slow tests run first: each process of pytest-xdist takes whole files, and the last ones to end
 should be short.
 """
+
+
+def pytest_configure() -> None:
+    """A run that a shell starts in the background ignores SIGINT, and so would the programs of the tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -55,7 +55,7 @@ def test_the_sbom_names_a_licence_for_each_component_or_says_which_has_none() ->
 @pytest.mark.timeout(600)  # it reads the metadata of every package: minutes on a loaded machine
 def test_the_sbom_of_this_environment_has_the_installed_packages() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "sbom"))
-    bom = script["read"](sys.executable)
+    bom = script["read"](sys.executable, "--no-validate")
     names = {component["name"].lower().replace("_", "-") for component in bom["components"]}
     assert bom["metadata"]["component"]["name"] == "fhir-broker"
     assert {"fhirpathpy", "orjson", "redis", "starlette"} <= names
