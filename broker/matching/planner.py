@@ -27,11 +27,13 @@ from broker.matching.registration import filter_applies, sends
 from broker.matching.support import unsupported
 from broker.matching.values import BadFilter
 from broker.model.release import Release
-from broker.model.search import Component, Filter, SearchParameter
+from broker.model.search import Comparator, Component, Filter, SearchParameter
 from broker.model.topic import Topic
 
-_Shape = tuple[str, str | None, str | None]
-"""Parameter, modifier and type of a filter: they decide which search parameter it means."""
+_Shape = tuple[str, Comparator | None, str | None, str | None]
+"""Parameter, comparator, modifier and type of a filter: they decide which search parameter it means, and
+whether the end of a chain takes it.
+"""
 
 
 class _ReleaseMeaning(NamedTuple):
@@ -66,7 +68,7 @@ class LookupPlanner:
         self._context = context
         self._parameters: dict[tuple[Release, str], SearchParameter | None] = {}
         self._meanings: dict[_Shape, _FilterMeaning] = {}
-        self._channels: dict[tuple[_Shape | str, PredicateKind, int], LookupChannel] = {}
+        self._channels: dict[tuple[tuple[str, str | None] | str, PredicateKind, int], LookupChannel] = {}
 
     def applicable(self, filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
         """The filters that foci of the type must pass (R-144)."""
@@ -162,7 +164,7 @@ class LookupPlanner:
         )
 
     def _meaning(self, filter_: Filter) -> _FilterMeaning:
-        shape = filter_.parameter, filter_.modifier, filter_.resource_type
+        shape = filter_.parameter, filter_.comparator, filter_.modifier, filter_.resource_type
         meaning = self._meanings.get(shape)
         if meaning is None:
             meaning = self._meanings[shape] = self._find_meaning(filter_)
@@ -200,9 +202,9 @@ class LookupPlanner:
 
     def _channel(self, filter_: Filter, meaning: _FilterMeaning, draft: PredicateDraft) -> LookupChannel:
         """The channel, which all filters about the same parameter share."""
-        name: _Shape | str = filter_.parameter
+        name: tuple[str, str | None] | str = filter_.parameter
         if is_chained(filter_):
-            name = filter_.parameter, filter_.modifier, None
+            name = filter_.parameter, filter_.modifier
         key = name, draft.kind, draft.component
         channel = self._channels.get(key)
         if channel is None:

@@ -140,6 +140,20 @@ def test_only_candidates_are_evaluated(about: Topic) -> None:
     assert {problem.subscription_id for problem in index.drain_problems()} == {"first"}
 
 
+def test_a_chain_that_never_passes_takes_no_other_of_its_parameter_with_it(about: Topic) -> None:
+    """A family name takes no comparator."""
+    naive, index = NaiveMatcher(CONTEXT), IndexedMatcher(CONTEXT)
+    change = observed(**is_of(1))
+    text = Resource(b'{"resourceType":"Patient","id":"1","name":[{"family":"Ana"}]}')
+    key = VersionKey(DEFAULT_TENANT, "Patient", "1", 1)
+    patient = Version(key, Release.R4, Interaction.CREATE, 0, text)
+    for matcher in (naive, index):
+        put(matcher, about, "never", Filter("patient.family", "Ana", Comparator.GE))
+        put(matcher, about, "found", Filter("patient.family", "Ana"))
+        assert matcher.needs(change) == {("Patient", "1")}
+        assert ids(matcher.match(change, {("Patient", "1"): patient})) == {"found"}
+
+
 def test_thresholds_under_one_code_are_found_by_order(about: Topic) -> None:
     index = IndexedMatcher(CONTEXT)
     for n in range(100):
