@@ -23,13 +23,19 @@ DEADLINE_S = 60.0
 
 class PageRunner:
     """Runs one page in `folder`, which holds the data of its broker. `endpoint` is the `host:port` of a
-    subscriber.
+    subscriber. `others` are more words of the page, with what they are here.
     """
 
-    def __init__(self, folder: Path, endpoint: str, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        endpoint: str,
+        settings: Mapping[str, str],
+        others: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder
         port = free_port()
-        self._addresses = {BROKER: f"127.0.0.1:{port}", ENDPOINT: endpoint}
+        self._addresses = {BROKER: f"127.0.0.1:{port}", ENDPOINT: endpoint, **(others or {})}
         self._env = environment(port=str(port), log_level="warning", **settings)
         programs = Path(sys.executable).parent  # where fhir-broker is installed
         self._env["PATH"] = f"{programs}{os.pathsep}{self._env['PATH']}"
