@@ -16,6 +16,7 @@ from tests.conftest import StartBroker
 from tests.integration.broker_fixture import until
 from tests.integration.operations_client import groups, value
 from tests.integration.poisoning import AT, SplitBroker, split_broker_of
+from tests.metrics import read_total
 from tests.stores import redis_of
 
 
@@ -157,8 +158,11 @@ async def test_a_filter_is_processed_in_pages(split: SplitBroker) -> None:
     ).json()
     assert value(answer, "discarded") == 2
     assert await split.poison.dead_letters() == every[:4]
-    metrics = (await split.poison.client.get("/metrics")).text
-    assert 'broker_dead_letters{kind="change"} 4.0' in metrics
+
+    async def are_counted() -> bool:
+        return await read_total(split.poison.client, "broker_dead_letters", kind="change") == 4
+
+    await until(are_counted)
 
 
 @pytest.mark.parametrize(

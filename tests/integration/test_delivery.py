@@ -3,11 +3,13 @@ and recovers.
 """
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import orjson
 
 from broker.testing.subscriber import SimulatedSubscriber
+from broker.workers.dispatcher import LEASE_MS
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, Script, broker_with
 
@@ -108,6 +110,21 @@ async def test_concurrent_changes_never_cause_two_requests_at_once_to_one_subscr
     broker_fixture.subscriber.endpoint("a").answer = gate
     await asyncio.gather(*(broker_fixture.send(5, f"p{n}") for n in range(8)))
     endpoint = await broker_fixture.until_numbers("a", 40)
+    assert (gate.max_inside, endpoint.duplicates) == (1, 0)
+
+
+async def test_a_process_that_was_paused_does_not_send_again_what_is_under_way(
+    broker_fixture: BrokerFixture,
+) -> None:
+    await broker_fixture.subscribe("a", timeout_s=60)
+    gate = Gate()
+    broker_fixture.subscriber.endpoint("a").answer = gate
+    await broker_fixture.send()
+    await gate.until_entered()
+    time.sleep(LEASE_MS / 1000 + 0.5)  # noqa: ASYNC251 nothing in this process runs meanwhile
+    await broker_fixture.subscribe("other")
+    gate.opened.set()
+    endpoint = await broker_fixture.until_numbers("a", 1)
     assert (gate.max_inside, endpoint.duplicates) == (1, 0)
 
 
