@@ -53,7 +53,7 @@ async def until_ready(client: httpx.AsyncClient, url: str = "/readyz", **headers
 
 
 async def until_matched(store: Store) -> None:
-    """Until no change waits to be matched."""
+    """Until no change waits to be matched. One that waits when a subscription becomes active is its event."""
     change_log = ChangeLog(store)
 
     async def is_matched() -> bool:

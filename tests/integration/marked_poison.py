@@ -10,6 +10,7 @@ from broker.store.resources import read_stored
 from tests.integration.broker_fixture import Gate, until
 from tests.integration.guarded_broker import GuardedBroker
 from tests.integration.operations_client import question
+from tests.metrics import total
 
 POISON = "markerpoison"
 _DAMAGED, _CUT = "damaged", "cut"
@@ -19,6 +20,7 @@ async def break_events(guarded: GuardedBroker, data: Path, reading: dict[str, An
     """Makes versions of the reading events, one of them with a text that nobody can read and one without a
     text, waits until they are dead letters, and repairs them. The store of the broker is in `data`.
     """
+    await _until_matched(guarded)
     held, gate = await guarded.subscribe("held"), Gate()
     guarded.subscriber.endpoint("held").answer = gate
     for n, name in enumerate(("intact", _DAMAGED, _CUT), start=1):
@@ -38,6 +40,17 @@ async def break_events(guarded: GuardedBroker, data: Path, reading: dict[str, An
         for path in (f"/r4/Observation/{name}", f"/r4/Observation/{name}/_history/1"):
             assert (await guarded.lab.get(path)).status_code == 500
     await _replace_texts(data, intact)
+
+
+async def _until_matched(guarded: GuardedBroker) -> None:
+    """Until no change waits to be matched. One that waits when a subscription becomes active is its event."""
+
+    async def is_matched() -> bool:
+        page = (await guarded.lab.get("/metrics")).text
+        has_backlog = "broker_matcher_backlog{" in page  # not while the store is unavailable
+        return has_backlog and total(page, "broker_matcher_backlog") == 0
+
+    await until(is_matched)
 
 
 async def _replace_texts(data: Path, texts: dict[str, bytes]) -> dict[str, bytes]:

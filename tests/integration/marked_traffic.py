@@ -141,6 +141,7 @@ class MarkedTraffic:
         await self._read()
         await quarantine_readings(self._guarded.lab, HEALTH)
         await self._use_the_inbox()
+        await until(self._has_arrived, _DEADLINE_S)
 
     async def _ask(self, method: str, url: str, body: Any = None, **headers: str) -> httpx.Response:
         content = body if isinstance(body, str | bytes | None) else json.dumps(body)
@@ -339,6 +340,9 @@ class MarkedTraffic:
         held = await asyncio.to_thread(run, "key-ring", "list", "--json", data_dir=str(self._data))
         self.shown["key-ring list"] = held.stdout
         key.unlink()
+
+    async def _has_arrived(self) -> bool:
+        return self.is_everywhere()
 
     def is_everywhere(self) -> bool:
         """Whether the marked observations came by each channel that carries resources."""

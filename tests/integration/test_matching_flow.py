@@ -30,7 +30,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import SimulatedSubscriber
 from broker.workers.poison import MAX_ATTEMPTS
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, parts_of, until
+from tests.integration.broker_fixture import BrokerFixture, parts_of, until, until_matched
 from tests.stores import redis_of
 
 pytestmark = pytest.mark.usefixtures("long_leases")
@@ -323,18 +323,15 @@ async def test_a_position_that_went_back_is_matched_again_and_repeats_no_event(
         response = await broker_fixture.client.put("/r4/Observation/early", json=reading("early", value))
         assert response.is_success
 
-    async def is_matched() -> bool:
-        return not sum((await ChangeLog(store).backlog()).values())
-
     await put(60)
     await put(61)
     await broker_fixture.until_numbers("a", 2)
-    await until(is_matched)
+    await until_matched(store)
     matching = keys.matching(store.layout.partition_of(DEFAULT_TENANT, "early"))
     await redis_of(store).hset(matching, mapping={"position": START, "matched": 0})
     await put(62)
     endpoint = await broker_fixture.until_numbers("a", 3)
-    await until(is_matched)
+    await until_matched(store)
     events = [
         event
         for request in endpoint.received

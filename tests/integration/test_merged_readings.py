@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from broker.app import Running
+from broker.store.protocol import Store
 from broker.testing.subscriber import SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture
+from tests.integration.broker_fixture import BrokerFixture, until_matched
 from tests.integration.merging_strap import MERGING, payload, pulse
 from tests.integration.reading_fixture import dead_letters, send, stored
 from tests.ports import free_port
@@ -31,7 +32,7 @@ def tokens(observation: dict[str, Any]) -> dict[int, str]:
 
 
 async def test_the_samples_of_an_hour_are_one_observation_and_a_batch_of_them_one_version(
-    broker: Running, client: httpx.AsyncClient, subscriber: SimulatedSubscriber
+    broker: Running, client: httpx.AsyncClient, subscriber: SimulatedSubscriber, store: Store
 ) -> None:
     fixture = BrokerFixture(client, subscriber)
     batch = await send(client, payload(*(pulse(minute, 60 + minute) for minute in range(0, 20, 2))))
@@ -39,6 +40,7 @@ async def test_the_samples_of_an_hour_are_one_observation_and_a_batch_of_them_on
     rows = batch.json()["observations"]
     assert {(row["status"], row["version"]) for row in rows} == {("accepted", "1")}
     assert len({row["reference"] for row in rows}) == 1
+    await until_matched(store)
     await fixture.subscribe("a")
     late = await send(client, payload(pulse(5, 99, second=30)))
     observation = await stored(client, late)

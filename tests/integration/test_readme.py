@@ -81,7 +81,9 @@ async def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> 
             await terminals.start("serve", block).until_ready(terminals.base)
 
         async def listen(block: str) -> None:
-            await terminals.start("listen", block).until_output("handshake")
+            listener = terminals.start("listen", block)
+            await listener.until_output("handshake")
+            await listener.until_output("is active")  # the broker has the answer to it
 
         async def simulate(block: str) -> None:
             assert "0 not accepted" in await terminals.run(block)

@@ -15,12 +15,12 @@ from tests.integration.broker_fixture import broker_with
 class Application:
     """Behind the simulated subscriber, which passes each request on to the middleware."""
 
-    def __init__(self, ledger: Path, base: str, client: httpx.AsyncClient) -> None:
+    def __init__(self, ledger: Ledger, base: str, client: httpx.AsyncClient) -> None:
         self.events: list[Event] = []
         self.gaps: list[Gap] = []
         self.receiver = Receiver(
             self._handle,
-            Ledger(ledger),
+            ledger,
             secrets=None,
             catch_up=CatchUp(base, client),
             on_gap=self._on_gap,
@@ -59,10 +59,11 @@ async def test_a_receiver_gets_what_a_faulty_subscriber_before_it_has_dropped(
             await fixture.send()
         await fixture.until_numbers("a", 3)
         base = str(fixture.client.base_url).rstrip("/") + "/r5"
-        application = Application(tmp_path / "ledger.db", base, client)
-        subscriber.endpoint("a").answer = application
-        await fixture.send()
-        await fixture.until_numbers("a", 4)
+        with Ledger(tmp_path / "ledger.db") as ledger:
+            application = Application(ledger, base, client)
+            subscriber.endpoint("a").answer = application
+            await fixture.send()
+            await fixture.until_numbers("a", 4)
         assert application.numbers == [1, 2, 3, 4]
         assert application.gaps == []
         assert all(event.resource is not None for event in application.events)
