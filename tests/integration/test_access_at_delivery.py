@@ -42,6 +42,7 @@ async def test_only_resources_that_meet_the_restrictions_are_events_or_included(
         await broker.put(patient("p1"))
         await broker.put(patient("p2", "R"))
         await broker.put(observation("o1"))
+        await broker.until_counted(subscription_id, 1)  # changes of two resources have no order
         await broker.put(observation("o2", category="laboratory"))
         await broker.put(observation("o3", subject="p2"))
         endpoint = await broker.until_number("hook", 2)
@@ -66,11 +67,10 @@ async def test_what_is_moved_out_of_sight_while_it_waits_is_withheld_and_its_num
         broker.subscriber.endpoint("hook").answer = gate
         await broker.put(observation("first"))
         await gate.until_entered()
-        await broker.put(observation("before"))
-        await broker.put(observation("secret"))
-        await broker.put(observation("after"))
-        for each in (subscription_id, stream_id):
-            await broker.until_counted(each, 4)
+        for number, name in enumerate(("before", "secret", "after"), start=2):
+            await broker.put(observation(name))
+            for each in (subscription_id, stream_id):
+                await broker.until_counted(each, number)
         await broker.put(observation("secret", level="R"))  # neither an event nor its removal
         assert (await broker.lab.delete("/r4/Observation/secret")).status_code in {200, 204}
         await broker.put(observation("last"))
@@ -98,11 +98,12 @@ async def test_what_is_moved_out_of_sight_while_it_waits_is_withheld_and_its_num
 
 async def test_deleted_resources_are_told_to_those_who_could_see_them(start: Start) -> None:
     async with start(f"{NORMAL_OBSERVATIONS} system/Patient.r") as broker:
-        await broker.subscribe("hook")
-        await broker.put(observation("seen"))
+        subscription_id = await broker.subscribe("hook")
         await broker.put(observation("hidden", level="R"))
-        for resource_id in ("seen", "hidden"):
+        await broker.put(observation("seen"))
+        for resource_id in ("hidden", "seen"):
             await broker.lab.delete(f"/r4/Observation/{resource_id}")
+        await broker.until_counted(subscription_id, 2)
         await broker.put(observation("last"))
         endpoint = await broker.until_number("hook", 3)
         assert endpoint.numbers == [1, 2, 3]

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import httpx
+import pytest
 
 from broker.model.change import DEFAULT_TENANT
 from broker.model.subscription import SubscriptionId
@@ -20,6 +21,7 @@ from tests.integration.commands import run
 from tests.integration.operations_client import groups, value
 from tests.integration.test_event_stream import read as read_stream
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 SECRET = "Bearer s3cret"
 DELAY = timedelta(milliseconds=20)
 

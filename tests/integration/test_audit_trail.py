@@ -182,6 +182,7 @@ async def test_refused_access_and_failed_authentication_are_recorded(
     assert references(failures[0]) == ["Patient/ana"]
 
 
+@pytest.mark.usefixtures("long_leases")
 async def test_deliveries_name_the_receiver_and_what_it_got(
     client: httpx.AsyncClient, trail: AuditReader, subscriber: SimulatedSubscriber
 ) -> None:

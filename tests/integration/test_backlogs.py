@@ -33,7 +33,7 @@ async def test_the_subscriptions_with_the_most_undelivered_events_have_series_un
     gates = {name: Gate() for name in ("far", "near", "least")}
     ids = {}
     for n, (name, gate) in enumerate(gates.items(), 1):
-        ids[name] = await broker_fixture.subscribe(name)
+        ids[name] = await broker_fixture.subscribe(name, timeout_s=60)
         broker_fixture.subscriber.endpoint(name).answer = gate
         await broker_fixture.send(2)
         # matched: a change shortly before an activation may be an event of that subscription too

@@ -42,7 +42,7 @@ async def test_a_backlog_beyond_its_limit_is_reported_by_status_events_metric_an
             client_of(broker.settings.base_url) as client,
         ):
             broker_fixture = BrokerFixture(client, subscriber)
-            subscription_id = await broker_fixture.subscribe("a", max_count=1)
+            subscription_id = await broker_fixture.subscribe("a", max_count=1, timeout_s=60)
             gate = subscriber.endpoint("a").answer = Gate()
             await broker_fixture.send(MAX_WAITING + 10)
             await broker_fixture.until_status(subscription_id, "error")
@@ -72,7 +72,7 @@ async def test_after_a_gap_a_reactivation_resumes_and_events_still_reports_the_g
 ) -> None:
     async with start_broker(max_outbox=MAX_WAITING) as broker, client_of(broker.settings.base_url) as client:
         broker_fixture = BrokerFixture(client, subscriber)
-        subscription_id = await broker_fixture.subscribe("a", max_count=4)
+        subscription_id = await broker_fixture.subscribe("a", max_count=4, timeout_s=60)
         endpoint = subscriber.endpoint("a")
         gate = endpoint.answer = Gate(503)
         await broker_fixture.send(MAX_WAITING + 10)

@@ -15,6 +15,7 @@ from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Gate, Script, broker_with, until
 from tests.integration.console_client import ConsoleClient, ConsolePage, console_of
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 PATIENT = timedelta(minutes=10)
 """Handshakes are repeated for so long, and attempts after a failure are so far apart."""
 
@@ -115,7 +116,7 @@ async def test_what_a_person_does_to_a_subscription_is_what_the_api_does(
     await patient_broker.send(2)
     await patient_broker.until_numbers("ward", 2)
 
-    page = await console.read(path)
+    page = await until_page(console, path, "2 of 2 events are delivered")
     assert "secret-value" not in page.source
     assert "********" in page.source
     assert "none: every event of the topic" in page.text
