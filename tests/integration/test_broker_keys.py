@@ -1,6 +1,7 @@
 """The broker's own keys as operators and servers see them: `fhir-broker keys`, and the published key sets."""
 
 import json
+import os
 from pathlib import Path
 
 import httpx
@@ -42,7 +43,9 @@ async def test_key_sets_are_public_and_cacheable_and_follow_a_rotation(
         assert len((await client.get("/oauth/jwks/clinic")).json()["keys"]) == 2
         assert len((await client.get("/oauth/jwks/default")).json()["keys"]) == 2, "the first one has expired"
 
-        (tmp_path / "clinic" / "keys.json").write_text("{}")
+        manifest = tmp_path / "clinic" / "keys.json"
+        manifest.write_text("{}")
+        os.utime(manifest, (0, 0))  # the clock of a file system may have stood still since it was read
         broken = await client.get("/oauth/jwks/clinic")
         assert (broken.status_code, broken.headers["cache-control"]) == (503, "no-store")
 
