@@ -205,10 +205,11 @@ class AuditTrail:
     ) -> tuple[ChainHead, ChainProblem | None]:
         """Verifies about `limit` entries behind a verified one; where it came to, and what is wrong there.
 
-        At the end of the chain its last entry is compared with the head. `recorded` are heads that were
-        stored elsewhere: the chain must contain them.
+        At the end of the chain its last entry is compared with the head, where nothing was chained meanwhile.
+        `recorded` are heads that were stored elsewhere: the chain must contain them.
         """
         digest, sequence = bytes.fromhex(after.digest), after.sequence
+        earlier_head = await self.head(tenant)
         async for block in self.blocks(tenant, sequence + 1):
             if block.last <= sequence:
                 break  # what followed is gone
@@ -224,11 +225,12 @@ class AuditTrail:
             sequence, digest = block.last, block.digest
             if sequence - after.sequence >= limit:
                 return ChainHead(sequence, digest.hex()), None
-        reached, head = ChainHead(sequence, digest.hex()), await self.head(tenant)
-        if head.sequence > sequence:
-            text = f"the entries {sequence + 1} to {head.sequence} are missing at the end"
+        reached = ChainHead(sequence, digest.hex())
+        if earlier_head.sequence > sequence:
+            text = f"the entries {sequence + 1} to {earlier_head.sequence} are missing at the end"
             return reached, ChainProblem(sequence + 1, text)
-        if head != reached:
+        head = await self.head(tenant)
+        if head.sequence <= sequence and head != reached:
             return reached, ChainProblem(sequence, "it is not the entry that the head of the trail names")
         missing = [known.sequence for known in recorded if known.sequence > sequence]
         if missing:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import textwrap
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,6 +13,7 @@ from broker.model.notification import NotificationType
 from broker.model.outcome import Advance
 from broker.model.release import Release
 from broker.store import audit_keys
+from broker.store.audit_blocks import Block
 from broker.store.audit_journal import AuditJournal
 from broker.store.audit_trail import AuditTrail
 from broker.store.changes import Changes
@@ -169,6 +171,29 @@ async def test_an_altered_block_is_found_and_named(store: Store) -> None:
             fields[b"entries"] = rows[0][1][b"entries"]
         await redis.xadd(chain, fields, id=block_id)
     assert await problem(store) == 5
+
+
+class GrowingTrail(AuditTrail):
+    """Another process chains an entry whenever this one has read the last block."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._grown = store
+
+    async def blocks(self, tenant: Tenant, first: int = 1) -> AsyncIterator[Block]:
+        async for block in super().blocks(tenant, first):
+            yield block
+        await fill(self._grown, 1)
+
+
+async def test_entries_that_are_chained_during_a_verification_are_not_missing(store: Store) -> None:
+    await fill(store, 2)
+    trail = GrowingTrail(store)
+    reached, found = await trail.problem_after(DEFAULT_TENANT, await trail.anchor(DEFAULT_TENANT), 1_000_000)
+    assert (reached.sequence, found) == (2, None)
+    assert (await trail.head(DEFAULT_TENANT)).sequence == 3
+    reached, found = await AuditTrail(store).problem_after(DEFAULT_TENANT, reached, 1_000_000)
+    assert (reached.sequence, found) == (3, None)
 
 
 async def test_what_is_kept_verifies_after_retention_has_trimmed(store: Store) -> None:
