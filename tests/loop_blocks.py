@@ -103,7 +103,11 @@ class LoopBlocks:
         if running is None or running is self._sampled:
             return
         _, ident, start_s = running
-        if time.clock_gettime(time.pthread_getcpuclockid(ident)) - start_s > _SAMPLE_AFTER_S:
+        try:
+            spent_s = time.clock_gettime(time.pthread_getcpuclockid(ident)) - start_s
+        except OSError:  # the thread has ended
+            return
+        if spent_s > _SAMPLE_AFTER_S:
             frame = sys._current_frames().get(ident)
             if frame is not None and self._running is running:
                 self._stack = "".join(traceback.format_stack(frame)[-12:])

@@ -2,6 +2,8 @@
 mended, and readings of a patient of its own.
 """
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 
 TOPIC = "http://fhir-broker.org/topics/vital-signs"
 PATIENT = "Patient/tour"
-_EFFECT_S = 10.0
+_EFFECT_S = 30.0
+_POLL_S = 0.05
 _HEART_RATES = (120, 135)
 _FHIR = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
 _BUSY = Answer(503)
@@ -201,6 +204,14 @@ class DemoTour:
         registered = await self._request("POST", "Subscription", json=self._document())
         self.subscription_id = str(registered["id"])
         await self._wait(lambda: bool(self._received("handshake")))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_EFFECT_S):
+                # until the broker has noted the answer
+                while await self._status() == "requested":  # noqa: ASYNC110 it answers over HTTP
+                    await asyncio.sleep(_POLL_S)
+
+    async def _status(self) -> str:
+        return str((await self._request("GET", f"Subscription/{self.subscription_id}"))["status"])
 
     async def _send_reading(self) -> None:
         value = _HEART_RATES[self._readings % len(_HEART_RATES)]

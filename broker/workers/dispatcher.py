@@ -9,7 +9,7 @@ net against lost messages, a new connection to the store looks in all shards, an
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ from broker.delivery.engine import DeliveryEngine
 from broker.delivery.wakeups import WakeupListener
 from broker.errors import StoreUnavailable
 from broker.store.claims import Claim
-from broker.store.schedule import Claimed, Schedule
+from broker.store.schedule import Schedule
 from broker.tasks import end
 from broker.telemetry import metrics
 from broker.workers.active_claims import ActiveClaims
@@ -34,9 +34,7 @@ partition, because a claim that is lost to another dispatcher by mistake sends a
 """
 RENEW_S = LEASE_MS / 4000
 LATE_S = 2 * RENEW_S
-"""When the last renewal is so long ago, claims of this process may have run out before another one claims
-them.
-"""
+"""After so long without a renewal, the claims of this process may have run out or are about to."""
 RESCAN_S = 60.0
 RELEASE_TIMEOUT_S = 2.0
 _RETRY_MS = 500
@@ -78,8 +76,7 @@ class Dispatcher:
         self._budget = ConcurrencyBudget(limits.attempts_per_key)
         self._active = ActiveClaims(limits.active_claims)
         self._alarms = ShardAlarms(schedule.shards)
-        self._renewal = asyncio.Lock()
-        self._renewed_s = time.monotonic()
+        self._renewed_at_s = time.monotonic()
 
     async def run(self) -> None:
         with self._wakeups.of_shards(self._alarms.events):
@@ -114,7 +111,8 @@ class Dispatcher:
                 await self._active.wait_until_free()
                 continue
             try:
-                claimed = await self._claim(shard, limit)
+                await self._renew_if_late(shard)
+                claimed = await self._schedule.claim(shard, limit)
             except StoreUnavailable as error:
                 metrics.store_errors.inc()
                 _log.warning("store unavailable", worker="dispatcher", shard=shard, error=str(error))
@@ -128,16 +126,6 @@ class Dispatcher:
             if claimed.next_in_ms is not None:
                 self._alarms.advance_alarm(shard, claimed.next_in_ms)
             await woken.wait()
-
-    async def _claim(self, shard: int, limit: int) -> Claimed:
-        """What is due. A process that was paused renews its own claims first: those that ran out, and that no
-        other process has taken, it would claim again and send a second time.
-        """
-        if self._is_late:
-            async with self._renewal:
-                if self._is_late:
-                    await self._renew(self._active.older_than(0))
-        return await self._schedule.claim(shard, limit)
 
     async def _deliver(self, claim: Claim) -> None:
         """Delivers until the subscription has nothing to send, then sets the shard's alarm to its next due
@@ -180,22 +168,23 @@ class Dispatcher:
         """Renews the leases of long attempts; cancels those whose claim was lost (deleted, or taken over)."""
         while True:
             await asyncio.sleep(RENEW_S)
-            lasting = self._active.older_than(RENEW_S / 2)
+            requested_at_s = time.monotonic()
             with contextlib.suppress(StoreUnavailable):
-                async with self._renewal:
-                    lost = await self._renew(lasting)
-                for task, claim in lasting.items():
-                    if claim in lost and self._active.is_current(task, claim):
-                        _log.info("claim lost", subscription=claim.id, fence=claim.token)
-                        task.cancel()
+                await self._renew(self._active.older_than(RENEW_S / 2))
+                self._renewed_at_s = requested_at_s
 
-    @property
-    def _is_late(self) -> bool:
-        return time.monotonic() - self._renewed_s > LATE_S
+    async def _renew_if_late(self, shard: int) -> None:
+        """If this process or the store stood still, claims whose attempts are under way may have run out, but
+        nobody has taken them. Claiming would take them, and send their notifications twice.
+        """
+        if time.monotonic() - self._renewed_at_s > LATE_S:
+            lasting = self._active.older_than(0)
+            await self._renew({task: claim for task, claim in lasting.items() if claim.shard == shard})
 
-    async def _renew(self, lasting: Mapping["asyncio.Task[None]", Claim]) -> Collection[Claim]:
-        """Renews the claims, and returns those that were lost."""
-        started_s = time.monotonic()
+    async def _renew(self, lasting: Mapping[asyncio.Task[None], Claim]) -> None:
+        """Raises `StoreUnavailable`."""
         lost = set(await self._schedule.extend(list(lasting.values()))) if lasting else set()
-        self._renewed_s = started_s
-        return lost
+        for task, claim in lasting.items():
+            if claim in lost and self._active.is_current(task, claim):
+                _log.info("claim lost", subscription=claim.id, fence=claim.token)
+                task.cancel()

@@ -66,7 +66,8 @@ async def _report_an_hour(store_url: str) -> None:
     """What another process reported in the last hour."""
     now_ms = SystemClock().now_ms()
     store = redis.from_url(store_url)
-    async with store.pipeline(transaction=False) as pipeline:
+    async with store.pipeline(transaction=True) as pipeline:
+        pipeline.delete(keys.ACTIVITY)  # the broker may have reported too, and its report would be newer
         for step in range(1, 361):
             sample = ActivitySample(
                 "box:17",

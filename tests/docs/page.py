@@ -7,6 +7,7 @@ HTML comments, which readers of the page do not see, say to the test what the te
     <!-- test: output of N -->      the next block shows what the background block N prints
     <!-- test: stop N -->           stops the background block N, or the broker
     <!-- test: start broker -->     starts the broker again
+    <!-- test: await T at P -->     waits until the broker's answer to GET P has the text T
     <!-- test: saved as F -->       the next block is saved as the file F, not run
     <!-- test: not run: reason -->  the next block is only checked for its syntax
 """
@@ -42,7 +43,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A directive that stands for itself: `stop N` or `start broker`."""
+    """A directive that stands for itself: `stop N`, `start broker` or `await T at P`."""
 
     verb: str
     name: str
@@ -58,7 +59,7 @@ def steps(page: Path) -> Iterator[Block | Control]:
             line = text.count("\n", 0, match.start()) + 1
             yield Block(match["language"], match["code"], line, tuple(directives))
             directives.clear()
-        elif directive.startswith(("stop ", "start ")):
+        elif directive.startswith(("stop ", "start ", "await ")):
             verb, _, name = directive.partition(" ")
             yield Control(verb, name)
         else:

@@ -12,13 +12,16 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import httpx
+
 from tests.docs.answers import difference
 from tests.docs.page import ANSWERS, RUNNABLE, Block, Control, steps
+from tests.integration.broker_fixture import until
 from tests.integration.commands import Command, environment
 from tests.ports import free_port
 
 BROKER, ENDPOINT = "127.0.0.1:8080", "127.0.0.1:9000"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class PageRunner:
@@ -76,9 +79,16 @@ class PageRunner:
     async def _control(self, step: Control) -> None:
         if step.verb == "start":
             await self._start_broker()
+        elif step.verb == "await":
+            text, _, path = step.name.partition(" at ")
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                await until(lambda: self._shows(client, path, text))
         else:
             command = self._background.pop(step.name)
             await command.stop(signal.SIGTERM if step.name == "broker" else signal.SIGKILL)
+
+    async def _shows(self, client: httpx.AsyncClient, path: str, text: str) -> bool:
+        return text in (await client.get(f"http://{self._addresses[BROKER]}{path}")).text
 
     async def _perform(self, block: Block) -> None:
         if block.directive("not run:") is not None:

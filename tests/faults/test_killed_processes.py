@@ -19,6 +19,7 @@ from broker.store.embedded import EmbeddedServer
 from broker.testing.gateway import SimulatedGateway
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
+from broker.workers.dispatcher import LEASE_MS
 from tests.faults.processes import GATEWAY_ATTEMPTS, BrokerProcess, StoreProcess, started
 from tests.integration.broker_fixture import BrokerFixture, Gate
 
@@ -33,10 +34,12 @@ async def valkey(tmp_path: Path) -> AsyncIterator[StoreProcess]:
     store.kill()
 
 
-def trio(store: StoreProcess, folder: Path) -> tuple[BrokerProcess, BrokerProcess, BrokerProcess]:
-    api = BrokerProcess("api", folder, redis_url=store.url)
+def trio(
+    store: StoreProcess, folder: Path, **settings: str
+) -> tuple[BrokerProcess, BrokerProcess, BrokerProcess]:
+    api = BrokerProcess("api", folder, redis_url=store.url, **settings)
     rest = [
-        BrokerProcess(command, folder, redis_url=store.url, base_url=api.base)
+        BrokerProcess(command, folder, redis_url=store.url, base_url=api.base, **settings)
         for command in ("match", "dispatch")
     ]
     return api, rest[0], rest[1]
@@ -92,6 +95,29 @@ async def test_a_dispatcher_killed_during_delivery_repeats_only_the_notification
             await broker_fixture.send(2)
             await dispatch.start()
             await broker_fixture.until_numbers("a", 10)
+
+
+async def test_a_dispatcher_that_stood_still_longer_than_its_claims_last_repeats_nothing(
+    valkey: StoreProcess, tmp_path: Path, subscriber: SimulatedSubscriber
+) -> None:
+    api, match, dispatch = trio(valkey, tmp_path, shards="1", retry_max="50ms")
+    async with started(api, match, dispatch), client_of(api) as client:
+        broker_fixture = BrokerFixture(client, subscriber)
+        await broker_fixture.subscribe("a")
+        await broker_fixture.subscribe("busy")  # so that it claims as soon as it goes on
+        busy = subscriber.endpoint("busy").answer = Gate(503)
+        busy.opened.set()
+        endpoint = subscriber.endpoint("a")
+        gate = endpoint.answer = Gate()
+        await broker_fixture.send(1)
+        await gate.until_entered()
+        dispatch.suspend()
+        await asyncio.sleep(LEASE_MS / 1000 + 1)
+        gate.opened.set()
+        await broker_fixture.send(1)
+        dispatch.resume()
+        await broker_fixture.until_numbers("a", 2)
+        assert endpoint.duplicates == 0
 
 
 async def test_a_matcher_killed_under_load_loses_and_repeats_nothing(

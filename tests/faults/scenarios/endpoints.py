@@ -57,7 +57,8 @@ async def failing_endpoints(folder: Path, size: Size) -> Rig:
     faults = CURABLE | HARMLESS
     patients = [f"p{n}" for n in range(len(faults))]
     async with running_rig(folder, size) as rig:
-        failing = [await rig.subscribe(patient, patient, max_count=5, timeout_s=1) for patient in patients]
+        # so long that a machine under load answers in time: what is answered late is sent again
+        failing = [await rig.subscribe(patient, patient, max_count=5, timeout_s=10) for patient in patients]
         await rig.subscribe("healthy", "ana")
         async with rig.load([*patients, "ana"], per_s=30):
             for _ in range(size.pick(1, 5)):
