@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,7 +36,7 @@ async def valkey(tmp_path: Path) -> AsyncIterator[StoreProcess]:
 
 
 def trio(
-    store: StoreProcess, folder: Path, **settings: str
+    store: StoreProcess, folder: Path, **settings: Any
 ) -> tuple[BrokerProcess, BrokerProcess, BrokerProcess]:
     api = BrokerProcess("api", folder, redis_url=store.url, **settings)
     rest = [

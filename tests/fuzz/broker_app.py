@@ -21,7 +21,7 @@ from broker.app import Role, running
 from broker.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_REQUEST_S = 10
+_REQUEST_S = 60
 """The wall-clock limit of a request that waits instead of computing."""
 
 

@@ -37,7 +37,7 @@ PASSING_KINDS = frozenset(
     }
 )
 """Kinds of keys that belong to resources, subscriptions and dead letters: they go when those go."""
-_REPORT_S = 30.0
+_REPORT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

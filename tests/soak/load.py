@@ -173,7 +173,7 @@ class Load:
         path = f"/r5/Subscription/{subscription_id}"
         answer = (await self._request("GET", f"{path}/$get-ws-binding-token", 200)).json()
         token = {part["name"]: part for part in answer["parameter"]}
-        async with websockets.connect(token["websocket-url"]["valueUrl"]) as socket:
+        async with websockets.connect(token["websocket-url"]["valueUrl"], open_timeout=60) as socket:
             payload = {"token": token["token"]["valueString"]}
             await socket.send(json.dumps({"type": "bind-with-token", "payload": payload}))
             with contextlib.suppress(TimeoutError):

@@ -4,7 +4,9 @@ At SIGUSR1 it writes the numbers of its asyncio tasks, by the name of their coro
 SIGUSR2 the memory that its objects use, and how often it collected garbage. Both are JSON, in the files that
 SOAK_REPORT and SOAK_MEMORY name. `tests/soak/holdings.py` sends the signals and reads the files.
 
-What the broker remembers for five minutes is remembered for 30 s here, so that its caches are full soon.
+What the broker remembers for five minutes is remembered for 30 s here, so that its caches are full soon. A
+pool of threads has all of them from its first task on: their number would grow whenever more tasks than
+before come together.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from broker.__main__ import main
@@ -80,6 +83,14 @@ def _memory() -> Mapping[str, int]:
     }
 
 
+_add_thread = ThreadPoolExecutor._adjust_thread_count
+
+
+def _add_all_threads(pool: ThreadPoolExecutor) -> None:
+    while len(pool._threads) < pool._max_workers:
+        _add_thread(pool)
+
+
 def _writes(variable: str, report: Callable[[], Mapping[str, int]]) -> Callable[..., None]:
     path = Path(os.environ[variable])
 
@@ -94,6 +105,7 @@ def _writes(variable: str, report: Callable[[], Mapping[str, int]]) -> Callable[
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _writes(REPORT, _holdings))
     signal.signal(signal.SIGUSR2, _writes(MEMORY, _memory))
+    ThreadPoolExecutor._adjust_thread_count = _add_all_threads  # type: ignore[method-assign, assignment]
     subscription_cache.MAX_UNUSED_S = client.MAX_UNUSED_S = _MAX_UNUSED_S
     sys.argv[0] = "fhir-broker"
     main()
