@@ -20,6 +20,7 @@ from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Script, broker_with
 from tests.integration.commands import run
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 NODE_PACKAGE = Path(__file__).parent / "webhooks"
 INSTALL_S = 120
 _NO_ANSWER = (

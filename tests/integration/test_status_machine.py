@@ -31,6 +31,7 @@ from broker.testing.subscriber import Answer, Endpoint, SimulatedSubscriber
 from tests.integration.broker_fixture import WAIT_S, BrokerFixture
 from tests.stores import SharedStore
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 T = TypeVar("T")
 RELEASES = st.sampled_from(["r4", "r4b", "r5"])
 ASKING = st.sampled_from(["requested", "active"])

@@ -15,6 +15,7 @@ from broker.testing.subscriber import SimulatedSubscriber
 from tests.fhir.rows import read_back
 from tests.integration.broker_fixture import BrokerFixture
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 VITALS = "http://fhir-broker.org/topics/vital-signs"
 ADMISSIONS = "http://fhir-broker.org/topics/encounter-start"
 NOWHERE = "http://127.0.0.1:9/never"

@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.conftest import StartBroker
 from tests.integration.broker_fixture import BrokerFixture, Script, until
 from tests.integration.commands import run as run_command
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 TOPIC = "http://fhir-broker.org/topics/vital-signs"
 HOUR = timedelta(hours=1)
 _WAIT = ("--wait", "60")

@@ -3,7 +3,7 @@ readings are repeated.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,22 @@ BUNDLES = ("handshake", "order", "valid", "events", "status")
 
 
 class Repeating(SimulatedGateway):
-    """Sends each reading twice."""
+    """Sends each reading twice. The subscriber has both before the next one is sent, so that the scenario
+    cannot look before what is repeated has come.
+    """
+
+    def __init__(self, base: str, subscriber: SimulatedSubscriber) -> None:
+        super().__init__(base)
+        self._endpoint, self._subscriber = subscriber.endpoint("testkit-1"), subscriber
 
     async def send(self, resource: Mapping[str, Any] | bytes, *, label: str = "") -> bool:
-        await super().send(resource, label=label)
-        return await super().send(resource, label=label)
+        are_sent = [await super(Repeating, self).send(resource, label=label) for _ in range(2)]
+        assert await self._subscriber.wait_until(lambda: len(self._endpoint.numbers) >= self.accepted)
+        return all(are_sent)
+
+
+def gateway_to(base: str, _subscriber: SimulatedSubscriber) -> SimulatedGateway:
+    return SimulatedGateway(base)
 
 
 @dataclass
@@ -64,13 +75,13 @@ async def results_of(
     broker: Judged,
     scenarios: list[Scenario],
     release: str,
-    gateway_of: type[SimulatedGateway] = SimulatedGateway,
+    gateway_of: Callable[[str, SimulatedSubscriber], SimulatedGateway] = gateway_to,
 ) -> dict[str, tuple[Verdict, tuple[str, ...]]]:
     base = f"{broker.base}/{release}"
     async with (
         httpx.AsyncClient(trust_env=False, timeout=60) as client,
         SimulatedSubscriber(validates=True) as subscriber,
-        gateway_of(base) as gateway,
+        gateway_of(base, subscriber) as gateway,
     ):
         kit = Kit(
             base,

@@ -100,6 +100,7 @@ async def test_requests_are_answered_by_the_old_topics_until_the_folder_was_read
             return bool(writer)
 
         await until(is_reading)
+        slow.unlink()  # the folder may be read once more, and nobody would write to that reader
         assert (await client.get("/r5/SubscriptionTopic/flags")).json()["version"] == "1"
         await raise_flag(broker_fixture)
         await broker_fixture.until_counted(flags, 1)
@@ -154,7 +155,7 @@ async def test_sighup_reads_the_folder_again(tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{port}"
     with command:
         await command.until_ready(base)
-        await command.until_output("ready", times=2)
+        await command.until_output("ready ", times=2)
         write(folder, topic())
         os.kill(command.pid, signal.SIGHUP)
         async with httpx.AsyncClient(

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from broker.model.trace import parent_id, trace_id
 from broker.store import keys
 from broker.store.protocol import Store
@@ -17,6 +19,7 @@ from tests.integration.reading_fixture import PayloadsOfTests, add_patient, send
 from tests.metrics import read_total
 from tests.ports import free_port
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 PRODUCER = "00f067aa0ba902b7"
 TRACES = [f"4bf92f3577b34da6a3ce929d0e0e47{n:02x}" for n in range(16)]
 _NOW = "2025-03-01T08:00:00Z"

@@ -16,6 +16,7 @@ from tests.integration.operations_client import value
 from tests.integration.poisoning import PoisonMaker, poison_maker_of
 from tests.integration.test_event_stream import read, registered
 
+pytestmark = pytest.mark.usefixtures("long_leases")
 HOUR = timedelta(hours=1)
 
 

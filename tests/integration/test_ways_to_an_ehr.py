@@ -186,7 +186,7 @@ async def test_each_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proce
             for ehr in ways:
                 await ehr.start()
             for ehr in ways:
-                assert await ehr.wait_until(expected, "Observation"), hook.output + poller.output
+                assert await ehr.wait_until(expected, "Observation", 120), hook.output + poller.output
                 assert ehr.faults.is_empty
 
             async def are_equal() -> bool:

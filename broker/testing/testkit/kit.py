@@ -71,11 +71,13 @@ class Desk:
         now = to_instant(SystemClock().now_ms())
         return observation(HEART_RATE, self.patient, now, 60.0 + len(self.sent))
 
-    async def send(self, count: int) -> list[str]:
-        """Sends so many heart rates; what the broker refused."""
+    async def send(self, count: int, resource_id: str = "") -> list[str]:
+        """Sends so many heart rates, as versions of the Observation with the id if it is named; what the
+        broker refused.
+        """
         problems = []
         for _ in range(count):
-            reading = self.reading()
+            reading = self.reading() | ({"id": resource_id} if resource_id else {})
             value = reading["valueQuantity"]["value"]
             if await self._kit.gateway.send(reading):
                 self.sent.append(value)
