@@ -43,7 +43,9 @@ async def chromium() -> AsyncIterator[Browser]:
     if not _HAS_CHROMIUM:
         pytest.skip(f"no Chromium at {CHROMIUM} (Debian 12: apt-get install chromium)")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=2 * _WAIT_MS
+        )
         yield browser
         await browser.close()
 

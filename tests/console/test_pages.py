@@ -64,7 +64,7 @@ async def test_figures_are_live_with_scripts_and_readable_without(
     assert visitor.problems == []
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
-    await page.goto(f"{console_broker.settings.base_url}/console/")
+    await page.goto(f"{console_broker.settings.base_url}/console/", timeout=60_000)
     assert await page.locator("dt:text-is('changes accepted, ever') + dd").inner_text() == str(before + 1)
     await context.close()
 

@@ -154,7 +154,10 @@ class Command:
         return await asyncio.to_thread(self.process.wait, timeout_s)
 
     def kill(self) -> None:
-        """Kills the process if it still runs."""
+        """Kills the process if it still runs, and what a script has started."""
         if self.process is not None and self.process.poll() is None:
+            if self._command[0] != BROKER:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
