@@ -21,7 +21,7 @@ def started(*arguments: str, folder: Path, **settings: str) -> "subprocess.Compl
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -38,7 +38,7 @@ def test_a_forked_broker_says_the_same_as_one_that_was_started(
 ) -> None:
     (tmp_path / "topics").mkdir()
     (tmp_path / "topics" / "a.json").write_bytes((ROOT / "topics" / "vital-signs.json").read_bytes())
-    forked = run_broker(*arguments, env=environment(**settings), cwd=tmp_path, timeout_s=60)
+    forked = run_broker(*arguments, env=environment(**settings), cwd=tmp_path, timeout_s=240)
     other = started(*arguments, folder=tmp_path, **settings)
     assert (forked.returncode, forked.stdout, forked.stderr) == (code, other.stdout, other.stderr)
     assert other.returncode == code

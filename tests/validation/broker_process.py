@@ -104,7 +104,7 @@ async def running_broker() -> AsyncIterator[BrokerProcess]:
         )
         with command:
             await command.until_ready(base)
-            async with mail, httpx.AsyncClient(base_url=base, timeout=20) as client:
+            async with mail, httpx.AsyncClient(base_url=base, timeout=60) as client:
                 yield BrokerProcess(client, mailbox, url_of(scratch / "data"))
             await command.stop()
 

@@ -32,7 +32,8 @@ class ChannelSteps(Collector):
                 parameter["name"]: next(value for key, value in parameter.items() if key.startswith("value"))
                 for parameter in token["parameter"]
             }
-            async with websockets.connect(values["websocket-url"]) as socket, asyncio.timeout(60):
+            connecting = websockets.connect(values["websocket-url"], open_timeout=60)
+            async with connecting as socket, asyncio.timeout(60):
                 await socket.send(
                     json.dumps({"type": "bind-with-token", "payload": {"token": values["token"]}})
                 )
@@ -73,7 +74,7 @@ class ChannelSteps(Collector):
             await self._register_channel(release, "email", "mailto:nurse@example.org")
             await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 66))
             endpoint_of_messages = self.subscriber.endpoint(f"{release}-message")
-            arrived = await self.subscriber.wait_until(partial(has_received, endpoint_of_messages, 2), 15)
+            arrived = await self.subscriber.wait_until(partial(has_received, endpoint_of_messages, 2))
             assert arrived, f"{release}: no message with an event"
             for received in endpoint_of_messages.received:
                 self.documents.add(release, "message", received.body)
@@ -98,9 +99,7 @@ class ChannelSteps(Collector):
             for other in RELEASES:
                 await self.get(other, "elements-subscription", f"Subscription/{accepted['id']}")
             await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 68))
-            arrived = await self.subscriber.wait_until(
-                partial(has_events, self.subscriber.endpoint(name), 1), 15
-            )
+            arrived = await self.subscriber.wait_until(partial(has_events, self.subscriber.endpoint(name), 1))
             assert arrived, f"{name}: no event"
             self.keep_received(release, name, "elements")
 

@@ -18,7 +18,7 @@ RELEASES = ("r4", "r4b", "r5")
 NOW = "2026-03-01T08:00:00Z"
 
 
-async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not await holds():  # noqa: ASYNC110 another process is asked: nobody sets an event
             await asyncio.sleep(0.02)
@@ -75,9 +75,7 @@ class Collector:
         accepted = await register_subscription(self.client, f"/{release}", document)
         self.documents.add(release, "subscription-accepted", accepted)
         self.ids[name] = accepted["id"]
-        assert await self.subscriber.wait_until(lambda: bool(self.subscriber.endpoint(name).received), 15), (
-            name
-        )
+        assert await self.subscriber.wait_until(lambda: bool(self.subscriber.endpoint(name).received)), name
         await until(partial(self.has_status, name, "active"))
 
     async def has_status(self, name: str, status: str) -> bool:

@@ -147,7 +147,7 @@ class _Steps(ChannelSteps, AnswerSteps):
         for name in names:
             endpoint = self.subscriber.endpoint(name)
             wanted = 3 if name.endswith("shape") else 11
-            arrived = await self.subscriber.wait_until(partial(has_events, endpoint, wanted), 20)
+            arrived = await self.subscriber.wait_until(partial(has_events, endpoint, wanted))
             assert arrived, f"{name} has {endpoint.numbers}"
             release = name.partition("-")[0]
             self.keep_received(release, name, name.partition("-")[2])
@@ -156,7 +156,7 @@ class _Steps(ChannelSteps, AnswerSteps):
         for release in RELEASES:
             name = f"{release}-filtered"
             endpoint = self.subscriber.endpoint(name)
-            arrived = await self.subscriber.wait_until(partial(has_heartbeat, endpoint), 20)
+            arrived = await self.subscriber.wait_until(partial(has_heartbeat, endpoint))
             assert arrived, f"{name} got no heartbeat"
             for received in endpoint.received:
                 if received.notification is not None and received.notification.type == "heartbeat":
@@ -172,7 +172,7 @@ class _Steps(ChannelSteps, AnswerSteps):
         await self.send("POST", "/r4/Observation", observation(HEART_RATE, "ana", NOW, 90))
         for release in RELEASES:
             failing = f"{release}-failing"
-            await until(partial(self.has_status, failing, "error"), 20)
+            await until(partial(self.has_status, failing, "error"))
             await self.get(release, "status-of-an-error", f"Subscription/{self.ids[failing]}/$status")
             await self.get(release, "subscription-in-error", f"Subscription/{self.ids[failing]}")
 
@@ -213,6 +213,6 @@ class _Steps(ChannelSteps, AnswerSteps):
             answer = await self.client.get("/r5/$dead-letters")
             return "dead-letter" in answer.text
 
-        await until(is_listed, 20)
+        await until(is_listed)
         for release in RELEASES:
             await self.get(release, "dead-letters-with-entries", "$dead-letters")

@@ -30,7 +30,7 @@ def modules_after(*arguments: str) -> tuple[str, set[str]]:
         [sys.executable, "-c", LIST_MODULES, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     *output, modules = done.stdout.splitlines()

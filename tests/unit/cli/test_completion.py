@@ -34,7 +34,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 def output(*command: str, **variables: str) -> str:
     done = subprocess.run(
-        command, env=environment(**variables), capture_output=True, text=True, timeout=60, check=True
+        command, env=environment(**variables), capture_output=True, text=True, timeout=240, check=True
     )
     return done.stdout
 

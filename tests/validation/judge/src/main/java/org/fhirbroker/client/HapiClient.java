@@ -82,7 +82,7 @@ public final class HapiClient {
   }
 
   private IGenericClient client(FhirContext context, String release) {
-    context.getRestfulClientFactory().setSocketTimeout(30_000);
+    context.getRestfulClientFactory().setSocketTimeout(60_000);
     // with its defaults, the client reads the metadata before its first request
     IGenericClient client = context.newRestfulGenericClient(broker + "/" + release);
     client.setEncoding(EncodingEnum.JSON); // adds _format=json to every URL
@@ -233,14 +233,14 @@ public final class HapiClient {
   }
 
   private static void until(String what, Condition condition) throws InterruptedException {
-    for (int n = 0; n < 300; n++) {
+    for (int n = 0; n < 600; n++) {
       if (condition.holds()) {
         done(what);
         return;
       }
       Thread.sleep(100);
     }
-    throw new AssertionError("not within 30 s: " + what);
+    throw new AssertionError("not within a minute: " + what);
   }
 
   private static void check(boolean holds, String what) {
