@@ -62,9 +62,14 @@ ALL_STORES = ("embedded", "redis_7", "cluster")
 """The fixtures that provide a store: the embedded Valkey, Redis 7.0, and a Cluster with three primaries."""
 
 
-# the time of an example says nothing on a loaded machine
+# the same examples in every run, so what fails, fails for what was changed; "explore" draws others, and more.
+# The time of an example says nothing on a loaded machine
+_SLOW_IS_FINE = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile(
-    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "tests", deadline=None, derandomize=True, suppress_health_check=_SLOW_IS_FINE
+)
+hypothesis.settings.register_profile(
+    "explore", deadline=None, derandomize=False, max_examples=500, suppress_health_check=_SLOW_IS_FINE
 )
 hypothesis.settings.load_profile("tests")
 LOOP_BLOCKS.install()
