@@ -2,16 +2,14 @@
 the morning.
 """
 
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import httpx
-
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.integration.broker_fixture import BrokerFixture, Gate, until
+from tests.ports import free_port
 
 PATIENT = timedelta(minutes=10)
 """Attempts after a failure are so far apart, and handshakes are repeated for so long."""
@@ -58,22 +56,19 @@ async def broken_endpoints(fixture: BrokerFixture) -> AsyncIterator[Mapping[str,
     """The ids of the Subscriptions by the names of `ENDPOINTS`, after their handshakes. The broker has
     `DELAYS`.
     """
-    async with SimulatedSubscriber() as stopped:
+    # nobody else listens there later
+    async with SimulatedSubscriber(port=free_port()) as stopped:
         ids = {name: await _subscribe(fixture, name) for name in ("failing", "locked", "gone")}
         ids["slow"] = await _subscribe(fixture, "slow", timeout_s=1)
-        url = stopped.url("closed")
-        ids["closed"] = await _subscribe(fixture, "closed", endpoint=url)
+        ids["closed"] = await _subscribe(fixture, "closed", endpoint=stopped.url("closed"))
     slow = Gate()
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", httpx.URL(url).port or 0))  # it does not listen
-        for name, status in (("failing", 500), ("locked", 401), ("gone", 410)):
-            fixture.subscriber.endpoint(name).answer = _Refusing(status)
-        fixture.subscriber.endpoint("slow").answer = slow
-        try:
-            yield ids
-        finally:
-            slow.opened.set()
+    for name, status in (("failing", 500), ("locked", 401), ("gone", 410)):
+        fixture.subscriber.endpoint(name).answer = _Refusing(status)
+    fixture.subscriber.endpoint("slow").answer = slow
+    try:
+        yield ids
+    finally:
+        slow.opened.set()
 
 
 async def _subscribe(

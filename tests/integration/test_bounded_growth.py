@@ -19,7 +19,7 @@ _HEADERS = {"Content-Type": "application/fhir+json"}
 
 
 def client_of(base: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=base, headers=_HEADERS, timeout=30, trust_env=False)
+    return httpx.AsyncClient(base_url=base, headers=_HEADERS, timeout=60, trust_env=False)
 
 
 def texts(resource: dict[str, Any]) -> str:

@@ -65,7 +65,7 @@ async def _nobody_else_is_let_in(stack: Stack) -> None:
         f"http://{LOOPBACK}:{stack.port(name, port)}"
         for name, port in (("api", "8080"), ("subscriber", "9000"))
     )
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         await until_ready(client, f"{api}/readyz")
         assert (await client.get(f"{api}/r4/Observation")).status_code == 401
         forged = {"resourceType": "Bundle", "type": "history"}

@@ -38,7 +38,7 @@ async def test_stored_resources_are_reported_by_reference(start_broker: StartBro
     output = tmp_path / "report.json"
     async with start_broker(profile_policy="off") as broker:
         base = broker.settings.base_url
-        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
             for each in (good, bad):
                 response = await client.put(f"/r4/Observation/{each['id']}", json=each)
                 assert response.status_code == 201, response.text
@@ -61,7 +61,7 @@ async def test_all_stored_resources_of_a_type_are_reported(
     output = tmp_path / "report.json"
     async with start_broker(profile_policy="off") as broker:
         base = broker.settings.base_url
-        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
             for n in range(3):
                 document = copy.deepcopy(good) | {"id": f"n{n}"}
                 document["valueQuantity"]["code"] = "bpm" if n == 2 else "/min"

@@ -1,9 +1,7 @@
 """The console's pages of Subscriptions: lists, causes of failures, and actions, without a browser."""
 
 import re
-import socket
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -12,12 +10,11 @@ import pytest
 from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Answer, SimulatedSubscriber
 from tests.conftest import StartBroker
-from tests.integration.broker_fixture import BrokerFixture, Gate, Script, broker_with, until
+from tests.integration.broken_endpoints import DELAYS, ENDPOINTS, broken_endpoints
+from tests.integration.broker_fixture import BrokerFixture, Script, broker_with, until
 from tests.integration.console_client import ConsoleClient, ConsolePage, console_of
 
 pytestmark = pytest.mark.usefixtures("long_leases")
-PATIENT = timedelta(minutes=10)
-"""Handshakes are repeated for so long, and attempts after a failure are so far apart."""
 
 
 @pytest.fixture
@@ -25,8 +22,7 @@ async def patient_broker(
     start_broker: StartBroker, subscriber: SimulatedSubscriber
 ) -> AsyncIterator[BrokerFixture]:
     """A broker whose next attempt after a failure is far enough to be read on a page."""
-    delays = {"retry_base": PATIENT, "retry_max": PATIENT, "retry_budget": 60 * PATIENT}
-    async with broker_with(start_broker, subscriber, handshake_grace=PATIENT, **delays) as fixture:
+    async with broker_with(start_broker, subscriber, **DELAYS) as fixture:
         yield fixture
 
 
@@ -62,34 +58,12 @@ async def answering(status: int) -> Any:
 async def test_at_three_o_clock_the_page_names_the_cause_the_events_and_the_next_attempt(
     patient_broker: BrokerFixture, console: ConsoleClient
 ) -> None:
-    subscriber = patient_broker.subscriber
-    async with SimulatedSubscriber() as stopped:
-        ids = {name: await patient_broker.subscribe(name) for name in ("failing", "locked", "gone")}
-        ids["slow"] = await patient_broker.subscribe("slow", timeout_s=1)
-        url = stopped.url("closed")
-        document = patient_broker.document("closed") | {"endpoint": url}
-        ids["closed"] = (await patient_broker.client.post("/r5/Subscription", json=document)).json()["id"]
-        await patient_broker.until_status(ids["closed"], "active")
-    slow = Gate()
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", httpx.URL(url).port or 0))  # it does not listen
-        subscriber.endpoint("failing").answer = await answering(500)
-        subscriber.endpoint("locked").answer = await answering(401)
-        subscriber.endpoint("gone").answer = await answering(410)
-        subscriber.endpoint("slow").answer = slow
+    async with broken_endpoints(patient_broker) as ids:
         await patient_broker.send(2)
-        causes = {
-            "closed": ("no connection: Connection refused", "Start the receiver"),
-            "slow": ("no answer within 1 s", "too slow or hangs"),
-            "failing": ("the endpoint answered 500 Internal Server Error", "Look at its log"),
-            "locked": ("the endpoint answered 401 Unauthorized", "Correct the Authorization header"),
-            "gone": ("the endpoint answered 410 Gone", "Delete the Subscription"),
-        }
-        for name, (cause, advice) in causes.items():
-            page = await until_page(console, f"/subscriptions/{ids[name]}", advice)
-            assert cause in page.text
-            if name == "gone":  # what happens after it is off is no event of it
+        for name, endpoint in ENDPOINTS.items():
+            page = await until_page(console, f"/subscriptions/{ids[name]}", endpoint.advice)
+            assert endpoint.cause in page.text
+            if endpoint.is_final:  # what happens after it is off is no event of it
                 assert "Status off" in page.text
                 assert "not delivered: number" in page.text
                 assert "Nothing is sent until it is activated." in page.text
@@ -101,10 +75,9 @@ async def test_at_three_o_clock_the_page_names_the_cause_the_events_and_the_next
                 assert "The broker attempts it again by itself." in page.text
                 assert "<time datetime=" in page.source
         listed = await console.read("/subscriptions", error="1")
-        for name, (cause, _) in causes.items():
+        for name, endpoint in ENDPOINTS.items():
             assert ids[name] in listed.text
-            assert cause in listed.text
-        slow.opened.set()
+            assert endpoint.cause in listed.text
 
 
 async def test_what_a_person_does_to_a_subscription_is_what_the_api_does(
