@@ -3,7 +3,6 @@ an outcome.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -29,6 +28,7 @@ from tests.conformance.channel_fixture import (
     listening,
     request_to,
 )
+from tests.ports import free_port
 from tests.subscriptions import stored_subscription
 
 
@@ -182,9 +182,7 @@ async def test_an_endless_response_body_is_cut_off(channel: Channel, endpoint: E
 
 
 async def test_a_refused_connection_is_no_response(channel: Channel) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    outcome = await channel.send(request_to(f"http://127.0.0.1:{port}/"))
+    outcome = await channel.send(request_to(f"http://127.0.0.1:{free_port()}/"))
     assert outcome == Unreachable(ErrorReport(DeliveryError.NO_RESPONSE, "no connection: Connection refused"))
 
 

@@ -26,6 +26,7 @@ from broker.model.subscription import (
     SubscriptionStatus,
 )
 from tests.conformance.channel_fixture import request_to
+from tests.ports import free_port
 from tests.subscriptions import stored_subscription
 
 BODY = b'{"resourceType":"Bundle","type":"history"}'
@@ -145,18 +146,9 @@ async def test_a_4xx_reply_is_a_transient_refusal_and_5xx_a_permanent_one(
     assert answer[:3] in outcome.error.text
 
 
-async def test_a_relay_that_does_not_answer_is_unreachable(mailbox: Mailbox, unused_port: int) -> None:
-    outcome = await email(unused_port).send(request(PayloadContent.EMPTY, "text/plain"))
+async def test_a_relay_that_does_not_answer_is_unreachable() -> None:
+    outcome = await email(free_port()).send(request(PayloadContent.EMPTY, "text/plain"))
     assert isinstance(outcome, Unreachable)
-
-
-@pytest.fixture
-async def unused_port() -> int:
-    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 GOOD = Channel(

@@ -75,23 +75,37 @@ class Size:
 @dataclass(frozen=True, slots=True)
 class Result:
     """`left_over` is what is held in addition afterwards, `log` what the broker logged as errors. `lifetimes`
-    has the entries of the store that stayed too long; `collections` says how often the broker collected all
-    of its garbage.
+    has the entries of the store that stayed too long.
     """
 
     seconds: float
     done: Mapping[str, int]
     failed: Sequence[str]
-    trends: Mapping[str, Trend]
+    levels: Sequence[Levels]
     left_over: Mapping[str, int]
     lifetimes: Lifetimes
-    collections: int
     log: str
 
     @property
     def is_clean(self) -> bool:
         """Whether every step succeeded, nothing is left over and nothing stayed too long."""
         return not self.failed and not self.left_over and not self.lifetimes.overdue
+
+    @property
+    def trends(self) -> Mapping[str, Trend]:
+        """Raises `ValueError` if there are too few measurements: a slow machine makes few in a short soak."""
+        return {
+            name: trend_of(
+                second_half([(each.at_s, float(series.value(each))) for each in self.levels]),
+                series.tolerance_per_hour,
+            )
+            for name, series in _SERIES.items()
+        }
+
+    @property
+    def collections(self) -> int:
+        """How often the broker collected all of its garbage."""
+        return self.levels[-1].broker_collections - self.levels[0].broker_collections
 
     @property
     def is_flat(self) -> bool:
@@ -143,22 +157,11 @@ async def run(folder: Path, size: Size, progress: Callable[[str, float], None]) 
         size.load_s,
         done,
         failed_early + failed,
-        _trends(levels),
+        levels,
         after.beyond(before),
         lifetimes,
-        levels[-1].broker_collections - levels[0].broker_collections,
         log.read_text(),
     )
-
-
-def _trends(levels: Sequence[Levels]) -> dict[str, Trend]:
-    return {
-        name: trend_of(
-            second_half([(each.at_s, float(series.value(each))) for each in levels]),
-            series.tolerance_per_hour,
-        )
-        for name, series in _SERIES.items()
-    }
 
 
 async def _work(base: str, store: redis.Redis, size: Size, seconds: float) -> tuple[Counter[str], list[str]]:
