@@ -16,6 +16,7 @@ from rich.console import Console
 
 from tests.validation.base_rules import compare_tables
 from tests.validation.documents import collect
+from tests.validation.guides import compare_guide, read_guide
 from tests.validation.hapi_client import run_hapi_client
 from tests.validation.java_project import JavaFailed, NoAnswer, build, missing_tools
 from tests.validation.judge import ACCEPTED_WITHOUT_PROFILES, judge, read_accepted, unaccepted
@@ -42,6 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only-profiles", action="store_true", help="judge the examples of profiles only")
     parser.add_argument("--all", action="store_true", help="print the accepted findings too")
+    parser.add_argument(
+        "--guide",
+        type=Path,
+        help="judge a guide only: a folder, such as an unpacked package, with its definitions, those that it "
+        "depends on, and its examples as JSON files (R4)",
+    )
+    parser.add_argument(
+        "--alterations", type=int, default=10, help="how many of each example of the guide; default: 10"
+    )
     return parser
 
 
@@ -56,6 +66,8 @@ def main() -> int:
     except NoAnswer as reason:
         _CONSOLE.print(f"skipped: {reason}; what the validator needs could not be downloaded")
         return SKIPPED
+    if options.guide:
+        return _judge_guide(options)
     if options.only_profiles:
         return 0 if _judge_profiles(options) else 1
     is_clean = _judge_documents(options) & _judge_profiles(options)
@@ -65,6 +77,16 @@ def main() -> int:
         _CONSOLE.print(f"HAPI's generic client failed: {error}")
         is_clean = False
     return 0 if is_clean else 1
+
+
+def _judge_guide(options: argparse.Namespace) -> int:
+    """0 if both judged all of the guide alike."""
+    guide = read_guide(options.guide)
+    with tempfile.TemporaryDirectory(prefix="guide-") as scratch:
+        comparison = compare_guide(guide, Path(scratch), options.alterations)
+    for line in comparison.lines():
+        _CONSOLE.print(line)
+    return 1 if comparison.differences or not comparison.counts else 0
 
 
 def _judge_profiles(options: argparse.Namespace) -> bool:
