@@ -100,8 +100,14 @@ class GuardedBroker:
         return response.status_code == 200
 
     async def remove_ward(self) -> None:
+        """The process with the token endpoint has read that the registration is gone."""
         (self.clients_dir / "ward.json").unlink()
         await self.smart.broker.reload()
+
+        async def is_removed() -> bool:
+            return not await self._is_granted(_OWN)
+
+        await until(is_removed)
 
     def document(self, name: str, *, content: str = "full-resource", **options: Any) -> dict[str, Any]:
         return subscription("r4", OBSERVATIONS, self.subscriber.url(name), content=content, **options)

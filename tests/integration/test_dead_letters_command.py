@@ -111,6 +111,7 @@ async def test_resend_sends_a_range_in_order_and_reports_what_is_no_longer_store
     async with split.running(Role.MATCH, Role.DISPATCH):
         await split.broker_fixture.send(6)
         await split.broker_fixture.until_numbers("a", 6)
+        await split.broker_fixture.until_delivered(subscription_id, 6)
         shard = store.layout.shard_of(DEFAULT_TENANT, subscription_id)
         await redis_of(store).xtrim(
             keys.outbox(shard, DEFAULT_TENANT, subscription_id), minid="3-0", approximate=False
@@ -138,6 +139,7 @@ async def test_resend_sends_a_range_in_order_and_reports_what_is_no_longer_store
         assert await split.broker_fixture.subscriber.wait_until(lambda: len(sent()) == 11)
         assert sorted(sent()[6:]) == [3, 4, 5, 6, 7]
         assert [n for n in sent()[6:] if n != 7] == [3, 4, 5, 6], "in order among themselves"
+        await split.broker_fixture.until_delivered(subscription_id, 7)
         text = await answered(split, "subscriptions", "resend", subscription_id, "--from", "6")
         assert "2 events requested, 2 will be sent again" in text
 

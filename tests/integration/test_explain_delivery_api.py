@@ -43,7 +43,7 @@ async def test_a_stored_change_has_its_event_number_and_delivery_state(
     broker_fixture: BrokerFixture,
 ) -> None:
     subscription_id = await broker_fixture.subscribe("ward")
-    first, second = await broker_fixture.send(2)
+    first, second = await broker_fixture.send_in_order(subscription_id, 2)
     await broker_fixture.until_numbers("ward", 2)
     await until(lambda: delivered(broker_fixture.client, subscription_id, first))
     answer = await explain_change(
