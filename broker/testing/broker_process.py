@@ -1,6 +1,8 @@
 """A broker for tests of other projects: one that is started with its own store, or one that runs already."""
 
+import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from broker.errors import ConfigurationError
 _START_S = 120.0
 _END_S = 60.0
 _POLL_S = 0.05
+_FIRST_PORT, _PORTS = 10_000, 10_000
 
 
 class ForeignBroker:
@@ -108,8 +111,12 @@ class BrokerProcess:
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on which nobody listens now. It is below those that systems give out by themselves, so that no
+    other process gets it before it is used.
+    """
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
