@@ -109,32 +109,34 @@ async def test_matchers_share_the_partitions_and_keep_the_order_when_one_stops(
             broker_fixture = BrokerFixture(client, subscriber)
             await broker_fixture.subscribe("a", release="r4", content="full-resource", max_count=10)
             stop = asyncio.Event()
+            written = {f"o{n}": 0 for n in range(6)}
+            numbers = subscriber.endpoint("a").numbers
 
-            async def write(name: str) -> int:
-                n = 0
+            def is_near() -> bool:
+                return sum(written.values()) < len(numbers) + 100
+
+            async def write(name: str) -> None:
+                """Waits for the deliveries now and then, so that few are left at the end."""
                 while not stop.is_set():
-                    response = await client.put(f"/r4/Observation/{name}", json=reading(name, n))
+                    response = await client.put(f"/r4/Observation/{name}", json=reading(name, written[name]))
                     assert response.is_success
-                    n += 1
-                return n
+                    written[name] += 1
+                    assert await subscriber.wait_until(is_near)
 
             async with asyncio.TaskGroup() as tasks:
-                names = [f"o{n}" for n in range(6)]
-                writers = [tasks.create_task(write(name)) for name in names]
+                for name in written:
+                    tasks.create_task(write(name))
                 async with start_broker(frozenset({Role.MATCH}), base_url=broker.settings.base_url):
                     await until(are_two)
-                received_before = len(subscriber.endpoint("a").numbers)
-                assert await subscriber.wait_until(
-                    lambda: len(subscriber.endpoint("a").numbers) > received_before + 50
-                )
+                received_before = len(numbers)
+                assert await subscriber.wait_until(lambda: len(numbers) > received_before + 50)
                 stop.set()
-            total = sum(writer.result() for writer in writers)
-            endpoint = await broker_fixture.until_numbers("a", total)
+            endpoint = await broker_fixture.until_numbers("a", sum(written.values()))
     values: dict[str, list[float]] = {}
     for notification in endpoint.of_type("event-notification"):
         for resource in notification.resources:
             values.setdefault(resource["id"], []).append(resource["valueQuantity"]["value"])
-    assert values == {name: list(range(writer.result())) for name, writer in zip(names, writers, strict=True)}
+    assert values == {name: list(range(count)) for name, count in written.items()}
     assert endpoint.duplicates == 0
 
 

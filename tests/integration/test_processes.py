@@ -17,7 +17,7 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.collector import CollectedSpan, Collector
 from tests.faults.processes import StoreProcess
-from tests.integration.broker_fixture import BrokerFixture, until
+from tests.integration.broker_fixture import WAIT_S, BrokerFixture, until
 from tests.integration.commands import Command, environment, run
 from tests.integration.readiness import first_not_ready
 from tests.metrics import read_total, total
@@ -117,16 +117,15 @@ async def send_until_all_workers_delivered(fixture: BrokerFixture, folder: Path,
     """Returns how many events were delivered, all of them counted by the workers and in the store."""
     sent = 0
 
-    async def have_delivered() -> bool:
-        nonlocal sent
-        if 0 in (counts := delivered_by_worker(folder)) or len(counts) < workers:
-            await fixture.send(10)
-            sent += 10
-            return False
+    async def are_counted() -> bool:
         delivered = await read_total(fixture.client, "broker_events_delivered_total")
-        return sum(counts) == delivered == sent
+        return sum(delivered_by_worker(folder)) == delivered == sent
 
-    await until(have_delivered)
+    async with asyncio.timeout(2 * WAIT_S):
+        while 0 in (counts := delivered_by_worker(folder)) or len(counts) < workers:
+            await fixture.send(5)
+            sent += 5
+            await until(are_counted)  # a worker keeps a subscription while it has events left
     return sent
 
 

@@ -78,6 +78,7 @@ async def test_bounds_are_inclusive_and_open_where_absent(broker_fixture: Broker
     endpoint = broker_fixture.subscriber.endpoint("bounds")
     await broker_fixture.send(4)
     await broker_fixture.until_numbers("bounds", 4)
+    await broker_fixture.until_delivered(subscription_id, 4)
     events = [event for two in endpoint.of_type("event-notification") for event in two.events]
     at = {event.number: event.timestamp for event in events}
     expected = sent(endpoint)
