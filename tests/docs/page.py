@@ -9,7 +9,7 @@ HTML comments, which readers of the page do not see, say to the test what the te
     <!-- test: start broker -->     starts the broker again
     <!-- test: await T at P -->     waits until the broker's answer to GET P has the text T
     <!-- test: saved as F -->       the next block is saved as the file F, not run
-    <!-- test: not run: reason -->  the next block is only checked for its syntax
+    <!-- test: not run: reason -->  the next block is only checked: its syntax, commands and options
 """
 
 import re

@@ -22,11 +22,17 @@ from tests.ports import free_port
 
 BROKER, ENDPOINT = "127.0.0.1:8080", "127.0.0.1:9000"
 DEADLINE_S = 120.0
+_TELLING = """fhir-broker() {{
+  if [ "$1" = doctor ]; then command fhir-broker "$@"; else command fhir-broker "$@" --base {base}; fi
+}}
+"""
+"""The doctor reads settings; every other command of such a page sends requests."""
 
 
 class PageRunner:
     """Runs one page in `folder`, which holds the data of its broker. `endpoint` is the `host:port` of a
-    subscriber. `others` are more words of the page, with what they are here.
+    subscriber. `others` are more words of the page, with what they are here. Where `names_broker` is False,
+    the commands of the page go to the usual port, so here each is told which broker it is about.
     """
 
     def __init__(
@@ -35,10 +41,13 @@ class PageRunner:
         endpoint: str,
         settings: Mapping[str, str],
         others: Mapping[str, str] | None = None,
+        *,
+        names_broker: bool = True,
     ) -> None:
         self._folder = folder
         port = free_port()
         self._addresses = {BROKER: f"127.0.0.1:{port}", ENDPOINT: endpoint, **(others or {})}
+        self._prelude = "" if names_broker else _TELLING.format(base=f"http://127.0.0.1:{port}")
         self._env = environment(port=str(port), log_level="warning", **settings)
         programs = Path(sys.executable).parent  # where fhir-broker is installed
         self._env["PATH"] = f"{programs}{os.pathsep}{self._env['PATH']}"
@@ -46,13 +55,22 @@ class PageRunner:
         self._answer = ""
         self._last: Block | None = None
 
-    async def run(self, page: Path, before_end: Callable[[], Awaitable[None]] | None = None) -> int:
+    async def run(
+        self,
+        page: Path,
+        before_end: Callable[[], Awaitable[None]] | None = None,
+        prepare: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
+    ) -> int:
         """Runs the page; the number of shown answers that were compared. `before_end` is awaited while the
         programs of the page still run: they are killed at the end, with what they have not sent yet.
+        `prepare` gets the URL of the broker and makes what the page takes for granted; it returns more words
+        of the page, with what they are here.
         """
         compared = 0
         try:
             await self._start_broker()
+            if prepare is not None:
+                self._addresses |= await prepare(f"http://{self._addresses[BROKER]}")
             for step in steps(page):
                 match step:
                     case Control():
@@ -133,7 +151,7 @@ class PageRunner:
         code = self._here(block.code)
         if block.language == "python":
             return [sys.executable, "-c", code]
-        return ["bash", "-euo", "pipefail", "-c", code]
+        return ["bash", "-euo", "pipefail", "-c", self._prelude + code]
 
     def _here(self, text: str) -> str:
         for on_the_page, here in self._addresses.items():
