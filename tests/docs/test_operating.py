@@ -22,7 +22,7 @@ async def test_the_commands_of_the_page_work(subscriber: SimulatedSubscriber) ->
         headers = {"Content-Type": "application/fhir+json"}
         async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=60) as client:
             fixture = BrokerFixture(client, subscriber)
-            document = fixture.document("ward-3") | {"id": "ward-3"}
+            document = fixture.document("ward-3", max_count=60, timeout_s=60) | {"id": "ward-3"}
             registered = await client.put("/r5/Subscription/ward-3", json=document)
             assert registered.status_code == 201, registered.text
             await fixture.until_status("ward-3", "active")
