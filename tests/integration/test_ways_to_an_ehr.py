@@ -156,9 +156,9 @@ async def test_each_ehr_has_the_same_as_the_broker_through_a_kill_of_every_proce
     half = len(names) // 2
     expected = observation_count()
     async with (
-        SimulatedEhr() as written,
-        SimulatedEhr() as pulling,
-        SimulatedEhr() as notified,
+        SimulatedEhr(port=free_port()) as written,  # they are stopped, and start again at their ports
+        SimulatedEhr(port=free_port()) as pulling,
+        SimulatedEhr(port=free_port()) as notified,
         httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client,
     ):
         ways = (written, pulling, notified)
