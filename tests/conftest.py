@@ -42,10 +42,10 @@ from tests.http_clients import share_authorities
 from tests.loop_blocks import LOOP_BLOCKS
 from tests.metrics import reset_metrics
 from tests.served_loop_blocks import REPORTED_BLOCKS
+from tests.store_cluster import StoreCluster
 from tests.stores import (
     EmbeddedStore,
     SharedStore,
-    StoreCluster,
     StoreNode,
     redis_7_binary,
     redis_client_of,

@@ -22,7 +22,8 @@ from broker.store.records import logged_change
 from broker.store.redis_store import connect
 from broker.store.slots import slot_of_key
 from tests.conftest import LAYOUT
-from tests.stores import MIGRATE_MS, StoreCluster, StoreNode
+from tests.store_cluster import MIGRATE_MS, StoreCluster
+from tests.stores import StoreNode
 
 STORES = ("cluster",)
 

@@ -25,7 +25,7 @@ from tests.faults.processes import BrokerProcess, StoreProcess, kill_all
 from tests.faults.producer import Producer
 from tests.faults.proxy import StoreProxy
 from tests.integration.fhir_write_fixture import write_subscription
-from tests.stores import StoreCluster
+from tests.store_cluster import StoreCluster
 
 VITAL_SIGNS = "http://fhir-broker.org/topics/vital-signs"
 SETTLE_S = 90.0

@@ -22,7 +22,8 @@ from broker.testing.subscriber import Endpoint, SimulatedSubscriber
 from tests.faults.processes import GATEWAY_ATTEMPTS, BrokerProcess, started
 from tests.faults.test_killed_processes import client_of, ids_of
 from tests.integration.broker_fixture import BrokerFixture, until
-from tests.stores import StoreCluster, redis_7_binary
+from tests.store_cluster import StoreCluster
+from tests.stores import redis_7_binary
 
 _NOW = "2025-03-01T08:00:00Z"
 _LAYOUT = Layout(partitions=4, shards=4)

@@ -23,21 +23,13 @@ from tests.integration.broker_fixture import BrokerFixture, until
 from tests.integration.interaction_rows import ROWS
 
 VITALS = "http://fhir-broker.org/topics/vital-signs"
+CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
 PATIENT = {"resourceType": "Patient", "id": "ana", "name": [{"family": "Secretname"}]}
 READING = {
     "resourceType": "Observation",
     "id": "o1",
     "status": "final",
-    "category": [
-        {
-            "coding": [
-                {
-                    "system": "http://terminology.hl7.org/CodeSystem/observation-category",
-                    "code": "vital-signs",
-                }
-            ]
-        }
-    ],
+    "category": [{"coding": [{"system": CATEGORIES, "code": "vital-signs"}]}],
     "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
     "subject": {"reference": "Patient/ana"},
     "valueQuantity": {"value": 4711, "unit": "/min"},

@@ -13,7 +13,8 @@ from broker.testing.readings import HEART_RATE, observation
 from broker.testing.registration import subscription
 from tests.conftest import LAYOUT
 from tests.fhir.rows import read_back
-from tests.stores import SharedStore, StoreCluster
+from tests.store_cluster import StoreCluster
+from tests.stores import SharedStore
 
 STORES = ("embedded", "cluster")
 

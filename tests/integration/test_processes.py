@@ -44,11 +44,7 @@ def serve(folder: Path, port: int, *arguments: str, **settings: str) -> Command:
 
 def notified_ids(endpoint: Endpoint) -> set[str]:
     """The ids of the resources that were notified."""
-    return {
-        event.focus.rpartition("/")[2]
-        for notification in endpoint.notifications
-        for event in notification.events
-    }
+    return {event.focus.rpartition("/")[2] for each in endpoint.notifications for event in each.events}
 
 
 async def put_until_refused(base: str, prefix: str, accepted: list[str]) -> None:

@@ -26,7 +26,8 @@ from tests.integration.changing_topics import (
 )
 from tests.integration.commands import Command
 from tests.ports import free_port
-from tests.stores import SharedStore, StoreCluster, redis_of
+from tests.store_cluster import StoreCluster
+from tests.stores import SharedStore, redis_of
 
 STORES = ("embedded", "cluster")
 

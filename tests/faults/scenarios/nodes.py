@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults.campaign import Size, running_rig
 from tests.faults.rig import Rig
 from tests.faults.scenarios.stores import PATIENTS, subscribe_four
-from tests.stores import StoreCluster
+from tests.store_cluster import StoreCluster
 
 FaultAction = Callable[[Rig, StoreCluster, int], Awaitable[None]]
 """Injects a fault for the nth time and returns when it has ended."""
