@@ -20,7 +20,7 @@ from broker.egress.requests import NotSendable, Target
 from broker.egress.resolver import Resolve, Resolver
 
 TIMEOUT_S = 10.0
-FailureKind = Literal["refused-address", "dns", "certificate", "no-response"]
+FailureKind = Literal["refused-address", "dns", "certificate", "client-certificate", "no-response"]
 
 
 class HandshakeFailed(Exception):  # noqa: N818 an expected result
@@ -71,7 +71,7 @@ class TlsProbe:
         try:
             certificate = await self._certificate(target, tenant)
         except NotSendable as error:
-            raise HandshakeFailed("certificate", str(error)) from error
+            raise HandshakeFailed("client-certificate", str(error)) from error
         except ssl.SSLCertVerificationError as error:
             raise HandshakeFailed("certificate", failure_of(error, target).text) from error
         except TimeoutError as error:

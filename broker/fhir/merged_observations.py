@@ -175,6 +175,8 @@ class MergedObservation:
     def _not_withdrawn(self, reading: MergeReading) -> dict[str, Any] | None:
         """The reading without what was withdrawn of it; None if nothing is left."""
         sent = reading.resource.copy()
+        if not self._withdrawn:
+            return sent
         parts = _parts(sent, reading)
         kept = {part.key: without(part.sent, reading, self._withdrawn.of(part.key)) for part in parts}
         if all(kept[part.key] is part.sent for part in parts):

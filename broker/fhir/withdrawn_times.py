@@ -4,6 +4,7 @@ The times are kept in the Observation, so that a withdrawal holds whether the re
 after it, or comes again. Runs of samples are written as their first time, period and number.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
@@ -139,7 +140,8 @@ def _read(text: str) -> set[Micros]:
 
 def _moment(time: Micros) -> str:
     """With all digits: the period of samples may be no whole number of microseconds."""
-    seconds, rest = divmod(Decimal(time), _SECOND)
-    text = date_time(EPOCH + timedelta(seconds=int(seconds))).removesuffix("Z")
+    seconds = math.floor(Decimal(time) / _SECOND)
+    rest = Decimal(time) - seconds * _SECOND
+    text = date_time(EPOCH + timedelta(seconds=seconds)).removesuffix("Z")
     fraction = f"{rest / _SECOND:f}".rstrip("0").removeprefix("0").removesuffix(".") if rest else ""
     return f"{text}{fraction}Z"

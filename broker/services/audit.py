@@ -154,16 +154,20 @@ class AuditService:
     ) -> Verification:
         """Verifies some entries behind a place of the chain that was verified before, '' at first.
 
-        `recorded` are heads that were stored elsewhere. Raises `Malformed` for one that is not a head.
+        `recorded` are heads that were stored elsewhere. What retention has removed behind that place, also
+        meanwhile, is not missing. Raises `Malformed` for one that is not a head.
         """
         tenant = principal.tenant
         heads = [_parse_head(text, "recorded") for text in recorded]
-        anchor = await self._trail.anchor(tenant)
-        if not after:
+        verified = _parse_head(after, "after") if after else None
+        if verified is None:
             await self._trail.chain(tenant)
-        start = _parse_head(after, "after") if after else anchor
-        reached, problem = await self._trail.problem_after(tenant, start, VERIFIED_AT_ONCE, heads)
-        return Verification(anchor.sequence + 1, reached, await self._trail.head(tenant), problem)
+        while True:
+            anchor = await self._trail.anchor(tenant)
+            start = anchor if verified is None or verified.sequence < anchor.sequence else verified
+            reached, problem = await self._trail.problem_after(tenant, start, VERIFIED_AT_ONCE, heads)
+            if problem is None or await self._trail.anchor(tenant) == anchor:
+                return Verification(anchor.sequence + 1, reached, await self._trail.head(tenant), problem)
 
 
 def _parse_head(text: str, name: str) -> ChainHead:

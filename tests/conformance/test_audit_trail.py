@@ -11,7 +11,9 @@ from broker.model.audit import AuditAction, AuditEntity, AuditEntry, ChainedEntr
 from broker.model.change import DEFAULT_TENANT, Tenant
 from broker.model.notification import NotificationType
 from broker.model.outcome import Advance
+from broker.model.principal import OPEN_PRINCIPAL
 from broker.model.release import Release
+from broker.services.audit import AuditService
 from broker.store import audit_keys
 from broker.store.audit_blocks import Block
 from broker.store.audit_journal import AuditJournal
@@ -210,6 +212,25 @@ async def test_what_is_kept_verifies_after_retention_has_trimmed(store: Store) -
     assert await trail.trim(DEFAULT_TENANT, last.recorded_ms + 1) == 0
     await fill(store, 1)
     assert await problem(store) == 0
+
+
+class TrimmedTrail(AuditTrail):
+    """Retention removes all but the last block whenever the anchor was read."""
+
+    async def anchor(self, tenant: Tenant) -> ChainHead:
+        anchor = await super().anchor(tenant)
+        await self.trim(tenant, sys.maxsize)
+        return anchor
+
+
+async def test_what_retention_removes_before_and_during_a_verification_is_not_missing(store: Store) -> None:
+    await fill(store, 3)
+    trail = AuditTrail(store)
+    first, _ = await trail.problem_after(DEFAULT_TENANT, await trail.anchor(DEFAULT_TENANT), 1)
+    found = await AuditService(TrimmedTrail(store)).verify(OPEN_PRINCIPAL)
+    assert (found.first, found.reached.sequence, found.problem) == (3, 3, None)
+    found = await AuditService(AuditTrail(store)).verify(OPEN_PRINCIPAL, f"{first.sequence}:{first.digest}")
+    assert (found.first, found.reached.sequence, found.problem) == (3, 3, None)
 
 
 async def test_entries_are_found_by_time_and_read_backwards(store: Store) -> None:

@@ -179,6 +179,7 @@ async def test_a_server_that_asks_for_a_client_certificate_gets_that_of_the_tena
         [unusable] = await findings_of(replace(settings, egress_client_certs=folder.parent))
     assert (without.state, with_own.state) == (State.FAILURE, State.OK)
     assert unusable.finding.endswith("client certificate for the endpoint cannot be used")
+    assert "BROKER_EGRESS_CLIENT_CERTS" in unusable.action
 
 
 async def test_settings_that_cannot_be_used_for_a_handshake_are_a_failure(tmp_path: Path, good: Path) -> None:

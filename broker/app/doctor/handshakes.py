@@ -25,6 +25,8 @@ _ACTIONS: dict[FailureKind, str] = {
     "dns": "Correct the URL, or the name server of this machine (/etc/resolv.conf).",
     "certificate": "Have whoever operates it renew or correct the certificate. If an authority of your own"
     " signed it, name that in BROKER_EGRESS_CA_FILE.",
+    "client-certificate": "Correct the file of the tenant and host in BROKER_EGRESS_CLIENT_CERTS: it has the"
+    " certificate with its chain, and the key.",
     "no-response": "Check that it runs, and that firewalls and BROKER_EGRESS_PROXY let this machine connect.",
 }
 

@@ -87,6 +87,12 @@ def test_each_sample_has_the_place_of_its_time_and_the_latest_of_a_place_counts(
     assert merged(readings)["valueSampledData"]["data"] == data
 
 
+def test_components_of_one_code_in_a_reading_are_stored_as_they_are() -> None:
+    parts = [{"code": {"text": "lead"}, "valueInteger": value} for value in (1, 2)]
+    fields = merged([reading(0, {"component": parts})])
+    assert [each["valueInteger"] for each in fields["component"]] == [1, 2]
+
+
 def test_all_orders_of_readings_give_the_same_samples_times_and_period() -> None:
     readings = [samples(1, "1"), samples(7.25, "2"), samples(31, "3"), samples(58.5, "4")]
     made = []

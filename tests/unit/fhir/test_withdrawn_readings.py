@@ -225,11 +225,12 @@ def test_an_observation_that_a_client_withdrew_as_a_whole_stays_so() -> None:
 
 
 _WHOLE = st.integers(0, 3_000_000_000).map(lambda n: microseconds(START) + n)
+_BEFORE_1970 = st.integers(-3_000_000_000, -1)
 _FRACTIONS = st.integers(0, 500).map(lambda n: microseconds(START) + n * Decimal("3906.25"))
 
 
 @given(
-    moments=st.lists(_WHOLE, unique=True) | st.lists(_FRACTIONS, unique=True),
+    moments=st.lists(_WHOLE | _BEFORE_1970, unique=True) | st.lists(_FRACTIONS, unique=True),
     is_component=st.booleans(),
 )
 def test_withdrawn_times_are_read_as_they_were_written(moments: list[Micros], *, is_component: bool) -> None:
