@@ -146,7 +146,8 @@ class MergedObservation:
         return Resource(json_text.encode(made))
 
     def _elements(self) -> dict[str, Any]:
-        end = max([self._end, *(value.last() for value in self._all())])
+        sampled = [each.samples for each in self._all() if each.samples is not None]
+        end = max([self._end, *(samples.last() for samples in sampled)])
         made = dict(self._fields)
         made.pop("effectiveDateTime", None)
         made["effectivePeriod"] = {"start": _date_time(self._start), "end": _date_time(end)}

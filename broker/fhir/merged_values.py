@@ -156,10 +156,6 @@ class MergedValue:
             return self.samples.moments()
         return [] if self._measured is None else [microseconds(self._measured)]
 
-    def last(self) -> Micros:
-        """The time of the last sample, 0 if there is none."""
-        return 0 if self.samples is None else self.samples.last()
-
     def element(self, fields: Mapping[str, Any], end: Micros) -> dict[str, Any]:
         """The fields with the value and the times of it."""
         made = dict(fields)

@@ -93,6 +93,12 @@ def test_components_of_one_code_in_a_reading_are_stored_as_they_are() -> None:
     assert [each["valueInteger"] for each in fields["component"]] == [1, 2]
 
 
+def test_a_value_of_a_clock_before_1970_has_its_own_period() -> None:
+    before = (datetime(1969, 12, 31, 23, tzinfo=UTC) - START).total_seconds()
+    fields = merged([quantity(before, 70, window=BY_ID)])
+    assert fields["effectivePeriod"] == {"start": "1969-12-31T23:00:00Z", "end": "1969-12-31T23:00:00Z"}
+
+
 def test_all_orders_of_readings_give_the_same_samples_times_and_period() -> None:
     readings = [samples(1, "1"), samples(7.25, "2"), samples(31, "3"), samples(58.5, "4")]
     made = []
