@@ -12,6 +12,8 @@ from broker.errors import ConfigurationError
 from broker.model.wording import count_of
 
 _TYPE = "SubscriptionTopic"
+_SCOPE = "system/*.r"
+"""A trial shows only changes that the client may read, whatever type the topic is about."""
 _REPEATED = ("warning", "trigger", "filter", "notification", "problem")
 _SHOWN = ("topic", "replaces", *_REPEATED)
 
@@ -27,7 +29,7 @@ def try_out(
     wide: WideOption = False,
 ) -> None:
     """Try a topic on the last changes of a broker, without storing it: what it fires on in words, and the
-    changes. Needs the role admin.
+    changes. With access control it needs the role admin and the scope system/*.r.
 
     Exit code 0 if it fires on a change, 1 if on none, 2 if the topic has an error.
 
@@ -43,7 +45,7 @@ def try_out(
         "resourceType": "Parameters",
         "parameter": [{"name": "topic", "resource": topic}, {"name": "count", "valueInteger": count}],
     }
-    with BrokerClient(base, "system/SubscriptionTopic.rs") as broker:
+    with BrokerClient(base, _SCOPE) as broker:
         path, release = ("Basic/$try", "r4") if is_basic else (f"{_TYPE}/$try", "r5")
         answer = broker.post(path, question, release)
     plain = _as_plain(answer.get("parameter", []))

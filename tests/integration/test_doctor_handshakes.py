@@ -190,6 +190,15 @@ async def test_settings_that_cannot_be_used_for_a_handshake_are_a_failure(tmp_pa
     assert "BROKER_EGRESS_CLIENT_CERTS" in found.finding
 
 
+async def test_a_password_in_a_url_is_not_shown(tmp_path: Path, good: Path) -> None:
+    [found] = await findings_of(
+        named(tmp_path, good, collector="https://ann:secret@127.0.0.1:4318/v1/traces")
+    )
+    assert found.state is State.WARNING
+    assert "https://***@127.0.0.1:4318 of BROKER_TRACES_URL" in found.finding
+    assert "secret" not in found.finding
+
+
 async def test_a_name_without_an_address_is_told_apart() -> None:
     with TlsProbe(HERE, resolve=Names([]), timeout_s=PATIENT_S) as probe:
         with pytest.raises(HandshakeFailed, match=r"nobody\.example can't be resolved") as failed:

@@ -15,7 +15,7 @@ from tests.integration.broker_fixture import VITAL_SIGNS, BrokerFixture
 from tests.integration.commands import run
 from tests.integration.guarded_broker import NORMAL_OBSERVATIONS, GuardedBroker, guarded, observation
 from tests.integration.operations_client import check_defined, groups, question, value
-from tests.smart_clients import register
+from tests.smart_clients import key_of, register
 
 __all__ = ["guarded"]
 CREATED = {
@@ -96,6 +96,20 @@ async def test_a_trial_shows_an_administrator_what_its_scopes_allow(
         assert [value(match, "reference") for match in groups(answer, "match")] == [
             "Observation/o1/_history/1"
         ]
+
+
+async def test_the_command_of_an_administrator_reads_changes_of_every_type(
+    start_broker: StartBroker, guarded: GuardedBroker, tmp_path: Path
+) -> None:
+    file, key = tmp_path / "topic.json", tmp_path / "lab.pem"
+    file.write_text(json.dumps(CREATED))
+    key.write_bytes(key_of("lab").pem)
+    async with guarded.started(start_broker, NORMAL_OBSERVATIONS) as broker:
+        await broker.put(observation("o1"))
+        options = ("--base", broker.smart.base_url, "--client-id", "lab", "--key", str(key))
+        done = await asyncio.to_thread(run, "topics", "try", str(file), *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It fires on 1 of the last 1 change." in done.stdout
 
 
 async def test_the_command_shows_what_a_topic_fires_on(broker_fixture: BrokerFixture, tmp_path: Path) -> None:

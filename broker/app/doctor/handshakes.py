@@ -18,6 +18,7 @@ from broker.app.writes import load_write_targets
 from broker.egress.handshakes import TIMEOUT_S, FailureKind, HandshakeFailed, TlsProbe
 from broker.errors import ConfigurationError
 from broker.settings import Settings
+from broker.settings.written import masked
 
 TLS = "TLS"
 _ACTIONS: dict[FailureKind, str] = {
@@ -88,7 +89,7 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 
 async def _check(probe: TlsProbe, server: _Server, names: list[str], now_ms: int) -> Finding:
-    found = f"{server.origin} of {' and '.join(names)}"
+    found = f"{masked(server.origin)} of {' and '.join(names)}"
     try:
         expiry_s = await probe.expiry_s(server.origin, server.tenant)
     except HandshakeFailed as error:
