@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from redis.exceptions import ResponseError
+
 from tests.ports import free_port
 from tests.stores import START_S, StoreNode
 
@@ -152,14 +154,14 @@ class StoreCluster:
         if source is target:
             return
         source_id, target_id = await source.ask("CLUSTER", "MYID"), await target.ask("CLUSTER", "MYID")
-        await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
-        await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        await set_slot(target, slot, "IMPORTING", source_id)
+        await set_slot(source, slot, "MIGRATING", target_id)
         while names := await source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
             await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *names)
         for node in (target, source):
-            await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+            await set_slot(node, slot, "NODE", target_id)
         for node in await self.primaries():
-            await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+            await set_slot(node, slot, "NODE", target_id)
 
     async def move_slots_at_once(self, slots: range, target: StoreNode) -> None:
         """Moves slots of one node atomically, as Valkey 9.0 and later can."""
@@ -185,6 +187,21 @@ class StoreCluster:
     def kill(self) -> None:
         for node in self.nodes:
             node.kill()
+
+
+async def set_slot(node: StoreNode, slot: int, state: str, other_id: str) -> None:
+    """CLUSTER SETSLOT, again while a replica that stands still keeps Valkey from it."""
+
+    async def is_set() -> bool:
+        try:
+            await node.ask("CLUSTER", "SETSLOT", slot, state, other_id)
+        except ResponseError as error:
+            if "NOREPLICAS" not in str(error):
+                raise
+            return False
+        return True
+
+    await _until(is_set)
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

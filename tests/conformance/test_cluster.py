@@ -22,7 +22,7 @@ from broker.store.records import logged_change
 from broker.store.redis_store import connect
 from broker.store.slots import slot_of_key
 from tests.conftest import LAYOUT
-from tests.store_cluster import MIGRATE_MS, StoreCluster
+from tests.store_cluster import MIGRATE_MS, StoreCluster, set_slot
 from tests.stores import StoreNode
 
 STORES = ("cluster",)
@@ -89,8 +89,8 @@ async def test_keys_of_a_migrating_slot_are_found_on_both_nodes(own: StoreCluste
     source = await own.primary_of_slot(slot)
     target = next(node for node in await own.primaries() if node is not source)
     source_id, target_id = await source.ask("CLUSTER", "MYID"), await target.ask("CLUSTER", "MYID")
-    await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
-    await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+    await set_slot(target, slot, "IMPORTING", source_id)
+    await set_slot(source, slot, "MIGRATING", target_id)
     await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *names[:30])
     values = [name.encode() for name in names]
     assert await asyncio.gather(*(store.send([("GET", name)]) for name in names)) == [
@@ -101,7 +101,7 @@ async def test_keys_of_a_migrating_slot_are_found_on_both_nodes(own: StoreCluste
     together = asyncio.ensure_future(store.send([("MGET", names[0], names[-1])]))
     await source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, MIGRATE_MS, "KEYS", *names[30:])
     for node in (target, source):
-        await node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        await set_slot(node, slot, "NODE", target_id)
     assert await asyncio.wait_for(together, 60) == [[values[0], values[-1]]]
     await store.close()
 
