@@ -121,10 +121,9 @@ class MergedObservation:
         self._withdrawn.check_number(len(part.times) for part in withdrawn)
         before = self._in_error or (self._elements() if self._fields else _alone(reading))
         is_removed = False
-        for key, said, times in withdrawn:
-            self._withdrawn.add(key, said["code"] if key else {}, times)
-            if (stored := self._part(key)) is not None:
-                is_removed |= stored.remove(times, removes_reason=is_absent(said))
+        for part in withdrawn:
+            self._withdrawn.add(part.key, part.sent["code"] if part.key else {}, part.times)
+            is_removed |= self._remove(part)
         self._tidy(reading.required)
         if not self._has_readings(reading.required):
             self._in_error = {**before, "issued": sent["issued"]}
@@ -208,6 +207,16 @@ class MergedObservation:
 
     def _has_readings(self, required: Collection[Mapping[str, object]]) -> bool:
         return any(each.is_there and not _is_empty(each.fields, required) for each in self._all())
+
+    def _remove(self, part: _Part) -> bool:
+        """Whether something of it was stored. With the value goes what is said about it."""
+        stored = self._part(part.key)
+        if stored is None or not stored.remove(part.times, removes_reason=is_absent(part.sent)):
+            return False
+        if stored is self._value and not stored.is_there:
+            for name in _OF_VALUE:
+                self._fields.pop(name, None)
+        return True
 
     def _tidy(self, required: Collection[Mapping[str, object]]) -> None:
         """A component without a value goes, or has the reason why there is none if it must be there."""

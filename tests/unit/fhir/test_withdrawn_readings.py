@@ -94,6 +94,15 @@ def test_an_observation_loses_the_withdrawn_component() -> None:
     assert (left["valueQuantity"]["value"], fields["status"]) == (80, "corrected")
 
 
+def test_what_was_said_of_a_withdrawn_value_goes_with_it() -> None:
+    low = reading(10, {"valueQuantity": {"value": 85}, "interpretation": [{"text": "low"}]})
+    fields = merged([low, component(20, "flow", 2), withdrawn(low)])
+    assert not {"valueQuantity", "interpretation"} & fields.keys()
+    assert fields["component"][0]["valueQuantity"]["value"] == 2
+    fields = merged([low, withdrawn(low)])
+    assert (fields["status"], fields["interpretation"]) == (IN_ERROR, [{"text": "low"}])
+
+
 def test_a_component_that_must_be_there_has_the_reason_why_there_is_none() -> None:
     fields = merged([pressure(1, s=120), pressure(3, d=80), withdrawn(pressure(1, s=120))])
     assert fields["component"][0] == REQUIRED[0]
