@@ -1,8 +1,8 @@
-"""Warns of periods and windows of `merge` that are too small for the readings that are to be merged.
+"""Warns of a `merge` whose window or period is too small for the readings to be merged.
 
-Too small is what the times of the device cannot tell apart: its samples then compete for some of the places,
-and the others stay empty. Too small is also a period that is much shorter than the distance of the samples of
-given payloads. `mappings check` prints the warnings; a mapping with warnings can be used.
+A period is too small if the times of the device cannot tell its places apart: samples then compete for some
+of the places, and the others stay empty. It is also too small if it is much shorter than the distance between
+the samples of given payloads. `mappings check` prints the warnings; a mapping with warnings can be used.
 """
 
 import math
