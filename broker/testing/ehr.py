@@ -24,6 +24,7 @@ from broker.testing.ehr_interactions import EhrInteractions, EhrResponse
 from broker.testing.ehr_outcomes import EhrRefusal
 from broker.testing.ehr_profiles import profile_problems
 from broker.testing.ehr_store import Document, EhrStore
+from broker.testing.http_server import HttpServer
 
 FHIR_JSON = "application/fhir+json"
 _SHUTDOWN_S = 0.1
@@ -63,7 +64,7 @@ class SimulatedEhr:
     ) -> None:
         self._address = (host, port)
         self._is_guarded = is_guarded
-        self._runner: web.AppRunner | None = None
+        self._server: HttpServer | None = None
         clock = clock or SystemClock()
         check = functools.partial(_problems, required_profiles=required_profiles or {})
         self.store = EhrStore(clock, check if is_checked else _unchecked)
@@ -80,16 +81,15 @@ class SimulatedEhr:
         app.router.add_post("/token", self._token)
         app.router.add_route("*", "/r4", self._fhir)
         app.router.add_route("*", "/r4/{path:.*}", self._fhir)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, *self._address).start()
-        self._address = self._runner.addresses[0][:2]
+        self._server = HttpServer(app, shutdown_timeout=_SHUTDOWN_S)
+        host, port = self._address
+        self._address = host, await self._server.start(host, port)
 
     async def stop(self) -> None:
         """Refuses connections from now on, and closes those that are open, as a killed server does."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -16,6 +16,7 @@ from aiohttp import web
 from broker.clock import SystemClock, to_instant
 from broker.receiver.notifications import ReceivedNotification, read_notification
 from broker.receiver.signatures import NotVerified, verify
+from broker.testing.http_server import HttpServer
 
 HANG_UP = 0
 """The status of an answer that is none: the connection is closed instead."""
@@ -123,7 +124,7 @@ class SimulatedSubscriber:
         self._port = port
         self._validates = validates
         self._endpoints: dict[str, Endpoint] = {}
-        self._runner: web.AppRunner | None = None
+        self._server: HttpServer | None = None
         self._changed = asyncio.Event()
         self._clock = SystemClock()
 
@@ -131,18 +132,15 @@ class SimulatedSubscriber:
         app = web.Application(client_max_size=64 * 1024**2)
         for path in ("/{name}", "/{name}/$process-message"):
             app.router.add_post(path, self._receive)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        self._server = HttpServer(app)
+        self._port = await self._server.start(self._host, self._port)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.stop()
 
     def url(self, name: str) -> str:
         return f"http://{self._host}:{self._port}/{name}"

@@ -19,6 +19,7 @@ import orjson
 from aiohttp import web
 
 from broker.receiver.notifications import read_notification
+from broker.testing.http_server import HttpServer
 from tests.faults.history import Change, DeliveredEvent, History, NotificationPost
 from tests.ports import free_port
 
@@ -155,7 +156,7 @@ class Endpoint:
         self._history = history
         self._tls = tls
         self._arrived = asyncio.Event()
-        self._runner: web.AppRunner | None = None
+        self._server: HttpServer | None = None
 
     @property
     def url(self) -> str:
@@ -166,18 +167,14 @@ class Endpoint:
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_post("/{name}", self._receive)
         # a request is cancelled when its client disconnects, so that a silent behaviour ends
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
-        await self._runner.setup()
-        context = tls or self._tls
-        await web.TCPSite(
-            self._runner, "127.0.0.1", self.port, ssl_context=context, reuse_address=True
-        ).start()
+        self._server = HttpServer(app, handler_cancellation=True, shutdown_timeout=0.2)
+        await self._server.start("127.0.0.1", self.port, tls or self._tls)
 
     async def close(self) -> None:
         """Refuses connections from now on."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
 
     async def open_without_tls(self) -> None:
         """Listens at the same address without TLS."""
