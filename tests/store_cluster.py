@@ -59,7 +59,7 @@ class StoreCluster:
         await self.wait_until_whole()
 
     async def _announce(self, node: StoreNode) -> None:
-        """Has the node tell the others its role at once: they would hear it seconds later."""
+        """Has the node report its role to the others at once: they would hear it seconds later."""
         for other in self.nodes:
             if other is not node and other.is_running:
                 await node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)

@@ -48,7 +48,7 @@ class DocumentClient:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._allowance = allowance
-        # one byte more, to tell a document of the largest size from one that was cut; and time for all of it
+        # one byte more, to distinguish a document of the largest size from one that was cut; and time for it
         limits = ResponseLimits(MAX_BYTES + 1, body_s=timeout_s)
         self._connector = Connector(Resolver(allowance, resolve), tls=tls, proxy=proxy, limits=limits)
         self._timeout_s = timeout_s

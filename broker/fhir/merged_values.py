@@ -20,8 +20,8 @@ SAMPLE_OFFSETS = "http://fhir-broker.org/fhir/StructureDefinition/sample-offsets
 
 
 class Window(NamedTuple):
-    """What readings are merged in. `key` tells it from others of the device, patient and type; `bounds` are
-    the first and last moment, None if they are those of the readings.
+    """What readings are merged in. `key` distinguishes it from others of the device, patient and type;
+    `bounds` are the first and last moment, None if they are those of the readings.
     """
 
     key: str

@@ -18,7 +18,7 @@ from broker.fhir.unmergeable import Unmergeable
 WITHDRAWN = "http://fhir-broker.org/fhir/StructureDefinition/withdrawn"
 """Extension of an Observation with `times`, and the `code` of a component if it is about one."""
 PartKey = tuple[tuple[Any, Any], ...]
-"""What tells a part from the others: the codings of a component, () for the value of the Observation."""
+"""What distinguishes a part: the codings of a component, () for the value of the Observation."""
 VALUE: PartKey = ()
 _SECOND = 1_000_000
 _MIN_RUN = 3

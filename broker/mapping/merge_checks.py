@@ -1,6 +1,6 @@
 """Warns of a `merge` whose window or period is too small for the readings to be merged.
 
-A period is too small if the times of the device cannot tell its places apart: samples then compete for some
+A period is too small if the times of the device cannot distinguish its places: samples then compete for some
 of the places, and the others stay empty. It is also too small if it is much shorter than the distance between
 the samples of given payloads. `mappings check` prints the warnings; a mapping with warnings can be used.
 """
@@ -29,7 +29,7 @@ _DIRECTIVES: Sequence[tuple[str, Decimal]] = (
     ("M", Decimal(60_000)),
     ("HI", Decimal(3_600_000)),
 )
-"""Directives of strptime, from the finest to the coarsest, and what they tell apart in milliseconds."""
+"""Directives of strptime, from the finest to the coarsest, and what they distinguish in milliseconds."""
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1))
 _EPOCHS = frozenset({"epoch-s", "epoch-ms"})
 
@@ -45,7 +45,7 @@ class _Sampled(NamedTuple):
 
 
 def tick_ms(time_format: str) -> Decimal:
-    """What times of a format tell apart, in milliseconds."""
+    """What times of a format distinguish, in milliseconds."""
     if time_format in _TICKS_MS:
         return _TICKS_MS[time_format]
     directives = {each[:1] for each in time_format.replace("%%", "").split("%")[1:]}
@@ -94,18 +94,18 @@ def _sampled(
 
 
 def _window_problem(merge: str | Mapping[str, Any], time_format: str) -> str:
-    """'' if the times can tell the readings of the window apart."""
+    """'' if the times can distinguish the readings of the window."""
     tick = tick_ms(time_format)
     if not isinstance(merge, str) or tick < WINDOWS_MS.get(merge, math.inf):
         return ""
     return (
         f"all readings of one {_length(tick)} have the same time ({time_format}), so another value is a "
-        "conflict. Take a finer time, or leave merge out and let discriminator tell them apart."
+        "conflict. Take a finer time, or leave merge out and let discriminator distinguish them."
     )
 
 
 def _clock_problem(period: Decimal, time_format: str) -> str:
-    """'' if the times can tell the places of the samples apart."""
+    """'' if the times can distinguish the places of the samples."""
     tick = tick_ms(time_format)
     if tick <= period:
         return ""

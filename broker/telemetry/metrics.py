@@ -36,7 +36,7 @@ readings = Counter(
 )
 limit_refusals = Counter(
     "broker_limit_refusals",
-    "Requests answered 413 or 429, and handshakes put off, by the limit that was reached.",
+    "Requests answered 413 or 429, and handshakes postponed, by the limit that was reached.",
     ["limit"],
     registry=REGISTRY,
 )

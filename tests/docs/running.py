@@ -32,7 +32,7 @@ _TELLING = """fhir-broker() {{
 class PageRunner:
     """Runs one page in `folder`, which holds the data of its broker. `endpoint` is the `host:port` of a
     subscriber. `others` are more words of the page, with what they are here. Where `names_broker` is False,
-    the commands of the page go to the usual port, so here each is told which broker it is about.
+    the commands of the page go to the usual port, so here each gets the address of its broker.
     """
 
     def __init__(

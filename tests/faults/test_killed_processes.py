@@ -105,7 +105,7 @@ async def test_a_dispatcher_that_stood_still_longer_than_its_claims_last_repeats
     async with started(api, match, dispatch), client_of(api) as client:
         broker_fixture = BrokerFixture(client, subscriber)
         await broker_fixture.subscribe("a")
-        await broker_fixture.subscribe("busy")  # so that it claims as soon as it goes on
+        await broker_fixture.subscribe("busy")  # so that it claims as soon as it continues
         busy = subscriber.endpoint("busy").answer = Gate(503)
         busy.opened.set()
         endpoint = subscriber.endpoint("a")
